@@ -1,0 +1,2 @@
+//! The `backstay` program: parses, runs, returns an exit code.
+fn main() {}

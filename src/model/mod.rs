@@ -1,0 +1,25 @@
+//! Row 0: the words of backstay as types.
+//!
+//! Everything that format 1 says about names, records, marks, manifests and their rules is here, with the checks that a
+//! reader must make. This module must never do I/O, read a clock or spawn anything: whatever it decides follows from its arguments.
+
+pub mod chain;
+pub mod clock;
+pub mod document;
+pub mod entry;
+pub mod id;
+pub mod index;
+pub mod manifest;
+pub mod mark;
+pub mod path;
+pub mod record;
+pub mod report;
+pub mod segment_cut;
+pub mod selector;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use entry::{Entry, Extent, Kind, MapRef};
+pub use id::{ComponentName, ContentHash, HostId, ObjectId, SignerId, SnapshotId, VaultId};
+pub use path::RelPath;
+pub use record::{ObjectKind, ObjectRef, Record};
+pub use report::{Problem, ProblemKind, Progress, SilentProgress};

@@ -1,0 +1,3 @@
+//! A directory as a store (to come)
+/// to come
+pub struct LocalStore;

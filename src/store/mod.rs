@@ -1,0 +1,112 @@
+//! Row 2: places where objects live.
+//!
+//! A store knows bytes under keys and nothing of what they mean. It must never overwrite an object, never say that something was stored
+//! before it is durable, and never decide by a listing, a time or an ETag alone that something is there.
+
+pub mod layout;
+pub mod local;
+
+pub use layout::{Key, Prefix};
+pub use local::LocalStore;
+
+use crate::model::ObjectId;
+use std::path::{Path, PathBuf};
+
+/// What went wrong with a store, as far as callers must tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The store itself is not there.
+    Missing,
+    /// The object is not there.
+    NotFound,
+    /// An object of that name is there already, with other bytes.
+    Exists,
+    /// Access was refused.
+    Denied,
+    /// The store cannot be reached just now; trying again may help.
+    Unreachable,
+    /// No room.
+    Full,
+    /// What came back is not what was asked for: wrong length, too large.
+    Corrupt,
+    /// Anything else.
+    Other,
+}
+
+/// A store's error: what was to be done, to which object of which store, and why it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {subject} in store {store:?}")]
+pub struct StoreError {
+    /// What kind.
+    pub kind: StoreErrorKind,
+    /// The store's name.
+    pub store: String,
+    /// What was to be done: `read`, `write`, `list`, ….
+    pub verb: &'static str,
+    /// The object or place.
+    pub subject: String,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// An object in a listing. A listing never proves that something is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: Key,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When the store says it was put; informative only.
+    pub modified: Option<jiff::Timestamp>,
+}
+
+/// What a put did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The object was created.
+    Created,
+    /// The same bytes were there already (read and compared).
+    AlreadyThere,
+}
+
+/// A place where objects live. Blocking; shared between threads.
+pub trait Store: Send + Sync {
+    /// The name it has in the configuration.
+    fn name(&self) -> &str;
+
+    /// Where it is, for people; never holds a secret.
+    fn location(&self) -> String;
+
+    /// A directory on the store's own file system where data objects may be prepared, so that [`Store::put_file`] can move them into place.
+    fn spool_dir(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Puts the file at `path`, which has `size` bytes with SHA-256 `sha256` and is fsynced, under `key`, create-only, durable on return.
+    /// On success the file at `path` is gone (moved or removed).
+    fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError>;
+
+    /// Puts `bytes` under `key`, create-only, durable on return.
+    fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError>;
+
+    /// Reads a whole object of at most `max_bytes` (more is `Corrupt`).
+    fn get(&self, key: &Key, max_bytes: u64) -> Result<Vec<u8>, StoreError>;
+
+    /// Reads exactly `length` bytes from `offset` (fewer is `Corrupt`).
+    fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError>;
+
+    /// Reads a whole object from the medium, past caches where that can be had, and gives its size and SHA-256.
+    /// `seen` hears how many bytes each step read.
+    fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError>;
+
+    /// The object's size, or `None` when it is certain that it is not there.
+    fn head(&self, key: &Key) -> Result<Option<u64>, StoreError>;
+
+    /// All objects below `prefix`, sorted by key. Names that are no keys of the format are left out.
+    fn list(&self, prefix: Prefix) -> Result<Vec<Listed>, StoreError>;
+
+    /// Removes an object; one that is not there is no error.
+    fn delete(&self, key: &Key) -> Result<(), StoreError>;
+}
