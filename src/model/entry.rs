@@ -6,6 +6,7 @@ use crate::model::path::RelPath;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Extents and maps are cut at multiples of this many bytes of a file.
 pub const MAP_RANGE: u64 = 256 << 20;
@@ -92,9 +93,9 @@ pub struct Entry {
     /// Group.
     pub gid: u32,
     /// Owner's name on the machine it was captured on.
-    pub user: Option<String>,
+    pub user: Option<Arc<str>>,
     /// Group's name on that machine.
-    pub group: Option<String>,
+    pub group: Option<Arc<str>>,
     /// Modification time: seconds since 1970 (may be negative) and nanoseconds.
     pub mtime: (i64, u32),
     /// Files: length in bytes. Else 0.
@@ -233,8 +234,8 @@ impl RawEntry {
             mode: there.then(|| format!("{:04o}", entry.mode)),
             uid: there.then_some(entry.uid),
             gid: there.then_some(entry.gid),
-            user: entry.user.clone(),
-            group: entry.group.clone(),
+            user: entry.user.as_deref().map(str::to_owned),
+            group: entry.group.as_deref().map(str::to_owned),
             mtime: there.then_some(entry.mtime),
             size: (entry.kind == Kind::File).then_some(entry.size),
             hash: entry.hash,
@@ -283,7 +284,8 @@ impl RawEntry {
             let value = BASE64.decode(value.as_bytes()).map_err(|_| at("an xattr is not base64"))?;
             entry.xattrs.insert(name, value);
         }
-        (entry.user, entry.group, entry.size) = (self.user, self.group, size);
+        (entry.user, entry.group) = (self.user.map(Arc::from), self.group.map(Arc::from));
+        entry.size = size;
         (entry.hash, entry.dev, entry.flags) = (self.hash, self.dev, self.flags);
         check_shape(&entry).map_err(at)?;
         Ok(entry)

@@ -1,13 +1,13 @@
 //! Names of owners and groups, through the system's own lookup, each asked once.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Remembers names of users and groups and their numbers.
 #[derive(Debug, Default)]
 pub struct Names {
-    users: Mutex<HashMap<u32, Option<String>>>,
-    groups: Mutex<HashMap<u32, Option<String>>>,
+    users: Mutex<HashMap<u32, Option<Arc<str>>>>,
+    groups: Mutex<HashMap<u32, Option<Arc<str>>>>,
     uids: Mutex<HashMap<String, Option<u32>>>,
     gids: Mutex<HashMap<String, Option<u32>>>,
 }
@@ -23,13 +23,13 @@ fn cached<K: std::hash::Hash + Eq + Clone, V: Clone>(
 
 impl Names {
     /// The name of user `uid` on this machine.
-    pub fn user(&self, uid: u32) -> Option<String> {
-        cached(&self.users, &uid, || Some(nix::unistd::User::from_uid(uid.into()).ok()??.name))
+    pub fn user(&self, uid: u32) -> Option<Arc<str>> {
+        cached(&self.users, &uid, || Some(nix::unistd::User::from_uid(uid.into()).ok()??.name.into()))
     }
 
     /// The name of group `gid` on this machine.
-    pub fn group(&self, gid: u32) -> Option<String> {
-        cached(&self.groups, &gid, || Some(nix::unistd::Group::from_gid(gid.into()).ok()??.name))
+    pub fn group(&self, gid: u32) -> Option<Arc<str>> {
+        cached(&self.groups, &gid, || Some(nix::unistd::Group::from_gid(gid.into()).ok()??.name.into()))
     }
 
     /// The number of user `name` on this machine.
