@@ -1,1 +1,3 @@
 //! archive (to come)
+
+pub mod extract;

@@ -2,4 +2,7 @@
 //!
 //! Nothing here may follow a symbolic link that a caller did not ask to follow.
 
+pub mod apply;
+pub mod at;
+pub mod remove;
 pub mod users;

@@ -1,0 +1,314 @@
+//! Makes the entries of a component below a directory.
+
+use super::dirs::Dirs;
+use super::error::ExtractError;
+use super::made::{self, Made, Register, key};
+use super::settle::{Settler, Wanted};
+use super::troubles::Troubles;
+use crate::model::{Entry, Kind, Problem, RelPath};
+use crate::platform::apply::{self, Subject};
+use crate::platform::at::{self, FileId};
+use crate::platform::users::Names;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Whose restored things are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Those they had: by name where this machine has a user of that name, else by number.
+    Keep,
+    /// Whoever restores. Set-user-id and set-group-id bits then stay only where that is the owner they had.
+    Ignore,
+}
+
+/// A directory that gets its metadata at the end.
+#[derive(Debug)]
+struct Later {
+    path: RelPath,
+    wanted: Wanted,
+}
+
+/// Makes entries below one directory; used from several threads at once.
+///
+/// Directories must be made before what is in them, and every file ended with [`Extractor::finish_file`]; everything with
+/// [`Extractor::finish`], without which directories stay closed to everybody but the owner. An extractor only ever opens, links and
+/// removes what it made itself: it compares device and inode.
+#[derive(Debug)]
+pub struct Extractor<'a> {
+    root: Arc<OwnedFd>,
+    names: &'a Names,
+    pub(super) settler: Settler,
+    pub(super) made: Register,
+    dirs: Dirs,
+    later: Mutex<Vec<Later>>,
+    root_is_listed: AtomicBool,
+}
+
+const TWICE: &str =
+    "it is listed twice, or this file system cannot tell its name from that of another entry";
+const NO_PARENT: &str = "it lies in something that is not a directory of this listing";
+const NOT_A_FILE: &str = "it is not a file that this restore made";
+
+impl<'a> Extractor<'a> {
+    /// An extractor into `root`, an open directory that stays where it is until the end. `component` is for problems only.
+    pub fn new(
+        root: OwnedFd,
+        names: &'a Names,
+        owners: Owners,
+        component: &str,
+    ) -> Result<Self, ExtractError> {
+        Self::with_dirs(root, names, owners, component, Dirs::new())
+    }
+
+    pub(super) fn with_dirs(
+        root: OwnedFd,
+        names: &'a Names,
+        owners: Owners,
+        component: &str,
+        dirs: Dirs,
+    ) -> Result<Self, ExtractError> {
+        let facts = at::facts(&root).map_err(ExtractError::at("look at", &RelPath::root()))?;
+        let troubles = Troubles::new(component, owners, rustix::process::geteuid().is_root());
+        let settler = Settler::new(owners, troubles, apply::bequeaths_acl(&root));
+        let made = Register::default();
+        made.add(
+            key(b"."),
+            Made {
+                id: facts.id,
+                sort: made::Sort::Dir,
+            },
+        );
+        let (later, root_is_listed) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self {
+            root: Arc::new(root),
+            names,
+            settler,
+            made,
+            dirs,
+            later,
+            root_is_listed,
+        })
+    }
+
+    /// Makes whatever `entry` is. A file comes back open, for the caller to fill and finish; sockets and what was left out are passed over.
+    pub fn make(&self, entry: &Entry) -> Result<Option<File>, ExtractError> {
+        match entry.kind {
+            Kind::File => return self.create_file(entry).map(Some),
+            Kind::Dir => self.make_dir(entry)?,
+            Kind::Symlink => self.symlink(entry)?,
+            Kind::Fifo => self.fifo(entry)?,
+            Kind::Char | Kind::Block => self.device(entry)?,
+            Kind::Socket | Kind::Left => {}
+        }
+        Ok(None)
+    }
+
+    /// Makes a directory, for now open to its owner alone. For the root only its metadata are remembered.
+    pub fn make_dir(&self, entry: &Entry) -> Result<(), ExtractError> {
+        if entry.path.is_root() {
+            if self.root_is_listed.swap(true, Ordering::Relaxed) {
+                return Err(ExtractError::Damaged {
+                    path: entry.path.clone(),
+                    why: TWICE,
+                });
+            }
+        } else {
+            let dir = self.parent_of(&entry.path)?;
+            let made = at::create_dir(&*dir, entry.path.name());
+            let (fd, facts) = made.map_err(|e| cannot_make("make directory", entry, e))?;
+            let key = key(entry.path.as_bytes());
+            self.made.add(
+                key,
+                Made {
+                    id: facts.id,
+                    sort: made::Sort::Dir,
+                },
+            );
+            self.dirs.put(key, Arc::new(fd));
+        }
+        let later = Later {
+            path: entry.path.clone(),
+            wanted: self.wanted(entry),
+        };
+        self.later
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(later);
+        Ok(())
+    }
+
+    /// Makes a file of the entry's size without content, accessible to its owner alone, open for reading and writing. What is not
+    /// written stays a hole.
+    pub fn create_file(&self, entry: &Entry) -> Result<File, ExtractError> {
+        let dir = self.parent_of(&entry.path)?;
+        let made = at::create_file(&*dir, entry.path.name());
+        let (file, facts) = made.map_err(|e| cannot_make("make file", entry, e))?;
+        // Where extents reach the end, writing them gives the size; a call less for every small file.
+        let reached = entry
+            .extents
+            .last()
+            .map_or(0, |e| e.offset.saturating_add(e.length));
+        if reached != entry.size {
+            let sized = file.set_len(entry.size);
+            sized.map_err(ExtractError::at("set the size of", &entry.path))?;
+        }
+        self.made.add(
+            key(entry.path.as_bytes()),
+            Made {
+                id: facts.id,
+                sort: made::Sort::File,
+            },
+        );
+        Ok(file)
+    }
+
+    /// Opens a file of this extractor again for reading and writing. Must come before [`Extractor::finish_file`], after which the mode may forbid it.
+    pub fn reopen_file(&self, path: &RelPath) -> Result<File, ExtractError> {
+        let made = self.made_at(path, |made| made.sort == made::Sort::File, NOT_A_FILE)?;
+        let dir = self.parent_of(path)?;
+        let file = at::open_file(&*dir, path.name()).map_err(ExtractError::at("open", path))?;
+        let facts = at::facts(&file).map_err(ExtractError::at("look at", path))?;
+        if facts.id == made.id {
+            Ok(file)
+        } else {
+            Err(exchanged(path))
+        }
+    }
+
+    /// Gives a written file its metadata. Content must be complete: writing later changes the time again.
+    pub fn finish_file(&self, file: &File, entry: &Entry) -> Result<(), ExtractError> {
+        self.settle(Subject::Open(file.as_fd()), entry)
+    }
+
+    /// Removes a file (or link, FIFO, device) that this extractor made: its content turned out to be damaged.
+    pub fn discard(&self, path: &RelPath) -> Result<(), ExtractError> {
+        let made = self.made_at(path, |made| made.sort != made::Sort::Dir, NOT_A_FILE)?;
+        let dir = self.parent_of(path)?;
+        self.expect_at(&dir, path, made.id)?;
+        at::unlink(&*dir, path.name()).map_err(ExtractError::at("remove", path))?;
+        self.made.remove(&key(path.as_bytes()));
+        Ok(())
+    }
+
+    /// Gives an open directory the metadata of `entry` at once: for one that [`super::open_live_dir`] made.
+    pub fn finish_dir(&self, dir: impl AsFd, entry: &Entry) -> Result<(), ExtractError> {
+        self.settle(Subject::Open(dir.as_fd()), entry)
+    }
+
+    /// Gives directories their metadata, the deepest first, so that their times are right and a closed one closes last. Returns what could not be restored.
+    pub fn finish(self) -> Result<Vec<Problem>, ExtractError> {
+        let mut later =
+            std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
+        later.sort_unstable_by(|a, b| b.path.cmp(&a.path));
+        for Later { path, wanted } in &later {
+            let dir = self.dir(path.as_bytes(), path)?;
+            let settled = self
+                .settler
+                .settle(Subject::Open(dir.as_fd()), wanted, path);
+            settled.map_err(ExtractError::at("look at", path))?;
+        }
+        Ok(self.settler.troubles.take())
+    }
+
+    fn wanted(&self, entry: &Entry) -> Wanted {
+        Wanted::of(entry, self.names, self.settler.owners)
+    }
+
+    pub(super) fn settle(&self, on: Subject<'_>, entry: &Entry) -> Result<(), ExtractError> {
+        let settled = self.settler.settle(on, &self.wanted(entry), &entry.path);
+        settled.map_err(ExtractError::at("look at", &entry.path))
+    }
+
+    fn made_at(
+        &self,
+        path: &RelPath,
+        is_right: impl FnOnce(&Made) -> bool,
+        why: &'static str,
+    ) -> Result<Made, ExtractError> {
+        let made = self.made.get(&key(path.as_bytes())).filter(is_right);
+        made.ok_or_else(|| ExtractError::Damaged {
+            path: path.clone(),
+            why,
+        })
+    }
+
+    pub(super) fn expect_at(
+        &self,
+        dir: &OwnedFd,
+        path: &RelPath,
+        id: FileId,
+    ) -> Result<(), ExtractError> {
+        let facts = at::facts_at(dir, path.name()).map_err(ExtractError::at("look at", path))?;
+        if facts.id == id {
+            Ok(())
+        } else {
+            Err(exchanged(path))
+        }
+    }
+
+    /// The directory that `path` lies in, open.
+    pub(super) fn parent_of(&self, path: &RelPath) -> Result<Arc<OwnedFd>, ExtractError> {
+        if path.is_root() {
+            return Err(ExtractError::Damaged {
+                path: path.clone(),
+                why: "the root is a directory",
+            });
+        }
+        let bytes = path.as_bytes();
+        let parent = bytes
+            .iter()
+            .rposition(|&b| b == b'/')
+            .map_or(&b"."[..], |slash| &bytes[..slash]);
+        self.dir(parent, path)
+    }
+
+    /// The directory at `dir`, for the sake of `path`: one that this extractor made, and still that one.
+    fn dir(&self, dir: &[u8], path: &RelPath) -> Result<Arc<OwnedFd>, ExtractError> {
+        if dir == b"." {
+            return Ok(Arc::clone(&self.root));
+        }
+        let key = key(dir);
+        if let Some(fd) = self.dirs.get(&key) {
+            return Ok(fd);
+        }
+        let made = self
+            .made
+            .get(&key)
+            .filter(|made| made.sort == made::Sort::Dir);
+        let made = made.ok_or_else(|| ExtractError::Damaged {
+            path: path.clone(),
+            why: NO_PARENT,
+        })?;
+        let fd = match at::open_dir_beneath(self.root.as_fd(), dir) {
+            Ok(fd) => fd,
+            Err(e) if at::is_not_a_directory(&e) || e.kind() == io::ErrorKind::NotFound => {
+                return Err(exchanged(path));
+            }
+            Err(e) => return Err(ExtractError::at("open the directory of", path)(e)),
+        };
+        let facts = at::facts(&fd).map_err(ExtractError::at("look at", path))?;
+        if facts.id != made.id {
+            return Err(exchanged(path));
+        }
+        let fd = Arc::new(fd);
+        self.dirs.put(key, Arc::clone(&fd));
+        Ok(fd)
+    }
+}
+
+fn exchanged(path: &RelPath) -> ExtractError {
+    ExtractError::Exchanged { path: path.clone() }
+}
+
+pub(super) fn cannot_make(verb: &'static str, entry: &Entry, error: io::Error) -> ExtractError {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => ExtractError::Damaged {
+            path: entry.path.clone(),
+            why: TWICE,
+        },
+        _ => ExtractError::at(verb, &entry.path)(error),
+    }
+}
