@@ -5,6 +5,8 @@
 
 pub mod layout;
 pub mod local;
+#[doc(hidden)]
+pub mod testing;
 
 pub use layout::{Key, Prefix};
 pub use local::LocalStore;
