@@ -4,6 +4,7 @@
 //! reader must make. This module must never do I/O, read a clock or spawn anything: whatever it decides follows from its arguments.
 
 pub mod chain;
+mod chain_check;
 pub mod clock;
 pub mod document;
 pub mod entry;
@@ -11,11 +12,14 @@ pub mod id;
 pub mod index;
 pub mod manifest;
 pub mod mark;
+mod mark_rules;
 pub mod path;
+mod proof;
 pub mod record;
 pub mod report;
 pub mod segment_cut;
 pub mod selector;
+pub mod trust_rules;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use entry::{Entry, Extent, Kind, MapRef};
