@@ -21,10 +21,15 @@ impl RecipientSet {
         let mut texts: Vec<String> = texts.iter().map(|t| t.as_ref().trim().to_owned()).collect();
         texts.sort();
         texts.dedup();
-        let parse = |text: &String| text.parse().map_err(|_| BadRecipient { text: text.clone() });
+        let parse = |text: &String| {
+            text.parse()
+                .map_err(|_| BadRecipient { text: text.clone() })
+        };
         let recipients = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         if recipients.is_empty() {
-            return Err(BadRecipient { text: String::new() });
+            return Err(BadRecipient {
+                text: String::new(),
+            });
         }
         Ok(Self { recipients, texts })
     }

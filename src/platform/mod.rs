@@ -2,4 +2,6 @@
 //!
 //! Nothing here may follow a symbolic link that a caller did not ask to follow.
 
+pub mod capture;
+pub mod environment;
 pub mod users;
