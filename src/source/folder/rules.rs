@@ -105,18 +105,23 @@ impl Rules {
     pub(super) fn new(from_files: &[String], exclude: &[String]) -> Result<Self, BadPattern> {
         let all: Vec<String> = from_files.iter().chain(exclude).cloned().collect();
         let own = Layer::strict(&all)?;
-        let mut rules = Self {
+        let lines = all
+            .iter()
+            .filter(|line| is_pattern(line))
+            .map(|line| shielded(line))
+            .collect();
+        Ok(Self {
             own,
             found: Vec::new(),
-            lines: Vec::new(),
-        };
-        rules.remember(&RelPath::root(), &all);
-        Ok(rules)
+            lines,
+        })
     }
 
     /// Adds the patterns of a file in `dir`, until [`Rules::leave`]. What is no pattern comes back.
     pub(super) fn enter(&mut self, dir: &RelPath, lines: &[String]) -> Vec<BadPattern> {
-        self.remember(dir, lines);
+        let patterns = lines.iter().filter(|line| is_pattern(line));
+        self.lines
+            .extend(patterns.map(|line| format!("{}: {line}", shielded(&escape(dir.as_bytes())))));
         let (layer, bad) = Layer::new(dir.clone(), lines);
         self.found.push(layer);
         bad
@@ -141,27 +146,15 @@ impl Rules {
             .unwrap_or(false)
     }
 
-    /// All patterns met so far, as the index lists them.
+    /// All patterns met so far, as the index lists them: the configuration's as they are, those of a file as `dir: pattern`, with `.` for the
+    /// root, because a file's patterns count less.
     pub(super) fn into_lines(self) -> Vec<String> {
         self.lines
-    }
-
-    fn remember(&mut self, dir: &RelPath, lines: &[String]) {
-        let patterns = lines.iter().filter(|line| is_pattern(line));
-        self.lines.extend(patterns.map(|line| written(dir, line)));
     }
 }
 
 fn is_pattern(line: &str) -> bool {
     !line.trim().is_empty() && !line.starts_with('#')
-}
-
-/// A rule as the index has it: `dir: pattern`, or the pattern alone for the root, in which `: ` is then written `\: ` (the same to gitignore).
-fn written(dir: &RelPath, pattern: &str) -> String {
-    match dir.is_root() {
-        true => shielded(pattern),
-        false => format!("{}: {pattern}", shielded(&escape(dir.as_bytes()))),
-    }
 }
 
 /// Where an unescaped `: ` begins, if there is one.
@@ -177,6 +170,7 @@ fn separator(text: &str) -> Option<usize> {
     None
 }
 
+/// `text` with `: ` written `\\: `, which means the same to gitignore: so that it does not look like the end of a directory.
 fn shielded(text: &str) -> String {
     let mut done = String::new();
     let mut rest = text;
@@ -351,8 +345,8 @@ mod tests {
 
     #[test]
     fn a_pattern_that_is_none_is_refused_by_name() {
-        let error = Rules::new(&[], &lines(&["ok", "a[b"])).unwrap_err();
-        assert_eq!(error.pattern, "a[b");
+        let error = Rules::new(&[], &lines(&["ok", "[z-a]"])).unwrap_err();
+        assert_eq!(error.pattern, "[z-a]");
     }
 
     #[test]
