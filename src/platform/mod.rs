@@ -4,5 +4,12 @@
 
 pub mod apply;
 pub mod at;
+pub mod capture;
+pub mod environment;
 pub mod remove;
 pub mod users;
+
+/// The name of this machine.
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
