@@ -536,8 +536,8 @@ fn a_component_is_of_one_kind_and_takes_only_its_keys() {
             "must be `auto`, `always` or `never`",
         ),
         (
-            "path = \"a\"\nexclude = [\"a[\"]",
-            "\"a[\" is not a pattern",
+            "path = \"a\"\nexclude = [\"a[z-b]\"]",
+            "\"a[z-b]\" is not a pattern",
         ),
         ("path = \"a\"\nexclude = [\"# x\"]", "is a comment"),
         (
