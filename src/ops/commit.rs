@@ -5,7 +5,7 @@
 
 use crate::catalog::State;
 use crate::keys::Signer;
-use crate::keys::document::{open_document, seal_document};
+use crate::keys::signed::{open_document, seal_document};
 use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
 use crate::model::mark::{Mark, Statement, Target, Tombstone};
 use crate::model::{HostId, ObjectId, ObjectRef, Record, SignerId, Timestamp, VaultId};

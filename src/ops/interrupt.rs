@@ -2,16 +2,21 @@
 
 use crate::ops::error::{Class, OpError, Result};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Set by a signal handler, looked at between steps. Cheap to clone and to ask.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicUsize>);
+pub struct Interrupt(Arc<AtomicUsize>, Arc<AtomicBool>);
 
 impl Interrupt {
     /// The flag that a signal handler stores the signal's number in; 0 means none.
     pub fn flag(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.0)
+    }
+
+    /// Set once any signal came: a second one may then end the program at once.
+    pub fn asked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.1)
     }
 
     /// The signal that asked for the end, if any.

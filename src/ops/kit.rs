@@ -16,8 +16,8 @@ pub fn make(session: &Session) -> Result<Kit> {
     let vault = session.read_vault()?;
     let identities = session.identities()?;
     let signer = writer.signer.id();
-    let host = vault.history.host_of(signer).unwrap_or_else(|| signer.into());
-    let head = vault.history.heads().get(&signer).map(|(number, hash)| Head { signer, number: *number, hash: *hash });
+    let host = vault.host_of(&signer);
+    let head = vault.history.heads.get(&signer).map(|(number, hash)| Head { signer, number: *number, hash: *hash });
     let trusted: Vec<TrustedKey> = session.trust.keys().to_vec();
     Ok(Kit {
         project: config.project.name.clone(),

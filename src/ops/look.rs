@@ -12,7 +12,7 @@ use crate::ops::restore::read::{Piece, Reading, Sink};
 use crate::ops::restore::{Listing, open};
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
-use crate::ops::vault::{BadDocument, Vault};
+use crate::ops::vault::{BadDocument, Vault, is_trusted};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -80,8 +80,8 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let vault = session.read_vault()?;
     let identities = session.identities()?;
     let hosts = select::hosts(session, &vault)?;
-    let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !s.is_trusted();
-    let rows = vault.snapshots().iter().filter(wanted).map(|s| row(session, s, &identities));
+    let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
+    let rows = vault.snapshots().filter(wanted).map(|s| row(session, s, &identities));
     Ok(ListReport {
         store: session.store.name().to_owned(),
         location: session.store.location(),
@@ -96,8 +96,8 @@ fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> Sna
     let record = &known.record;
     let reader = SnapshotReader { store: &*session.store, record, identities };
     // A list tells what it can: an index that cannot be opened here costs names and notes, and `show` says why.
-    let index = (!identities.is_empty() && known.is_trusted()).then(|| reader.index().ok()).flatten();
-    let note = known.note_text(identities).or_else(|| index.as_ref().and_then(|i| i.header.note.clone()));
+    let index = (!identities.is_empty() && is_trusted(known)).then(|| reader.index().ok()).flatten();
+    let note = sealed_note(known, identities).or_else(|| index.as_ref().and_then(|i| i.header.note.clone()));
     SnapshotRow {
         id: record.snapshot.clone(),
         host: record.host.to_string(),
@@ -108,10 +108,10 @@ fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> Sna
         finished: record.finished,
         complete: record.complete,
         good: known.good,
-        trusted: known.is_trusted(),
-        untrusted_because: match &known.trust {
+        trusted: is_trusted(known),
+        untrusted_because: match &known.trusted {
             Trust::Trusted => None,
-            Trust::Untrusted(why) => Some(why.clone()),
+            Trust::Untrusted(why) => Some(why.to_string()),
         },
         void: known.void.clone(),
         tags: known.tags.iter().cloned().collect(),
@@ -121,6 +121,12 @@ fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> Sna
         size: record.components.iter().map(|c| c.size).sum(),
         stored_bytes: record.objects.iter().map(|o| o.size).sum(),
     }
+}
+
+/// The note that a mark gave it later, if an identity here opens it.
+fn sealed_note(known: &KnownSnapshot, identities: &Identities) -> Option<String> {
+    let sealed = data_encoding::BASE64.decode(known.note_sealed.as_ref()?.as_bytes()).ok()?;
+    crate::keys::open_text(&sealed, identities)
 }
 
 /// One component of a snapshot.

@@ -2,12 +2,11 @@
 
 use crate::model::chain::{KnownSnapshot, Trust};
 use crate::model::index::{Index, IndexComponent};
-use crate::model::record::SnapshotKind;
-use crate::model::selector::{Candidate, Selector, SelectorError};
+use crate::model::selector::{Selector, SelectorError, Summary};
 use crate::model::{Entry, HostId, RelPath};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::{HostChoice, Session};
-use crate::ops::vault::Vault;
+use crate::ops::vault::{Vault, is_trusted};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component as Part, Path, PathBuf};
 
@@ -63,8 +62,7 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
         HostChoice::All => Ok(all),
         HostChoice::Named(text) => {
             let found: Vec<HostId> = all.iter().copied().filter(|h| h.to_string().starts_with(text)).collect();
-            let by_name = || session.trust.hosts_named(text);
-            let found = if found.is_empty() { by_name() } else { found };
+            let found = if found.is_empty() { hosts_named(session, &all, text) } else { found };
             match found.len() {
                 1 => Ok(found),
                 0 => Err(OpError::new(Class::NotFound, format!("no host {text:?} has trusted snapshots here"))),
@@ -72,7 +70,7 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
             }
         }
         HostChoice::Own => match session.host {
-            Some(own) => Ok(vec![session.host_in(vault, own)]),
+            Some(own) => Ok(vec![vault.host_of(&crate::model::SignerId(own.0))]),
             None => Ok(all),
         },
     }
@@ -80,8 +78,14 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
 
 /// What is wrong with the history of the hosts that are meant; empty when all is well.
 pub fn breaks_of(vault: &Vault, hosts: &[HostId]) -> Vec<String> {
-    let breaks = vault.history.breaks().iter();
-    breaks.filter(|b| b.host().is_none_or(|h| hosts.contains(&h))).map(ToString::to_string).collect()
+    hosts.iter().flat_map(|host| vault.history.breaks_of(host)).map(ToString::to_string).collect()
+}
+
+/// Hosts that a trusted key's name in the configuration stands for.
+fn hosts_named(session: &Session, all: &[HostId], name: &str) -> Vec<HostId> {
+    let named = session.trust.keys().iter().filter(|k| k.name == name);
+    let hosts = named.map(|k| k.host.unwrap_or_else(|| k.id.into()));
+    hosts.filter(|h| all.contains(h)).collect()
 }
 
 /// Finds the snapshot that `text` means.
@@ -91,21 +95,21 @@ pub fn snapshot<'v>(
     text: &str,
     accept_untrusted: bool,
 ) -> Result<&'v KnownSnapshot> {
-    let selector: Selector = text.parse().map_err(selector_error)?;
+    let now = session.around.clock.now();
+    let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system()).map_err(selector_error)?;
     let hosts = hosts(session, vault)?;
-    let explicit = selector.is_explicit();
-    let pool: Vec<&KnownSnapshot> = vault
-        .snapshots()
-        .iter()
-        .filter(|s| explicit || (s.is_trusted() && hosts.contains(&s.record.host)))
-        .filter(|s| s.record.kind != SnapshotKind::Partial)
-        .collect();
-    if !explicit {
+    let chooses = selector.chooses();
+    let meant = |s: &&KnownSnapshot| !chooses || (is_trusted(s) && hosts.contains(&s.record.host));
+    let mut pool: Vec<&KnownSnapshot> = vault.snapshots().filter(meant).collect();
+    if hosts.len() > 1 {
+        // Of several hosts there is no common order but time.
+        pool.sort_by_key(|s| s.record.started);
+    }
+    if chooses {
         refuse_broken(vault, &hosts)?;
     }
-    let candidates: Vec<Candidate> = pool.iter().map(|s| candidate(s)).collect();
-    let now = session.around.clock.now().to_zoned(jiff::tz::TimeZone::system());
-    let place = match selector.resolve(&candidates, &now) {
+    let summaries: Vec<Summary> = pool.iter().map(|s| Summary::from(*s)).collect();
+    let place = match selector.resolve(&summaries) {
         Ok(place) => place,
         Err(error) => return Err(damaged_of_that_name(vault, text).unwrap_or_else(|| selector_error(error))),
     };
@@ -138,23 +142,11 @@ fn refuse_unfit(found: &KnownSnapshot, accept_untrusted: bool) -> Result<()> {
     if let Some(reason) = &found.void {
         return Err(OpError::new(Class::Damage, format!("snapshot {id} is void: {reason}")));
     }
-    match &found.trust {
+    match &found.trusted {
         Trust::Trusted => Ok(()),
         Trust::Untrusted(_) if accept_untrusted => Ok(()),
         Trust::Untrusted(why) => Err(OpError::new(Class::Damage, format!("snapshot {id} is not trusted: {why}"))
             .hint("whoever made it could have put anything in it; --accept-untrusted uses it all the same")),
-    }
-}
-
-fn candidate(s: &KnownSnapshot) -> Candidate {
-    Candidate {
-        id: s.record.snapshot.clone(),
-        time: s.record.started,
-        number: s.record.number,
-        kind: s.record.kind,
-        good: s.good,
-        tags: s.tags.iter().cloned().collect(),
-        void: s.void.is_some(),
     }
 }
 

@@ -1,16 +1,16 @@
 //! What a store holds: every record and mark read, every signature and chain verified, every time.
 
 use crate::catalog::State;
-use crate::keys::document::{DocumentProblem, open_document};
-use crate::keys::trust::TrustList;
-use crate::model::chain::{ChainEntry, EntryBody, History, HistoryInput, KnownSnapshot};
+use crate::keys::TrustList;
+use crate::keys::signed::{OpenError, open_document};
+use crate::model::chain::{ChainEntry, EntryBody, Heads, History, KnownSnapshot, Reader};
 use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
 use crate::model::mark::Mark;
-use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
+use crate::model::{HostId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::store::{Key, Prefix, Store};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// `backstay.json`: what a store says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,14 @@ pub struct Vault {
     pub bad: Vec<BadDocument>,
 }
 
+/// How long a proof counts.
+const REVERIFY: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+
+/// True when the snapshot is what its host said.
+pub fn is_trusted(snapshot: &KnownSnapshot) -> bool {
+    snapshot.trusted == crate::model::chain::Trust::Trusted
+}
+
 /// Reads `backstay.json`.
 pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
     let bytes = store.get(&Key::Store, 1 << 20).map_err(|e| store_error(e, store))?;
@@ -88,7 +96,7 @@ pub struct Judge<'a> {
     /// The vault that is meant, where it is known from elsewhere.
     pub vault: Option<&'a VaultId>,
     /// The highest entries seen before.
-    pub heads: &'a BTreeMap<SignerId, (u64, ObjectId)>,
+    pub heads: &'a Heads,
     /// The present moment.
     pub now: jiff::Timestamp,
 }
@@ -106,30 +114,39 @@ impl Vault {
         reading.read_all(Prefix::Records)?;
         reading.read_all(Prefix::Marks)?;
         let Reading { entries, bad, .. } = reading;
-        let input = HistoryInput {
-            entries,
-            trusted: judge.trust.keys(),
-            heads: judge.heads.clone(),
-            instance: info.instance.clone(),
+        let reader = Reader {
+            trusted: judge.trust.signers(),
+            seen: judge.heads.clone(),
+            instances: BTreeSet::from([info.instance.clone()]),
             now: judge.now,
+            reverify: REVERIFY,
         };
-        Ok(Self { info, history: History::judge(input), bad })
+        Ok(Self { info, history: History::of(entries, &reader), bad })
     }
 
     /// The hosts that have trusted snapshots here.
     pub fn hosts(&self) -> Vec<HostId> {
-        self.history.hosts()
+        let trusted = |(_, s): &(&HostId, &Vec<KnownSnapshot>)| s.iter().any(is_trusted);
+        self.history.hosts.iter().filter(trusted).map(|(host, _)| *host).collect()
     }
 
-    /// Every snapshot, trusted or not, oldest first.
-    pub fn snapshots(&self) -> &[KnownSnapshot] {
-        self.history.snapshots()
+    /// Every snapshot, trusted or not, host by host: trusted ones in the order of the chain.
+    pub fn snapshots(&self) -> impl Iterator<Item = &KnownSnapshot> {
+        self.history.hosts.values().flatten()
+    }
+
+    /// The host that `signer` signs for.
+    pub fn host_of(&self, signer: &SignerId) -> HostId {
+        let own = HostId::from(*signer);
+        let signs = |host: &&HostId| self.history.keys().is_of(signer, host);
+        // A key that was introduced signs for the host that introduced it.
+        let other = self.history.hosts.keys().filter(|host| **host != own).find(signs);
+        other.copied().unwrap_or(own)
     }
 
     /// Remembers the heads that this reading proved, so that a later reading notices when they are gone.
     pub fn remember(&self, state: &State) -> Result<()> {
-        let heads = self.history.heads();
-        state.raise_heads(&heads).doing(Class::Failed, || "cannot remember the newest entries seen".into())
+        state.raise_heads(&self.history.heads).doing(Class::Failed, || "cannot remember the newest entries seen".into())
     }
 }
 
@@ -145,51 +162,50 @@ impl Reading<'_> {
         let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
         for object in listed {
             if let Err(problem) = self.read_one(&object.key)? {
-                let too_new = matches!(problem, DocumentProblem::TooNew(_));
+                let too_new = matches!(problem, OpenError::TooNew(_));
                 self.bad.push(BadDocument { key: object.key.to_string(), why: problem.to_string(), too_new });
             }
         }
         Ok(())
     }
 
-    fn read_one(&mut self, key: &Key) -> Result<std::result::Result<(), DocumentProblem>> {
+    fn read_one(&mut self, key: &Key) -> Result<std::result::Result<(), OpenError>> {
         let bytes = match self.store.get(key, DOCUMENT_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(e) if e.kind == crate::store::StoreErrorKind::Corrupt => {
-                return Ok(Err(DocumentProblem::Damaged("it is too large".into())));
+                return Ok(Err(OpenError::Damaged("it is too large".into())));
             }
             Err(e) => return Err(store_error(e, self.store)),
         };
         let entry = match key {
-            Key::Record(_) => self.record(&bytes),
-            Key::Mark(..) => self.mark(&bytes),
+            Key::Record(_) => Self::record(&bytes),
+            Key::Mark(..) => Self::mark(&bytes),
             _ => return Ok(Ok(())),
         };
         Ok(entry.and_then(|entry| self.accept(key, entry)))
     }
 
-    fn record(&self, bytes: &[u8]) -> std::result::Result<ChainEntry, DocumentProblem> {
+    fn record(bytes: &[u8]) -> std::result::Result<ChainEntry, OpenError> {
         let signed = open_document::<Record>(bytes, "record", namespace::RECORD)?;
-        signed.value.check().map_err(DocumentProblem::Damaged)?;
-        Ok(ChainEntry { hash: signed.hash, key: signed.key.text, body: EntryBody::Record(Box::new(signed.value)) })
+        Ok(ChainEntry::record(signed.value, signed.hash))
     }
 
-    fn mark(&self, bytes: &[u8]) -> std::result::Result<ChainEntry, DocumentProblem> {
+    fn mark(bytes: &[u8]) -> std::result::Result<ChainEntry, OpenError> {
         let signed = open_document::<Mark>(bytes, "mark", namespace::MARK)?;
-        Ok(ChainEntry { hash: signed.hash, key: signed.key.text, body: EntryBody::Mark(Box::new(signed.value)) })
+        Ok(ChainEntry::mark(signed.value, signed.hash))
     }
 
     /// The last two checks of the format: the vault, and the object's own name.
-    fn accept(&mut self, key: &Key, entry: ChainEntry) -> std::result::Result<(), DocumentProblem> {
+    fn accept(&mut self, key: &Key, entry: ChainEntry) -> std::result::Result<(), OpenError> {
         let (vault, own) = match &entry.body {
             EntryBody::Record(r) => (&r.vault, Key::Record(r.snapshot.clone())),
             EntryBody::Mark(m) => (&m.vault, Key::Mark(m.signer, m.number)),
         };
         if *vault != self.info.vault {
-            return Err(DocumentProblem::Damaged("it belongs to another vault".into()));
+            return Err(OpenError::Damaged("it belongs to another vault".into()));
         }
         if own != *key {
-            return Err(DocumentProblem::Damaged(format!("it is {own} under another name")));
+            return Err(OpenError::Damaged(format!("it is {own} under another name")));
         }
         self.entries.push(entry);
         Ok(())

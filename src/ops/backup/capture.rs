@@ -2,6 +2,7 @@
 
 use crate::archive::About;
 use crate::config::{Component, Spec};
+use crate::keys::naming::{component_number, setup};
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
 use crate::model::report::Phase;
@@ -87,10 +88,9 @@ pub(super) fn all<'a>(
 impl<'a> Run<'a> {
     fn build(&self, component: &Component, kind: ComponentKind, method: &str, bytes: u64) -> Build<'a> {
         let now = self.session.around.clock.now();
-        let host = self.vault.history.host_of(self.writer.signer.id());
         let about = About {
             vault: self.vault.info.vault.clone(),
-            host: host.unwrap_or_else(|| self.writer.signer.id().into()),
+            host: self.vault.host_of(&self.writer.signer.id()),
             component: component.name.clone(),
         };
         let configured = self.session.config.as_ref().and_then(|c| c.packing.archive_size);
@@ -98,8 +98,8 @@ impl<'a> Run<'a> {
         let (base, single) = base_of(component, self.session.config.as_deref());
         Build {
             name: component.name.clone(),
-            number: self.writer.naming.component_number(&component.name),
-            setup: self.writer.naming.setup(&component.canonical()),
+            number: component_number(&self.writer.naming, &component.name),
+            setup: setup(&self.writer.naming, &component.canonical()),
             kind,
             base: base.display().to_string(),
             single,

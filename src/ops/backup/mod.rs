@@ -18,7 +18,7 @@ use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
-use crate::model::{ComponentName, HostId, Problem, Record, SnapshotId, Timestamp};
+use crate::model::{Problem, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
@@ -99,7 +99,7 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
         session.note(&told);
     }
     let started = session.around.clock.now();
-    let id = SnapshotId::new(started, crate::durable::random_bytes());
+    let id = SnapshotId::new(started, crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?);
     let pool = Arc::new(Pool::for_machine());
     let run = PackRun {
         store: &*session.store,
@@ -145,7 +145,7 @@ fn prepare_spool(session: &Session) -> Result<PathBuf> {
 /// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
 pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &Vault) -> Result<Chain<'a>> {
     let id = writer.signer.id();
-    let host = vault.history.host_of(id).unwrap_or_else(|| HostId::from(id));
+    let host = vault.host_of(&id);
     Ok(Chain {
         store: &*session.store,
         state: session.state()?,
@@ -153,7 +153,7 @@ pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &V
         host,
         vault: vault.info.vault.clone(),
         instance: vault.info.instance.clone(),
-        next: vault.history.next(id),
+        next: vault.history.next(&id),
     })
 }
 
@@ -300,7 +300,7 @@ impl Snapshot<'_> {
             store: session.store.name().to_owned(),
             location: session.store.location(),
             seconds: took.as_secs_f64(),
-            history: vault.history.breaks().iter().map(ToString::to_string).collect(),
+            history: vault.history.breaks.iter().map(ToString::to_string).collect(),
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
         }
     }
@@ -309,9 +309,4 @@ impl Snapshot<'_> {
 /// Starts the part of a run in which bytes are counted.
 fn begin_phase(session: &Session, phase: Phase, total: u64) {
     session.around.progress.phase(phase, Some(total));
-}
-
-/// The name a component goes by when there is none (for messages about the run itself).
-fn component_label(name: &ComponentName) -> String {
-    format!("component {name}")
 }

@@ -6,7 +6,7 @@ mod inplace;
 pub(crate) mod read;
 mod write;
 
-pub use inplace::{InPlacePlan, plan_in_place};
+pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
 use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners, Target};
