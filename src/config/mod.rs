@@ -18,11 +18,14 @@ mod resolve;
 mod schema;
 mod settings;
 mod suggest;
+mod survey;
 pub mod template;
 mod units;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_init;
 
 pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;

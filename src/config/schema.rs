@@ -373,7 +373,7 @@ pub(super) const ROLES: &[&str] = &["host", "verify", "prune"];
 
 /// An entry of `trusted`.
 pub(super) const TRUSTED: Section = Section {
-    title: "trusted",
+    title: "[[signing.trusted]]",
     keys: &[
         required("key", Kind::Text, "it is the public key that is trusted"),
         required("name", Kind::Text, "messages name the key by it"),

@@ -408,7 +408,6 @@ fn every_key_refuses_every_wrong_type_by_name() {
                 let line = format!("{} = {value}", key.name);
                 let text = match section.title {
                     "the file" => line,
-                    "trusted" => format!("[signing]\ntrusted = [{{ {line} }}]"),
                     title => format!("{title}\n{line}"),
                 };
                 let error = parse(&text).expect_err(&text).to_string();
@@ -692,4 +691,97 @@ fn canonical_text_changes_exactly_with_what_is_captured() {
     all.dedup();
     assert_eq!(all.len(), number);
     assert_eq!(of("paths = [\"x\", \"y\"]"), of("paths = [\"y\", \"x\"]"));
+}
+
+/// The rows of the tables below `## heading`, split into cells without backticks.
+fn rows(doc: &str, heading: &str) -> Vec<Vec<String>> {
+    let from = doc
+        .find(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("no section {heading}"));
+    let rest = &doc[from + 4..];
+    let section = &rest[..rest.find("\n## ").unwrap_or(rest.len())];
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        row.trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().to_owned())
+            .collect()
+    })
+    .collect()
+}
+
+#[test]
+fn the_documentation_has_every_key_with_its_type_and_default_and_no_other() {
+    use crate::config::schema::{FILE, Kind, Need, SECTIONS};
+    let doc = include_str!("../../docs/configuration.md");
+    for section in SECTIONS {
+        let is_file = section.title == FILE.title;
+        let heading = if is_file {
+            "The file".to_owned()
+        } else {
+            format!("`{}`", section.title)
+        };
+        let expected: Vec<Vec<String>> = section
+            .known()
+            .map(|key| {
+                let default = match key.need {
+                    Need::Required(_) => "required",
+                    Need::Default(text) => text,
+                };
+                let mut row = vec![
+                    format!("`{}`", key.name),
+                    key.kind.describe(),
+                    default.to_owned(),
+                ];
+                if section.title == "[[component]]" {
+                    let only: Vec<_> = key.only.iter().map(|kind| format!("`{kind}`")).collect();
+                    row.push(if only.is_empty() {
+                        "all".to_owned()
+                    } else {
+                        only.join(", ")
+                    });
+                }
+                row
+            })
+            .collect();
+        let told: Vec<Vec<String>> = rows(doc, &heading)
+            .into_iter()
+            .map(|mut row| {
+                let meaning = row.pop().unwrap();
+                assert!(meaning.len() > 10, "{row:?}");
+                row
+            })
+            .collect();
+        assert_eq!(told, expected, "{heading}");
+        let later = section
+            .keys
+            .iter()
+            .filter(|k| matches!(k.kind, Kind::Later(_)));
+        let later = later
+            .map(|k| format!("`{}`", k.name))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let place = heading.replace("The", "the");
+        let told = rows(doc, "Not supported yet")
+            .into_iter()
+            .find(|row| row[0] == place);
+        assert_eq!(
+            told.map_or_else(String::new, |row| row[1].clone()),
+            later,
+            "{heading}"
+        );
+    }
+}
+
+#[test]
+fn the_example_of_the_documentation_is_valid() {
+    let doc = include_str!("../../docs/configuration.md");
+    let example = doc
+        .split("```toml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    assert_eq!(parse(example).unwrap().components.len(), 4);
 }

@@ -4,7 +4,9 @@
 //! heads it has seen, and from the time it is given. What a key that is not trusted has signed must never change what a trusted one
 //! said, and must never make the history look broken.
 
+pub use crate::model::breaks::{Break, BreakKind};
 use crate::model::chain_check::{self, Breaks};
+use crate::model::excuses;
 use crate::model::id::{HostId, ObjectId, SignerId, SnapshotId, VaultId};
 use crate::model::mark::{Mark, Role, Verdict};
 use crate::model::mark_rules;
@@ -14,7 +16,6 @@ use crate::model::trust_rules::Keys;
 pub use crate::model::trust_rules::signer_of_text;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// What an entry of a chain is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,89 +228,6 @@ impl KnownSnapshot {
     }
 }
 
-/// A place where the history of a signer is not what it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Break {
-    /// Whose chain.
-    pub signer: SignerId,
-    /// The number at which it shows.
-    pub number: u64,
-    /// The snapshot with that number, where it is a record that is known.
-    pub snapshot: Option<SnapshotId>,
-    /// What is wrong.
-    pub kind: BreakKind,
-}
-
-/// What is wrong with a chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BreakKind {
-    /// Two entries have one number.
-    Forked {
-        /// The hashes of their lines.
-        hashes: Vec<ObjectId>,
-    },
-    /// Entries are not there and nothing says why.
-    Gap {
-        /// The last of those missing.
-        to: u64,
-    },
-    /// An entry does not follow on the one before.
-    WrongPrevious,
-    /// Entries that were seen before are not there.
-    RolledBack {
-        /// The highest number seen before.
-        seen: u64,
-        /// The highest there now; 0 for none.
-        found: u64,
-    },
-    /// Another entry than was seen before has this number.
-    Rewritten {
-        /// What was seen.
-        seen: ObjectId,
-    },
-}
-
-impl fmt::Display for Break {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            signer,
-            number,
-            snapshot,
-            kind,
-        } = self;
-        write!(f, "the history signed by {signer} ")?;
-        match kind {
-            BreakKind::Forked { hashes } => write!(
-                f,
-                "is forked: {} entries have number {number}",
-                hashes.len()
-            )?,
-            BreakKind::Gap { to } if to == number => {
-                write!(f, "has a gap: entry {number} is missing")?
-            }
-            BreakKind::Gap { to } => write!(f, "has a gap: entries {number} to {to} are missing")?,
-            BreakKind::WrongPrevious => write!(
-                f,
-                "does not hang together: entry {number} follows on another entry"
-            )?,
-            BreakKind::RolledBack { seen, found } => {
-                write!(
-                    f,
-                    "was rolled back: entry {seen} was seen before, now the last is {found}"
-                )?;
-            }
-            BreakKind::Rewritten { .. } => write!(
-                f,
-                "was rewritten: entry {number} is not the one seen before"
-            )?,
-        }
-        match snapshot {
-            Some(id) => write!(f, " (snapshot {id})"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// What a vault's records and marks say, as one reader sees them.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -329,7 +247,7 @@ impl History {
         let entries = distinct(entries);
         let all = Keys::of(&reader.trusted, &entries, &BTreeSet::new());
         let marks = mark_rules::in_order(&entries, &all, &BTreeSet::new(), reader.now);
-        let settled = chain_check::settlements(&marks, &all);
+        let settled = excuses::settlements(&marks, &all);
         let keys = Keys::of(&reader.trusted, &entries, &settled.dropped);
         let Breaks {
             breaks,

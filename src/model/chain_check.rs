@@ -1,19 +1,11 @@
 //! Checks of the chains of trusted signers: forks, gaps, wrong order, and heads that went back.
 
 use crate::model::chain::{Break, BreakKind, ChainEntry, Heads, Reader};
+use crate::model::excuses::{Settled, excused};
 use crate::model::id::{ObjectId, SignerId, VaultId};
-use crate::model::mark::{Removed, Role, Statement};
-use crate::model::trust_rules::{Dropped, Keys, signer_of_text};
+use crate::model::mark::{KeyAction, Statement};
+use crate::model::trust_rules::{Keys, signer_of_text};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What `settle` marks say.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    /// Entries that lost.
-    pub(crate) dropped: Dropped,
-    /// Entries that stand, or are accepted as lost: with their hash where it is known.
-    kept: BTreeMap<(SignerId, u64), Option<ObjectId>>,
-}
 
 /// What the checks found.
 pub(crate) struct Breaks {
@@ -49,39 +41,6 @@ impl Slot<'_> {
 }
 
 type Chain<'a> = BTreeMap<u64, Slot<'a>>;
-
-/// The settlements that count: by a `prune` key, which must not be the forked signer's own. A later one takes the place of an earlier.
-pub(crate) fn settlements(entries: &[ChainEntry], keys: &Keys) -> Settled {
-    let mut found: Vec<_> = entries
-        .iter()
-        .filter(|e| keys.has_role(e, Role::Prune))
-        .collect();
-    found.sort_by_key(|e| (e.time(), e.signer(), e.number()));
-    let mut settled = Settled::default();
-    for entry in found {
-        let Some(Statement::Settle {
-            of,
-            entry: number,
-            keep,
-            drop,
-        }) = entry.as_mark().map(|m| &m.statement)
-        else {
-            continue;
-        };
-        if *of == entry.signer() {
-            continue;
-        }
-        settled.kept.insert((*of, *number), *keep);
-        settled
-            .dropped
-            .retain(|(signer, dropped, _)| (signer, dropped) != (of, number));
-        let losing = drop.iter().filter(|hash| Some(**hash) != *keep);
-        settled
-            .dropped
-            .extend(losing.map(|hash| (*of, *number, *hash)));
-    }
-    settled
-}
 
 /// Checks the chains of all trusted signers.
 pub(crate) fn check(
@@ -165,40 +124,6 @@ fn chains<'a>(
         slot.lost |= hash.is_none();
     }
     chains
-}
-
-/// Entries that marks excuse in every store looked at.
-fn excused(
-    entries: &[ChainEntry],
-    keys: &Keys,
-    settled: &Settled,
-    instances: &BTreeSet<VaultId>,
-) -> BTreeSet<(SignerId, u64, ObjectId)> {
-    let mut where_gone: BTreeMap<(SignerId, u64, ObjectId), BTreeSet<&VaultId>> = BTreeMap::new();
-    for entry in entries.iter().filter(|e| keys.counts(e)) {
-        let (instance, list): (_, &[Removed]) = match entry.as_mark().map(|m| &m.statement) {
-            Some(Statement::Prune { instance, removed }) if keys.has_role(entry, Role::Prune) => {
-                (instance, removed)
-            }
-            Some(Statement::Absent { instance, entries }) => (instance, entries),
-            _ => continue,
-        };
-        let own_only = !keys.has_role(entry, Role::Prune);
-        for gone in list
-            .iter()
-            .filter(|gone| !own_only || gone.signer == entry.signer())
-        {
-            let key = (gone.signer, gone.number, gone.hash);
-            if instances.contains(instance) && !settled.dropped.contains(&key) {
-                where_gone.entry(key).or_default().insert(instance);
-            }
-        }
-    }
-    where_gone
-        .into_iter()
-        .filter(|(_, stores)| stores.len() == instances.len())
-        .map(|(key, _)| key)
-        .collect()
 }
 
 /// One chain under its checks.
@@ -285,15 +210,8 @@ impl Check<'_> {
     /// Marks of others that introduce this key: `(number, hash)`. No authority is asked for: it is this key's own first entry that names
     /// one of them, and whether the key is trusted was decided elsewhere.
     fn introductions(&self) -> BTreeSet<(u64, ObjectId)> {
-        let introduces = |e: &&ChainEntry| {
-            let Some(Statement::Key {
-                key, last: None, ..
-            }) = e.as_mark().map(|m| &m.statement)
-            else {
-                return false;
-            };
-            e.signer() != self.signer && signer_of_text(key) == Some(self.signer)
-        };
+        let introduces =
+            |e: &&ChainEntry| e.signer() != self.signer && introduced_by(e) == Some(self.signer);
         self.entries
             .iter()
             .filter(introduces)
@@ -348,6 +266,18 @@ impl Check<'_> {
     }
 }
 
+/// The key that `entry` introduces.
+fn introduced_by(entry: &ChainEntry) -> Option<SignerId> {
+    match &entry.as_mark()?.statement {
+        Statement::Key {
+            action: KeyAction::Introduce,
+            key,
+            ..
+        } => signer_of_text(key),
+        _ => None,
+    }
+}
+
 /// Heads worth remembering. A broken chain's is not: what was seen before it broke stays the measure.
 fn heads(chains: &BTreeMap<SignerId, Chain<'_>>, keys: &Keys, breaks: &[Break]) -> Heads {
     let whole =
@@ -373,13 +303,7 @@ fn next(
     // The head: number, and the hash that the next entry names.
     let mut heads: BTreeMap<SignerId, (u64, ObjectId)> = BTreeMap::new();
     for entry in entries {
-        let Some(Statement::Key {
-            key, last: None, ..
-        }) = entry.as_mark().map(|m| &m.statement)
-        else {
-            continue;
-        };
-        let Some(introduced) = signer_of_text(key).filter(|key| *key != entry.signer()) else {
+        let Some(introduced) = introduced_by(entry).filter(|key| *key != entry.signer()) else {
             continue;
         };
         let place = (entry.number(), entry.hash);

@@ -12,8 +12,11 @@ const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// A trusted mark at its place in time.
 pub(crate) struct PlacedMark<'a> {
-    entry: &'a ChainEntry,
-    statement: &'a Statement,
+    /// The mark's entry in the chain.
+    pub(crate) entry: &'a ChainEntry,
+    /// What it says.
+    pub(crate) statement: &'a Statement,
+    /// When, as far as that can be believed.
     time: Timestamp,
 }
 
@@ -166,12 +169,14 @@ fn apply_one(
         // A verifier's word about its own host is the host's word.
         Statement::Verdict(verdict) if host || keys.has_role(mark.entry, Role::Verify) => {
             let own = keys.is_of(&mark.entry.signer(), &snapshot.record.host);
-            let signer = mark.entry.signer();
+            let (signer, number, time) = (mark.entry.signer(), mark.entry.number(), mark.time);
+            let verdict = verdict.clone();
             snapshot.verdicts.push(KnownVerdict {
                 signer,
-                time: mark.time,
+                number,
+                time,
                 own,
-                verdict: verdict.clone(),
+                verdict,
             });
         }
         _ => {}

@@ -3,11 +3,13 @@
 //! Everything that format 1 says about names, records, marks, manifests and their rules is here, with the checks that a
 //! reader must make. This module must never do I/O, read a clock or spawn anything: whatever it decides follows from its arguments.
 
+mod breaks;
 pub mod chain;
 mod chain_check;
 pub mod clock;
 pub mod document;
 pub mod entry;
+mod excuses;
 pub mod id;
 pub mod index;
 pub mod manifest;

@@ -7,17 +7,28 @@ use crate::model::record::{CheckResult, SnapshotKind};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 
-/// What the last verdict about an object said: the verdict's place in the order, and when the proof began (none: it was found bad).
-type Said = (usize, Option<Timestamp>);
+/// What verdicts said of one object, each with its place in their order.
+#[derive(Default)]
+struct Said {
+    /// The last that found it bad, whoever that was.
+    bad: Option<usize>,
+    /// The host's last proof, and when it began.
+    own: Option<(usize, Timestamp)>,
+    /// A verifier's last proof.
+    other: Option<(usize, Timestamp)>,
+}
+
+impl Said {
+    /// True when a proof that nobody took back later began at `since` or after.
+    fn proved(&self, since: Timestamp, others_only: bool) -> bool {
+        let own = self.own.filter(|_| !others_only);
+        let counts = |(place, began): (usize, Timestamp)| Some(place) > self.bad && began >= since;
+        own.is_some_and(counts) || self.other.is_some_and(counts)
+    }
+}
 
 /// What is known of the objects of a host in a store.
-#[derive(Default)]
-struct Objects {
-    /// By the host itself.
-    own: HashMap<ObjectId, Said>,
-    /// By verifiers.
-    others: HashMap<ObjectId, Said>,
-}
+type Objects = HashMap<ObjectId, Said>;
 
 /// Fills in where each snapshot is good. Marks must have been applied before.
 pub(crate) fn judge(snapshots: &mut [KnownSnapshot], reader: &Reader) {
@@ -56,26 +67,25 @@ fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> 
         .iter()
         .flat_map(|s| s.verdicts.iter().map(move |v| (s, v)))
         .collect();
-    // Those of one signer are in order already, and their times do not run backwards.
-    verdicts.sort_by_key(|(_, v)| (v.time, v.signer));
+    verdicts.sort_by_key(|(_, v)| (v.time, v.signer, v.number));
     let mut objects: BTreeMap<(HostId, VaultId), Objects> = BTreeMap::new();
     for (place, (snapshot, known)) in verdicts.into_iter().enumerate() {
-        let entry = objects
+        let said = objects
             .entry((snapshot.record.host, known.verdict.instance.clone()))
             .or_default();
-        let said = if known.own {
-            &mut entry.own
-        } else {
-            &mut entry.others
-        };
         if proves(known.verdict.level) {
-            let began = known.verdict.began.min(known.time);
+            let proof = Some((place, known.verdict.began.min(known.time)));
             for id in covered(snapshot, known) {
-                said.insert(id, (place, Some(began)));
+                let object: &mut Said = said.entry(id).or_default();
+                *(if known.own {
+                    &mut object.own
+                } else {
+                    &mut object.other
+                }) = proof;
             }
         }
         for id in &known.verdict.bad {
-            said.insert(*id, (place, None));
+            said.entry(*id).or_default().bad = Some(place);
         }
     }
     objects
@@ -107,16 +117,14 @@ fn is_good(
     reader: &Reader,
     others_only: bool,
 ) -> bool {
-    let fresh = |began: Timestamp| reader.now.duration_since(began) <= reader.reverify;
+    let since = reader
+        .now
+        .saturating_sub(reader.reverify)
+        .unwrap_or(Timestamp::MIN);
     let proved = |id: &ObjectId| {
-        let (own, other) = (known.own.get(id), known.others.get(id));
-        // Whoever found it bad is heard; only for the proof it matters who gives it.
-        let last = match (own, other) {
-            (Some(own), Some(other)) if others_only && own.1.is_some() => Some(other),
-            (Some((_, Some(_))), None) if others_only => None,
-            (own, other) => own.max(other),
-        };
-        last.is_some_and(|(_, began)| began.is_some_and(fresh))
+        known
+            .get(id)
+            .is_some_and(|said| said.proved(since, others_only))
     };
     snapshot
         .record
