@@ -2,6 +2,7 @@
 
 use crate::cli::Terminal;
 use crate::config::{self, Config};
+use crate::keys::kit::Kit;
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{HostChoice, Session, Surroundings};
@@ -82,10 +83,14 @@ pub fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
 pub fn session(terminal: &Terminal) -> Result<Session> {
     let around = surroundings(terminal)?;
     if let Some(kit) = &terminal.global.kit {
-        return Session::open_kit(crate::ops::kit::load(kit)?, around);
+        return Session::open_kit(load_kit(kit)?, around);
     }
     let config = load_config(&config_path(terminal)?)?;
     Session::open(Arc::new(config), around)
+}
+
+fn load_kit(path: &Path) -> Result<Kit> {
+    Kit::load(path).doing(Class::NoIdentity, || format!("the recovery kit {} cannot be used", path.display()))
 }
 
 /// Opens the project by its configuration, which writing needs.

@@ -3,7 +3,7 @@
 //! Objects are there → no tombstone names one → the signed record is kept here → it is put → tombstones and objects are looked at again. What
 //! was signed under a number is never signed again with other content: after a crash the same bytes are put first.
 
-use crate::catalog::State;
+use crate::catalog::{Head, State};
 use crate::keys::Signer;
 use crate::keys::signed::{open_document, seal_document};
 use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
@@ -41,8 +41,8 @@ pub struct Chain<'a> {
 impl Chain<'_> {
     fn advance(&mut self, hash: ObjectId) -> Result<()> {
         let id = self.signer.id();
-        let heads = BTreeMap::from([(id, (self.next.0, hash))]);
-        self.state.raise_heads(&heads).doing(Class::Failed, || "cannot remember what was committed".into())?;
+        let head = Head { number: self.next.0, hash };
+        self.state.raise_heads(&[(id, head)]).doing(Class::Failed, || "cannot remember what was committed".into())?;
         self.next = (self.next.0 + 1, Some(hash));
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Chain<'_> {
     /// Keeps a signed entry here, then puts it.
     fn put_entry(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         let keep = || "cannot keep the signed entry before it is put".into();
-        self.state.set_pending(&key.to_string(), bytes).doing(Class::Failed, keep)?;
+        self.state.set_pending(key, bytes).doing(Class::Failed, keep)?;
         in_store(self.store, self.store.put_bytes(key, bytes))?;
         Ok(())
     }
@@ -163,13 +163,9 @@ impl Chain<'_> {
     pub fn finish_pending(&mut self) -> Result<Option<String>> {
         let pending = self.state.pending().doing(Class::Failed, || "cannot read what an earlier run left to do".into())?;
         let Some(pending) = pending else { return Ok(None) };
-        let Some(key) = Key::parse(&pending.key) else {
-            let what = format!("what an earlier run left to do names no object: {:?}", pending.key);
-            return Err(OpError::new(Class::Failed, what));
-        };
-        let told = match &key {
-            Key::Record(_) => self.finish_record(&key, &pending.bytes)?,
-            _ => self.finish_mark(&key, &pending.bytes)?,
+        let told = match &pending.key {
+            Key::Record(_) => self.finish_record(&pending.key, &pending.bytes)?,
+            _ => self.finish_mark(&pending.key, &pending.bytes)?,
         };
         self.settled()?;
         Ok(told)

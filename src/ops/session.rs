@@ -3,9 +3,10 @@
 use crate::catalog::State;
 use crate::config::Config;
 use crate::keys::kit::Kit;
-use crate::keys::naming::NamingKey;
-use crate::keys::trust::{TrustList, TrustedKey};
-use crate::keys::{Identities, RecipientSet, Signer};
+use crate::keys::identity::load_identity_file;
+use crate::keys::kit::StoreAt;
+use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
+use crate::model::chain::Heads;
 use crate::model::{Clock, HostId, Progress, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
@@ -29,6 +30,22 @@ pub struct Surroundings {
     pub identity_files: Vec<PathBuf>,
     /// A store named with `--store`, if any: the name of one, or a path.
     pub store: Option<String>,
+    /// Which hosts' snapshots are meant.
+    pub hosts: HostChoice,
+    /// How long to wait for another run to end.
+    pub wait: Option<std::time::Duration>,
+}
+
+/// Which hosts' snapshots are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HostChoice {
+    /// Those of this host.
+    #[default]
+    Own,
+    /// Those of the host with this name, or this beginning of its id.
+    Named(String),
+    /// Those of all.
+    All,
 }
 
 /// A project opened for reading: with its configuration, or with a kit alone.
@@ -51,8 +68,8 @@ pub struct Session {
     pub host: Option<HostId>,
     /// Names of owners.
     pub names: Names,
-    heads: crate::catalog::Heads,
-    identities_from_kit: Vec<String>,
+    heads: Heads,
+    kit_identities: Vec<SecretIdentity>,
 }
 
 /// What a session that writes has beside.
@@ -71,13 +88,14 @@ impl Session {
         let store = open_configured_store(&config, around.store.as_deref())?;
         let state = State::open(&config.state_dir)
             .doing(Class::Failed, || format!("cannot open the state directory {}", config.state_dir.display()))?;
-        let mut trust = TrustList::default();
-        for trusted in &config.signing.trusted {
-            let key = TrustedKey::new(&trusted.key, &trusted.name, &trusted.roles, None);
-            trust.add(key.doing(Class::Config, || format!("trusted key {:?} cannot be used", trusted.name))?);
-        }
-        let host = Signer::public_id(&config.signing.key_file).map(HostId::from);
-        let heads = state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
+        let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
+        let key_file = &config.signing.key_file;
+        let host = match key_file.exists() {
+            true => Some(load_signer(key_file)?.id().into()),
+            false => None,
+        };
+        let seen = state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
+        let heads = seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect();
         let vault = match config.project.vault.clone() {
             Some(vault) => Some(vault),
             None => state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?,
@@ -93,7 +111,7 @@ impl Session {
             host,
             names: Names::default(),
             heads,
-            identities_from_kit: Vec::new(),
+            kit_identities: Vec::new(),
         })
     }
 
@@ -103,26 +121,18 @@ impl Session {
             Some(place) => open_store("store", Path::new(place))?,
             None => open_kit_store(&kit)?,
         };
-        let mut trust = TrustList::default();
-        for key in kit.trusted {
-            trust.add(key);
-        }
-        let mut heads = crate::catalog::Heads::new();
-        if let Some(head) = kit.head {
-            heads.insert(head.signer, (head.number, head.hash));
-        }
         Ok(Self {
             around,
             config: None,
             project: kit.project,
             store,
             state: None,
-            trust,
+            trust: kit.trusted,
             vault: Some(kit.vault),
             host: Some(kit.host),
             names: Names::default(),
-            heads,
-            identities_from_kit: kit.identities.iter().map(|i| i.to_string()).collect(),
+            heads: kit.heads,
+            kit_identities: kit.identities,
         })
     }
 
@@ -137,7 +147,7 @@ impl Session {
         let vault = Vault::read(&*self.store, &judge)?;
         if let Some(state) = &self.state {
             state
-                .check_instance(self.store.name(), &vault.info.vault, &vault.info.instance)
+                .trust_store(self.store.name(), &vault.info.vault, &vault.info.instance)
                 .doing(Class::Damage, || format!("store {:?} is not the one seen before", self.store.name()))?;
             vault.remember(state)?;
         }
@@ -146,18 +156,13 @@ impl Session {
 
     /// The identities at hand: `-i`, the kit, the configuration's file. Empty when there is none here.
     pub fn identities(&self) -> Result<Identities> {
-        let mut all = Identities::default();
-        for file in &self.around.identity_files {
-            all.add_file(file).doing(Class::NoIdentity, || format!("cannot use identity {}", file.display()))?;
-        }
-        for text in &self.identities_from_kit {
-            all.add_text(text).doing(Class::NoIdentity, || "the kit's identity cannot be used".into())?;
-        }
         let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.clone());
-        if let Some(file) = configured.filter(|file| file.exists()) {
-            all.add_file(&file).doing(Class::NoIdentity, || format!("cannot use identity {}", file.display()))?;
+        let configured = configured.filter(|file| file.exists());
+        let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
+        for file in self.around.identity_files.iter().chain(&configured) {
+            all.extend(load_identity_file(file).doing(Class::NoIdentity, || format!("cannot use identity {}", file.display()))?);
         }
-        Ok(all)
+        Ok(Identities::from_secrets(all))
     }
 
     /// The identities, of which there must be one.
@@ -188,12 +193,13 @@ impl Session {
     pub fn writer(&self) -> Result<Writer> {
         let config = self.config()?;
         let key_file = &config.signing.key_file;
-        let signer = Signer::load(key_file).doing(Class::Config, || "cannot load this host's signing key".into())?;
-        let naming = NamingKey::load_beside(key_file)
+        let signer = load_signer(key_file)?;
+        let naming = NamingKey::load(&crate::ops::init::naming_path(key_file))
             .doing(Class::Config, || "cannot load this host's naming key".into())?;
         let recipients = RecipientSet::parse(&config.encryption.recipients)
             .doing(Class::Config, || "a recipient in the configuration cannot be used".into())?;
-        if !self.trust.has_role(signer.id(), crate::model::mark::Role::Host) {
+        let trusted = self.trust.get(&signer.id());
+        if !trusted.is_some_and(|key| key.roles.contains(&crate::model::mark::Role::Host)) {
             let what = "this host's signing key is not among the trusted keys of the configuration";
             let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
             return Err(OpError::new(Class::Config, what).hint(hint));
@@ -207,7 +213,15 @@ impl Session {
     }
 }
 
+fn load_signer(key_file: &Path) -> Result<Signer> {
+    Signer::load(key_file).doing(Class::Config, || "cannot load this host's signing key".into())
+}
+
 fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dyn Store>> {
+    if config.stores.len() > 1 {
+        return Err(OpError::new(Class::Config, format!("{} names several stores", config.path.display()))
+            .hint("this version of backstay keeps one store a project; remove the others"));
+    }
     let Some(first) = config.stores.first() else {
         return Err(OpError::new(Class::Config, format!("{} names no store", config.path.display()))
             .hint("add one with `backstay init --store PATH`"));
@@ -226,10 +240,12 @@ fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
     let Some(store) = kit.stores.first() else {
         return Err(OpError::new(Class::Usage, "the kit names no store").hint("name it with --store PATH"));
     };
-    open_store(&store.name, Path::new(&store.place)).map_err(|e| match e.hint {
-        Some(_) => e.hint(format!("the kit says {}; if the store is elsewhere now, name it with --store PATH", store.place)),
-        None => e,
-    })
+    let StoreAt::Path(path) = &store.at else {
+        return Err(OpError::new(Class::Usage, format!("store {:?} of the kit is none that this version can open", store.name))
+            .hint("name a folder that holds a copy of it with --store PATH"));
+    };
+    open_store(&store.name, Path::new(path))
+        .map_err(|e| e.hint(format!("the kit says {path}; if the store is elsewhere now, name it with --store PATH")))
 }
 
 fn open_store(name: &str, path: &Path) -> Result<Arc<dyn Store>> {

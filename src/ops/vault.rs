@@ -1,12 +1,12 @@
 //! What a store holds: every record and mark read, every signature and chain verified, every time.
 
-use crate::catalog::State;
+use crate::catalog::{Head, State};
 use crate::keys::TrustList;
 use crate::keys::signed::{OpenError, open_document};
 use crate::model::chain::{ChainEntry, EntryBody, Heads, History, KnownSnapshot, Reader};
 use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
 use crate::model::mark::Mark;
-use crate::model::{HostId, Record, SignerId, VaultId};
+use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::store::{Key, Prefix, Store};
 use serde::{Deserialize, Serialize};
@@ -144,9 +144,14 @@ impl Vault {
         other.copied().unwrap_or(own)
     }
 
+    fn seen(&self) -> Vec<(SignerId, Head)> {
+        let head = |(signer, (number, hash)): (&SignerId, &(u64, ObjectId))| (*signer, Head { number: *number, hash: *hash });
+        self.history.heads.iter().map(head).collect()
+    }
+
     /// Remembers the heads that this reading proved, so that a later reading notices when they are gone.
     pub fn remember(&self, state: &State) -> Result<()> {
-        state.raise_heads(&self.history.heads).doing(Class::Failed, || "cannot remember the newest entries seen".into())
+        state.raise_heads(&self.seen()).doing(Class::Failed, || "cannot remember the newest entries seen".into())
     }
 }
 

@@ -108,7 +108,7 @@ fn kit(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
     match &args.output {
         None => out(&kit.render()),
         Some(path) => {
-            crate::ops::kit::write(&kit, path)?;
+            kit.write(path).doing(Class::Failed, || format!("cannot write the recovery kit to {}", path.display()))?;
             say(&format!("the recovery kit is in {}; keep it off this machine, and print it", path.display()));
         }
     }

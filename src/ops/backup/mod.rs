@@ -14,6 +14,7 @@ mod readback;
 
 use crate::archive::Pool;
 use crate::config::Component;
+use crate::durable::{Dir, DurableError, create_dirs};
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
@@ -90,9 +91,8 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let config = Arc::clone(session.config()?);
     let components = chosen(&config.components, &options.only)?;
     let writer = session.writer()?;
-    let state = session.state()?;
-    let _held = crate::ops::lock::hold(state, "backup", session.around.clock.now())?;
-    let spool = prepare_spool(session)?;
+    let _held = crate::ops::lock::hold(session, "backup")?;
+    let spool = prepare_spool(session, &writer)?;
     let vault = session.read_vault()?;
     let mut chain = open_chain(session, &writer, &vault)?;
     if let Some(told) = chain.finish_pending()? {
@@ -131,14 +131,19 @@ fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component
 }
 
 /// The directory where archives are prepared, without what killed runs left there.
-fn prepare_spool(session: &Session) -> Result<PathBuf> {
+fn prepare_spool(session: &Session, writer: &Writer) -> Result<PathBuf> {
     let spool = match session.store.spool_dir() {
-        Some(dir) => dir,
+        // Several hosts may share the store; each has a folder of its own there.
+        Some(dir) => dir.join(writer.signer.id().to_string()),
         None => session.state()?.spool_dir(),
     };
-    // The lock is held: whatever lies here belongs to no living run of this project.
-    crate::durable::sweep(&spool, std::time::Duration::ZERO)
-        .doing(Class::Store, || format!("cannot prepare the spool directory {}", spool.display()))?;
+    let sweep = || -> std::result::Result<(), DurableError> {
+        create_dirs(&spool, 0o700)?;
+        // The lock is held: whatever lies here belongs to no living run of this host.
+        crate::durable::sweep(&Dir::open(&spool)?, Timestamp::MAX, &|_| true)?;
+        Ok(())
+    };
+    sweep().doing(Class::Store, || format!("cannot prepare the spool directory {}", spool.display()))?;
     Ok(spool)
 }
 
@@ -213,7 +218,7 @@ impl Snapshot<'_> {
             agent: AGENT.into(),
             config: config.text.clone(),
             config_path: config.path.display().to_string(),
-            naming_key: writer.naming.to_base64(),
+            naming_key: writer.naming.reveal().to_string(),
         };
         Ok(Index { header, components: self.stored.iter().map(|s| s.index.clone()).collect() })
     }

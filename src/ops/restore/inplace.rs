@@ -115,12 +115,12 @@ impl InPlacePlan {
     fn component(&self, session: &Session, base: &Path, listing: &Listing, report: &mut RestoreReport) -> Result<()> {
         let owners = if self.ignore_owners { Owners::Ignore } else { Owners::Keep };
         let staging = Staging::make(base)?;
-        let extractor = Extractor::new(staging.root()?, &session.names, owners);
+        let extractor = super::extractor(session, staging.root()?, owners, listing)?;
         write_listing(session, &self.opened.identities, listing, extractor, report)?;
         check_databases(listing, &staging.path, report);
         session.around.interrupt.check()?;
         let damaged: HashSet<String> = report.problems.iter().filter(|p| p.kind == ProblemKind::Damaged).map(|p| p.subject.clone()).collect();
-        let finisher = Extractor::new(staging.root()?, &session.names, owners);
+        let finisher = super::extractor(session, staging.root()?, owners, listing)?;
         let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let step = Exchange { staging: &staging, base, listing, finisher: &finisher, stamp };
         for entry in listing.entries.iter().filter(|e| comes_back(e) && !damaged.contains(&escape(e.path.as_bytes()))) {
@@ -144,7 +144,7 @@ impl Staging {
         let dir = at::open_place(base).doing(Class::Failed, what).map_err(|e| {
             e.hint("if the whole folder is gone, restore it with --to and move it into place")
         })?;
-        let random: [u8; 6] = crate::durable::random_bytes();
+        let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
         let name = format!(".backstay-restore-{}", HEXLOWER.encode(&random)).into_bytes();
         let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
         let path = base.join(std::ffi::OsStr::from_bytes(&name));

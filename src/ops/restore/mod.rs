@@ -21,6 +21,7 @@ use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
 use read::{Archives, Piece, Reading};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use write::{Files, Pending};
 
@@ -155,8 +156,8 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     };
     let owners = if options.ignore_owners { Owners::Ignore } else { Owners::Keep };
     for listing in &listings {
-        let root = target.make_root(listing.component.name.as_str()).map_err(|e| place_error(&options.to, e))?;
-        let extractor = Extractor::new(root, &session.names, owners);
+        let root = target.component(&listing.component.name).map_err(|e| place_error(&options.to, e))?;
+        let extractor = extractor(session, root, owners, listing)?;
         write_listing(session, &opened.identities, listing, extractor, &mut report)?;
         check_databases(listing, &target.staging_path().join(listing.component.name.as_str()), &mut report);
     }
@@ -166,6 +167,12 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     }
     target.publish().map_err(|e| place_error(&options.to, e))?;
     Ok(report)
+}
+
+fn extractor<'a>(session: &'a Session, root: OwnedFd, owners: Owners, listing: &Listing) -> Result<Extractor<'a>> {
+    let component = listing.component.name.as_str();
+    Extractor::new(root, &session.names, owners, component)
+        .doing(Class::Failed, || format!("cannot begin to restore component {component}"))
 }
 
 fn place_error(to: &Path, error: crate::archive::extract::ExtractError) -> OpError {
@@ -216,7 +223,7 @@ fn write_listing(
                     first_names.insert(link, entry.path.clone());
                 }
             }
-            _ => extractor.make(entry).doing(Class::Failed, || format!("cannot make {component}/{}", entry.path))?,
+            _ => drop(extractor.make(entry).doing(Class::Failed, || format!("cannot make {component}/{}", entry.path))?),
         }
         report.entries += 1;
     }
@@ -230,11 +237,12 @@ fn write_listing(
         Reading { store: &session.store, identities, pool: &pool, interrupt: &session.around.interrupt };
     reading.deliver(pieces, &listing.archives, &mut files)?;
     let damaged = std::mem::take(&mut files.damaged);
+    let whole = files.whole();
     drop(files);
     report.files -= damaged.len() as u64;
     report.problems.extend(damaged);
     for (first, entry) in links {
-        if extractor.has(&first) {
+        if whole.contains(&first) {
             extractor.hard_link(&first, entry).doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
         } else {
             let what = format!("it is another name of {first}, which is damaged");

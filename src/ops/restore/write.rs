@@ -1,11 +1,11 @@
 //! Writing restored files: bytes as they come, each file proved against its hash before it counts.
 
 use crate::archive::extract::Extractor;
-use crate::model::{Entry, Problem, ProblemKind};
+use crate::model::{Entry, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::read::Sink;
 use rustix::io::{pread, pwrite};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 
@@ -18,12 +18,13 @@ pub(super) struct Pending<'e> {
     /// Hashes while bytes come in file order; given up when they do not.
     hasher: Option<(blake3::Hasher, usize, u64)>,
     lost: Option<String>,
+    created: bool,
 }
 
 impl<'e> Pending<'e> {
     pub(super) fn new(entry: &'e Entry, ranges: Vec<(u64, u64)>) -> Self {
         let missing = ranges.iter().map(|r| r.1).sum();
-        Self { entry, ranges, missing, hasher: Some((blake3::Hasher::new(), 0, 0)), lost: None }
+        Self { entry, ranges, missing, hasher: Some((blake3::Hasher::new(), 0, 0)), lost: None, created: false }
     }
 
     /// Hashes `bytes` when they are the next ones of the file.
@@ -89,12 +90,13 @@ impl<'e, 'x> Files<'e, 'x> {
                 }
             }
             let entry = self.pending[file].entry;
-            let made = if self.extractor.has(&entry.path) {
+            let made = if self.pending[file].created {
                 self.extractor.reopen_file(&entry.path)
             } else {
                 self.extractor.create_file(entry)
             };
             let made = made.map_err(|e| self.failed(file, e))?;
+            self.pending[file].created = true;
             self.open.insert(file, made);
             self.order.push_back(file);
         }
@@ -142,14 +144,18 @@ impl<'e, 'x> Files<'e, 'x> {
     fn give_up(&mut self, file: usize, why: &str) -> Result<()> {
         let path = &self.pending[file].entry.path;
         let problem = Problem::at_path(ProblemKind::Damaged, self.component, path.as_bytes(), why);
-        let has = self.extractor.has(path);
         self.damaged.push(problem);
         self.close(file);
-        if has {
+        if std::mem::take(&mut self.pending[file].created) {
             let path = self.pending[file].entry.path.clone();
-            self.extractor.remove_file(&path).map_err(|e| self.failed(file, e))?;
+            self.extractor.discard(&path).map_err(|e| self.failed(file, e))?;
         }
         Ok(())
+    }
+
+    /// Paths of the files that were written whole.
+    pub(super) fn whole(&self) -> HashSet<RelPath> {
+        self.pending.iter().filter(|p| p.created).map(|p| p.entry.path.clone()).collect()
     }
 
     /// True when the file could not be had.
