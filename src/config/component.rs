@@ -1,11 +1,12 @@
 //! One `[[component]]`: exactly one kind, and only the keys that mean something for it.
 
-use crate::config::file::{At, Block};
+use crate::config::block::{At, Block};
+use crate::config::keys::COMPONENT;
 use crate::config::name::slug;
 use crate::config::places::Role;
 use crate::config::render::Found;
 use crate::config::resolve::Work;
-use crate::config::schema::{COMPONENT, Kind};
+use crate::config::schema::Kind;
 use crate::config::settings::{CommandLine, Component, Spec, SqliteCheck};
 use crate::model::ComponentName;
 use std::path::PathBuf;

@@ -2,47 +2,18 @@
 //!
 //! It never guesses: a value that is wrong is left out of what it gives, and the mistake is in its list.
 
+use crate::config::block::{At, Block, Value};
+use crate::config::keys::{FILE, SECTIONS};
 use crate::config::render::{Found, SECRET_KEY};
-use crate::config::schema::{FILE, Key, Kind, Need, SECTIONS, Section};
+use crate::config::schema::{Key, Kind, Need, Section};
 use crate::config::settings::CommandLine;
 use crate::config::suggest::nearest;
+use crate::config::syntax::Syntax;
 use crate::config::units;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-/// A value and its stretch of the text.
-#[derive(Debug, Clone)]
-pub(super) struct At<T> {
-    pub value: T,
-    pub span: Range<usize>,
-}
-
-/// A value of the right type.
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    Text(String),
-    Texts(Vec<At<String>>),
-    Flag(bool),
-    Number(u64),
-    Time(Duration),
-    Command(CommandLine),
-    Block(Block),
-    Blocks(Vec<Block>),
-}
-
-/// A table: the values that were right, and the names of all that stood there.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Block {
-    pub span: Range<usize>,
-    pub fields: BTreeMap<&'static str, At<Value>>,
-    /// Also those whose value was wrong: nobody is told that a key is missing which is there.
-    pub named: BTreeMap<&'static str, Range<usize>>,
-    /// A key of a later version stands there.
-    pub later: bool,
-}
 
 /// What could be read of a file.
 pub(super) struct Read {
@@ -70,188 +41,6 @@ pub(super) fn read(text: &str) -> Read {
         block,
         found,
         is_toml: errors.is_empty(),
-    }
-}
-
-/// The parser's errors, without those that only follow from an earlier one.
-struct Syntax {
-    found: Vec<Found>,
-    /// From here on the parser had lost its place.
-    lost: usize,
-    lines: BTreeSet<usize>,
-}
-
-impl Syntax {
-    fn of(text: &str, errors: &[toml::de::Error]) -> Self {
-        let span = |e: &toml::de::Error| e.span().unwrap_or(0..0);
-        // Brackets that are not closed swallow what follows.
-        let swallows = |e: &&toml::de::Error| {
-            ["array", "unclosed", "inline"]
-                .iter()
-                .any(|w| e.message().contains(w))
-        };
-        let lost = errors
-            .iter()
-            .filter(swallows)
-            .map(|e| span(e).start)
-            .min()
-            .unwrap_or(usize::MAX);
-        let mut sorted: Vec<_> = errors.iter().filter(|e| span(e).start <= lost).collect();
-        sorted.sort_by_key(|e| span(e).start);
-        let mut syntax = Self {
-            found: Vec::new(),
-            lost,
-            lines: BTreeSet::new(),
-        };
-        for error in sorted {
-            let span = span(error);
-            if syntax.lines.insert(line_of(text, span.start)) {
-                let hint = syntax_hint(text, &span, error.message());
-                let found = Found::at(&span, error.message());
-                syntax.found.push(match hint {
-                    Some(hint) => found.hint(hint),
-                    None => found,
-                });
-            }
-        }
-        syntax
-    }
-
-    fn can_be_believed(&self, text: &str, found: &Found) -> bool {
-        let Some(span) = &found.span else {
-            return self.found.is_empty();
-        };
-        span.start < self.lost && !self.lines.contains(&line_of(text, span.start))
-    }
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
-}
-
-fn syntax_hint(text: &str, span: &Range<usize>, message: &str) -> Option<&'static str> {
-    let rest = text.get(span.start..).unwrap_or_default();
-    if message == "duplicate key" {
-        return Some("it stands twice in this table; remove one");
-    }
-    if message.contains("array") {
-        return Some(
-            "is a `]` or a comma missing before it? the rest of the file could not be read",
-        );
-    }
-    if message.contains("unclosed") || message.contains("inline") {
-        return Some("the rest of the file could not be read");
-    }
-    if message.contains("must be quoted")
-        || message.contains("boolean")
-        || message.contains("missing value")
-    {
-        return Some(if rest.starts_with(['T', 'F']) {
-            "write true or false"
-        } else {
-            "put texts in quotes: \"…\""
-        });
-    }
-    (message.contains("escape")).then_some("write a backslash twice, or use single quotes: '…'")
-}
-
-impl Block {
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.named.contains_key(key)
-    }
-
-    fn take<T>(&mut self, key: &str, pick: impl FnOnce(Value) -> Option<T>) -> Option<At<T>> {
-        let At { value, span } = self.fields.remove(key)?;
-        pick(value).map(|value| At { value, span })
-    }
-
-    pub(super) fn text(&mut self, key: &str) -> Option<At<String>> {
-        self.take(key, |v| {
-            if let Value::Text(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-    }
-
-    pub(super) fn texts(&mut self, key: &str) -> Vec<At<String>> {
-        self.take(key, |v| {
-            if let Value::Texts(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map_or_else(Vec::new, |at| at.value)
-    }
-
-    pub(super) fn flag(&mut self, key: &str) -> bool {
-        self.take(key, |v| {
-            if let Value::Flag(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .is_some_and(|at| at.value)
-    }
-
-    pub(super) fn number(&mut self, key: &str) -> Option<u64> {
-        self.take(key, |v| {
-            if let Value::Number(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map(|at| at.value)
-    }
-
-    pub(super) fn time(&mut self, key: &str) -> Option<Duration> {
-        self.take(key, |v| {
-            if let Value::Time(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map(|at| at.value)
-    }
-
-    pub(super) fn command(&mut self, key: &str) -> Option<At<CommandLine>> {
-        self.take(key, |v| {
-            if let Value::Command(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-    }
-
-    pub(super) fn block(&mut self, key: &str) -> Option<Self> {
-        self.take(key, |v| {
-            if let Value::Block(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map(|at| at.value)
-    }
-
-    pub(super) fn blocks(&mut self, key: &str) -> Vec<Self> {
-        self.take(key, |v| {
-            if let Value::Blocks(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map_or_else(Vec::new, |at| at.value)
     }
 }
 

@@ -115,7 +115,7 @@ mod tests {
         let file = inner.join(FILE_NAME);
         fs::write(&file, "").unwrap();
         let mode = |path: &Path, mode| {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap()
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         mode(&inner, 0o755);
         mode(&file, 0o644);

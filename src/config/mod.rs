@@ -6,8 +6,11 @@
 //! This module must never ignore a key that it does not act on, never guess what a value was meant to be, never look at whether what a
 //! path names exists, never ask anybody anything, and never show a secret that somebody put into the file.
 
+mod block;
 mod component;
+mod exclude;
 mod file;
+mod keys;
 mod locate;
 mod name;
 mod paths;
@@ -19,6 +22,7 @@ mod schema;
 mod settings;
 mod suggest;
 mod survey;
+mod syntax;
 pub mod template;
 mod units;
 

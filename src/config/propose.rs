@@ -3,9 +3,10 @@
 //! A proposal errs on the side of protecting too much: only what a tool is known to make anew is excluded, and whatever is left out is
 //! said in a note. Nothing is asked and nothing is written here.
 
+use crate::config::exclude::{Pattern, excludes};
 use crate::config::locate::FILE_NAME;
 use crate::config::name::slug;
-use crate::config::survey::{Survey, survey, within};
+use crate::config::survey::{Survey, survey};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
@@ -46,8 +47,6 @@ pub enum What {
 const DATABASES_MAX: usize = 8;
 /// A folder with more folders than this is protected as a whole.
 const FOLDERS_MAX: usize = 12;
-/// So many packages of one kind get their build folders excluded.
-const PACKAGES_MAX: usize = 12;
 const COMPOSE_BYTES_MAX: u64 = 1 << 18;
 /// Names that folders of an application's parts usually have.
 const PARTS: [&str; 8] = [
@@ -76,7 +75,7 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    fn add(&mut self, name: &str, what: What, exclude: Vec<(String, &'static str)>) {
+    fn add(&mut self, name: &str, what: What, exclude: Vec<Pattern>) {
         let wanted = slug(name).unwrap_or_else(|| "part".to_owned());
         let mut name = wanted.clone();
         let mut number = 2;
@@ -274,112 +273,4 @@ fn compose_servers(dir: &Path, survey: &Survey) -> BTreeSet<(String, &'static st
         }
     }
     servers
-}
-
-/// What tools make anew in the folder `root`.
-fn excludes(survey: &Survey, root: &str) -> Vec<(String, &'static str)> {
-    let inside = || {
-        survey
-            .traces
-            .iter()
-            .filter_map(|(path, traces)| Some((within(path, root)?, *traces)))
-    };
-    let tools: BTreeSet<&str> = survey
-        .tools
-        .iter()
-        .filter(|(_, at)| within(at, root).is_some())
-        .map(|(t, _)| *t)
-        .collect();
-    let mut out: Vec<(String, &'static str)> = vec![(
-        ".git/".into(),
-        "history: pushed elsewhere; remove this line if it is not",
-    )];
-    let mut tool = |uses: bool, names: &[&str], why: &'static str| {
-        let names = names.iter().filter(|name| uses || tools.contains(*name));
-        out.extend(names.map(|name| (format!("{name}/"), why)));
-    };
-    tool(
-        inside().any(|(_, t)| t.javascript),
-        &["node_modules"],
-        "installed packages",
-    );
-    tool(
-        inside().any(|(_, t)| t.next),
-        &[".next"],
-        "built by Next.js",
-    );
-    let python = inside().any(|(_, t)| t.python);
-    tool(python, &["venv", ".venv"], "Python's installed packages");
-    tool(
-        python,
-        &["__pycache__", ".pytest_cache", ".mypy_cache"],
-        "caches of Python",
-    );
-    tool(
-        false,
-        &[".ruff_cache", ".tox", ".cache", ".terraform", ".hg", ".svn"],
-        "made anew by its tool",
-    );
-    let packages = |has: fn(crate::config::survey::Traces) -> bool| {
-        inside()
-            .filter(move |(_, t)| has(*t))
-            .map(|(path, _)| path)
-            .take(PACKAGES_MAX)
-    };
-    for path in packages(|t| t.javascript && t.manifest) {
-        out.push((anchored(path, "dist"), "built from the source"));
-        out.push((anchored(path, "build"), "built from the source"));
-    }
-    // Members of a Rust workspace build into the workspace's folder.
-    let crates: Vec<&str> = packages(|t| t.rust).collect();
-    for path in crates
-        .iter()
-        .filter(|p| !crates.iter().any(|c| c != *p && within(p, c).is_some()))
-    {
-        out.push((anchored(path, "target"), "built from the source"));
-    }
-    out.extend(
-        packages(|t| t.php && t.manifest)
-            .map(|path| (anchored(path, "vendor"), "installed packages")),
-    );
-    let environments = survey
-        .environments
-        .iter()
-        .filter_map(|path| within(path, root));
-    out.extend(environments.map(|path| (anchored(path, ""), "a virtual environment of Python")));
-    let servers = survey
-        .servers
-        .iter()
-        .filter_map(|(path, _)| within(path, root))
-        .filter(|p| !p.is_empty());
-    out.extend(servers.map(|path| {
-        (
-            anchored(path, ""),
-            "a running server's data: dump it instead",
-        )
-    }));
-    if root.is_empty() {
-        out.extend(
-            survey
-                .backups
-                .iter()
-                .map(|path| (anchored(path, ""), "earlier backups")),
-        );
-    }
-    out
-}
-
-/// A pattern for exactly the folder `name` in `folder` (or `folder` itself).
-fn anchored(folder: &str, name: &str) -> String {
-    let mut out = String::new();
-    for c in folder.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    let parts = [out.as_str(), name]
-        .into_iter()
-        .filter(|part| !part.is_empty());
-    parts.fold(String::new(), |path, part| path + "/" + part) + "/"
 }

@@ -2,8 +2,8 @@
 //!
 //! Looks at nothing but the text and the two directories it is given: whether a path exists is for the operations to say.
 
+use crate::config::block::{At, Block};
 use crate::config::component::component;
-use crate::config::file::{At, Block};
 use crate::config::name::{is_name, slug};
 use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};

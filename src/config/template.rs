@@ -104,7 +104,7 @@ pub fn render(proposal: &Proposal, values: &Values) -> String {
     let dir = quoted(&values.state_dir);
     let _ = write!(
         out,
-        "\n# Catalog, lock, spool and journal of this host. Losing it costs time, never data.\n[state]\ndir = {dir}\n"
+        "\n# Catalog, lock, spool and journal of this host. Two hosts must not share it.\n[state]\ndir = {dir}\n"
     );
     out
 }

@@ -64,7 +64,7 @@ fn round_trip(dir: &Path) -> (Proposal, String) {
             (Spec::Folder { path }, What::Folder(p))
             | (Spec::Sqlite { path, .. }, What::Sqlite(p)) => assert_eq!(*path, dir.join(p)),
             (Spec::Paths { paths }, What::Paths(p)) => {
-                assert!(paths.iter().zip(p).all(|(a, b)| *a == dir.join(b)))
+                assert!(paths.iter().zip(p).all(|(a, b)| *a == dir.join(b)));
             }
             other => panic!("{other:?}"),
         }
@@ -157,11 +157,11 @@ fn a_backend_a_frontend_and_their_database_become_components() {
         text.contains("# Note: backups looks like earlier backups and is left out.\n"),
         "{text}"
     );
-    insta_like(&text);
+    check_text(&text);
 }
 
 /// The parts of the written text that people rely on.
-fn insta_like(text: &str) {
+fn check_text(text: &str) {
     let db = "\n[[component]]\nname = \"db\"\nsqlite = \"backend/data/agent.db\"\n# captured while it is in use; left out of the folder it lies in\n";
     assert!(text.contains(db), "{text}");
     assert!(
