@@ -2,7 +2,7 @@
 
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
-use crate::ops::backup::BackupReport;
+use crate::ops::backup::{BackupPlan, BackupReport};
 use crate::ops::look::{ListReport, LsReport, LsRow, ShowReport, SnapshotRow};
 use crate::ops::restore::RestoreReport;
 use serde::Serialize;
@@ -252,6 +252,26 @@ pub fn ls(report: &LsReport) -> String {
             size(row.size)
         ));
     }
+    out
+}
+
+/// What `backup --dry-run` says.
+pub fn plan(plan: &BackupPlan) -> String {
+    let mut out = String::from("this would be captured (nothing was written):\n");
+    for c in &plan.components {
+        let amount = match c.method.as_str() {
+            "command" => "the output of its command".to_owned(),
+            _ => format!("{} files, {}", c.files, size(c.size)),
+        };
+        out.push_str(&format!("  {:<16} {amount}\n", c.name));
+        for database in &c.databases {
+            out.push_str(&format!("    database {database}, through SQLite\n"));
+        }
+        if !c.rules.is_empty() {
+            out.push_str(&format!("    without {}\n", c.rules.join(", ")));
+        }
+    }
+    problems_again(&plan.problems, &mut out);
     out
 }
 

@@ -5,7 +5,8 @@
 
 use crate::catalog::State;
 use crate::config::template::Values;
-use crate::config::{Config, Proposal, Trusted, template};
+use crate::config::propose::Proposal;
+use crate::config::{Config, Trusted, template};
 use crate::keys::identity::{SecretIdentity, generate, load_identity_file};
 use crate::ops::kit::{IdentityFrom, Parts, assemble, parts_of};
 use crate::keys::kit::Kit;
@@ -15,6 +16,7 @@ use crate::model::mark::Role;
 use crate::model::{Clock, HostId, VaultId};
 use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::commit::AGENT;
+use crate::ops::layout::store_path;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::in_store;
 use crate::ops::vault::{StoreInfo, store_info};
@@ -99,7 +101,7 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         None => known_vault(&state, &config)?,
     };
     for store in &config.stores {
-        let path = store.path();
+        let path = store_path(store);
         make_store(&store.name, path, &vault, &signer, clock, &mut report)?;
         report.stores.push(format!("{} ({})", store.name, path.display()));
     }
@@ -118,7 +120,7 @@ fn known_vault(state: &State, config: &Config) -> Result<VaultId> {
         return Ok(vault);
     }
     for store in &config.stores {
-        if let Ok(open) = LocalStore::open(&store.name, store.path()) {
+        if let Ok(open) = LocalStore::open(&store.name, store_path(store)) {
             return Ok(store_info(&open)?.vault);
         }
     }

@@ -100,7 +100,7 @@ pub fn parts_of<'a>(config: &'a Config, vault: VaultId, host: HostId, now: jiff:
         key_file: &config.signing.key_file,
         identity: IdentityFrom::File(file),
         recipients: &config.encryption.recipients,
-        stores: config.stores.iter().map(|s| (s.name.clone(), s.path().to_owned())).collect(),
+        stores: config.stores.iter().map(|s| (s.name.clone(), crate::ops::layout::store_path(s).to_owned())).collect(),
         trusted: &config.signing.trusted,
         heads: Heads::new(),
         now,

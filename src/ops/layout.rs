@@ -1,6 +1,6 @@
 //! Where components lie on this machine, and what of one belongs to another.
 
-use crate::config::{Component, Config, Spec};
+use crate::config::{Component, Config, Place, Spec, StoreConfig};
 use crate::model::entry::Why;
 use crate::ops::error::Result;
 use crate::ops::session::Session;
@@ -57,7 +57,7 @@ fn nested(component: &Component, all: &[Component], config: &Config) -> Vec<(Pat
             nested.extend(sidecars(path).map(|p| (p, Why::Sidecar)));
         }
     }
-    nested.extend(config.stores.iter().map(|s| (s.path().to_owned(), Why::Store)));
+    nested.extend(config.stores.iter().map(|s| (store_path(s).to_owned(), Why::Store)));
     nested.push((config.state_dir.clone(), Why::State));
     nested
 }
@@ -69,6 +69,12 @@ pub fn component_paths(component: &Component) -> Vec<PathBuf> {
         Spec::Paths { paths } => paths.clone(),
         Spec::Command { .. } => Vec::new(),
     }
+}
+
+/// The folder of a store.
+pub fn store_path(store: &StoreConfig) -> &Path {
+    let Place::Path(path) = &store.place;
+    path
 }
 
 /// The files that SQLite keeps beside a database.

@@ -126,7 +126,8 @@ fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> Sna
 /// The note that a mark gave it later, if an identity here opens it.
 fn sealed_note(known: &KnownSnapshot, identities: &Identities) -> Option<String> {
     let sealed = data_encoding::BASE64.decode(known.note_sealed.as_ref()?.as_bytes()).ok()?;
-    crate::keys::open_text(&sealed, identities)
+    let plain = crate::archive::payload::open_all(&sealed, identities).ok()?;
+    String::from_utf8(plain).ok()
 }
 
 /// One component of a snapshot.

@@ -233,7 +233,7 @@ fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dy
             None => return open_store("store", Path::new(name)),
         },
     };
-    open_store(&chosen.name, chosen.path())
+    open_store(&chosen.name, crate::ops::layout::store_path(chosen))
 }
 
 fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {

@@ -2,7 +2,7 @@
 
 use crate::cli::args::InitArgs;
 use crate::cli::{Terminal, ask, open, render, say};
-use crate::config::{Proposal, Proposed, ProposedWhat, propose};
+use crate::config::propose::{Proposal, Proposed, What, propose};
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::init::{InitOptions, InitReport, run as set_up};
@@ -72,7 +72,7 @@ fn chosen_store(terminal: &Terminal, config_path: &Path, fresh: bool) -> Result<
         if let Some(asked) = asked {
             let config = open::load_config(config_path)?;
             let there = std::path::absolute(asked).ok();
-            if !config.stores.iter().any(|s| Some(s.path()) == there.as_deref() || s.name == *asked) {
+            if !config.stores.iter().any(|s| Some(crate::ops::layout::store_path(s)) == there.as_deref() || s.name == *asked) {
                 return Err(OpError::new(Class::Usage, "the configuration has a store already, and this version of backstay keeps one store a project")
                     .hint("change `path` in its [[store]], then run `backstay init` again"));
             }
@@ -127,9 +127,9 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
 
 fn describe(component: &Proposed) -> String {
     let what = match &component.what {
-        ProposedWhat::Folder(path) => format!("folder {path}"),
-        ProposedWhat::Paths(paths) => format!("files {}", paths.join(", ")),
-        ProposedWhat::Sqlite(path) => format!("SQLite database {path}, captured live and checked"),
+        What::Folder(path) => format!("folder {path}"),
+        What::Paths(paths) => format!("files {}", paths.join(", ")),
+        What::Sqlite(path) => format!("SQLite database {path}, captured live and checked"),
     };
     let without: Vec<&str> = component.exclude.iter().map(|e| e.0.as_str()).collect();
     let without = if without.is_empty() { String::new() } else { format!(" (without {})", without.join(", ")) };

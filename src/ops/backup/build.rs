@@ -3,6 +3,7 @@
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
 use crate::model::{ComponentName, Entry, Problem, Timestamp};
+use crate::platform::users::Names;
 use crate::ops::backup::packer::{LocalExtent, Packer};
 
 /// An entry with its content packed, its archives not yet named.
@@ -41,6 +42,7 @@ pub(super) struct Build<'a> {
     pub(super) strict: bool,
     pub(super) items: Vec<Item>,
     pub(super) packer: Packer<'a>,
+    pub(super) names: &'a Names,
     pub(super) problems: Vec<Problem>,
 }
 

@@ -1,7 +1,7 @@
 //! Capturing all components in the right order: databases and dumps first, then folders, in which databases come before files.
 
 use crate::archive::About;
-use crate::config::{Component, Spec};
+use crate::config::{Component, Spec, SqliteCheck};
 use crate::keys::naming::{component_number, setup};
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
@@ -9,7 +9,7 @@ use crate::model::report::Phase;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath, Timestamp};
 use crate::ops::backup::build::{Build, Item};
 use crate::ops::backup::content::{Content, ContentError, pack};
-use crate::ops::backup::files::{pack_crash_consistent, pack_database, pack_found};
+use crate::ops::backup::files::{pack_database, pack_file, pack_found};
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::packer::{PackRun, Packer, archive_size_for};
 use crate::ops::error::{Class, OpError, Result};
@@ -18,7 +18,7 @@ use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::source::command::{CommandSpec, run as run_command};
 use crate::source::folder::{Scan, SourceError, scan};
-use crate::source::sqlite::{SqliteError, SqliteSpec, capture};
+use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,17 @@ use std::time::Duration;
 
 /// How long a busy database is waited for.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long writers of a database in rollback-journal mode may be made to wait.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+
+fn policy(check: SqliteCheck) -> CheckPolicy {
+    match check {
+        SqliteCheck::Auto => CheckPolicy::Auto,
+        SqliteCheck::Always => CheckPolicy::Always,
+        SqliteCheck::Never => CheckPolicy::Never,
+    }
+}
 
 struct Run<'a> {
     session: &'a Session,
@@ -113,6 +124,7 @@ impl<'a> Run<'a> {
             strict: component.strict,
             items: Vec::new(),
             packer: Packer::new(self.pack.clone(), about, size),
+            names: &self.session.names,
             problems: Vec::new(),
         }
     }
@@ -129,14 +141,15 @@ impl<'a> Run<'a> {
     fn sqlite_spec(&self, component: &Component, path: &Path) -> SqliteSpec {
         let (check, lock_limit) = match &component.spec {
             Spec::Sqlite { check, lock_limit, .. } => (*check, *lock_limit),
-            _ => Default::default(),
+            _ => (SqliteCheck::Auto, LOCK_LIMIT),
         };
         SqliteSpec {
+            no_links: false,
             component: component.name.to_string(),
             database: path.to_owned(),
             exe: self.session.around.exe.clone(),
-            lock_limit: lock_limit.unwrap_or(Duration::from_secs(2)),
-            check: check.into(),
+            lock_limit,
+            check: policy(check),
             spool: self.pack.spool.to_owned(),
             busy_limit: BUSY_LIMIT,
         }
@@ -146,20 +159,23 @@ impl<'a> Run<'a> {
         let mut build = self.build(component, ComponentKind::Sqlite, "sqlite-pages", 0);
         let name = path.file_name().map_or(&b"database"[..], |n| std::os::unix::ffi::OsStrExt::as_bytes(n));
         let rel = RelPath::new(name).map_err(|e| OpError::new(Class::Config, e.to_string()))?;
-        let entry = match crate::platform::capture::entry_at(path, rel.clone(), &self.session.names) {
-            Ok(entry) if entry.kind == Kind::File => entry,
+        let mut entry = Entry::new(rel.clone(), Kind::File);
+        match rustix::fs::stat(path) {
+            Ok(stat) if crate::platform::capture::kind_of(&stat) == Some(Kind::File) => {
+                crate::platform::capture::fill(&mut entry, &stat, &self.session.names);
+            }
             Ok(_) => {
                 build.unreadable(&rel, format!("{} is not a file", path.display()));
                 return Ok(build);
             }
             Err(e) => {
-                build.unreadable(&rel, format!("{} cannot be read: {e}", path.display()));
+                build.unreadable(&rel, format!("{} cannot be read: {}", path.display(), io::Error::from(e)));
                 return Ok(build);
             }
-        };
+        }
         match capture(&self.sqlite_spec(component, path)) {
             Ok(captured) => {
-                (build.method, build.instant) = (captured.method.clone(), captured.instant);
+                (build.method, build.instant) = (captured.method.to_owned(), captured.instant);
                 match pack_database(&mut build, entry, captured) {
                     Ok(item) => build.items.push(item),
                     Err(ContentError::Run(e)) => return Err(e),
@@ -252,7 +268,7 @@ impl<'a> Run<'a> {
     fn databases(&self, build: &mut Build<'a>, scan: &Scan) -> Result<HashMap<usize, Item>> {
         let mut done = HashMap::new();
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
-            let path = scan.live_path(&found.entry.path);
+            let path = scan.tree.real_path(&found.entry.path);
             let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
             let item = match capture(&spec) {
                 Ok(captured) => match pack_database(build, found.entry.clone(), captured) {
@@ -260,7 +276,7 @@ impl<'a> Run<'a> {
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
                         build.unreadable(&found.entry.path, format!("cannot be captured through SQLite: {e}"));
-                        pack_crash_consistent(build, scan, found)?
+                        pack_file(build, scan, found)?
                     }
                 },
                 Err(error) => self.as_bytes(build, scan, place, &error, &mut done)?,
@@ -274,11 +290,12 @@ impl<'a> Run<'a> {
 
     fn found_spec(&self, database: PathBuf) -> SqliteSpec {
         SqliteSpec {
+            no_links: true,
             component: String::new(),
             database,
             exe: self.session.around.exe.clone(),
-            lock_limit: Duration::from_secs(2),
-            check: crate::source::sqlite::CheckPolicy::Auto,
+            lock_limit: LOCK_LIMIT,
+            check: CheckPolicy::Auto,
             spool: self.pack.spool.to_owned(),
             busy_limit: BUSY_LIMIT,
         }
@@ -301,12 +318,16 @@ impl<'a> Run<'a> {
         } else {
             build.unreadable(path, what);
         }
-        for (sidecar_place, sidecar) in scan.sidecars_of(path) {
-            if let Some(item) = pack_crash_consistent(build, scan, &sidecar)? {
-                done.insert(sidecar_place, item);
+        for part in scan.as_bytes(path, &self.session.names) {
+            let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
+            let Some(item) = pack_file(build, scan, &part)? else { continue };
+            match place {
+                Ok(place) => drop(done.insert(place, item)),
+                // A sidecar that was not there when the folder was listed.
+                Err(_) => build.items.push(item),
             }
         }
-        pack_crash_consistent(build, scan, found)
+        Ok(done.remove(&place))
     }
 }
 
@@ -316,7 +337,7 @@ impl Build<'_> {
         self.unreadable_count += 1;
         self.complete = false;
         let mut problem = Problem::at_path(ProblemKind::Unreadable, self.name.as_str(), path.as_bytes(), what);
-        problem.hint = error.hint();
+        problem.hint = error.hint().map(str::to_owned);
         self.problem(problem);
     }
 

@@ -1,6 +1,6 @@
 //! Packing what a walk found: files with retries while they change, other things as they are, databases through SQLite.
 
-use crate::model::entry::{FLAG_CRASH_CONSISTENT, FLAG_DATABASE, FLAG_UNSTEADY, Why};
+use crate::model::entry::{FLAG_DATABASE, FLAG_UNSTEADY, Why};
 use crate::model::record::CheckResult;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::backup::build::{Build, Item};
@@ -53,24 +53,30 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
     let mut last: Option<Item> = None;
     let mut parts: Vec<u64> = Vec::new();
     for _ in 0..TRIES {
-        let open = match scan.open(found) {
+        let open = match scan.tree.open(found, build.names) {
             Ok(open) => open,
-            Err(OpenError::Vanished) if last.is_some() => break,
+            Err(OpenError::Vanished { .. }) if last.is_some() => break,
             Err(error) => return Ok(Some(left_behind(build, found, &error))),
         };
+        for warning in &open.warnings {
+            build.problem(warning.clone());
+        }
         let mut item = match pack_open(build, &open) {
             Ok(packed) => finished(&open.entry, packed, &mut parts),
             Err(ContentError::Run(e)) => return Err(e),
-            Err(ContentError::Read(e)) => return Ok(Some(left_behind(build, found, &OpenError::Unreadable(e)))),
+            Err(ContentError::Read(source)) => {
+                let path = found.entry.path.clone();
+                return Ok(Some(left_behind(build, found, &OpenError::Unreadable { path, source })));
+            }
         };
         item.database_hint = found.database;
         if matches!(open.after(), Ok(Steadiness::Same | Steadiness::Grew)) && item.entry.size == open.entry.size {
             last = Some(item);
-            return close(build, last, &parts, false);
+            return close(build, last, false);
         }
         last = Some(item);
     }
-    close(build, last, &parts, true)
+    close(build, last, true)
 }
 
 fn finished(entry: &Entry, packed: PackedContent, parts: &mut Vec<u64>) -> Item {
@@ -82,7 +88,7 @@ fn finished(entry: &Entry, packed: PackedContent, parts: &mut Vec<u64>) -> Item 
     Item { entry, extents: packed.extents, superseded, database_hint: false }
 }
 
-fn close(build: &mut Build<'_>, last: Option<Item>, _parts: &[u64], unsteady: bool) -> Result<Option<Item>> {
+fn close(build: &mut Build<'_>, last: Option<Item>, unsteady: bool) -> Result<Option<Item>> {
     let Some(mut item) = last else { return Ok(None) };
     let superseded = std::mem::take(&mut item.superseded);
     void_parts(&mut build.packer, &item.entry, &superseded)?;
@@ -104,9 +110,10 @@ fn left_behind(build: &mut Build<'_>, found: &Found, error: &OpenError) -> Item 
     let path = found.entry.path.clone();
     let mut entry = Entry::new(path.clone(), Kind::Left);
     let (why, what) = match error {
-        OpenError::Vanished => (Why::Vanished, "vanished before it could be read".to_owned()),
-        OpenError::Changed => (Why::Vanished, "became something else while it was to be read".to_owned()),
-        OpenError::Unreadable(e) => (Why::Unreadable, format!("cannot be read: {e}")),
+        OpenError::Vanished { .. } => (Why::Vanished, "vanished before it could be read".to_owned()),
+        OpenError::Changed { .. } => (Why::Vanished, "became something else while it was to be read".to_owned()),
+        OpenError::Unreadable { source, .. } => (Why::Unreadable, format!("cannot be read: {source}")),
+        other => (Why::Unreadable, other.to_string()),
     };
     entry.why = Some(why);
     if why == Why::Vanished {
@@ -144,15 +151,6 @@ pub(super) fn pack_database(
     entry.hash = Some(packed.hash);
     entry.flags.push(FLAG_DATABASE.to_owned());
     Ok(Item { entry, extents: packed.extents, superseded: Vec::new(), database_hint: false })
-}
-
-/// Packs a database's bytes and sidecars as they lie there: better than nothing, and said to be no more than that.
-pub(super) fn pack_crash_consistent(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Result<Option<Item>> {
-    let mut item = pack_file(build, scan, found)?;
-    if let Some(item) = item.as_mut().filter(|i| i.entry.kind == Kind::File) {
-        item.entry.flags.push(FLAG_CRASH_CONSISTENT.to_owned());
-    }
-    Ok(item)
 }
 
 impl Build<'_> {

@@ -10,7 +10,10 @@ mod content;
 mod files;
 mod manifest;
 mod packer;
+mod plan;
 mod readback;
+
+pub use plan::{BackupPlan, PlannedComponent, plan};
 
 use crate::archive::Pool;
 use crate::config::Component;

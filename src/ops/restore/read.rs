@@ -161,7 +161,7 @@ struct Cursor<'p> {
 
 impl Cursor<'_> {
     fn overlapping(&mut self, start: u64, end: u64) -> impl Iterator<Item = &Piece> {
-        let ended = |p: &Piece| p.extent.tar_offset + p.extent.length <= start;
+        let ended = move |p: &Piece| p.extent.tar_offset + p.extent.length <= start;
         while self.pieces.get(self.first).is_some_and(ended) {
             self.first += 1;
         }
