@@ -67,6 +67,8 @@ fn a_file_that_is_not_finished_goes_away() {
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
+type Way<'a> = &'a dyn Fn(&str, &str) -> Result<(), DurableError>;
+
 #[test]
 fn moving_is_create_only_with_and_without_a_rename_that_does_not_replace() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +76,7 @@ fn moving_is_create_only_with_and_without_a_rename_that_does_not_replace() {
     let open = Dir::open(dir.path()).unwrap();
     let link = |from: &str, to: &str| open.link_new(&open, from.as_ref(), to.as_ref());
     let rename = |from: &str, to: &str| move_new(&at(from), &at(to));
-    let ways: [&dyn Fn(&str, &str) -> Result<(), DurableError>; 2] = [&rename, &link];
+    let ways: [Way; 2] = [&rename, &link];
     for (number, way) in ways.iter().enumerate() {
         let name = format!("object{number}");
         std::fs::write(at("a"), b"a").unwrap();

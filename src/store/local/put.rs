@@ -1,6 +1,6 @@
 //! Putting objects: never over another, and durable before it is said.
 
-use crate::durable::{Dir, DurableError, NewFile};
+use crate::durable::{Dir, DurableError, NewFile, crash};
 use crate::model::ObjectId;
 use crate::store::local::bytes::{copy_hashed, hash_file};
 use crate::store::local::{FILE_MODE, LocalStore, kind_of};
@@ -24,6 +24,7 @@ impl LocalStore {
         for _ in 0..TRIES {
             let source = self.check_source(key, path, size)?;
             if let Some(put) = self.put_once(key, path, source, sha256)? {
+                crash::point("remove spooled file");
                 match std::fs::remove_file(path) {
                     // Moved.
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -31,6 +32,7 @@ impl LocalStore {
                         other.map_err(|e| self.io("clear away the spooled file of", key, e))?;
                     }
                 }
+                crash::point("remove spooled file");
                 return Ok(put);
             }
         }

@@ -28,9 +28,9 @@ fn files(store: &LocalStore) -> Vec<PathBuf> {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                dirs.push(path)
+                dirs.push(path);
             } else {
-                found.push(path)
+                found.push(path);
             }
         }
     }
@@ -195,7 +195,7 @@ fn a_folder_that_cannot_be_read_is_an_error_and_no_empty_list() {
         return;
     }
     let folder = store.root.join("snapshots");
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).unwrap();
     assert_eq!(
         store.list(Prefix::Records).unwrap_err().kind,
         StoreErrorKind::Denied
