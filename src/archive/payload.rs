@@ -288,7 +288,7 @@ impl Opener {
     pub fn new(prefix: &[u8], identities: &Identities) -> Result<Self, OpenError> {
         let prefix = &prefix[..prefix.len().min(PREFIX_MAX)];
         let mut rest = prefix;
-        let decryptor = age::Decryptor::new_buffered(&mut rest).map_err(header_damage)?;
+        let decryptor = age::Decryptor::new_buffered(&mut rest).map_err(|e| header_damage(&e))?;
         if decryptor.is_scrypt() {
             return Err(Damage::from(
                 "it is sealed with a passphrase, which format 1 does not allow",
@@ -307,7 +307,7 @@ impl Opener {
         let opened = decryptor.decrypt(wrapped.iter().map(|i| i as &dyn age::Identity));
         opened.map(drop).map_err(|e| match e {
             age::DecryptError::NoMatchingKeys => OpenError::NoIdentity,
-            other => header_damage(other),
+            other => header_damage(&other),
         })?;
         drop(wrapped);
         let used = prefix.len() - rest.len();
@@ -355,7 +355,7 @@ impl Opener {
     }
 }
 
-fn header_damage(error: age::DecryptError) -> OpenError {
+fn header_damage(error: &age::DecryptError) -> OpenError {
     let what = match error {
         age::DecryptError::Io(_) => "its age header is cut off, or longer than 64 KiB",
         age::DecryptError::UnknownFormat => "it is an age file of an unknown version",

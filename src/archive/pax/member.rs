@@ -1,5 +1,6 @@
 //! A member of a tar stream, as a writer gives it.
 
+use super::BLOCK;
 use crate::model::path::PATH_BYTES_MAX;
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ pub enum MemberKind {
 pub struct Sparse<'a> {
     /// Length of the file in bytes.
     pub real_size: u64,
-    /// `[offset, length]` of the stretches that are stored, in order, apart, none empty.
+    /// `[offset, length]` of the stretches that are stored, in order, apart, none empty, all but the last whole blocks of 512 bytes.
     pub ranges: &'a [(u64, u64)],
 }
 
@@ -98,6 +99,10 @@ pub(super) fn ranges_fault(
         };
         if length == 0 || offset < end {
             return Some("stretches of its sparse map overlap, are empty or out of order");
+        }
+        // GNU tar begins each stretch at a new block, all others right behind the one before.
+        if stored % BLOCK as u64 != 0 {
+            return Some("a stretch of its sparse map, not the last, is not whole blocks");
         }
         end = range_end;
         // Cannot overflow: disjoint stretches within a u64.

@@ -247,8 +247,9 @@ fn a10_sparse_maps_that_overlap_overflow_or_lie_are_refused() {
     let good = read_all(&end(sparse("2\n0\n5\n100\n0\n", "100", 5))).unwrap();
     assert_eq!(good[0].0.sparse, Some((100, vec![(0, 5)])));
     let bad = [
-        ("2\n0\n5\n3\n5\n", "8", 10),
-        ("2\n10\n5\n0\n5\n", "15", 10),
+        ("2\n0\n512\n300\n512\n", "812", 1024),
+        ("3\n512\n512\n0\n512\n2048\n0\n", "2048", 1024),
+        ("2\n0\n5\n10\n5\n", "15", 10),
         ("1\n-5\n5\n", "10", 5),
         ("1\n18446744073709551615\n5\n", "10", 5),
         ("1\n18446744073709551616\n5\n", "10", 5),
@@ -318,62 +319,85 @@ fn header_fields_that_programs_read_differently_are_refused() {
 
 #[test]
 fn members_that_make_no_sense_are_not_written() {
-    let ranges = [(0, 5), (3, 5)];
-    let overlapping = Some(Sparse {
-        real_size: 100,
-        ranges: &ranges,
-    });
+    let plain = |path| file(path, 0);
+    let (dir, link) = (
+        member(b"a", MemberKind::Dir),
+        member(b"a", MemberKind::Symlink),
+    );
+    let (hard, char) = (
+        member(b"a", MemberKind::HardLink),
+        member(b"a", MemberKind::Char),
+    );
     let bad = [
-        Member {
-            size: 1,
-            ..member(b"a", MemberKind::Dir)
-        },
+        Member { size: 1, ..dir },
         Member {
             target: None,
-            ..member(b"a", MemberKind::Symlink)
+            ..link
         },
         Member {
             target: Some(b""),
-            ..member(b"a", MemberKind::Symlink)
+            ..link
         },
         Member {
             target: Some(b"../b"),
-            ..member(b"a", MemberKind::HardLink)
+            ..hard
         },
         Member {
             target: Some(b"b"),
-            ..member(b"a", MemberKind::File)
+            ..plain(b"a")
         },
-        Member {
-            dev: None,
-            ..member(b"a", MemberKind::Char)
-        },
+        Member { dev: None, ..char },
         Member {
             dev: Some((1 << 21, 0)),
-            ..member(b"a", MemberKind::Char)
+            ..char
         },
         Member {
             mode: 0o10000,
-            ..file(b"a", 0)
+            ..plain(b"a")
         },
         Member {
             mtime: (0, 1_000_000_000),
-            ..file(b"a", 0)
+            ..plain(b"a")
         },
         Member {
             user: Some("a\0b"),
-            ..file(b"a", 0)
+            ..plain(b"a")
         },
         Member {
             size: u64::MAX,
-            ..file(b"a", 0)
-        },
-        Member {
-            sparse: overlapping,
-            ..file(b"a", 10)
+            ..plain(b"a")
         },
     ];
     for member in bad {
         assert!(encode(&member, &mut Vec::new()).is_err(), "{member:?}");
+    }
+}
+
+#[test]
+fn sparse_maps_that_programs_read_differently_are_not_written() {
+    let size = |ranges: &[(u64, u64)]| ranges.iter().map(|r| r.1 as usize).sum();
+    let encoded = |ranges: &[(u64, u64)]| {
+        let sparse = Some(Sparse {
+            real_size: 4096,
+            ranges,
+        });
+        encode(
+            &Member {
+                sparse,
+                ..file(b"a", size(ranges))
+            },
+            &mut Vec::new(),
+        )
+    };
+    assert!(encoded(&[(0, 512), (1024, 5)]).is_ok());
+    for ranges in [
+        &[(0, 512), (300, 512)][..],
+        &[(0, 5), (1024, 512)],
+        &[(1024, 512), (0, 512)],
+        &[(0, 0)],
+        &[(4000, 512)],
+        &[(u64::MAX, 1)],
+    ] {
+        assert!(encoded(ranges).is_err(), "{ranges:?}");
     }
 }

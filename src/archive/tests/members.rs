@@ -70,7 +70,7 @@ pub(crate) struct Zoo {
 
 pub(crate) const ODD_NAME: &[u8] = b"backend/odd\xff\xfename";
 pub(crate) const SPARSE_NAME: &[u8] = b"backend/sparse";
-pub(crate) const SPARSE_RANGES: [(u64, u64); 2] = [(65_536, 5), (1 << 20, 700)];
+pub(crate) const SPARSE_RANGES: [(u64, u64); 2] = [(65_536, 512), (1 << 20, 700)];
 pub(crate) const SPARSE_SIZE: u64 = 3 << 20;
 
 impl Zoo {
@@ -96,90 +96,27 @@ impl Zoo {
     }
 
     pub(crate) fn members(&self) -> Vec<(Member<'_>, Vec<u8>)> {
-        use MemberKind::{Block, Char, Dir, Fifo, HardLink, Symlink};
-        let small = |path| (file(path, 5), b"small".to_vec());
-        let with = |change: &dyn Fn(&mut Member<'_>), path: &'static [u8]| {
-            let mut member = file(path, 5);
-            change(&mut member);
-            (member, b"small".to_vec())
+        let directory = |path| {
+            (
+                Member {
+                    mode: 0o755,
+                    ..member(path, MemberKind::Dir)
+                },
+                vec![],
+            )
         };
-        let mut all = vec![
-            (
-                Member {
-                    mode: 0o755,
-                    ..member(b"backend", Dir)
-                },
-                vec![],
-            ),
-            small(b"backend/a"),
-            (
-                Member {
-                    mode: 0o755,
-                    ..member(b"backend/dir", Dir)
-                },
-                vec![],
-            ),
-            (file(&self.long, 600), vec![b'l'; 600]),
-            small(ODD_NAME),
-            small("backend/größe".as_bytes()),
-            small(b"backend/new\nline"),
-            small(b"backend/-leading"),
-            with(
-                &|m| m.mtime = (1_763_884_800, 123_456_789),
-                b"backend/nanos",
-            ),
-            with(&|m| m.mtime = (-5, 0), b"backend/old"),
-            with(&|m| m.mtime = (-5, 250_000_000), b"backend/oldnanos"),
-            with(&|m| m.mtime = (9_999_999_999, 0), b"backend/future"),
-            with(
-                &|m| (m.uid, m.gid) = (4_294_967_294, 2_097_152),
-                b"backend/ids",
-            ),
-            with(
-                &|m| (m.user, m.group) = (None, Some("a-group-name-of-more-than-31-chars")),
-                b"backend/names",
-            ),
-            with(&|m| m.mode = 0o6755, b"backend/setuid"),
-            (member(b"backend/link", Symlink), vec![]),
-            (
-                Member {
-                    target: Some(&self.long_target),
-                    ..member(b"backend/longlink", Symlink)
-                },
-                vec![],
-            ),
-            (
-                Member {
-                    target: Some(b"../\xff"),
-                    ..member(b"backend/oddlink", Symlink)
-                },
-                vec![],
-            ),
-            (member(b"backend/hard", HardLink), vec![]),
-            (
-                Member {
-                    target: Some(&self.long),
-                    ..member(b"backend/hardlong", HardLink)
-                },
-                vec![],
-            ),
-            (member(b"backend/fifo", Fifo), vec![]),
-            (
-                Member {
-                    dev: Some((4095, 1_048_575)),
-                    ..member(b"backend/char", Char)
-                },
-                vec![],
-            ),
-            (member(b"backend/block", Block), vec![]),
-            (
-                Member {
-                    xattrs: &self.xattrs,
-                    ..file(b"backend/xattrs", 5)
-                },
-                b"small".to_vec(),
-            ),
-        ];
+        let mut all = vec![directory(b"backend"), directory(b"backend/dir")];
+        all.extend(self.names());
+        all.extend(odd_metadata());
+        all.extend(self.links_and_devices());
+        let xattrs = &self.xattrs;
+        all.push((
+            Member {
+                xattrs,
+                ..file(b"backend/xattrs", 5)
+            },
+            b"small".to_vec(),
+        ));
         let sparse = Some(Sparse {
             real_size: SPARSE_SIZE,
             ranges: &SPARSE_RANGES,
@@ -187,23 +124,58 @@ impl Zoo {
         all.push((
             Member {
                 sparse,
-                ..file(SPARSE_NAME, 705)
+                ..file(SPARSE_NAME, 1212)
             },
-            vec![b's'; 705],
+            vec![b's'; 1212],
         ));
-        let hole = Some(Sparse {
+        let sparse = Some(Sparse {
             real_size: 1 << 20,
             ranges: &[],
         });
         all.push((
             Member {
-                sparse: hole,
+                sparse,
                 ..file(b"backend/hole", 0)
             },
             vec![],
         ));
         all.push(small(b"backend/last"));
         all
+    }
+
+    fn names(&self) -> Vec<(Member<'_>, Vec<u8>)> {
+        let odd: [&[u8]; 5] = [
+            b"backend/a",
+            ODD_NAME,
+            "backend/größe".as_bytes(),
+            b"backend/new\nline",
+            b"backend/-leading",
+        ];
+        let mut all: Vec<_> = odd.into_iter().map(small).collect();
+        all.push((file(&self.long, 600), vec![b'l'; 600]));
+        all
+    }
+
+    fn links_and_devices(&self) -> Vec<(Member<'_>, Vec<u8>)> {
+        use MemberKind::{Block, Char, Fifo, HardLink, Symlink};
+        let to = |path, kind, target| Member {
+            target: Some(target),
+            ..member(path, kind)
+        };
+        let all = [
+            to(b"backend/link", Symlink, b"a"),
+            to(b"backend/longlink", Symlink, &self.long_target),
+            to(b"backend/oddlink", Symlink, b"../\xff"),
+            to(b"backend/hard", HardLink, b"backend/a"),
+            to(b"backend/hardlong", HardLink, &self.long),
+            member(b"backend/fifo", Fifo),
+            Member {
+                dev: Some((4095, 1_048_575)),
+                ..member(b"backend/char", Char)
+            },
+            member(b"backend/block", Block),
+        ];
+        all.map(|member| (member, vec![])).into()
     }
 
     pub(crate) fn tar(&self, keep: impl Fn(&Member<'_>) -> bool) -> Vec<u8> {
@@ -213,6 +185,40 @@ impl Zoo {
         }
         end(out)
     }
+}
+
+fn small(path: &[u8]) -> (Member<'_>, Vec<u8>) {
+    (file(path, 5), b"small".to_vec())
+}
+
+fn odd_metadata() -> Vec<(Member<'static>, Vec<u8>)> {
+    let at = |path, mtime| Member {
+        mtime,
+        ..file(path, 5)
+    };
+    let ids = file(b"backend/ids", 5);
+    let names = file(b"backend/names", 5);
+    let all = [
+        at(b"backend/nanos", (1_763_884_800, 123_456_789)),
+        at(b"backend/old", (-5, 0)),
+        at(b"backend/oldnanos", (-5, 250_000_000)),
+        at(b"backend/future", (9_999_999_999, 0)),
+        Member {
+            uid: 4_294_967_294,
+            gid: 2_097_152,
+            ..ids
+        },
+        Member {
+            user: None,
+            group: Some("a-group-name-of-more-than-31-chars"),
+            ..names
+        },
+        Member {
+            mode: 0o6755,
+            ..file(b"backend/setuid", 5)
+        },
+    ];
+    all.map(|member| (member, b"small".to_vec())).into()
 }
 
 /// The content of the zoo's sparse file.

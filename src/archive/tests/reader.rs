@@ -145,87 +145,61 @@ fn several_threads_share_a_reader() {
 }
 
 #[test]
-fn listings_that_do_not_fit_the_archive_are_refused() {
+fn archives_that_are_not_as_long_as_listed_are_refused() {
     let f = fixture();
     let info = &f.sealed.info;
+    let listed = |payload, size| ArchiveInfo {
+        payload,
+        size,
+        ..info.clone()
+    };
     let opened = [
-        ArchiveInfo {
-            payload: info.payload - 1,
-            ..info.clone()
-        },
-        ArchiveInfo {
-            payload: info.payload + 1,
-            ..info.clone()
-        },
-        ArchiveInfo {
-            payload: info.size,
-            ..info.clone()
-        },
-        ArchiveInfo {
-            payload: 1 << 40,
-            size: 1 << 41,
-            ..info.clone()
-        },
+        listed(info.payload - 1, info.size),
+        listed(info.payload + 1, info.size),
+        listed(info.size, info.size),
+        listed(1 << 40, 1 << 41),
     ];
     for info in opened {
         assert!(matches!(f.open(info), Err(ArchiveError::Damaged { .. })));
     }
+    let last = *info.frames.last().unwrap();
+    let shorter = f.open(listed(info.payload, info.size - 1)).unwrap();
+    let read = shorter.read_frames(&[last]);
+    assert!(
+        read.is_err(),
+        "the last chunk's place follows from the size"
+    );
+}
+
+#[test]
+fn listed_frames_that_do_not_fit_the_archive_are_refused() {
+    let f = fixture();
+    let info = &f.sealed.info;
     let reader = f.open(info.clone()).unwrap();
     let (a, b) = (info.frames[0], info.frames[1]);
+    let tar_length = |tar_length| vec![Frame { tar_length, ..a }];
+    let length = |length| vec![Frame { length, ..a }];
+    let offset = |offset| vec![Frame { offset, ..a }];
     let bad = [
         vec![b, a],
         vec![a, a],
-        vec![Frame {
-            tar_length: a.tar_length - 1,
-            ..a
-        }],
-        vec![Frame {
-            tar_length: 5 << 20,
-            ..a
-        }],
-        vec![Frame {
-            length: a.length - 1,
-            ..a
-        }],
-        vec![Frame {
-            length: a.length + 1,
-            ..a
-        }],
-        vec![Frame { length: 0, ..a }],
-        vec![Frame {
-            length: 1 << 30,
-            ..a
-        }],
-        vec![Frame { offset: 1, ..a }],
-        vec![Frame {
-            offset: info.size,
-            ..a
-        }],
-        vec![Frame {
-            offset: u64::MAX,
-            ..a
-        }],
+        tar_length(a.tar_length - 1),
+        tar_length(5 << 20),
+        length(a.length - 1),
+        length(a.length + 1),
+        length(0),
+        length(1 << 30),
+        offset(1),
+        offset(info.size),
+        offset(u64::MAX),
     ];
     for frames in bad {
+        let read = reader.read_frames(&frames);
         assert!(
-            matches!(
-                reader.read_frames(&frames),
-                Err(ArchiveError::Damaged { .. })
-            ),
+            matches!(read, Err(ArchiveError::Damaged { .. })),
             "{frames:?}"
         );
     }
-    let last = *info.frames.last().unwrap();
-    let shorter = f
-        .open(ArchiveInfo {
-            size: info.size - 1,
-            ..info.clone()
-        })
-        .unwrap();
-    assert!(
-        shorter.read_frames(&[last]).is_err(),
-        "the last chunk's place follows from the size"
-    );
 }
 
 #[test]
@@ -238,6 +212,7 @@ fn changed_bytes_and_a_failing_source_are_told_apart() {
     };
     let beyond = Frame {
         offset: f.sealed.info.size,
+        length: 9,
         ..f.sealed.info.frames[0]
     };
     assert!(matches!(

@@ -182,7 +182,7 @@ fn the_offset_of_a_sparse_file_is_that_of_its_data() {
     let keys = Keys::new(1);
     let dir = tempfile::tempdir().unwrap();
     let mut writer = create(dir.path(), &keys.recipients);
-    let ranges: Vec<(u64, u64)> = (0..100).map(|n| (n * 1_000_000, 7)).collect();
+    let ranges: Vec<(u64, u64)> = (0..100).map(|n| (n * 1_000_000, 512)).collect();
     let sparse = Some(Sparse {
         real_size: 1 << 40,
         ranges: &ranges,
@@ -190,17 +190,17 @@ fn the_offset_of_a_sparse_file_is_that_of_its_data() {
     let offset = writer
         .begin(&Member {
             sparse,
-            ..file(b"backend/s", 700)
+            ..file(b"backend/s", 51_200)
         })
         .unwrap();
-    writer.data(&[b'd'; 700]).unwrap();
+    writer.data(&[b'd'; 51_200]).unwrap();
     writer.end().unwrap();
     writer
         .begin(&member(b"backend/link", MemberKind::Symlink))
         .unwrap();
     writer.end().unwrap();
     let tar = tar_of(&keys, &writer.finish().unwrap());
-    assert!(tar[offset as usize..offset as usize + 700] == [b'd'; 700]);
+    assert!(tar[offset as usize..offset as usize + 51_200] == [b'd'; 51_200]);
     assert_eq!(read_all(&tar).unwrap()[1].0.data_offset, offset);
 }
 
