@@ -69,10 +69,11 @@ impl Extractor<'_> {
             };
         };
         let (from, to) = (self.parent_of(existing)?, self.parent_of(&new.path)?);
+        self.expect_at(&from, existing, made.id)?;
         let linked = at::link(&*from, existing.name(), &*to, new.path.name());
         linked.map_err(|e| cannot_make("make hard link", new, e))?;
         if let Err(e) = self.expect_at(&to, &new.path, made.id) {
-            // Somebody put another inode under the first name. What we linked must not stay.
+            // Somebody put another inode under the first name just then. What we linked must not stay.
             let _ = at::unlink(&*to, new.path.name());
             return Err(e);
         }
