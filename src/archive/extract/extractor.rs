@@ -262,7 +262,11 @@ impl<'a> Extractor<'a> {
             path: path.clone(),
             why: NO_PARENT,
         })?;
-        let fd = match at::open_dir_beneath(self.root.as_fd(), dir) {
+        let (from, below) = match anchor(dir) {
+            Some(slash) => (self.dir(&dir[..slash], path)?, &dir[slash + 1..]),
+            None => (Arc::clone(&self.root), dir),
+        };
+        let fd = match at::open_dir_beneath(from.as_fd(), below) {
             Ok(fd) => fd,
             Err(e) if at::is_not_a_directory(&e) || e.kind() == io::ErrorKind::NotFound => {
                 return Err(exchanged(path));
@@ -277,6 +281,19 @@ impl<'a> Extractor<'a> {
         self.dirs.put(key, Arc::clone(&fd));
         Ok(fd)
     }
+}
+
+/// A deep directory is opened from one that is at most so many parts above it and stays open, not from the root each time.
+const ANCHOR_EVERY: usize = 64;
+
+/// The slash that ends the longest true prefix of `dir` whose number of parts is a multiple of [`ANCHOR_EVERY`].
+fn anchor(dir: &[u8]) -> Option<usize> {
+    let slashes = dir.iter().enumerate().filter(|(_, b)| **b == b'/');
+    slashes
+        .skip(ANCHOR_EVERY - 1)
+        .step_by(ANCHOR_EVERY)
+        .last()
+        .map(|(place, _)| place)
 }
 
 fn exchanged(path: &RelPath) -> ExtractError {

@@ -320,7 +320,7 @@ mod tests {
         let dir = at::open_place(top.path()).unwrap();
         symlink(outside.path().join("target"), top.path().join("f")).unwrap();
         std::fs::write(top.path().join(".new"), "new").unwrap();
-        let closed = std::fs::Permissions::from_mode(0);
+        let closed = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(top.path().join(".new"), closed).unwrap();
         replace_in_place(dir.as_fd(), b"f", b".new", b"f.kept").unwrap();
         assert!(top.path().join("f.kept").is_symlink());
