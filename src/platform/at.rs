@@ -421,8 +421,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink as link_to;
 
+    type Way = fn(BorrowedFd<'_>, &[u8]) -> io::Result<OwnedFd>;
+
     /// Every way of opening must refuse the same.
-    fn ways() -> [fn(BorrowedFd<'_>, &[u8]) -> io::Result<OwnedFd>; 2] {
+    fn ways() -> [Way; 2] {
         [open_dir_beneath, |base, path| {
             for name in path.split(|&b| b == b'/') {
                 part(name)?;

@@ -112,7 +112,7 @@ mod tests {
         std::fs::create_dir_all(top.path().join("t/a/b")).unwrap();
         std::fs::write(top.path().join("t/a/b/f"), "x").unwrap();
         for dir in ["t/a/b", "t/a", "t"] {
-            let closed = std::fs::Permissions::from_mode(0);
+            let closed = std::fs::Permissions::from_mode(0o000);
             std::fs::set_permissions(top.path().join(dir), closed).unwrap();
         }
         let base = at::open_place(top.path()).unwrap();

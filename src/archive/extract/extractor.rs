@@ -2,7 +2,7 @@
 
 use super::dirs::Dirs;
 use super::error::ExtractError;
-use super::made::{self, Made, Register, key};
+use super::made::{Made, Register, Sort, key};
 use super::settle::{Settler, Wanted};
 use super::troubles::Troubles;
 use crate::model::{Entry, Kind, Problem, RelPath};
@@ -74,13 +74,7 @@ impl<'a> Extractor<'a> {
         let troubles = Troubles::new(component, owners, rustix::process::geteuid().is_root());
         let settler = Settler::new(owners, troubles, apply::bequeaths_acl(&root));
         let made = Register::default();
-        made.add(
-            key(b"."),
-            Made {
-                id: facts.id,
-                sort: made::Sort::Dir,
-            },
-        );
+        made.add(key(b"."), facts.id, Sort::Dir);
         let (later, root_is_listed) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self {
             root: Arc::new(root),
@@ -120,13 +114,7 @@ impl<'a> Extractor<'a> {
             let made = at::create_dir(&*dir, entry.path.name());
             let (fd, facts) = made.map_err(|e| cannot_make("make directory", entry, e))?;
             let key = key(entry.path.as_bytes());
-            self.made.add(
-                key,
-                Made {
-                    id: facts.id,
-                    sort: made::Sort::Dir,
-                },
-            );
+            self.made.add(key, facts.id, Sort::Dir);
             self.dirs.put(key, Arc::new(fd));
         }
         let later = Later {
@@ -155,19 +143,14 @@ impl<'a> Extractor<'a> {
             let sized = file.set_len(entry.size);
             sized.map_err(ExtractError::at("set the size of", &entry.path))?;
         }
-        self.made.add(
-            key(entry.path.as_bytes()),
-            Made {
-                id: facts.id,
-                sort: made::Sort::File,
-            },
-        );
+        self.made
+            .add(key(entry.path.as_bytes()), facts.id, Sort::File);
         Ok(file)
     }
 
     /// Opens a file of this extractor again for reading and writing. Must come before [`Extractor::finish_file`], after which the mode may forbid it.
     pub fn reopen_file(&self, path: &RelPath) -> Result<File, ExtractError> {
-        let made = self.made_at(path, |made| made.sort == made::Sort::File, NOT_A_FILE)?;
+        let made = self.made_at(path, |made| made.sort == Sort::File, NOT_A_FILE)?;
         let dir = self.parent_of(path)?;
         let file = at::open_file(&*dir, path.name()).map_err(ExtractError::at("open", path))?;
         let facts = at::facts(&file).map_err(ExtractError::at("look at", path))?;
@@ -183,9 +166,9 @@ impl<'a> Extractor<'a> {
         self.settle(Subject::Open(file.as_fd()), entry)
     }
 
-    /// Removes a file (or link, FIFO, device) that this extractor made: its content turned out to be damaged.
+    /// Removes a file that this extractor made: its content turned out to be damaged.
     pub fn discard(&self, path: &RelPath) -> Result<(), ExtractError> {
-        let made = self.made_at(path, |made| made.sort != made::Sort::Dir, NOT_A_FILE)?;
+        let made = self.made_at(path, |made| made.sort != Sort::Dir, NOT_A_FILE)?;
         let dir = self.parent_of(path)?;
         self.expect_at(&dir, path, made.id)?;
         at::unlink(&*dir, path.name()).map_err(ExtractError::at("remove", path))?;
@@ -274,15 +257,16 @@ impl<'a> Extractor<'a> {
         if let Some(fd) = self.dirs.get(&key) {
             return Ok(fd);
         }
-        let made = self
-            .made
-            .get(&key)
-            .filter(|made| made.sort == made::Sort::Dir);
+        let made = self.made.get(&key).filter(|made| made.sort == Sort::Dir);
         let made = made.ok_or_else(|| ExtractError::Damaged {
             path: path.clone(),
             why: NO_PARENT,
         })?;
-        let fd = match at::open_dir_beneath(self.root.as_fd(), dir) {
+        let (from, below) = match anchor(dir) {
+            Some(slash) => (self.dir(&dir[..slash], path)?, &dir[slash + 1..]),
+            None => (Arc::clone(&self.root), dir),
+        };
+        let fd = match at::open_dir_beneath(from.as_fd(), below) {
             Ok(fd) => fd,
             Err(e) if at::is_not_a_directory(&e) || e.kind() == io::ErrorKind::NotFound => {
                 return Err(exchanged(path));
@@ -297,6 +281,19 @@ impl<'a> Extractor<'a> {
         self.dirs.put(key, Arc::clone(&fd));
         Ok(fd)
     }
+}
+
+/// A deep directory is opened from one that is at most so many parts above it and stays open, not from the root each time.
+const ANCHOR_EVERY: usize = 64;
+
+/// The slash that ends the longest true prefix of `dir` whose number of parts is a multiple of [`ANCHOR_EVERY`].
+fn anchor(dir: &[u8]) -> Option<usize> {
+    let slashes = dir.iter().enumerate().filter(|(_, b)| **b == b'/');
+    slashes
+        .skip(ANCHOR_EVERY - 1)
+        .step_by(ANCHOR_EVERY)
+        .last()
+        .map(|(place, _)| place)
 }
 
 fn exchanged(path: &RelPath) -> ExtractError {

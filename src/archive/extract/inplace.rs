@@ -203,3 +203,178 @@ fn first_free(
     }
     Err(io::Error::from(io::ErrorKind::AlreadyExists))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    fn content(dir: &Path) -> BTreeMap<String, String> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (
+                name,
+                std::fs::read_to_string(&path).unwrap_or_else(|e| e.kind().to_string()),
+            )
+        });
+        entries.collect()
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    fn kept(name: &str) -> Option<Replaced> {
+        Some(Replaced::Kept {
+            name: name.as_bytes().to_vec(),
+        })
+    }
+
+    type Way = fn(BorrowedFd<'_>, &[u8], &[u8], &[u8]) -> io::Result<Option<Replaced>>;
+    const WAYS: [Way; 2] = [swap, swap_by_link];
+
+    #[test]
+    fn the_old_file_is_kept_under_a_name_of_its_own_by_either_way() {
+        for way in WAYS {
+            let top = tempfile::tempdir().unwrap();
+            let dir = at::open_place(top.path()).unwrap();
+            for (name, text) in [("f", "old"), (".new", "new"), ("f.kept", "mine")] {
+                std::fs::write(top.path().join(name), text).unwrap();
+            }
+            let done = way(dir.as_fd(), b"f", b".new", b"f.kept").unwrap();
+            assert_eq!(done, kept("f.kept-2"));
+            let expected = map(&[("f", "new"), ("f.kept", "mine"), ("f.kept-2", "old")]);
+            assert_eq!(content(top.path()), expected);
+        }
+    }
+
+    #[test]
+    fn a_live_file_that_vanished_leaves_everything_as_it_was() {
+        for way in WAYS {
+            let top = tempfile::tempdir().unwrap();
+            let dir = at::open_place(top.path()).unwrap();
+            std::fs::write(top.path().join(".new"), "new").unwrap();
+            assert_eq!(way(dir.as_fd(), b"f", b".new", b"f.kept").unwrap(), None);
+            assert_eq!(content(top.path()), map(&[(".new", "new")]));
+        }
+    }
+
+    #[test]
+    fn where_nothing_was_nothing_is_kept_and_where_something_appears_it_is_not_lost() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = at::open_place(top.path()).unwrap();
+        std::fs::write(top.path().join(".new"), "new").unwrap();
+        let done = replace_in_place(dir.as_fd(), b"f", b".new", b"kept").unwrap();
+        assert_eq!(done, Replaced::New);
+        std::fs::write(top.path().join(".new"), "newer").unwrap();
+        assert_eq!(put_new(dir.as_fd(), b"f", b".new").unwrap(), None);
+        assert_eq!(content(top.path()), map(&[("f", "new"), (".new", "newer")]));
+    }
+
+    #[test]
+    fn a_reader_always_sees_a_whole_file_by_either_way() {
+        for way in WAYS {
+            let top = tempfile::tempdir().unwrap();
+            let live = top.path().join("f");
+            std::fs::write(&live, "0".repeat(5000)).unwrap();
+            let dir = at::open_place(top.path()).unwrap();
+            let (done, reads) = (AtomicBool::new(false), AtomicU32::new(0));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let text = std::fs::read_to_string(&live).unwrap();
+                        assert_eq!(text.len(), 5000);
+                        assert!(text.bytes().all(|b| b == text.as_bytes()[0]));
+                        reads.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+                let mut round = 0;
+                while round < 200 || reads.load(Ordering::Relaxed) < 200 {
+                    let digit = char::from(b'0' + (round % 10) as u8).to_string();
+                    std::fs::write(top.path().join(".new"), digit.repeat(5000)).unwrap();
+                    let replaced = way(dir.as_fd(), b"f", b".new", b"kept").unwrap();
+                    let Some(Replaced::Kept { name }) = replaced else {
+                        panic!("not kept")
+                    };
+                    at::unlink(&dir, &name).unwrap();
+                    round += 1;
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+        }
+    }
+
+    #[test]
+    fn a_link_is_replaced_itself_and_a_closed_file_too() {
+        let top = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("target"), "theirs").unwrap();
+        let dir = at::open_place(top.path()).unwrap();
+        symlink(outside.path().join("target"), top.path().join("f")).unwrap();
+        std::fs::write(top.path().join(".new"), "new").unwrap();
+        let closed = std::fs::Permissions::from_mode(0o000);
+        std::fs::set_permissions(top.path().join(".new"), closed).unwrap();
+        replace_in_place(dir.as_fd(), b"f", b".new", b"f.kept").unwrap();
+        assert!(top.path().join("f.kept").is_symlink());
+        assert!(!top.path().join("f").is_symlink());
+        assert_eq!(
+            std::fs::read_to_string(outside.path().join("target")).unwrap(),
+            "theirs"
+        );
+    }
+
+    #[test]
+    fn the_way_to_a_live_file_leads_through_no_link() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(top.path().join("a/real")).unwrap();
+        symlink("real", top.path().join("a/link")).unwrap();
+        std::fs::write(top.path().join("a/file"), "").unwrap();
+        let base = at::open_place(top.path()).unwrap();
+        let path = |text: &str| RelPath::new(text.as_bytes()).unwrap();
+        for part in ["a/link", "a/file"] {
+            let wanted = path(&format!("{part}/b"));
+            let error = open_live_dir(base.as_fd(), &wanted, true).unwrap_err();
+            let ExtractError::NotADirectory { part: found, .. } = &error else {
+                panic!("{error}")
+            };
+            assert_eq!(found.to_string(), part);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert!(!top.path().join("a/real/b").exists());
+        let missing = open_live_dir(base.as_fd(), &path("a/new/er"), false).unwrap_err();
+        assert!(matches!(missing, ExtractError::Io { .. }));
+        let live = open_live_dir(base.as_fd(), &path("a/new/er"), true).unwrap();
+        assert_eq!(live.created, [path("a/new"), path("a/new/er")]);
+        let made = std::fs::metadata(top.path().join("a/new/er")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o7777, 0o700);
+        let root = open_live_dir(base.as_fd(), &RelPath::root(), false).unwrap();
+        assert_eq!(
+            at::facts(&root.dir).unwrap().id,
+            at::facts(&base).unwrap().id
+        );
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = at::open_place(top.path()).unwrap();
+        for name in ["f", ".new"] {
+            std::fs::write(top.path().join(name), name).unwrap();
+        }
+        for wrong in ["../f", "/f", "..", ".", "", "a/b"] {
+            let wrong = wrong.as_bytes();
+            assert!(replace_in_place(dir.as_fd(), wrong, b".new", b"kept").is_err());
+            assert!(replace_in_place(dir.as_fd(), b"f", wrong, b"kept").is_err());
+            assert!(replace_in_place(dir.as_fd(), b"f", b".new", wrong).is_err());
+        }
+        assert_eq!(content(top.path()), map(&[("f", "f"), (".new", ".new")]));
+    }
+}

@@ -43,8 +43,8 @@ impl Register {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, key: Key, made: Made) {
-        self.lock().insert(key, made);
+    pub(super) fn add(&self, key: Key, id: FileId, sort: Sort) {
+        self.lock().insert(key, Made { id, sort });
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Made> {

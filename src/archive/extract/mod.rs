@@ -16,6 +16,8 @@ mod made;
 mod nodes;
 mod settle;
 mod target;
+#[cfg(test)]
+mod tests;
 mod troubles;
 
 pub use error::ExtractError;

@@ -2,8 +2,8 @@
 
 use super::error::ExtractError;
 use super::extractor::{Extractor, cannot_make};
-use super::made::{self, Made, key};
-use super::troubles::Sort;
+use super::made::{Sort, key};
+use super::troubles;
 use crate::model::{Entry, Kind, RelPath};
 use crate::platform::apply::Subject;
 use crate::platform::at;
@@ -41,15 +41,15 @@ impl Extractor<'_> {
         let dir = self.parent_of(&entry.path)?;
         match at::make_device(&*dir, entry.path.name(), kind, numbers) {
             Ok(()) => self.settle_node(&dir, entry),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                Err(cannot_make("make device", entry, e))
-            }
-            Err(e) => {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied || at::is_unsupported(&e) => {
                 let (major, minor) = numbers;
                 let what = || format!("device {major}:{minor} not made: {e}");
-                self.settler.troubles.add(Sort::Device, &entry.path, what);
+                self.settler
+                    .troubles
+                    .add(troubles::Sort::Device, &entry.path, what);
                 Ok(())
             }
+            Err(e) => Err(cannot_make("make device", entry, e)),
         }
     }
 
@@ -58,21 +58,26 @@ impl Extractor<'_> {
         let made = self
             .made
             .get(&key(existing.as_bytes()))
-            .filter(|made| made.sort != made::Sort::Dir);
-        let damaged = || ExtractError::Damaged {
-            path: new.path.clone(),
-            why: NOT_LISTED,
+            .filter(|made| made.sort != Sort::Dir);
+        let Some(made) = made else {
+            let (path, why) = (new.path.clone(), NOT_LISTED);
+            return match new.kind {
+                // The first name may have been passed over, too.
+                Kind::Socket | Kind::Left => Ok(()),
+                Kind::Char | Kind::Block => self.device(new),
+                _ => Err(ExtractError::Damaged { path, why }),
+            };
         };
-        let made = made.ok_or_else(damaged)?;
         let (from, to) = (self.parent_of(existing)?, self.parent_of(&new.path)?);
+        self.expect_at(&from, existing, made.id)?;
         let linked = at::link(&*from, existing.name(), &*to, new.path.name());
         linked.map_err(|e| cannot_make("make hard link", new, e))?;
         if let Err(e) = self.expect_at(&to, &new.path, made.id) {
-            // Somebody put another inode under the first name. What we linked must not stay.
+            // Somebody put another inode under the first name just then. What we linked must not stay.
             let _ = at::unlink(&*to, new.path.name());
             return Err(e);
         }
-        self.made.add(key(new.path.as_bytes()), made);
+        self.made.add(key(new.path.as_bytes()), made.id, made.sort);
         Ok(())
     }
 
@@ -82,13 +87,8 @@ impl Extractor<'_> {
         if entry.link.is_some() {
             let facts =
                 at::facts_at(dir, name).map_err(ExtractError::at("look at", &entry.path))?;
-            self.made.add(
-                key(entry.path.as_bytes()),
-                Made {
-                    id: facts.id,
-                    sort: made::Sort::Node,
-                },
-            );
+            self.made
+                .add(key(entry.path.as_bytes()), facts.id, Sort::Node);
         }
         self.settle(
             Subject::Named {

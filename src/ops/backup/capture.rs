@@ -16,7 +16,7 @@ use crate::ops::error::{Class, OpError, Result};
 use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
-use crate::source::command::{CommandSpec, run as run_command};
+use crate::source::command::{CommandLine, CommandSpec, run as run_command};
 use crate::source::folder::{Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
 use std::collections::HashMap;
@@ -29,6 +29,14 @@ const BUSY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long writers of a database in rollback-journal mode may be made to wait.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The configuration's command as the source takes it: the two are of rows that do not know each other.
+fn words(command: &crate::config::CommandLine) -> CommandLine {
+    match command {
+        crate::config::CommandLine::Args(args) => CommandLine::Args(args.clone()),
+        crate::config::CommandLine::Shell(line) => CommandLine::Shell(line.clone()),
+    }
+}
 
 fn policy(check: SqliteCheck) -> CheckPolicy {
     match check {
@@ -195,12 +203,12 @@ impl<'a> Run<'a> {
         };
         let spec = CommandSpec {
             component: component.name.to_string(),
-            command: command.clone().into(),
+            command: words(command),
             dir: self.session.config()?.dir.clone(),
             env_file: env_file.clone(),
             timeout: *timeout,
             min_size: *min_size,
-            check: check.clone().map(Into::into),
+            check: check.as_ref().map(words),
         };
         build.instant = self.session.around.clock.now();
         let output = match run_command(&spec, self.pack.spool) {
