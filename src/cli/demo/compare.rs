@@ -18,7 +18,11 @@ pub(super) fn trees(expected: &Path, found: &Path) -> Result<()> {
             _ => return Err(different(&place(), "came back, and was not there")),
         }
     }
-    if links(&one) == links(&other) { Ok(()) } else { Err(different(&found.display().to_string(), "hard links differ")) }
+    if links(&one) == links(&other) {
+        Ok(())
+    } else {
+        Err(different(&found.display().to_string(), "hard links differ"))
+    }
 }
 
 fn different(place: &str, what: &str) -> OpError {
@@ -55,11 +59,16 @@ fn same(a: &Path, fa: &Metadata, b: &Path, fb: &Metadata) -> Result<()> {
     }
     let doing = || format!("cannot read {place}");
     if fa.is_symlink() {
-        let targets = (fs::read_link(a).doing(Class::Failed, doing)?, fs::read_link(b).doing(Class::Failed, doing)?);
+        let targets = (
+            fs::read_link(a).doing(Class::Failed, doing)?,
+            fs::read_link(b).doing(Class::Failed, doing)?,
+        );
         if targets.0 != targets.1 {
             return Err(different(&place, "it points elsewhere"));
         }
-    } else if fa.is_file() && fs::read(a).doing(Class::Failed, doing)? != fs::read(b).doing(Class::Failed, doing)? {
+    } else if fa.is_file()
+        && fs::read(a).doing(Class::Failed, doing)? != fs::read(b).doing(Class::Failed, doing)?
+    {
         return Err(different(&place, "its content differs"));
     }
     Ok(())
@@ -69,7 +78,10 @@ fn same(a: &Path, fa: &Metadata, b: &Path, fb: &Metadata) -> Result<()> {
 fn links(listing: &BTreeMap<PathBuf, Metadata>) -> Vec<Vec<&PathBuf>> {
     let mut groups: HashMap<(u64, u64), Vec<&PathBuf>> = HashMap::new();
     for (path, facts) in listing.iter().filter(|(_, f)| f.is_file() && f.nlink() > 1) {
-        groups.entry((facts.dev(), facts.ino())).or_default().push(path);
+        groups
+            .entry((facts.dev(), facts.ino()))
+            .or_default()
+            .push(path);
     }
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort();

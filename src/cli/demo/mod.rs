@@ -19,14 +19,18 @@ use std::time::{Duration, Instant};
 pub fn run(terminal: &Terminal, args: &DemoArgs) -> Result<u8> {
     let scratch = Scratch::make(args.keep)?;
     let stage = Stage {
-        exe: std::env::current_exe().doing(Class::Failed, || "this program cannot find itself".into())?,
+        exe: std::env::current_exe()
+            .doing(Class::Failed, || "this program cannot find itself".into())?,
         app: scratch.path.join("tsushin"),
         home: scratch.path.join("home"),
         interrupt: terminal.interrupt.clone(),
     };
     let told = stage.play();
     if args.keep {
-        say(&format!("the throw-away folder is {}", scratch.path.display()));
+        say(&format!(
+            "the throw-away folder is {}",
+            scratch.path.display()
+        ));
     }
     told.map(|()| 0)
 }
@@ -39,10 +43,12 @@ struct Scratch {
 
 impl Scratch {
     fn make(keep: bool) -> Result<Self> {
-        let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?;
+        let random: [u8; 6] = crate::durable::random_bytes()
+            .doing(Class::Failed, || "no random numbers are to be had".into())?;
         let name = format!("backstay-demo-{}", data_encoding::HEXLOWER.encode(&random));
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).doing(Class::Failed, || format!("cannot make {}", path.display()))?;
+        std::fs::create_dir(&path)
+            .doing(Class::Failed, || format!("cannot make {}", path.display()))?;
         Ok(Self { path, keep })
     }
 }
@@ -75,7 +81,9 @@ impl Drop for Service {
 
 impl Stage {
     fn play(&self) -> Result<()> {
-        say("An application: a backend, a frontend with node_modules, and a SQLite database that is written to all the time.\n");
+        say(
+            "An application: a backend, a frontend with node_modules, and a SQLite database that is written to all the time.\n",
+        );
         app::make(&self.app)?;
         std::fs::create_dir_all(&self.home).doing(Class::Failed, || "cannot make a home".into())?;
         let service = self.service()?;
@@ -100,10 +108,18 @@ impl Stage {
         self.compare(&before, &older)?;
 
         say("One file, straight back into its place; the damaged one is kept beside it:\n");
-        self.type_in(&["restore", "latest", "backend/main.py", "--in-place", "--yes"])?;
+        self.type_in(&[
+            "restore",
+            "latest",
+            "backend/main.py",
+            "--in-place",
+            "--yes",
+        ])?;
         app::main_is_back(&self.app)?;
         drop(service);
-        say("Everything came back as it was: contents, modes, owners, times, links, sparse files; the databases pass their checks.");
+        say(
+            "Everything came back as it was: contents, modes, owners, times, links, sparse files; the databases pass their checks.",
+        );
         Ok(())
     }
 
@@ -120,9 +136,15 @@ impl Stage {
         let begun = Instant::now();
         while !ready.exists() {
             self.interrupt.check()?;
-            let ended = service.0.try_wait().doing(Class::Failed, || "cannot watch the writer".into())?;
+            let ended = service
+                .0
+                .try_wait()
+                .doing(Class::Failed, || "cannot watch the writer".into())?;
             if ended.is_some() || begun.elapsed() > Duration::from_secs(30) {
-                return Err(OpError::new(Class::Failed, "the demo's writer does not write"));
+                return Err(OpError::new(
+                    Class::Failed,
+                    "the demo's writer does not write",
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -132,7 +154,16 @@ impl Stage {
     /// Shows a command as it would be typed, and runs it for real.
     fn type_in(&self, words: &[&str]) -> Result<()> {
         self.interrupt.check()?;
-        let quoted: Vec<String> = words.iter().map(|w| if w.contains(' ') { format!("'{w}'") } else { (*w).to_owned() }).collect();
+        let quoted: Vec<String> = words
+            .iter()
+            .map(|w| {
+                if w.contains(' ') {
+                    format!("'{w}'")
+                } else {
+                    (*w).to_owned()
+                }
+            })
+            .collect();
         say(&format!("$ backstay {}", quoted.join(" ")));
         let output = Command::new(&self.exe)
             .args(words)
@@ -143,13 +174,18 @@ impl Stage {
             .env("HOME", &self.home)
             .stdin(Stdio::null())
             .output();
-        let output = output.doing(Class::Failed, || format!("cannot run backstay {}", quoted.join(" ")))?;
+        let output = output.doing(Class::Failed, || {
+            format!("cannot run backstay {}", quoted.join(" "))
+        })?;
         out(&String::from_utf8_lossy(&output.stdout));
         say(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
             return Ok(());
         }
-        Err(OpError::new(Class::Failed, format!("backstay {} ended with {}", quoted.join(" "), output.status)))
+        Err(OpError::new(
+            Class::Failed,
+            format!("backstay {} ended with {}", quoted.join(" "), output.status),
+        ))
     }
 
     fn copy_of_app(&self, name: &str) -> Result<PathBuf> {
@@ -173,7 +209,9 @@ impl Stage {
 
     fn check_database(&self, restored: &Path) -> Result<()> {
         let rows = writer::check(&restored.join("db").join("agent.db"))?;
-        say(&format!("compared: the trees are equal; the database is whole and holds the first {rows} rows that were written\n"));
+        say(&format!(
+            "compared: the trees are equal; the database is whole and holds the first {rows} rows that were written\n"
+        ));
         Ok(())
     }
 }

@@ -53,17 +53,25 @@ fn text_of(n: i64) -> String {
 /// Checks a copy: `integrity_check`, and exactly the rows 1 to N that N tells of. Gives N.
 pub(super) fn check(database: &Path) -> Result<i64> {
     let doing = || format!("cannot check {}", database.display());
-    let wrong = |what: String| OpError::new(Class::Failed, format!("{}: {what}", database.display()));
+    let wrong =
+        |what: String| OpError::new(Class::Failed, format!("{}: {what}", database.display()));
     let open = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE);
     let connection = open.doing(Class::Failed, doing)?;
-    let verdict: String =
-        connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).doing(Class::Failed, doing)?;
+    let verdict: String = connection
+        .query_row("PRAGMA integrity_check", (), |row| row.get(0))
+        .doing(Class::Failed, doing)?;
     if verdict != "ok" {
         return Err(wrong(format!("integrity_check says {verdict}")));
     }
-    let total: i64 = connection.query_row("SELECT rows FROM total", (), |row| row.get(0)).doing(Class::Failed, doing)?;
-    let mut statement = connection.prepare("SELECT n, text FROM events ORDER BY n").doing(Class::Failed, doing)?;
-    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).doing(Class::Failed, doing)?;
+    let total: i64 = connection
+        .query_row("SELECT rows FROM total", (), |row| row.get(0))
+        .doing(Class::Failed, doing)?;
+    let mut statement = connection
+        .prepare("SELECT n, text FROM events ORDER BY n")
+        .doing(Class::Failed, doing)?;
+    let rows = statement
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))
+        .doing(Class::Failed, doing)?;
     let mut seen = 0;
     for row in rows {
         let (n, text): (i64, String) = row.doing(Class::Failed, doing)?;
@@ -73,7 +81,9 @@ pub(super) fn check(database: &Path) -> Result<i64> {
         }
     }
     if seen != total || seen % BATCH != 0 {
-        return Err(wrong(format!("it holds {seen} rows and says {total}: not the end of a transaction")));
+        return Err(wrong(format!(
+            "it holds {seen} rows and says {total}: not the end of a transaction"
+        )));
     }
     Ok(seen)
 }

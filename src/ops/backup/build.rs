@@ -3,8 +3,8 @@
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
 use crate::model::{ComponentName, Entry, Problem, Timestamp};
-use crate::platform::users::Names;
 use crate::ops::backup::packer::{LocalExtent, Packer};
+use crate::platform::users::Names;
 
 /// An entry with its content packed, its archives not yet named.
 #[derive(Debug, Clone)]
@@ -20,7 +20,12 @@ pub(super) struct Item {
 impl Item {
     /// An entry without content.
     pub(super) fn bare(entry: Entry) -> Self {
-        Self { entry, extents: Vec::new(), superseded: Vec::new(), database_hint: false }
+        Self {
+            entry,
+            extents: Vec::new(),
+            superseded: Vec::new(),
+            database_hint: false,
+        }
     }
 }
 

@@ -67,7 +67,11 @@ struct StoreRange {
 }
 
 impl RangeRead for StoreRange {
-    fn read_range(&self, offset: u64, length: u64) -> std::result::Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+    fn read_range(
+        &self,
+        offset: u64,
+        length: u64,
+    ) -> std::result::Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
         Ok(self.store.get_range(&self.key, offset, length)?)
     }
 }
@@ -79,13 +83,24 @@ const BATCHES_AHEAD: usize = 4;
 
 impl Reading<'_> {
     /// Reads all `pieces` and gives them to `sink`.
-    pub(crate) fn deliver(&self, mut pieces: Vec<Piece>, archives: &Archives, sink: &mut dyn Sink) -> Result<()> {
+    pub(crate) fn deliver(
+        &self,
+        mut pieces: Vec<Piece>,
+        archives: &Archives,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
         pieces.sort_by_key(|p| (p.extent.archive, p.extent.tar_offset, p.file));
         for pieces in pieces.chunk_by(|a, b| a.extent.archive == b.extent.archive) {
-            let Some(first) = pieces.first() else { continue };
+            let Some(first) = pieces.first() else {
+                continue;
+            };
             match archives.0.get(&first.extent.archive) {
                 Some(info) => self.archive(info, pieces, sink)?,
-                None => lose(pieces, "no listing says where its archive's frames lie", sink)?,
+                None => lose(
+                    pieces,
+                    "no listing says where its archive's frames lie",
+                    sink,
+                )?,
             }
         }
         Ok(())
@@ -93,7 +108,10 @@ impl Reading<'_> {
 
     fn archive(&self, info: &ArchiveInfo, pieces: &[Piece], sink: &mut dyn Sink) -> Result<()> {
         let key = Key::Archive(info.sha256);
-        let source = Arc::new(StoreRange { store: Arc::clone(self.store), key: key.clone() });
+        let source = Arc::new(StoreRange {
+            store: Arc::clone(self.store),
+            key: key.clone(),
+        });
         let reader = match ArchiveReader::open(source, info.clone(), self.identities) {
             Ok(reader) => Arc::new(reader),
             Err(e @ crate::archive::ArchiveError::NoIdentity { .. }) => {
@@ -111,9 +129,12 @@ impl Reading<'_> {
                 let (reader, frames) = (Arc::clone(&reader), batch.clone());
                 under_way.push_back((batch, self.pool.submit(move || reader.read_frames(&frames))));
             }
-            let Some((batch, ticket)) = under_way.pop_front() else { break };
+            let Some((batch, ticket)) = under_way.pop_front() else {
+                break;
+            };
             let read = ticket.wait().map_err(|e| e.to_string());
-            let read = read.and_then(|frames| frames.map_err(|e| format!("{key}: {}", chain_text(&e))));
+            let read =
+                read.and_then(|frames| frames.map_err(|e| format!("{key}: {}", chain_text(&e))));
             match read {
                 Ok(frames) => cursor.deliver(&batch, &frames, sink)?,
                 Err(why) => cursor.lose(&batch, &why, sink)?,
@@ -124,7 +145,9 @@ impl Reading<'_> {
 }
 
 fn lose(pieces: &[Piece], why: &str, sink: &mut dyn Sink) -> Result<()> {
-    pieces.iter().try_for_each(|piece| sink.lost(piece.file, why))
+    pieces
+        .iter()
+        .try_for_each(|piece| sink.lost(piece.file, why))
 }
 
 /// The frames that pieces touch, neighbours together.
@@ -148,7 +171,9 @@ fn batches(info: &ArchiveInfo, pieces: &[Piece]) -> Vec<Vec<Frame>> {
 
 fn continues(batch: &[Frame], next: &Frame) -> bool {
     let bytes: u64 = batch.iter().map(|f| f.tar_length).sum();
-    let adjacent = batch.last().is_some_and(|f| f.offset + f.length == next.offset);
+    let adjacent = batch
+        .last()
+        .is_some_and(|f| f.offset + f.length == next.offset);
     adjacent && bytes + next.tar_length <= BATCH_TAR_BYTES
 }
 
@@ -166,10 +191,17 @@ impl Cursor<'_> {
             self.first += 1;
         }
         let rest = self.pieces.get(self.first..).unwrap_or(&[]);
-        rest.iter().take_while(move |p| p.extent.tar_offset < end).filter(move |p| !ended(p))
+        rest.iter()
+            .take_while(move |p| p.extent.tar_offset < end)
+            .filter(move |p| !ended(p))
     }
 
-    fn deliver(&mut self, batch: &[Frame], contents: &[Vec<u8>], sink: &mut dyn Sink) -> Result<()> {
+    fn deliver(
+        &mut self,
+        batch: &[Frame],
+        contents: &[Vec<u8>],
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
         for (frame, content) in batch.iter().zip(contents) {
             let (start, end) = (frame.tar_offset, frame.tar_offset + frame.tar_length);
             for piece in self.overlapping(start, end) {
@@ -205,7 +237,10 @@ impl Cursor<'_> {
                 }
             }
             if at < piece.extent.tar_offset + piece.extent.length {
-                sink.lost(piece.file, "its listing does not say where all of its frames lie")?;
+                sink.lost(
+                    piece.file,
+                    "its listing does not say where all of its frames lie",
+                )?;
             }
         }
         Ok(())

@@ -24,12 +24,21 @@ pub(super) struct Pending<'e> {
 impl<'e> Pending<'e> {
     pub(super) fn new(entry: &'e Entry, ranges: Vec<(u64, u64)>) -> Self {
         let missing = ranges.iter().map(|r| r.1).sum();
-        Self { entry, ranges, missing, hasher: Some((blake3::Hasher::new(), 0, 0)), lost: None, created: false }
+        Self {
+            entry,
+            ranges,
+            missing,
+            hasher: Some((blake3::Hasher::new(), 0, 0)),
+            lost: None,
+            created: false,
+        }
     }
 
     /// Hashes `bytes` when they are the next ones of the file.
     fn hash(&mut self, offset: u64, bytes: &[u8]) {
-        let Some((hasher, range, at)) = &mut self.hasher else { return };
+        let Some((hasher, range, at)) = &mut self.hasher else {
+            return;
+        };
         let next = self.ranges.get(*range).map(|r| r.0 + *at);
         if next != Some(offset) {
             self.hasher = None;
@@ -64,7 +73,15 @@ impl<'e, 'x> Files<'e, 'x> {
         pending: Vec<Pending<'e>>,
         advance: &'x dyn Fn(u64),
     ) -> Self {
-        Self { extractor, pending, component, open: BTreeMap::new(), order: VecDeque::new(), damaged: Vec::new(), advance }
+        Self {
+            extractor,
+            pending,
+            component,
+            open: BTreeMap::new(),
+            order: VecDeque::new(),
+            damaged: Vec::new(),
+            advance,
+        }
     }
 
     /// Creates files that no byte covers: empty ones, and those that are one hole.
@@ -77,8 +94,15 @@ impl<'e, 'x> Files<'e, 'x> {
         Ok(())
     }
 
-    fn failed(&self, file: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpError {
-        let what = format!("cannot write {}/{}", self.component, self.pending[file].entry.path);
+    fn failed(
+        &self,
+        file: usize,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> OpError {
+        let what = format!(
+            "cannot write {}/{}",
+            self.component, self.pending[file].entry.path
+        );
         OpError::new(Class::Failed, what).because(error)
     }
 
@@ -100,7 +124,9 @@ impl<'e, 'x> Files<'e, 'x> {
             self.open.insert(file, made);
             self.order.push_back(file);
         }
-        self.open.get(&file).ok_or_else(|| OpError::new(Class::Failed, "internal: a file is not open"))
+        self.open
+            .get(&file)
+            .ok_or_else(|| OpError::new(Class::Failed, "internal: a file is not open"))
     }
 
     fn close(&mut self, file: usize) {
@@ -119,8 +145,12 @@ impl<'e, 'x> Files<'e, 'x> {
         }
         let entry = self.pending[file].entry;
         let handle = self.file(file)?;
-        let handle = handle.try_clone().doing(Class::Failed, || format!("cannot finish {}", entry.path))?;
-        self.extractor.finish_file(&handle, entry).map_err(|e| self.failed(file, e))?;
+        let handle = handle
+            .try_clone()
+            .doing(Class::Failed, || format!("cannot finish {}", entry.path))?;
+        self.extractor
+            .finish_file(&handle, entry)
+            .map_err(|e| self.failed(file, e))?;
         self.close(file);
         Ok(())
     }
@@ -128,16 +158,25 @@ impl<'e, 'x> Files<'e, 'x> {
     /// Compares the content with the entry's hash: from what was hashed on the way, or by reading the file again.
     fn proved(&mut self, file: usize) -> io::Result<bool> {
         let pending = &mut self.pending[file];
-        let hashed = pending.hasher.take().filter(|(_, range, _)| *range == pending.ranges.len());
+        let hashed = pending
+            .hasher
+            .take()
+            .filter(|(_, range, _)| *range == pending.ranges.len());
         let found = match hashed {
             Some((hasher, ..)) => hasher.finalize(),
             None => {
                 let ranges = pending.ranges.clone();
-                let handle = self.open.get(&file).ok_or_else(|| io::Error::other("not open"))?;
+                let handle = self
+                    .open
+                    .get(&file)
+                    .ok_or_else(|| io::Error::other("not open"))?;
                 hash_ranges(handle, &ranges)?
             }
         };
-        Ok(self.pending[file].entry.hash.is_some_and(|h| h.as_bytes() == found.as_bytes()))
+        Ok(self.pending[file]
+            .entry
+            .hash
+            .is_some_and(|h| h.as_bytes() == found.as_bytes()))
     }
 
     /// Leaves the file out: wrong bytes must not stand under its name.
@@ -148,14 +187,20 @@ impl<'e, 'x> Files<'e, 'x> {
         self.close(file);
         if std::mem::take(&mut self.pending[file].created) {
             let path = self.pending[file].entry.path.clone();
-            self.extractor.discard(&path).map_err(|e| self.failed(file, e))?;
+            self.extractor
+                .discard(&path)
+                .map_err(|e| self.failed(file, e))?;
         }
         Ok(())
     }
 
     /// Paths of the files that were written whole.
     pub(super) fn whole(&self) -> HashSet<RelPath> {
-        self.pending.iter().filter(|p| p.created).map(|p| p.entry.path.clone()).collect()
+        self.pending
+            .iter()
+            .filter(|p| p.created)
+            .map(|p| p.entry.path.clone())
+            .collect()
     }
 
     /// True when the file could not be had.
@@ -203,7 +248,9 @@ fn hash_ranges(file: &File, ranges: &[(u64, u64)]) -> io::Result<blake3::Hash> {
     for &(offset, length) in ranges {
         let mut done = 0;
         while done < length {
-            let want = usize::try_from(length - done).unwrap_or(buffer.len()).min(buffer.len());
+            let want = usize::try_from(length - done)
+                .unwrap_or(buffer.len())
+                .min(buffer.len());
             match pread(file, &mut buffer[..want], offset + done) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(got) => {
