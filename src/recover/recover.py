@@ -90,11 +90,13 @@ def say(text=""):
 
 def shown(raw):
     """Bytes or text as one printable line: no name of a file may write to the terminal."""
-    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else str(raw)
+    text = raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else str(raw)
     out = []
     for c in text:
         code = ord(c)
-        odd = code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000 or code in (0x2028, 0x2029)
+        if 0xDC80 <= code < 0xDD00:
+            code, c = code - 0xDC00, None
+        odd = c is None or code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000 or code in (0x2028, 0x2029)
         odd = odd or code in (0x200E, 0x200F) or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
         out.append(c if not odd else "\\x%02x" % code if code < 256 else "\\u%04x" % code)
     return "".join(out)
@@ -150,10 +152,10 @@ def _no_float(_text):
     raise ValueError("a number is not an integer")
 
 
-def parse_line(line, what):
+def parse_line(line, what, limit=LINE_MAX):
     """One JSON object or array of a line (without its end)."""
-    if len(line) > LINE_MAX:
-        raise Damage("%s: a line is longer than 16 MiB" % what)
+    if len(line) > limit:
+        raise Damage("%s: a line is longer than it may be" % what)
     try:
         return json.loads(line.decode("utf-8"), object_pairs_hook=_no_twins, parse_int=_integer,
                           parse_float=_no_float, parse_constant=_no_float)
@@ -374,69 +376,113 @@ def signer_id(wire):
 
 
 class Document:
-    """A record or a mark: what it says, and whether its signature holds."""
+    """A record or a mark: what it says, and whether its signature holds (which says nothing of trust).
 
-    def __init__(self, store, name, kind):
-        self.name, self.kind = name, kind
+    A record's `objects` can be long and there may be thousands of records: `objects` reads them again."""
+
+    def __init__(self, store, name, kind, keygen):
+        self.name, self.kind, self.store = name, kind, store
         self.error = None
         self.fields = {}
-        self._valid = None
         try:
-            self._read(store)
+            line, signature = self._read()
+            self._check()
+            key = parse_sshsig(signature, "backstay-%s-1" % kind)
+            if signer_id(key) != self.signer:
+                raise Damage("it is signed by another key than it says")
+            self.key = key
+            if keygen.program and not keygen.verify(kind, key, line, signature):
+                raise Damage("its signature is wrong")
+            self._check_place()
         except (Damage, Failed) as e:
             text = str(e)
-            self.error = type(e)(text if self.name in text else "%s: %s" % (self.name, text))
+            self.error = type(e)(text if name in text else "%s: %s" % (name, text))
+        self.fields.pop("objects", None)
 
-    def _read(self, store):
-        data = store.read(self.name, DOCUMENT_MAX)
+    def _read(self):
+        data = self.store.read(self.name, DOCUMENT_MAX)
         end = data.find(b"\n") + 1
         if not end:
             raise Damage("it has no complete first line")
-        self.line = data[:end]
-        # A big record is kept once, as its fields; its line is needed only for the signature.
-        self.fields = parse_line(data[:end - 1], self.name)
-        check_version(self.fields, self.name)
-        self.signature = data[end:].decode("ascii", "replace")
-        self.hash = hashlib.sha256(self.line).hexdigest()
+        self.hash = hashlib.sha256(data[:end]).hexdigest()
+        fields = parse_line(data[:end - 1], self.name, DOCUMENT_MAX)
+        check_version(fields, self.name)
+        self.fields = fields
+        return data[:end], data[end:].decode("ascii", "replace")
+
+    def _check(self):
         f, what = self.fields, self.name
         if get(f, "type", str, what) != self.kind:
             raise Damage("it is not a %s" % self.kind)
-        self.key = parse_sshsig(self.signature, "backstay-%s-1" % self.kind)
-        self.signer = get_match(f, "signer", HEX32, what)
-        if signer_id(self.key) != self.signer:
-            raise Damage("it is signed by another key than it says")
-        vault = get_match(f, "vault", BASE32_26, what)
-        if store.vault not in (None, vault):
-            raise Damage("it belongs to another vault (%s)" % vault)
-        self.vault = vault
-        self.host = get_match(f, "host", HEX32, what)
+        self.signer, self.host = get_match(f, "signer", HEX32, what), get_match(f, "host", HEX32, what)
+        self.vault = get_match(f, "vault", BASE32_26, what)
         self.number = get_count(f, "number", what)
-        self.previous = f.get("previous")
-        if "previous" not in f or not (self.previous is None or (
-                type(self.previous) is str and HEX64.match(self.previous))):
-            raise Damage("field 'previous' is malformed")
+        self.previous = f.get("previous", "")
+        if self.previous is not None and not (type(self.previous) is str and HEX64.match(self.previous)):
+            raise Damage("field 'previous' is missing or malformed")
         if self.number == 0 or (self.previous is None) != (self.number == 1):
             raise Damage("its place in the chain is impossible")
         if self.kind == "record":
-            check_record(self.fields, self.name)
-            self.id = self.fields["snapshot"]
-            said = "snapshots/%s.json" % self.id
+            check_record(f, what)
+            self.id = f["snapshot"]
         else:
-            get_match(f, "time", TIME, what)
-            get(f, "mark", str, what)
-            said = "marks/%s/%010d.json" % (self.signer, self.number)
+            check_mark(f, what)
+
+    def _check_place(self):
+        if self.store.vault not in (None, self.vault):
+            raise Damage("it belongs to another vault (%s)" % self.vault)
+        said = "snapshots/%s.json" % self.id if self.kind == "record" else \
+            "marks/%s/%010d.json" % (self.signer, self.number)
         if said != self.name:
             raise Damage("its name and what it says differ")
 
-    def valid(self, keygen):
-        """Whether the signature is really by the key it names. Says nothing of trust."""
-        if self._valid is None:
-            self._valid = self.error is None and keygen.verify(self)
-        return self._valid
+    def objects(self):
+        """The rows of a record's `objects`."""
+        known = self.hash
+        self._read()
+        if self.hash != known:
+            raise Damage("%s changed while it was used" % self.name)
+        return self.fields.pop("objects")
 
-    def spoil(self):
-        """The signature does not hold: from now on this is damage."""
-        self.error = Damage("%s: its signature is wrong" % self.name)
+
+def check_mark(f, what):
+    """What the marks that this script heeds must look like."""
+    get_match(f, "time", TIME, what)
+    kind = get(f, "mark", str, what)
+    if kind in ("void", "tag"):
+        get_match(f, "snapshot", SNAPSHOT_ID, what), get_match(f, "record", HEX64, what)
+    if kind == "void" and f.get("instance", "") is not None:
+        get_match(f, "instance", BASE32_26, what)
+    if kind == "tag":
+        get_list(f, "add", str, what), get_list(f, "remove", str, what)
+    if kind in ("prune", "absent"):
+        get_match(f, "instance", BASE32_26, what)
+        for row in get_list(f, "removed" if kind == "prune" else "entries", dict, what):
+            get_match(row, "signer", HEX32, what), get_match(row, "hash", HEX64, what)
+            get_count(row, "number", what)
+    if kind == "settle":
+        get_match(f, "of", HEX32, what), get_count(f, "entry", what), get_list(f, "drop", str, what)
+        if f.get("keep", "") is not None:
+            get_match(f, "keep", HEX64, what)
+    if kind == "key":
+        get_match(f, "for", HEX32, what)
+        parse_public_key(get(f, "key", str, what), what)
+        if get(f, "action", str, what) not in ("introduce", "retire"):
+            raise Damage("%s: unknown action" % what)
+        last = f.get("last", "")
+        if (f["action"] == "retire") != is_row(last, int, str) or f["action"] == "introduce" and last is not None:
+            raise Damage("%s: field 'last' is malformed" % what)
+
+
+def parse_public_key(text, what):
+    """The wire encoding of the one `ssh-ed25519 AAAA...` in a text."""
+    found = PUBLIC_KEY.search(text)
+    if not found:
+        raise Damage("%s: no `ssh-ed25519 AAAA...` key in: %s" % (what, shown(text[:80])))
+    wire = unbase64(found.group(1), what)
+    if len(wire) != 51 or wire_string(wire, 0)[0] != b"ssh-ed25519":
+        raise Damage("%s: this is not a whole ssh-ed25519 key: %s" % (what, shown(text[:120])))
+    return wire
 
 
 def check_record(f, what):
@@ -496,31 +542,22 @@ class Keygen:
             self._dir = tempfile.TemporaryDirectory(prefix="recover-")
         self._count = 0
 
-    def verify(self, doc):
-        if not self.program:
-            return False
+    def verify(self, kind, wire, line, signature):
+        """Whether `signature` over `line` is by the key `wire`."""
         with self._lock:
             self._count += 1
             base = os.path.join(self._dir.name, str(self._count))
-        namespace = "backstay-%s-1" % doc.kind
-        key = base64.b64encode(doc.key).decode()
+        namespace, key, who = "backstay-%s-1" % kind, base64.b64encode(wire).decode(), signer_id(wire)
         with open(base + ".allowed", "w") as f:
-            f.write('%s namespaces="%s" ssh-ed25519 %s\n' % (doc.signer, namespace, key))
+            f.write('%s namespaces="%s" ssh-ed25519 %s\n' % (who, namespace, key))
         with open(base + ".sig", "w") as f:
-            f.write(doc.signature)
+            f.write(signature)
         done = subprocess.run(
-            [self.program, "-Y", "verify", "-f", base + ".allowed", "-I", doc.signer, "-n", namespace,
-             "-s", base + ".sig"], input=doc.line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [self.program, "-Y", "verify", "-f", base + ".allowed", "-I", who, "-n", namespace,
+             "-s", base + ".sig"], input=line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.unlink(base + ".allowed")
         os.unlink(base + ".sig")
-        if done.returncode != 0:
-            doc.spoil()
         return done.returncode == 0
-
-    def verify_all(self, docs):
-        docs = [d for d in docs if d.error is None and d._valid is None]
-        with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
-            list(pool.map(lambda d: d.valid(self), docs))
 
 
 # ---------------------------------------------------------------- trust and chains
@@ -533,17 +570,11 @@ class TrustedKeys:
 
     def add(self, text, where):
         """A line with an `ssh-ed25519 AAAA...` key; `roles=host,prune` may stand anywhere else on it."""
-        found = PUBLIC_KEY.search(text)
-        if not found:
-            raise Failed("%s: no `ssh-ed25519 AAAA...` key in: %s" % (where, shown(text[:80])))
         try:
-            wire = base64.b64decode(found.group(1), validate=True)
-            if wire_string(wire, 0)[0] != b"ssh-ed25519" or len(wire) != 51:
-                raise ValueError
-        except (ValueError, binascii.Error, Damage):
-            raise Failed("%s: this is not a whole ssh-ed25519 key: %s" % (where, shown(text[:80])))
-        rest = text[:found.start()] + " " + text[found.end():]
-        said = re.search(r"roles=[\"']?([a-z,]+)", rest)
+            wire = parse_public_key(text, where)
+        except Damage as e:
+            raise Failed(str(e))
+        said = re.search(r"roles=[\"']?([a-z,]+)", PUBLIC_KEY.sub(" ", text))
         roles = set(said.group(1).split(",")) if said else {"host"}
         if not roles <= set(ROLES):
             raise Failed("%s: roles are host, verify and prune" % where)
@@ -574,19 +605,23 @@ class Vault:
     def __init__(self, store, trusted):
         self.store, self.trusted = store, trusted
         self.keygen = Keygen()
-        self.records = [Document(store, "snapshots/" + name, "record")
-                        for name in store.names("snapshots") if SNAPSHOT_ID.match(name[:-5]) and name.endswith(".json")]
-        self.marks = []
-        for signer in store.names("marks"):
-            if HEX32.match(signer):
-                self.marks += [Document(store, "marks/%s/%s" % (signer, name), "mark")
-                               for name in store.names("marks/" + signer) if re.match(r"\A\d{10}\.json\Z", name)]
+        self.records = self._load("record", [
+            "snapshots/" + name for name in store.names("snapshots")
+            if name.endswith(".json") and SNAPSHOT_ID.match(name[:-5])])
+        self.marks = self._load("mark", [
+            "marks/%s/%s" % (signer, name) for signer in store.names("marks") if HEX32.match(signer)
+            for name in store.names("marks/" + signer) if re.match(r"\A\d{10}\.json\Z", name)])
         self.checked = bool(self.keygen.program and trusted.keys)
-        if self.keygen.program:
-            self.keygen.verify_all(self.records + self.marks)
         self.limits = {}
         self.disputed = False
         self._judge_keys()
+        self.settled, self.dropped = self._settled()
+        self.voids = {(m.signer, m.fields["record"]) for m in self._marks("void")
+                      if m.fields["instance"] in (None, store.instance)}
+
+    def _load(self, kind, names):
+        with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+            return list(pool.map(lambda name: Document(self.store, name, kind, self.keygen), names))
 
     def documents(self):
         return [d for d in self.records + self.marks if d.error is None]
@@ -633,18 +668,14 @@ class Vault:
         for mark in self._marks("key"):
             key, host = self._key_mark(mark)
             allowed = self.is_of(mark, host) or self.trusted.has(mark.signer, "prune", mark.key)
-            last = mark.fields.get("last")
-            if mark.fields["action"] != "retire" or not allowed or not is_row(last, int, str):
-                continue
-            limits[signer_id(key)] = min(tuple(last), limits.get(signer_id(key), tuple(last)))
+            if mark.fields["action"] == "retire" and allowed:
+                last = tuple(mark.fields["last"])
+                limits[signer_id(key)] = min(last, limits.get(signer_id(key), last))
         return limits
 
-    def _key_mark(self, mark):
-        what = mark.name
-        if get(mark.fields, "action", str, what) not in ("introduce", "retire"):
-            raise Damage("%s: unknown action" % what)
-        found = PUBLIC_KEY.match(get(mark.fields, "key", str, what))
-        return unbase64(found.group(1) if found else "?", what), get_match(mark.fields, "for", HEX32, what)
+    @staticmethod
+    def _key_mark(mark):
+        return parse_public_key(mark.fields["key"], mark.name), mark.fields["for"]
 
     def is_of(self, doc, host):
         """Whether `doc` is signed by a trusted key of `host`."""
@@ -655,12 +686,7 @@ class Vault:
         return record.error is None and self.checked and self.is_of(record, record.host)
 
     def is_void(self, record):
-        for mark in self._marks("void"):
-            f = mark.fields
-            if mark.signer == record.signer and f.get("record") == record.hash \
-                    and f.get("instance") in (None, self.store.instance):
-                return True
-        return False
+        return (record.signer, record.hash) in self.voids
 
     def tags(self, record):
         tags = set(record.fields["tags"])
@@ -669,9 +695,9 @@ class Vault:
             pruner = self.trusted.has(mark.signer, "prune", mark.key)
             if f.get("record") != record.hash or not (pruner or self.is_of(mark, record.host)):
                 continue
-            tags |= set(get_list(f, "add", str, mark.name))
+            tags |= set(f["add"])
             if pruner:
-                tags -= set(get_list(f, "remove", str, mark.name))
+                tags -= set(f["remove"])
         return sorted(tags)
 
     # -- the chain
@@ -681,41 +707,38 @@ class Vault:
         out = {}
         for kind, rows in (("prune", "removed"), ("absent", "entries")):
             for mark in self._marks(kind):
-                if mark.fields.get("instance") != self.store.instance:
+                if mark.fields["instance"] != self.store.instance:
                     continue
-                for row in get_list(mark.fields, rows, dict, mark.name):
-                    of, number = get_match(row, "signer", HEX32, mark.name), get_count(row, "number", mark.name)
-                    allowed = of == mark.signer if kind == "absent" else \
-                        self.trusted.has(mark.signer, "prune", mark.key)
-                    if allowed:
-                        out[of, number] = get_match(row, "hash", HEX64, mark.name)
+                pruner = self.trusted.has(mark.signer, "prune", mark.key)
+                for row in mark.fields[rows]:
+                    if pruner if kind == "prune" else row["signer"] == mark.signer:
+                        out[row["signer"], row["number"]] = row["hash"]
         return out
 
     def _settled(self):
         """(excuses, dropped hashes) of settle marks."""
         excuses, dropped = {}, set()
         for mark in self._marks("settle"):
-            of = get_match(mark.fields, "of", HEX32, mark.name)
-            if self.trusted.has(mark.signer, "prune", mark.key) and mark.signer != of:
-                excuses[of, get_count(mark.fields, "entry", mark.name)] = mark.fields.get("keep")
-                dropped |= set(get_list(mark.fields, "drop", str, mark.name))
+            f = mark.fields
+            if self.trusted.has(mark.signer, "prune", mark.key) and mark.signer != f["of"]:
+                excuses[f["of"], f["entry"]] = f["keep"]
+                dropped |= set(f["drop"])
         return excuses, dropped
 
     def is_dropped(self, doc):
-        return doc.hash in self._settled()[1]
+        return doc.hash in self.dropped
 
     def chain_faults(self, host):
         """What is wrong with the history of a host, in sentences; empty when it is whole."""
         if self.disputed:
             return ["its keys retire each other"]
         excuses = self._excuses()
-        settled, dropped = self._settled()
-        excuses.update(settled)
+        excuses.update(self.settled)
         faults = []
         for signer, (wire, first, before) in sorted(self.keys_of.get(host, {}).items()):
             entries = {}
             for doc in self.documents():
-                if doc.signer == signer and doc.key == wire and self._counts(doc) and doc.hash not in dropped:
+                if doc.signer == signer and doc.key == wire and self._counts(doc) and not self.is_dropped(doc):
                     entries.setdefault(doc.number, {})[doc.hash] = doc
             faults += self._signer_faults(signer, first, before, entries, excuses)
         return faults
@@ -728,20 +751,26 @@ class Vault:
         head = max(list(entries) + ([limit[0]] if limit else []), default=0)
         if any(n < first for n in entries):
             faults.append("%s has entries from before it was introduced" % who)
-        missing = []
-        for number in range(first, head + 1):
-            if number not in entries:
-                if (signer, number) not in excuses:
-                    missing.append(number)
-                continue
-            known = before if number == first else excuses.get((signer, number - 1))
-            if number - 1 in entries and number != first:
-                known = next(iter(entries[number - 1]))
-            for doc in entries[number].values():
+        missing = []  # (from, to)
+        known = before
+        number = first
+        for here in sorted(n for n in entries if n >= first) + [head + 1]:
+            # A gap may be as wide as a stolen key likes: never count through it number by number.
+            told = sorted(n for s, n in excuses if s == signer and number <= n < here)
+            for n in told + [here]:
+                if n > number:
+                    missing.append((number, n - 1))
+                    known = None
+                if n < here:
+                    known = excuses[signer, n]
+                number = n + 1
+            for doc in entries.get(here, {}).values():
                 if known is not None and doc.previous != known:
-                    faults.append("%s: entry %d does not follow entry %d" % (who, number, number - 1))
+                    faults.append("%s: entry %d does not follow the one before" % (who, here))
+            known = next(iter(entries[here])) if here in entries else None
         if missing:
-            faults.append("%s: %s missing here" % (who, numbers_text(missing)))
+            text = ", ".join(str(a) if a == b else "%d to %d" % (a, b) for a, b in missing[:20])
+            faults.append("%s: entries missing here: %s" % (who, text))
             faults += self._unheard(signer, missing)
         return faults
 
@@ -749,9 +778,8 @@ class Vault:
         """A prune mark by a key without the role may explain a gap; the person can look it up in the kit."""
         out = []
         for mark in self._marks("prune"):
-            rows = mark.fields.get("removed")
-            told = [r for r in rows if type(r) is dict and r.get("signer") == signer and r.get("number") in missing] \
-                if type(rows) is list else []
+            told = [r for r in mark.fields["removed"] if r["signer"] == signer
+                    and any(a <= r["number"] <= b for a, b in missing)]
             if told and not self.trusted.has(mark.signer, "prune", mark.key):
                 out.append("(%s says that %d of them were deleted on purpose; it counts only if the kit gives its "
                            "key the role prune: --trust 'ssh-ed25519 %s roles=host,prune')" % (
@@ -843,17 +871,6 @@ class Vault:
         return "signed" if self.usable(record) else "UNTRUSTED"
 
 
-def numbers_text(numbers):
-    runs = []
-    for n in numbers:
-        if runs and runs[-1][1] == n - 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    text = ", ".join(str(a) if a == b else "%d to %d" % (a, b) for a, b in runs[:20])
-    return ("entry " if len(numbers) == 1 else "entries ") + text + (", ..." if len(runs) > 20 else "")
-
-
 # ---------------------------------------------------------------- opening objects
 
 class Opener:
@@ -917,7 +934,7 @@ class Stream:
         self.source = opener.store.open(name)
         self.fault = None
         self.hash_ok = None
-        self.stopped = False
+        self.stopped = self.aborted = False
         self.errors = tempfile.TemporaryFile()
         args, fds = [program("age"), "-d"], ()
         for path in opener.files:
@@ -943,7 +960,7 @@ class Stream:
         # Whoever stops reading early still gets the whole object hashed: extents are believed only then.
         digest, total, first, piping = hashlib.sha256(), 0, True, True
         try:
-            while True:
+            while not self.aborted:
                 data = self.source.read(CHUNK)
                 if not data:
                     break
@@ -997,6 +1014,7 @@ class Stream:
         raise Damage("%s has the right hash but cannot be unpacked: %s" % (self.name, self.fault or shown(text)))
 
     def close(self):
+        self.aborted = True
         for process in (self.age, self.zstd):
             if process.poll() is None:
                 process.kill()
@@ -1200,7 +1218,8 @@ class Snapshot:
 
     def __init__(self, record, opener):
         self.record, self.opener, self.id = record, opener, record.id
-        self.objects = {row[2]: (row[0], row[1]) for row in record.fields["objects"]}
+        self.rows = record.objects()
+        self.objects = {row[2]: (row[0], row[1]) for row in self.rows}
         self.tars = {}
         sha = record.fields["index"]
         what = "the index of %s" % self.id
@@ -1416,6 +1435,11 @@ class Restore:
             partial = tempfile.mkdtemp(prefix=".%s.partial-" % name, dir=parent)
         except OSError as e:
             raise Failed("a folder cannot be made in %s: %s" % (shown(parent), e.strerror))
+        for name in ("system.posix_acl_default", "system.posix_acl_access"):
+            try:
+                os.removexattr(partial, name)  # what the parent hands down is not in the snapshot
+            except (OSError, AttributeError):
+                pass
         done = False
         try:
             self.fill(partial)
@@ -1729,7 +1753,7 @@ class Restore:
                     stream.stop()
                     break
             stream.finish()
-            if not stream.stopped and (active or next_row < len(order) or at != whole):
+            if not stream.stopped and (active or next_row < len(order) or at != whole or head is not None):
                 raise Damage("%s is shorter than its listing says" % stream.name)
         finally:
             files.close()
@@ -1757,6 +1781,8 @@ class Restore:
                     doc.get("host") != self.snapshot.record.host:
                 raise Damage("%s is an archive of another host or vault" % name)
             return None
+        if len(data) > 4 * MIB:
+            raise Damage("%s does not begin as an archive must" % name)
         return data
 
     def remove_bad(self):
@@ -1961,7 +1987,7 @@ def command_show(vault, opener, options):
             ("begun", f["started"]), ("note", index.get("note") or "-"), ("tags", " ".join(vault.tags(record)) or "-"),
             ("complete", "yes" if f["complete"] else "NO: something could not be read"),
             ("alone", "yes: `tar` is enough, see RECOVER.md" if f["alone"] else "no: use `restore`"),
-            ("objects", "%d, %s" % (len(f["objects"]), human(sum(row[1] for row in f["objects"])))),
+            ("objects", "%d, %s" % (len(snapshot.rows), human(sum(row[1] for row in snapshot.rows)))),
             ("configuration", "%s (print it: show %s --config)" % (index.get("config_path"), record.id))):
         print("%-14s %s" % (label, shown(value)))
     print("\n%-20s  %-8s  %9s  %10s  %-8s  %s" % ("COMPONENT", "KIND", "ENTRIES", "SIZE", "CHECK", "CAME FROM"))
@@ -2004,7 +2030,7 @@ def command_ls(vault, opener, options):
 def command_check(vault, opener, options):
     record = vault.find(options.id, options.host, options.unsigned)
     bad = 0
-    objects = record.fields["objects"]
+    objects = record.objects()
     for number, (kind, size, sha, _set) in enumerate(objects, 1):
         name = object_name(kind, sha)
         if number % 100 == 0 or kind == "archive":
@@ -2106,7 +2132,12 @@ def arguments(argv):
                    help="restore what is whole although objects are missing or damaged (exit code stays 13)")
     p = command("check", command_check, "reads every object of a snapshot and compares its hash", False)
     p.add_argument("id", metavar="ID")
-    options = parser.parse_args(argv)
+    # argparse takes no paths after an option that follows the id: it hands them back as unknown.
+    options, rest = parser.parse_known_args(argv)
+    if rest and (options.command != "restore" or any(word.startswith("-") for word in rest if word != "--")):
+        parser.error("unknown argument: %s" % rest[0])
+    if options.command == "restore":
+        options.paths += [word for word in rest if word != "--"]
     for name in ("identity", "trust", "trust_file"):
         both = (getattr(options, name) or []) + (getattr(options, name + "2", None) or [])
         setattr(options, name, both)
@@ -2139,7 +2170,7 @@ def run(argv):
         secrets = take_kit(options.kit, trusted)
     for path in options.identity:
         read_text(path)
-    store = Store(os.fsencode(options.store).decode("utf-8", "surrogateescape"), options.vault)
+    store = Store(options.store, options.vault)
     opener = Opener(store, list(options.identity), secrets)
     if options.needs_identity:
         opener.ready()
