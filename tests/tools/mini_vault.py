@@ -426,8 +426,7 @@ class MiniVault:
             lines.append(row)
             told.append(line)
             objects.update(used)
-        order = [a for a in self.made if a.sha in objects]
-        archives = [objects.pop(a.sha) for a in order]
+        archives = [objects.pop(a.sha) for a in self.made]
         archives += [objects.pop(sha) for sha in [s for s, o in objects.items() if o[0] == "archive"]]
         index = {"snapshot": snapshot, "host": self.host, "hostname": "mini-1", "project": "mini", "system": "linux",
                  "note": note, "git": None, "agent": self.agent, "config": "[project]\nname = \"mini\"\n",
@@ -575,7 +574,9 @@ class MiniVault:
 
     def list_component(self, c, started):
         """(index row, record line, objects used)"""
-        objects, segments, batch, size = {}, [], [], 0
+        # An archive of members without content (folders, links) is needed too: by tar.
+        objects = {a.sha: ["archive", a.size, a.sha, 0] for a in self.made if a.component == c.name}
+        segments, batch, size = [], [], 0
         lines = [(e, self.entry_json(c, e, objects)) for e in c.entries]
         for e, doc in lines:
             length = len(json.dumps(doc, default=lambda archive: 0)) + 64
