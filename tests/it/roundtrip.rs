@@ -205,13 +205,12 @@ fn what_is_excluded_and_the_store_itself_stay_out() {
         .collect();
     let mut expected: Vec<String> = kept.iter().map(ToString::to_string).collect();
     expected.extend(["backstay.toml".into()]);
-    // A folder that says that it is a cache is kept, with what says so; the other kind goes as a whole.
-    let mut rest: Vec<&String> = files.iter().filter(|f| !expected.contains(f)).collect();
-    rest.retain(|f| *f != "cache/CACHEDIR.TAG");
-    assert_eq!(rest, Vec::<&String>::new());
-    for path in &expected {
-        assert!(files.contains(path), "{path} is missing: {files:?}");
-    }
+    // Of a folder that says that it need not be kept, what says so is kept.
+    expected.extend(["cache/CACHEDIR.TAG".into(), "no/.nobackup".into()]);
+    expected.sort();
+    let mut files = files;
+    files.sort();
+    assert_eq!(files, expected);
     assert!(!found.contains_key(&b"backups"[..]), "the store came back");
 }
 
@@ -410,6 +409,8 @@ fn in_place_everything_is_as_it_was_and_what_was_there_is_kept() {
         put(&app.join("deleted"), "as it was");
         put(&app.join("gone/deep/file"), "as it was");
         symlink("file", app.join("gone/deep/link")).unwrap();
+        fs::create_dir_all(app.join("gone/empty/too")).unwrap();
+        set_mode(&app.join("gone/empty/too"), 0o500);
         put(&app.join("now a folder"), "as it was");
         symlink("modified", app.join("link")).unwrap();
         put(&app.join("twin"), "two names");
@@ -451,6 +452,50 @@ fn in_place_everything_is_as_it_was_and_what_was_there_is_kept() {
     let old = kept(&app, "link");
     assert_eq!(fs::read_link(&old[0]).unwrap(), Path::new("elsewhere"));
     assert!(kept(&app, "deleted").is_empty());
+}
+
+#[test]
+fn in_place_a_folder_that_is_called_root_stays_in_its_component() {
+    let project = Project::new(FOLDER, "");
+    let outside = project.top.join("outside");
+    let inside = project.dir.join(format!("app/_root{}", outside.display()));
+    put(&inside.join("file"), "of the component");
+    put(&outside.join("file"), "of somebody else");
+    project.backup();
+    put(&inside.join("file"), "changed");
+    project.ok(["restore", "latest", "app", "--in-place", "--yes"]);
+    let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+    assert_eq!(text(inside.join("file")), "of the component");
+    assert_eq!(text(outside.join("file")), "of somebody else");
+}
+
+#[test]
+fn in_place_listed_paths_go_back_outside_of_the_project() {
+    let project = Project::new("", "");
+    let outside = project.top.join("outside");
+    put(&outside.join("site/deep/file"), "as it was");
+    fs::create_dir_all(outside.join("site/empty")).unwrap();
+    set_mtime(&outside.join("site/deep"), 1_000_000_000, 5);
+    put(&project.dir.join(".env"), "as it was");
+    let site = outside.join("site");
+    project.configure(
+        &format!("[[component]]\nname = \"settings\"\npaths = [\".env\", {site:?}]\n"),
+        "",
+    );
+    let before = look(&outside);
+    project.backup();
+    fs::remove_dir_all(outside.join("site/deep")).unwrap();
+    fs::remove_dir_all(outside.join("site/empty")).unwrap();
+    put(&project.dir.join(".env"), "changed");
+    project.ok(["restore", "latest", "settings", "--in-place", "--yes"]);
+    let (mut found, mut before) = (look(&outside), before);
+    for tree in [&mut found, &mut before] {
+        tree.get_mut(&b"site"[..]).unwrap().mtime = (0, 0);
+    }
+    assert_same(&before, &found);
+    let text = fs::read_to_string(project.dir.join(".env")).unwrap();
+    assert_eq!(text, "as it was");
+    assert!(!project.dir.join("_root").exists());
 }
 
 #[test]
