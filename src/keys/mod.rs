@@ -5,6 +5,9 @@
 mod error;
 mod file;
 pub mod identity;
+pub mod kit;
+mod kit_block;
+mod kit_text;
 pub mod naming;
 pub mod signed;
 pub mod signer;
@@ -12,6 +15,7 @@ pub mod trust;
 
 pub use error::KeyError;
 pub use identity::{Identities, RecipientSet, SecretIdentity};
+pub use kit::{Kit, KitError};
 pub use naming::NamingKey;
 pub use signed::{OpenError, Signed, open_document, seal_document};
 pub use signer::{SignatureError, Signer, VerifyingKey, verify};
