@@ -190,11 +190,11 @@ impl Kit {
 
     fn fields(&self) -> Vec<(&'static str, Zeroizing<String>)> {
         let mut fields = Fields(Vec::new());
-        fields.put("kit", "1");
-        fields.put("printed", self.printed);
+        fields.put("kit", &"1");
+        fields.put("printed", &self.printed);
         fields.put("project", &self.project);
         fields.put("hostname", &self.hostname);
-        fields.put("host", self.host);
+        fields.put("host", &self.host);
         fields.put("vault", &self.vault);
         self.stores.iter().for_each(|store| fields.put_store(store));
         self.identities
@@ -230,7 +230,7 @@ impl Kit {
             .iter()
             .for_each(|hash| fields.put("RECOVER.md", hash));
         for (signer, (number, hash)) in &self.heads {
-            fields.put("head", format!("{signer}:{number}:{hash}"));
+            fields.put("head", &format!("{signer}:{number}:{hash}"));
         }
         fields.0
     }
@@ -239,7 +239,7 @@ impl Kit {
 struct Fields(Vec<(&'static str, Zeroizing<String>)>);
 
 impl Fields {
-    fn put(&mut self, name: &'static str, value: impl ToString) {
+    fn put(&mut self, name: &'static str, value: &impl ToString) {
         self.0.push((name, Zeroizing::new(value.to_string())));
     }
 
@@ -250,16 +250,16 @@ impl Fields {
             StoreAt::Url(url) => self.put("store-url", url),
         }
         for (name, value) in &store.settings {
-            self.put("store-set", format!("{name}={value}"));
+            self.put("store-set", &format!("{name}={value}"));
         }
     }
 
     fn put_trusted(&mut self, key: &TrustedKey) {
-        self.put("trusted", key.key.trim_start_matches("ssh-ed25519 "));
+        self.put("trusted", &key.key.trim_start_matches("ssh-ed25519 "));
         self.put("trusted-name", &key.name);
         self.put(
             "trusted-roles",
-            key.roles
+            &key.roles
                 .iter()
                 .map(|role| role_text(*role))
                 .collect::<Vec<_>>()
@@ -332,16 +332,16 @@ impl Parts {
                     .push(SecretIdentity::parse(value).ok_or_else(|| bad("an identity"))?);
             }
             "signing-key" => {
-                self.signing_key = Some(signing_key(value).ok_or_else(|| bad("a signing key"))?)
+                self.signing_key = Some(signing_key(value).ok_or_else(|| bad("a signing key"))?);
             }
             "naming-key" => {
-                self.naming_key = Some(NamingKey::parse(value).ok_or_else(|| bad("a naming key"))?)
+                self.naming_key = Some(NamingKey::parse(value).ok_or_else(|| bad("a naming key"))?);
             }
             "head" => self
                 .take_head(value)
                 .ok_or_else(|| bad("the head of a history"))?,
             name if name.starts_with("store") => {
-                self.take_store(name, value).ok_or_else(|| bad("a store"))?
+                self.take_store(name, value).ok_or_else(|| bad("a store"))?;
             }
             name if name.starts_with("trusted") => {
                 self.take_trusted(name, value)
