@@ -109,9 +109,6 @@ impl KeyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::OpenToOthers { path, .. } => Some(format!("chmod 600 {}", shown(path))),
-            Self::Missing { .. } => {
-                Some("name another file with -i, or use the recovery kit (--kit)".into())
-            }
             Self::Passphrase { .. } => {
                 Some("decrypt it into a file that only you can read, and give that".into())
             }

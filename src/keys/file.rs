@@ -130,3 +130,66 @@ fn make_private_dirs(dir: &Path) -> Result<(), KeyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const CHILD: &str = "BACKSTAY_TEST_UMASK_DIR";
+
+    #[test]
+    fn secrets_are_private_and_whole_whatever_the_umask() {
+        // The umask is the whole process's: other tests must not run under it.
+        if let Some(dir) = std::env::var_os(CHILD) {
+            write_secret(&Path::new(&dir).join("a/b/key"), "secret\n").unwrap();
+            return;
+        }
+        for umask in ["000", "022", "777"] {
+            let dir = tempfile::tempdir().unwrap();
+            let script = format!(
+                "umask {umask}; exec \"$0\" --exact keys::file::tests::secrets_are_private_and_whole_whatever_the_umask"
+            );
+            let test = std::env::current_exe().unwrap();
+            let child = Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .arg(test)
+                .env(CHILD, dir.path())
+                .output()
+                .unwrap();
+            assert!(child.status.success(), "{umask}: {child:?}");
+            let mode = |p: &str| std::fs::metadata(dir.path().join(p)).unwrap().mode() & 0o7777;
+            assert_eq!(
+                (mode("a"), mode("a/b"), mode("a/b/key")),
+                (0o700, 0o700, 0o600),
+                "{umask}"
+            );
+            assert_eq!(
+                *read_secret(&dir.path().join("a/b/key")).unwrap(),
+                "secret\n"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_behind_or_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(matches!(
+            write_secret(&path, "x"),
+            Err(KeyError::Exists { .. })
+        ));
+        assert!(
+            !dir.path().join("elsewhere").exists(),
+            "a link is not followed"
+        );
+        let below_a_file = dir.path().join("file/key");
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(matches!(
+            write_secret(&below_a_file, "x"),
+            Err(KeyError::Unwritable { .. })
+        ));
+    }
+}

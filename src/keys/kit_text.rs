@@ -25,7 +25,7 @@ pub(super) fn instructions(kit: &Kit, out: &mut String) {
     paragraph(
         out,
         "Everything between the two lines below, with numbers and checks. When it is typed in from paper, blanks between the parts do \
-         not matter, capital and small letters do; the four letters at the end of each line find mistakes and name the line.",
+         not matter, capital and small letters do; the four characters at the end of each line find mistakes and name the line.",
     );
     out.push('\n');
 }
@@ -129,7 +129,7 @@ fn without_backstay(kit: &Kit, out: &mut String) {
         ("RECOVER.md", kit.recover_md),
     ] {
         match hash {
-            Some(hash) => command(out, &format!("{hash}  {name}")),
+            Some(hash) => out.push_str(&format!("  {hash}  {name}\n")),
             None => item(
                 out,
                 &format!("{name}: no hash was known when this kit was made"),

@@ -107,3 +107,52 @@ impl FromIterator<TrustedKey> for TrustList {
         list
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Signer;
+
+    #[test]
+    fn keys_are_read_with_and_without_a_comment_and_nothing_else_is() {
+        let signer = Signer::generate().unwrap();
+        let text = signer.public_text();
+        let key = TrustedKey::parse(&format!("  {text}\tweb 1 \n")).unwrap();
+        assert_eq!(
+            (key.key.as_str(), key.id, key.name.as_str()),
+            (text, signer.id(), "web 1")
+        );
+        assert_eq!(TrustedKey::parse(text).unwrap().name, "");
+        let longer = format!("{text}AAAA");
+        let pem = signer.reveal().unwrap();
+        for wrong in [
+            "",
+            "ssh-ed25519",
+            "ssh-ed25519 AAAA",
+            &text[..60],
+            &longer,
+            &text.replace("ssh-", "sshd-"),
+            &pem,
+        ] {
+            let error = TrustedKey::parse(wrong).unwrap_err().to_string();
+            assert!(!error.contains("OPENSSH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_named_twice_has_all_its_roles_once() {
+        let key = TrustedKey::parse(Signer::generate().unwrap().public_text()).unwrap();
+        let list: TrustList = [
+            key.clone().with_roles([Role::Host]),
+            key.clone().with_roles([Role::Prune]),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(list.keys().len(), 1);
+        assert_eq!(
+            list.get(&key.id).unwrap().roles,
+            [Role::Host, Role::Prune].into()
+        );
+        assert_eq!(list.signers()[0].roles.len(), 2);
+    }
+}

@@ -61,7 +61,7 @@ impl fmt::Display for Break {
                 hashes.len()
             )?,
             BreakKind::Gap { to } if to == number => {
-                write!(f, "has a gap: entry {number} is missing")?
+                write!(f, "has a gap: entry {number} is missing")?;
             }
             BreakKind::Gap { to } => write!(f, "has a gap: entries {number} to {to} are missing")?,
             BreakKind::WrongPrevious => write!(

@@ -6,6 +6,7 @@ use crate::model::mark::{Role, Statement, Target};
 use crate::model::trust_rules::{Dropped, Keys};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// A clock may be this much ahead of the reader's.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(1);
@@ -73,7 +74,7 @@ pub(crate) fn snapshots(
             false => keys.distrust(entry, &record.host),
         };
         let trusted = reason.map_or(Trust::Trusted, Trust::Untrusted);
-        snapshots.push(KnownSnapshot::new((**record).clone(), entry.hash, trusted));
+        snapshots.push(KnownSnapshot::new(Arc::clone(record), entry.hash, trusted));
     }
     snapshots
 }
@@ -161,7 +162,7 @@ fn apply_one(
             change_tags(&mut working.tags, add, remove, Adders { host, prune });
         }
         Statement::Note { sealed, .. } if host || prune => {
-            snapshot.note_sealed = Some(sealed.clone())
+            snapshot.note_sealed = Some(sealed.clone());
         }
         Statement::Milestone { on, .. } if prune || (host && *on) => snapshot.milestone = *on,
         Statement::Delete(_) if prune => snapshot.delete_asked = true,

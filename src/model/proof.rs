@@ -146,7 +146,7 @@ fn passes(snapshot: &KnownSnapshot, instance: &VaultId) -> bool {
     };
     let mut checks: BTreeMap<u64, CheckResult> = BTreeMap::new();
     checks.extend(here().flat_map(|v| v.checks.iter().copied()));
-    let failed = here()
+    let mut failed = here()
         .enumerate()
         .filter(|(_, v)| !v.good && v.bad.is_empty());
     let taken_back = |(place, bad): (usize, &crate::model::mark::Verdict)| {
@@ -154,8 +154,7 @@ fn passes(snapshot: &KnownSnapshot, instance: &VaultId) -> bool {
             .skip(place + 1)
             .any(|v| v.good && v.level >= bad.level)
     };
-    checks.values().all(|check| *check != CheckResult::Failed)
-        && failed.map(taken_back).all(|back| back)
+    checks.values().all(|check| *check != CheckResult::Failed) && failed.all(taken_back)
 }
 
 #[cfg(test)]

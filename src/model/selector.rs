@@ -264,10 +264,7 @@ fn parse_what(text: &str, now: Timestamp, zone: &TimeZone) -> Result<What, &'sta
             .map(What::Latest)
             .ok_or("latest~ takes a number, as in latest~1");
     }
-    let of_ids =
-        |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase() || matches!(b, b'T' | b'Z' | b'-');
-    let begins = text.bytes().next().is_some_and(|b| b.is_ascii_digit());
-    if !begins || !text.bytes().all(of_ids) || text.len() > SnapshotId::LEN {
+    if text.is_empty() || !begins_id(text) {
         return Err(
             "give an id or its beginning, latest, latest~N, latest-good, latest-safety, tag:NAME or @TIME",
         );
@@ -276,6 +273,18 @@ fn parse_what(text: &str, now: Timestamp, zone: &TimeZone) -> Result<What, &'sta
         return Err("give at least 4 characters of an id");
     }
     Ok(What::Id)
+}
+
+/// True when an id could begin with `text`.
+fn begins_id(text: &str) -> bool {
+    let fits = |(place, b): (usize, u8)| match place {
+        8 => b == b'T',
+        15 => b == b'Z',
+        16 => b == b'-',
+        0..16 => b.is_ascii_digit(),
+        _ => b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b),
+    };
+    text.len() <= SnapshotId::LEN && text.bytes().enumerate().all(fits)
 }
 
 const TIME_FORMS: &str =
@@ -341,4 +350,246 @@ fn span(text: &str) -> Option<Span> {
         .ok()?;
     }
     (least < 6).then_some(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone() -> TimeZone {
+        TimeZone::fixed(jiff::tz::offset(1))
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-20T12:00:00Z".parse().unwrap()
+    }
+
+    fn summary(time: &str, letter: &str, change: impl FnOnce(&mut Summary)) -> Summary {
+        let time: Timestamp = time.parse().unwrap();
+        let id = format!("{}-{}", time.strftime("%Y%m%dT%H%M%SZ"), letter.repeat(8))
+            .parse()
+            .unwrap();
+        let mut summary = Summary {
+            id,
+            time,
+            kind: SnapshotKind::Normal,
+            good: true,
+            tags: BTreeSet::new(),
+            complete: true,
+            trusted: true,
+            void: false,
+        };
+        change(&mut summary);
+        summary
+    }
+
+    fn list() -> Vec<Summary> {
+        vec![
+            summary("2026-11-16T22:30:00Z", "a", |s| {
+                s.tags = ["stable".to_owned()].into();
+            }),
+            summary("2026-11-17T08:00:00Z", "b", |s| {
+                s.tags = ["stable".to_owned()].into();
+            }),
+            summary("2026-11-17T22:59:59Z", "c", |_| {}),
+            summary("2026-11-17T23:00:00Z", "d", |s| s.good = false),
+            summary("2026-11-18T08:00:00Z", "e", |s| {
+                s.kind = SnapshotKind::Safety;
+            }),
+            summary("2026-11-18T09:00:00Z", "f", |s| {
+                s.kind = SnapshotKind::Partial;
+            }),
+            summary("2026-11-18T10:00:00Z", "g", |s| s.void = true),
+            summary("2026-11-19T10:00:00Z", "h", |s| {
+                s.trusted = false;
+                s.tags = ["stable".to_owned(), "forged".to_owned()].into();
+            }),
+        ]
+    }
+
+    fn found(text: &str) -> Result<char, SelectorError> {
+        let list = list();
+        let place = Selector::parse(text, now(), &zone())?.resolve(&list)?;
+        Ok(list[place].id.as_str().chars().last().unwrap())
+    }
+
+    #[test]
+    fn selectors_mean_what_the_design_says() {
+        let table = [
+            ("latest", 'd'),
+            ("latest~0", 'd'),
+            ("latest~1", 'c'),
+            ("latest~3", 'a'),
+            ("latest-good", 'c'),
+            ("latest-safety", 'e'),
+            ("tag:stable", 'b'),
+            ("20261116", 'a'),
+            ("20261117T080000Z-bbbbbbbb", 'b'),
+            ("20261118T09", 'f'),
+            ("20261118T10", 'g'),
+            ("20261119", 'h'),
+            ("@2026-11-17", 'c'),
+            ("@2026-11-16", 'a'),
+            ("@2026-11-18", 'd'),
+            ("@2026-11-17T09:00", 'b'),
+            ("@2026-11-17T08:59:59", 'a'),
+            ("@2026-11-17 09:00", 'b'),
+            ("@2026-11-17T08:00:00Z", 'b'),
+            ("@2026-11-17T10:00:00+02:00", 'b'),
+            ("@-2h", 'd'),
+            ("@-3d", 'b'),
+            ("@-2d13h1s", 'c'),
+            ("@-75h30m", 'b'),
+        ];
+        for (text, expected) in table {
+            assert_eq!(found(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_day_is_that_of_the_zone_also_when_clocks_change() {
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        // 25 October 2026 has 25 hours there.
+        assert_eq!(
+            at("2026-10-25", now(), &berlin),
+            "2026-10-25T22:59:59.999999999Z".parse().ok()
+        );
+        assert_eq!(
+            at("2026-10-24", now(), &berlin),
+            "2026-10-24T21:59:59.999999999Z".parse().ok()
+        );
+        assert_eq!(
+            at("-1d", "2026-10-25T23:00:00Z".parse().unwrap(), &berlin),
+            "2026-10-24T22:00:00Z".parse().ok()
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_with_what_there_is() {
+        let table = [
+            ("latest~4", "there are 4"),
+            ("tag:nightly", "there are tags stable"),
+            ("tag:forged", "there are tags stable"),
+            ("@2026-11-01", "the oldest is 20261116T223000Z-aaaaaaaa"),
+            ("20250101", "the newest is 20261117T230000Z-dddddddd"),
+        ];
+        for (text, expected) in table {
+            let error = found(text).unwrap_err();
+            assert!(
+                matches!(error, SelectorError::NotFound { .. }),
+                "{text}: {error}"
+            );
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let none = Selector::parse("latest", now(), &zone())
+            .unwrap()
+            .resolve(&[])
+            .unwrap_err();
+        assert!(none.to_string().ends_with("there are none yet"), "{none}");
+        let forged = Selector::parse("latest", now(), &zone())
+            .unwrap()
+            .resolve(&list()[7..])
+            .unwrap_err();
+        assert!(
+            forged
+                .to_string()
+                .contains("none of the 1 here is a trusted"),
+            "{forged}"
+        );
+    }
+
+    #[test]
+    fn an_ambiguous_beginning_lists_the_candidates() {
+        let error = found("20261117").unwrap_err();
+        let SelectorError::Ambiguous {
+            count, candidates, ..
+        } = &error
+        else {
+            panic!("{error}")
+        };
+        assert_eq!((*count, candidates.len()), (3, 3));
+        assert!(
+            error
+                .to_string()
+                .contains("20261117T080000Z-bbbbbbbb, 20261117T225959Z-cccccccc")
+        );
+    }
+
+    #[test]
+    fn forged_ids_do_not_make_ours_ambiguous() {
+        let mut list = list();
+        list.push(summary("2026-11-16T22:31:00Z", "z", |s| s.trusted = false));
+        let same = Summary {
+            trusted: false,
+            ..list[1].clone()
+        };
+        list.push(same);
+        for (text, expected) in [("20261116", 0), ("20261117T080000Z-bbbbbbbb", 1)] {
+            assert_eq!(
+                Selector::parse(text, now(), &zone())
+                    .unwrap()
+                    .resolve(&list),
+                Ok(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_says_what_would_be_one() {
+        for text in [
+            "",
+            "lat",
+            "LATEST",
+            "latest~",
+            "latest~-1",
+            "latest~+1",
+            "latest~99999999999999999999999",
+            "latest-bad",
+            "tag:",
+            "202",
+            "2026/11/17",
+            "abcd",
+            "20261117t08",
+            "20261117T080000Z-bbbbbbbbb",
+            "../../x",
+            "@",
+            "@yesterday",
+            "@2026",
+            "@2026-11",
+            "@2026-13-01",
+            "@2026-11-17T25:00",
+            "@20261117",
+            "@-",
+            "@-2",
+            "@-h",
+            "@-2x",
+            "@-2h3d",
+            "@-2h2h",
+            "@--2h",
+            "@2h",
+            "@-99999999999999999999d",
+            "@-9999999w",
+            "ä",
+        ] {
+            let error = Selector::parse(text, now(), &zone()).unwrap_err();
+            assert!(matches!(error, SelectorError::Malformed { .. }), "{text}");
+        }
+        assert!(
+            Selector::parse("202", now(), &zone())
+                .unwrap_err()
+                .to_string()
+                .contains("at least 4")
+        );
+    }
+
+    #[test]
+    fn only_an_id_names_without_choosing() {
+        let chooses = |text: &str| Selector::parse(text, now(), &zone()).unwrap().chooses();
+        assert!(!chooses("20261117"));
+        assert!(
+            ["latest", "latest-good", "latest-safety", "tag:x", "@-1h"]
+                .into_iter()
+                .all(chooses)
+        );
+    }
 }
