@@ -1,6 +1,10 @@
 //! Reading what a manifest entry says of a file from the file system: metadata, extended attributes, where data and holes lie.
 //!
 //! Everything works on open descriptors, or on a name in an open directory; no symbolic link is ever followed here.
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types in `Stat` differ from system to system"
+)]
 
 use crate::model::entry::{Entry, Kind};
 use crate::model::path::escape;

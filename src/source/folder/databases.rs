@@ -10,7 +10,7 @@ pub(super) const SIDECARS: [&[u8]; 3] = [b"-journal", b"-shm", b"-wal"];
 
 /// A SQLite database has at least one page of 512 bytes, and whole pages.
 pub(super) fn size_fits(size: u64) -> bool {
-    size >= 512 && size % 512 == 0
+    size >= 512 && size.is_multiple_of(512)
 }
 
 /// True when the open file begins like a SQLite database. The descriptor may be closed afterwards without harm: this process holds no locks on it.

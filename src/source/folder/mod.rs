@@ -7,6 +7,7 @@
 mod databases;
 mod entries;
 mod links;
+mod listing;
 mod open;
 mod place;
 mod rules;

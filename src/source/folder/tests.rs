@@ -34,7 +34,9 @@ impl Place {
         self
     }
     fn files(&self, paths: &[&str]) -> &Self {
-        paths.iter().for_each(|p| drop(self.file(p, p)));
+        for path in paths {
+            self.file(path, path);
+        }
         self
     }
     fn spec(&self) -> FolderSpec {
