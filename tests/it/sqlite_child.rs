@@ -90,16 +90,17 @@ fn under_load(setup: &str) {
     let writer = place.database(setup);
     add_rows(&writer, 20_000);
     let (committed, stop) = (AtomicI64::new(20_000), AtomicBool::new(false));
+    let (counted, ended) = (&committed, &stop);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::SeqCst) {
+        scope.spawn(move || {
+            while !ended.load(Ordering::SeqCst) {
                 writer
                     .execute(
                         "INSERT INTO t(x) VALUES (randomblob(900)), (randomblob(10))",
                         [],
                     )
                     .unwrap();
-                committed.fetch_add(2, Ordering::SeqCst);
+                counted.fetch_add(2, Ordering::SeqCst);
             }
         });
         let run = || {
