@@ -272,7 +272,7 @@ fn writers_are_not_made_to_wait_longer_than_allowed() {
     };
     match whole(&spec) {
         Err(error @ SqliteError::WriterWouldWait(..)) => {
-            assert!(error.hint().unwrap().contains("WAL"))
+            assert!(error.hint().unwrap().contains("WAL"));
         }
         // Where the file system can clone, no time is needed.
         Ok(_) => eprintln!("skipped: this file system clones files"),
