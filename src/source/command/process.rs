@@ -23,16 +23,16 @@ pub(super) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<Exit
             rustix::process::waitid(WaitId::Pid(pid), options),
             Err(rustix::io::Errno::INTR)
         ) {}
-        drop(ended.send(()));
+        let _ = ended.send(());
     });
     let timed_out = |limit| end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
     if !timed_out(limit) {
         return child.wait().map(Some);
     }
     // These fail only when nothing is left to end.
-    drop(kill_process_group(pid, Signal::TERM));
+    let _ = kill_process_group(pid, Signal::TERM);
     let _still_there = timed_out(GRACE);
-    drop(kill_process_group(pid, Signal::KILL));
+    let _ = kill_process_group(pid, Signal::KILL);
     child.wait()?;
     Ok(None)
 }

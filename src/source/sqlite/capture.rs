@@ -9,6 +9,7 @@ use crate::source::sqlite::error::{Failure, SqliteError};
 use crate::source::sqlite::wire::{Frame, Header, Request, Tag, Trailer, WirePath};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -53,7 +54,7 @@ impl std::fmt::Debug for SqliteCapture {
 
 /// Starts a child and waits until it has its transaction (or, in rollback-journal mode, its copy).
 pub fn capture(spec: &SqliteSpec) -> Result<SqliteCapture, SqliteError> {
-    let failed = |what: &str, e: &dyn std::fmt::Display| {
+    let failed = |what: &str, e: &dyn Display| {
         SqliteError::ChildDied(spec.database.clone(), format!("{what}: {e}"))
     };
     let mut command = Command::new(&spec.exe);
@@ -119,7 +120,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn died(&mut self, why: impl ToString) -> SqliteError {
+    fn died(&mut self, why: &(impl Display + ?Sized)) -> SqliteError {
         let mut why = why.to_string();
         if let Some(Process { child, .. }) = &mut self.process {
             drop(child.kill());
@@ -151,20 +152,20 @@ impl Talk {
             Ok(tag) if tag == wanted => Ok(()),
             Ok(Tag::Failure) => match serde_json::from_slice::<Failure>(buffer) {
                 Ok(failure) => Err(self.fail(SqliteError::of(&self.database.clone(), failure))),
-                Err(e) => Err(self.died(e)),
+                Err(e) => Err(self.died(&e)),
             },
             Ok(_) => Err(self.died("it said something out of turn")),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.died("its answer is cut short"))
             }
-            Err(e) => Err(self.died(e)),
+            Err(e) => Err(self.died(&e)),
         }
     }
 
     fn json<T: DeserializeOwned>(&mut self, wanted: Tag) -> Result<T, SqliteError> {
         let mut buffer = Vec::new();
         self.expect(wanted, &mut buffer)?;
-        serde_json::from_slice(&buffer).map_err(|e| self.died(e))
+        serde_json::from_slice(&buffer).map_err(|e| self.died(&e))
     }
 }
 
@@ -213,8 +214,8 @@ impl SqliteCapture {
         if let Some(Process { child, .. }) = &mut self.talk.process {
             match child.wait() {
                 Ok(status) if status.success() => {}
-                Ok(status) => return Err(self.talk.died(format!("it ended with {status}"))),
-                Err(e) => return Err(self.talk.died(e)),
+                Ok(status) => return Err(self.talk.died(&format!("it ended with {status}"))),
+                Err(e) => return Err(self.talk.died(&e)),
             }
         }
         Ok(CheckOutcome {
@@ -276,7 +277,7 @@ mod tests {
             pages,
             size: 512 * pages,
             journal_mode: "wal".into(),
-            method: Method::SqlitePages,
+            method: Method::Pages,
             instant: Timestamp::UNIX_EPOCH,
         };
         (Tag::Header, serde_json::to_vec(&header).unwrap())

@@ -87,7 +87,7 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
                 let why = format!(
                     "{size} MiB could not be copied within {limit} ms, in {COPY_TRIES} tries"
                 );
-                return Err(Failure::new(Cause::WriterWouldWait, why));
+                return Err(Failure::new(Cause::WriterWouldWait, &why));
             }
             Err(f) => return Err(f),
         }
@@ -99,7 +99,7 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
 /// WAL mode: nobody waits for us, so pages are sent, and checked, in the transaction.
 fn live(request: &Request, outlet: &Outlet, source: Source, spool: &Path) -> Result<(), Failure> {
     if request.pages && source.has_dbpage() {
-        let header = source.header(Method::SqlitePages);
+        let header = source.header(Method::Pages);
         outlet.say(Tag::Header, &header)?;
         let spill = source.stream(outlet, spool)?;
         let trailer = checked(request.check, header.size, || {
@@ -111,7 +111,7 @@ fn live(request: &Request, outlet: &Outlet, source: Source, spool: &Path) -> Res
         }
         return outlet.say(Tag::Trailer, &trailer);
     }
-    let header = source.header(Method::SqliteBackup);
+    let header = source.header(Method::Backup);
     let copy = Copy::create(spool).map_err(|e| Failure::of_spool(spool, &e))?;
     source.back_up(&copy, None)?;
     let trailer = checked(request.check, header.size, || {
@@ -134,15 +134,15 @@ fn copied(
     let create = || Copy::create(spool).map_err(|e| Failure::of_spool(spool, &e));
     let copy = create()?;
     if source.clone_file(raw, &copy) {
-        return Ok((copy, Method::SqliteCopy));
+        return Ok((copy, Method::Copy));
     }
     let copy = create()?;
     if request.pages && source.has_dbpage() {
         source.copy_pages(&copy, spool, deadline)?;
-        return Ok((copy, Method::SqlitePages));
+        return Ok((copy, Method::Pages));
     }
     source.back_up(&copy, Some(deadline))?;
-    Ok((copy, Method::SqliteBackup))
+    Ok((copy, Method::Backup))
 }
 
 fn send_copy(
@@ -170,12 +170,12 @@ fn open_raw(request: &Request) -> Result<File, Failure> {
     flags.set(OFlags::NOFOLLOW, request.no_links);
     let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
     let raw = File::from(opened.map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => Failure::new(Cause::Missing, e),
-        _ => Failure::new(Cause::Unreadable, e),
+        io::ErrorKind::NotFound => Failure::new(Cause::Missing, &e),
+        _ => Failure::new(Cause::Unreadable, &e),
     })?);
     let meta = raw
         .metadata()
-        .map_err(|e| Failure::new(Cause::Unreadable, e))?;
+        .map_err(|e| Failure::new(Cause::Unreadable, &e))?;
     if !meta.is_file() {
         return Err(Failure::new(
             Cause::NotADatabase,
@@ -189,7 +189,7 @@ fn open_raw(request: &Request) -> Result<File, Failure> {
     match raw.read_exact_at(&mut begin, 0) {
         Ok(()) if begin == *b"SQLite format 3\0" => Ok(raw),
         Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => {
-            Err(Failure::new(Cause::Unreadable, e))
+            Err(Failure::new(Cause::Unreadable, &e))
         }
         _ => Err(Failure::new(
             Cause::NotADatabase,
@@ -219,7 +219,7 @@ impl Source {
         loop {
             match Self::try_begin(request, limit) {
                 Err(f) if f.cause == Cause::HotJournal && Instant::now() < until => {
-                    std::thread::sleep(PAUSE)
+                    std::thread::sleep(PAUSE);
                 }
                 other => return other,
             }
@@ -447,7 +447,7 @@ mod tests {
             let header = header.unwrap();
             assert_eq!(
                 (header.method, header.size),
-                (Method::SqliteBackup, data.len() as u64),
+                (Method::Backup, data.len() as u64),
                 "{mode}"
             );
             assert_eq!(trailer.unwrap().check, CheckResult::Passed);

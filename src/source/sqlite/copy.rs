@@ -70,7 +70,7 @@ impl Copy {
             read.map_err(|e| {
                 Failure::new(
                     Cause::Unreadable,
-                    format!("the copy in the spool is cut short: {e}"),
+                    &format!("the copy in the spool is cut short: {e}"),
                 )
             })?;
             blank_lock_page(&mut bytes, at, page_size);

@@ -1,6 +1,7 @@
 //! Why a database was not captured.
 
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(cause: Cause, detail: impl ToString) -> Self {
+    pub(super) fn new(cause: Cause, detail: &(impl Display + ?Sized)) -> Self {
         Self {
             cause,
             detail: detail.to_string(),
@@ -49,7 +50,7 @@ impl Failure {
         };
         Self::new(
             cause,
-            format!("cannot write a copy in {}: {error}", spool.display()),
+            &format!("cannot write a copy in {}: {error}", spool.display()),
         )
     }
 }

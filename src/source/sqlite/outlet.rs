@@ -55,7 +55,7 @@ impl Outlet {
 
     /// Sends a header, trailer or failure.
     pub(super) fn say(&self, tag: Tag, value: &impl Serialize) -> Result<(), Failure> {
-        let frame = Frame::json(tag, value).map_err(|e| Failure::new(Cause::Unreadable, e))?;
+        let frame = Frame::json(tag, value).map_err(|e| Failure::new(Cause::Unreadable, &e))?;
         self.queue.send(frame).map_err(|_| gone())
     }
 }

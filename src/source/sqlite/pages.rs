@@ -43,18 +43,18 @@ impl Source {
                 .get_ref(1)
                 .map_err(fail)?
                 .as_blob()
-                .map_err(|e| Failure::new(Cause::Damaged, e))?;
+                .map_err(|e| Failure::new(Cause::Damaged, &e))?;
             if u64::try_from(number) != Ok(count) || page.len() != self.page_size as usize {
                 return Err(Failure::new(
                     Cause::Damaged,
-                    format!("page {count} cannot be read"),
+                    &format!("page {count} cannot be read"),
                 ));
             }
             take(page)?;
         }
         if count != self.pages {
             let why = format!("it has {count} pages, but says that it has {}", self.pages);
-            return Err(Failure::new(Cause::Damaged, why));
+            return Err(Failure::new(Cause::Damaged, &why));
         }
         Ok(())
     }
@@ -110,8 +110,8 @@ impl Source {
     /// The same through the backup interface, for builds without `sqlite_dbpage`. The schema cookie on page 1 comes out one higher.
     pub(super) fn back_up(&self, copy: &Copy, deadline: Option<Instant>) -> Result<(), Failure> {
         let spool_error = |e: rusqlite::Error| match e.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Failure::new(Cause::NoRoom, e),
-            _ => Failure::new(Cause::Unreadable, format!("cannot write a copy: {e}")),
+            Some(rusqlite::ErrorCode::DiskFull) => Failure::new(Cause::NoRoom, &e),
+            _ => Failure::new(Cause::Unreadable, &format!("cannot write a copy: {e}")),
         };
         let log = LogWatch::new(&self.database, self.size());
         let mut to = Connection::open(&copy.path).map_err(spool_error)?;
@@ -141,11 +141,11 @@ impl Source {
         let size = copy
             .file
             .metadata()
-            .map_err(|e| Failure::new(Cause::Unreadable, e))?
+            .map_err(|e| Failure::new(Cause::Unreadable, &e))?
             .len();
         if size != self.size() {
             let why = format!("the backup interface made {size} bytes of {}", self.size());
-            return Err(Failure::new(Cause::Unreadable, why));
+            return Err(Failure::new(Cause::Unreadable, &why));
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl LogWatch {
                 grown >> 20,
                 self.limit >> 20
             );
-            return Err(Failure::new(Cause::WalGrew, why));
+            return Err(Failure::new(Cause::WalGrew, &why));
         }
         Ok(())
     }

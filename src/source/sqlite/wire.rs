@@ -56,17 +56,17 @@ impl TryFrom<String> for WirePath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Method {
-    SqlitePages,
-    SqliteBackup,
-    SqliteCopy,
+    Pages,
+    Backup,
+    Copy,
 }
 
 impl Method {
     pub(super) fn word(self) -> &'static str {
         match self {
-            Self::SqlitePages => "sqlite-pages",
-            Self::SqliteBackup => "sqlite-backup",
-            Self::SqliteCopy => "sqlite-copy",
+            Self::Pages => "sqlite-pages",
+            Self::Backup => "sqlite-backup",
+            Self::Copy => "sqlite-copy",
         }
     }
 }
