@@ -4,5 +4,6 @@
 
 pub mod apply;
 pub mod at;
+pub mod beneath;
 pub mod remove;
 pub mod users;
