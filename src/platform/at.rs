@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+pub use crate::platform::beneath::{open_dir_beneath, open_dir_here};
+
 /// Tells one inode of this machine from all others, as long as somebody holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {

@@ -4,6 +4,6 @@
 
 pub mod apply;
 pub mod at;
-pub mod beneath;
+mod beneath;
 pub mod remove;
 pub mod users;

@@ -3,7 +3,6 @@
 //! Must never follow a link, enter a mount, or touch anything outside the tree, even when somebody moves directories meanwhile.
 
 use crate::platform::at::{self, FileId};
-use crate::platform::beneath::open_dir_here;
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use std::io;
@@ -49,10 +48,10 @@ pub fn remove_tree(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 
 /// Opens directory `name`, and removes everything in it but directories.
 fn enter(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd, Level)> {
-    let fd = match open_dir_here(dir, name) {
+    let fd = match at::open_dir_here(dir, name) {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             at::set_mode_at(dir, name, 0o700)?;
-            open_dir_here(dir, name)?
+            at::open_dir_here(dir, name)?
         }
         other => other?,
     };

@@ -8,7 +8,6 @@ use super::troubles::Troubles;
 use crate::model::{Entry, Kind, Problem, RelPath};
 use crate::platform::apply::{self, Subject};
 use crate::platform::at::{self, FileId};
-use crate::platform::beneath::open_dir_beneath;
 use crate::platform::users::Names;
 use std::fs::File;
 use std::io;
@@ -267,7 +266,7 @@ impl<'a> Extractor<'a> {
             Some(slash) => (self.dir(&dir[..slash], path)?, &dir[slash + 1..]),
             None => (Arc::clone(&self.root), dir),
         };
-        let fd = match open_dir_beneath(from.as_fd(), below) {
+        let fd = match at::open_dir_beneath(from.as_fd(), below) {
             Ok(fd) => fd,
             Err(e) if at::is_not_a_directory(&e) || e.kind() == io::ErrorKind::NotFound => {
                 return Err(exchanged(path));
