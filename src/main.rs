@@ -1,2 +1,7 @@
 //! The `backstay` program: parses, runs, returns an exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    backstay::cli::main()
+}

@@ -1,1 +1,112 @@
-//! cli (to come)
+//! Row 6: what people type and see: arguments, questions, rendering, exit codes.
+//!
+//! Data and JSON go to standard output, everything else to standard error. Nothing below this row prints, asks or exits.
+
+pub mod args;
+mod bar;
+mod commands;
+mod demo;
+pub mod exit;
+mod open;
+pub mod render;
+
+use crate::ops::error::OpError;
+use crate::ops::interrupt::Interrupt;
+use args::{Cli, Command};
+use bar::Shown;
+use clap::Parser;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Says a line on standard error. A standard error that is closed is no reason to fail.
+pub fn say(text: &str) {
+    let _unheard = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes data to standard output. Whoever reads it may stop when it has enough.
+pub fn out(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _unread = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+/// Asks a question on the terminal; `None` when there is nobody to ask.
+pub fn ask(question: &str) -> Option<String> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
+    }
+    let _unheard = write!(io::stderr().lock(), "{question} ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).ok()?;
+    Some(answer.trim().to_owned())
+}
+
+/// What a command needs beside its own arguments.
+pub struct Terminal {
+    /// Global arguments.
+    pub global: args::Global,
+    /// Shows progress.
+    pub shown: Arc<Shown>,
+    /// Set by signals.
+    pub interrupt: Interrupt,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _unheard = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    if matches!(cli.command, Command::CaptureSqlite) {
+        return ExitCode::from(u8::try_from(crate::source::sqlite::child_main()).unwrap_or(1));
+    }
+    let interrupt = Interrupt::default();
+    catch_signals(&interrupt);
+    let json = cli.global.json;
+    let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
+    let terminal = Terminal {
+        global: cli.global,
+        shown: Arc::clone(&shown),
+        interrupt: interrupt.clone(),
+    };
+    let done = commands::run(&terminal, cli.command);
+    shown.end();
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(fail(&error, &interrupt, json)),
+    }
+}
+
+fn fail(error: &OpError, interrupt: &Interrupt, json: bool) -> u8 {
+    let code = exit::code_of(error.class, interrupt.signal());
+    exit::report(error, code, json);
+    code
+}
+
+/// The first signal asks for an orderly end; a second one of the same kind ends the program at once.
+fn catch_signals(interrupt: &Interrupt) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM] {
+        let flag = interrupt.flag();
+        let asked = interrupt.asked();
+        let number = usize::try_from(signal).unwrap_or(0);
+        // The conditional shutdown is registered first, so that it sees the flag as it was before this signal.
+        let second = signal_hook::flag::register_conditional_shutdown(
+            signal,
+            128 + signal,
+            Arc::clone(&asked),
+        );
+        let first = signal_hook::flag::register_usize(signal, flag, number);
+        let mark = signal_hook::flag::register(signal, asked);
+        if second.is_err() || first.is_err() || mark.is_err() {
+            say(
+                "warning: signals cannot be caught; an interrupted run leaves unfinished files for the next one to remove",
+            );
+        }
+    }
+}

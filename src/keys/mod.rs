@@ -2,5 +2,21 @@
 //!
 //! This module must never print, log or put into an error any part of a private key, and never write one to a file that others may read.
 
+mod error;
+mod file;
 pub mod identity;
-pub use identity::{Identities, RecipientSet};
+pub mod kit;
+mod kit_block;
+mod kit_text;
+pub mod naming;
+pub mod signed;
+pub mod signer;
+pub mod trust;
+
+pub use error::KeyError;
+pub use identity::{Identities, RecipientSet, SecretIdentity};
+pub use kit::{Kit, KitError};
+pub use naming::NamingKey;
+pub use signed::{OpenError, Signed, open_document, seal_document};
+pub use signer::{SignatureError, Signer, VerifyingKey, verify};
+pub use trust::{TrustList, TrustedKey};

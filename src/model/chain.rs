@@ -1,1 +1,340 @@
-//! Verification of chains.
+//! The history of a vault: what its records and marks say together (sections 3 to 5 of the format).
+//!
+//! Everything here follows from entries whose signatures were checked before, from the keys that the reader trusts, from the highest
+//! heads it has seen, and from the time it is given. What a key that is not trusted has signed must never change what a trusted one
+//! said, and must never make the history look broken.
+
+pub use crate::model::breaks::{Break, BreakKind};
+use crate::model::chain_check::{self, Breaks};
+use crate::model::excuses;
+use crate::model::id::{HostId, ObjectId, SignerId, SnapshotId, VaultId};
+use crate::model::mark::{Mark, Role, Verdict};
+use crate::model::mark_rules;
+use crate::model::proof;
+use crate::model::record::{Record, SnapshotKind};
+use crate::model::trust_rules::Keys;
+pub use crate::model::trust_rules::signer_of_text;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What an entry of a chain is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryBody {
+    /// A record.
+    Record(Box<Record>),
+    /// A mark.
+    Mark(Box<Mark>),
+}
+
+/// A record or mark whose signature, signer, vault and name were checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainEntry {
+    /// SHA-256 of its line 1.
+    pub hash: ObjectId,
+    /// What it says.
+    pub body: EntryBody,
+}
+
+impl ChainEntry {
+    /// A record.
+    pub fn record(record: Record, hash: ObjectId) -> Self {
+        Self {
+            hash,
+            body: EntryBody::Record(Box::new(record)),
+        }
+    }
+
+    /// A mark.
+    pub fn mark(mark: Mark, hash: ObjectId) -> Self {
+        Self {
+            hash,
+            body: EntryBody::Mark(Box::new(mark)),
+        }
+    }
+
+    /// Who signed.
+    pub fn signer(&self) -> SignerId {
+        match &self.body {
+            EntryBody::Record(record) => record.signer,
+            EntryBody::Mark(mark) => mark.signer,
+        }
+    }
+
+    /// Its place in the signer's chain.
+    pub fn number(&self) -> u64 {
+        match &self.body {
+            EntryBody::Record(record) => record.number,
+            EntryBody::Mark(mark) => mark.number,
+        }
+    }
+
+    /// The hash of the entry before.
+    pub fn previous(&self) -> Option<ObjectId> {
+        match &self.body {
+            EntryBody::Record(record) => record.previous,
+            EntryBody::Mark(mark) => mark.previous,
+        }
+    }
+
+    /// When it was made, as it says.
+    pub fn time(&self) -> Timestamp {
+        match &self.body {
+            EntryBody::Record(record) => record.finished,
+            EntryBody::Mark(mark) => mark.time,
+        }
+    }
+
+    /// The snapshot, for records.
+    pub fn snapshot(&self) -> Option<&SnapshotId> {
+        match &self.body {
+            EntryBody::Record(record) => Some(&record.snapshot),
+            EntryBody::Mark(_) => None,
+        }
+    }
+
+    pub(crate) fn as_mark(&self) -> Option<&Mark> {
+        match &self.body {
+            EntryBody::Mark(mark) => Some(mark),
+            EntryBody::Record(_) => None,
+        }
+    }
+}
+
+/// A key that the configuration or the kit trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedSigner {
+    /// Its id.
+    pub id: SignerId,
+    /// What it may do.
+    pub roles: BTreeSet<Role>,
+    /// With role `host`: a host that it also signs for, beside the one called after itself.
+    pub host: Option<HostId>,
+}
+
+/// Highest entries seen: number and hash by signer.
+pub type Heads = BTreeMap<SignerId, (u64, ObjectId)>;
+
+/// What a reader brings to the entries of a store.
+#[derive(Debug, Clone, Default)]
+pub struct Reader {
+    /// The keys it trusts.
+    pub trusted: Vec<TrustedSigner>,
+    /// What it has ever seen of them. To be kept from [`History::heads`], all of it: a key that was introduced counts only as long as the
+    /// chain which introduced it is held to what was seen.
+    pub seen: Heads,
+    /// The stores whose entries these are: one, or several looked at together.
+    pub instances: BTreeSet<VaultId>,
+    /// The present moment.
+    pub now: Timestamp,
+    /// How long a proof counts; the design's default is 30 days.
+    pub reverify: SignedDuration,
+}
+
+/// Why a record is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// Nobody vouches for the key.
+    #[error("its key is not trusted")]
+    UnknownKey,
+    /// The key is trusted, but not for records of this host.
+    #[error("its key is not one of that host")]
+    NotOfHost,
+    /// The key was retired before.
+    #[error("its key was retired before this entry")]
+    Retired,
+    /// It lost when a fork was settled.
+    #[error("it was dropped when a fork of the history was settled")]
+    Dropped,
+}
+
+/// Whether a record is what its host said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Signed by a trusted key of its host.
+    Trusted,
+    /// Shown, never chosen by itself.
+    Untrusted(Untrusted),
+}
+
+/// A verdict that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownVerdict {
+    /// Who said so.
+    pub signer: SignerId,
+    /// The mark's place in that signer's chain.
+    pub number: u64,
+    /// When, as far as times of that signer can be believed.
+    pub time: Timestamp,
+    /// Whether the host said it about itself.
+    pub own: bool,
+    /// What was said.
+    pub verdict: Verdict,
+}
+
+/// A snapshot with all that marks say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSnapshot {
+    /// Its record.
+    pub record: Record,
+    /// SHA-256 of line 1 of the record.
+    pub hash: ObjectId,
+    /// Whether its host said so.
+    pub trusted: Trust,
+    /// Why its commit did not hold, here.
+    pub void: Option<String>,
+    /// Its tags, those of the record included.
+    pub tags: BTreeSet<String>,
+    /// Its note: base64 of an age file.
+    pub note_sealed: Option<String>,
+    /// Whether retention must keep it.
+    pub milestone: bool,
+    /// Whether somebody who may asked for it to go.
+    pub delete_asked: bool,
+    /// Components whose state was accepted (ends a freeze).
+    pub accepted: BTreeSet<u64>,
+    /// Verdicts that count, in order.
+    pub verdicts: Vec<KnownVerdict>,
+    /// The stores, among those looked at, in which it is good by its host's word or a verifier's. Whether all objects are there just now
+    /// is not known here.
+    pub good_in: BTreeSet<VaultId>,
+    /// Those in which it is good by verifiers alone that are not its own host.
+    pub good_by_others_in: BTreeSet<VaultId>,
+    /// Whether it is good in at least one of the stores looked at.
+    pub good: bool,
+}
+
+impl KnownSnapshot {
+    pub(crate) fn new(record: Record, hash: ObjectId, trusted: Trust) -> Self {
+        Self {
+            tags: record.tags.iter().cloned().collect(),
+            milestone: record.milestone,
+            record,
+            hash,
+            trusted,
+            void: None,
+            note_sealed: None,
+            delete_asked: false,
+            accepted: BTreeSet::new(),
+            verdicts: Vec::new(),
+            good_in: BTreeSet::new(),
+            good_by_others_in: BTreeSet::new(),
+            good: false,
+        }
+    }
+
+    /// True when it may be used without being named: trusted and not void.
+    pub fn is_usable(&self) -> bool {
+        self.trusted == Trust::Trusted && self.void.is_none()
+    }
+}
+
+/// What a vault's records and marks say, as one reader sees them.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// By host: trusted snapshots in the order of the chain, then the others by id.
+    pub hosts: BTreeMap<HostId, Vec<KnownSnapshot>>,
+    /// What is wrong with the chains of trusted keys.
+    pub breaks: Vec<Break>,
+    /// The heads of trusted chains that are whole: to be remembered.
+    pub heads: Heads,
+    keys: Keys,
+    next: BTreeMap<SignerId, (u64, Option<ObjectId>)>,
+}
+
+impl History {
+    /// Works out what `entries` say to `reader`. An entry may come several times (from several stores).
+    pub fn of(entries: Vec<ChainEntry>, reader: &Reader) -> Self {
+        let entries = distinct(entries);
+        let all = Keys::of(&reader.trusted, &entries, &BTreeSet::new());
+        let marks = mark_rules::in_order(&entries, &all, &BTreeSet::new(), reader.now);
+        let settled = excuses::settlements(&marks, &all);
+        let keys = Keys::of(&reader.trusted, &entries, &settled.dropped);
+        let Breaks {
+            breaks,
+            heads,
+            next,
+        } = chain_check::check(&entries, &keys, &settled, reader);
+
+        let marks = mark_rules::in_order(&entries, &keys, &settled.dropped, reader.now);
+        let mut snapshots = mark_rules::snapshots(&entries, &keys, &settled.dropped);
+        mark_rules::apply(&mut snapshots, &marks, &keys, &reader.instances);
+        proof::judge(&mut snapshots, reader);
+
+        let mut hosts: BTreeMap<HostId, Vec<KnownSnapshot>> = BTreeMap::new();
+        for snapshot in snapshots {
+            hosts
+                .entry(snapshot.record.host)
+                .or_default()
+                .push(snapshot);
+        }
+        for snapshots in hosts.values_mut() {
+            snapshots.sort_by(|a, b| order_of(a, &keys).cmp(&order_of(b, &keys)));
+        }
+        Self {
+            hosts,
+            breaks,
+            heads,
+            keys,
+            next,
+        }
+    }
+
+    /// The snapshots of `host`: trusted ones in the order of the chain, then the others.
+    pub fn snapshots(&self, host: &HostId) -> &[KnownSnapshot] {
+        self.hosts.get(host).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is wrong with chains of keys of `host`.
+    pub fn breaks_of(&self, host: &HostId) -> Vec<&Break> {
+        self.breaks
+            .iter()
+            .filter(|b| self.keys.is_of(&b.signer, host))
+            .collect()
+    }
+
+    /// The newest snapshot of `host`, or the breaks because of which nobody can know it.
+    pub fn latest(&self, host: &HostId) -> Result<Option<&KnownSnapshot>, Vec<&Break>> {
+        let breaks = self.breaks_of(host);
+        if !breaks.is_empty() {
+            return Err(breaks);
+        }
+        let normal = |s: &&KnownSnapshot| s.is_usable() && s.record.kind == SnapshotKind::Normal;
+        Ok(self.snapshots(host).iter().rev().find(normal))
+    }
+
+    /// Number and `previous` of the entry that `signer` is to write next, after all that is there and all that was seen.
+    ///
+    /// A writer must look at [`History::breaks`] first: after a fork or a roll-back this continues the higher side.
+    pub fn next(&self, signer: &SignerId) -> (u64, Option<ObjectId>) {
+        self.next.get(signer).copied().unwrap_or((1, None))
+    }
+
+    /// Who may sign what.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+}
+
+/// Trusted before untrusted; trusted ones by number, and of equal numbers the older key's first.
+fn order_of<'a>(
+    snapshot: &'a KnownSnapshot,
+    keys: &Keys,
+) -> (bool, u64, usize, &'a SnapshotId, &'a ObjectId) {
+    let record = &snapshot.record;
+    match snapshot.trusted {
+        Trust::Trusted => (
+            false,
+            record.number,
+            keys.depth(&record.signer),
+            &record.snapshot,
+            &snapshot.hash,
+        ),
+        Trust::Untrusted(_) => (true, 0, 0, &record.snapshot, &snapshot.hash),
+    }
+}
+
+fn distinct(mut entries: Vec<ChainEntry>) -> Vec<ChainEntry> {
+    entries.sort_by_key(|e| (e.signer(), e.number(), e.hash));
+    entries.dedup_by_key(|e| (e.signer(), e.number(), e.hash));
+    entries
+}

@@ -259,11 +259,17 @@ impl FromStr for ComponentName {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let starts = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        let starts = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric());
         if starts && text.len() <= 64 && text.bytes().all(inner) {
             return Ok(Self(text.to_owned()));
         }
-        Err(bad(text, "a component name (a-z, 0-9, - and _, at most 64, first a letter or digit)"))
+        Err(bad(
+            text,
+            "a component name (a-z, 0-9, - and _, at most 64, first a letter or digit)",
+        ))
     }
 }
 text_serde!(ComponentName);
@@ -280,7 +286,13 @@ mod tests {
         assert!(id.as_str().starts_with("20261123T080007Z-"));
         assert_eq!(id.as_str().parse::<SnapshotId>().unwrap(), id);
         assert_eq!(id.time().unwrap().as_second(), time.as_second());
-        for wrong in ["", "latest", "20261323T080007Z-aaaaaaaa", "20261123T080007Z-aaaaaaa1", "../../etc/passwd/aaaaaaaaa"] {
+        for wrong in [
+            "",
+            "latest",
+            "20261323T080007Z-aaaaaaaa",
+            "20261123T080007Z-aaaaaaa1",
+            "../../etc/passwd/aaaaaaaaa",
+        ] {
             assert!(wrong.parse::<SnapshotId>().is_err(), "{wrong}");
         }
     }
@@ -288,7 +300,10 @@ mod tests {
     #[test]
     fn hashes_are_lower_case_hex_only() {
         let id = ObjectId::of(b"abc");
-        assert_eq!(id.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            id.to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(id.to_string().parse::<ObjectId>().unwrap(), id);
         assert!(id.to_string().to_uppercase().parse::<ObjectId>().is_err());
         assert!("b3:00".parse::<ContentHash>().is_err());
@@ -296,7 +311,16 @@ mod tests {
 
     #[test]
     fn component_names_cannot_be_paths() {
-        for wrong in ["", ".backstay", "a/b", "..", "-x", "Ä", "Backend", &"a".repeat(65)] {
+        for wrong in [
+            "",
+            ".backstay",
+            "a/b",
+            "..",
+            "-x",
+            "Ä",
+            "Backend",
+            &"a".repeat(65),
+        ] {
             assert!(wrong.parse::<ComponentName>().is_err(), "{wrong}");
         }
         assert!("db-2_x".parse::<ComponentName>().is_ok());

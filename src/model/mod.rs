@@ -3,19 +3,25 @@
 //! Everything that format 1 says about names, records, marks, manifests and their rules is here, with the checks that a
 //! reader must make. This module must never do I/O, read a clock or spawn anything: whatever it decides follows from its arguments.
 
+mod breaks;
 pub mod chain;
+mod chain_check;
 pub mod clock;
 pub mod document;
 pub mod entry;
+mod excuses;
 pub mod id;
 pub mod index;
 pub mod manifest;
 pub mod mark;
+mod mark_rules;
 pub mod path;
+mod proof;
 pub mod record;
 pub mod report;
 pub mod segment_cut;
 pub mod selector;
+pub mod trust_rules;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use entry::{Entry, Extent, Kind, MapRef};

@@ -15,6 +15,8 @@ pub enum ProblemKind {
     Warning,
     /// Something could not be restored exactly (an owner, an attribute): exit 3.
     NotRestored,
+    /// Stored bytes are damaged or missing: exit 13.
+    Damaged,
 }
 
 /// Trouble that does not stop a run: reported as it happens and again at the end.

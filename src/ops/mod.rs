@@ -1,1 +1,20 @@
-//! ops (to come)
+//! Row 4: operations, one file each: options in, report out.
+//!
+//! An operation never prints, never exits and never asks; it reports problems as they happen through [`crate::model::Progress`] and gives
+//! them all back at the end.
+
+pub mod assets;
+pub mod backup;
+pub mod commit;
+pub mod error;
+pub mod init;
+pub mod interrupt;
+pub mod kit;
+pub mod layout;
+pub mod lock;
+pub mod look;
+pub mod objects;
+pub mod restore;
+pub mod select;
+pub mod session;
+pub mod vault;

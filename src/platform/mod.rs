@@ -5,5 +5,15 @@
 pub mod apply;
 pub mod at;
 mod beneath;
+pub mod capture;
+pub mod environment;
 pub mod remove;
 pub mod users;
+
+/// The name of this machine.
+pub fn hostname() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}

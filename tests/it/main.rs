@@ -1,3 +1,4 @@
-//! Integration tests.
+//! Integration tests, one binary: each module holds promises of one kind.
 
+mod durable_crash;
 mod extract_safety;

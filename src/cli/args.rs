@@ -1,0 +1,261 @@
+//! What can be typed. The text of each item is what `--help` shows.
+
+#![expect(
+    missing_docs,
+    reason = "the words for people are in the attributes and shown by --help"
+)]
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = "\
+What went wrong?
+  a file is gone             backstay restore latest COMPONENT/PATH --in-place
+  the whole folder is wrong  backstay restore latest --to NEW_FOLDER
+  the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
+  backstay itself is gone    RECOVER.md in the store says how to do without
+
+ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
+PATH is COMPONENT, COMPONENT/PATH, or a path of this machine beginning with ./ or /.
+Exit codes: 0 done, 3 done but something could not be read, others failed (docs/exit-codes.md).";
+
+/// Backs up your application, proves it, and brings it back.
+#[derive(Debug, Parser)]
+#[command(name = "backstay", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file (else backstay.toml, found upward from here, or $BACKSTAY_CONFIG)
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "directory")]
+    pub config: Option<PathBuf>,
+    /// Work as if started in this directory
+    #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+    /// Identity file that opens snapshots (may be given several times)
+    #[arg(short, long = "identity", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub identities: Vec<PathBuf>,
+    /// Recovery kit instead of a configuration: reading commands work from any machine. `init` writes the kit to this file
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kit: Option<PathBuf>,
+    /// Store to use: a name of the configuration, or a path
+    #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
+    pub store: Vec<String>,
+    /// Snapshots of this host (a beginning of its id) instead of this one's
+    #[arg(long, global = true, value_name = "HOST", conflicts_with = "all_hosts")]
+    pub host: Option<String>,
+    /// Snapshots of all hosts
+    #[arg(long, global = true)]
+    pub all_hosts: bool,
+    /// One JSON document on standard output (docs/json.md)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Only problems and results
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More about what is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Wait for another run to end (at most DURATION) instead of failing
+    #[arg(long, global = true, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1h", value_parser = duration)]
+    pub wait: Option<std::time::Duration>,
+    /// How progress is shown
+    #[arg(long, global = true, value_enum, default_value_t = ProgressMode::Auto, value_name = "HOW")]
+    pub progress: ProgressMode,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A bar on a terminal, nothing elsewhere.
+    Auto,
+    /// Lines of text.
+    Plain,
+    /// Lines of JSON on standard error.
+    Json,
+    /// Nothing.
+    None,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration such as 30s, 10m or 2h"))?;
+    std::time::Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at a project, propose what to back up, write configuration, keys and recovery kit
+    ///
+    /// Can be run again at any time: it makes what the configuration names and lacks, and changes nothing else.
+    Init(InitArgs),
+    /// Make a snapshot
+    Backup(BackupArgs),
+    /// List snapshots
+    #[command(alias = "snapshots")]
+    List,
+    /// Show one snapshot in full
+    Show(IdArgs),
+    /// List a directory of a snapshot
+    Ls(LsArgs),
+    /// Write one file of a snapshot to standard output, after all of it was proved
+    #[command(alias = "dump")]
+    Cat(CatArgs),
+    /// Bring a snapshot or some paths of it back, to a new folder or in place
+    ///
+    /// Nothing is ever restored over something. With --in-place each file is exchanged for the restored one, and the old one is kept beside it.
+    Restore(RestoreArgs),
+    /// Print the recovery kit: everything a fresh machine needs to open these backups
+    ///
+    /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.
+    Kit(KitArgs),
+    /// Show the whole story on a throw-away application, with the real commands
+    Demo(DemoArgs),
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages to a directory
+    Man {
+        /// Where to
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+    /// Captures a database on behalf of `backup`; speaks with its parent only.
+    #[command(name = "__capture-sqlite", hide = true)]
+    CaptureSqlite,
+    /// Writes to the demo's database until it is ended.
+    #[command(name = "__demo-writer", hide = true)]
+    DemoWriter {
+        /// The database.
+        database: PathBuf,
+        /// Written once a second's worth of rows is in.
+        ready: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The project's folder (else the current one)
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+    /// Encrypt to this age recipient (age1…) that you hold the identity of; no identity is then made
+    #[arg(long = "recipient", value_name = "RECIPIENT")]
+    pub recipients: Vec<String>,
+    /// Keep the identity only in the recovery kit: this machine then cannot open its own backups
+    #[arg(long)]
+    pub offline_identity: bool,
+    /// Take everything that is proposed
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Only this component (may be given several times)
+    #[arg(long, value_name = "COMPONENT")]
+    pub only: Vec<String>,
+    /// A note on what changes next; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// A public tag
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Never to be removed by retention
+    #[arg(long)]
+    pub milestone: bool,
+    /// Say what would be captured, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Store everything anew (this version always does)
+    #[arg(long)]
+    pub full: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Untrusted {
+    /// Use the snapshot although no trusted key of its host signed it
+    #[arg(long)]
+    pub accept_untrusted: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct IdArgs {
+    /// Which snapshot
+    #[arg(value_name = "ID", default_value = "latest")]
+    pub id: String,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Which snapshot
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// What to list (else the components)
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
+    /// Everything below, too
+    #[arg(short, long)]
+    pub recursive: bool,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    /// Which snapshot
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Which file
+    #[arg(value_name = "PATH")]
+    pub path: String,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Which snapshot
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// What of it (else everything)
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// A folder that does not exist yet, or is empty
+    #[arg(long, alias = "target", value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "in_place", conflicts_with = "in_place")]
+    pub to: Option<PathBuf>,
+    /// Put files back where they were; each old file is kept beside the restored one
+    #[arg(long)]
+    pub in_place: bool,
+    /// Do not try to give files their owners
+    #[arg(long)]
+    pub no_owners: bool,
+    /// Go ahead without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct KitArgs {
+    /// Write it to this new file
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Keep the throw-away folder and say where it is
+    #[arg(long)]
+    pub keep: bool,
+}

@@ -1,0 +1,171 @@
+//! One function a command: arguments to options, call, render.
+
+mod init;
+mod restore;
+
+use crate::cli::args::{BackupArgs, Cli, Command, KitArgs, LsArgs};
+use crate::cli::{Terminal, exit, open, out, render, say};
+use crate::ops::backup::BackupOptions;
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::look;
+use clap::CommandFactory;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+/// Runs a command and gives its exit code.
+pub fn run(terminal: &Terminal, command: Command) -> Result<u8> {
+    match command {
+        Command::Init(args) => init::run(terminal, &args),
+        Command::Backup(args) => backup(terminal, args),
+        Command::List => list(terminal),
+        Command::Show(args) => {
+            let report = look::show(
+                &open::session(terminal)?,
+                &args.id,
+                args.untrusted.accept_untrusted,
+            )?;
+            show(terminal, &report, render::show);
+            Ok(0)
+        }
+        Command::Ls(args) => ls(terminal, &args),
+        Command::Cat(args) => {
+            let session = open::session(terminal)?;
+            let mut stdout = std::io::stdout().lock();
+            look::cat(
+                &session,
+                &args.id,
+                &args.path,
+                args.untrusted.accept_untrusted,
+                &mut stdout,
+            )?;
+            Ok(0)
+        }
+        Command::Restore(args) => restore::run(terminal, &args),
+        Command::Kit(args) => kit(terminal, &args),
+        Command::Demo(args) => crate::cli::demo::run(terminal, &args),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "backstay", &mut text);
+            out(&String::from_utf8_lossy(&text));
+            Ok(0)
+        }
+        Command::Man { dir } => man(&dir),
+        Command::DemoWriter { database, ready } => crate::cli::demo::writer(&database, &ready),
+        Command::CaptureSqlite => Ok(1),
+    }
+}
+
+fn show<T: serde::Serialize>(terminal: &Terminal, report: &T, text: impl Fn(&T) -> String) {
+    terminal.shown.end();
+    if terminal.global.json {
+        render::json(report);
+    } else {
+        out(&text(report));
+    }
+}
+
+fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
+    let session = open::writing_session(terminal)?;
+    let note = match args.note.as_deref() {
+        Some("-") => {
+            let mut text = String::new();
+            let read = std::io::stdin().take(1 << 16).read_to_string(&mut text);
+            read.doing(Class::Usage, || {
+                "the note cannot be read from standard input".into()
+            })?;
+            Some(text.trim_end().to_owned())
+        }
+        other => other.map(str::to_owned),
+    };
+    if let Some(tag) = args
+        .tags
+        .iter()
+        .find(|tag| tag.is_empty() || tag.len() > 128 || tag.chars().any(char::is_control))
+    {
+        return Err(
+            OpError::new(Class::Usage, format!("{tag:?} cannot be a tag"))
+                .hint("a tag has 1 to 128 bytes and no control characters; tags are public"),
+        );
+    }
+    let options = BackupOptions {
+        only: args.only,
+        note,
+        tags: args.tags,
+        milestone: args.milestone,
+    };
+    if args.dry_run {
+        let report = crate::ops::backup::plan(&session, &options)?;
+        show(terminal, &report, render::plan);
+        return Ok(exit::code_of_problems(&report.problems));
+    }
+    let report = crate::ops::backup::run(&session, &options)?;
+    show(terminal, &report, render::backup);
+    let code = exit::code_of_problems(&report.problems);
+    Ok(if report.history.is_empty() { code } else { 13 })
+}
+
+fn list(terminal: &Terminal) -> Result<u8> {
+    let report = look::list(&open::session(terminal)?)?;
+    show(terminal, &report, render::list);
+    let damaged = report.damaged.iter().any(|d| !d.too_new) || !report.history.is_empty();
+    Ok(if damaged { 13 } else { 0 })
+}
+
+fn ls(terminal: &Terminal, args: &LsArgs) -> Result<u8> {
+    let session = open::session(terminal)?;
+    let report = look::ls(
+        &session,
+        &args.id,
+        args.path.as_deref(),
+        args.recursive,
+        args.untrusted.accept_untrusted,
+    )?;
+    show(terminal, &report, render::ls);
+    Ok(0)
+}
+
+/// The kit holds private keys: a terminal or a private file, nothing else.
+fn kit(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
+    let to_terminal = args.output.is_none();
+    if to_terminal && (!std::io::stdout().is_terminal() || terminal.global.json) {
+        return Err(OpError::new(
+            Class::Usage,
+            "the recovery kit holds private keys and is not written into a pipe",
+        )
+        .hint("write it to a file that only you can read: backstay kit -o FILE"));
+    }
+    let session = open::writing_session(terminal)?;
+    let kit = crate::ops::kit::make(&session)?;
+    match &args.output {
+        None => out(&kit.render()),
+        Some(path) => {
+            kit.write(path).doing(Class::Failed, || {
+                format!("cannot write the recovery kit to {}", path.display())
+            })?;
+            say(&format!(
+                "the recovery kit is in {}; keep it off this machine, and print it",
+                path.display()
+            ));
+        }
+    }
+    if kit.identities.is_empty() {
+        say(
+            "warning: no identity is on this machine, so this kit cannot open the backups; keep the one made by init, or your own identity, with it",
+        );
+    }
+    Ok(0)
+}
+
+fn man(dir: &Path) -> Result<u8> {
+    std::fs::create_dir_all(dir)
+        .doing(Class::Failed, || format!("cannot make {}", dir.display()))?;
+    clap_mangen::generate_to(Cli::command(), dir).doing(Class::Failed, || {
+        format!("cannot write manual pages to {}", dir.display())
+    })?;
+    say(&format!(
+        "manual pages are in {}; read one with: man -l {}",
+        dir.display(),
+        dir.join("backstay.1").display()
+    ));
+    Ok(0)
+}

@@ -1,0 +1,83 @@
+//! `restore`: to a folder, or in place after a plan and a yes.
+
+use crate::cli::args::RestoreArgs;
+use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::restore::{
+    InPlacePlan, RestoreOptions, RestoreReport, database_warning, plan_in_place, run as restore_to,
+};
+
+/// Runs `restore`.
+pub fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
+    let session = open::session(terminal)?;
+    let report = match &args.to {
+        Some(to) => restore_to(
+            &session,
+            &RestoreOptions {
+                snapshot: args.id.clone(),
+                paths: args.paths.clone(),
+                to: std::path::absolute(to).map_err(|e| {
+                    OpError::new(
+                        Class::Usage,
+                        format!("{} is not a usable path", to.display()),
+                    )
+                    .because(e)
+                })?,
+                accept_untrusted: args.untrusted.accept_untrusted,
+                ignore_owners: args.no_owners,
+            },
+        )?,
+        None => in_place(&session, args)?,
+    };
+    super::show(terminal, &report, render::restore);
+    Ok(exit::code_of_problems(&report.problems))
+}
+
+fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Result<RestoreReport> {
+    let plan = plan_in_place(
+        session,
+        &args.id,
+        &args.paths,
+        args.untrusted.accept_untrusted,
+        args.no_owners,
+    )?;
+    tell(&plan);
+    if !args.yes {
+        match ask("Go ahead? [y/N]").as_deref() {
+            Some("y" | "Y" | "yes") => {}
+            Some(_) => {
+                return Err(OpError::new(
+                    Class::Failed,
+                    "not confirmed; nothing was changed",
+                ));
+            }
+            None => {
+                return Err(OpError::new(
+                    Class::Usage,
+                    "a restore in place changes live files, and nobody is here to ask",
+                )
+                .hint("look at the plan above, then add --yes"));
+            }
+        }
+    }
+    plan.apply(session)
+}
+
+/// More files than this are counted, not listed.
+const LISTED: usize = 20;
+
+fn tell(plan: &InPlacePlan) {
+    for file in plan.files.iter().take(LISTED) {
+        let what = if file.replaces { "replace" } else { "create " };
+        say(&format!("{what} {}", file.path));
+    }
+    if plan.files.len() > LISTED {
+        say(&format!("… and {} more", plan.files.len() - LISTED));
+    }
+    say(
+        "each file that is replaced is kept beside the restored one, with .before-restore-TIME at its end",
+    );
+    if let Some(warning) = database_warning(plan) {
+        say(&render::problem(&warning));
+    }
+}

@@ -1,0 +1,131 @@
+//! The only map from errors and outcomes to exit codes, and the only place that prints errors.
+
+use crate::model::{Problem, ProblemKind};
+use crate::ops::error::{Class, OpError};
+use serde::Serialize;
+use std::error::Error;
+
+/// Exit codes; `docs/exit-codes.md` lists them, and a test compares the two.
+pub const CODES: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "failed"),
+    (2, "usage"),
+    (
+        3,
+        "done, but something could not be read or restored exactly",
+    ),
+    (4, "done, but not in every store asked for"),
+    (10, "store missing, unreachable, full or access refused"),
+    (11, "busy: another run is under way"),
+    (12, "no identity here opens it"),
+    (13, "damage, an untrusted snapshot, or missing history"),
+    (14, "configuration"),
+    (15, "hook or service failed"),
+    (16, "not found: snapshot, component or path"),
+    (17, "rolled back by itself"),
+    (18, "needs a person"),
+    (130, "interrupted (SIGINT)"),
+    (143, "ended (SIGTERM)"),
+];
+
+/// The code of a failure.
+pub fn code_of(class: Class, signal: Option<i32>) -> u8 {
+    match class {
+        Class::Failed => 1,
+        Class::Usage => 2,
+        Class::Store => 10,
+        Class::Busy => 11,
+        Class::NoIdentity => 12,
+        Class::Damage => 13,
+        Class::Config => 14,
+        Class::NotFound => 16,
+        Class::Interrupted => 128 + signal.and_then(|s| u8::try_from(s).ok()).unwrap_or(2),
+    }
+}
+
+/// The code of a run that ended, by the problems it met: damage before what could not be read.
+pub fn code_of_problems(problems: &[Problem]) -> u8 {
+    let damaged = problems.iter().any(|p| p.kind == ProblemKind::Damaged);
+    let failed = problems.iter().any(Problem::is_failure);
+    match (damaged, failed) {
+        (true, _) => 13,
+        (false, true) => 3,
+        (false, false) => 0,
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorDocument {
+    error: String,
+    caused_by: Vec<String>,
+    hint: Option<String>,
+    exit_code: u8,
+}
+
+/// Says an error: `error:`, `caused by:` lines, `hint:`. With `json` also as the one document on standard output.
+pub fn report(error: &OpError, code: u8, json: bool) {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        causes.push(e.to_string());
+        cause = e.source();
+    }
+    let mut text = format!("error: {error}\n");
+    for cause in &causes {
+        text.push_str(&format!("caused by: {cause}\n"));
+    }
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    super::say(text.trim_end());
+    if json {
+        let hint = error.hint.clone();
+        let document = ErrorDocument {
+            error: error.to_string(),
+            caused_by: causes,
+            hint,
+            exit_code: code,
+        };
+        super::render::json(&document);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_exit_codes_are_the_programs_own() {
+        let doc = include_str!("../../docs/exit-codes.md");
+        for (code, meaning) in CODES {
+            assert!(
+                doc.contains(&format!("| {code} | {meaning} |")),
+                "{code} {meaning}"
+            );
+        }
+        let rows = doc
+            .lines()
+            .filter(|l| l.starts_with("| ") && l.as_bytes()[2].is_ascii_digit());
+        assert_eq!(rows.count(), CODES.len());
+    }
+
+    #[test]
+    fn every_class_has_a_documented_code() {
+        use Class::*;
+        for class in [
+            Failed,
+            Usage,
+            Store,
+            Busy,
+            NoIdentity,
+            Damage,
+            Config,
+            NotFound,
+            Interrupted,
+        ] {
+            let code = code_of(class, None);
+            assert!(CODES.iter().any(|c| c.0 == code), "{class:?}");
+        }
+        assert_eq!(code_of(Interrupted, Some(15)), 143);
+    }
+}

@@ -1,0 +1,393 @@
+//! Reports as text and as JSON, from the same report.
+
+use crate::model::record::{CheckResult, SnapshotKind};
+use crate::model::{Kind, Problem, ProblemKind, Timestamp};
+use crate::ops::backup::{BackupPlan, BackupReport};
+use crate::ops::look::{ListReport, LsReport, LsRow, ShowReport, SnapshotRow};
+use crate::ops::restore::RestoreReport;
+use serde::Serialize;
+
+/// Writes one JSON document to standard output.
+pub fn json<T: Serialize>(document: &T) {
+    match serde_json::to_string_pretty(document) {
+        Ok(text) => super::out(&format!("{text}\n")),
+        Err(e) => super::say(&format!("error: the result cannot be written as JSON: {e}")),
+    }
+}
+
+/// Bytes for people: three digits and a unit.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if value < 9.995 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
+}
+
+/// A moment in local time.
+pub fn time(moment: Timestamp) -> String {
+    moment
+        .to_zoned(jiff::tz::TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+/// One problem: what kind, where, what, and a hint.
+pub fn problem(problem: &Problem) -> String {
+    let word = match problem.kind {
+        ProblemKind::Warning => "warning",
+        _ => "problem",
+    };
+    let place = match &problem.component {
+        Some(component) if problem.subject == "." => component.clone(),
+        Some(component) => format!("{component}/{}", problem.subject),
+        None => problem.subject.clone(),
+    };
+    let mut text = format!("{word}: {place}: {}", problem.what);
+    if let Some(hint) = &problem.hint {
+        text.push_str(&format!("\n  hint: {hint}"));
+    }
+    text
+}
+
+fn problems_again(problems: &[Problem], out: &mut String) {
+    let failures: Vec<&Problem> = problems.iter().filter(|p| p.is_failure()).collect();
+    if failures.is_empty() {
+        return;
+    }
+    out.push_str(&format!(
+        "\n{} of the things asked for failed:\n",
+        failures.len()
+    ));
+    for failure in failures {
+        let text = problem(failure);
+        out.push_str(&format!(
+            "  {}\n",
+            text.strip_prefix("problem: ").unwrap_or(&text)
+        ));
+    }
+}
+
+/// What `backup` says.
+pub fn backup(report: &BackupReport) -> String {
+    let mut out = String::new();
+    let state = if report.complete { "" } else { ", INCOMPLETE" };
+    out.push_str(&format!("snapshot {}{state}\n", report.snapshot));
+    for c in &report.components {
+        let note = match (c.complete, c.check) {
+            (_, CheckResult::Failed) => "  CHECK FAILED",
+            (false, _) => "  incomplete",
+            (true, CheckResult::Passed) => "  checked",
+            (true, CheckResult::Deferred) => "  too large to check now",
+            (true, CheckResult::None) => "",
+        };
+        out.push_str(&format!(
+            "  {:<16} {:>9}  {} entries{note}\n",
+            c.name,
+            size(c.size),
+            c.entries
+        ));
+    }
+    let proof = if report.good {
+        "read back and proved"
+    } else {
+        "read back"
+    };
+    out.push_str(&format!(
+        "stored {} in {} objects in {} ({}), {proof}, in {:.1} s\n",
+        size(report.stored_bytes),
+        report.objects,
+        report.store,
+        report.location,
+        report.seconds
+    ));
+    problems_again(&report.problems, &mut out);
+    history(&report.history, &mut out);
+    out
+}
+
+fn history(lines: &[String], out: &mut String) {
+    if lines.is_empty() {
+        return;
+    }
+    out.push_str("\nTHE HISTORY IN THIS STORE IS NOT WHOLE. Somebody or something removed, hid or changed entries:\n");
+    for line in lines {
+        out.push_str(&format!("  {line}\n"));
+    }
+}
+
+fn state_of(row: &SnapshotRow) -> String {
+    if row.void.is_some() {
+        return "void".into();
+    }
+    if !row.trusted {
+        return "UNTRUSTED".into();
+    }
+    let mut words = Vec::new();
+    match row.kind {
+        SnapshotKind::Normal => {}
+        SnapshotKind::Safety => words.push("safety"),
+        SnapshotKind::Partial => words.push("interim"),
+    }
+    words.push(match (row.good, row.complete) {
+        (true, _) => "good",
+        (false, false) => "incomplete",
+        (false, true) => "not proved",
+    });
+    if row.milestone {
+        words.push("milestone");
+    }
+    words.join(", ")
+}
+
+/// What `list` says.
+pub fn list(report: &ListReport) -> String {
+    let mut out = String::new();
+    if report.snapshots.is_empty() {
+        out.push_str(&format!(
+            "no snapshot yet in {} ({})\n",
+            report.store, report.location
+        ));
+    } else {
+        out.push_str(&format!(
+            "{:<25}  {:<19}  {:>8}  {:<10}  {}\n",
+            "ID", "TIME", "SIZE", "STATE", "WHAT"
+        ));
+    }
+    for row in &report.snapshots {
+        let mut what = row
+            .components
+            .as_ref()
+            .map(|c| c.join(" "))
+            .unwrap_or_default();
+        if !row.tags.is_empty() {
+            what.push_str(&format!(
+                " [{}]",
+                row.tags
+                    .iter()
+                    .map(|t| plain(t))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            ));
+        }
+        if let Some(note) = &row.note {
+            what.push_str(&format!("  {}", plain(note)));
+        }
+        out.push_str(&format!(
+            "{:<25}  {:<19}  {:>8}  {:<10}  {}\n",
+            row.id.as_str(),
+            time(row.started),
+            size(row.size),
+            state_of(row),
+            what.trim()
+        ));
+    }
+    for bad in &report.damaged {
+        let word = if bad.too_new { "TOO NEW" } else { "DAMAGED" };
+        out.push_str(&format!("{word}: {}: {}\n", bad.key, bad.why));
+    }
+    history(&report.history, &mut out);
+    if !report.opened && !report.snapshots.is_empty() {
+        out.push_str("(no identity here: names and notes are not shown; give one with -i FILE)\n");
+    }
+    out
+}
+
+fn plain(text: &str) -> String {
+    crate::model::path::escape(text.as_bytes())
+}
+
+/// What `show` says.
+pub fn show(report: &ShowReport) -> String {
+    let row = &report.row;
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| out.push_str(&format!("{name:<12} {value}\n"));
+    line("snapshot", row.id.as_str());
+    line("state", &state_of(row));
+    if let Some(why) = row.void.as_ref().or(row.untrusted_because.as_ref()) {
+        line("", why);
+    }
+    let host = row.hostname.as_deref().map(plain).unwrap_or_default();
+    line("host", &format!("{host} ({})", row.host));
+    line(
+        "time",
+        &format!("{} to {}", time(row.started), time(row.finished)),
+    );
+    line(
+        "chain",
+        &format!("entry {} signed by {}", row.number, report.signer),
+    );
+    if !row.tags.is_empty() {
+        line(
+            "tags",
+            &row.tags
+                .iter()
+                .map(|t| plain(t))
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
+    }
+    if let Some(note) = &row.note {
+        line("note", &plain(note));
+    }
+    line(
+        "stored",
+        &format!("{} in {} objects", size(row.stored_bytes), report.objects),
+    );
+    line("made by", &report.agent);
+    for verdict in &report.verdicts {
+        line("verdict", verdict);
+    }
+    for c in &report.details {
+        out.push_str(&format!("\ncomponent {}\n", c.name));
+        let stands = if c.alone {
+            "stands alone"
+        } else {
+            "depends on older archives"
+        };
+        out.push_str(&format!("  from       {} ({})\n", plain(&c.base), c.method));
+        out.push_str(&format!("  state of   {}\n", time(c.instant)));
+        out.push_str(&format!(
+            "  holds      {} files, {} entries, {}\n",
+            c.files,
+            c.entries,
+            size(c.size)
+        ));
+        out.push_str(&format!("  archives   {}, {stands}\n", c.archives));
+        let complete = if c.complete {
+            "yes".to_owned()
+        } else {
+            format!("NO, {} not read", c.unreadable)
+        };
+        out.push_str(&format!("  complete   {complete}\n"));
+        if c.check != CheckResult::None {
+            let word = match c.check {
+                CheckResult::Passed => "passed",
+                CheckResult::Deferred => "left to a drill (large database)",
+                _ => "FAILED",
+            };
+            out.push_str(&format!("  check      {word}\n"));
+        }
+    }
+    out
+}
+
+fn type_letter(row: &LsRow) -> char {
+    match row.kind {
+        Kind::File => '-',
+        Kind::Dir => 'd',
+        Kind::Symlink => 'l',
+        Kind::Fifo => 'p',
+        Kind::Char => 'c',
+        Kind::Block => 'b',
+        Kind::Socket => 's',
+        Kind::Left => '!',
+    }
+}
+
+/// What `ls` says.
+pub fn ls(report: &LsReport) -> String {
+    let mut out = String::new();
+    for row in &report.entries {
+        let moment = Timestamp::new(row.mtime.0, i32::try_from(row.mtime.1).unwrap_or(0))
+            .map(time)
+            .unwrap_or_default();
+        let mut name = row.path.clone();
+        if let Some(target) = &row.target {
+            name.push_str(&format!(" -> {target}"));
+        }
+        if row.kind == Kind::Left {
+            name.push_str(" (there, but not in the snapshot)");
+        }
+        let flags = if row.flags.is_empty() {
+            String::new()
+        } else {
+            format!("  [{}]", row.flags.join(" "))
+        };
+        out.push_str(&format!(
+            "{}{:>4} {:<8} {:<8} {:>9} {moment:<19} {name}{flags}\n",
+            type_letter(row),
+            row.mode,
+            row.user,
+            row.group,
+            size(row.size)
+        ));
+    }
+    out
+}
+
+/// What `backup --dry-run` says.
+pub fn plan(plan: &BackupPlan) -> String {
+    let mut out = String::from("this would be captured (nothing was written):\n");
+    for c in &plan.components {
+        let amount = match c.method.as_str() {
+            "command" => "the output of its command".to_owned(),
+            _ => format!("{} files, {}", c.files, size(c.size)),
+        };
+        out.push_str(&format!("  {:<16} {amount}\n", c.name));
+        for database in &c.databases {
+            out.push_str(&format!("    database {database}, through SQLite\n"));
+        }
+        if !c.rules.is_empty() {
+            out.push_str(&format!("    without {}\n", c.rules.join(", ")));
+        }
+    }
+    problems_again(&plan.problems, &mut out);
+    out
+}
+
+/// What `restore` says.
+pub fn restore(report: &RestoreReport) -> String {
+    let mut out = format!(
+        "restored {} files ({}, {} entries) of snapshot {} to {}\n",
+        report.files,
+        size(report.bytes),
+        report.entries,
+        report.snapshot,
+        report.to
+    );
+    if report.databases_checked > 0 {
+        out.push_str(&format!(
+            "databases checked: {}\n",
+            report.databases_checked
+        ));
+    }
+    for kept in &report.kept {
+        out.push_str(&format!("the old one is kept as {kept}\n"));
+    }
+    problems_again(&report.problems, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits_at_most() {
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_996, "10 kB"),
+            (999_600, "1.0 MB"),
+            (5_500_000_000, "5.5 GB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The one table of keys: what may stand in `backstay.toml`, of what type, with what default.
+//!
+//! The reader walks it, `docs/configuration.md` is tested against it. A key that the design knows and this version does not act on is
+//! `Later` and refused by name: silence would let somebody believe that it works.
+
+use crate::config::schema::{Kind, Section, later, of, optional, required};
+
+const DAY: u64 = 86_400;
+const COUNT: Kind = Kind::Count {
+    min: 1,
+    max: 100_000,
+};
+const SPAN: Kind = Kind::Duration {
+    min: 1,
+    max: u64::MAX,
+};
+const REMOVE: &str = "remove it";
+const PATH_ONLY: &str = "remove it; in this version a store is a directory: `path`";
+
+/// The whole file.
+pub(super) const FILE: Section = Section {
+    title: "the file",
+    keys: &[
+        required("project", Kind::Table(&PROJECT), "it names the project"),
+        optional("component", Kind::Tables(&COMPONENT), "none"),
+        required(
+            "store",
+            Kind::Tables(&STORE),
+            "it says where snapshots are kept",
+        ),
+        optional("encryption", Kind::Table(&ENCRYPTION), "none"),
+        required(
+            "signing",
+            Kind::Table(&SIGNING),
+            "it says which key signs this host's snapshots",
+        ),
+        optional(
+            "retention",
+            Kind::Table(&RETENTION),
+            "7 days, and one a week for 30 days",
+        ),
+        optional("packing", Kind::Table(&PACKING), "none"),
+        required(
+            "state",
+            Kind::Table(&STATE),
+            "it says where this host keeps its catalog, lock and spool",
+        ),
+        later("service", REMOVE),
+        later("hook", REMOVE),
+        later(
+            "schedule",
+            "remove it; run `backstay backup` from cron or a systemd timer",
+        ),
+        later(
+            "notify",
+            "remove it; watch the exit code of `backstay backup`",
+        ),
+        later(
+            "agent",
+            "remove it; run `backstay backup` from cron or a systemd timer",
+        ),
+    ],
+};
+
+/// `[project]`.
+const PROJECT: Section = Section {
+    title: "[project]",
+    keys: &[
+        required("name", Kind::Name, "it names the project"),
+        optional("vault", Kind::Text, "that of the primary store"),
+    ],
+};
+
+const FILES: &[&str] = &["path", "paths"];
+const SQLITE: &[&str] = &["sqlite"];
+const COMMAND: &[&str] = &["command"];
+
+/// `[[component]]`.
+pub(super) const COMPONENT: Section = Section {
+    title: "[[component]]",
+    keys: &[
+        required(
+            "name",
+            Kind::Name,
+            "snapshots and commands name the component by it",
+        ),
+        optional("path", Kind::Path, "none"),
+        optional("paths", Kind::Paths, "none"),
+        optional("sqlite", Kind::Path, "none"),
+        optional("command", Kind::Command, "none"),
+        of(FILES, "exclude", Kind::Patterns, "none"),
+        of(FILES, "exclude_from", Kind::FileNames, "none"),
+        of(FILES, "exclude_caches", Kind::Flag, "false"),
+        of(FILES, "exclude_if_present", Kind::FileNames, "none"),
+        of(FILES, "one_file_system", Kind::Flag, "false"),
+        of(FILES, "allow_unreadable", Kind::Patterns, "none"),
+        of(FILES, "strict", Kind::Flag, "false"),
+        of(FILES, "leave", Kind::Patterns, "none"),
+        of(
+            &["sqlite", "command"],
+            "check",
+            Kind::Check,
+            "`auto` for SQLite, none for commands",
+        ),
+        of(
+            SQLITE,
+            "lock_limit",
+            Kind::Duration { min: 0, max: 60 },
+            "2s",
+        ),
+        of(COMMAND, "restore_command", Kind::Command, "none"),
+        of(COMMAND, "env_file", Kind::Path, "none"),
+        of(
+            COMMAND,
+            "timeout",
+            Kind::Duration {
+                min: 1,
+                max: 30 * DAY,
+            },
+            "6h",
+        ),
+        of(
+            COMMAND,
+            "min_size",
+            Kind::Size {
+                min: 0,
+                max: u64::MAX,
+            },
+            "1B",
+        ),
+        later("postgres", "use `command` with `pg_dump`"),
+        later("rebuild", REMOVE),
+        later(
+            "full_every",
+            "remove it; `backstay backup --full` makes a snapshot that stands alone",
+        ),
+        later(
+            "archive_size",
+            "set `archive_size` in [packing]; it holds for all components",
+        ),
+    ],
+};
+
+/// `[[store]]`.
+const STORE: Section = Section {
+    title: "[[store]]",
+    keys: &[
+        required("name", Kind::Name, "commands name the store by it"),
+        required("path", Kind::Path, "it says where the store is"),
+        optional("retention", Kind::Table(&RETENTION), "that of the file"),
+        later("url", "use `path`: in this version a store is a directory"),
+        later("endpoint", PATH_ONLY),
+        later("region", PATH_ONLY),
+        later("path_style", PATH_ONLY),
+        later("profile", PATH_ONLY),
+        later("credentials_file", PATH_ONLY),
+        later("ca_file", PATH_ONLY),
+        later("storage_class", PATH_ONLY),
+        later("sse", PATH_ONLY),
+        later("checksum", PATH_ONLY),
+        later("limit_upload", PATH_ONLY),
+        later("allow_http", PATH_ONLY),
+        later(
+            "prune",
+            "remove it; this version deletes nothing from stores",
+        ),
+    ],
+};
+
+/// `[encryption]`.
+const ENCRYPTION: Section = Section {
+    title: "[encryption]",
+    keys: &[
+        required(
+            "recipients",
+            Kind::Texts,
+            "it says who can open the snapshots",
+        ),
+        optional(
+            "identity_file",
+            Kind::Path,
+            "none: this host cannot open its snapshots",
+        ),
+    ],
+};
+
+/// `[signing]`.
+const SIGNING: Section = Section {
+    title: "[signing]",
+    keys: &[
+        required(
+            "key_file",
+            Kind::Path,
+            "it says which key signs this host's snapshots",
+        ),
+        optional("trusted", Kind::Tables(&TRUSTED), "none"),
+    ],
+};
+
+/// The words of `roles`, in the order of the documentation.
+const ROLES: &[&str] = &["host", "verify", "prune"];
+
+/// An entry of `trusted`.
+const TRUSTED: Section = Section {
+    title: "[[signing.trusted]]",
+    keys: &[
+        required("key", Kind::Text, "it is the public key that is trusted"),
+        required("name", Kind::Text, "messages name the key by it"),
+        required(
+            "roles",
+            Kind::Words(ROLES),
+            "it says what the key is trusted to sign",
+        ),
+    ],
+};
+
+/// `[retention]`.
+const RETENTION: Section = Section {
+    title: "[retention]",
+    keys: &[
+        optional("keep_last", COUNT, "none"),
+        optional("keep_hourly", COUNT, "none"),
+        optional("keep_daily", COUNT, "none"),
+        optional("keep_weekly", COUNT, "none"),
+        optional("keep_monthly", COUNT, "none"),
+        optional("keep_yearly", COUNT, "none"),
+        optional("keep_within", SPAN, "none"),
+        optional("keep_hourly_within", SPAN, "none"),
+        optional("keep_daily_within", SPAN, "none"),
+        optional("keep_weekly_within", SPAN, "none"),
+        optional("keep_monthly_within", SPAN, "none"),
+        optional("keep_yearly_within", SPAN, "none"),
+        optional("keep_tags", Kind::Texts, "none"),
+        optional("min_keep", COUNT, "3"),
+    ],
+};
+
+/// `[packing]`.
+const PACKING: Section = Section {
+    title: "[packing]",
+    keys: &[
+        optional("level", Kind::Count { min: 1, max: 19 }, "3"),
+        optional(
+            "archive_size",
+            Kind::Size {
+                min: 1 << 20,
+                max: 4 << 30,
+            },
+            "a 256th of the component, 32MiB to 1GiB",
+        ),
+    ],
+};
+
+/// `[state]`.
+const STATE: Section = Section {
+    title: "[state]",
+    keys: &[required(
+        "dir",
+        Kind::Path,
+        "it says where this host keeps its catalog, lock and spool",
+    )],
+};
+
+/// Every section, for hints and for the test of the documentation.
+pub(super) const SECTIONS: [&Section; 10] = [
+    &FILE,
+    &PROJECT,
+    &COMPONENT,
+    &STORE,
+    &ENCRYPTION,
+    &SIGNING,
+    &TRUSTED,
+    &RETENTION,
+    &PACKING,
+    &STATE,
+];

@@ -1,0 +1,336 @@
+//! What a valid configuration is, as the other modules use it.
+
+use crate::config::render::show;
+use crate::model::mark::Role;
+use crate::model::{ComponentName, VaultId};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A validated configuration. All paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// The directory of the file, which relative paths are relative to.
+    pub dir: PathBuf,
+    /// The file's text.
+    pub text: String,
+    /// The project.
+    pub project: Project,
+    /// What is protected, in the order of the file; may be empty on a host that only verifies.
+    pub components: Vec<Component>,
+    /// Where snapshots are kept, the primary first; at least one.
+    pub stores: Vec<StoreConfig>,
+    /// Who can open.
+    pub encryption: Encryption,
+    /// Who signs and who is believed.
+    pub signing: Signing,
+    /// How long snapshots are kept where a store says nothing else.
+    pub retention: Retention,
+    /// How archives are packed.
+    pub packing: Packing,
+    /// Catalog, lock, spool and journal of this host.
+    pub state_dir: PathBuf,
+}
+
+impl Config {
+    /// The component of that name.
+    pub fn component(&self, name: &str) -> Option<&Component> {
+        self.components.iter().find(|c| c.name.as_str() == name)
+    }
+
+    /// The store of that name.
+    pub fn store(&self, name: &str) -> Option<&StoreConfig> {
+        self.stores.iter().find(|s| s.name == name)
+    }
+
+    /// The retention that holds in `store`.
+    pub fn retention_in<'a>(&'a self, store: &'a StoreConfig) -> &'a Retention {
+        store.retention.as_ref().unwrap_or(&self.retention)
+    }
+}
+
+/// The project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// `a-z`, `0-9`, `-`, `_`, `.`, the first a letter or digit, at most 64: fit for paths.
+    pub name: String,
+    /// The vault that the stores must belong to, where the file names it.
+    pub vault: Option<VaultId>,
+}
+
+/// Something to protect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// Its name.
+    pub name: ComponentName,
+    /// What it is.
+    pub spec: Spec,
+    /// gitignore patterns, relative to the component's root; also forbidden to rollbacks.
+    pub exclude: Vec<String>,
+    /// Names of files with further patterns, looked for in every folder of the component.
+    pub exclude_from: Vec<String>,
+    /// Leaves out folders with a `CACHEDIR.TAG`.
+    pub exclude_caches: bool,
+    /// Leaves out folders that hold a file of such a name.
+    pub exclude_if_present: Vec<String>,
+    /// Stays on the file system of the component's root.
+    pub one_file_system: bool,
+    /// Patterns of what may be unreadable or missing without making the snapshot incomplete.
+    pub allow_unreadable: Vec<String>,
+    /// A file that changed while it was read makes the snapshot incomplete.
+    pub strict: bool,
+    /// Patterns of what a rollback leaves as it is.
+    pub leave: Vec<String>,
+}
+
+/// What a component is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spec {
+    /// A folder or a single file.
+    Folder {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A list of files and folders.
+    Paths {
+        /// Where; at least one, none twice.
+        paths: Vec<PathBuf>,
+    },
+    /// A SQLite database.
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// Whether it is checked at every snapshot.
+        check: SqliteCheck,
+        /// How long writers may be made to wait.
+        lock_limit: Duration,
+    },
+    /// The output of a command.
+    Command {
+        /// Writes what is to be kept to its standard output.
+        command: CommandLine,
+        /// Reads it back from its standard input.
+        restore_command: Option<CommandLine>,
+        /// Gets the output on its standard input; exit code 0 says that it is sound.
+        check: Option<CommandLine>,
+        /// `NAME=value` lines added to the environment of these commands.
+        env_file: Option<PathBuf>,
+        /// The command is ended after this time, and that is a failure.
+        timeout: Duration,
+        /// Output of fewer bytes is a failure.
+        min_size: u64,
+    },
+}
+
+/// When `quick_check` runs on a captured database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SqliteCheck {
+    /// At every snapshot up to 4 GiB, above that in drills.
+    #[default]
+    Auto,
+    /// At every snapshot.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A command of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandLine {
+    /// A program and its arguments; at least the program.
+    Args(Vec<String>),
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+}
+
+/// A store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// Its own retention, if it has one.
+    pub retention: Option<Retention>,
+}
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// A directory.
+    Path(PathBuf),
+}
+
+/// Who can open the snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Encryption {
+    /// age recipients (`age1…`); at least one when there are components. Only their shape was checked.
+    pub recipients: Vec<String>,
+    /// The identity file of this host, if it may open what it stores.
+    pub identity_file: Option<PathBuf>,
+}
+
+/// Who signs, and who is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// The OpenSSH private key that this host signs with.
+    pub key_file: PathBuf,
+    /// Public keys that are trusted.
+    pub trusted: Vec<Trusted>,
+}
+
+/// A trusted public key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trusted {
+    /// `ssh-ed25519 AAAA…`, without a comment.
+    pub key: String,
+    /// What messages call it.
+    pub name: String,
+    /// What it may sign; at least one.
+    pub roles: Vec<Role>,
+}
+
+/// Which snapshots are kept. This version deletes nothing; the rules are checked and kept for the version that does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// The newest so many.
+    pub keep_last: Option<u64>,
+    /// Everything not older than this.
+    pub keep_within: Option<Duration>,
+    /// The first of each hour.
+    pub hourly: Rule,
+    /// The first of each day.
+    pub daily: Rule,
+    /// The first of each week.
+    pub weekly: Rule,
+    /// The first of each month.
+    pub monthly: Rule,
+    /// The first of each year.
+    pub yearly: Rule,
+    /// Snapshots with one of these tags.
+    pub keep_tags: Vec<String>,
+    /// Never fewer good snapshots than this.
+    pub min_keep: u64,
+}
+
+/// For how many periods, or how far back, the first snapshot of each period is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rule {
+    /// So many periods.
+    pub count: Option<u64>,
+    /// Periods not older than this.
+    pub within: Option<Duration>,
+}
+
+const DAY: u64 = 86_400;
+/// Fewer good snapshots than this are never kept, unless the configuration says otherwise.
+pub(super) const MIN_KEEP: u64 = 3;
+
+impl Default for Retention {
+    /// Everything of 7 days, one a week for 30 days, at least three good ones.
+    fn default() -> Self {
+        let weekly = Rule {
+            count: None,
+            within: Some(Duration::from_secs(30 * DAY)),
+        };
+        Self {
+            keep_within: Some(Duration::from_secs(7 * DAY)),
+            weekly,
+            ..Self::keeping_nothing()
+        }
+    }
+}
+
+impl Retention {
+    pub(super) fn keeping_nothing() -> Self {
+        let none = Rule::default();
+        Self {
+            keep_last: None,
+            keep_within: None,
+            hourly: none,
+            daily: none,
+            weekly: none,
+            monthly: none,
+            yearly: none,
+            keep_tags: Vec::new(),
+            min_keep: MIN_KEEP,
+        }
+    }
+}
+
+/// How archives are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// zstd level, 1 to 19.
+    pub level: i32,
+    /// Size of an archive in bytes, where it is not to follow from the component's.
+    pub archive_size: Option<u64>,
+}
+
+impl Default for Packing {
+    fn default() -> Self {
+        Self {
+            level: 3,
+            archive_size: None,
+        }
+    }
+}
+
+impl Component {
+    /// Stable text of what the component captures, for the setup hash of the record: two configurations give the same bytes exactly when
+    /// they capture the same things by the same rules. What only tells how to judge, check or restore a capture is not in it.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut out = String::from("component 1\n");
+        let mut line = |key: &str, value: &str| {
+            // A JSON string: no value can look like another line.
+            let _ = writeln!(out, "{key} {}", serde_json::Value::from(value));
+        };
+        match &self.spec {
+            Spec::Folder { path } => line("path", &show(path)),
+            Spec::Paths { paths } => {
+                let mut paths: Vec<_> = paths.iter().map(|p| show(p)).collect();
+                paths.sort();
+                paths.iter().for_each(|p| line("paths", p));
+            }
+            Spec::Sqlite { path, .. } => line("sqlite", &show(path)),
+            Spec::Command {
+                command: CommandLine::Args(args),
+                ..
+            } => args.iter().for_each(|a| line("argument", a)),
+            Spec::Command {
+                command: CommandLine::Shell(text),
+                ..
+            } => line("shell", text),
+        }
+        if let Spec::Command {
+            env_file: Some(path),
+            ..
+        } = &self.spec
+        {
+            line("env_file", &show(path));
+        }
+        self.exclude.iter().for_each(|p| line("exclude", p));
+        self.exclude_from
+            .iter()
+            .for_each(|p| line("exclude_from", p));
+        self.exclude_if_present
+            .iter()
+            .for_each(|p| line("exclude_if_present", p));
+        line(
+            "exclude_caches",
+            if self.exclude_caches { "true" } else { "false" },
+        );
+        line(
+            "one_file_system",
+            if self.one_file_system {
+                "true"
+            } else {
+                "false"
+            },
+        );
+        out.into_bytes()
+    }
+}

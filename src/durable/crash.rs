@@ -1,0 +1,123 @@
+//! Places where a test can kill the process or let a system call fail. Release builds hold none of it.
+//!
+//! Environment of a debug build:
+//!
+//! - `BACKSTAY_TEST_CRASH=<n>`: the n-th point that the process passes (from 1) kills it with SIGKILL.
+//! - `BACKSTAY_TEST_FAIL=<n>:<errno>`: the n-th wrapped system call is not made and gives that error number.
+//! - `BACKSTAY_TEST_CRASH_COUNT_FILE=<path>`: each point passed is added to that file, a line `<n> <name>`, so that a test knows
+//!   how many there are.
+
+use std::io;
+
+/// A place where a test may kill the process. Does nothing otherwise.
+#[inline]
+pub fn point(name: &'static str) {
+    #[cfg(debug_assertions)]
+    armed::point(name);
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+/// Makes a system call between two points; a test may let it fail instead.
+#[inline]
+pub fn around<T, E: From<io::Error>>(
+    name: &'static str,
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    point(name);
+    #[cfg(debug_assertions)]
+    armed::refuse()?;
+    let result = call()?;
+    point(name);
+    Ok(result)
+}
+
+#[cfg(debug_assertions)]
+pub use armed::{fail_call, fired};
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::cell::Cell;
+    use std::io::{self, Write as _};
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// What the environment asks for, read once.
+    struct Orders {
+        kill_at: Option<u64>,
+        fail_at: Option<(u64, i32)>,
+        log: Option<PathBuf>,
+    }
+
+    static ORDERS: OnceLock<Orders> = OnceLock::new();
+    static POINTS: AtomicU64 = AtomicU64::new(0);
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+
+    thread_local! {
+        static FAIL: Cell<Option<(u64, i32)>> = const { Cell::new(None) };
+    }
+
+    fn orders() -> &'static Orders {
+        ORDERS.get_or_init(|| {
+            let text = |name: &str| std::env::var(name).ok();
+            let fail = text("BACKSTAY_TEST_FAIL");
+            let fail = fail.as_deref().and_then(|text| text.split_once(':'));
+            Orders {
+                kill_at: text("BACKSTAY_TEST_CRASH").and_then(|n| n.parse().ok()),
+                fail_at: fail.and_then(|(n, errno)| Some((n.parse().ok()?, errno.parse().ok()?))),
+                log: std::env::var_os("BACKSTAY_TEST_CRASH_COUNT_FILE").map(PathBuf::from),
+            }
+        })
+    }
+
+    pub(super) fn point(name: &str) {
+        let orders = orders();
+        let number = POINTS.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(log) = &orders.log
+            && let Ok(mut file) = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(log)
+        {
+            // One write a line, so that lines of several threads do not mix.
+            let _ = file.write_all(format!("{number} {name}\n").as_bytes());
+        }
+        if orders.kill_at == Some(number) {
+            let me = rustix::process::getpid();
+            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+        }
+    }
+
+    pub(super) fn refuse() -> io::Result<()> {
+        let number = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some((at, errno)) = orders().fail_at
+            && at == number
+        {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        match FAIL.get() {
+            Some((1, errno)) => {
+                FAIL.set(None);
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Some((left, errno)) => {
+                FAIL.set(Some((left - 1, errno)));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the `number`-th wrapped system call of this thread (from 1) fail with `errno`. For tests.
+    #[doc(hidden)]
+    pub fn fail_call(number: u64, errno: i32) {
+        FAIL.set(Some((number.max(1), errno)));
+    }
+
+    /// Takes back what [`fail_call`] ordered; true when it had happened. For tests.
+    #[doc(hidden)]
+    pub fn fired() -> bool {
+        FAIL.take().is_none()
+    }
+}

@@ -1,0 +1,132 @@
+//! Files that hold secrets: made once, never overwritten, for their owner alone.
+
+use crate::keys::error::KeyError;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// More than this is no key file.
+const KEY_FILE_BYTES_MAX: usize = 64 << 10;
+
+/// Reads a key file, which others must not be able to read, as text with `\n` line ends.
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let unreadable = |source: std::io::Error| match source.kind() {
+        ErrorKind::NotFound => KeyError::Missing {
+            path: path.to_owned(),
+        },
+        _ => KeyError::Unreadable {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let malformed = |why: &str| KeyError::Malformed {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mode = metadata.mode() & 0o7777;
+    if metadata.is_file() && mode & 0o077 != 0 {
+        return Err(KeyError::OpenToOthers {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    // The whole capacity at once: a buffer that grows leaves copies of the key behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX + 1));
+    file.take(KEY_FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() > KEY_FILE_BYTES_MAX {
+        return Err(malformed("it is too large for a key file"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| malformed("it is not text"))?;
+    let text = Zeroizing::new(text.replace("\r\n", "\n"));
+    if text.trim().is_empty() {
+        return Err(KeyError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(text)
+}
+
+/// Makes a new file for its owner alone, durable on return. Folders that are missing are made for their owner alone, too.
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
+    if let Some(parent) = parent_of(path) {
+        make_private_dirs(parent)?;
+    }
+    write_new(path, text, 0o600)
+}
+
+/// Makes a new file that anybody may read.
+pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), KeyError> {
+    write_new(path, text, 0o644)
+}
+
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), KeyError> {
+    let unwritable = |source: std::io::Error| match source.kind() {
+        ErrorKind::AlreadyExists => KeyError::Exists {
+            path: path.to_owned(),
+        },
+        _ => KeyError::Unwritable {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(unwritable)?;
+    let written = fill(file, text, mode).and_then(|()| match parent_of(path) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    });
+    written.map_err(|source| {
+        // It is ours (created a moment ago) and not whole: better none than half a key.
+        let _ = std::fs::remove_file(path);
+        KeyError::Unwritable {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+fn fill(mut file: File, text: &str, mode: u32) -> std::io::Result<()> {
+    // The umask may have taken bits away from the owner.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn parent_of(path: &Path) -> Option<&Path> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Some(Path::new(".")),
+        other => other,
+    }
+}
+
+fn make_private_dirs(dir: &Path) -> Result<(), KeyError> {
+    let missing: Vec<PathBuf> = dir
+        .ancestors()
+        .take_while(|a| !a.as_os_str().is_empty() && !a.exists())
+        .map(PathBuf::from)
+        .collect();
+    for dir in missing.iter().rev() {
+        let made = DirBuilder::new().mode(0o700).create(dir);
+        // Another process may have made it meanwhile: then it is its own affair who may enter.
+        let done = match made {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => std::fs::set_permissions(dir, Permissions::from_mode(0o700)),
+        };
+        done.map_err(|source| KeyError::Unwritable {
+            path: dir.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Which keys may say what: those that the reader trusts, those that they introduced, and how far retired ones still count.
+
+use crate::model::chain::{ChainEntry, TrustedSigner, Untrusted};
+use crate::model::id::{HostId, ObjectId, SignerId};
+use crate::model::mark::{KeyAction, Role, Statement};
+use data_encoding::BASE64;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `(signer, number, hash)` of entries that were dropped when a fork was settled.
+pub(crate) type Dropped = BTreeSet<(SignerId, u64, ObjectId)>;
+
+/// The signer id of an Ed25519 public key in OpenSSH's form (`ssh-ed25519 AAAA…`, a comment may follow).
+pub fn signer_of_text(text: &str) -> Option<SignerId> {
+    const KIND: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
+    let mut words = text.split_ascii_whitespace();
+    let (kind, data) = (words.next()?, words.next()?);
+    let wire = BASE64.decode(data.as_bytes()).ok()?;
+    (kind == "ssh-ed25519" && wire.len() == KIND.len() + 32 && wire.starts_with(KIND))
+        .then(|| SignerId::of_key(&wire))
+}
+
+/// What one key may do.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    /// Given by configuration or kit.
+    roles: BTreeSet<Role>,
+    /// Hosts whose records it may sign.
+    hosts: BTreeSet<HostId>,
+    /// Its own host: one that it was not introduced for.
+    native: BTreeSet<HostId>,
+    /// The last entry that counts, once retired.
+    last: Option<(u64, ObjectId)>,
+    /// The same as a key of one host only.
+    last_for: BTreeMap<HostId, (u64, ObjectId)>,
+    /// The number of the mark with which it retired itself.
+    own_end: u64,
+    /// How many introductions it is away from a key that the reader trusts itself.
+    depth: usize,
+}
+
+/// The standing of all trusted keys.
+#[derive(Debug, Clone, Default)]
+pub struct Keys(BTreeMap<SignerId, Standing>);
+
+/// A retirement that counts.
+struct Cut<'a> {
+    mark: &'a ChainEntry,
+    key: SignerId,
+    /// `None`: for everything the key signs.
+    host: Option<HostId>,
+    last: (u64, ObjectId),
+}
+
+/// A `key` mark with its fields.
+struct KeyMark<'a> {
+    entry: &'a ChainEntry,
+    action: KeyAction,
+    key: SignerId,
+    host: HostId,
+    last: Option<(u64, ObjectId)>,
+}
+
+impl Keys {
+    /// Works out the standing of keys. Introductions are transitive; a retirement, once found to count, stays.
+    pub(crate) fn of(trusted: &[TrustedSigner], entries: &[ChainEntry], dropped: &Dropped) -> Self {
+        let kept = |e: &&ChainEntry| !dropped.contains(&(e.signer(), e.number(), e.hash));
+        let marks: Vec<KeyMark<'_>> = entries.iter().filter(kept).filter_map(key_mark).collect();
+        let mut cuts: Vec<Cut<'_>> = Vec::new();
+        // Each round takes one retirement more: it may take the authority of others away, so they cannot be taken together.
+        loop {
+            let keys = Self::with(trusted, &cuts, &marks);
+            match keys.next_cut(&marks, &cuts) {
+                Some(cut) => cuts.push(cut),
+                None => return keys,
+            }
+        }
+    }
+
+    fn with(trusted: &[TrustedSigner], cuts: &[Cut<'_>], marks: &[KeyMark<'_>]) -> Self {
+        let mut keys = Self::default();
+        for signer in trusted {
+            let standing = keys.0.entry(signer.id).or_default();
+            standing.roles.extend(&signer.roles);
+            standing.native.insert(HostId::from(signer.id));
+            standing.native.extend(signer.host);
+            if signer.roles.contains(&Role::Host) {
+                standing.hosts.extend(standing.native.clone());
+            }
+        }
+        cuts.iter().for_each(|cut| keys.cut(cut));
+        while let Some((key, host, depth)) = keys.next_introduction(marks) {
+            let standing = keys.0.entry(key).or_insert_with(|| Standing {
+                depth,
+                ..Standing::default()
+            });
+            standing.hosts.insert(host);
+            // One at a time: the key that was introduced just now may itself be cut before its own introductions count.
+            cuts.iter().for_each(|cut| keys.cut(cut));
+        }
+        keys
+    }
+
+    /// An introduction that counts and says something new, the nearest to the reader's own keys first.
+    fn next_introduction(&self, marks: &[KeyMark<'_>]) -> Option<(SignerId, HostId, usize)> {
+        let known = |m: &KeyMark<'_>| {
+            self.0
+                .get(&m.key)
+                .is_some_and(|standing| standing.hosts.contains(&m.host))
+        };
+        let new = marks
+            .iter()
+            .filter(|m| m.action == KeyAction::Introduce && !known(m));
+        let counting = new.filter(|m| self.speaks_for(m.entry, &m.host));
+        let depth = |m: &KeyMark<'_>| self.depth(&m.entry.signer()) + 1;
+        counting
+            .map(|m| (m.key, m.host, depth(m)))
+            .min_by_key(|&(key, host, depth)| (depth, key, host))
+    }
+
+    fn cut(&mut self, cut: &Cut<'_>) {
+        let Some(standing) = self.0.get_mut(&cut.key) else {
+            return;
+        };
+        let lower = |old: Option<(u64, ObjectId)>| old.map_or(cut.last, |old| old.min(cut.last));
+        match cut.host {
+            None => {
+                standing.last = Some(lower(standing.last));
+                if cut.mark.signer() == cut.key {
+                    standing.own_end = standing.own_end.max(cut.mark.number());
+                }
+            }
+            Some(host) => {
+                let last = lower(standing.last_for.get(&host).copied());
+                standing.last_for.insert(host, last);
+            }
+        }
+    }
+
+    /// The next retirement that counts and is not among `cuts`: those by `prune` keys first, then by number. Of equal numbers the mark of
+    /// the later introduced key goes first: who recovers from a stolen key must not be retired by the thief.
+    fn next_cut<'a>(&self, marks: &[KeyMark<'a>], cuts: &[Cut<'a>]) -> Option<Cut<'a>> {
+        let taken = |m: &&KeyMark<'a>| cuts.iter().any(|cut| std::ptr::eq(cut.mark, m.entry));
+        let mut open: Vec<&KeyMark<'a>> = marks
+            .iter()
+            .filter(|m| m.action == KeyAction::Retire && !taken(m))
+            .collect();
+        open.sort_by_key(|m| {
+            let signer = m.entry.signer();
+            (
+                !self.has_role(m.entry, Role::Prune),
+                m.entry.number(),
+                Reverse(self.depth(&signer)),
+                signer,
+            )
+        });
+        open.into_iter().find_map(|mark| self.as_cut(mark))
+    }
+
+    fn as_cut<'a>(&self, mark: &KeyMark<'a>) -> Option<Cut<'a>> {
+        let retired = self.0.get(&mark.key)?;
+        let signer = mark.entry.signer();
+        let of_host = retired.hosts.contains(&mark.host) && self.speaks_for(mark.entry, &mark.host);
+        let only_of_host = retired.roles.is_empty() && retired.hosts.len() == 1;
+        let itself = signer == mark.key && self.counts(mark.entry);
+        // A host must not take the roles of a verifier or pruner away by introducing its key for itself and then retiring it.
+        let whole = itself
+            || self.has_role(mark.entry, Role::Prune)
+            || (of_host && (only_of_host || retired.native.contains(&mark.host)));
+        let host = match (whole, of_host) {
+            (true, _) => None,
+            (false, true) => Some(mark.host),
+            (false, false) => return None,
+        };
+        Some(Cut {
+            mark: mark.entry,
+            key: mark.key,
+            host,
+            last: mark.last?,
+        })
+    }
+
+    /// True when `entry` is by a trusted key, and not after its retirement.
+    pub(crate) fn counts(&self, entry: &ChainEntry) -> bool {
+        self.0
+            .get(&entry.signer())
+            .is_some_and(|standing| within(standing.last, entry))
+    }
+
+    /// True when `entry` counts and its key has `role` by configuration or kit.
+    pub(crate) fn has_role(&self, entry: &ChainEntry, role: Role) -> bool {
+        self.counts(entry)
+            && self
+                .0
+                .get(&entry.signer())
+                .is_some_and(|standing| standing.roles.contains(&role))
+    }
+
+    /// True when `entry` is by a trusted key of `host`.
+    pub(crate) fn speaks_for(&self, entry: &ChainEntry, host: &HostId) -> bool {
+        self.counts(entry)
+            && self.0.get(&entry.signer()).is_some_and(|standing| {
+                standing.hosts.contains(host) && within(standing.last_for.get(host).copied(), entry)
+            })
+    }
+
+    /// Why `entry`, a record of `host`, is not trusted; `None` when it is.
+    pub(crate) fn distrust(&self, entry: &ChainEntry, host: &HostId) -> Option<Untrusted> {
+        let Some(standing) = self.0.get(&entry.signer()) else {
+            return Some(Untrusted::UnknownKey);
+        };
+        if !standing.hosts.contains(host) {
+            return Some(Untrusted::NotOfHost);
+        }
+        (!self.speaks_for(entry, host)).then_some(Untrusted::Retired)
+    }
+
+    /// True when any role makes this signer's chain worth checking.
+    pub fn is_trusted(&self, signer: &SignerId) -> bool {
+        self.0.contains_key(signer)
+    }
+
+    /// True when the key is, or was before it was retired, one of `host`; a key that is only configured is of the host called after it.
+    pub fn is_of(&self, signer: &SignerId, host: &HostId) -> bool {
+        self.0
+            .get(signer)
+            .is_some_and(|standing| standing.hosts.contains(host) || standing.native.contains(host))
+    }
+
+    /// True when the key may sign what comes next for `host`.
+    pub fn may_sign_for(&self, signer: &SignerId, host: &HostId) -> bool {
+        self.0.get(signer).is_some_and(|standing| {
+            standing.hosts.contains(host)
+                && standing.last.is_none()
+                && !standing.last_for.contains_key(host)
+        })
+    }
+
+    /// True when the key has this role by configuration or kit and is not retired.
+    pub fn may(&self, signer: &SignerId, role: Role) -> bool {
+        self.0
+            .get(signer)
+            .is_some_and(|standing| standing.last.is_none() && standing.roles.contains(&role))
+    }
+
+    /// The last entry of a key that counts, when it was retired.
+    pub fn retired(&self, signer: &SignerId) -> Option<(u64, ObjectId)> {
+        self.0.get(signer)?.last
+    }
+
+    /// How far chain checks go for a retired key. One that retires itself says so above its last entry, and that mark must not be hidden.
+    pub(crate) fn chain_end(&self, signer: &SignerId) -> Option<u64> {
+        let standing = self.0.get(signer)?;
+        Some(standing.last?.0.max(standing.own_end))
+    }
+
+    /// All trusted signers.
+    pub fn signers(&self) -> impl Iterator<Item = &SignerId> {
+        self.0.keys()
+    }
+
+    /// How many introductions the key is away from one that the reader trusts itself.
+    pub fn depth(&self, signer: &SignerId) -> usize {
+        self.0.get(signer).map_or(0, |standing| standing.depth)
+    }
+}
+
+fn within(last: Option<(u64, ObjectId)>, entry: &ChainEntry) -> bool {
+    last.is_none_or(|(number, hash)| {
+        entry.number() < number || (entry.number() == number && entry.hash == hash)
+    })
+}
+
+fn key_mark(entry: &ChainEntry) -> Option<KeyMark<'_>> {
+    match &entry.as_mark()?.statement {
+        Statement::Key {
+            action,
+            key,
+            host,
+            last,
+        } => Some(KeyMark {
+            entry,
+            action: *action,
+            key: signer_of_text(key)?,
+            host: *host,
+            last: *last,
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,367 @@
+//! Making a snapshot: capture, pack, put, prove, commit.
+//!
+//! Databases and dumps are captured first, folders after, and each instant is noted. Nothing here may report success before the record is durable
+//! and everything it names was read back from the store.
+
+mod build;
+mod capture;
+pub(crate) use capture::chain_text;
+mod content;
+mod files;
+mod manifest;
+mod packer;
+mod plan;
+mod readback;
+
+pub use plan::{BackupPlan, PlannedComponent, plan};
+
+use crate::archive::Pool;
+use crate::config::Component;
+use crate::durable::{Dir, DurableError, create_dirs};
+use crate::model::index::{Index, IndexHeader};
+use crate::model::mark::{Level, Statement, Target, Verdict};
+use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
+use crate::model::report::Phase;
+use crate::model::{Problem, Record, SnapshotId, Timestamp};
+use crate::ops::commit::{AGENT, Chain};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::session::{Session, Writer};
+use crate::ops::vault::Vault;
+use manifest::Stored;
+use packer::PackRun;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What to make.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// Only these components; all when empty.
+    pub only: Vec<String>,
+    /// A note for people.
+    pub note: Option<String>,
+    /// Public tags.
+    pub tags: Vec<String>,
+    /// Retention must keep it for ever.
+    pub milestone: bool,
+}
+
+/// One component of a snapshot that was made.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ComponentReport {
+    /// Its name.
+    pub name: String,
+    /// Sum of file sizes in bytes.
+    pub size: u64,
+    /// Number of entries.
+    pub entries: u64,
+    /// Whether everything was captured.
+    pub complete: bool,
+    /// What the checks said.
+    pub check: CheckResult,
+    /// The moment its state is of.
+    pub instant: Timestamp,
+}
+
+/// What was made.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct BackupReport {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Whether everything asked for was captured.
+    pub complete: bool,
+    /// Whether every object was read back and every check passed.
+    pub good: bool,
+    /// Its components.
+    pub components: Vec<ComponentReport>,
+    /// Objects put.
+    pub objects: u64,
+    /// Bytes put.
+    pub stored_bytes: u64,
+    /// The store.
+    pub store: String,
+    /// Where that is.
+    pub location: String,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Breaks found in the history of this store, as lines.
+    pub history: Vec<String>,
+    /// Everything worth knowing.
+    pub problems: Vec<Problem>,
+}
+
+/// Makes a snapshot.
+pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
+    let config = Arc::clone(session.config()?);
+    let components = chosen(&config.components, &options.only)?;
+    let writer = session.writer()?;
+    let _held = crate::ops::lock::hold(session, "backup")?;
+    let spool = prepare_spool(session, &writer)?;
+    let vault = session.read_vault()?;
+    let mut chain = open_chain(session, &writer, &vault)?;
+    if let Some(told) = chain.finish_pending()? {
+        session.note(&told);
+    }
+    let started = session.around.clock.now();
+    let id = SnapshotId::new(
+        started,
+        crate::durable::random_bytes()
+            .doing(Class::Failed, || "no random numbers are to be had".into())?,
+    );
+    let pool = Arc::new(Pool::for_machine());
+    let run = PackRun {
+        store: &*session.store,
+        spool: &spool,
+        recipients: &writer.recipients,
+        pool: &pool,
+        level: config.packing.level,
+        progress: &*session.around.progress,
+        interrupt: &session.around.interrupt,
+    };
+    let stored = capture::all(session, &writer, &vault, &components, &run)?;
+    let snapshot = Snapshot {
+        id,
+        started,
+        options,
+        stored,
+    };
+    snapshot.finish(session, &writer, &run, &mut chain, &vault)
+}
+
+fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| !all.iter().any(|c| c.name.as_str() == **name))
+    {
+        let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
+        return Err(OpError::new(
+            Class::NotFound,
+            format!("there is no component {unknown:?} in the configuration"),
+        )
+        .hint(format!("there are: {}", names.join(", "))));
+    }
+    let wanted =
+        |c: &&Component| only.is_empty() || only.iter().any(|name| *name == c.name.as_str());
+    let components: Vec<&Component> = all.iter().filter(wanted).collect();
+    if components.is_empty() {
+        return Err(OpError::new(
+            Class::Config,
+            "the configuration has no component, so there is nothing to back up",
+        )
+        .hint("add a [[component]] to backstay.toml"));
+    }
+    Ok(components)
+}
+
+/// The directory where archives are prepared, without what killed runs left there.
+fn prepare_spool(session: &Session, writer: &Writer) -> Result<PathBuf> {
+    let spool = match session.store.spool_dir() {
+        // Several hosts may share the store; each has a folder of its own there.
+        Some(dir) => dir.join(writer.signer.id().to_string()),
+        None => session.state()?.spool_dir(),
+    };
+    let sweep = || -> std::result::Result<(), DurableError> {
+        create_dirs(&spool, 0o700)?;
+        // The lock is held: whatever lies here belongs to no living run of this host.
+        crate::durable::sweep(&Dir::open(&spool)?, Timestamp::MAX, &|_| true)?;
+        Ok(())
+    };
+    sweep().doing(Class::Store, || {
+        format!("cannot prepare the spool directory {}", spool.display())
+    })?;
+    Ok(spool)
+}
+
+/// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
+pub(crate) fn open_chain<'a>(
+    session: &'a Session,
+    writer: &'a Writer,
+    vault: &Vault,
+) -> Result<Chain<'a>> {
+    let id = writer.signer.id();
+    let host = vault.host_of(&id);
+    Ok(Chain {
+        store: &*session.store,
+        state: session.state()?,
+        signer: &writer.signer,
+        host,
+        vault: vault.info.vault.clone(),
+        instance: vault.info.instance.clone(),
+        next: vault.history.next(&id),
+    })
+}
+
+/// A snapshot whose data objects are in the store.
+struct Snapshot<'a> {
+    id: SnapshotId,
+    started: Timestamp,
+    options: &'a BackupOptions,
+    stored: Vec<Stored>,
+}
+
+impl Snapshot<'_> {
+    fn finish(
+        self,
+        session: &Session,
+        writer: &Writer,
+        run: &PackRun<'_>,
+        chain: &mut Chain<'_>,
+        vault: &Vault,
+    ) -> Result<BackupReport> {
+        let index = self.index(session, writer, chain)?;
+        let encoded = index
+            .encode()
+            .doing(Class::Failed, || "cannot write the index".into())?;
+        let index_object = manifest::put_manifest(run, &encoded)?;
+        let objects = self.objects(&index_object);
+        let now = session.around.clock.now();
+        readback::read_back(session, &objects)?;
+        let record = self.record(writer, chain, &index, &index_object, objects, now);
+        session.around.interrupt.check()?;
+        let hash = chain.commit(&record)?;
+        readback::read_record(session, &record, hash)?;
+        let verdict = self.verdict(&record, hash, chain, now);
+        let good = verdict.good;
+        chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
+        Ok(self.report(session, &record, vault, good && record.complete))
+    }
+
+    fn objects(&self, index: &ObjectRef) -> Vec<ObjectRef> {
+        let archives = self.stored.iter().flat_map(|s| s.archives.iter().copied());
+        let manifests = self.stored.iter().flat_map(|s| s.manifests.iter().copied());
+        archives
+            .chain(manifests)
+            .chain(std::iter::once(*index))
+            .collect()
+    }
+
+    fn index(&self, session: &Session, writer: &Writer, chain: &Chain<'_>) -> Result<Index> {
+        let config = session.config()?;
+        let header = IndexHeader {
+            format: IndexHeader::FORMAT,
+            needs: Vec::new(),
+            doc: "index".into(),
+            vault: chain.vault.clone(),
+            snapshot: self.id.clone(),
+            host: chain.host,
+            hostname: crate::platform::hostname(),
+            project: config.project.name.clone(),
+            system: std::env::consts::OS.into(),
+            note: self.options.note.clone(),
+            git: None,
+            agent: AGENT.into(),
+            config: config.text.clone(),
+            config_path: config.path.display().to_string(),
+            naming_key: writer.naming.reveal().to_string(),
+        };
+        Ok(Index {
+            header,
+            components: self.stored.iter().map(|s| s.index.clone()).collect(),
+        })
+    }
+
+    fn record(
+        &self,
+        writer: &Writer,
+        chain: &Chain<'_>,
+        index: &Index,
+        index_object: &ObjectRef,
+        objects: Vec<ObjectRef>,
+        finished: Timestamp,
+    ) -> Record {
+        let line = |s: &Stored| ComponentLine {
+            number: s.index.number,
+            size: s.index.size,
+            entries: s.index.entries,
+            complete: s.index.complete,
+            check: s.index.check,
+            setup: s.setup.clone(),
+        };
+        Record {
+            format: IndexHeader::FORMAT,
+            needs: Vec::new(),
+            doc: "record".into(),
+            vault: chain.vault.clone(),
+            snapshot: self.id.clone(),
+            kind: SnapshotKind::Normal,
+            host: chain.host,
+            signer: chain.signer_id(),
+            number: chain.next.0,
+            previous: chain.next.1,
+            started: self.started,
+            finished,
+            complete: index.components.iter().all(|c| c.complete),
+            alone: index.components.iter().all(|c| c.alone),
+            components: self.stored.iter().map(line).collect(),
+            recipients: vec![writer.recipients.ids()],
+            objects,
+            index: Some(index_object.id),
+            run: None,
+            tags: self.options.tags.clone(),
+            milestone: self.options.milestone,
+            agent: AGENT.into(),
+        }
+    }
+
+    fn verdict(
+        &self,
+        record: &Record,
+        hash: crate::model::ObjectId,
+        chain: &Chain<'_>,
+        began: Timestamp,
+    ) -> Verdict {
+        let checks: Vec<(u64, CheckResult)> = record
+            .components
+            .iter()
+            .filter(|c| c.check != CheckResult::None)
+            .map(|c| (c.number, c.check))
+            .collect();
+        Verdict {
+            target: Target {
+                snapshot: record.snapshot.clone(),
+                record: hash,
+            },
+            instance: chain.instance.clone(),
+            level: Level::Read,
+            began,
+            good: checks.iter().all(|c| c.1 != CheckResult::Failed),
+            covered: vec![(0, record.objects.len() as u64)],
+            bad: Vec::new(),
+            checks,
+        }
+    }
+
+    fn report(self, session: &Session, record: &Record, vault: &Vault, good: bool) -> BackupReport {
+        let component = |s: &Stored| ComponentReport {
+            name: s.index.name.to_string(),
+            size: s.index.size,
+            entries: s.index.entries,
+            complete: s.index.complete,
+            check: s.index.check,
+            instant: s.index.instant,
+        };
+        let took = session.around.clock.now().duration_since(self.started);
+        BackupReport {
+            snapshot: self.id,
+            complete: record.complete,
+            good,
+            components: self.stored.iter().map(component).collect(),
+            objects: record.objects.len() as u64,
+            stored_bytes: record.objects.iter().map(|o| o.size).sum(),
+            store: session.store.name().to_owned(),
+            location: session.store.location(),
+            seconds: took.as_secs_f64(),
+            history: vault
+                .history
+                .breaks
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
+        }
+    }
+}
+
+/// Starts the part of a run in which bytes are counted.
+fn begin_phase(session: &Session, phase: Phase, total: u64) {
+    session.around.progress.phase(phase, Some(total));
+}

@@ -1,0 +1,213 @@
+//! One component's archives: members go in, full archives are sealed and put into the store as they come.
+
+use crate::archive::pax::Member;
+use crate::archive::{About, ArchiveError, ArchiveWriter, Pool, SealedArchive};
+use crate::keys::RecipientSet;
+use crate::model::entry::MAP_RANGE;
+use crate::model::manifest::ArchiveInfo;
+use crate::model::{Extent, ObjectId, Progress};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::interrupt::Interrupt;
+use crate::ops::session::in_store;
+use crate::store::{Key, Store};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A stretch of a file, in an archive that has no name yet: `archive` counts this component's archives of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LocalExtent {
+    pub(super) offset: u64,
+    pub(super) archive: usize,
+    pub(super) tar_offset: u64,
+    pub(super) length: u64,
+}
+
+/// What packers of one run share.
+#[derive(Clone)]
+pub(super) struct PackRun<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) spool: &'a Path,
+    pub(super) recipients: &'a RecipientSet,
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) level: i32,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+/// Packs one component.
+pub(super) struct Packer<'a> {
+    pub(super) run: PackRun<'a>,
+    about: About,
+    /// An archive is sealed once it is this long; a larger file is laid over several.
+    pub(super) archive_size: u64,
+    current: Option<ArchiveWriter>,
+    stored: Vec<ArchiveInfo>,
+}
+
+/// Bounds of what one archive is to hold; see the design.
+pub(super) const ARCHIVE_SIZE_MIN: u64 = 32 << 20;
+const ARCHIVE_SIZE_MAX: u64 = 1 << 30;
+
+/// A 256th of the component, so that packing and uploading overlap and lists stay short.
+pub(super) fn archive_size_for(component_bytes: u64) -> u64 {
+    (component_bytes / 256).clamp(ARCHIVE_SIZE_MIN, ARCHIVE_SIZE_MAX)
+}
+
+impl<'a> Packer<'a> {
+    pub(super) fn new(run: PackRun<'a>, about: About, archive_size: u64) -> Self {
+        Self {
+            run,
+            about,
+            archive_size,
+            current: None,
+            stored: Vec::new(),
+        }
+    }
+
+    /// The component's name.
+    pub(super) fn component(&self) -> &str {
+        self.about.component.as_str()
+    }
+
+    fn failed(&self, error: ArchiveError) -> OpError {
+        let what = format!("cannot pack component {}", self.component());
+        OpError::new(Class::Failed, what).because(error)
+    }
+
+    /// Begins a member; gives the archive's place in the run and the tar offset of the member's data.
+    pub(super) fn begin(&mut self, member: &Member<'_>) -> Result<(usize, u64)> {
+        self.run.interrupt.check()?;
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|w| w.packed_len() >= self.archive_size)
+        {
+            self.seal()?;
+        }
+        if self.current.is_none() {
+            let run = &self.run;
+            let writer =
+                ArchiveWriter::create(run.spool, &self.about, run.recipients, run.pool, run.level);
+            self.current = Some(writer.map_err(|e| self.failed(e))?);
+        }
+        let archive = self.stored.len();
+        let begun = match &mut self.current {
+            Some(writer) => writer.begin(member),
+            None => return Err(OpError::new(Class::Failed, "internal: no archive is open")),
+        };
+        Ok((archive, begun.map_err(|e| self.failed(e))?))
+    }
+
+    fn with_writer(
+        &mut self,
+        act: impl FnOnce(&mut ArchiveWriter) -> std::result::Result<(), ArchiveError>,
+    ) -> Result<()> {
+        let Some(writer) = &mut self.current else {
+            return Err(OpError::new(Class::Failed, "internal: no member is begun"));
+        };
+        let done = act(writer);
+        done.map_err(|e| self.failed(e))
+    }
+
+    /// Bytes of the member that was begun.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> Result<()> {
+        self.run.interrupt.check()?;
+        self.run.progress.advance(bytes.len() as u64);
+        self.with_writer(|w| w.data(bytes))
+    }
+
+    /// Bytes that belong to the member, but are no content.
+    pub(super) fn plain(&mut self, bytes: &[u8]) -> Result<()> {
+        self.with_writer(|w| w.data(bytes))
+    }
+
+    /// Ends the member; what is missing of it is filled with zeros, which no extent will cover.
+    pub(super) fn end(&mut self, short: bool) -> Result<()> {
+        if short {
+            self.with_writer(ArchiveWriter::pad_rest)?;
+        }
+        self.with_writer(ArchiveWriter::end)
+    }
+
+    fn seal(&mut self) -> Result<()> {
+        let Some(writer) = self.current.take() else {
+            return Ok(());
+        };
+        let SealedArchive {
+            path,
+            id,
+            size,
+            info,
+        } = writer.finish().map_err(|e| self.failed(e))?;
+        let put = self.run.store.put_file(&Key::Archive(id), &path, size, &id);
+        in_store(self.run.store, put)?;
+        self.stored.push(info);
+        Ok(())
+    }
+
+    /// Seals what is open and gives all archives in order.
+    pub(super) fn finish(mut self) -> Result<Vec<ArchiveInfo>> {
+        self.seal()?;
+        Ok(std::mem::take(&mut self.stored))
+    }
+}
+
+/// Extents with their archives' names, cut at multiples of [`MAP_RANGE`] of the file.
+pub(super) fn resolve(local: &[LocalExtent], names: &[ObjectId]) -> Result<Vec<Extent>> {
+    let mut extents = Vec::with_capacity(local.len());
+    for stretch in local {
+        let archive = names.get(stretch.archive).copied();
+        let archive = archive
+            .ok_or_else(|| OpError::new(Class::Failed, "internal: an extent in no archive"))?;
+        let (mut offset, mut tar_offset, mut left) =
+            (stretch.offset, stretch.tar_offset, stretch.length);
+        while left > 0 {
+            let length = left.min(MAP_RANGE - offset % MAP_RANGE);
+            extents.push(Extent {
+                offset,
+                archive,
+                tar_offset,
+                length,
+            });
+            (offset, tar_offset, left) = (offset + length, tar_offset + length, left - length);
+        }
+    }
+    Ok(extents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_are_cut_at_multiples_of_256_mib_of_the_file() {
+        let archive = ObjectId::of(b"a");
+        let local = LocalExtent {
+            offset: MAP_RANGE - 10,
+            archive: 0,
+            tar_offset: 512,
+            length: MAP_RANGE + 20,
+        };
+        let extents = resolve(&[local], &[archive]).unwrap();
+        let rows: Vec<_> = extents
+            .iter()
+            .map(|e| (e.offset, e.tar_offset, e.length))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (MAP_RANGE - 10, 512, 10),
+                (MAP_RANGE, 522, MAP_RANGE),
+                (2 * MAP_RANGE, 522 + MAP_RANGE, 10)
+            ]
+        );
+        assert!(resolve(&[local], &[]).is_err());
+    }
+
+    #[test]
+    fn archives_are_a_256th_of_the_component_within_bounds() {
+        assert_eq!(archive_size_for(0), 32 << 20);
+        assert_eq!(archive_size_for(16 << 30), 64 << 20);
+        assert_eq!(archive_size_for(1 << 50), 1 << 30);
+    }
+}

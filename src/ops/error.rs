@@ -1,0 +1,92 @@
+//! The error of an operation: what failed, on what, why, and what to do now.
+
+use std::error::Error;
+use std::fmt;
+
+/// What class of failure it is; the command line gives each an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class {
+    /// It did not work.
+    Failed,
+    /// It was asked for in a way that makes no sense.
+    Usage,
+    /// The store is missing, unreachable, full or refuses access.
+    Store,
+    /// Another run holds the lock.
+    Busy,
+    /// No identity here opens it.
+    NoIdentity,
+    /// Damage, an untrusted snapshot, or missing history.
+    Damage,
+    /// The configuration (or a key file it names) is wrong.
+    Config,
+    /// There is no such snapshot, component or path.
+    NotFound,
+    /// A signal ended it; nothing was left half done.
+    Interrupted,
+}
+
+/// An error with its class and, where there is one, a hint.
+#[derive(Debug)]
+pub struct OpError {
+    /// What class.
+    pub class: Class,
+    what: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+    /// What to do now.
+    pub hint: Option<String>,
+}
+
+impl OpError {
+    /// An error that says `what` failed, on what.
+    pub fn new(class: Class, what: impl Into<String>) -> Self {
+        Self {
+            class,
+            what: what.into(),
+            source: None,
+            hint: None,
+        }
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds what to do now.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for OpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for OpError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}
+
+/// What every operation gives.
+pub type Result<T> = std::result::Result<T, OpError>;
+
+/// Turns another error into an [`OpError`] that says what was being done.
+pub trait Doing<T> {
+    /// `what` was being done when it failed.
+    fn doing(self, class: Class, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Box<dyn Error + Send + Sync>>> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, class: Class, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| OpError::new(class, what()).because(e))
+    }
+}

@@ -1,0 +1,140 @@
+//! The recovery kit: made from what this host has, for the day it has nothing.
+
+use crate::config::{Config, Trusted};
+use crate::keys::identity::load_identity_file;
+use crate::keys::kit::{Kit, KitStore, StoreAt};
+use crate::keys::{NamingKey, SecretIdentity, Signer, TrustList, TrustedKey};
+use crate::model::chain::Heads;
+use crate::model::{HostId, ObjectId, VaultId};
+use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
+use crate::ops::error::{Class, Doing, Result};
+use crate::ops::init::naming_path;
+use crate::ops::session::Session;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where the identity of a kit comes from.
+pub enum IdentityFrom<'a> {
+    /// This one; it is on no disk.
+    Hand(SecretIdentity),
+    /// The configuration's file, if there is one.
+    File(Option<&'a Path>),
+}
+
+/// What a kit is put together from.
+pub struct Parts<'a> {
+    /// The project's name.
+    pub project: &'a str,
+    /// The vault.
+    pub vault: VaultId,
+    /// The host.
+    pub host: HostId,
+    /// Where the signing key is; the naming key lies beside it.
+    pub key_file: &'a Path,
+    /// The identity.
+    pub identity: IdentityFrom<'a>,
+    /// Whom objects are sealed to.
+    pub recipients: &'a [String],
+    /// Names and paths of stores.
+    pub stores: Vec<(String, PathBuf)>,
+    /// Trusted keys.
+    pub trusted: &'a [Trusted],
+    /// The newest entries known.
+    pub heads: Heads,
+    /// The present moment.
+    pub now: jiff::Timestamp,
+}
+
+/// The trusted keys of a configuration.
+pub fn trust_of(trusted: &[Trusted]) -> Result<TrustList> {
+    let mut list = TrustList::default();
+    for t in trusted {
+        let key = TrustedKey::parse(&t.key).doing(Class::Config, || {
+            format!("trusted key {:?} cannot be used", t.name)
+        })?;
+        let key = TrustedKey {
+            name: t.name.clone(),
+            ..key
+        };
+        list.add(key.with_roles(t.roles.iter().copied()));
+    }
+    Ok(list)
+}
+
+/// Puts a kit together.
+pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
+    let identities = match parts.identity {
+        IdentityFrom::Hand(identity) => vec![identity],
+        IdentityFrom::File(None) => Vec::new(),
+        IdentityFrom::File(Some(file)) => load_identity_file(file).doing(Class::Config, || {
+            format!("cannot use identity {}", file.display())
+        })?,
+    };
+    let store = |(name, path): (String, PathBuf)| KitStore {
+        name,
+        at: StoreAt::Path(path.display().to_string()),
+        settings: BTreeMap::new(),
+    };
+    let signer = Signer::load(parts.key_file).doing(Class::Config, || {
+        "cannot load this host's signing key".into()
+    })?;
+    let naming = NamingKey::load(&naming_path(parts.key_file))
+        .doing(Class::Config, || "cannot load the naming key".into())?;
+    Ok(Kit {
+        printed: parts.now,
+        project: parts.project.to_owned(),
+        hostname: crate::platform::hostname(),
+        host: parts.host,
+        vault: parts.vault,
+        stores: parts.stores.into_iter().map(store).collect(),
+        identities,
+        recipients: parts.recipients.to_vec(),
+        signing_key: Some(signer),
+        trusted: trust_of(parts.trusted)?,
+        naming_key: Some(naming),
+        recover_py: Some(ObjectId::of(RECOVER_PY)),
+        recover_md: Some(ObjectId::of(RECOVER_MD)),
+        heads: parts.heads,
+    })
+}
+
+/// The parts that a configuration gives.
+pub fn parts_of<'a>(
+    config: &'a Config,
+    vault: VaultId,
+    host: HostId,
+    now: jiff::Timestamp,
+) -> Parts<'a> {
+    let file = config
+        .encryption
+        .identity_file
+        .as_deref()
+        .filter(|file| file.exists());
+    Parts {
+        project: &config.project.name,
+        vault,
+        host,
+        key_file: &config.signing.key_file,
+        identity: IdentityFrom::File(file),
+        recipients: &config.encryption.recipients,
+        stores: config
+            .stores
+            .iter()
+            .map(|s| (s.name.clone(), crate::ops::layout::store_path(s).to_owned()))
+            .collect(),
+        trusted: &config.signing.trusted,
+        heads: Heads::new(),
+        now,
+    }
+}
+
+/// Puts together the kit of this project, with the newest entry known.
+pub fn make(session: &Session) -> Result<Kit> {
+    let config = session.config()?;
+    let writer = session.writer()?;
+    let vault = session.read_vault()?;
+    let host = vault.host_of(&writer.signer.id());
+    let mut parts = parts_of(config, vault.info.vault, host, session.around.clock.now());
+    parts.heads = vault.history.heads;
+    assemble(parts)
+}

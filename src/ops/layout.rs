@@ -1,0 +1,102 @@
+//! Where components lie on this machine, and what of one belongs to another.
+
+use crate::config::{Component, Config, Place, Spec, StoreConfig};
+use crate::model::entry::Why;
+use crate::ops::error::Result;
+use crate::ops::session::Session;
+use crate::source::folder::{FolderSpec, What};
+use std::path::{Path, PathBuf};
+
+/// The directory that a component's paths are relative to, and whether the component is one file.
+pub fn base_of(component: &Component, config: Option<&Config>) -> (PathBuf, bool) {
+    let dir = config.map_or_else(PathBuf::new, |c| c.dir.clone());
+    match &component.spec {
+        Spec::Folder { path } if path.is_file() => (parent_of(path), true),
+        Spec::Folder { path } => (path.clone(), false),
+        Spec::Paths { .. } => (dir, false),
+        Spec::Sqlite { path, .. } => (parent_of(path), true),
+        Spec::Command { .. } => (dir, true),
+    }
+}
+
+fn parent_of(path: &Path) -> PathBuf {
+    path.parent()
+        .map_or_else(|| PathBuf::from("/"), Path::to_owned)
+}
+
+/// What the walk of a folder or list component must know.
+pub fn folder_spec(
+    component: &Component,
+    all: &[Component],
+    session: &Session,
+) -> Result<FolderSpec> {
+    let config = session.config()?;
+    let (base, single) = base_of(component, Some(config));
+    let what = match &component.spec {
+        Spec::Folder { path } if single => What::Single(path.clone()),
+        Spec::Paths { paths } => What::List(paths.clone()),
+        _ => What::Tree,
+    };
+    Ok(FolderSpec {
+        component: component.name.to_string(),
+        base,
+        what,
+        exclude: component.exclude.clone(),
+        exclude_from: component.exclude_from.clone(),
+        exclude_caches: component.exclude_caches,
+        exclude_if_present: component.exclude_if_present.clone(),
+        one_file_system: component.one_file_system,
+        allow_unreadable: component.allow_unreadable.clone(),
+        nested: nested(component, all, config),
+    })
+}
+
+/// Paths that a walk of `component` must not enter, and why.
+fn nested(component: &Component, all: &[Component], config: &Config) -> Vec<(PathBuf, Why)> {
+    let own = component_paths(component);
+    let mut nested = Vec::new();
+    for other in all.iter().filter(|c| c.name != component.name) {
+        let why = Why::Component;
+        nested.extend(
+            component_paths(other)
+                .into_iter()
+                .filter(|p| !own.contains(p))
+                .map(|p| (p, why)),
+        );
+        if let Spec::Sqlite { path, .. } = &other.spec {
+            nested.extend(sidecars(path).map(|p| (p, Why::Sidecar)));
+        }
+    }
+    nested.extend(
+        config
+            .stores
+            .iter()
+            .map(|s| (store_path(s).to_owned(), Why::Store)),
+    );
+    nested.push((config.state_dir.clone(), Why::State));
+    nested
+}
+
+/// The paths that a component protects.
+pub fn component_paths(component: &Component) -> Vec<PathBuf> {
+    match &component.spec {
+        Spec::Folder { path } | Spec::Sqlite { path, .. } => vec![path.clone()],
+        Spec::Paths { paths } => paths.clone(),
+        Spec::Command { .. } => Vec::new(),
+    }
+}
+
+/// The folder of a store.
+pub fn store_path(store: &StoreConfig) -> &Path {
+    let Place::Path(path) = &store.place;
+    path
+}
+
+/// The files that SQLite keeps beside a database.
+pub fn sidecars(database: &Path) -> impl Iterator<Item = PathBuf> {
+    ["-wal", "-shm", "-journal"].into_iter().map(|suffix| {
+        let mut name = database.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    })
+}

@@ -1,0 +1,34 @@
+//! One writing run at a time for a project on this machine.
+
+use crate::durable::{DurableError, Held, sleep};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::session::Session;
+use std::time::Duration;
+
+/// Takes the project's lock for `what`, waiting as long as `--wait` says, or tells who has it.
+pub fn hold(session: &Session, what: &str) -> Result<Held> {
+    let state = session.state()?;
+    let lock = state.lock();
+    let now = || session.around.clock.now();
+    let timeout = Some(session.around.wait.unwrap_or(Duration::ZERO));
+    let interrupt = &session.around.interrupt;
+    let mut pause = |time| {
+        if interrupt.signal().is_some() {
+            std::ops::ControlFlow::Break(())
+        } else {
+            sleep(time)
+        }
+    };
+    match lock.lock_wait(what, &now, timeout, &mut pause) {
+        Ok(held) => Ok(held),
+        Err(busy @ DurableError::Busy { .. }) => {
+            interrupt.check()?;
+            Err(OpError::new(Class::Busy, "another run of this project is under way").because(busy).hint(
+                "wait for it to end, or use --wait; nothing needs to be unlocked, even if a run was killed",
+            ))
+        }
+        Err(e) => Err(e).doing(Class::Failed, || {
+            format!("cannot take the lock {}", lock.path().display())
+        }),
+    }
+}

@@ -1,0 +1,198 @@
+//! Reading what a record leads to: index, segments, maps; each compared with its name and with what led to it.
+
+use crate::archive::{ArchiveError, open_manifest};
+use crate::keys::Identities;
+use crate::model::index::{Index, IndexComponent, SegmentRef};
+use crate::model::manifest::{Map, Segment};
+use crate::model::record::SnapshotKind;
+use crate::model::{Entry, Extent, ObjectId, ObjectKind, Record};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::session::in_store;
+use crate::store::{Key, Store};
+
+/// A snapshot being read: its record, and what opens it.
+pub struct SnapshotReader<'a> {
+    /// Where it is read from.
+    pub store: &'a dyn Store,
+    /// Its record, verified.
+    pub record: &'a Record,
+    /// What opens it.
+    pub identities: &'a Identities,
+}
+
+fn damaged(what: String) -> OpError {
+    OpError::new(Class::Damage, what)
+        .hint("what is damaged here may be whole in another store, or in an older snapshot (`backstay list`)")
+}
+
+/// An archive's error while `what` was being read.
+pub fn archive_error(error: ArchiveError, what: String) -> OpError {
+    match error {
+        ArchiveError::NoIdentity { .. } => OpError::new(Class::NoIdentity, what).because(error).hint(
+            "no identity here opens it; give another with -i FILE, or the recovery kit with --kit FILE",
+        ),
+        _ => damaged(what).because(error),
+    }
+}
+
+impl SnapshotReader<'_> {
+    /// Reads a manifest object whole, proves it against its name, opens it.
+    fn manifest(&self, id: &ObjectId, what: &str) -> Result<Vec<u8>> {
+        let of = || format!("{what} of snapshot {}", self.record.snapshot);
+        let listed = self
+            .record
+            .object(id)
+            .filter(|o| o.kind == ObjectKind::Manifest);
+        let listed =
+            listed.ok_or_else(|| damaged(format!("{} is not among the record's objects", of())))?;
+        let key = Key::Manifest(*id);
+        let bytes = match self.store.get(&key, listed.size) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind == crate::store::StoreErrorKind::NotFound => {
+                return Err(damaged(format!("{} is missing: {key}", of())));
+            }
+            Err(e) => return in_store(self.store, Err(e)),
+        };
+        if bytes.len() as u64 != listed.size || ObjectId::of(&bytes) != *id {
+            return Err(damaged(format!(
+                "{} is damaged: {key} does not have the bytes its name says",
+                of()
+            )));
+        }
+        open_manifest(&bytes, self.identities)
+            .map_err(|e| archive_error(e, format!("cannot open {}", of())))
+    }
+
+    /// The index, compared with the record.
+    pub fn index(&self) -> Result<Index> {
+        let id = self
+            .record
+            .index
+            .filter(|_| self.record.kind != SnapshotKind::Partial);
+        let id = id.ok_or_else(|| {
+            OpError::new(
+                Class::NotFound,
+                format!(
+                    "snapshot {} is an interim one and cannot be read",
+                    self.record.snapshot
+                ),
+            )
+        })?;
+        let bytes = self.manifest(&id, "the index")?;
+        let what = || format!("the index of snapshot {} is damaged", self.record.snapshot);
+        let index = Index::decode(&bytes).doing(Class::Damage, what)?;
+        self.check_index(&index)
+            .map_err(|why| damaged(what()).because(why))?;
+        Ok(index)
+    }
+
+    fn check_index(&self, index: &Index) -> std::result::Result<(), String> {
+        let (record, header) = (self.record, &index.header);
+        if header.vault != record.vault
+            || header.snapshot != record.snapshot
+            || header.host != record.host
+        {
+            return Err("it belongs to another snapshot".into());
+        }
+        if index.components.len() != record.components.len() {
+            return Err("it has other components than the record".into());
+        }
+        for (component, line) in index.components.iter().zip(&record.components) {
+            let same = component.number == line.number
+                && component.size == line.size
+                && component.entries == line.entries
+                && component.complete == line.complete
+                && component.check == line.check;
+            if !same {
+                return Err(format!(
+                    "what it says of component {} is not what the record says",
+                    component.name
+                ));
+            }
+            let kept = |id: &ObjectId| {
+                record
+                    .object(id)
+                    .is_some_and(|o| o.kind == ObjectKind::Archive)
+            };
+            if let Some(id) = component.archives.iter().find(|id| !kept(id)) {
+                return Err(format!(
+                    "it refers to archive {id}, which the record does not list"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// One segment, compared with the index.
+    pub fn segment(&self, component: &IndexComponent, reference: &SegmentRef) -> Result<Segment> {
+        let bytes = self.manifest(
+            &reference.object,
+            &format!("a listing of component {}", component.name),
+        )?;
+        let what = || {
+            format!(
+                "a listing of component {} of snapshot {} is damaged",
+                component.name, self.record.snapshot
+            )
+        };
+        let segment = Segment::decode(&bytes).doing(Class::Damage, what)?;
+        let fits = segment.component == component.name
+            && segment.entries.len() as u64 == reference.entries
+            && segment
+                .entries
+                .first()
+                .is_some_and(|e| e.path == reference.first)
+            && segment
+                .entries
+                .last()
+                .is_some_and(|e| e.path == reference.last);
+        if !fits {
+            return Err(damaged(what()).because("it is not the one that the index means"));
+        }
+        self.check_archives(&segment.archives)
+            .map_err(|why| damaged(what()).because(why))?;
+        Ok(segment)
+    }
+
+    fn check_archives(
+        &self,
+        archives: &[crate::model::manifest::ArchiveInfo],
+    ) -> std::result::Result<(), String> {
+        for archive in archives {
+            let listed = self.record.object(&archive.sha256);
+            if !listed.is_some_and(|o| o.kind == ObjectKind::Archive && o.size == archive.size) {
+                return Err(format!(
+                    "it refers to archive {}, which the record lists otherwise or not",
+                    archive.sha256
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// All extents of a file, from its entry or its maps, and the archives that maps add.
+    pub fn extents(
+        &self,
+        entry: &Entry,
+    ) -> Result<(Vec<Extent>, Vec<crate::model::manifest::ArchiveInfo>)> {
+        if entry.maps.is_empty() {
+            return Ok((entry.extents.clone(), Vec::new()));
+        }
+        let (mut extents, mut archives) = (Vec::new(), Vec::new());
+        for map in &entry.maps {
+            let bytes = self.manifest(&map.object, &format!("a map of {}", entry.path))?;
+            let what = || {
+                format!(
+                    "a map of {} in snapshot {} is damaged",
+                    entry.path, self.record.snapshot
+                )
+            };
+            let decoded = Map::decode(&bytes, map.offset, entry.size).doing(Class::Damage, what)?;
+            self.check_archives(&decoded.archives)
+                .map_err(|why| damaged(what()).because(why))?;
+            extents.extend(decoded.extents);
+            archives.extend(decoded.archives);
+        }
+        Ok((extents, archives))
+    }
+}

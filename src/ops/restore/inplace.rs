@@ -1,0 +1,355 @@
+//! Restoring into the live tree: each file exchanged atomically, the old one kept beside it.
+//!
+//! Everything is brought into a hidden folder of the component first and proved there; only then the first live file is touched. What the snapshot
+//! does not have is left as it is.
+
+use crate::archive::extract::{
+    Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name,
+};
+use crate::model::entry::FLAG_DATABASE;
+use crate::model::path::escape;
+use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, write_listing};
+use crate::ops::select;
+use crate::ops::session::Session;
+use crate::platform::{at, remove::remove_tree};
+use data_encoding::HEXLOWER;
+use rustix::fs::{RenameFlags, renameat_with};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// One file that would be replaced or made.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedFile {
+    /// Its path on this machine, control characters escaped.
+    pub path: String,
+    /// Whether something is there now.
+    pub replaces: bool,
+    /// Whether it is a database, whose users should be stopped first.
+    pub database: bool,
+}
+
+/// What a restore in place will do.
+pub struct InPlacePlan {
+    opened: Opened,
+    listings: Vec<(PathBuf, Listing)>,
+    /// The files, in order.
+    pub files: Vec<PlannedFile>,
+    ignore_owners: bool,
+}
+
+/// Plans; touches nothing.
+pub fn plan_in_place(
+    session: &Session,
+    snapshot: &str,
+    paths: &[String],
+    accept_untrusted: bool,
+    ignore_owners: bool,
+) -> Result<InPlacePlan> {
+    if paths.is_empty() {
+        return Err(OpError::new(Class::Usage, "a restore in place needs paths")
+            .hint("name what is to come back, as COMPONENT/PATH or ./PATH"));
+    }
+    let opened = open(session, snapshot, accept_untrusted)?;
+    let selections = select::paths(session, &opened.index, paths)?;
+    let (mut listings, mut files) = (Vec::new(), Vec::new());
+    for selection in &selections {
+        let listing = Listing::read(&opened.reader(session), &opened.index, selection)?;
+        if listing.component.kind == crate::model::index::ComponentKind::Command {
+            let what = format!(
+                "component {} is the output of a command and lies nowhere on this machine",
+                selection.component
+            );
+            return Err(OpError::new(Class::Usage, what).hint("restore it with --to DIR"));
+        }
+        let base = select::live_base(session, &listing.component);
+        for entry in listing.entries.iter().filter(|e| comes_back(e)) {
+            let live = live_path(&base, &entry.path);
+            files.push(PlannedFile {
+                path: escape(live.as_os_str().as_bytes()),
+                replaces: live.symlink_metadata().is_ok(),
+                database: entry.has_flag(FLAG_DATABASE),
+            });
+        }
+        listings.push((base, listing));
+    }
+    Ok(InPlacePlan {
+        opened,
+        listings,
+        files,
+        ignore_owners,
+    })
+}
+
+/// What is exchanged: everything but directories (made when missing) and what is never restored.
+fn comes_back(entry: &Entry) -> bool {
+    !matches!(entry.kind, Kind::Dir | Kind::Socket | Kind::Left)
+}
+
+fn live_path(base: &Path, path: &RelPath) -> PathBuf {
+    let bytes = path.as_bytes();
+    match bytes.strip_prefix(b"_root/") {
+        Some(rest) => Path::new("/").join(std::ffi::OsStr::from_bytes(rest)),
+        None => base.join(std::ffi::OsStr::from_bytes(bytes)),
+    }
+}
+
+impl InPlacePlan {
+    /// Does it.
+    pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
+        let bytes = self.listings.iter().map(|(_, l)| l.bytes()).sum();
+        session
+            .around
+            .progress
+            .phase(crate::model::report::Phase::Restore, Some(bytes));
+        let mut report = RestoreReport {
+            snapshot: self.opened.record.snapshot.clone(),
+            to: "their places".into(),
+            files: 0,
+            entries: 0,
+            bytes,
+            databases_checked: 0,
+            kept: Vec::new(),
+            problems: Vec::new(),
+        };
+        for (base, listing) in &self.listings {
+            self.component(session, base, listing, &mut report)?;
+        }
+        for problem in &report.problems {
+            session.around.progress.problem(problem);
+        }
+        Ok(report)
+    }
+
+    fn component(
+        &self,
+        session: &Session,
+        base: &Path,
+        listing: &Listing,
+        report: &mut RestoreReport,
+    ) -> Result<()> {
+        let owners = if self.ignore_owners {
+            Owners::Ignore
+        } else {
+            Owners::Keep
+        };
+        let staging = Staging::make(base)?;
+        let extractor = super::extractor(session, staging.root()?, owners, listing)?;
+        write_listing(session, &self.opened.identities, listing, extractor, report)?;
+        check_databases(listing, &staging.path, report);
+        session.around.interrupt.check()?;
+        let damaged: HashSet<String> = report
+            .problems
+            .iter()
+            .filter(|p| p.kind == ProblemKind::Damaged)
+            .map(|p| p.subject.clone())
+            .collect();
+        let finisher = super::extractor(session, staging.root()?, owners, listing)?;
+        let stamp = session
+            .around
+            .clock
+            .now()
+            .strftime("%Y%m%dT%H%M%SZ")
+            .to_string();
+        let step = Exchange {
+            staging: &staging,
+            base,
+            listing,
+            finisher: &finisher,
+            stamp,
+        };
+        for entry in listing
+            .entries
+            .iter()
+            .filter(|e| comes_back(e) && !damaged.contains(&escape(e.path.as_bytes())))
+        {
+            step.entry(entry, report)?;
+        }
+        staging.remove()
+    }
+}
+
+/// The hidden folder in a component in which files wait to be exchanged.
+struct Staging {
+    base: OwnedFd,
+    name: Vec<u8>,
+    path: PathBuf,
+    root: OwnedFd,
+}
+
+impl Staging {
+    fn make(base: &Path) -> Result<Self> {
+        let what = || format!("cannot prepare a restore in {}", base.display());
+        let dir = at::open_place(base)
+            .doing(Class::Failed, what)
+            .map_err(|e| {
+                e.hint("if the whole folder is gone, restore it with --to and move it into place")
+            })?;
+        let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
+        let name = format!(".backstay-restore-{}", HEXLOWER.encode(&random)).into_bytes();
+        let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
+        let path = base.join(std::ffi::OsStr::from_bytes(&name));
+        Ok(Self {
+            base: dir,
+            name,
+            path,
+            root,
+        })
+    }
+
+    fn root(&self) -> Result<OwnedFd> {
+        self.root
+            .try_clone()
+            .doing(Class::Failed, || "cannot open the staging folder".into())
+    }
+
+    fn remove(&self) -> Result<()> {
+        remove_tree(self.base.as_fd(), &self.name).doing(Class::Failed, || {
+            format!("cannot remove the staging folder {}", self.path.display())
+        })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Only on the way out of an error; what is live was not touched by this folder, and its name says what it is.
+        let _gone = remove_tree(self.base.as_fd(), &self.name);
+    }
+}
+
+struct Exchange<'a> {
+    staging: &'a Staging,
+    base: &'a Path,
+    listing: &'a Listing,
+    finisher: &'a Extractor<'a>,
+    stamp: String,
+}
+
+impl Exchange<'_> {
+    fn entry(&self, entry: &Entry, report: &mut RestoreReport) -> Result<()> {
+        let live = live_path(self.base, &entry.path);
+        let what = || {
+            format!(
+                "cannot put {} in place",
+                escape(live.as_os_str().as_bytes())
+            )
+        };
+        let (live_base, live_rel) = self.live_base(&entry.path)?;
+        let parent = live_rel.parent().unwrap_or_else(RelPath::root);
+        let dir = open_live_dir(live_base.as_fd(), &parent, true).doing(Class::Failed, what)?;
+        for made in dir.created.iter().rev() {
+            self.finish_made(&live_base, made, &entry.path)
+                .doing(Class::Failed, what)?;
+        }
+        let name = live_rel.name();
+        if entry.has_flag(FLAG_DATABASE) {
+            self.sidecars_aside(dir.dir.as_fd(), name, &live, report)
+                .doing(Class::Failed, what)?;
+        }
+        let temporary = temporary_name(name).doing(Class::Failed, what)?;
+        self.bring(&entry.path, dir.dir.as_fd(), &temporary)
+            .doing(Class::Failed, what)?;
+        let replaced = replace_in_place(dir.dir.as_fd(), name, &temporary, &self.keep_as(name))
+            .doing(Class::Failed, what)?;
+        if let Replaced::Kept { name } = replaced {
+            report.kept.push(escape(
+                live.with_file_name(std::ffi::OsStr::from_bytes(&name))
+                    .as_os_str()
+                    .as_bytes(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The directory that a path is opened below, and the path from there.
+    fn live_base(&self, path: &RelPath) -> Result<(OwnedFd, RelPath)> {
+        let outside = path.as_bytes().strip_prefix(b"_root/");
+        let (base, rest) = match outside {
+            Some(rest) => (Path::new("/"), rest),
+            None => (self.base, path.as_bytes()),
+        };
+        let open = at::open_place(base)
+            .doing(Class::Failed, || format!("cannot open {}", base.display()))?;
+        let rest = RelPath::new(rest).doing(Class::Damage, || {
+            "a path of the snapshot cannot be used".into()
+        })?;
+        Ok((open, rest))
+    }
+
+    fn keep_as(&self, name: &[u8]) -> Vec<u8> {
+        let suffix = format!(".before-restore-{}", self.stamp);
+        let room = 255usize.saturating_sub(suffix.len() + 6);
+        let mut kept = name[..name.len().min(room)].to_vec();
+        kept.extend_from_slice(suffix.as_bytes());
+        kept
+    }
+
+    /// Moves a proved file from the staging folder into its live directory, under a name that nobody uses.
+    fn bring(&self, path: &RelPath, dir: BorrowedFd<'_>, temporary: &[u8]) -> std::io::Result<()> {
+        let parent = path.parent().unwrap_or_else(RelPath::root);
+        let from = at::open_dir_beneath(self.staging.root.as_fd(), parent.as_bytes())?;
+        renameat_with(&from, path.name(), dir, temporary, RenameFlags::NOREPLACE)?;
+        Ok(())
+    }
+
+    fn finish_made(&self, base: &OwnedFd, made: &RelPath, of: &RelPath) -> std::io::Result<()> {
+        let outside = of.as_bytes().starts_with(b"_root/");
+        let listed = |e: &&Entry| {
+            let path = e.path.as_bytes();
+            let path = if outside {
+                path.strip_prefix(b"_root/").unwrap_or(path)
+            } else {
+                path
+            };
+            path == made.as_bytes()
+        };
+        let Some(entry) = self.listing.entries.iter().find(listed) else {
+            return Ok(());
+        };
+        let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes())?;
+        self.finisher
+            .finish_dir(&dir, entry)
+            .map_err(std::io::Error::other)
+    }
+
+    /// A write-ahead log that belongs to the old database must never be replayed over the restored one.
+    fn sidecars_aside(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        live: &Path,
+        report: &mut RestoreReport,
+    ) -> std::io::Result<()> {
+        for suffix in [&b"-wal"[..], b"-shm", b"-journal"] {
+            let sidecar = [name, suffix].concat();
+            if at::facts_if_any(dir, &sidecar)?.is_none() {
+                continue;
+            }
+            let kept = self.keep_as(&sidecar);
+            at::rename_new(dir, &sidecar, &kept)?;
+            report.kept.push(escape(
+                live.with_file_name(std::ffi::OsStr::from_bytes(&kept))
+                    .as_os_str()
+                    .as_bytes(),
+            ));
+        }
+        at::sync_dir(dir)
+    }
+}
+
+/// A warning for plans that hold databases.
+pub fn database_warning(plan: &InPlacePlan) -> Option<Problem> {
+    let database = plan.files.iter().find(|f| f.database)?;
+    let problem = Problem {
+        kind: ProblemKind::Warning,
+        component: None,
+        subject: database.path.clone(),
+        what: "is a database: a program that has it open goes on writing to the old one".into(),
+        hint: Some("stop what uses it before, and start it again after".into()),
+    };
+    Some(problem)
+}

@@ -1,0 +1,377 @@
+//! Bringing a snapshot back: into a new folder, or file by file into the live tree.
+//!
+//! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
+
+mod inplace;
+pub(crate) mod read;
+mod write;
+
+pub use inplace::{InPlacePlan, database_warning, plan_in_place};
+
+use crate::archive::Pool;
+use crate::archive::extract::{Extractor, Owners, Target};
+use crate::keys::Identities;
+use crate::model::entry::FLAG_DATABASE;
+use crate::model::index::{Index, IndexComponent};
+use crate::model::report::Phase;
+use crate::model::{Entry, Kind, Problem, ProblemKind, Record, RelPath, SnapshotId};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::objects::SnapshotReader;
+use crate::ops::select::{self, Selection};
+use crate::ops::session::Session;
+use read::{Archives, Piece, Reading};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use write::{Files, Pending};
+
+/// What to bring back.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// Which snapshot.
+    pub snapshot: String,
+    /// Which paths; all components when empty.
+    pub paths: Vec<String>,
+    /// Where to: must not exist, or be an empty folder.
+    pub to: PathBuf,
+    /// Use a snapshot by a key that is not trusted.
+    pub accept_untrusted: bool,
+    /// Leave owners as the running user.
+    pub ignore_owners: bool,
+}
+
+/// What was brought back.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct RestoreReport {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Where it is now.
+    pub to: String,
+    /// How many files.
+    pub files: u64,
+    /// How many entries in all.
+    pub entries: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Databases whose check passed.
+    pub databases_checked: u64,
+    /// Old files kept beside restored ones (in place only).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
+    /// Everything worth knowing.
+    pub problems: Vec<Problem>,
+}
+
+/// A component's entries that were asked for, and where their bytes lie.
+pub(crate) struct Listing {
+    pub(crate) component: IndexComponent,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) archives: Archives,
+    /// For each entry, by place: the extents of its content.
+    pub(crate) extents: HashMap<usize, Vec<crate::model::Extent>>,
+}
+
+impl Listing {
+    /// Reads what `selection` asks for. `with_content` also reads maps.
+    pub(crate) fn read(
+        reader: &SnapshotReader<'_>,
+        index: &Index,
+        selection: &Selection,
+    ) -> Result<Self> {
+        let component = select::component(index, &selection.component)?.clone();
+        let mut listing = Self {
+            component,
+            entries: Vec::new(),
+            archives: Archives::default(),
+            extents: HashMap::new(),
+        };
+        let segments = listing.component.segments.clone();
+        for reference in &segments {
+            if !selection.touches(&reference.first, &reference.last) {
+                continue;
+            }
+            let segment = reader.segment(&listing.component, reference)?;
+            listing.archives.add(segment.archives);
+            listing.entries.extend(
+                segment
+                    .entries
+                    .into_iter()
+                    .filter(|e| selection.wants(&e.path)),
+            );
+        }
+        listing.check_order()?;
+        for (place, entry) in listing
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, e)| e.kind == Kind::File)
+        {
+            let (extents, archives) = reader.extents(entry)?;
+            listing.extents.insert(place, extents);
+            listing.archives.add(archives);
+        }
+        listing.archives.settle();
+        selection.check_found(&listing.entries)?;
+        Ok(listing)
+    }
+
+    fn check_order(&self) -> Result<()> {
+        if self
+            .entries
+            .windows(2)
+            .all(|pair| pair[0].path < pair[1].path)
+        {
+            return Ok(());
+        }
+        let what = format!("the listings of component {} overlap", self.component.name);
+        Err(OpError::new(Class::Damage, what))
+    }
+
+    /// Bytes of content.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.extents.values().flatten().map(|e| e.length).sum()
+    }
+}
+
+/// An open snapshot: record and index proved, ready to be read.
+pub(crate) struct Opened {
+    pub(crate) record: Record,
+    pub(crate) index: Index,
+    pub(crate) identities: Identities,
+}
+
+/// Finds a snapshot, proves it and opens its index.
+pub(crate) fn open(session: &Session, selector: &str, accept_untrusted: bool) -> Result<Opened> {
+    let vault = session.read_vault()?;
+    let record = select::snapshot(session, &vault, selector, accept_untrusted)?
+        .record
+        .clone();
+    let identities = session.identities_needed()?;
+    let reader = SnapshotReader {
+        store: &*session.store,
+        record: &record,
+        identities: &identities,
+    };
+    let index = reader.index()?;
+    Ok(Opened {
+        record,
+        index,
+        identities,
+    })
+}
+
+impl Opened {
+    pub(crate) fn reader<'a>(&'a self, session: &'a Session) -> SnapshotReader<'a> {
+        SnapshotReader {
+            store: &*session.store,
+            record: &self.record,
+            identities: &self.identities,
+        }
+    }
+}
+
+/// Restores into a folder of its own.
+pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport> {
+    let opened = open(session, &options.snapshot, options.accept_untrusted)?;
+    let selections = select::paths(session, &opened.index, &options.paths)?;
+    let reader = opened.reader(session);
+    let listings: Vec<Listing> = selections
+        .iter()
+        .map(|s| Listing::read(&reader, &opened.index, s))
+        .collect::<Result<_>>()?;
+    let bytes = listings.iter().map(Listing::bytes).sum();
+    check_space(&options.to, bytes)?;
+    let target = Target::create(&options.to).map_err(|e| place_error(&options.to, e))?;
+    session.around.progress.phase(Phase::Restore, Some(bytes));
+    let mut report = RestoreReport {
+        snapshot: opened.record.snapshot.clone(),
+        to: options.to.display().to_string(),
+        files: 0,
+        entries: 0,
+        bytes,
+        databases_checked: 0,
+        kept: Vec::new(),
+        problems: Vec::new(),
+    };
+    let owners = if options.ignore_owners {
+        Owners::Ignore
+    } else {
+        Owners::Keep
+    };
+    for listing in &listings {
+        let root = target
+            .component(&listing.component.name)
+            .map_err(|e| place_error(&options.to, e))?;
+        let extractor = extractor(session, root, owners, listing)?;
+        write_listing(session, &opened.identities, listing, extractor, &mut report)?;
+        check_databases(
+            listing,
+            &target.staging_path().join(listing.component.name.as_str()),
+            &mut report,
+        );
+    }
+    session.around.interrupt.check()?;
+    for problem in &report.problems {
+        session.around.progress.problem(problem);
+    }
+    target.publish().map_err(|e| place_error(&options.to, e))?;
+    Ok(report)
+}
+
+fn extractor<'a>(
+    session: &'a Session,
+    root: OwnedFd,
+    owners: Owners,
+    listing: &Listing,
+) -> Result<Extractor<'a>> {
+    let component = listing.component.name.as_str();
+    Extractor::new(root, &session.names, owners, component).doing(Class::Failed, || {
+        format!("cannot begin to restore component {component}")
+    })
+}
+
+fn place_error(to: &Path, error: crate::archive::extract::ExtractError) -> OpError {
+    let class = match error {
+        crate::archive::extract::ExtractError::NotEmpty { .. } => Class::Usage,
+        _ => Class::Failed,
+    };
+    let e = OpError::new(class, format!("cannot restore to {}", to.display())).because(error);
+    if class == Class::Usage {
+        e.hint("name a folder that does not exist yet; nothing is ever restored over something")
+    } else {
+        e
+    }
+}
+
+fn check_space(to: &Path, bytes: u64) -> Result<()> {
+    let near = to
+        .ancestors()
+        .find(|p| p.exists())
+        .unwrap_or(Path::new("."));
+    let near = if near.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        near
+    };
+    match crate::durable::free_space(near) {
+        Ok(free) if free < bytes => {
+            let what = format!(
+                "not enough room for {}: {bytes} bytes are needed, {free} are free",
+                to.display()
+            );
+            Err(OpError::new(Class::Failed, what).hint("make room, or restore fewer paths"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes every entry of `listing` in the extractor's tree.
+fn write_listing(
+    session: &Session,
+    identities: &Identities,
+    listing: &Listing,
+    extractor: Extractor<'_>,
+    report: &mut RestoreReport,
+) -> Result<()> {
+    let component = listing.component.name.as_str();
+    let mut first_names: HashMap<u64, RelPath> = HashMap::new();
+    let mut links = Vec::new();
+    let mut pending = Vec::new();
+    let mut pieces = Vec::new();
+    for (place, entry) in listing.entries.iter().enumerate() {
+        let first = entry.link.and_then(|link| first_names.get(&link)).cloned();
+        match (entry.kind, first) {
+            (Kind::Socket | Kind::Left, _) => continue,
+            (Kind::File, Some(first)) => links.push((first, entry)),
+            (Kind::File, None) => {
+                let extents = listing.extents.get(&place).map_or(&[][..], Vec::as_slice);
+                let ranges = extents.iter().map(|e| (e.offset, e.length)).collect();
+                pieces.extend(extents.iter().map(|&extent| Piece {
+                    extent,
+                    file: pending.len(),
+                }));
+                pending.push(Pending::new(entry, ranges));
+                if let Some(link) = entry.link {
+                    first_names.insert(link, entry.path.clone());
+                }
+            }
+            _ => drop(extractor.make(entry).doing(Class::Failed, || {
+                format!("cannot make {component}/{}", entry.path)
+            })?),
+        }
+        report.entries += 1;
+    }
+    report.files += (pending.len() + links.len()) as u64;
+    let progress = &session.around.progress;
+    let advance = |bytes| progress.advance(bytes);
+    let pool = Pool::for_machine();
+    let mut files = Files::new(&extractor, component, pending, &advance);
+    files.empty_ones()?;
+    let reading = Reading {
+        store: &session.store,
+        identities,
+        pool: &pool,
+        interrupt: &session.around.interrupt,
+    };
+    reading.deliver(pieces, &listing.archives, &mut files)?;
+    let damaged = std::mem::take(&mut files.damaged);
+    let whole = files.whole();
+    drop(files);
+    report.files -= damaged.len() as u64;
+    report.problems.extend(damaged);
+    for (first, entry) in links {
+        if whole.contains(&first) {
+            extractor
+                .hard_link(&first, entry)
+                .doing(Class::Failed, || {
+                    format!("cannot link {component}/{}", entry.path)
+                })?;
+        } else {
+            let what = format!("it is another name of {first}, which is damaged");
+            report.problems.push(Problem::at_path(
+                ProblemKind::Damaged,
+                component,
+                entry.path.as_bytes(),
+                what,
+            ));
+        }
+    }
+    let problems = extractor.finish().doing(Class::Failed, || {
+        format!("cannot finish component {component}")
+    })?;
+    let named = |mut p: Problem| {
+        p.component.get_or_insert_with(|| component.to_owned());
+        p
+    };
+    report.problems.extend(problems.into_iter().map(named));
+    Ok(())
+}
+
+/// Checks every restored database.
+fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
+    use std::os::unix::ffi::OsStrExt;
+    for entry in listing.entries.iter().filter(|e| e.has_flag(FLAG_DATABASE)) {
+        let path = root.join(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));
+        if !path.exists() {
+            continue; // damaged, and said so already
+        }
+        match crate::source::sqlite::check_file(&path) {
+            Ok(messages) if messages.is_empty() => report.databases_checked += 1,
+            Ok(messages) => {
+                report
+                    .problems
+                    .push(database_problem(listing, entry, &messages.join("; ")))
+            }
+            Err(e) => report
+                .problems
+                .push(database_problem(listing, entry, &e.to_string())),
+        }
+    }
+}
+
+fn database_problem(listing: &Listing, entry: &Entry, what: &str) -> Problem {
+    let name = listing.component.name.as_str();
+    let what = format!("restored as it was stored, but the database check fails: {what}");
+    Problem::at_path(ProblemKind::CheckFailed, name, entry.path.as_bytes(), what)
+        .hint("it was so when the snapshot was made; try an older one (`backstay list`)")
+}

@@ -1,0 +1,250 @@
+//! Reading stretches of archives in parallel, delivered in order of archive and tar offset.
+
+use crate::archive::{ArchiveReader, Pool, RangeRead};
+use crate::keys::Identities;
+use crate::model::manifest::{ArchiveInfo, Frame};
+use crate::model::{Extent, ObjectId};
+use crate::ops::error::Result;
+use crate::ops::interrupt::Interrupt;
+use crate::ops::objects::archive_error;
+use crate::store::{Key, Store};
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::sync::Arc;
+
+/// A stretch of a file to be read; `file` is the caller's number for the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    pub(crate) extent: Extent,
+    pub(crate) file: usize,
+}
+
+/// The archives that pieces lie in, with every frame needed.
+#[derive(Debug, Default)]
+pub(crate) struct Archives(BTreeMap<ObjectId, ArchiveInfo>);
+
+impl Archives {
+    /// Adds what a segment or map says of archives.
+    pub(crate) fn add(&mut self, infos: Vec<ArchiveInfo>) {
+        for info in infos {
+            match self.0.get_mut(&info.sha256) {
+                None => {
+                    self.0.insert(info.sha256, info);
+                }
+                Some(known) => known.frames.extend(info.frames),
+            }
+        }
+    }
+
+    /// Sorts frames and drops doubles; call it once, when all is added.
+    pub(crate) fn settle(&mut self) {
+        for info in self.0.values_mut() {
+            info.frames.sort_by_key(|f| (f.tar_offset, f.offset));
+            info.frames.dedup();
+        }
+    }
+}
+
+/// Hears bytes of pieces, and which files cannot be had.
+pub(crate) trait Sink {
+    /// Bytes of the file at `offset`.
+    fn bytes(&mut self, file: usize, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Some bytes of the file cannot be had.
+    fn lost(&mut self, file: usize, why: &str) -> Result<()>;
+}
+
+/// What reading needs.
+pub(crate) struct Reading<'a> {
+    pub(crate) store: &'a Arc<dyn Store>,
+    pub(crate) identities: &'a Identities,
+    pub(crate) pool: &'a Pool,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+struct StoreRange {
+    store: Arc<dyn Store>,
+    key: Key,
+}
+
+impl RangeRead for StoreRange {
+    fn read_range(
+        &self,
+        offset: u64,
+        length: u64,
+    ) -> std::result::Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+        Ok(self.store.get_range(&self.key, offset, length)?)
+    }
+}
+
+/// Neighbouring frames are read together up to this many bytes of tar.
+const BATCH_TAR_BYTES: u64 = 8 << 20;
+/// How many batches are under way at once: bounds memory.
+const BATCHES_AHEAD: usize = 4;
+
+impl Reading<'_> {
+    /// Reads all `pieces` and gives them to `sink`.
+    pub(crate) fn deliver(
+        &self,
+        mut pieces: Vec<Piece>,
+        archives: &Archives,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        pieces.sort_by_key(|p| (p.extent.archive, p.extent.tar_offset, p.file));
+        for pieces in pieces.chunk_by(|a, b| a.extent.archive == b.extent.archive) {
+            let Some(first) = pieces.first() else {
+                continue;
+            };
+            match archives.0.get(&first.extent.archive) {
+                Some(info) => self.archive(info, pieces, sink)?,
+                None => lose(
+                    pieces,
+                    "no listing says where its archive's frames lie",
+                    sink,
+                )?,
+            }
+        }
+        Ok(())
+    }
+
+    fn archive(&self, info: &ArchiveInfo, pieces: &[Piece], sink: &mut dyn Sink) -> Result<()> {
+        let key = Key::Archive(info.sha256);
+        let source = Arc::new(StoreRange {
+            store: Arc::clone(self.store),
+            key: key.clone(),
+        });
+        let reader = match ArchiveReader::open(source, info.clone(), self.identities) {
+            Ok(reader) => Arc::new(reader),
+            Err(e @ crate::archive::ArchiveError::NoIdentity { .. }) => {
+                return Err(archive_error(e, format!("cannot open {key}")));
+            }
+            Err(e) => return lose(pieces, &format!("{key}: {}", chain_text(&e)), sink),
+        };
+        let mut batches = batches(info, pieces).into_iter();
+        let mut under_way = VecDeque::new();
+        let mut cursor = Cursor { pieces, first: 0 };
+        loop {
+            self.interrupt.check()?;
+            while under_way.len() < BATCHES_AHEAD {
+                let Some(batch) = batches.next() else { break };
+                let (reader, frames) = (Arc::clone(&reader), batch.clone());
+                under_way.push_back((batch, self.pool.submit(move || reader.read_frames(&frames))));
+            }
+            let Some((batch, ticket)) = under_way.pop_front() else {
+                break;
+            };
+            let read = ticket.wait().map_err(|e| e.to_string());
+            let read =
+                read.and_then(|frames| frames.map_err(|e| format!("{key}: {}", chain_text(&e))));
+            match read {
+                Ok(frames) => cursor.deliver(&batch, &frames, sink)?,
+                Err(why) => cursor.lose(&batch, &why, sink)?,
+            }
+        }
+        cursor.uncovered(info, sink)
+    }
+}
+
+fn lose(pieces: &[Piece], why: &str, sink: &mut dyn Sink) -> Result<()> {
+    pieces
+        .iter()
+        .try_for_each(|piece| sink.lost(piece.file, why))
+}
+
+/// The frames that pieces touch, neighbours together.
+fn batches(info: &ArchiveInfo, pieces: &[Piece]) -> Vec<Vec<Frame>> {
+    let mut batches: Vec<Vec<Frame>> = Vec::new();
+    let mut reached = 0;
+    for piece in pieces {
+        for frame in info.frames_of(piece.extent.tar_offset, piece.extent.length) {
+            if frame.tar_offset + frame.tar_length <= reached {
+                continue;
+            }
+            reached = frame.tar_offset + frame.tar_length;
+            match batches.last_mut() {
+                Some(batch) if continues(batch, frame) => batch.push(*frame),
+                _ => batches.push(vec![*frame]),
+            }
+        }
+    }
+    batches
+}
+
+fn continues(batch: &[Frame], next: &Frame) -> bool {
+    let bytes: u64 = batch.iter().map(|f| f.tar_length).sum();
+    let adjacent = batch
+        .last()
+        .is_some_and(|f| f.offset + f.length == next.offset);
+    adjacent && bytes + next.tar_length <= BATCH_TAR_BYTES
+}
+
+/// Walks the pieces of one archive as its frames come in.
+struct Cursor<'p> {
+    pieces: &'p [Piece],
+    /// All pieces before this one have been delivered to their end.
+    first: usize,
+}
+
+impl Cursor<'_> {
+    fn overlapping(&mut self, start: u64, end: u64) -> impl Iterator<Item = &Piece> {
+        let ended = move |p: &Piece| p.extent.tar_offset + p.extent.length <= start;
+        while self.pieces.get(self.first).is_some_and(ended) {
+            self.first += 1;
+        }
+        let rest = self.pieces.get(self.first..).unwrap_or(&[]);
+        rest.iter()
+            .take_while(move |p| p.extent.tar_offset < end)
+            .filter(move |p| !ended(p))
+    }
+
+    fn deliver(
+        &mut self,
+        batch: &[Frame],
+        contents: &[Vec<u8>],
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        for (frame, content) in batch.iter().zip(contents) {
+            let (start, end) = (frame.tar_offset, frame.tar_offset + frame.tar_length);
+            for piece in self.overlapping(start, end) {
+                let from = piece.extent.tar_offset.max(start);
+                let to = (piece.extent.tar_offset + piece.extent.length).min(end);
+                let place = |at: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
+                let offset = piece.extent.offset + (from - piece.extent.tar_offset);
+                match content.get(place(from)..place(to)) {
+                    Some(bytes) => sink.bytes(piece.file, offset, bytes)?,
+                    None => sink.lost(piece.file, "a frame is shorter than it should be")?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, batch: &[Frame], why: &str, sink: &mut dyn Sink) -> Result<()> {
+        for frame in batch {
+            for piece in self.overlapping(frame.tar_offset, frame.tar_offset + frame.tar_length) {
+                sink.lost(piece.file, why)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pieces that no listed frame covers to their end.
+    fn uncovered(&self, info: &ArchiveInfo, sink: &mut dyn Sink) -> Result<()> {
+        for piece in self.pieces {
+            let mut at = piece.extent.tar_offset;
+            for frame in info.frames_of(at, piece.extent.length) {
+                if frame.tar_offset <= at {
+                    at = at.max(frame.tar_offset + frame.tar_length);
+                }
+            }
+            if at < piece.extent.tar_offset + piece.extent.length {
+                sink.lost(
+                    piece.file,
+                    "its listing does not say where all of its frames lie",
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) use crate::ops::backup::chain_text;

@@ -1,0 +1,266 @@
+//! Writing restored files: bytes as they come, each file proved against its hash before it counts.
+
+use crate::archive::extract::Extractor;
+use crate::model::{Entry, Problem, ProblemKind, RelPath};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::restore::read::Sink;
+use rustix::io::{pread, pwrite};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fs::File;
+use std::io;
+
+/// A file on its way back.
+pub(super) struct Pending<'e> {
+    pub(super) entry: &'e Entry,
+    /// Stretches that bytes cover, by offset.
+    pub(super) ranges: Vec<(u64, u64)>,
+    missing: u64,
+    /// Hashes while bytes come in file order; given up when they do not.
+    hasher: Option<(blake3::Hasher, usize, u64)>,
+    lost: Option<String>,
+    created: bool,
+}
+
+impl<'e> Pending<'e> {
+    pub(super) fn new(entry: &'e Entry, ranges: Vec<(u64, u64)>) -> Self {
+        let missing = ranges.iter().map(|r| r.1).sum();
+        Self {
+            entry,
+            ranges,
+            missing,
+            hasher: Some((blake3::Hasher::new(), 0, 0)),
+            lost: None,
+            created: false,
+        }
+    }
+
+    /// Hashes `bytes` when they are the next ones of the file.
+    fn hash(&mut self, offset: u64, bytes: &[u8]) {
+        let Some((hasher, range, at)) = &mut self.hasher else {
+            return;
+        };
+        let next = self.ranges.get(*range).map(|r| r.0 + *at);
+        if next != Some(offset) {
+            self.hasher = None;
+            return;
+        }
+        hasher.update(bytes);
+        *at += bytes.len() as u64;
+        if self.ranges.get(*range).is_some_and(|r| r.1 == *at) {
+            (*range, *at) = (*range + 1, 0);
+        }
+    }
+}
+
+/// At most this many files are open at once.
+const OPEN_MAX: usize = 128;
+
+/// Writes files into an extractor's tree.
+pub(super) struct Files<'e, 'x> {
+    extractor: &'x Extractor<'x>,
+    pub(super) pending: Vec<Pending<'e>>,
+    component: &'e str,
+    open: BTreeMap<usize, File>,
+    order: VecDeque<usize>,
+    pub(super) damaged: Vec<Problem>,
+    advance: &'x dyn Fn(u64),
+}
+
+impl<'e, 'x> Files<'e, 'x> {
+    pub(super) fn new(
+        extractor: &'x Extractor<'x>,
+        component: &'e str,
+        pending: Vec<Pending<'e>>,
+        advance: &'x dyn Fn(u64),
+    ) -> Self {
+        Self {
+            extractor,
+            pending,
+            component,
+            open: BTreeMap::new(),
+            order: VecDeque::new(),
+            damaged: Vec::new(),
+            advance,
+        }
+    }
+
+    /// Creates files that no byte covers: empty ones, and those that are one hole.
+    pub(super) fn empty_ones(&mut self) -> Result<()> {
+        for file in 0..self.pending.len() {
+            if self.pending[file].missing == 0 {
+                self.complete(file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(
+        &self,
+        file: usize,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> OpError {
+        let what = format!(
+            "cannot write {}/{}",
+            self.component, self.pending[file].entry.path
+        );
+        OpError::new(Class::Failed, what).because(error)
+    }
+
+    fn file(&mut self, file: usize) -> Result<&File> {
+        if !self.open.contains_key(&file) {
+            if self.order.len() >= OPEN_MAX {
+                if let Some(oldest) = self.order.pop_front() {
+                    self.open.remove(&oldest);
+                }
+            }
+            let entry = self.pending[file].entry;
+            let made = if self.pending[file].created {
+                self.extractor.reopen_file(&entry.path)
+            } else {
+                self.extractor.create_file(entry)
+            };
+            let made = made.map_err(|e| self.failed(file, e))?;
+            self.pending[file].created = true;
+            self.open.insert(file, made);
+            self.order.push_back(file);
+        }
+        self.open
+            .get(&file)
+            .ok_or_else(|| OpError::new(Class::Failed, "internal: a file is not open"))
+    }
+
+    fn close(&mut self, file: usize) {
+        self.open.remove(&file);
+        self.order.retain(|f| *f != file);
+    }
+
+    fn complete(&mut self, file: usize) -> Result<()> {
+        if let Some(why) = self.pending[file].lost.clone() {
+            return self.give_up(file, &why);
+        }
+        self.file(file)?;
+        let proved = self.proved(file).map_err(|e| self.failed(file, e))?;
+        if !proved {
+            return self.give_up(file, "its content is not what its listing says");
+        }
+        let entry = self.pending[file].entry;
+        let handle = self.file(file)?;
+        let handle = handle
+            .try_clone()
+            .doing(Class::Failed, || format!("cannot finish {}", entry.path))?;
+        self.extractor
+            .finish_file(&handle, entry)
+            .map_err(|e| self.failed(file, e))?;
+        self.close(file);
+        Ok(())
+    }
+
+    /// Compares the content with the entry's hash: from what was hashed on the way, or by reading the file again.
+    fn proved(&mut self, file: usize) -> io::Result<bool> {
+        let pending = &mut self.pending[file];
+        let hashed = pending
+            .hasher
+            .take()
+            .filter(|(_, range, _)| *range == pending.ranges.len());
+        let found = match hashed {
+            Some((hasher, ..)) => hasher.finalize(),
+            None => {
+                let ranges = pending.ranges.clone();
+                let handle = self
+                    .open
+                    .get(&file)
+                    .ok_or_else(|| io::Error::other("not open"))?;
+                hash_ranges(handle, &ranges)?
+            }
+        };
+        Ok(self.pending[file]
+            .entry
+            .hash
+            .is_some_and(|h| h.as_bytes() == found.as_bytes()))
+    }
+
+    /// Leaves the file out: wrong bytes must not stand under its name.
+    fn give_up(&mut self, file: usize, why: &str) -> Result<()> {
+        let path = &self.pending[file].entry.path;
+        let problem = Problem::at_path(ProblemKind::Damaged, self.component, path.as_bytes(), why);
+        self.damaged.push(problem);
+        self.close(file);
+        if std::mem::take(&mut self.pending[file].created) {
+            let path = self.pending[file].entry.path.clone();
+            self.extractor
+                .discard(&path)
+                .map_err(|e| self.failed(file, e))?;
+        }
+        Ok(())
+    }
+
+    /// Paths of the files that were written whole.
+    pub(super) fn whole(&self) -> HashSet<RelPath> {
+        self.pending
+            .iter()
+            .filter(|p| p.created)
+            .map(|p| p.entry.path.clone())
+            .collect()
+    }
+
+    /// True when the file could not be had.
+    pub(super) fn is_lost(&self, file: usize) -> bool {
+        self.pending[file].lost.is_some()
+    }
+}
+
+impl Sink for Files<'_, '_> {
+    fn bytes(&mut self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
+        (self.advance)(bytes.len() as u64);
+        if self.is_lost(file) {
+            return Ok(());
+        }
+        self.pending[file].hash(offset, bytes);
+        let handle = self.file(file)?;
+        let mut done = 0;
+        while done < bytes.len() {
+            let wrote = pwrite(handle, &bytes[done..], offset + done as u64);
+            match wrote {
+                Ok(n) => done += n,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(self.failed(file, io::Error::from(e))),
+            }
+        }
+        self.pending[file].missing -= bytes.len() as u64;
+        if self.pending[file].missing == 0 {
+            self.complete(file)?;
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, file: usize, why: &str) -> Result<()> {
+        if self.is_lost(file) {
+            return Ok(());
+        }
+        self.pending[file].lost = Some(why.to_owned());
+        self.give_up(file, why)
+    }
+}
+
+fn hash_ranges(file: &File, ranges: &[(u64, u64)]) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    for &(offset, length) in ranges {
+        let mut done = 0;
+        while done < length {
+            let want = usize::try_from(length - done)
+                .unwrap_or(buffer.len())
+                .min(buffer.len());
+            match pread(file, &mut buffer[..want], offset + done) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(got) => {
+                    hasher.update(&buffer[..got]);
+                    done += got as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(hasher.finalize())
+}

@@ -1,0 +1,372 @@
+//! From what people type to snapshots, components and paths.
+
+use crate::model::chain::{KnownSnapshot, Trust};
+use crate::model::index::{Index, IndexComponent};
+use crate::model::selector::{Selector, SelectorError, Summary};
+use crate::model::{Entry, HostId, RelPath};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::session::{HostChoice, Session};
+use crate::ops::vault::{Vault, is_trusted};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component as Part, Path, PathBuf};
+
+/// What is wanted of one component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Its name.
+    pub component: String,
+    /// These paths and what is below them; everything when empty.
+    pub paths: Vec<RelPath>,
+}
+
+impl Selection {
+    /// True when `path` is wanted, or is a directory on the way to something wanted.
+    pub fn wants(&self, path: &RelPath) -> bool {
+        self.paths.is_empty()
+            || self
+                .paths
+                .iter()
+                .any(|p| path.is_within(p) || (p.is_within(path)))
+    }
+
+    /// True when a listing from `first` to `last` may hold something wanted.
+    pub fn touches(&self, first: &RelPath, last: &RelPath) -> bool {
+        if self.paths.is_empty() {
+            return true;
+        }
+        self.paths.iter().any(|p| {
+            let below_begins_after = p > last;
+            let ended_before = first > p && !first.is_within(p);
+            let on_the_way =
+                p.parts().count() > 0 && ancestors(p).any(|a| a >= *first && a <= *last);
+            (!below_begins_after && !ended_before) || on_the_way
+        })
+    }
+
+    /// Fails when a path that was named is not there.
+    pub fn check_found(&self, entries: &[Entry]) -> Result<()> {
+        for path in &self.paths {
+            if !entries.iter().any(|e| e.path.is_within(path)) {
+                let what = format!("there is no {}/{path} in this snapshot", self.component);
+                return Err(OpError::new(Class::NotFound, what).hint(format!(
+                    "`backstay ls ID {}` lists what is there",
+                    self.component
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ancestors(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    std::iter::successors(path.parent(), RelPath::parent)
+}
+
+/// Which hosts' snapshots are meant: `--host`, `--all-hosts`, or this one.
+pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
+    let all = vault.hosts();
+    match &session.around.hosts {
+        HostChoice::All => Ok(all),
+        HostChoice::Named(text) => {
+            let found: Vec<HostId> = all
+                .iter()
+                .copied()
+                .filter(|h| h.to_string().starts_with(text))
+                .collect();
+            let found = if found.is_empty() {
+                hosts_named(session, &all, text)
+            } else {
+                found
+            };
+            match found.len() {
+                1 => Ok(found),
+                0 => Err(OpError::new(
+                    Class::NotFound,
+                    format!("no host {text:?} has trusted snapshots here"),
+                )),
+                _ => Err(OpError::new(
+                    Class::Usage,
+                    format!("{text:?} means more than one host"),
+                )),
+            }
+        }
+        HostChoice::Own => match session.host {
+            Some(own) => Ok(vec![vault.host_of(&crate::model::SignerId(own.0))]),
+            None => Ok(all),
+        },
+    }
+}
+
+/// What is wrong with the history of the hosts that are meant; empty when all is well.
+pub fn breaks_of(vault: &Vault, hosts: &[HostId]) -> Vec<String> {
+    hosts
+        .iter()
+        .flat_map(|host| vault.history.breaks_of(host))
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// Hosts that a trusted key's name in the configuration stands for.
+fn hosts_named(session: &Session, all: &[HostId], name: &str) -> Vec<HostId> {
+    let named = session.trust.keys().iter().filter(|k| k.name == name);
+    let hosts = named.map(|k| k.host.unwrap_or_else(|| k.id.into()));
+    hosts.filter(|h| all.contains(h)).collect()
+}
+
+/// Finds the snapshot that `text` means.
+pub fn snapshot<'v>(
+    session: &Session,
+    vault: &'v Vault,
+    text: &str,
+    accept_untrusted: bool,
+) -> Result<&'v KnownSnapshot> {
+    let now = session.around.clock.now();
+    let selector =
+        Selector::parse(text, now, &jiff::tz::TimeZone::system()).map_err(selector_error)?;
+    let hosts = hosts(session, vault)?;
+    let chooses = selector.chooses();
+    let meant = |s: &&KnownSnapshot| !chooses || (is_trusted(s) && hosts.contains(&s.record.host));
+    let mut pool: Vec<&KnownSnapshot> = vault.snapshots().filter(meant).collect();
+    if hosts.len() > 1 {
+        // Of several hosts there is no common order but time.
+        pool.sort_by_key(|s| s.record.started);
+    }
+    if chooses {
+        refuse_broken(vault, &hosts)?;
+    }
+    let summaries: Vec<Summary> = pool.iter().map(|s| Summary::from(*s)).collect();
+    let place = match selector.resolve(&summaries) {
+        Ok(place) => place,
+        Err(error) => {
+            return Err(damaged_of_that_name(vault, text).unwrap_or_else(|| selector_error(error)));
+        }
+    };
+    let found = pool[place];
+    refuse_unfit(found, accept_untrusted)?;
+    Ok(found)
+}
+
+/// When the record that was named is there but damaged, that is the answer, not "not found".
+fn damaged_of_that_name(vault: &Vault, text: &str) -> Option<OpError> {
+    let prefix = format!("snapshots/{text}");
+    let bad = vault
+        .bad
+        .iter()
+        .find(|b| text.len() >= 4 && b.key.starts_with(&prefix))?;
+    let error =
+        OpError::new(Class::Damage, format!("{} cannot be used", bad.key)).because(bad.why.clone());
+    Some(if bad.too_new {
+        error.hint("a newer backstay wrote it; upgrade this one")
+    } else {
+        error
+    })
+}
+
+fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
+    let breaks = breaks_of(vault, hosts);
+    if breaks.is_empty() {
+        return Ok(());
+    }
+    let what =
+        "the history in this store is not whole, so nobody can say which snapshot is the latest";
+    Err(OpError::new(Class::Damage, what)
+        .because(breaks.join("; "))
+        .hint(
+            "`backstay list` shows what is there; name a snapshot by its id to use it all the same",
+        ))
+}
+
+fn refuse_unfit(found: &KnownSnapshot, accept_untrusted: bool) -> Result<()> {
+    let id = &found.record.snapshot;
+    if let Some(reason) = &found.void {
+        return Err(OpError::new(
+            Class::Damage,
+            format!("snapshot {id} is void: {reason}"),
+        ));
+    }
+    match &found.trusted {
+        Trust::Trusted => Ok(()),
+        Trust::Untrusted(_) if accept_untrusted => Ok(()),
+        Trust::Untrusted(why) => Err(OpError::new(Class::Damage, format!("snapshot {id} is not trusted: {why}"))
+            .hint("whoever made it could have put anything in it; --accept-untrusted uses it all the same")),
+    }
+}
+
+fn selector_error(error: SelectorError) -> OpError {
+    let class = match error {
+        SelectorError::NotFound { .. } => Class::NotFound,
+        _ => Class::Usage,
+    };
+    OpError::new(class, error.to_string()).hint("`backstay list` shows the snapshots; ID may be a unique beginning, latest, latest~1, tag:NAME or @TIME")
+}
+
+/// The component called `name`.
+pub fn component<'i>(index: &'i Index, name: &str) -> Result<&'i IndexComponent> {
+    index.component(name).ok_or_else(|| {
+        let names: Vec<&str> = index.components.iter().map(|c| c.name.as_str()).collect();
+        OpError::new(
+            Class::NotFound,
+            format!(
+                "there is no component {name:?} in snapshot {}",
+                index.header.snapshot
+            ),
+        )
+        .hint(format!("there are: {}", names.join(", ")))
+    })
+}
+
+/// Turns PATH arguments into selections, one for each component; all components when there are none.
+pub fn paths(session: &Session, index: &Index, args: &[String]) -> Result<Vec<Selection>> {
+    if args.is_empty() {
+        let all = index.components.iter().map(|c| Selection {
+            component: c.name.to_string(),
+            paths: Vec::new(),
+        });
+        return Ok(all.collect());
+    }
+    let mut selections: Vec<Selection> = Vec::new();
+    for arg in args {
+        let (name, path) = path(session, index, arg)?;
+        match selections.iter_mut().find(|s| s.component == name) {
+            None => selections.push(Selection {
+                component: name,
+                paths: path.into_iter().collect(),
+            }),
+            Some(selection) => match path {
+                Some(path) if !selection.paths.is_empty() => selection.paths.push(path),
+                _ => selection.paths.clear(),
+            },
+        }
+    }
+    Ok(selections)
+}
+
+/// One PATH argument: `component`, `component/path`, or a path of this machine beginning with `./`, `../` or `/`.
+pub fn path(session: &Session, index: &Index, arg: &str) -> Result<(String, Option<RelPath>)> {
+    if arg.starts_with('/')
+        || arg.starts_with("./")
+        || arg.starts_with("../")
+        || arg == "."
+        || arg == ".."
+    {
+        return live_path(session, index, Path::new(arg));
+    }
+    let (name, rest) = arg.split_once('/').unwrap_or((arg, ""));
+    let name = component(index, name)?.name.to_string();
+    let rest = rest.trim_end_matches('/');
+    if rest.is_empty() {
+        return Ok((name, None));
+    }
+    let path =
+        RelPath::new(rest.as_bytes()).map_err(|e| OpError::new(Class::Usage, e.to_string()))?;
+    Ok((name, Some(path).filter(|p| !p.is_root())))
+}
+
+fn live_path(session: &Session, index: &Index, arg: &Path) -> Result<(String, Option<RelPath>)> {
+    let absolute = absolute(arg)?;
+    let mut best: Option<(usize, String, Option<RelPath>)> = None;
+    for component in &index.components {
+        let base = live_base(session, component);
+        let Ok(rest) = absolute.strip_prefix(&base) else {
+            continue;
+        };
+        let rest = RelPath::new(rest.as_os_str().as_bytes()).ok();
+        let fits = !component.single
+            || component
+                .segments
+                .first()
+                .is_some_and(|s| rest.as_ref() == Some(&s.first));
+        let depth = base.components().count() + usize::from(component.single) * 1000;
+        if fits && best.as_ref().is_none_or(|b| b.0 < depth) {
+            best = Some((depth, component.name.to_string(), rest));
+        }
+    }
+    match best {
+        Some((_, name, path)) => Ok((name, path)),
+        None => Err(OpError::new(
+            Class::NotFound,
+            format!(
+                "{} lies in no component of this snapshot",
+                absolute.display()
+            ),
+        )
+        .hint("name it as COMPONENT/PATH; `backstay show ID` lists the components")),
+    }
+}
+
+/// Where a component lies on this machine: where the configuration says, else where it was captured.
+pub fn live_base(session: &Session, component: &IndexComponent) -> PathBuf {
+    let config = session.config.as_deref();
+    let configured = config.and_then(|c| c.components.iter().find(|x| x.name == component.name));
+    match configured {
+        Some(configured) => crate::ops::layout::base_of(configured, config).0,
+        None => PathBuf::from(&component.base),
+    }
+}
+
+/// `path` made absolute without following links or asking whether it exists.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let joined = if path.is_absolute() {
+        path.to_owned()
+    } else {
+        let here = std::env::current_dir();
+        here.map_err(|e| {
+            OpError::new(Class::Failed, "the current directory cannot be read").because(e)
+        })?
+        .join(path)
+    };
+    let mut clean = PathBuf::new();
+    for part in joined.components() {
+        match part {
+            Part::ParentDir => {
+                clean.pop();
+            }
+            Part::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    Ok(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_selection_wants_what_is_below_and_the_way_there() {
+        let selection = Selection {
+            component: "c".into(),
+            paths: vec![p("a/b")],
+        };
+        for yes in [".", "a", "a/b", "a/b/c"] {
+            assert!(selection.wants(&p(yes)), "{yes}");
+        }
+        for no in ["b", "a/bc", "a/a"] {
+            assert!(!selection.wants(&p(no)), "{no}");
+        }
+    }
+
+    #[test]
+    fn segments_without_anything_wanted_are_not_read() {
+        let selection = Selection {
+            component: "c".into(),
+            paths: vec![p("m/n")],
+        };
+        assert!(
+            selection.touches(&p("."), &p("a")),
+            "the root is on the way"
+        );
+        assert!(!selection.touches(&p("a"), &p("l/z")));
+        assert!(
+            selection.touches(&p("b"), &p("m")),
+            "the parent is on the way"
+        );
+        assert!(selection.touches(&p("m/a"), &p("m/z")));
+        assert!(selection.touches(&p("m/n/1"), &p("m/n/2")));
+        assert!(!selection.touches(&p("m/o"), &p("z")));
+    }
+}

@@ -1,0 +1,318 @@
+//! What every operation on a project needs: its configuration, stores, state, keys; opened once, in an order that fails early and clearly.
+
+use crate::catalog::State;
+use crate::config::Config;
+use crate::keys::identity::load_identity_file;
+use crate::keys::kit::Kit;
+use crate::keys::kit::StoreAt;
+use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
+use crate::model::chain::Heads;
+use crate::model::{Clock, HostId, Progress, VaultId};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::interrupt::Interrupt;
+use crate::ops::vault::{Judge, Vault, store_error};
+use crate::platform::users::Names;
+use crate::store::{LocalStore, Store};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What comes from outside of the configuration.
+pub struct Surroundings {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Hears how far a run is.
+    pub progress: Arc<dyn Progress>,
+    /// Says when to end.
+    pub interrupt: Interrupt,
+    /// This program, for children that capture databases.
+    pub exe: PathBuf,
+    /// Identity files given with `-i`.
+    pub identity_files: Vec<PathBuf>,
+    /// A store named with `--store`, if any: the name of one, or a path.
+    pub store: Option<String>,
+    /// Which hosts' snapshots are meant.
+    pub hosts: HostChoice,
+    /// How long to wait for another run to end.
+    pub wait: Option<std::time::Duration>,
+}
+
+/// Which hosts' snapshots are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HostChoice {
+    /// Those of this host.
+    #[default]
+    Own,
+    /// Those of the host with this name, or this beginning of its id.
+    Named(String),
+    /// Those of all.
+    All,
+}
+
+/// A project opened for reading: with its configuration, or with a kit alone.
+pub struct Session {
+    /// What comes from outside.
+    pub around: Surroundings,
+    /// The configuration; none with `--kit`.
+    pub config: Option<Arc<Config>>,
+    /// The project's name.
+    pub project: String,
+    /// The store that is read and written.
+    pub store: Arc<dyn Store>,
+    /// This machine's memory of the vault; none with `--kit`.
+    pub state: Option<State>,
+    /// Keys whose signatures count.
+    pub trust: TrustList,
+    /// The vault, where it is known from elsewhere than the store.
+    pub vault: Option<VaultId>,
+    /// This host; none when it has no signing key (a laptop with a kit).
+    pub host: Option<HostId>,
+    /// Names of owners.
+    pub names: Names,
+    heads: Heads,
+    kit_identities: Vec<SecretIdentity>,
+}
+
+/// What a session that writes has beside.
+pub struct Writer {
+    /// The key this host signs with.
+    pub signer: Signer,
+    /// What component numbers are made with.
+    pub naming: NamingKey,
+    /// What everything is sealed to.
+    pub recipients: RecipientSet,
+}
+
+impl Session {
+    /// Opens the project of `config`.
+    pub fn open(config: Arc<Config>, around: Surroundings) -> Result<Self> {
+        let store = open_configured_store(&config, around.store.as_deref())?;
+        let state = State::open(&config.state_dir).doing(Class::Failed, || {
+            format!(
+                "cannot open the state directory {}",
+                config.state_dir.display()
+            )
+        })?;
+        let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
+        let key_file = &config.signing.key_file;
+        let host = match key_file.exists() {
+            true => Some(load_signer(key_file)?.id().into()),
+            false => None,
+        };
+        let seen = state.heads().doing(Class::Damage, || {
+            "cannot read what was seen of the vault before".into()
+        })?;
+        let heads = seen
+            .into_iter()
+            .map(|(signer, head)| (signer, (head.number, head.hash)))
+            .collect();
+        let vault = match config.project.vault.clone() {
+            Some(vault) => Some(vault),
+            None => state
+                .vault()
+                .doing(Class::Damage, || "cannot read which vault this is".into())?,
+        };
+        Ok(Self {
+            around,
+            project: config.project.name.clone(),
+            config: Some(config),
+            store,
+            state: Some(state),
+            trust,
+            vault,
+            host,
+            names: Names::default(),
+            heads,
+            kit_identities: Vec::new(),
+        })
+    }
+
+    /// Opens a vault with nothing but a kit, for reading.
+    pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
+        let store = match around.store.as_deref() {
+            Some(place) => open_store("store", Path::new(place))?,
+            None => open_kit_store(&kit)?,
+        };
+        Ok(Self {
+            around,
+            config: None,
+            project: kit.project,
+            store,
+            state: None,
+            trust: kit.trusted,
+            vault: Some(kit.vault),
+            host: Some(kit.host),
+            names: Names::default(),
+            heads: kit.heads,
+            kit_identities: kit.identities,
+        })
+    }
+
+    /// Reads the store and remembers the heads it proved.
+    pub fn read_vault(&self) -> Result<Vault> {
+        let judge = Judge {
+            trust: &self.trust,
+            vault: self.vault.as_ref(),
+            heads: &self.heads,
+            now: self.around.clock.now(),
+        };
+        let vault = Vault::read(&*self.store, &judge)?;
+        if let Some(state) = &self.state {
+            state
+                .trust_store(self.store.name(), &vault.info.vault, &vault.info.instance)
+                .doing(Class::Damage, || {
+                    format!("store {:?} is not the one seen before", self.store.name())
+                })?;
+            vault.remember(state)?;
+        }
+        Ok(vault)
+    }
+
+    /// The identities at hand: `-i`, the kit, the configuration's file. Empty when there is none here.
+    pub fn identities(&self) -> Result<Identities> {
+        let configured = self
+            .config
+            .as_ref()
+            .and_then(|c| c.encryption.identity_file.clone());
+        let configured = configured.filter(|file| file.exists());
+        let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
+        for file in self.around.identity_files.iter().chain(&configured) {
+            all.extend(load_identity_file(file).doing(Class::NoIdentity, || {
+                format!("cannot use identity {}", file.display())
+            })?);
+        }
+        Ok(Identities::from_secrets(all))
+    }
+
+    /// The identities, of which there must be one.
+    pub fn identities_needed(&self) -> Result<Identities> {
+        let all = self.identities()?;
+        if all.is_empty() {
+            let what = "no identity is here, and this needs one to open the vault";
+            return Err(OpError::new(Class::NoIdentity, what)
+                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE"));
+        }
+        Ok(all)
+    }
+
+    /// The configuration, for what cannot be done without.
+    pub fn config(&self) -> Result<&Arc<Config>> {
+        self.config.as_ref().ok_or_else(|| {
+            OpError::new(
+                Class::Usage,
+                "this needs a configuration, and --kit gives none",
+            )
+            .hint("run it in the project's folder, without --kit")
+        })
+    }
+
+    /// This machine's memory, for what cannot be done without.
+    pub fn state(&self) -> Result<&State> {
+        self.state
+            .as_ref()
+            .ok_or_else(|| OpError::new(Class::Usage, "this cannot be done with a kit alone"))
+    }
+
+    /// The keys that writing needs.
+    pub fn writer(&self) -> Result<Writer> {
+        let config = self.config()?;
+        let key_file = &config.signing.key_file;
+        let signer = load_signer(key_file)?;
+        let naming = NamingKey::load(&crate::ops::init::naming_path(key_file))
+            .doing(Class::Config, || {
+                "cannot load this host's naming key".into()
+            })?;
+        let recipients = RecipientSet::parse(&config.encryption.recipients)
+            .doing(Class::Config, || {
+                "a recipient in the configuration cannot be used".into()
+            })?;
+        let trusted = self.trust.get(&signer.id());
+        if !trusted.is_some_and(|key| key.roles.contains(&crate::model::mark::Role::Host)) {
+            let what = "this host's signing key is not among the trusted keys of the configuration";
+            let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
+            return Err(OpError::new(Class::Config, what).hint(hint));
+        }
+        Ok(Writer {
+            signer,
+            naming,
+            recipients,
+        })
+    }
+
+    /// Tells the person something worth reading now.
+    pub fn note(&self, text: &str) {
+        self.around.progress.note(text);
+    }
+}
+
+fn load_signer(key_file: &Path) -> Result<Signer> {
+    Signer::load(key_file).doing(Class::Config, || {
+        "cannot load this host's signing key".into()
+    })
+}
+
+fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dyn Store>> {
+    if config.stores.len() > 1 {
+        return Err(OpError::new(
+            Class::Config,
+            format!("{} names several stores", config.path.display()),
+        )
+        .hint("this version of backstay keeps one store a project; remove the others"));
+    }
+    let Some(first) = config.stores.first() else {
+        return Err(OpError::new(
+            Class::Config,
+            format!("{} names no store", config.path.display()),
+        )
+        .hint("add one with `backstay init --store PATH`"));
+    };
+    let chosen = match wanted {
+        None => first,
+        Some(name) => match config.stores.iter().find(|s| s.name == name) {
+            Some(store) => store,
+            None => return open_store("store", Path::new(name)),
+        },
+    };
+    open_store(&chosen.name, crate::ops::layout::store_path(chosen))
+}
+
+fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
+    let Some(store) = kit.stores.first() else {
+        return Err(
+            OpError::new(Class::Usage, "the kit names no store").hint("name it with --store PATH")
+        );
+    };
+    let StoreAt::Path(path) = &store.at else {
+        return Err(OpError::new(
+            Class::Usage,
+            format!(
+                "store {:?} of the kit is none that this version can open",
+                store.name
+            ),
+        )
+        .hint("name a folder that holds a copy of it with --store PATH"));
+    };
+    open_store(&store.name, Path::new(path)).map_err(|e| {
+        e.hint(format!(
+            "the kit says {path}; if the store is elsewhere now, name it with --store PATH"
+        ))
+    })
+}
+
+fn open_store(name: &str, path: &Path) -> Result<Arc<dyn Store>> {
+    match LocalStore::open(name, path) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(e) => {
+            let what = format!("store {name:?} ({}) cannot be opened", path.display());
+            let hint = "is the disk mounted? a new store is made by `backstay init`";
+            Err(OpError::new(Class::Store, what).because(e).hint(hint))
+        }
+    }
+}
+
+/// Turns a store's error into an operation's.
+pub fn in_store<T>(
+    store: &dyn Store,
+    result: std::result::Result<T, crate::store::StoreError>,
+) -> Result<T> {
+    result.map_err(|e| store_error(e, store))
+}

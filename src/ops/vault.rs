@@ -1,0 +1,271 @@
+//! What a store holds: every record and mark read, every signature and chain verified, every time.
+
+use crate::catalog::{Head, State};
+use crate::keys::TrustList;
+use crate::keys::signed::{OpenError, open_document};
+use crate::model::chain::{ChainEntry, EntryBody, Heads, History, KnownSnapshot, Reader};
+use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
+use crate::model::mark::Mark;
+use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::store::{Key, Prefix, Store};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// `backstay.json`: what a store says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreInfo {
+    /// Format number.
+    pub format: u32,
+    /// Words a reader must know.
+    pub needs: Vec<String>,
+    /// `store`.
+    #[serde(rename = "type")]
+    pub doc: String,
+    /// The vault it belongs to.
+    pub vault: VaultId,
+    /// This very store.
+    pub instance: VaultId,
+    /// When it was made.
+    pub created: jiff::Timestamp,
+    /// By what.
+    pub agent: String,
+}
+
+/// A document that cannot be used, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct BadDocument {
+    /// Its key.
+    pub key: String,
+    /// What is wrong.
+    pub why: String,
+    /// Written by a later program: not damage.
+    pub too_new: bool,
+}
+
+/// A store as one reading found it.
+pub struct Vault {
+    /// What the store says of itself.
+    pub info: StoreInfo,
+    /// Snapshots, marks that count, and breaks in the chains.
+    pub history: History,
+    /// Documents that cannot be used.
+    pub bad: Vec<BadDocument>,
+}
+
+/// How long a proof counts.
+const REVERIFY: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+
+/// True when the snapshot is what its host said.
+pub fn is_trusted(snapshot: &KnownSnapshot) -> bool {
+    snapshot.trusted == crate::model::chain::Trust::Trusted
+}
+
+/// Reads `backstay.json`.
+pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
+    let bytes = store
+        .get(&Key::Store, 1 << 20)
+        .map_err(|e| store_error(e, store))?;
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let damaged = || format!("{} of store {:?} cannot be read", Key::Store, store.name());
+    crate::model::document::parse(line, "store").doing(Class::Damage, damaged)
+}
+
+/// A store's error, with the class and hint its kind asks for.
+pub fn store_error(error: crate::store::StoreError, store: &dyn Store) -> OpError {
+    use crate::store::StoreErrorKind as Kind;
+    let what = format!("store {:?} ({}) failed", store.name(), store.location());
+    let (class, hint) = match error.kind {
+        Kind::Missing => (
+            Class::Store,
+            Some("is the disk mounted? `backstay init` makes a new store where there is none"),
+        ),
+        Kind::Denied => (Class::Store, Some("check who may read and write there")),
+        Kind::Full => (
+            Class::Store,
+            Some("make room on that disk; nothing that was committed is touched"),
+        ),
+        Kind::Unreachable => (Class::Store, Some("try again later")),
+        Kind::NotFound | Kind::Corrupt => (Class::Damage, None),
+        Kind::Exists => (
+            Class::Damage,
+            Some("the object there has other bytes than its name says; look at that disk"),
+        ),
+        Kind::Other => (Class::Store, None),
+    };
+    let error = OpError::new(class, what).because(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// What a reading is judged by.
+pub struct Judge<'a> {
+    /// Trusted keys.
+    pub trust: &'a TrustList,
+    /// The vault that is meant, where it is known from elsewhere.
+    pub vault: Option<&'a VaultId>,
+    /// The highest entries seen before.
+    pub heads: &'a Heads,
+    /// The present moment.
+    pub now: jiff::Timestamp,
+}
+
+impl Vault {
+    /// Reads everything signed in `store` and judges it.
+    pub fn read(store: &dyn Store, judge: &Judge<'_>) -> Result<Self> {
+        let info = store_info(store)?;
+        if judge.vault.is_some_and(|expected| *expected != info.vault) {
+            let what = format!(
+                "store {:?} ({}) belongs to another vault",
+                store.name(),
+                store.location()
+            );
+            let hint = "is another disk mounted there? backstay touches nothing in it";
+            return Err(OpError::new(Class::Damage, what).hint(hint));
+        }
+        let mut reading = Reading {
+            store,
+            info: &info,
+            entries: Vec::new(),
+            bad: Vec::new(),
+        };
+        reading.read_all(Prefix::Records)?;
+        reading.read_all(Prefix::Marks)?;
+        let Reading { entries, bad, .. } = reading;
+        let reader = Reader {
+            trusted: judge.trust.signers(),
+            seen: judge.heads.clone(),
+            instances: BTreeSet::from([info.instance.clone()]),
+            now: judge.now,
+            reverify: REVERIFY,
+        };
+        Ok(Self {
+            info,
+            history: History::of(entries, &reader),
+            bad,
+        })
+    }
+
+    /// The hosts that have trusted snapshots here.
+    pub fn hosts(&self) -> Vec<HostId> {
+        let trusted = |(_, s): &(&HostId, &Vec<KnownSnapshot>)| s.iter().any(is_trusted);
+        self.history
+            .hosts
+            .iter()
+            .filter(trusted)
+            .map(|(host, _)| *host)
+            .collect()
+    }
+
+    /// Every snapshot, trusted or not, host by host: trusted ones in the order of the chain.
+    pub fn snapshots(&self) -> impl Iterator<Item = &KnownSnapshot> {
+        self.history.hosts.values().flatten()
+    }
+
+    /// The host that `signer` signs for.
+    pub fn host_of(&self, signer: &SignerId) -> HostId {
+        let own = HostId::from(*signer);
+        let signs = |host: &&HostId| self.history.keys().is_of(signer, host);
+        // A key that was introduced signs for the host that introduced it.
+        let other = self
+            .history
+            .hosts
+            .keys()
+            .filter(|host| **host != own)
+            .find(signs);
+        other.copied().unwrap_or(own)
+    }
+
+    fn seen(&self) -> Vec<(SignerId, Head)> {
+        let head = |(signer, (number, hash)): (&SignerId, &(u64, ObjectId))| {
+            (
+                *signer,
+                Head {
+                    number: *number,
+                    hash: *hash,
+                },
+            )
+        };
+        self.history.heads.iter().map(head).collect()
+    }
+
+    /// Remembers the heads that this reading proved, so that a later reading notices when they are gone.
+    pub fn remember(&self, state: &State) -> Result<()> {
+        state.raise_heads(&self.seen()).doing(Class::Failed, || {
+            "cannot remember the newest entries seen".into()
+        })
+    }
+}
+
+struct Reading<'a> {
+    store: &'a dyn Store,
+    info: &'a StoreInfo,
+    entries: Vec<ChainEntry>,
+    bad: Vec<BadDocument>,
+}
+
+impl Reading<'_> {
+    fn read_all(&mut self, prefix: Prefix) -> Result<()> {
+        let listed = self
+            .store
+            .list(prefix)
+            .map_err(|e| store_error(e, self.store))?;
+        for object in listed {
+            if let Err(problem) = self.read_one(&object.key)? {
+                let too_new = matches!(problem, OpenError::TooNew(_));
+                self.bad.push(BadDocument {
+                    key: object.key.to_string(),
+                    why: problem.to_string(),
+                    too_new,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn read_one(&mut self, key: &Key) -> Result<std::result::Result<(), OpenError>> {
+        let bytes = match self.store.get(key, DOCUMENT_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind == crate::store::StoreErrorKind::Corrupt => {
+                return Ok(Err(OpenError::Damaged("it is too large".into())));
+            }
+            Err(e) => return Err(store_error(e, self.store)),
+        };
+        let entry = match key {
+            Key::Record(_) => Self::record(&bytes),
+            Key::Mark(..) => Self::mark(&bytes),
+            _ => return Ok(Ok(())),
+        };
+        Ok(entry.and_then(|entry| self.accept(key, entry)))
+    }
+
+    fn record(bytes: &[u8]) -> std::result::Result<ChainEntry, OpenError> {
+        let signed = open_document::<Record>(bytes, "record", namespace::RECORD)?;
+        Ok(ChainEntry::record(signed.value, signed.hash))
+    }
+
+    fn mark(bytes: &[u8]) -> std::result::Result<ChainEntry, OpenError> {
+        let signed = open_document::<Mark>(bytes, "mark", namespace::MARK)?;
+        Ok(ChainEntry::mark(signed.value, signed.hash))
+    }
+
+    /// The last two checks of the format: the vault, and the object's own name.
+    fn accept(&mut self, key: &Key, entry: ChainEntry) -> std::result::Result<(), OpenError> {
+        let (vault, own) = match &entry.body {
+            EntryBody::Record(r) => (&r.vault, Key::Record(r.snapshot.clone())),
+            EntryBody::Mark(m) => (&m.vault, Key::Mark(m.signer, m.number)),
+        };
+        if *vault != self.info.vault {
+            return Err(OpenError::Damaged("it belongs to another vault".into()));
+        }
+        if own != *key {
+            return Err(OpenError::Damaged(format!(
+                "it is {own} under another name"
+            )));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+}

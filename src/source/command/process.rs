@@ -1,0 +1,75 @@
+//! Waiting for a child, ending it, and keeping its last words.
+
+use crate::model::path::escape;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group};
+use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// So much of what a command says on stderr is kept: the end.
+const WORDS_MAX: usize = 4 << 10;
+/// After SIGTERM, before SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+/// Waits for `child`; when `limit` is over, ends it and everything in its process group. `None`: that was so.
+pub(super) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let pid = Pid::from_child(child);
+    let (ended, end) = channel();
+    // It waits without collecting the child, so that its number stays its own until the group is ended.
+    std::thread::spawn(move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(
+            rustix::process::waitid(WaitId::Pid(pid), options),
+            Err(rustix::io::Errno::INTR)
+        ) {}
+        drop(ended.send(()));
+    });
+    let timed_out = |limit| end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+    if !timed_out(limit) {
+        return child.wait().map(Some);
+    }
+    // These fail only when nothing is left to end.
+    drop(kill_process_group(pid, Signal::TERM));
+    let _still_there = timed_out(GRACE);
+    drop(kill_process_group(pid, Signal::KILL));
+    child.wait()?;
+    Ok(None)
+}
+
+/// Reads `stderr` to its end in a thread of its own and gives the last of it, printable, after `: `.
+pub(super) fn tail_of(stderr: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (done, words) = channel();
+    std::thread::spawn(move || {
+        let mut kept: Vec<u8> = Vec::new();
+        let mut buffer = [0; 4096];
+        let mut stderr = stderr;
+        while let Some(Ok(length @ 1..)) = stderr.as_mut().map(|s| s.read(&mut buffer)) {
+            kept.extend_from_slice(&buffer[..length]);
+            kept.drain(..kept.len().saturating_sub(WORDS_MAX));
+        }
+        drop(done.send(printable(&kept)));
+    });
+    words
+}
+
+fn printable(words: &[u8]) -> String {
+    let lines = words
+        .split(|b| *b == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty());
+    let lines: Vec<_> = lines.map(escape).collect();
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", lines.join("; "))
+    }
+}
+
+pub(super) fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}

@@ -1,0 +1,160 @@
+//! Making entries of what the walk comes by.
+
+use crate::model::RelPath;
+use crate::model::entry::{Entry, FLAG_CRASH_CONSISTENT, Kind, Why};
+use crate::model::report::{Problem, ProblemKind};
+use crate::platform::capture::{self, Xattrs};
+use crate::source::folder::databases;
+use crate::source::folder::links::link_number;
+use crate::source::folder::scan::Found;
+use crate::source::folder::walk::{Walker, inode};
+use rustix::fs::Stat;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+impl Walker<'_> {
+    /// Adds an entry with its attributes.
+    pub(super) fn add(&mut self, mut entry: Entry, stat: &Stat, xattrs: io::Result<Xattrs>) {
+        for warning in self.tree.add_xattrs(&mut entry, xattrs) {
+            (self.problems)(warning);
+        }
+        self.out.push(Found::new(entry, stat));
+    }
+
+    /// A regular file: its metadata, and whether it is a database.
+    pub(super) fn file(&mut self, path: RelPath, name: &CStr, dir: &OwnedFd, stat: &Stat) {
+        let Some(frame) = self.stack.last() else {
+            return;
+        };
+        let owner = databases::owner_of_sidecar(name.to_bytes());
+        if owner.is_some_and(|owner| frame.databases.iter().any(|d| d == owner)) {
+            return self.left(path, Why::Sidecar);
+        }
+        let mut raw = owner.is_some_and(|owner| frame.opaque.iter().any(|d| d == owner));
+        let ident = capture::Ident::of(stat);
+        let database = databases::size_fits(ident.size)
+            && self
+                .tree
+                .open_at(dir.as_fd(), name)
+                .is_ok_and(databases::has_sqlite_header);
+        if database {
+            self.remember_database(name);
+        } else if self.is_opaque_database(name, dir) {
+            raw = true;
+            if let Some(frame) = self.stack.last_mut() {
+                frame.opaque.push(name.to_bytes().to_vec());
+            }
+            let what =
+                "it looks like an encrypted database in use; it is packed as bytes with its log";
+            let hint = "dump it with a command, or stop its program while backups run";
+            self.problem(ProblemKind::Warning, &path, what, Some(hint));
+        }
+        let index = self.out.len();
+        let several = stat.st_nlink > 1;
+        if let Some(first) = several
+            .then(|| self.links.first_of(inode(stat), index))
+            .flatten()
+        {
+            return self.further_name(path, first);
+        }
+        let mut entry = Entry::new(path, Kind::File);
+        capture::fill(&mut entry, stat, self.names);
+        if raw {
+            entry.flags.push(FLAG_CRASH_CONSISTENT.to_owned());
+        }
+        let mut found = Found::new(entry, stat);
+        found.database = database;
+        self.out.push(found);
+    }
+
+    /// Another name of the file at `first`: the same in all but the path, whatever happened to it since.
+    fn further_name(&mut self, path: RelPath, first: usize) {
+        let first = &mut self.out[first];
+        first
+            .entry
+            .link
+            .get_or_insert_with(|| link_number(&first.entry.path));
+        let mut again = first.clone();
+        again.entry.path = path;
+        self.out.push(again);
+    }
+
+    /// A file that is named like a database, is none that can be read, and has a SQLite log beside it.
+    fn is_opaque_database(&self, name: &CStr, dir: &OwnedFd) -> bool {
+        let Some(frame) = self.stack.last() else {
+            return false;
+        };
+        let log = [name.to_bytes(), b"-wal"].concat();
+        databases::named_like_a_database(name.to_bytes())
+            && frame.has(&log)
+            && std::ffi::CString::new(log).is_ok_and(|log| {
+                self.tree
+                    .open_at(dir.as_fd(), &log)
+                    .is_ok_and(databases::has_wal_header)
+            })
+    }
+
+    /// A symbolic link, FIFO, device or socket: never opened.
+    pub(super) fn special(
+        &mut self,
+        path: RelPath,
+        name: &CStr,
+        dir: &OwnedFd,
+        stat: &Stat,
+        kind: Kind,
+    ) {
+        let mut entry = Entry::new(path, kind);
+        capture::fill(&mut entry, stat, self.names);
+        if kind == Kind::Symlink {
+            match rustix::fs::readlinkat(dir, name, Vec::new()) {
+                Ok(target) => entry.target = Some(target.into_bytes()),
+                Err(e) => return self.unreadable(entry.path, e, None),
+            }
+        }
+        let mut xattrs = capture::xattrs_at(dir.as_fd(), name);
+        if xattrs
+            .as_ref()
+            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        {
+            self.say_no_proc();
+            xattrs = Ok(Xattrs::default());
+        }
+        self.add(entry, stat, xattrs);
+    }
+
+    fn say_no_proc(&mut self) {
+        if !self.no_proc && !std::path::Path::new("/proc/self/fd").exists() {
+            self.no_proc = true;
+            let what =
+                "attributes of links and devices are not captured, because /proc is not mounted";
+            self.problem(ProblemKind::Warning, &RelPath::root(), what, None);
+        }
+    }
+
+    /// Lists `path` as something that was not captured, on purpose.
+    pub(super) fn left(&mut self, path: RelPath, why: Why) {
+        let mut entry = Entry::new(path, Kind::Left);
+        entry.why = Some(why);
+        self.out.push(Found::left(entry));
+    }
+
+    /// Lists `path` as something that should have been captured, and says so, unless that is allowed.
+    pub(super) fn unreadable(&mut self, path: RelPath, what: impl ToString, hint: Option<&str>) {
+        if !self.allow.covers(&path, true) && !self.allow.covers(&path, false) {
+            self.problem(ProblemKind::Unreadable, &path, what, hint);
+        }
+        self.left(path, Why::Unreadable);
+    }
+
+    pub(super) fn problem(
+        &mut self,
+        kind: ProblemKind,
+        path: &RelPath,
+        what: impl ToString,
+        hint: Option<&str>,
+    ) {
+        let problem = Problem::at_path(kind, &self.spec.component, path.as_bytes(), what);
+        (self.problems)(hint.into_iter().fold(problem, Problem::hint));
+    }
+}
