@@ -5,16 +5,16 @@
 //! what a person named.
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatxAttributes,
-    StatxFlags,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxAttributes, StatxFlags,
 };
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use crate::platform::beneath::{open_dir_beneath, open_dir_here};
 
 /// Tells one inode of this machine from all others, as long as somebody holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,7 +70,7 @@ impl Facts {
     }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -78,7 +78,7 @@ const PRIVATE_DIR: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 
 /// `name`, if it is one part of a path.
-fn part(name: &[u8]) -> io::Result<&[u8]> {
+pub(super) fn part(name: &[u8]) -> io::Result<&[u8]> {
     let wrong = matches!(name, b"" | b"." | b"..") || name.contains(&b'/');
     if wrong {
         Err(Errno::INVAL.into())
@@ -128,85 +128,6 @@ pub fn open_dir(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
 /// Opens the directory above an open one. The caller must compare whose it is: a directory can be moved at any time.
 pub fn open_parent(dir: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, "..", DIRECTORY, Mode::empty())?)
-}
-
-/// The system call takes at most 4,095 bytes of a path; longer ones are opened in stretches.
-const STRETCH_MAX: usize = 4000;
-
-/// Opens the directory at `path` (parts separated by `/`; `.` alone is `base`) below `base`. A symbolic link or a `..` anywhere in it is
-/// an error: `ELOOP` or `ENOTDIR`.
-pub fn open_dir_beneath(base: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    if path == b"." {
-        return base.try_clone_to_owned();
-    }
-    let mut at: Option<OwnedFd> = None;
-    let mut rest = path;
-    loop {
-        let (stretch, after) = first_stretch(rest);
-        let from = at.as_ref().map_or(base, AsFd::as_fd);
-        let next = open_stretch(from, stretch)?;
-        match after {
-            None => return Ok(next),
-            Some(after) => (at, rest) = (Some(next), after),
-        }
-    }
-}
-
-fn first_stretch(path: &[u8]) -> (&[u8], Option<&[u8]>) {
-    if path.len() <= STRETCH_MAX {
-        return (path, None);
-    }
-    let slash = path[..STRETCH_MAX].iter().rposition(|&b| b == b'/');
-    slash.map_or((path, None), |slash| {
-        (&path[..slash], Some(&path[slash + 1..]))
-    })
-}
-
-/// Set once the kernel (or a container's filter) turned out not to have `openat2`.
-static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
-
-fn open_stretch(base: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    for name in path.split(|&b| b == b'/') {
-        part(name)?;
-    }
-    if NO_OPENAT2.load(Ordering::Relaxed) {
-        return walk(base, path);
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(base, path, DIRECTORY, Mode::empty(), resolve) {
-        // Old container filters answer a call that they do not know with EPERM.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            NO_OPENAT2.store(true, Ordering::Relaxed);
-            walk(base, path)
-        }
-        Err(Errno::AGAIN) => walk(base, path),
-        other => Ok(other?),
-    }
-}
-
-/// What `openat2` does, part by part.
-fn walk(base: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    let mut at: Option<OwnedFd> = None;
-    for name in path.split(|&b| b == b'/') {
-        let from = at.as_ref().map_or(base, AsFd::as_fd);
-        at = Some(open_dir(from, name)?);
-    }
-    at.ok_or_else(|| Errno::INVAL.into())
-}
-
-/// Opens directory `name` in `dir` unless something is mounted there (`EXDEV`).
-pub fn open_dir_here(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match rustix::fs::openat2(dir, part(name)?, DIRECTORY, Mode::empty(), resolve) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
-        other => return Ok(other?),
-    }
-    let opened = open_dir(dir, name)?;
-    if facts(&opened)?.id.dev == facts(dir)?.id.dev {
-        Ok(opened)
-    } else {
-        Err(Errno::XDEV.into())
-    }
 }
 
 /// Makes directory `name`, which must not exist, readable by its owner alone whatever the umask, and opens it.
@@ -420,77 +341,6 @@ pub fn set_mode_at(dir: impl AsFd, name: &[u8], mode: u32) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink as link_to;
-
-    type Way = fn(BorrowedFd<'_>, &[u8]) -> io::Result<OwnedFd>;
-
-    /// Every way of opening must refuse the same.
-    fn ways() -> [Way; 2] {
-        [open_dir_beneath, |base, path| {
-            for name in path.split(|&b| b == b'/') {
-                part(name)?;
-            }
-            walk(base, path)
-        }]
-    }
-
-    #[test]
-    fn no_path_leads_out_of_its_directory_by_either_way() {
-        let top = tempfile::tempdir().unwrap();
-        let base = top.path().join("base");
-        std::fs::create_dir_all(base.join("a/b")).unwrap();
-        std::fs::write(base.join("a/file"), "").unwrap();
-        link_to("..", base.join("a/up")).unwrap();
-        link_to("/", base.join("a/abs")).unwrap();
-        link_to("b", base.join("a/inside")).unwrap();
-        let base = open_place(&base).unwrap();
-        for open in ways() {
-            assert!(open(base.as_fd(), b"a/b").is_ok());
-            for wrong in [
-                "..", "a/..", "a/../..", "/", "/etc", "a//b", "a/b/", "", "a/./b", "./a",
-            ] {
-                assert!(open(base.as_fd(), wrong.as_bytes()).is_err(), "{wrong:?}");
-            }
-            for link in [
-                "a/up",
-                "a/abs",
-                "a/inside",
-                "a/abs/etc",
-                "a/inside/x",
-                "a/file",
-            ] {
-                let error = open(base.as_fd(), link.as_bytes()).unwrap_err();
-                assert!(is_not_a_directory(&error), "{link}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn paths_longer_than_the_system_takes_are_opened() {
-        let top = tempfile::tempdir().unwrap();
-        let base = open_place(top.path()).unwrap();
-        let name = vec![b'n'; 200];
-        let mut at = base.try_clone().unwrap();
-        let mut path = Vec::new();
-        for _ in 0..60 {
-            at = create_dir(&at, &name).unwrap().0;
-            path.extend_from_slice(&name);
-            path.push(b'/');
-        }
-        path.pop();
-        let deepest = facts(&at).unwrap().id;
-        for open in ways() {
-            assert_eq!(
-                facts(open(base.as_fd(), &path).unwrap()).unwrap().id,
-                deepest
-            );
-        }
-        assert_eq!(
-            facts(walk(base.as_fd(), &path).unwrap()).unwrap().id,
-            deepest
-        );
-        crate::platform::remove::remove_tree(base.as_fd(), &name).unwrap();
-        assert!(is_empty(&base).unwrap());
-    }
 
     #[test]
     fn what_is_made_is_private_and_never_replaces() {

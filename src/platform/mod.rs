@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod at;
+mod beneath;
 pub mod capture;
 pub mod environment;
 pub mod remove;
