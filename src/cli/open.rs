@@ -11,24 +11,14 @@ use std::sync::Arc;
 
 /// The directory that the command works in.
 pub fn directory(terminal: &Terminal) -> Result<PathBuf> {
-    let here = || {
-        std::env::current_dir().doing(Class::Failed, || {
-            "the current directory cannot be read".into()
-        })
-    };
+    let here =
+        || std::env::current_dir().doing(Class::Failed, || "the current directory cannot be read".into());
     match &terminal.global.directory {
         None => here(),
         Some(dir) => {
-            let joined = if dir.is_absolute() {
-                dir.clone()
-            } else {
-                here()?.join(dir)
-            };
+            let joined = if dir.is_absolute() { dir.clone() } else { here()?.join(dir) };
             if !joined.is_dir() {
-                return Err(OpError::new(
-                    Class::Usage,
-                    format!("{} is not a directory", dir.display()),
-                ));
+                return Err(OpError::new(Class::Usage, format!("{} is not a directory", dir.display())));
             }
             Ok(joined)
         }
@@ -47,18 +37,13 @@ pub fn config_path(terminal: &Terminal) -> Result<PathBuf> {
         }
     }
     config::find(&dir).ok_or_else(|| {
-        OpError::new(
-            Class::Config,
-            format!("there is no backstay.toml in {} or above", dir.display()),
-        )
-        .hint("`backstay init` makes one; or name it with -c FILE")
+        OpError::new(Class::Config, format!("there is no backstay.toml in {} or above", dir.display()))
+            .hint("`backstay init` makes one; or name it with -c FILE")
     })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).doing(Class::Usage, || {
-        format!("{} is not a usable path", path.display())
-    })
+    std::path::absolute(path).doing(Class::Usage, || format!("{} is not a usable path", path.display()))
 }
 
 /// Reads the configuration, all mistakes at once.
@@ -75,18 +60,14 @@ pub fn load_config(path: &Path) -> Result<Config> {
 pub fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
     let global = &terminal.global;
     if global.store.len() > 1 {
-        return Err(OpError::new(
-            Class::Usage,
-            "only `init` takes several --store",
-        ));
+        return Err(OpError::new(Class::Usage, "only `init` takes several --store"));
     }
     let hosts = match (&global.host, global.all_hosts) {
         (Some(name), _) => HostChoice::Named(name.clone()),
         (None, true) => HostChoice::All,
         (None, false) => HostChoice::Own,
     };
-    let exe = std::env::current_exe()
-        .doing(Class::Failed, || "this program cannot find itself".into())?;
+    let exe = std::env::current_exe().doing(Class::Failed, || "this program cannot find itself".into())?;
     Ok(Surroundings {
         clock: Arc::new(SystemClock),
         progress: Arc::clone(&terminal.shown) as _,
@@ -110,19 +91,14 @@ pub fn session(terminal: &Terminal) -> Result<Session> {
 }
 
 fn load_kit(path: &Path) -> Result<Kit> {
-    Kit::load(path).doing(Class::NoIdentity, || {
-        format!("the recovery kit {} cannot be used", path.display())
-    })
+    Kit::load(path).doing(Class::NoIdentity, || format!("the recovery kit {} cannot be used", path.display()))
 }
 
 /// Opens the project by its configuration, which writing needs.
 pub fn writing_session(terminal: &Terminal) -> Result<Session> {
     if terminal.global.kit.is_some() {
-        return Err(OpError::new(
-            Class::Usage,
-            "this needs a configuration, and --kit gives none",
-        )
-        .hint("leave --kit away, and run it in the project's folder"));
+        return Err(OpError::new(Class::Usage, "this needs a configuration, and --kit gives none")
+            .hint("leave --kit away, and run it in the project's folder"));
     }
     session(terminal)
 }

@@ -46,10 +46,7 @@ pub enum KeyError {
         why: String,
     },
     /// The key is protected by a passphrase.
-    #[error(
-        "{} is protected by a passphrase; passphrase-protected {what} come later",
-        shown(path)
-    )]
+    #[error("{} is protected by a passphrase; passphrase-protected {what} come later", shown(path))]
     Passphrase {
         /// The file.
         path: PathBuf,

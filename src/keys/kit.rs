@@ -89,19 +89,13 @@ pub enum KitError {
         source: std::io::Error,
     },
     /// There is no block.
-    #[error(
-        "the text holds no recovery kit: the line {:?} is not there or mistyped",
-        kit_block::BEGIN
-    )]
+    #[error("the text holds no recovery kit: the line {:?} is not there or mistyped", kit_block::BEGIN)]
     NoBlock,
     /// There are several.
     #[error("the text holds more than one recovery kit")]
     SeveralBlocks,
     /// The block does not end.
-    #[error(
-        "the recovery kit is cut off, or its last line {:?} is mistyped",
-        kit_block::END
-    )]
+    #[error("the recovery kit is cut off, or its last line {:?} is mistyped", kit_block::END)]
     NoEnd,
     /// The check of a line does not fit.
     #[error("line {line} of the recovery kit is mistyped or incomplete")]
@@ -119,9 +113,7 @@ pub enum KitError {
     #[error("the lines of the recovery kit do not belong together: one is from another kit")]
     Sum,
     /// Written by a later program.
-    #[error(
-        "the recovery kit has format {format:?}, which this backstay does not understand (format 1)"
-    )]
+    #[error("the recovery kit has format {format:?}, which this backstay does not understand (format 1)")]
     TooNew {
         /// Its format.
         format: String,
@@ -165,14 +157,9 @@ impl Kit {
         let mut bytes = Zeroizing::new(Vec::with_capacity(256 << 10));
         let file = std::fs::File::open(path);
         let read = file.and_then(|f| f.take(KIT_BYTES_MAX as u64).read_to_end(&mut bytes));
-        read.map_err(|source| KitError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        read.map_err(|source| KitError::Unreadable { path: path.to_owned(), source })?;
         // A scanned page may hold anything around the block.
-        Self::parse(&Zeroizing::new(
-            String::from_utf8_lossy(&bytes).into_owned(),
-        ))
+        Self::parse(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Writes the kit into a new file for its owner alone.
@@ -199,24 +186,17 @@ mod tests {
         let signer = Signer::generate().unwrap();
         let trusted = |text: &str| TrustedKey::parse(text).unwrap();
         let other = Signer::generate().unwrap();
-        let mut keys: TrustList = [trusted(&format!("{} web-1", signer.public_text()))
-            .with_roles([Role::Host, Role::Verify])]
-        .into_iter()
-        .collect();
+        let mut keys: TrustList =
+            [trusted(&format!("{} web-1", signer.public_text())).with_roles([Role::Host, Role::Verify])]
+                .into_iter()
+                .collect();
         let mut named = trusted(other.public_text()).with_roles([Role::Prune]);
         named.name = "the office, ground floor".into();
         named.host = Some(HostId::from(signer.id()));
         keys.add(named);
-        let endpoint = [(
-            "endpoint".to_owned(),
-            "https://minio.example:9000/a=b".to_owned(),
-        )];
+        let endpoint = [("endpoint".to_owned(), "https://minio.example:9000/a=b".to_owned())];
         let path = "/srv/Sicherung %20 ä/".to_owned() + &"tief/".repeat(30);
-        let store = |name: &str, at, settings| KitStore {
-            name: name.into(),
-            at,
-            settings,
-        };
+        let store = |name: &str, at, settings| KitStore { name: name.into(), at, settings };
         Kit {
             printed: "2026-11-23T08:00:00Z".parse().unwrap(),
             project: "tsushin\n>".into(),
@@ -225,17 +205,9 @@ mod tests {
             vault: VaultId::from_random([7; 17]),
             stores: vec![
                 store("local", StoreAt::Path(path), BTreeMap::new()),
-                store(
-                    "offsite",
-                    StoreAt::Url("s3://bucket/web-1/x".into()),
-                    endpoint.into(),
-                ),
+                store("offsite", StoreAt::Url("s3://bucket/web-1/x".into()), endpoint.into()),
             ],
-            identities: if secrets {
-                vec![identity, identity::generate().0]
-            } else {
-                Vec::new()
-            },
+            identities: if secrets { vec![identity, identity::generate().0] } else { Vec::new() },
             recipients: vec![recipient],
             signing_key: secrets.then_some(signer),
             trusted: keys,
@@ -250,17 +222,9 @@ mod tests {
         // `Debug` shows all but the secrets; these are compared by what they reveal.
         assert_eq!(format!("{a:?}"), format!("{b:?}"));
         let secrets = |kit: &Kit| {
-            let keys: Vec<String> = kit
-                .identities
-                .iter()
-                .map(|i| i.reveal().to_string())
-                .collect();
+            let keys: Vec<String> = kit.identities.iter().map(|i| i.reveal().to_string()).collect();
             let signing = kit.signing_key.as_ref().map(|k| k.public_text().to_owned());
-            (
-                keys,
-                signing,
-                kit.naming_key.as_ref().map(|k| k.reveal().to_string()),
-            )
+            (keys, signing, kit.naming_key.as_ref().map(|k| k.reveal().to_string()))
         };
         assert_eq!(secrets(a), secrets(b));
     }
@@ -275,17 +239,10 @@ mod tests {
             let reflowed = before.split_whitespace().collect::<Vec<_>>().join(" ");
             let crlf = format!("{reflowed}\r\n{}", block.replace('\n', "  \r\n"));
             assert_same(&Kit::parse(&crlf).unwrap(), &kit);
-            let quoted = text
-                .lines()
-                .map(|line| format!("> > {line}\n\n"))
-                .collect::<String>();
+            let quoted = text.lines().map(|line| format!("> > {line}\n\n")).collect::<String>();
             assert_same(&Kit::parse(&quoted).unwrap(), &kit);
-            let squeezed = block
-                .lines()
-                .map(|l| l.split_whitespace().collect::<Vec<_>>().join("\t") + "\n");
-            let squeezed = squeezed
-                .collect::<String>()
-                .replace("BEGIN\tBACKSTAY\tKIT", "BEGIN BACKSTAY KIT");
+            let squeezed = block.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join("\t") + "\n");
+            let squeezed = squeezed.collect::<String>().replace("BEGIN\tBACKSTAY\tKIT", "BEGIN BACKSTAY KIT");
             assert_same(
                 &Kit::parse(&squeezed.replace("END\tBACKSTAY\tKIT", "END BACKSTAY KIT")).unwrap(),
                 &kit,
@@ -315,8 +272,7 @@ mod tests {
                 }
                 changed[at] = new;
                 let result = Kit::parse(std::str::from_utf8(&changed).unwrap());
-                let error =
-                    result.expect_err(&format!("{} -> {} at {at}", old as char, new as char));
+                let error = result.expect_err(&format!("{} -> {} at {at}", old as char, new as char));
                 if let KitError::Mistyped { line: named } = error {
                     // A line end that vanished is found on the line before.
                     assert!(named == line || named == line + 1, "{named} for {line}");
@@ -337,10 +293,7 @@ mod tests {
             let mut left_out = lines.clone();
             left_out.remove(at);
             let error = Kit::parse(&left_out.join("\n")).unwrap_err();
-            assert!(
-                matches!(error, KitError::MissingLine { line } if line == at - begin),
-                "{error}"
-            );
+            assert!(matches!(error, KitError::MissingLine { line } if line == at - begin), "{error}");
             let mut doubled = lines.clone();
             doubled.insert(at, lines[at]);
             assert!(matches!(
@@ -348,25 +301,12 @@ mod tests {
                 Err(KitError::MissingLine { .. } | KitError::NoEnd)
             ));
         }
-        assert!(matches!(
-            Kit::parse(&lines[..end].join("\n")),
-            Err(KitError::NoEnd)
-        ));
-        assert!(matches!(
-            Kit::parse(&lines[..begin].join("\n")),
-            Err(KitError::NoBlock)
-        ));
-        assert!(matches!(
-            Kit::parse(&format!("{0}{0}", *text)),
-            Err(KitError::SeveralBlocks)
-        ));
+        assert!(matches!(Kit::parse(&lines[..end].join("\n")), Err(KitError::NoEnd)));
+        assert!(matches!(Kit::parse(&lines[..begin].join("\n")), Err(KitError::NoBlock)));
+        assert!(matches!(Kit::parse(&format!("{0}{0}", *text)), Err(KitError::SeveralBlocks)));
         // A right line of another kit fits its own check only.
         let other = kit(true).render();
-        let identity = |text: &str| {
-            text.lines()
-                .position(|l| l.contains(" identity AGE"))
-                .unwrap()
-        };
+        let identity = |text: &str| text.lines().position(|l| l.contains(" identity AGE")).unwrap();
         let mut mixed = lines.clone();
         let theirs: Vec<&str> = other.lines().collect();
         mixed[identity(&text)] = theirs[identity(&other)];
@@ -377,10 +317,7 @@ mod tests {
     fn a_kit_of_a_later_format_is_too_new_not_damaged() {
         let mut text = String::new();
         kit_block::encode(
-            &[
-                ("kit", Zeroizing::new("2".into())),
-                ("new", Zeroizing::new("x".into())),
-            ],
+            &[("kit", Zeroizing::new("2".into())), ("new", Zeroizing::new("x".into()))],
             &mut text,
         );
         assert!(matches!(Kit::parse(&text), Err(KitError::TooNew { .. })));
@@ -391,15 +328,9 @@ mod tests {
         for secrets in [true, false] {
             let kit = kit(secrets);
             let text = kit.render();
-            let wide: Vec<&str> = text
-                .lines()
-                .filter(|line| line.chars().count() > 78)
-                .collect();
+            let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 78).collect();
             assert!(wide.is_empty(), "{wide:?}");
-            assert_eq!(
-                text.contains("THIS KIT DOES NOT OPEN THE BACKUPS"),
-                !secrets
-            );
+            assert_eq!(text.contains("THIS KIT DOES NOT OPEN THE BACKUPS"), !secrets);
             assert!(text.contains("backstay --kit kit.txt list") && text.contains("recover.py"));
             assert_eq!(text.contains("AGE-SECRET-KEY-1"), secrets);
             assert!(text.contains(&ObjectId::of(b"py").to_string()));
@@ -416,13 +347,7 @@ mod tests {
             let broken: Vec<String> = text
                 .lines()
                 .enumerate()
-                .map(|(i, l)| {
-                    if i == line {
-                        l.replace(' ', "")
-                    } else {
-                        l.to_owned()
-                    }
-                })
+                .map(|(i, l)| if i == line { l.replace(' ', "") } else { l.to_owned() })
                 .collect();
             if let Err(error) = Kit::parse(&broken.join("\n")) {
                 shown.push_str(&format!("{error} {error:?}"));
@@ -432,10 +357,7 @@ mod tests {
             assert!(!shown.contains(&identity.reveal()[16..32]));
         }
         let body: String = pem.lines().filter(|l| !l.starts_with('-')).collect();
-        assert!(
-            !shown.contains(&body[150..170])
-                && !shown.contains(&kit.naming_key.unwrap().reveal()[..12])
-        );
+        assert!(!shown.contains(&body[150..170]) && !shown.contains(&kit.naming_key.unwrap().reveal()[..12]));
     }
 
     #[test]
@@ -445,15 +367,9 @@ mod tests {
         let path = dir.path().join("kit.txt");
         let kit = kit(true);
         kit.write(&path).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_same(&Kit::load(&path).unwrap(), &kit);
         assert_eq!(kit.open_with().public().len(), 2);
-        assert!(matches!(
-            Kit::load(dir.path()),
-            Err(KitError::Unreadable { .. })
-        ));
+        assert!(matches!(Kit::load(dir.path()), Err(KitError::Unreadable { .. })));
     }
 }

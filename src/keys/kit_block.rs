@@ -31,9 +31,7 @@ pub(super) struct Field {
 
 /// Text of `chars` characters of the SHA-256 of `bytes`: small letters and digits that are not easily taken for others.
 fn check(bytes: &[u8], chars: usize) -> String {
-    let mut text = BASE32_NOPAD
-        .encode(ObjectId::of(bytes).as_bytes())
-        .to_ascii_lowercase();
+    let mut text = BASE32_NOPAD.encode(ObjectId::of(bytes).as_bytes()).to_ascii_lowercase();
     text.truncate(chars);
     text
 }
@@ -85,10 +83,7 @@ pub(super) fn encode(fields: &[(&str, Zeroizing<String>)], out: &mut String) {
         lines.push_str(&line);
         lines.push('\n');
         out.push_str(&line);
-        out.extend(std::iter::repeat_n(
-            ' ',
-            74_usize.saturating_sub(line.len()),
-        ));
+        out.extend(std::iter::repeat_n(' ', 74_usize.saturating_sub(line.len())));
         out.push_str(&line_check(&line));
         out.push('\n');
     };
@@ -110,8 +105,7 @@ pub(super) fn encode(fields: &[(&str, Zeroizing<String>)], out: &mut String) {
 
 /// A line without what mail programs and editors put around it.
 fn bare(line: &str) -> &str {
-    line.trim_start_matches(|c: char| c == '>' || c.is_whitespace())
-        .trim_end()
+    line.trim_start_matches(|c: char| c == '>' || c.is_whitespace()).trim_end()
 }
 
 /// Finds the block in `text` and checks every line and the whole.
@@ -139,11 +133,7 @@ pub(super) fn decode(text: &str) -> Result<Vec<Field>, KitError> {
                 // Room for what is continued: a text that grows leaves copies behind.
                 let mut value = Zeroizing::new(String::with_capacity(1024));
                 value.push_str(piece);
-                fields.push(Field {
-                    line: number,
-                    name: name.to_owned(),
-                    value,
-                });
+                fields.push(Field { line: number, name: name.to_owned(), value });
             }
         }
         // The version before anything that it may have changed.
@@ -183,22 +173,16 @@ fn checked(line: &str, number: usize) -> Result<(&str, &str), KitError> {
 
 fn check_version(fields: &[Field]) -> Result<(), KitError> {
     match fields {
-        [only] if only.name != "kit" => Err(KitError::Bad {
-            line: 1,
-            what: "the kit's format",
-        }),
-        [only] if only.value.as_str() != "1" => Err(KitError::TooNew {
-            format: only.value.chars().take(20).collect(),
-        }),
+        [only] if only.name != "kit" => Err(KitError::Bad { line: 1, what: "the kit's format" }),
+        [only] if only.value.as_str() != "1" => {
+            Err(KitError::TooNew { format: only.value.chars().take(20).collect() })
+        }
         _ => Ok(()),
     }
 }
 
 fn decoded(field: Field) -> Result<Field, KitError> {
     let line = field.line;
-    let value = decode_value(&field.value).ok_or(KitError::Bad {
-        line,
-        what: "a value",
-    })?;
+    let value = decode_value(&field.value).ok_or(KitError::Bad { line, what: "a value" })?;
     Ok(Field { value, ..field })
 }

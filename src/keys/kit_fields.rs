@@ -27,38 +27,20 @@ pub(super) fn fields(kit: &Kit) -> Vec<(&'static str, Zeroizing<String>)> {
     fields.put("host", &kit.host);
     fields.put("vault", &kit.vault);
     kit.stores.iter().for_each(|store| fields.put_store(store));
-    kit.identities
-        .iter()
-        .for_each(|identity| fields.0.push(("identity", identity.reveal())));
-    kit.recipients
-        .iter()
-        .for_each(|recipient| fields.put("recipient", recipient));
+    kit.identities.iter().for_each(|identity| fields.0.push(("identity", identity.reveal())));
+    kit.recipients.iter().for_each(|recipient| fields.put("recipient", recipient));
     if let Some(pem) = kit.signing_key.as_ref().and_then(|key| key.reveal().ok()) {
         let body = pem.lines().filter(|line| !line.starts_with("-----"));
-        let body = body.fold(
-            Zeroizing::new(String::with_capacity(pem.len())),
-            |mut all, line| {
-                all.push_str(line);
-                all
-            },
-        );
+        let body = body.fold(Zeroizing::new(String::with_capacity(pem.len())), |mut all, line| {
+            all.push_str(line);
+            all
+        });
         fields.0.push(("signing-key", body));
     }
-    kit.trusted
-        .keys()
-        .iter()
-        .for_each(|key| fields.put_trusted(key));
-    fields.0.extend(
-        kit.naming_key
-            .as_ref()
-            .map(|key| ("naming-key", key.reveal())),
-    );
-    kit.recover_py
-        .iter()
-        .for_each(|hash| fields.put("recover.py", hash));
-    kit.recover_md
-        .iter()
-        .for_each(|hash| fields.put("RECOVER.md", hash));
+    kit.trusted.keys().iter().for_each(|key| fields.put_trusted(key));
+    fields.0.extend(kit.naming_key.as_ref().map(|key| ("naming-key", key.reveal())));
+    kit.recover_py.iter().for_each(|hash| fields.put("recover.py", hash));
+    kit.recover_md.iter().for_each(|hash| fields.put("RECOVER.md", hash));
     for (signer, (number, hash)) in &kit.heads {
         fields.put("head", &format!("{signer}:{number}:{hash}"));
     }
@@ -88,15 +70,9 @@ impl Fields {
         self.put("trusted-name", &key.name);
         self.put(
             "trusted-roles",
-            &key.roles
-                .iter()
-                .map(|role| role_text(*role))
-                .collect::<Vec<_>>()
-                .join(","),
+            &key.roles.iter().map(|role| role_text(*role)).collect::<Vec<_>>().join(","),
         );
-        key.host
-            .iter()
-            .for_each(|host| self.put("trusted-host", host));
+        key.host.iter().for_each(|host| self.put("trusted-host", host));
     }
 }
 
@@ -109,9 +85,7 @@ fn role_text(role: Role) -> &'static str {
 }
 
 fn role_of(text: &str) -> Option<Role> {
-    [Role::Host, Role::Verify, Role::Prune]
-        .into_iter()
-        .find(|role| role_text(*role) == text)
+    [Role::Host, Role::Verify, Role::Prune].into_iter().find(|role| role_text(*role) == text)
 }
 
 /// A kit while its fields are read.
@@ -134,20 +108,14 @@ pub(super) struct Parts {
 }
 
 fn parsed<T: FromStr>(field: &Field, what: &'static str) -> Result<T, KitError> {
-    field.value.parse().map_err(|_| KitError::Bad {
-        line: field.line,
-        what,
-    })
+    field.value.parse().map_err(|_| KitError::Bad { line: field.line, what })
 }
 
 impl Parts {
     /// Takes what one field says. Fields that are not known are passed over.
     pub(super) fn take(&mut self, field: &Field) -> Result<(), KitError> {
         let value = field.value.as_str();
-        let bad = |what| KitError::Bad {
-            line: field.line,
-            what,
-        };
+        let bad = |what| KitError::Bad { line: field.line, what };
         match field.name.as_str() {
             "printed" => self.printed = Some(parsed(field, "a time")?),
             "project" => self.project = Some(value.to_owned()),
@@ -158,8 +126,7 @@ impl Parts {
             "recover.py" => self.recover_py = Some(parsed(field, "a hash")?),
             "RECOVER.md" => self.recover_md = Some(parsed(field, "a hash")?),
             "identity" => {
-                self.identities
-                    .push(SecretIdentity::parse(value).ok_or_else(|| bad("an identity"))?);
+                self.identities.push(SecretIdentity::parse(value).ok_or_else(|| bad("an identity"))?);
             }
             "signing-key" => {
                 self.signing_key = Some(signing_key(value).ok_or_else(|| bad("a signing key"))?);
@@ -167,15 +134,12 @@ impl Parts {
             "naming-key" => {
                 self.naming_key = Some(NamingKey::parse(value).ok_or_else(|| bad("a naming key"))?);
             }
-            "head" => self
-                .take_head(value)
-                .ok_or_else(|| bad("the head of a history"))?,
+            "head" => self.take_head(value).ok_or_else(|| bad("the head of a history"))?,
             name if name.starts_with("store") => {
                 self.take_store(name, value).ok_or_else(|| bad("a store"))?;
             }
             name if name.starts_with("trusted") => {
-                self.take_trusted(name, value)
-                    .ok_or_else(|| bad("a trusted key"))?;
+                self.take_trusted(name, value).ok_or_else(|| bad("a trusted key"))?;
             }
             // A later program may say more.
             _ => {}
@@ -186,24 +150,14 @@ impl Parts {
     fn take_head(&mut self, value: &str) -> Option<()> {
         let mut parts = value.split(':');
         let (signer, number, hash) = (parts.next()?, parts.next()?, parts.next()?);
-        self.heads.insert(
-            signer.parse().ok()?,
-            (number.parse().ok()?, hash.parse().ok()?),
-        );
+        self.heads.insert(signer.parse().ok()?, (number.parse().ok()?, hash.parse().ok()?));
         Some(())
     }
 
     fn take_store(&mut self, name: &str, value: &str) -> Option<()> {
         if name == "store" {
             let at = StoreAt::Path(String::new());
-            self.stores.push((
-                KitStore {
-                    name: value.to_owned(),
-                    at,
-                    settings: BTreeMap::new(),
-                },
-                false,
-            ));
+            self.stores.push((KitStore { name: value.to_owned(), at, settings: BTreeMap::new() }, false));
             return Some(());
         }
         let (store, placed) = self.stores.last_mut()?;
@@ -221,8 +175,7 @@ impl Parts {
 
     fn take_trusted(&mut self, name: &str, value: &str) -> Option<()> {
         if name == "trusted" {
-            self.trusted
-                .push(TrustedKey::parse(&format!("ssh-ed25519 {value}")).ok()?);
+            self.trusted.push(TrustedKey::parse(&format!("ssh-ed25519 {value}")).ok()?);
             return Some(());
         }
         let key = self.trusted.last_mut()?;
@@ -246,12 +199,8 @@ impl Parts {
         }
         Ok(Kit {
             printed: self.printed.ok_or_else(|| missing("when it was made"))?,
-            project: self
-                .project
-                .ok_or_else(|| missing("which project it is of"))?,
-            hostname: self
-                .hostname
-                .ok_or_else(|| missing("which machine it is of"))?,
+            project: self.project.ok_or_else(|| missing("which project it is of"))?,
+            hostname: self.hostname.ok_or_else(|| missing("which machine it is of"))?,
             host: self.host.ok_or_else(|| missing("which host it is of"))?,
             vault: self.vault.ok_or_else(|| missing("which vault it opens"))?,
             stores: self.stores.into_iter().map(|(store, _)| store).collect(),

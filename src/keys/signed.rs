@@ -90,9 +90,7 @@ pub fn open_document<T: Document + DeserializeOwned>(
 ) -> Result<Signed<T>, OpenError> {
     let damaged = |why: String| OpenError::Damaged(why);
     if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-        return Err(damaged(
-            "it is larger than any signed document may be".into(),
-        ));
+        return Err(damaged("it is larger than any signed document may be".into()));
     }
     let end = bytes
         .iter()
@@ -106,19 +104,10 @@ pub fn open_document<T: Document + DeserializeOwned>(
     let key = verify(namespace, line, signature).map_err(|e| damaged(e.to_string()))?;
     let value: T = document::parse(line, kind).map_err(from_document)?;
     if value.signer() != key.id {
-        return Err(damaged(format!(
-            "it names signer {}, but {} signed it",
-            value.signer(),
-            key.id
-        )));
+        return Err(damaged(format!("it names signer {}, but {} signed it", value.signer(), key.id)));
     }
     value.check().map_err(damaged)?;
-    Ok(Signed {
-        value,
-        hash: ObjectId::of(line),
-        line: line.to_vec(),
-        key,
-    })
+    Ok(Signed { value, hash: ObjectId::of(line), line: line.to_vec(), key })
 }
 
 fn from_document(error: DocumentError) -> OpenError {
@@ -135,10 +124,7 @@ pub fn seal_document<T: Document + serde::Serialize>(
     namespace: &str,
 ) -> Result<(Vec<u8>, ObjectId), KeyError> {
     if document.signer() != signer.id() {
-        return Err(KeyError::Signing {
-            verb: "sign for another key",
-            id: signer.id().to_string(),
-        });
+        return Err(KeyError::Signing { verb: "sign for another key", id: signer.id().to_string() });
     }
     let line = document::line_of(document).map_err(KeyError::Json)?;
     let signature = signer.sign(namespace, &line)?;
@@ -163,10 +149,7 @@ mod tests {
             previous: None,
             time: "2026-11-23T08:00:00Z".parse().unwrap(),
             agent: "backstay test".into(),
-            statement: Statement::Absent {
-                instance: VaultId::from_random([2; 17]),
-                entries: Vec::new(),
-            },
+            statement: Statement::Absent { instance: VaultId::from_random([2; 17]), entries: Vec::new() },
         }
     }
 
@@ -188,10 +171,7 @@ mod tests {
         let mark = mark(&signer);
         let (bytes, hash) = seal_document(&mark, &signer, MARK).unwrap();
         let opened = open_document::<Mark>(&bytes, "mark", MARK).unwrap();
-        assert_eq!(
-            (&opened.value, opened.hash, opened.key.id),
-            (&mark, hash, signer.id())
-        );
+        assert_eq!((&opened.value, opened.hash, opened.key.id), (&mark, hash, signer.id()));
         assert_eq!(ObjectId::of(&opened.line), hash);
         assert!(seal_document(&mark, &Signer::generate().unwrap(), MARK).is_err());
     }
@@ -206,17 +186,11 @@ mod tests {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << bit;
                 // `format` 9 is too new: that is said first, whoever signed.
-                assert!(
-                    open_document::<Mark>(&changed, "mark", MARK).is_err(),
-                    "byte {at}, bit {bit}"
-                );
+                assert!(open_document::<Mark>(&changed, "mark", MARK).is_err(), "byte {at}, bit {bit}");
             }
         }
         for end in 0..bytes.len() - 1 {
-            assert!(
-                open_document::<Mark>(&bytes[..end], "mark", MARK).is_err(),
-                "cut at {end}"
-            );
+            assert!(open_document::<Mark>(&bytes[..end], "mark", MARK).is_err(), "cut at {end}");
         }
     }
 
@@ -242,10 +216,7 @@ mod tests {
     fn a_document_of_one_kind_is_not_one_of_another() {
         let signer = Signer::generate().unwrap();
         let (bytes, _) = seal_document(&mark(&signer), &signer, MARK).unwrap();
-        assert!(
-            open_document::<Mark>(&bytes, "mark", RECORD).is_err(),
-            "signed for another purpose"
-        );
+        assert!(open_document::<Mark>(&bytes, "mark", RECORD).is_err(), "signed for another purpose");
         assert!(open_document::<Record>(&bytes, "record", RECORD).is_err());
         assert!(open_document::<Tombstone>(&bytes, "tombstone", TOMBSTONE).is_err());
         assert!(open_document::<Record>(&bytes, "mark", MARK).is_err());

@@ -81,10 +81,7 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let identities = session.identities()?;
     let hosts = select::hosts(session, &vault)?;
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
-    let rows = vault
-        .snapshots()
-        .filter(wanted)
-        .map(|s| row(session, s, &identities));
+    let rows = vault.snapshots().filter(wanted).map(|s| row(session, s, &identities));
     Ok(ListReport {
         store: session.store.name().to_owned(),
         location: session.store.location(),
@@ -97,17 +94,10 @@ pub fn list(session: &Session) -> Result<ListReport> {
 
 fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> SnapshotRow {
     let record = &known.record;
-    let reader = SnapshotReader {
-        store: &*session.store,
-        record,
-        identities,
-    };
+    let reader = SnapshotReader { store: &*session.store, record, identities };
     // A list tells what it can: an index that cannot be opened here costs names and notes, and `show` says why.
-    let index = (!identities.is_empty() && is_trusted(known))
-        .then(|| reader.index().ok())
-        .flatten();
-    let note = sealed_note(known, identities)
-        .or_else(|| index.as_ref().and_then(|i| i.header.note.clone()));
+    let index = (!identities.is_empty() && is_trusted(known)).then(|| reader.index().ok()).flatten();
+    let note = sealed_note(known, identities).or_else(|| index.as_ref().and_then(|i| i.header.note.clone()));
     SnapshotRow {
         id: record.snapshot.clone(),
         host: record.host.to_string(),
@@ -135,9 +125,7 @@ fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> Sna
 
 /// The note that a mark gave it later, if an identity here opens it.
 fn sealed_note(known: &KnownSnapshot, identities: &Identities) -> Option<String> {
-    let sealed = data_encoding::BASE64
-        .decode(known.note_sealed.as_ref()?.as_bytes())
-        .ok()?;
+    let sealed = data_encoding::BASE64.decode(known.note_sealed.as_ref()?.as_bytes()).ok()?;
     let plain = crate::archive::payload::open_all(&sealed, identities).ok()?;
     String::from_utf8(plain).ok()
 }
@@ -196,11 +184,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let vault = session.read_vault()?;
     let known = select::snapshot(session, &vault, selector, accept_untrusted)?;
     let identities = session.identities_needed()?;
-    let reader = SnapshotReader {
-        store: &*session.store,
-        record: &known.record,
-        identities: &identities,
-    };
+    let reader = SnapshotReader { store: &*session.store, record: &known.record, identities: &identities };
     let index = reader.index()?;
     Ok(ShowReport {
         row: row(session, known, &identities),
@@ -288,12 +272,7 @@ pub fn ls(
     let opened = open(session, selector, untrusted)?;
     let snapshot = opened.record.snapshot.clone();
     let entries = match path {
-        None if !recursive => opened
-            .index
-            .components
-            .iter()
-            .map(component_as_dir)
-            .collect(),
+        None if !recursive => opened.index.components.iter().map(component_as_dir).collect(),
         None => {
             let all = select::paths(session, &opened.index, &[])?;
             let mut rows = Vec::new();
@@ -304,10 +283,7 @@ pub fn ls(
         }
         Some(arg) => {
             let (component, path) = select::path(session, &opened.index, arg)?;
-            let selection = Selection {
-                component,
-                paths: path.clone().into_iter().collect(),
-            };
+            let selection = Selection { component, paths: path.clone().into_iter().collect() };
             rows_of(session, &opened, &selection, path, recursive)?
         }
     };
@@ -345,56 +321,29 @@ fn rows_of(
         (false, true) => e.path.parent().as_ref() == Some(&top),
         (false, false) => e.path == top,
     };
-    Ok(entries
-        .iter()
-        .filter(shown)
-        .map(|e| ls_row(&selection.component, e))
-        .collect())
+    Ok(entries.iter().filter(shown).map(|e| ls_row(&selection.component, e)).collect())
 }
 
 /// Entries of the segments that may hold what is wanted, without their content.
-fn entries_of(
-    reader: &SnapshotReader<'_>,
-    index: &Index,
-    selection: &Selection,
-) -> Result<Vec<Entry>> {
+fn entries_of(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection) -> Result<Vec<Entry>> {
     let component = select::component(index, &selection.component)?;
     let mut entries = Vec::new();
-    for reference in component
-        .segments
-        .iter()
-        .filter(|s| selection.touches(&s.first, &s.last))
-    {
+    for reference in component.segments.iter().filter(|s| selection.touches(&s.first, &s.last)) {
         let segment = reader.segment(component, reference)?;
-        entries.extend(
-            segment
-                .entries
-                .into_iter()
-                .filter(|e| selection.wants(&e.path)),
-        );
+        entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
     }
     selection.check_found(&entries)?;
     Ok(entries)
 }
 
 fn ls_row(component: &str, e: &Entry) -> LsRow {
-    let path = if e.path.is_root() {
-        format!("{component}/")
-    } else {
-        format!("{component}/{}", e.path)
-    };
+    let path = if e.path.is_root() { format!("{component}/") } else { format!("{component}/{}", e.path) };
     LsRow {
         path,
         kind: e.kind,
         mode: format!("{:04o}", e.mode),
-        user: e
-            .user
-            .as_deref()
-            .map_or_else(|| e.uid.to_string(), str::to_owned),
-        group: e
-            .group
-            .as_deref()
-            .map_or_else(|| e.gid.to_string(), str::to_owned),
+        user: e.user.as_deref().map_or_else(|| e.uid.to_string(), str::to_owned),
+        group: e.group.as_deref().map_or_else(|| e.gid.to_string(), str::to_owned),
         size: e.size,
         mtime: e.mtime,
         target: e.target.as_deref().map(crate::model::path::escape),
@@ -421,25 +370,16 @@ pub fn cat(
         Some(wanted) => wanted,
         None => single_path(&opened.index, &component)?,
     };
-    let selection = Selection {
-        component,
-        paths: vec![wanted.clone()],
-    };
+    let selection = Selection { component, paths: vec![wanted.clone()] };
     let listing = Listing::read(&opened.reader(session), &opened.index, &selection)?;
-    let place = listing
-        .entries
-        .iter()
-        .position(|e| e.path == wanted && e.kind == Kind::File);
+    let place = listing.entries.iter().position(|e| e.path == wanted && e.kind == Kind::File);
     let place = place.ok_or_else(|| {
         OpError::new(Class::Usage, format!("{path} is not a file"))
             .hint("`backstay ls` lists what is in a directory")
     })?;
     let extents = listing.extents.get(&place).cloned().unwrap_or_default();
     let mut gathered = Gather::new(&listing.entries[place])?;
-    let pieces = extents
-        .iter()
-        .map(|&extent| Piece { extent, file: 0 })
-        .collect();
+    let pieces = extents.iter().map(|&extent| Piece { extent, file: 0 }).collect();
     let pool = Pool::for_machine();
     let reading = Reading {
         store: &session.store,
@@ -454,29 +394,16 @@ pub fn cat(
         .copy_to(out)
         .or_else(|e| {
             // Whoever reads the output may stop when it has enough.
-            if e.kind() == io::ErrorKind::BrokenPipe {
-                Ok(())
-            } else {
-                Err(e)
-            }
+            if e.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(e) }
         })
-        .doing(Class::Failed, || {
-            format!("cannot write the content of {path}")
-        })
+        .doing(Class::Failed, || format!("cannot write the content of {path}"))
 }
 
 fn single_path(index: &Index, component: &str) -> Result<RelPath> {
     let component = select::component(index, component)?;
-    let first = component
-        .segments
-        .first()
-        .filter(|_| component.single)
-        .map(|s| s.first.clone());
+    let first = component.segments.first().filter(|_| component.single).map(|s| s.first.clone());
     first.ok_or_else(|| {
-        OpError::new(
-            Class::Usage,
-            format!("{} is not one file; name a path in it", component.name),
-        )
+        OpError::new(Class::Usage, format!("{} is not one file; name a path in it", component.name))
     })
 }
 
@@ -503,16 +430,12 @@ impl Gather {
             };
             Scratch::File(make().doing(Class::Failed, || "cannot make a scratch file".into())?)
         };
-        Ok(Self {
-            scratch,
-            lost: None,
-        })
+        Ok(Self { scratch, lost: None })
     }
 
     fn prove(&mut self, entry: &Entry, ranges: &[(u64, u64)]) -> Result<()> {
         let damaged = |why: &str| {
-            OpError::new(Class::Damage, format!("{} cannot be had", entry.path))
-                .because(why.to_owned())
+            OpError::new(Class::Damage, format!("{} cannot be had", entry.path)).because(why.to_owned())
         };
         if let Some(why) = &self.lost {
             return Err(damaged(why));
@@ -525,10 +448,7 @@ impl Gather {
             })
             .doing(Class::Failed, || "cannot read a scratch file".into())?;
         }
-        if entry
-            .hash
-            .is_some_and(|h| h.as_bytes() == hasher.finalize().as_bytes())
-        {
+        if entry.hash.is_some_and(|h| h.as_bytes() == hasher.finalize().as_bytes()) {
             return Ok(());
         }
         Err(damaged("its content is not what its listing says"))
@@ -543,11 +463,7 @@ impl Gather {
         match &mut self.scratch {
             Scratch::Memory(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-                each(
-                    bytes
-                        .get(place(offset)..place(offset + length))
-                        .unwrap_or(&[]),
-                )
+                each(bytes.get(place(offset)..place(offset + length)).unwrap_or(&[]))
             }
             Scratch::File(file) => {
                 file.seek(SeekFrom::Start(offset))?;
@@ -579,8 +495,7 @@ impl Sink for Gather {
             Scratch::Memory(all) => {
                 let at = usize::try_from(offset).unwrap_or(usize::MAX);
                 let room = all.get_mut(at..at.saturating_add(bytes.len()));
-                room.map(|room| room.copy_from_slice(bytes))
-                    .ok_or_else(|| io::Error::other("past the end"))
+                room.map(|room| room.copy_from_slice(bytes)).ok_or_else(|| io::Error::other("past the end"))
             }
             Scratch::File(file) => {
                 file.seek(SeekFrom::Start(offset))?;

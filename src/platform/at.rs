@@ -4,9 +4,7 @@
 //! symbolic link or leave the directory it was given, whoever renames things meanwhile. The one exception is [`open_place`], which opens
 //! what a person named.
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxAttributes, StatxFlags,
-};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -43,24 +41,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    #[expect(
-        clippy::useless_conversion,
-        reason = "the fields' types differ between systems"
-    )]
+    #[expect(clippy::useless_conversion, reason = "the fields' types differ between systems")]
     fn of(stat: &Stat) -> Self {
         Self {
-            id: FileId {
-                dev: stat.st_dev.into(),
-                ino: stat.st_ino.into(),
-            },
+            id: FileId { dev: stat.st_dev.into(), ino: stat.st_ino.into() },
             kind: FileType::from_raw_mode(stat.st_mode),
             mode: u32::from(stat.st_mode) & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: (
-                stat.st_mtime.into(),
-                u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-            ),
+            mtime: (stat.st_mtime.into(), u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
         }
     }
 
@@ -70,21 +59,15 @@ impl Facts {
     }
 }
 
-pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const PRIVATE_DIR: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 
 /// `name`, if it is one part of a path.
 pub(super) fn part(name: &[u8]) -> io::Result<&[u8]> {
     let wrong = matches!(name, b"" | b"." | b"..") || name.contains(&b'/');
-    if wrong {
-        Err(Errno::INVAL.into())
-    } else {
-        Ok(name)
-    }
+    if wrong { Err(Errno::INVAL.into()) } else { Ok(name) }
 }
 
 /// What the system says of an open file.
@@ -94,11 +77,7 @@ pub fn facts(fd: impl AsFd) -> io::Result<Facts> {
 
 /// What the system says of `name` itself, be it a link.
 pub fn facts_at(dir: impl AsFd, name: &[u8]) -> io::Result<Facts> {
-    Ok(Facts::of(&rustix::fs::statat(
-        dir,
-        part(name)?,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?))
+    Ok(Facts::of(&rustix::fs::statat(dir, part(name)?, AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
 /// Like [`facts_at`], with `None` where there is nothing.
@@ -117,12 +96,7 @@ pub fn open_place(path: &Path) -> io::Result<OwnedFd> {
 
 /// Opens directory `name` in `dir`.
 pub fn open_dir(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(
-        dir,
-        part(name)?,
-        DIRECTORY,
-        Mode::empty(),
-    )?)
+    Ok(rustix::fs::openat(dir, part(name)?, DIRECTORY, Mode::empty())?)
 }
 
 /// Opens the directory above an open one. The caller must compare whose it is: a directory can be moved at any time.
@@ -166,15 +140,13 @@ fn private(fd: &OwnedFd, mode: u32) -> io::Result<Facts> {
 
 /// Opens file `name` for reading and writing. Never waits for the other end of a FIFO.
 pub fn open_file(dir: impl AsFd, name: &[u8]) -> io::Result<File> {
-    let flags =
-        OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, part(name)?, flags, Mode::empty())?.into())
 }
 
 /// Opens file `name` for reading. Never waits for the other end of a FIFO.
 pub fn open_to_read(dir: impl AsFd, name: &[u8]) -> io::Result<File> {
-    let flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, part(name)?, flags, Mode::empty())?.into())
 }
 
@@ -186,23 +158,12 @@ pub fn symlink(target: &[u8], dir: impl AsFd, name: &[u8]) -> io::Result<()> {
 /// Makes FIFO `name`.
 pub fn make_fifo(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
     let mode = Mode::from_raw_mode(PRIVATE_FILE);
-    Ok(rustix::fs::mknodat(
-        dir,
-        part(name)?,
-        FileType::Fifo,
-        mode,
-        0,
-    )?)
+    Ok(rustix::fs::mknodat(dir, part(name)?, FileType::Fifo, mode, 0)?)
 }
 
 /// Makes device `name` (`kind` is `CharacterDevice` or `BlockDevice`). Numbers that the kernel would cut short, and so take for another
 /// device's, are refused.
-pub fn make_device(
-    dir: impl AsFd,
-    name: &[u8],
-    kind: FileType,
-    numbers: (u32, u32),
-) -> io::Result<()> {
+pub fn make_device(dir: impl AsFd, name: &[u8], kind: FileType, numbers: (u32, u32)) -> io::Result<()> {
     let (major, minor) = numbers;
     if major >= 1 << 12 || minor >= 1 << 20 {
         return Err(Errno::INVAL.into());
@@ -214,13 +175,7 @@ pub fn make_device(
 
 /// Gives the inode called `old` in `old_dir` (a link itself, not what it leads to) the further name `new`, which must be free.
 pub fn link(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) -> io::Result<()> {
-    Ok(rustix::fs::linkat(
-        old_dir,
-        part(old)?,
-        new_dir,
-        part(new)?,
-        AtFlags::empty(),
-    )?)
+    Ok(rustix::fs::linkat(old_dir, part(old)?, new_dir, part(new)?, AtFlags::empty())?)
 }
 
 /// Removes `name`, which is not a directory.
@@ -242,25 +197,13 @@ pub fn rename(dir: impl AsFd, old: &[u8], new: &[u8]) -> io::Result<()> {
 /// Renames within a directory to a name that must be free.
 pub fn rename_new(dir: impl AsFd, old: &[u8], new: &[u8]) -> io::Result<()> {
     let dir = dir.as_fd();
-    Ok(rustix::fs::renameat_with(
-        dir,
-        part(old)?,
-        dir,
-        part(new)?,
-        RenameFlags::NOREPLACE,
-    )?)
+    Ok(rustix::fs::renameat_with(dir, part(old)?, dir, part(new)?, RenameFlags::NOREPLACE)?)
 }
 
 /// Exchanges two names of a directory in one step.
 pub fn exchange(dir: impl AsFd, one: &[u8], other: &[u8]) -> io::Result<()> {
     let dir = dir.as_fd();
-    Ok(rustix::fs::renameat_with(
-        dir,
-        part(one)?,
-        dir,
-        part(other)?,
-        RenameFlags::EXCHANGE,
-    )?)
+    Ok(rustix::fs::renameat_with(dir, part(one)?, dir, part(other)?, RenameFlags::EXCHANGE)?)
 }
 
 /// True when an error says that this system or file system does not have the operation at all.
@@ -303,11 +246,7 @@ pub fn is_mount_point(dir: impl AsFd, name: &[u8]) -> io::Result<bool> {
     let dir = dir.as_fd();
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     match rustix::fs::statx(dir, part(name)?, flags, StatxFlags::BASIC_STATS) {
-        Ok(stat)
-            if stat
-                .stx_attributes_mask
-                .contains(StatxAttributes::MOUNT_ROOT) =>
-        {
+        Ok(stat) if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
             Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
         }
         Ok(_) | Err(Errno::NOSYS) => Ok(facts_at(dir, name)?.id.dev != facts(dir)?.id.dev),
@@ -351,14 +290,8 @@ mod tests {
         link_to("/nowhere/at/all", top.path().join("l")).unwrap();
         for name in ["d", "f", "l"] {
             let name = name.as_bytes();
-            assert_eq!(
-                create_dir(&base, name).unwrap_err().kind(),
-                io::ErrorKind::AlreadyExists
-            );
-            assert_eq!(
-                create_file(&base, name).unwrap_err().kind(),
-                io::ErrorKind::AlreadyExists
-            );
+            assert_eq!(create_dir(&base, name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(create_file(&base, name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         }
         assert!(open_file(&base, b"l").is_err());
         assert!(set_mode_at(&base, b"l", 0o777).is_err());
@@ -372,10 +305,7 @@ mod tests {
         let base = open_place(top.path()).unwrap();
         for numbers in [(1 << 12, 3), (1, 1 << 20), (u32::MAX, 0)] {
             let made = make_device(&base, b"dev", FileType::CharacterDevice, numbers);
-            assert_eq!(
-                made.unwrap_err().raw_os_error(),
-                Some(Errno::INVAL.raw_os_error())
-            );
+            assert_eq!(made.unwrap_err().raw_os_error(), Some(Errno::INVAL.raw_os_error()));
         }
         assert!(is_empty(&base).unwrap());
     }

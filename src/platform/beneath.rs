@@ -37,9 +37,7 @@ fn first_stretch(path: &[u8]) -> (&[u8], Option<&[u8]>) {
         return (path, None);
     }
     let slash = path[..STRETCH_MAX].iter().rposition(|&b| b == b'/');
-    slash.map_or((path, None), |slash| {
-        (&path[..slash], Some(&path[slash + 1..]))
-    })
+    slash.map_or((path, None), |slash| (&path[..slash], Some(&path[slash + 1..])))
 }
 
 /// Set once the kernel (or a container's filter) turned out not to have `openat2`.
@@ -82,11 +80,7 @@ pub fn open_dir_here(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
         other => return Ok(other?),
     }
     let opened = at::open_dir(dir, name)?;
-    if at::facts(&opened)?.id.dev == at::facts(dir)?.id.dev {
-        Ok(opened)
-    } else {
-        Err(Errno::XDEV.into())
-    }
+    if at::facts(&opened)?.id.dev == at::facts(dir)?.id.dev { Ok(opened) } else { Err(Errno::XDEV.into()) }
 }
 
 #[cfg(test)]
@@ -118,19 +112,10 @@ mod tests {
         let base = at::open_place(&base).unwrap();
         for open in ways() {
             assert!(open(base.as_fd(), b"a/b").is_ok());
-            for wrong in [
-                "..", "a/..", "a/../..", "/", "/etc", "a//b", "a/b/", "", "a/./b", "./a",
-            ] {
+            for wrong in ["..", "a/..", "a/../..", "/", "/etc", "a//b", "a/b/", "", "a/./b", "./a"] {
                 assert!(open(base.as_fd(), wrong.as_bytes()).is_err(), "{wrong:?}");
             }
-            for link in [
-                "a/up",
-                "a/abs",
-                "a/inside",
-                "a/abs/etc",
-                "a/inside/x",
-                "a/file",
-            ] {
+            for link in ["a/up", "a/abs", "a/inside", "a/abs/etc", "a/inside/x", "a/file"] {
                 let error = open(base.as_fd(), link.as_bytes()).unwrap_err();
                 assert!(at::is_not_a_directory(&error), "{link}: {error}");
             }
@@ -152,15 +137,9 @@ mod tests {
         path.pop();
         let deepest = at::facts(&at).unwrap().id;
         for open in ways() {
-            assert_eq!(
-                at::facts(open(base.as_fd(), &path).unwrap()).unwrap().id,
-                deepest
-            );
+            assert_eq!(at::facts(open(base.as_fd(), &path).unwrap()).unwrap().id, deepest);
         }
-        assert_eq!(
-            at::facts(walk(base.as_fd(), &path).unwrap()).unwrap().id,
-            deepest
-        );
+        assert_eq!(at::facts(walk(base.as_fd(), &path).unwrap()).unwrap().id, deepest);
         crate::platform::remove::remove_tree(base.as_fd(), &name).unwrap();
         assert!(at::is_empty(&base).unwrap());
     }

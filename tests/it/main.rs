@@ -1,5 +1,7 @@
 //! Integration tests, one binary: each module holds promises of one kind.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
 mod architecture;
 mod durable_crash;
 mod extract_safety;
+mod sqlite_child;

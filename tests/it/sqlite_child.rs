@@ -38,9 +38,7 @@ impl Place {
         let connection = Connection::open(self.at("app.db")).unwrap();
         connection.busy_timeout(Duration::from_secs(30)).unwrap();
         connection.execute_batch(setup).unwrap();
-        connection
-            .execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB)")
-            .unwrap();
+        connection.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB)").unwrap();
         connection
     }
     fn spool_is_empty(&self) -> bool {
@@ -60,14 +58,10 @@ fn rows_of(bytes: &[u8]) -> i64 {
     let path = dir.path().join("copy.db");
     std::fs::write(&path, bytes).unwrap();
     let connection = Connection::open(&path).unwrap();
-    let check: String = connection
-        .query_row("PRAGMA integrity_check", [], |r| r.get(0))
-        .unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
     assert_eq!(check, "ok");
     let (count, last): (i64, i64) = connection
-        .query_row("SELECT count(*), coalesce(max(id), 0) FROM t", [], |r| {
-            Ok((r.get(0)?, r.get(1)?))
-        })
+        .query_row("SELECT count(*), coalesce(max(id), 0) FROM t", [], |r| Ok((r.get(0)?, r.get(1)?)))
         .unwrap();
     assert_eq!(count, last, "a row is missing in the middle");
     count
@@ -94,12 +88,7 @@ fn under_load(setup: &str) {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             while !ended.load(Ordering::SeqCst) {
-                writer
-                    .execute(
-                        "INSERT INTO t(x) VALUES (randomblob(900)), (randomblob(10))",
-                        [],
-                    )
-                    .unwrap();
+                writer.execute("INSERT INTO t(x) VALUES (randomblob(900)), (randomblob(10))", []).unwrap();
                 counted.fetch_add(2, Ordering::SeqCst);
             }
         });
@@ -111,10 +100,7 @@ fn under_load(setup: &str) {
                 let after = committed.load(Ordering::SeqCst) + 2;
                 assert_eq!((check, messages), (CheckResult::Passed, vec![]));
                 let rows = rows_of(&bytes);
-                assert!(
-                    before <= rows && rows <= after,
-                    "{before} <= {rows} <= {after}"
-                );
+                assert!(before <= rows && rows <= after, "{before} <= {rows} <= {after}");
                 assert_eq!(rows % 2, 0, "half a transaction");
             }
         };
@@ -144,10 +130,7 @@ fn what_is_only_in_the_log_is_captured_and_nothing_is_written() {
     add_rows(&writer, 500);
     let state = || {
         ["app.db", "app.db-wal"].map(|f| {
-            (
-                std::fs::read(place.at(f)).unwrap(),
-                std::fs::metadata(place.at(f)).unwrap().modified().unwrap(),
-            )
+            (std::fs::read(place.at(f)).unwrap(), std::fs::metadata(place.at(f)).unwrap().modified().unwrap())
         })
     };
     let before = state();
@@ -165,10 +148,7 @@ fn what_is_only_in_the_log_is_captured_and_nothing_is_written() {
 #[test]
 fn a_missing_database_is_an_error_and_is_not_created() {
     let place = Place::new();
-    assert_eq!(
-        whole(&place.spec()).unwrap_err(),
-        SqliteError::Missing(place.at("app.db"))
-    );
+    assert_eq!(whole(&place.spec()).unwrap_err(), SqliteError::Missing(place.at("app.db")));
     assert!(!place.at("app.db").exists());
 }
 
@@ -187,17 +167,11 @@ fn what_is_no_database_is_an_error() {
     let place = Place::new();
     for content in [&b"x"[..], &[7; 8192], b"SQLite format 2\0 and more"] {
         std::fs::write(place.at("app.db"), content).unwrap();
-        assert!(matches!(
-            whole(&place.spec()),
-            Err(SqliteError::NotADatabase(..))
-        ));
+        assert!(matches!(whole(&place.spec()), Err(SqliteError::NotADatabase(..))));
     }
     std::fs::remove_file(place.at("app.db")).unwrap();
     std::fs::create_dir(place.at("app.db")).unwrap();
-    assert!(matches!(
-        whole(&place.spec()),
-        Err(SqliteError::NotADatabase(..))
-    ));
+    assert!(matches!(whole(&place.spec()), Err(SqliteError::NotADatabase(..))));
 }
 
 #[test]
@@ -205,10 +179,7 @@ fn a_link_is_refused_where_links_are_not_allowed() {
     let place = Place::new();
     add_rows(&place.database(""), 1);
     std::os::unix::fs::symlink("app.db", place.at("link.db")).unwrap();
-    let mut spec = SqliteSpec {
-        database: place.at("link.db"),
-        ..place.spec()
-    };
+    let mut spec = SqliteSpec { database: place.at("link.db"), ..place.spec() };
     assert_eq!(rows_of(&whole(&spec).unwrap().0), 1);
     spec.no_links = true;
     assert!(matches!(whole(&spec), Err(SqliteError::Unreadable(..))));
@@ -218,12 +189,8 @@ fn a_link_is_refused_where_links_are_not_allowed() {
 fn a_locked_database_is_an_error_after_the_time_for_it() {
     for mode in ["DELETE", "WAL"] {
         let place = Place::new();
-        let other = place.database(&format!(
-            "PRAGMA journal_mode={mode}; PRAGMA locking_mode=EXCLUSIVE"
-        ));
-        other
-            .execute_batch("BEGIN EXCLUSIVE; INSERT INTO t(x) VALUES (1)")
-            .unwrap();
+        let other = place.database(&format!("PRAGMA journal_mode={mode}; PRAGMA locking_mode=EXCLUSIVE"));
+        other.execute_batch("BEGIN EXCLUSIVE; INSERT INTO t(x) VALUES (1)").unwrap();
         let begin = Instant::now();
         let error = whole(&place.spec()).unwrap_err();
         assert!(matches!(error, SqliteError::Locked(..)), "{mode}: {error}");
@@ -236,20 +203,14 @@ fn a_hot_journal_is_an_error_and_stays_as_it_is() {
     let place = Place::new();
     let other = place.database("PRAGMA cache_size=10; PRAGMA journal_mode=DELETE");
     add_rows(&other, 2000);
-    other
-        .execute_batch("BEGIN; UPDATE t SET x = randomblob(901)")
-        .unwrap();
+    other.execute_batch("BEGIN; UPDATE t SET x = randomblob(901)").unwrap();
     // What a killed writer leaves: pages already in the database, the old ones in the journal.
     std::fs::create_dir(place.at("killed")).unwrap();
     for name in ["app.db", "app.db-journal"] {
         std::fs::copy(place.at(name), place.at("killed").join(name)).unwrap();
     }
-    let spec = SqliteSpec {
-        database: place.at("killed/app.db"),
-        ..place.spec()
-    };
-    let state =
-        || ["killed/app.db", "killed/app.db-journal"].map(|f| std::fs::read(place.at(f)).unwrap());
+    let spec = SqliteSpec { database: place.at("killed/app.db"), ..place.spec() };
+    let state = || ["killed/app.db", "killed/app.db-journal"].map(|f| std::fs::read(place.at(f)).unwrap());
     let before = state();
     let error = whole(&spec).unwrap_err();
     assert!(matches!(error, SqliteError::HotJournal(..)), "{error}");
@@ -266,10 +227,7 @@ fn a_hot_journal_is_an_error_and_stays_as_it_is() {
 fn writers_are_not_made_to_wait_longer_than_allowed() {
     let place = Place::new();
     add_rows(&place.database("PRAGMA journal_mode=DELETE"), 3000);
-    let spec = SqliteSpec {
-        lock_limit: Duration::ZERO,
-        ..place.spec()
-    };
+    let spec = SqliteSpec { lock_limit: Duration::ZERO, ..place.spec() };
     match whole(&spec) {
         Err(error @ SqliteError::WriterWouldWait(..)) => {
             assert!(error.hint().unwrap().contains("WAL"));
@@ -303,12 +261,8 @@ fn a_damaged_page_is_captured_and_fails_the_check() {
 fn a_database_shorter_than_it_says_is_damaged() {
     let place = Place::new();
     add_rows(&place.database("PRAGMA journal_mode=DELETE"), 3000);
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(place.at("app.db"))
-        .unwrap();
-    file.set_len(file.metadata().unwrap().len() / 2 / 4096 * 4096)
-        .unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(place.at("app.db")).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2 / 4096 * 4096).unwrap();
     let error = whole(&place.spec()).unwrap_err();
     assert!(matches!(error, SqliteError::Damaged(..)), "{error}");
 }
@@ -333,20 +287,11 @@ fn a_child_that_dies_is_never_a_capture() {
         format!("'{program}' \"$@\"; exit 3"),
     ];
     for death in deaths {
-        let spec = SqliteSpec {
-            exe: script(&place, &death),
-            ..place.spec()
-        };
+        let spec = SqliteSpec { exe: script(&place, &death), ..place.spec() };
         let error = whole(&spec).unwrap_err();
-        assert!(
-            matches!(error, SqliteError::ChildDied(..)),
-            "{death}: {error}"
-        );
+        assert!(matches!(error, SqliteError::ChildDied(..)), "{death}: {error}");
     }
-    let spec = SqliteSpec {
-        exe: place.at("no-program"),
-        ..place.spec()
-    };
+    let spec = SqliteSpec { exe: place.at("no-program"), ..place.spec() };
     assert!(matches!(whole(&spec), Err(SqliteError::ChildDied(..))));
 }
 
@@ -376,17 +321,9 @@ fn a_log_that_cannot_be_made_is_said_plainly() {
             .status();
         run.is_ok_and(|status| status.success())
     };
-    let unmount = |path: &Path| {
-        std::process::Command::new("umount")
-            .arg(path)
-            .status()
-            .unwrap()
-    };
+    let unmount = |path: &Path| std::process::Command::new("umount").arg(path).status().unwrap();
     let spool = tempfile::tempdir().unwrap();
-    let spec = SqliteSpec {
-        spool: spool.path().to_owned(),
-        ..place.spec()
-    };
+    let spec = SqliteSpec { spool: spool.path().to_owned(), ..place.spec() };
     if !mount(&["--bind", place.dir.path().to_str().unwrap()]) {
         eprintln!("skipped: bind mounts are not allowed here");
         return;

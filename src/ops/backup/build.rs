@@ -20,12 +20,7 @@ pub(super) struct Item {
 impl Item {
     /// An entry without content.
     pub(super) fn bare(entry: Entry) -> Self {
-        Self {
-            entry,
-            extents: Vec::new(),
-            superseded: Vec::new(),
-            database_hint: false,
-        }
+        Self { entry, extents: Vec::new(), superseded: Vec::new(), database_hint: false }
     }
 }
 

@@ -3,9 +3,7 @@
 //! Everything is brought into a hidden folder of the component first and proved there; only then the first live file is touched. What the snapshot
 //! does not have is left as it is.
 
-use crate::archive::extract::{
-    Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name,
-};
+use crate::archive::extract::{Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name};
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::path::escape;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
@@ -77,12 +75,7 @@ pub fn plan_in_place(
         }
         listings.push((base, listing));
     }
-    Ok(InPlacePlan {
-        opened,
-        listings,
-        files,
-        ignore_owners,
-    })
+    Ok(InPlacePlan { opened, listings, files, ignore_owners })
 }
 
 /// What is exchanged: everything but directories (made when missing) and what is never restored.
@@ -102,10 +95,7 @@ impl InPlacePlan {
     /// Does it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
         let bytes = self.listings.iter().map(|(_, l)| l.bytes()).sum();
-        session
-            .around
-            .progress
-            .phase(crate::model::report::Phase::Restore, Some(bytes));
+        session.around.progress.phase(crate::model::report::Phase::Restore, Some(bytes));
         let mut report = RestoreReport {
             snapshot: self.opened.record.snapshot.clone(),
             to: "their places".into(),
@@ -132,11 +122,7 @@ impl InPlacePlan {
         listing: &Listing,
         report: &mut RestoreReport,
     ) -> Result<()> {
-        let owners = if self.ignore_owners {
-            Owners::Ignore
-        } else {
-            Owners::Keep
-        };
+        let owners = if self.ignore_owners { Owners::Ignore } else { Owners::Keep };
         let staging = Staging::make(base)?;
         let extractor = super::extractor(session, staging.root()?, owners, listing)?;
         write_listing(session, &self.opened.identities, listing, extractor, report)?;
@@ -149,23 +135,10 @@ impl InPlacePlan {
             .map(|p| p.subject.clone())
             .collect();
         let finisher = super::extractor(session, staging.root()?, owners, listing)?;
-        let stamp = session
-            .around
-            .clock
-            .now()
-            .strftime("%Y%m%dT%H%M%SZ")
-            .to_string();
-        let step = Exchange {
-            staging: &staging,
-            base,
-            listing,
-            finisher: &finisher,
-            stamp,
-        };
-        for entry in listing
-            .entries
-            .iter()
-            .filter(|e| comes_back(e) && !damaged.contains(&escape(e.path.as_bytes())))
+        let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let step = Exchange { staging: &staging, base, listing, finisher: &finisher, stamp };
+        for entry in
+            listing.entries.iter().filter(|e| comes_back(e) && !damaged.contains(&escape(e.path.as_bytes())))
         {
             step.entry(entry, report)?;
         }
@@ -184,33 +157,23 @@ struct Staging {
 impl Staging {
     fn make(base: &Path) -> Result<Self> {
         let what = || format!("cannot prepare a restore in {}", base.display());
-        let dir = at::open_place(base)
-            .doing(Class::Failed, what)
-            .map_err(|e| {
-                e.hint("if the whole folder is gone, restore it with --to and move it into place")
-            })?;
+        let dir = at::open_place(base).doing(Class::Failed, what).map_err(|e| {
+            e.hint("if the whole folder is gone, restore it with --to and move it into place")
+        })?;
         let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
         let name = format!(".backstay-restore-{}", HEXLOWER.encode(&random)).into_bytes();
         let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
         let path = base.join(std::ffi::OsStr::from_bytes(&name));
-        Ok(Self {
-            base: dir,
-            name,
-            path,
-            root,
-        })
+        Ok(Self { base: dir, name, path, root })
     }
 
     fn root(&self) -> Result<OwnedFd> {
-        self.root
-            .try_clone()
-            .doing(Class::Failed, || "cannot open the staging folder".into())
+        self.root.try_clone().doing(Class::Failed, || "cannot open the staging folder".into())
     }
 
     fn remove(&self) -> Result<()> {
-        remove_tree(self.base.as_fd(), &self.name).doing(Class::Failed, || {
-            format!("cannot remove the staging folder {}", self.path.display())
-        })
+        remove_tree(self.base.as_fd(), &self.name)
+            .doing(Class::Failed, || format!("cannot remove the staging folder {}", self.path.display()))
     }
 }
 
@@ -232,35 +195,25 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn entry(&self, entry: &Entry, report: &mut RestoreReport) -> Result<()> {
         let live = live_path(self.base, &entry.path);
-        let what = || {
-            format!(
-                "cannot put {} in place",
-                escape(live.as_os_str().as_bytes())
-            )
-        };
+        let what = || format!("cannot put {} in place", escape(live.as_os_str().as_bytes()));
         let (live_base, live_rel) = self.live_base(&entry.path)?;
         let parent = live_rel.parent().unwrap_or_else(RelPath::root);
         let dir = open_live_dir(live_base.as_fd(), &parent, true).doing(Class::Failed, what)?;
         for made in dir.created.iter().rev() {
-            self.finish_made(&live_base, made, &entry.path)
-                .doing(Class::Failed, what)?;
+            self.finish_made(&live_base, made, &entry.path).doing(Class::Failed, what)?;
         }
         let name = live_rel.name();
         if entry.has_flag(FLAG_DATABASE) {
-            self.sidecars_aside(dir.dir.as_fd(), name, &live, report)
-                .doing(Class::Failed, what)?;
+            self.sidecars_aside(dir.dir.as_fd(), name, &live, report).doing(Class::Failed, what)?;
         }
         let temporary = temporary_name(name).doing(Class::Failed, what)?;
-        self.bring(&entry.path, dir.dir.as_fd(), &temporary)
-            .doing(Class::Failed, what)?;
+        self.bring(&entry.path, dir.dir.as_fd(), &temporary).doing(Class::Failed, what)?;
         let replaced = replace_in_place(dir.dir.as_fd(), name, &temporary, &self.keep_as(name))
             .doing(Class::Failed, what)?;
         if let Replaced::Kept { name } = replaced {
-            report.kept.push(escape(
-                live.with_file_name(std::ffi::OsStr::from_bytes(&name))
-                    .as_os_str()
-                    .as_bytes(),
-            ));
+            report
+                .kept
+                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&name)).as_os_str().as_bytes()));
         }
         Ok(())
     }
@@ -272,11 +225,9 @@ impl Exchange<'_> {
             Some(rest) => (Path::new("/"), rest),
             None => (self.base, path.as_bytes()),
         };
-        let open = at::open_place(base)
-            .doing(Class::Failed, || format!("cannot open {}", base.display()))?;
-        let rest = RelPath::new(rest).doing(Class::Damage, || {
-            "a path of the snapshot cannot be used".into()
-        })?;
+        let open = at::open_place(base).doing(Class::Failed, || format!("cannot open {}", base.display()))?;
+        let rest =
+            RelPath::new(rest).doing(Class::Damage, || "a path of the snapshot cannot be used".into())?;
         Ok((open, rest))
     }
 
@@ -300,20 +251,14 @@ impl Exchange<'_> {
         let outside = of.as_bytes().starts_with(b"_root/");
         let listed = |e: &&Entry| {
             let path = e.path.as_bytes();
-            let path = if outside {
-                path.strip_prefix(b"_root/").unwrap_or(path)
-            } else {
-                path
-            };
+            let path = if outside { path.strip_prefix(b"_root/").unwrap_or(path) } else { path };
             path == made.as_bytes()
         };
         let Some(entry) = self.listing.entries.iter().find(listed) else {
             return Ok(());
         };
         let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes())?;
-        self.finisher
-            .finish_dir(&dir, entry)
-            .map_err(std::io::Error::other)
+        self.finisher.finish_dir(&dir, entry).map_err(std::io::Error::other)
     }
 
     /// A write-ahead log that belongs to the old database must never be replayed over the restored one.
@@ -331,11 +276,9 @@ impl Exchange<'_> {
             }
             let kept = self.keep_as(&sidecar);
             at::rename_new(dir, &sidecar, &kept)?;
-            report.kept.push(escape(
-                live.with_file_name(std::ffi::OsStr::from_bytes(&kept))
-                    .as_os_str()
-                    .as_bytes(),
-            ));
+            report
+                .kept
+                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&kept)).as_os_str().as_bytes()));
         }
         at::sync_dir(dir)
     }

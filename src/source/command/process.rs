@@ -19,10 +19,7 @@ pub(super) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<Exit
     // It waits without collecting the child, so that its number stays its own until the group is ended.
     std::thread::spawn(move || {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while matches!(
-            rustix::process::waitid(WaitId::Pid(pid), options),
-            Err(rustix::io::Errno::INTR)
-        ) {}
+        while matches!(rustix::process::waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
         let _ = ended.send(());
     });
     let timed_out = |limit| end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
@@ -54,16 +51,9 @@ pub(super) fn tail_of(stderr: Option<impl Read + Send + 'static>) -> Receiver<St
 }
 
 fn printable(words: &[u8]) -> String {
-    let lines = words
-        .split(|b| *b == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty());
+    let lines = words.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let lines: Vec<_> = lines.map(escape).collect();
-    if lines.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", lines.join("; "))
-    }
+    if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
 }
 
 pub(super) fn ending(status: ExitStatus) -> String {

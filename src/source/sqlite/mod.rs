@@ -7,6 +7,7 @@
 //! The child is this program, started as `backstay __capture-sqlite`: it reads a request (JSON) from stdin and answers with frames on stdout (`wire`).
 
 mod capture;
+mod check;
 mod child;
 mod copy;
 mod error;
@@ -15,6 +16,7 @@ mod pages;
 mod wire;
 
 pub use capture::{CheckOutcome, SqliteCapture, capture};
+pub use check::check_file;
 pub use child::{CHILD_COMMAND, child_main};
 pub use error::SqliteError;
 
