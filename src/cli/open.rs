@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The directory that the command works in.
-pub fn directory(terminal: &Terminal) -> Result<PathBuf> {
+pub(super) fn directory(terminal: &Terminal) -> Result<PathBuf> {
     let here =
         || std::env::current_dir().doing(Class::Failed, || "the current directory cannot be read".into());
     match &terminal.global.directory {
@@ -26,15 +26,14 @@ pub fn directory(terminal: &Terminal) -> Result<PathBuf> {
 }
 
 /// The configuration file that is meant.
-pub fn config_path(terminal: &Terminal) -> Result<PathBuf> {
+pub(super) fn config_path(terminal: &Terminal) -> Result<PathBuf> {
     if let Some(path) = &terminal.global.config {
         return absolute(path);
     }
     let dir = directory(terminal)?;
-    if terminal.global.directory.is_none() {
-        if let Some(path) = std::env::var_os("BACKSTAY_CONFIG") {
-            return absolute(Path::new(&path));
-        }
+    let named = std::env::var_os("BACKSTAY_CONFIG").filter(|_| terminal.global.directory.is_none());
+    if let Some(path) = named {
+        return absolute(Path::new(&path));
     }
     config::find(&dir).ok_or_else(|| {
         OpError::new(Class::Config, format!("there is no backstay.toml in {} or above", dir.display()))
@@ -47,7 +46,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// Reads the configuration, all mistakes at once.
-pub fn load_config(path: &Path) -> Result<Config> {
+pub(super) fn load_config(path: &Path) -> Result<Config> {
     let loaded = config::check_permissions(path).and_then(|()| Config::load(path));
     loaded.map_err(|e| {
         crate::cli::say(e.to_string().trim_end());
@@ -57,7 +56,7 @@ pub fn load_config(path: &Path) -> Result<Config> {
 }
 
 /// What comes from outside of the configuration.
-pub fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
+pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
     let global = &terminal.global;
     if global.store.len() > 1 {
         return Err(OpError::new(Class::Usage, "only `init` takes several --store"));
@@ -81,7 +80,7 @@ pub fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
 }
 
 /// Opens the project: by its configuration, or by a kit alone.
-pub fn session(terminal: &Terminal) -> Result<Session> {
+pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     let around = surroundings(terminal)?;
     if let Some(kit) = &terminal.global.kit {
         return Session::open_kit(load_kit(kit)?, around);
@@ -95,7 +94,7 @@ fn load_kit(path: &Path) -> Result<Kit> {
 }
 
 /// Opens the project by its configuration, which writing needs.
-pub fn writing_session(terminal: &Terminal) -> Result<Session> {
+pub(super) fn writing_session(terminal: &Terminal) -> Result<Session> {
     if terminal.global.kit.is_some() {
         return Err(OpError::new(Class::Usage, "this needs a configuration, and --kit gives none")
             .hint("leave --kit away, and run it in the project's folder"));

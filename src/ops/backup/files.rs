@@ -60,7 +60,8 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
     for _ in 0..TRIES {
         let open = match scan.tree.open(found, build.names) {
             Ok(open) => open,
-            Err(OpenError::Vanished { .. }) if last.is_some() => break,
+            // What was packed of it stays, and is said to be unsteady.
+            Err(_) if last.is_some() => break,
             Err(error) => return Ok(Some(left_behind(build, found, &error))),
         };
         for warning in &open.warnings {
@@ -70,6 +71,7 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
             Ok(packed) => finished(&open.entry, packed, &mut parts),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(source)) => {
+                build.alone = false; // its archive holds a torso that the listing does not know
                 let path = found.entry.path.clone();
                 return Ok(Some(left_behind(build, found, &OpenError::Unreadable { path, source })));
             }
