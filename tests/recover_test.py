@@ -329,11 +329,10 @@ class Honest(Case):
         os.chmod(key, 0o644)
         os.chmod(self.dir, 0o777)
         os.chmod(SHARED["work"], 0o711)
-        done = subprocess.run([sys.executable, script, store, "-i", key, "--trust", SHARED["vault"]["trust"], "restore",
+        python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+        done = subprocess.run([python, script, store, "-i", key, "--trust", SHARED["vault"]["trust"], "restore",
                                snapshot, "--to", self.to], user=65534, group=65534, extra_groups=[],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-        if "Permission denied" in done.stderr and done.returncode not in (OK, PROBLEMS):
-            self.skipTest("an ordinary user cannot run this Python: " + done.stderr[-200:])
         self.assertEqual(done.returncode, PROBLEMS, done.stderr)
         for text in ("only root can", "a device was not made", "set-user-id"):
             self.assertIn(text, done.stderr)
@@ -698,9 +697,19 @@ class Chains(Made):
         vault.mark(new, "key", action="retire", key=old.public, **{"for": old.host}, last=[number, digest])
         good = vault.commit(new, [component(plain(b"f"))])
         stolen = vault.commit(old, [component(plain(b"f"))])
-        vault.mark(old, "key", action="retire", key=new.public, **{"for": old.host}, last=[number, digest])
         self.assertIn(good, self.accepted("latest", vault).stderr)
         self.refused(stolen, vault, "not a trusted key of that host")
+        self.retire_back(vault, old, new, good, [number, digest])
+
+    def retire_back(self, vault, old, new, good, last):
+        """The stolen key retires the new one in its turn: only a pruner can tell who is right."""
+        pruner = signer("pruner")
+        vault.mark(old, "key", action="retire", key=new.public, **{"for": old.host}, last=last)
+        self.refused("latest", vault, "retire each other")
+        vault.mark(pruner, "key", action="retire", key=old.public, **{"for": old.host}, last=last)
+        self.refused("latest", vault, "retire each other")
+        trust = [old.public, pruner.public + " roles=prune"]
+        self.assertIn(good, self.accepted("latest", vault, trust=trust).stderr)
 
     def test_a_strangers_garbage_marks_change_nothing(self):
         vault, key, stranger = self.make(), signer("key"), signer("other")
@@ -740,9 +749,9 @@ class Hostile(Made):
                                 tamper=tamper, **options)
         return snapshot, vault
 
-    def entry_change(self, path, **fields):
+    def entry_change(self, entry, /, **fields):
         def change(doc):
-            return {k: v for k, v in dict(doc, **fields).items() if v is not None} if doc.get("path") == path else doc
+            return {k: v for k, v in dict(doc, **fields).items() if v is not None} if doc.get("path") == entry else doc
         return change
 
     def test_the_untampered_one_is_accepted(self):
@@ -927,16 +936,20 @@ class Hostile(Made):
         if not mini_vault.B3SUM:
             self.skipTest("b3sum is not installed: hashing so much in Python takes too long")
         vault = self.make(archive_size=1 << 30)
-        data = random.Random(3).randbytes(160 << 20)
+        data = random.Random(3).randbytes(96 << 20)
         snapshot = vault.commit(signer("key"), [component(plain(b"f", data))])
-        process = subprocess.Popen([sys.executable, RECOVER] + self.words(vault, SHARED["key"].public) + [
-            "restore", snapshot, "--to", self.to], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _pid, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        self.assertEqual(process.returncode, OK)
+        words = self.words(vault, SHARED["key"].public) + ["restore", snapshot, "--to", self.to]
+        # What the kernel says of a finished process would include this one, which forked it: it must say itself.
+        measure = ("import re, resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+                   "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+                   "except SystemExit as e: assert e.code == 0, e.code\n"
+                   "print('PEAK', re.search('VmHWM:\\s+(\\d+)', open('/proc/self/status').read()).group(1))")
+        done = subprocess.run([sys.executable, "-c", measure, RECOVER] + words, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, universal_newlines=True)
+        self.assertEqual(done.returncode, OK, done.stderr)
         with open(self.to + "/c/f", "rb") as f:
             self.assertEqual(hashlib.sha256(f.read()).digest(), hashlib.sha256(data).digest())
-        self.assertLess(usage.ru_maxrss, 64 * 1024, "KiB at the peak")
+        self.assertLess(int(done.stdout.split()[-1]), 64 * 1024, "KiB at the peak")
 
 
 # ---------------------------------------------------------------- RECOVER.md
@@ -1011,8 +1024,8 @@ class Page(Case):
 
     def test_the_bare_way_gives_exactly_the_same(self):
         snapshot = SHARED["vault"]["snapshots"]["alone"]
-        choose, *rest = self.steps("choose", "unpack", "join", "indexes")
-        done = self.bash(self.prepare(), *self.steps("script"), self.with_id(choose, snapshot), *rest)
+        choose, *rest = self.steps("choose", "unpack", "join")
+        done = self.bash(self.prepare(), *self.steps("script"), self.with_id(choose, snapshot), *rest, blocks()["indexes"])
         self.assertNotIn("BLOCK-FAILED", done.stdout, done.stderr)
         self.assertNotIn("FAILED", done.stdout + done.stderr)
         self.assertIn('"alone":true', done.stdout)

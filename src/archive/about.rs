@@ -58,10 +58,6 @@ impl About {
             return Err(cut());
         }
         let line: Line = document::parse(line, "archive")?;
-        Ok(Self {
-            vault: line.vault,
-            host: line.host,
-            component: line.component,
-        })
+        Ok(Self { vault: line.vault, host: line.host, component: line.component })
     }
 }

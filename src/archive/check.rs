@@ -29,15 +29,8 @@ pub struct ArchiveSummary {
 
 /// Reads `object` to its end: age to its last chunk, every frame, the seek table against the frames, tar strictly to its end, every
 /// member within the component. The caller compares the summary's SHA-256 with the object's name. Memory is bounded to about 16 MiB.
-pub fn check_archive(
-    object: impl Read,
-    identities: &Identities,
-) -> Result<ArchiveSummary, ArchiveError> {
-    let mut object = Hashed {
-        inner: object,
-        hash: Context::new(&SHA256),
-        size: 0,
-    };
+pub fn check_archive(object: impl Read, identities: &Identities) -> Result<ArchiveSummary, ArchiveError> {
+    let mut object = Hashed { inner: object, hash: Context::new(&SHA256), size: 0 };
     let chunks = ChunkReader::open(&mut object, identities)?;
     let payload = chunks.opener.payload_offset();
     let mut tar = TarReader::new(FrameReader::new(chunks)?, SUBJECT);
@@ -51,40 +44,21 @@ pub fn check_archive(
     let frames = tar.into_inner().frames;
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(object.hash.finish().as_ref());
-    let info = ArchiveInfo {
-        sha256: ObjectId(sha256),
-        size: object.size,
-        payload,
-        tar: tar_len,
-        frames,
-    };
-    Ok(ArchiveSummary {
-        about,
-        members,
-        tar_len,
-        info,
-    })
+    let info = ArchiveInfo { sha256: ObjectId(sha256), size: object.size, payload, tar: tar_len, frames };
+    Ok(ArchiveSummary { about, members, tar_len, info })
 }
 
 fn first_member<R: Read>(tar: &mut TarReader<R>) -> Result<About, ArchiveError> {
     let damaged = |what: String| Damage::from(what).of(SUBJECT);
-    let member = tar
-        .next_member()?
-        .ok_or_else(|| damaged("it has no members".into()))?;
-    let described =
-        member.path == ABOUT_PATH && member.kind == MemberKind::File && member.sparse.is_none();
+    let member = tar.next_member()?.ok_or_else(|| damaged("it has no members".into()))?;
+    let described = member.path == ABOUT_PATH && member.kind == MemberKind::File && member.sparse.is_none();
     if !described || member.size > ABOUT_BYTES_MAX {
-        return Err(damaged(
-            "its first member is not .backstay/archive.json".into(),
-        ));
+        return Err(damaged("its first member is not .backstay/archive.json".into()));
     }
     let mut content = vec![0; member.size as usize];
     tar.read_data(&mut content)?;
     About::decode(&content).map_err(|e| match e {
-        DocumentError::TooNew(what) => ArchiveError::TooNew {
-            subject: SUBJECT.into(),
-            what,
-        },
+        DocumentError::TooNew(what) => ArchiveError::TooNew { subject: SUBJECT.into(), what },
         DocumentError::Malformed(what) => damaged(format!(".backstay/archive.json: {what}")),
     })
 }
@@ -95,14 +69,8 @@ fn belongs(member: &TarMember, about: &About) -> Result<(), Damage> {
         let rest = path.strip_prefix(about.component.as_str().as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     };
-    let own = member
-        .path
-        .strip_prefix(b".backstay/parts/")
-        .unwrap_or(&member.path);
-    let link = member
-        .target
-        .as_deref()
-        .filter(|_| member.kind == MemberKind::HardLink);
+    let own = member.path.strip_prefix(b".backstay/parts/").unwrap_or(&member.path);
+    let link = member.target.as_deref().filter(|_| member.kind == MemberKind::HardLink);
     match below(own) && link.is_none_or(below) {
         true => Ok(()),
         false => Err("a member lies outside of the archive's component".into()),
@@ -145,15 +113,7 @@ impl<R: Read> ChunkReader<R> {
         ahead.truncate(given);
         let opener = Opener::new(&ahead, identities).map_err(|e| e.of(SUBJECT))?;
         ahead.drain(..opener.payload_offset() as usize);
-        Ok(Self {
-            input,
-            opener,
-            next: 0,
-            ahead,
-            plain: Vec::new(),
-            at: 0,
-            ended: false,
-        })
+        Ok(Self { input, opener, next: 0, ahead, plain: Vec::new(), at: 0, ended: false })
     }
 
     fn more(&mut self) -> io::Result<()> {
@@ -169,9 +129,7 @@ impl<R: Read> ChunkReader<R> {
         std::mem::swap(&mut self.plain, &mut self.ahead);
         self.ahead.clear();
         self.ahead.extend_from_slice(&carry);
-        let opened = self
-            .opener
-            .open_chunks(self.next, self.ended, &mut self.plain);
+        let opened = self.opener.open_chunks(self.next, self.ended, &mut self.plain);
         opened.map_err(|e| io::Error::other(e.of(SUBJECT)))?;
         self.next += Batch::CHUNKS as u64;
         self.at = 0;
@@ -227,9 +185,7 @@ impl<R: Read> FrameReader<R> {
         let given = fill(&mut self.input, &mut self.frame[start..])?;
         self.plain += given as u64;
         if given < length {
-            return Err(damaged(
-                "a zstd frame is cut off, or the seek table is missing",
-            ));
+            return Err(damaged("a zstd frame is cut off, or the seek table is missing"));
         }
         Ok(&self.frame[start..])
     }
@@ -255,12 +211,7 @@ impl<R: Read> FrameReader<R> {
         self.content = self.unpacker.unpack(&self.frame).map_err(damaged)?;
         self.at = 0;
         let (length, tar_length) = (self.plain - offset, self.content.len() as u64);
-        self.frames.push(Frame {
-            tar_offset: self.tar,
-            offset,
-            length,
-            tar_length,
-        });
+        self.frames.push(Frame { tar_offset: self.tar, offset, length, tar_length });
         self.tar += tar_length;
         Ok(())
     }

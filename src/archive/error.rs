@@ -96,10 +96,7 @@ pub struct Damage(pub(crate) Cow<'static, str>);
 impl Damage {
     /// The same about an object.
     pub fn of(self, subject: &str) -> ArchiveError {
-        ArchiveError::Damaged {
-            subject: subject.to_owned(),
-            what: self.0.into_owned(),
-        }
+        ArchiveError::Damaged { subject: subject.to_owned(), what: self.0.into_owned() }
     }
 }
 
@@ -118,10 +115,7 @@ impl From<String> for Damage {
 pub(crate) fn from_read(error: io::Error, subject: &str) -> ArchiveError {
     match error.downcast::<ArchiveError>() {
         Ok(ours) => ours,
-        Err(error) => ArchiveError::Source {
-            subject: subject.to_owned(),
-            source: error.into(),
-        },
+        Err(error) => ArchiveError::Source { subject: subject.to_owned(), source: error.into() },
     }
 }
 

@@ -41,11 +41,7 @@ impl Packer {
             compressor.set_parameter(zstd_safe::CParameter::ChecksumFlag(true))?;
             compressor.set_parameter(zstd_safe::CParameter::ContentSizeFlag(true))?;
             let decompressor = Decompressor::new()?;
-            Ok(Self {
-                compressor,
-                decompressor,
-                again: Vec::new(),
-            })
+            Ok(Self { compressor, decompressor, again: Vec::new() })
         };
         make().map_err(|e| frame_error(format!("zstd cannot be set up: {e}")))
     }
@@ -71,10 +67,7 @@ impl Packer {
 }
 
 fn frame_error(what: String) -> ArchiveError {
-    ArchiveError::Frame {
-        subject: "an object".into(),
-        what,
-    }
+    ArchiveError::Frame { subject: "an object".into(), what }
 }
 
 /// Decompresses frames; keeps its memory between them.
@@ -86,8 +79,7 @@ impl Unpacker {
     /// A new one.
     pub fn new() -> Result<Self, ArchiveError> {
         let decompressor = Decompressor::new();
-        let decompressor =
-            decompressor.map_err(|e| frame_error(format!("zstd cannot be set up: {e}")))?;
+        let decompressor = decompressor.map_err(|e| frame_error(format!("zstd cannot be set up: {e}")))?;
         Ok(Self { decompressor })
     }
 
@@ -140,18 +132,11 @@ pub fn parse_header(bytes: &[u8]) -> Result<FrameHeader, Damage> {
     let mut raw = [0; 8];
     raw[..size_length].copy_from_slice(field);
     let content = u64::from_le_bytes(raw) + if size_length == 2 { 256 } else { 0 };
-    let window = if single_segment {
-        content
-    } else {
-        window_size(bytes[5])
-    };
+    let window = if single_segment { content } else { window_size(bytes[5]) };
     if size_length == 0 || content == 0 || content > FRAME_TAR_MAX || window > WINDOW_MAX {
         return Err("a zstd frame says nothing of its content's size, or is too large".into());
     }
-    Ok(FrameHeader {
-        content: content as usize,
-        length,
-    })
+    Ok(FrameHeader { content: content as usize, length })
 }
 
 fn window_size(descriptor: u8) -> u64 {
@@ -176,10 +161,7 @@ pub fn parse_block_header(raw: [u8; 3]) -> Result<BlockHeader, Damage> {
         1 => 1,
         _ => return Err("a zstd frame has a block of an unknown kind".into()),
     };
-    Ok(BlockHeader {
-        last: value & 1 != 0,
-        length,
-    })
+    Ok(BlockHeader { last: value & 1 != 0, length })
 }
 
 /// Length of a seek table of `frames` frames, its skippable frame's header included; `None` when there are too many.
@@ -218,10 +200,7 @@ pub fn parse_seek_table(table: &[u8]) -> Result<Vec<(u32, u32)>, Damage> {
         return Err(bad());
     }
     let number = |raw: &[u8]| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
-    Ok(rows
-        .chunks_exact(8)
-        .map(|row| (number(&row[..4]), number(&row[4..])))
-        .collect())
+    Ok(rows.chunks_exact(8).map(|row| (number(&row[..4]), number(&row[4..]))).collect())
 }
 
 #[cfg(test)]
@@ -239,18 +218,7 @@ mod tests {
     #[test]
     fn frames_round_trip_at_every_kind_of_size() {
         let mut unpacker = Unpacker::new().unwrap();
-        for length in [
-            1,
-            255,
-            256,
-            257,
-            65_535,
-            65_536,
-            65_792,
-            1 << 20,
-            CONTENT_MAX - 1,
-            CONTENT_MAX,
-        ] {
+        for length in [1, 255, 256, 257, 65_535, 65_536, 65_792, 1 << 20, CONTENT_MAX - 1, CONTENT_MAX] {
             for content in [text(length), bytes(1, length), vec![0; length]] {
                 let frame = pack(&content);
                 assert_eq!(parse_header(&frame).unwrap().content, length);
@@ -258,12 +226,7 @@ mod tests {
             }
         }
         let mut out = Vec::new();
-        assert!(
-            Packer::new(3)
-                .unwrap()
-                .pack(&vec![0; CONTENT_MAX + 1], &mut out)
-                .is_err()
-        );
+        assert!(Packer::new(3).unwrap().pack(&vec![0; CONTENT_MAX + 1], &mut out).is_err());
     }
 
     #[test]
@@ -277,12 +240,7 @@ mod tests {
         for part in &parts {
             let frame = pack(part);
             let (offset, length) = (stream.len() as u64, frame.len() as u64);
-            frames.push(Frame {
-                tar_offset: 0,
-                offset,
-                length,
-                tar_length: part.len() as u64,
-            });
+            frames.push(Frame { tar_offset: 0, offset, length, tar_length: part.len() as u64 });
             stream.extend_from_slice(&frame);
         }
         let table = encode_seek_table(&frames).unwrap();
@@ -304,16 +262,9 @@ mod tests {
             flipped[at] ^= 0x04;
             // Some bits of a frame mean nothing; under age they cannot change either.
             let unpacked = unpacker.unpack(&flipped);
-            assert!(
-                unpacked.is_err() || unpacked.unwrap() == text(3000),
-                "flip at {at}"
-            );
+            assert!(unpacked.is_err() || unpacked.unwrap() == text(3000), "flip at {at}");
         }
-        assert!(
-            unpacker
-                .unpack(&[frame.clone(), frame.clone()].concat())
-                .is_err()
-        );
+        assert!(unpacker.unpack(&[frame.clone(), frame.clone()].concat()).is_err());
         let table = encode_seek_table(&[]).unwrap();
         assert!(unpacker.unpack(&[frame, table].concat()).is_err());
     }
@@ -323,26 +274,11 @@ mod tests {
         let content = vec![7; CONTENT_MAX + 1];
         let mut unpacker = Unpacker::new().unwrap();
         let mut plain = Compressor::new(3).unwrap();
-        assert!(
-            unpacker
-                .unpack(&plain.compress(b"no checksum").unwrap())
-                .is_err()
-        );
-        plain
-            .set_parameter(zstd_safe::CParameter::ChecksumFlag(true))
-            .unwrap();
-        assert!(
-            unpacker.unpack(&plain.compress(&content).unwrap()).is_err(),
-            "a bomb"
-        );
-        plain
-            .set_parameter(zstd_safe::CParameter::ContentSizeFlag(false))
-            .unwrap();
-        assert!(
-            unpacker
-                .unpack(&plain.compress(b"no size").unwrap())
-                .is_err()
-        );
+        assert!(unpacker.unpack(&plain.compress(b"no checksum").unwrap()).is_err());
+        plain.set_parameter(zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
+        assert!(unpacker.unpack(&plain.compress(&content).unwrap()).is_err(), "a bomb");
+        plain.set_parameter(zstd_safe::CParameter::ContentSizeFlag(false)).unwrap();
+        assert!(unpacker.unpack(&plain.compress(b"no size").unwrap()).is_err());
     }
 
     #[test]
@@ -356,23 +292,14 @@ mod tests {
     #[test]
     fn windows_over_8_mib_are_refused() {
         let header = |window: u8| [&FRAME_MAGIC[..], &[0x44, window, 0, 1]].concat();
-        assert_eq!(
-            parse_header(&header(13 << 3)).unwrap().content,
-            512,
-            "8 MiB"
-        );
+        assert_eq!(parse_header(&header(13 << 3)).unwrap().content, 512, "8 MiB");
         assert!(parse_header(&header((13 << 3) + 1)).is_err());
         assert!(parse_header(&header(0xff)).is_err());
     }
 
     #[test]
     fn malformed_seek_tables_are_refused() {
-        let frame = Frame {
-            tar_offset: 0,
-            offset: 0,
-            length: 3,
-            tar_length: 9,
-        };
+        let frame = Frame { tar_offset: 0, offset: 0, length: 3, tar_length: 9 };
         let table = encode_seek_table(&[frame, frame]).unwrap();
         assert_eq!(parse_seek_table(&table).unwrap(), [(3, 9), (3, 9)]);
         for cut in 0..table.len() {

@@ -12,14 +12,9 @@ const LEVEL: i32 = 3;
 const SUBJECT: &str = "the manifest object";
 
 /// Packs and seals `content` (at most [`MANIFEST_BYTES_MAX`] bytes); gives the object's name and bytes.
-pub fn seal_manifest(
-    content: &[u8],
-    recipients: &RecipientSet,
-) -> Result<(ObjectId, Vec<u8>), ArchiveError> {
+pub fn seal_manifest(content: &[u8], recipients: &RecipientSet) -> Result<(ObjectId, Vec<u8>), ArchiveError> {
     if content.len() > MANIFEST_BYTES_MAX {
-        return Err(ArchiveError::Misuse(
-            "a manifest object would be larger than 64 MiB",
-        ));
+        return Err(ArchiveError::Misuse("a manifest object would be larger than 64 MiB"));
     }
     let mut packer = Packer::new(LEVEL)?;
     let (mut plain, mut frame) = (Vec::new(), Vec::new());
@@ -82,12 +77,7 @@ mod tests {
     #[test]
     fn manifests_round_trip_and_are_named_by_their_bytes() {
         let keys = Keys::new(2);
-        for content in [
-            vec![],
-            text(1),
-            text(100_000),
-            bytes(9, frames::CONTENT_MAX * 2 + 1),
-        ] {
+        for content in [vec![], text(1), text(100_000), bytes(9, frames::CONTENT_MAX * 2 + 1)] {
             let (id, object) = seal_manifest(&content, &keys.recipients).unwrap();
             assert_eq!(id, ObjectId::of(&object));
             assert!(open_manifest(&object, &keys.identities).unwrap() == content);
@@ -99,18 +89,12 @@ mod tests {
         let keys = Keys::new(1);
         let (_, object) = seal_manifest(&text(700), &keys.recipients).unwrap();
         for cut in 0..object.len() {
-            assert!(
-                open_manifest(&object[..cut], &keys.identities).is_err(),
-                "cut at {cut}"
-            );
+            assert!(open_manifest(&object[..cut], &keys.identities).is_err(), "cut at {cut}");
         }
         for at in 0..object.len() {
             let mut flipped = object.clone();
             flipped[at] ^= 1 << (at % 8);
-            assert!(
-                open_manifest(&flipped, &keys.identities).is_err(),
-                "flip at {at}"
-            );
+            assert!(open_manifest(&flipped, &keys.identities).is_err(), "flip at {at}");
         }
     }
 
@@ -128,10 +112,7 @@ mod tests {
         ];
         for plain in bad {
             let opened = open_manifest(&sealed_frames(&keys, &plain), &keys.identities);
-            assert!(
-                matches!(opened, Err(ArchiveError::Damaged { .. })),
-                "{opened:?}"
-            );
+            assert!(matches!(opened, Err(ArchiveError::Damaged { .. })), "{opened:?}");
         }
     }
 

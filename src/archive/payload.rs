@@ -44,10 +44,7 @@ struct CapturingRecipient<'a> {
 }
 
 impl age::Recipient for CapturingRecipient<'_> {
-    fn wrap_file_key(
-        &self,
-        file_key: &FileKey,
-    ) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
+    fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
         capture(self.captured, file_key);
         self.inner.wrap_file_key(file_key)
     }
@@ -90,9 +87,7 @@ impl PayloadKey {
         let file_key = captured.into_inner()?;
         let nonce = &prefix[prefix.len().checked_sub(NONCE)?..];
         let key = Zeroizing::new(age_core::primitives::hkdf(nonce, b"payload", &*file_key));
-        Some(Self(LessSafeKey::new(
-            UnboundKey::new(&CHACHA20_POLY1305, &*key).ok()?,
-        )))
+        Some(Self(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &*key).ok()?)))
     }
 
     fn nonce(number: u64, last: bool) -> Nonce {
@@ -105,9 +100,7 @@ impl PayloadKey {
     /// Seals one chunk with its last 16 bytes as room for the tag.
     fn seal(&self, number: u64, last: bool, chunk: &mut [u8]) -> Result<(), ArchiveError> {
         let (plain, room) = chunk.split_at_mut(chunk.len() - TAG);
-        let tag = self
-            .0
-            .seal_in_place_separate_tag(Self::nonce(number, last), Aad::empty(), plain);
+        let tag = self.0.seal_in_place_separate_tag(Self::nonce(number, last), Aad::empty(), plain);
         let tag = tag.map_err(|_| ArchiveError::Misuse("a chunk was too long to seal"))?;
         room.copy_from_slice(tag.as_ref());
         Ok(())
@@ -115,9 +108,7 @@ impl PayloadKey {
 
     /// Opens one chunk in place; its plaintext is what comes before the last 16 bytes.
     fn open(&self, number: u64, last: bool, chunk: &mut [u8]) -> Result<(), Damage> {
-        let opened = self
-            .0
-            .open_in_place(Self::nonce(number, last), Aad::empty(), chunk);
+        let opened = self.0.open_in_place(Self::nonce(number, last), Aad::empty(), chunk);
         opened.map(|_| ()).map_err(|_| {
             let what = if last { "last " } else { "" };
             format!("its {what}age chunk (number {number}) is not what was sealed").into()
@@ -178,31 +169,19 @@ impl Sealer {
         let Some(&first) = list.first() else {
             return Err(failed("there are none".into()));
         };
-        let first = CapturingRecipient {
-            inner: first,
-            captured: &captured,
-        };
+        let first = CapturingRecipient { inner: first, captured: &captured };
         list[0] = &first;
         let encryptor = age::Encryptor::with_recipients(list.into_iter());
         let encryptor = encryptor.map_err(|e| failed(e.to_string()))?;
         let mut header = Vec::new();
         // Writes header and nonce at once and, unless finished, nothing else.
-        drop(
-            encryptor
-                .wrap_output(&mut header)
-                .map_err(|e| failed(e.to_string()))?,
-        );
+        drop(encryptor.wrap_output(&mut header).map_err(|e| failed(e.to_string()))?);
         if header.len() > PREFIX_MAX {
             return Err(failed("the age header would be longer than 64 KiB".into()));
         }
         let key = PayloadKey::derive(captured, &header);
         let key = key.ok_or_else(|| failed("no file key was made".into()))?;
-        Ok(Self {
-            header,
-            key: Arc::new(key),
-            next: 0,
-            closed: false,
-        })
+        Ok(Self { header, key: Arc::new(key), next: 0, closed: false })
     }
 
     /// Header and nonce: what the object begins with.
@@ -225,12 +204,7 @@ impl Sealer {
         let first = self.next;
         self.next += bytes.len().div_ceil(SEALED_CHUNK) as u64;
         self.closed = last;
-        Ok(SealJob {
-            key: self.key.clone(),
-            first,
-            last,
-            bytes,
-        })
+        Ok(SealJob { key: self.key.clone(), first, last, bytes })
     }
 }
 
@@ -269,9 +243,7 @@ impl OpenError {
     /// The same about an object.
     pub fn of(self, subject: &str) -> ArchiveError {
         match self {
-            Self::NoIdentity => ArchiveError::NoIdentity {
-                subject: subject.to_owned(),
-            },
+            Self::NoIdentity => ArchiveError::NoIdentity { subject: subject.to_owned() },
             Self::Damaged(damage) => damage.of(subject),
         }
     }
@@ -290,19 +262,11 @@ impl Opener {
         let mut rest = prefix;
         let decryptor = age::Decryptor::new_buffered(&mut rest).map_err(|e| header_damage(&e))?;
         if decryptor.is_scrypt() {
-            return Err(Damage::from(
-                "it is sealed with a passphrase, which format 1 does not allow",
-            )
-            .into());
+            return Err(Damage::from("it is sealed with a passphrase, which format 1 does not allow").into());
         }
         let captured = CapturedKey::default();
-        let wrapped: Vec<_> = identities
-            .as_dyn()
-            .map(|inner| CapturingIdentity {
-                inner,
-                captured: &captured,
-            })
-            .collect();
+        let wrapped: Vec<_> =
+            identities.as_dyn().map(|inner| CapturingIdentity { inner, captured: &captured }).collect();
         // Succeeds only when the header's MAC is right under the file key found.
         let opened = decryptor.decrypt(wrapped.iter().map(|i| i as &dyn age::Identity));
         opened.map(drop).map_err(|e| match e {
@@ -313,10 +277,7 @@ impl Opener {
         let used = prefix.len() - rest.len();
         let key = PayloadKey::derive(captured, &prefix[..used]);
         let key = key.ok_or_else(|| Damage::from("its age header gave no key"))?;
-        Ok(Self {
-            key,
-            payload_offset: used as u64,
-        })
+        Ok(Self { key, payload_offset: used as u64 })
     }
 
     /// Where the first chunk lies in the object.
@@ -326,12 +287,7 @@ impl Opener {
 
     /// `sealed` holds whole chunks from number `first` on, the object's last one at its end if `holds_last`. Replaces them by their
     /// plaintext. After an error what is in `sealed` must not be used.
-    pub fn open_chunks(
-        &self,
-        first: u64,
-        holds_last: bool,
-        sealed: &mut Vec<u8>,
-    ) -> Result<(), Damage> {
+    pub fn open_chunks(&self, first: u64, holds_last: bool, sealed: &mut Vec<u8>) -> Result<(), Damage> {
         let length = sealed.len();
         let count = length.div_ceil(SEALED_CHUNK) as u64;
         let odd = length % SEALED_CHUNK;
@@ -401,9 +357,7 @@ mod tests {
         let around = |n: usize| [n - 1, n, n + 1];
         let mut all = vec![0, 1, 15, 16, 17];
         all.extend(
-            [CHUNK, 2 * CHUNK, 3 * CHUNK, batch, batch + CHUNK, 2 * batch]
-                .into_iter()
-                .flat_map(around),
+            [CHUNK, 2 * CHUNK, 3 * CHUNK, batch, batch + CHUNK, 2 * batch].into_iter().flat_map(around),
         );
         all
     }
@@ -414,19 +368,10 @@ mod tests {
         for length in lengths() {
             let plain = bytes(length as u64, length);
             let ours = seal_all(&plain, &keys.recipients).unwrap();
-            assert!(
-                age::decrypt(&keys.raw[1], &ours).unwrap() == plain,
-                "{length}"
-            );
-            assert!(
-                open_all(&ours, &keys.identities).unwrap() == plain,
-                "{length}"
-            );
+            assert!(age::decrypt(&keys.raw[1], &ours).unwrap() == plain, "{length}");
+            assert!(open_all(&ours, &keys.identities).unwrap() == plain, "{length}");
             let theirs = age::encrypt(&keys.raw[0].to_public(), &plain).unwrap();
-            assert!(
-                open_all(&theirs, &keys.identities).unwrap() == plain,
-                "{length}"
-            );
+            assert!(open_all(&theirs, &keys.identities).unwrap() == plain, "{length}");
         }
     }
 
@@ -446,25 +391,16 @@ mod tests {
             assert!(opened == plain, "{length}");
             let recipient = keys.raw[0].to_public().to_string();
             let theirs = oracle.pipe(&["-r".as_ref(), recipient.as_ref()], &plain);
-            assert!(
-                open_all(&theirs, &keys.identities).unwrap() == plain,
-                "{length}"
-            );
+            assert!(open_all(&theirs, &keys.identities).unwrap() == plain, "{length}");
         }
     }
 
     #[test]
     fn a_stranger_is_told_that_no_identity_opens_it_and_not_that_it_is_damaged() {
         let sealed = seal_all(b"x", &Keys::new(1).recipients).unwrap();
-        assert!(matches!(
-            open_all(&sealed, &Keys::new(1).identities),
-            Err(OpenError::NoIdentity)
-        ));
+        assert!(matches!(open_all(&sealed, &Keys::new(1).identities), Err(OpenError::NoIdentity)));
         let none = Identities::new(vec![]);
-        assert!(matches!(
-            open_all(&sealed, &none),
-            Err(OpenError::NoIdentity)
-        ));
+        assert!(matches!(open_all(&sealed, &none), Err(OpenError::NoIdentity)));
     }
 
     #[test]
@@ -473,20 +409,14 @@ mod tests {
         let mut scrypt = age::scrypt::Recipient::new("x".to_owned().into());
         scrypt.set_work_factor(2);
         let sealed = age::encrypt(&scrypt, b"x").unwrap();
-        assert!(matches!(
-            open_all(&sealed, &keys.identities),
-            Err(OpenError::Damaged(_))
-        ));
+        assert!(matches!(open_all(&sealed, &keys.identities), Err(OpenError::Damaged(_))));
         let mut endless = b"age-encryption.org/v1\n".to_vec();
         while endless.len() < 200 << 10 {
             endless.extend_from_slice(b"-> X25519 AAAA\n");
             endless.extend_from_slice("AAAA".repeat(16).as_bytes());
             endless.extend_from_slice(b"\nAA\n");
         }
-        assert!(matches!(
-            open_all(&endless, &keys.identities),
-            Err(OpenError::Damaged(_))
-        ));
+        assert!(matches!(open_all(&endless, &keys.identities), Err(OpenError::Damaged(_))));
     }
 
     #[test]
@@ -496,10 +426,7 @@ mod tests {
         let sealed = seal_all(&plain, &keys.recipients).unwrap();
         let cuts = (0..sealed.len()).filter(|n| n % 977 == 0 || *n < 600 || sealed.len() - n < 200);
         for cut in cuts {
-            assert!(
-                open_all(&sealed[..cut], &keys.identities).is_err(),
-                "cut at {cut}"
-            );
+            assert!(open_all(&sealed[..cut], &keys.identities).is_err(), "cut at {cut}");
         }
         let mut longer = sealed.clone();
         longer.push(0);
@@ -507,10 +434,7 @@ mod tests {
         for at in (0..sealed.len()).filter(|n| n % 701 == 0 || *n < 300) {
             let mut flipped = sealed.clone();
             flipped[at] ^= 1 << (at % 8);
-            assert!(
-                open_all(&flipped, &keys.identities).is_err(),
-                "flip at {at}"
-            );
+            assert!(open_all(&flipped, &keys.identities).is_err(), "flip at {at}");
         }
     }
 
@@ -527,10 +451,7 @@ mod tests {
         object.extend_from_slice(&empty);
         assert!(open_all(&object, &keys.identities).is_err());
         sealer.closed = true;
-        assert!(
-            sealer.claim(Batch::default(), true).is_err(),
-            "nothing is sealed after the last"
-        );
+        assert!(sealer.claim(Batch::default(), true).is_err(), "nothing is sealed after the last");
     }
 
     #[test]

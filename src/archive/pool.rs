@@ -28,16 +28,10 @@ impl Pool {
         let (jobs, queue) = unbounded::<Job>();
         let start = |_| {
             let queue = queue.clone();
-            Builder::new()
-                .name("backstay-pool".into())
-                .spawn(move || work(&queue))
-                .ok()
+            Builder::new().name("backstay-pool".into()).spawn(move || work(&queue)).ok()
         };
         let workers = (0..threads.max(1)).map_while(start).collect();
-        Self {
-            jobs: Some(jobs),
-            workers,
-        }
+        Self { jobs: Some(jobs), workers }
     }
 
     /// A pool with a thread for every processor this process may use.
@@ -112,11 +106,7 @@ mod tests {
     fn results_come_back_whatever_the_order_of_waiting() {
         let pool = Pool::new(3);
         let tickets: Vec<_> = (0..100).map(|i| pool.submit(move || i * i)).collect();
-        let results: Vec<usize> = tickets
-            .into_iter()
-            .rev()
-            .map(|t| t.wait().unwrap())
-            .collect();
+        let results: Vec<usize> = tickets.into_iter().rev().map(|t| t.wait().unwrap()).collect();
         assert_eq!(results, (0..100).rev().map(|i| i * i).collect::<Vec<_>>());
     }
 
@@ -141,11 +131,7 @@ mod tests {
         }
         drop(pool);
         assert_eq!(count.load(Ordering::SeqCst), 50);
-        assert_eq!(
-            Arc::strong_count(&count),
-            1,
-            "no thread holds a job any more"
-        );
+        assert_eq!(Arc::strong_count(&count), 1, "no thread holds a job any more");
     }
 
     #[test]

@@ -14,8 +14,7 @@ use std::sync::Arc;
 /// Where an object's bytes come from, a range at a time.
 pub trait RangeRead: Send + Sync {
     /// Exactly `length` bytes from `offset`.
-    fn read_range(&self, offset: u64, length: u64)
-    -> Result<Vec<u8>, Box<dyn Error + Send + Sync>>;
+    fn read_range(&self, offset: u64, length: u64) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>>;
 }
 
 /// Reads frames of one archive; may be used from several threads at a time.
@@ -46,9 +45,7 @@ impl ArchiveReader {
         let subject = format!("archive {}", info.sha256);
         let damaged = |what: &'static str| Damage::from(what).of(&subject);
         if info.payload > PREFIX_MAX as u64 || info.payload >= info.size {
-            return Err(damaged(
-                "its listing gives it an impossible size or age header",
-            ));
+            return Err(damaged("its listing gives it an impossible size or age header"));
         }
         let sealed = info.size - info.payload;
         let chunks = sealed.div_ceil(SEALED_CHUNK as u64);
@@ -58,14 +55,7 @@ impl ArchiveReader {
         if opener.payload_offset() != info.payload {
             return Err(damaged("its age header is not as long as listed"));
         }
-        Ok(Self {
-            source,
-            info,
-            subject,
-            opener,
-            chunks,
-            plain,
-        })
+        Ok(Self { source, info, subject, opener, chunks, plain })
     }
 
     /// What the archive was opened with.
@@ -94,32 +84,19 @@ impl ArchiveReader {
         let mut runs: Vec<Run<'a>> = Vec::new();
         let (mut begin, mut end) = (0, 0);
         for (at, frame) in frames.iter().enumerate() {
-            let frame_end = frame
-                .offset
-                .checked_add(frame.length)
-                .filter(|end| *end <= self.plain);
+            let frame_end = frame.offset.checked_add(frame.length).filter(|end| *end <= self.plain);
             let frame_end = frame_end.ok_or("a listed frame lies outside of it")?;
             let sane = frame.length > 0 && frame.length <= frames::packed_max() as u64;
-            if !sane
-                || frame.offset < end
-                || frame.tar_length == 0
-                || frame.tar_length > FRAME_TAR_MAX
-            {
+            if !sane || frame.offset < end || frame.tar_length == 0 || frame.tar_length > FRAME_TAR_MAX {
                 return Err("its listed frames are impossible or out of order".into());
             }
             end = frame_end;
-            let chunks = (
-                frame.offset / CHUNK as u64,
-                frame_end.div_ceil(CHUNK as u64),
-            );
+            let chunks = (frame.offset / CHUNK as u64, frame_end.div_ceil(CHUNK as u64));
             match runs.last_mut() {
                 Some(run) if chunks.0 <= run.chunks.1 => run.chunks.1 = chunks.1,
                 _ => {
                     begin = at;
-                    runs.push(Run {
-                        frames: &[],
-                        chunks,
-                    });
+                    runs.push(Run { frames: &[], chunks });
                 }
             }
             if let Some(run) = runs.last_mut() {
@@ -133,42 +110,24 @@ impl ArchiveReader {
         let offset = self.info.payload + first * SEALED_CHUNK as u64;
         let until = (self.info.payload + end * SEALED_CHUNK as u64).min(self.info.size);
         let mut bytes = ranged(&*self.source, offset, until - offset, &self.subject)?;
-        let opened = self
-            .opener
-            .open_chunks(first, end == self.chunks, &mut bytes);
+        let opened = self.opener.open_chunks(first, end == self.chunks, &mut bytes);
         opened.map_err(|e| e.of(&self.subject))?;
         Ok(bytes)
     }
 }
 
-fn ranged(
-    source: &dyn RangeRead,
-    offset: u64,
-    length: u64,
-    subject: &str,
-) -> Result<Vec<u8>, ArchiveError> {
-    let failed = |source| ArchiveError::Source {
-        subject: subject.to_owned(),
-        source,
-    };
+fn ranged(source: &dyn RangeRead, offset: u64, length: u64, subject: &str) -> Result<Vec<u8>, ArchiveError> {
+    let failed = |source| ArchiveError::Source { subject: subject.to_owned(), source };
     let bytes = source.read_range(offset, length).map_err(failed)?;
     if bytes.len() as u64 != length {
-        let what = format!(
-            "{} bytes came where {length} lie from byte {offset} on",
-            bytes.len()
-        );
+        let what = format!("{} bytes came where {length} lie from byte {offset} on", bytes.len());
         return Err(Damage::from(what).of(subject));
     }
     Ok(bytes)
 }
 
 /// The content of `frame` in `plain`, which begins at `start` of the age plaintext.
-fn unpack(
-    unpacker: &mut Unpacker,
-    plain: &[u8],
-    frame: &Frame,
-    start: u64,
-) -> Result<Vec<u8>, Damage> {
+fn unpack(unpacker: &mut Unpacker, plain: &[u8], frame: &Frame, start: u64) -> Result<Vec<u8>, Damage> {
     let at = (frame.offset - start) as usize;
     let packed = plain.get(at..at + frame.length as usize);
     let content = unpacker.unpack(packed.ok_or("a listed frame lies outside of it")?)?;

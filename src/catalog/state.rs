@@ -122,9 +122,7 @@ pub struct State {
 impl State {
     /// Opens the state directory `dir` and makes it and its spool (mode 0700) when they are missing.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let state = Self {
-            dir: dir.to_owned(),
-        };
+        let state = Self { dir: dir.to_owned() };
         durable::create_dirs(&state.spool_dir(), DIR_MODE)?;
         Ok(state)
     }
@@ -165,29 +163,17 @@ impl State {
     }
 
     /// Reads a JSON file of the directory; `None` when there is none.
-    fn load<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        remedy: &'static str,
-    ) -> Result<Option<T>, StateError> {
+    fn load<T: DeserializeOwned>(&self, name: &str, remedy: &'static str) -> Result<Option<T>, StateError> {
         let Some(bytes) = self.read(name)? else {
             return Ok(None);
         };
         let path = self.dir.join(name);
-        let corrupt = |why: String| StateError::Corrupt {
-            path: path.clone(),
-            why,
-            remedy,
-        };
-        let value: Versioned<T> =
-            serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        let corrupt = |why: String| StateError::Corrupt { path: path.clone(), why, remedy };
+        let value: Versioned<T> = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
         if value.format == FORMAT {
             return Ok(Some(value.content));
         }
-        Err(corrupt(format!(
-            "it has format {}, and this program knows {FORMAT}",
-            value.format
-        )))
+        Err(corrupt(format!("it has format {}, and this program knows {FORMAT}", value.format)))
     }
 
     fn save<T: Serialize>(&self, name: &str, content: T) -> Result<(), StateError> {
@@ -197,11 +183,7 @@ impl State {
             why: e.to_string(),
             remedy: "please report this",
         };
-        let mut text = serde_json::to_vec_pretty(&Versioned {
-            format: FORMAT,
-            content,
-        })
-        .map_err(corrupt)?;
+        let mut text = serde_json::to_vec_pretty(&Versioned { format: FORMAT, content }).map_err(corrupt)?;
         text.push(b'\n');
         Ok(durable::replace(&path, &text)?)
     }

@@ -1,9 +1,6 @@
 //! What can be typed. The text of each item is what `--help` shows.
 
-#![expect(
-    missing_docs,
-    reason = "the words for people are in the attributes and shown by --help"
-)]
+#![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -83,9 +80,8 @@ pub enum ProgressMode {
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not a duration such as 30s, 10m or 2h"))?;
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("{text:?} is not a duration such as 30s, 10m or 2h"))?;
     std::time::Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 

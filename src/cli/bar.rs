@@ -37,18 +37,8 @@ impl Shown {
             }
             _ => ProgressBar::hidden(),
         };
-        let state = State {
-            phase: "",
-            total: None,
-            told: Instant::now(),
-        };
-        Self {
-            mode,
-            quiet,
-            bar,
-            state: Mutex::new(state),
-            done: AtomicU64::new(0),
-        }
+        let state = State { phase: "", total: None, told: Instant::now() };
+        Self { mode, quiet, bar, state: Mutex::new(state), done: AtomicU64::new(0) }
     }
 
     fn line(&self, text: &str) {
@@ -58,18 +48,11 @@ impl Shown {
     fn tell(&self, state: &State, done: u64) {
         let total = state.total;
         if self.mode == ProgressMode::Json {
-            let line =
-                serde_json::json!({"progress": state.phase, "bytes": done, "total_bytes": total});
+            let line = serde_json::json!({"progress": state.phase, "bytes": done, "total_bytes": total});
             self.line(&line.to_string());
         } else if self.mode == ProgressMode::Plain {
-            let of = total
-                .map(|t| format!(" of {}", super::render::size(t)))
-                .unwrap_or_default();
-            self.line(&format!(
-                "{}: {}{of}",
-                state.phase,
-                super::render::size(done)
-            ));
+            let of = total.map(|t| format!(" of {}", super::render::size(t))).unwrap_or_default();
+            self.line(&format!("{}: {}{of}", state.phase, super::render::size(done)));
         }
     }
 
@@ -91,10 +74,7 @@ fn word(phase: Phase) -> &'static str {
 
 impl Progress for Shown {
     fn phase(&self, phase: Phase, total_bytes: Option<u64>) {
-        let mut state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         (state.phase, state.total, state.told) = (word(phase), total_bytes, Instant::now());
         self.done.store(0, Ordering::Relaxed);
         self.bar.reset();
@@ -116,10 +96,7 @@ impl Progress for Shown {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bar.inc(bytes);
         if matches!(self.mode, ProgressMode::Plain | ProgressMode::Json) {
-            let mut state = self
-                .state
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if state.told.elapsed() >= EVERY {
                 state.told = Instant::now();
                 self.tell(&state, done);

@@ -10,10 +10,7 @@ pub const CODES: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed"),
     (2, "usage"),
-    (
-        3,
-        "done, but something could not be read or restored exactly",
-    ),
+    (3, "done, but something could not be read or restored exactly"),
     (4, "done, but not in every store asked for"),
     (10, "store missing, unreachable, full or access refused"),
     (11, "busy: another run is under way"),
@@ -80,12 +77,7 @@ pub fn report(error: &OpError, code: u8, json: bool) {
     super::say(text.trim_end());
     if json {
         let hint = error.hint.clone();
-        let document = ErrorDocument {
-            error: error.to_string(),
-            caused_by: causes,
-            hint,
-            exit_code: code,
-        };
+        let document = ErrorDocument { error: error.to_string(), caused_by: causes, hint, exit_code: code };
         super::render::json(&document);
     }
 }
@@ -98,31 +90,16 @@ mod tests {
     fn the_documented_exit_codes_are_the_programs_own() {
         let doc = include_str!("../../docs/exit-codes.md");
         for (code, meaning) in CODES {
-            assert!(
-                doc.contains(&format!("| {code} | {meaning} |")),
-                "{code} {meaning}"
-            );
+            assert!(doc.contains(&format!("| {code} | {meaning} |")), "{code} {meaning}");
         }
-        let rows = doc
-            .lines()
-            .filter(|l| l.starts_with("| ") && l.as_bytes()[2].is_ascii_digit());
+        let rows = doc.lines().filter(|l| l.starts_with("| ") && l.as_bytes()[2].is_ascii_digit());
         assert_eq!(rows.count(), CODES.len());
     }
 
     #[test]
     fn every_class_has_a_documented_code() {
         use Class::*;
-        for class in [
-            Failed,
-            Usage,
-            Store,
-            Busy,
-            NoIdentity,
-            Damage,
-            Config,
-            NotFound,
-            Interrupted,
-        ] {
+        for class in [Failed, Usage, Store, Busy, NoIdentity, Damage, Config, NotFound, Interrupted] {
             let code = code_of(class, None);
             assert!(CODES.iter().any(|c| c.0 == code), "{class:?}");
         }

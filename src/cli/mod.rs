@@ -27,9 +27,7 @@ pub fn say(text: &str) {
 /// Writes data to standard output. Whoever reads it may stop when it has enough.
 pub fn out(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _unread = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let _unread = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Asks a question on the terminal; `None` when there is nobody to ask.
@@ -69,11 +67,7 @@ pub fn main() -> ExitCode {
     catch_signals(&interrupt);
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
-    let terminal = Terminal {
-        global: cli.global,
-        shown: Arc::clone(&shown),
-        interrupt: interrupt.clone(),
-    };
+    let terminal = Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone() };
     let done = commands::run(&terminal, cli.command);
     shown.end();
     match done {
@@ -96,11 +90,8 @@ fn catch_signals(interrupt: &Interrupt) {
         let asked = interrupt.asked();
         let number = usize::try_from(signal).unwrap_or(0);
         // The conditional shutdown is registered first, so that it sees the flag as it was before this signal.
-        let second = signal_hook::flag::register_conditional_shutdown(
-            signal,
-            128 + signal,
-            Arc::clone(&asked),
-        );
+        let second =
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked));
         let first = signal_hook::flag::register_usize(signal, flag, number);
         let mark = signal_hook::flag::register(signal, asked);
         if second.is_err() || first.is_err() || mark.is_err() {

@@ -30,19 +30,12 @@ pub fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit = next;
     }
-    if value < 9.995 {
-        format!("{value:.1} {unit}")
-    } else {
-        format!("{value:.0} {unit}")
-    }
+    if value < 9.995 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
 /// A moment in local time.
 pub fn time(moment: Timestamp) -> String {
-    moment
-        .to_zoned(jiff::tz::TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string()
+    moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// One problem: what kind, where, what, and a hint.
@@ -68,16 +61,10 @@ fn problems_again(problems: &[Problem], out: &mut String) {
     if failures.is_empty() {
         return;
     }
-    out.push_str(&format!(
-        "\n{} of the things asked for failed:\n",
-        failures.len()
-    ));
+    out.push_str(&format!("\n{} of the things asked for failed:\n", failures.len()));
     for failure in failures {
         let text = problem(failure);
-        out.push_str(&format!(
-            "  {}\n",
-            text.strip_prefix("problem: ").unwrap_or(&text)
-        ));
+        out.push_str(&format!("  {}\n", text.strip_prefix("problem: ").unwrap_or(&text)));
     }
 }
 
@@ -94,18 +81,9 @@ pub fn backup(report: &BackupReport) -> String {
             (true, CheckResult::Deferred) => "  too large to check now",
             (true, CheckResult::None) => "",
         };
-        out.push_str(&format!(
-            "  {:<16} {:>9}  {} entries{note}\n",
-            c.name,
-            size(c.size),
-            c.entries
-        ));
+        out.push_str(&format!("  {:<16} {:>9}  {} entries{note}\n", c.name, size(c.size), c.entries));
     }
-    let proof = if report.good {
-        "read back and proved"
-    } else {
-        "read back"
-    };
+    let proof = if report.good { "read back and proved" } else { "read back" };
     out.push_str(&format!(
         "stored {} in {} objects in {} ({}), {proof}, in {:.1} s\n",
         size(report.stored_bytes),
@@ -123,7 +101,9 @@ fn history(lines: &[String], out: &mut String) {
     if lines.is_empty() {
         return;
     }
-    out.push_str("\nTHE HISTORY IN THIS STORE IS NOT WHOLE. Somebody or something removed, hid or changed entries:\n");
+    out.push_str(
+        "\nTHE HISTORY IN THIS STORE IS NOT WHOLE. Somebody or something removed, hid or changed entries:\n",
+    );
     for line in lines {
         out.push_str(&format!("  {line}\n"));
     }
@@ -157,31 +137,14 @@ fn state_of(row: &SnapshotRow) -> String {
 pub fn list(report: &ListReport) -> String {
     let mut out = String::new();
     if report.snapshots.is_empty() {
-        out.push_str(&format!(
-            "no snapshot yet in {} ({})\n",
-            report.store, report.location
-        ));
+        out.push_str(&format!("no snapshot yet in {} ({})\n", report.store, report.location));
     } else {
-        out.push_str(&format!(
-            "{:<25}  {:<19}  {:>8}  {:<10}  {}\n",
-            "ID", "TIME", "SIZE", "STATE", "WHAT"
-        ));
+        out.push_str(&format!("{:<25}  {:<19}  {:>8}  {:<10}  {}\n", "ID", "TIME", "SIZE", "STATE", "WHAT"));
     }
     for row in &report.snapshots {
-        let mut what = row
-            .components
-            .as_ref()
-            .map(|c| c.join(" "))
-            .unwrap_or_default();
+        let mut what = row.components.as_ref().map(|c| c.join(" ")).unwrap_or_default();
         if !row.tags.is_empty() {
-            what.push_str(&format!(
-                " [{}]",
-                row.tags
-                    .iter()
-                    .map(|t| plain(t))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            ));
+            what.push_str(&format!(" [{}]", row.tags.iter().map(|t| plain(t)).collect::<Vec<_>>().join(" ")));
         }
         if let Some(note) = &row.note {
             what.push_str(&format!("  {}", plain(note)));
@@ -222,56 +185,27 @@ pub fn show(report: &ShowReport) -> String {
     }
     let host = row.hostname.as_deref().map(plain).unwrap_or_default();
     line("host", &format!("{host} ({})", row.host));
-    line(
-        "time",
-        &format!("{} to {}", time(row.started), time(row.finished)),
-    );
-    line(
-        "chain",
-        &format!("entry {} signed by {}", row.number, report.signer),
-    );
+    line("time", &format!("{} to {}", time(row.started), time(row.finished)));
+    line("chain", &format!("entry {} signed by {}", row.number, report.signer));
     if !row.tags.is_empty() {
-        line(
-            "tags",
-            &row.tags
-                .iter()
-                .map(|t| plain(t))
-                .collect::<Vec<_>>()
-                .join(" "),
-        );
+        line("tags", &row.tags.iter().map(|t| plain(t)).collect::<Vec<_>>().join(" "));
     }
     if let Some(note) = &row.note {
         line("note", &plain(note));
     }
-    line(
-        "stored",
-        &format!("{} in {} objects", size(row.stored_bytes), report.objects),
-    );
+    line("stored", &format!("{} in {} objects", size(row.stored_bytes), report.objects));
     line("made by", &report.agent);
     for verdict in &report.verdicts {
         line("verdict", verdict);
     }
     for c in &report.details {
         out.push_str(&format!("\ncomponent {}\n", c.name));
-        let stands = if c.alone {
-            "stands alone"
-        } else {
-            "depends on older archives"
-        };
+        let stands = if c.alone { "stands alone" } else { "depends on older archives" };
         out.push_str(&format!("  from       {} ({})\n", plain(&c.base), c.method));
         out.push_str(&format!("  state of   {}\n", time(c.instant)));
-        out.push_str(&format!(
-            "  holds      {} files, {} entries, {}\n",
-            c.files,
-            c.entries,
-            size(c.size)
-        ));
+        out.push_str(&format!("  holds      {} files, {} entries, {}\n", c.files, c.entries, size(c.size)));
         out.push_str(&format!("  archives   {}, {stands}\n", c.archives));
-        let complete = if c.complete {
-            "yes".to_owned()
-        } else {
-            format!("NO, {} not read", c.unreadable)
-        };
+        let complete = if c.complete { "yes".to_owned() } else { format!("NO, {} not read", c.unreadable) };
         out.push_str(&format!("  complete   {complete}\n"));
         if c.check != CheckResult::None {
             let word = match c.check {
@@ -312,11 +246,7 @@ pub fn ls(report: &LsReport) -> String {
         if row.kind == Kind::Left {
             name.push_str(" (there, but not in the snapshot)");
         }
-        let flags = if row.flags.is_empty() {
-            String::new()
-        } else {
-            format!("  [{}]", row.flags.join(" "))
-        };
+        let flags = if row.flags.is_empty() { String::new() } else { format!("  [{}]", row.flags.join(" ")) };
         out.push_str(&format!(
             "{}{:>4} {:<8} {:<8} {:>9} {moment:<19} {name}{flags}\n",
             type_letter(row),
@@ -360,10 +290,7 @@ pub fn restore(report: &RestoreReport) -> String {
         report.to
     );
     if report.databases_checked > 0 {
-        out.push_str(&format!(
-            "databases checked: {}\n",
-            report.databases_checked
-        ));
+        out.push_str(&format!("databases checked: {}\n", report.databases_checked));
     }
     for kept in &report.kept {
         out.push_str(&format!("the old one is kept as {kept}\n"));

@@ -47,88 +47,36 @@ impl Block {
     }
 
     pub(super) fn text(&mut self, key: &str) -> Option<At<String>> {
-        self.take(key, |v| {
-            if let Value::Text(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
+        self.take(key, |v| if let Value::Text(v) = v { Some(v) } else { None })
     }
 
     pub(super) fn texts(&mut self, key: &str) -> Vec<At<String>> {
-        self.take(key, |v| {
-            if let Value::Texts(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map_or_else(Vec::new, |at| at.value)
+        self.take(key, |v| if let Value::Texts(v) = v { Some(v) } else { None })
+            .map_or_else(Vec::new, |at| at.value)
     }
 
     pub(super) fn flag(&mut self, key: &str) -> bool {
-        self.take(key, |v| {
-            if let Value::Flag(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .is_some_and(|at| at.value)
+        self.take(key, |v| if let Value::Flag(v) = v { Some(v) } else { None }).is_some_and(|at| at.value)
     }
 
     pub(super) fn number(&mut self, key: &str) -> Option<u64> {
-        self.take(key, |v| {
-            if let Value::Number(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map(|at| at.value)
+        self.take(key, |v| if let Value::Number(v) = v { Some(v) } else { None }).map(|at| at.value)
     }
 
     pub(super) fn time(&mut self, key: &str) -> Option<Duration> {
-        self.take(key, |v| {
-            if let Value::Time(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map(|at| at.value)
+        self.take(key, |v| if let Value::Time(v) = v { Some(v) } else { None }).map(|at| at.value)
     }
 
     pub(super) fn command(&mut self, key: &str) -> Option<At<CommandLine>> {
-        self.take(key, |v| {
-            if let Value::Command(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
+        self.take(key, |v| if let Value::Command(v) = v { Some(v) } else { None })
     }
 
     pub(super) fn block(&mut self, key: &str) -> Option<Self> {
-        self.take(key, |v| {
-            if let Value::Block(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map(|at| at.value)
+        self.take(key, |v| if let Value::Block(v) = v { Some(v) } else { None }).map(|at| at.value)
     }
 
     pub(super) fn blocks(&mut self, key: &str) -> Vec<Self> {
-        self.take(key, |v| {
-            if let Value::Blocks(v) = v {
-                Some(v)
-            } else {
-                None
-            }
-        })
-        .map_or_else(Vec::new, |at| at.value)
+        self.take(key, |v| if let Value::Blocks(v) = v { Some(v) } else { None })
+            .map_or_else(Vec::new, |at| at.value)
     }
 }

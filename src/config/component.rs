@@ -24,19 +24,15 @@ pub(super) fn component(
     name: Option<At<String>>,
     mut block: Block,
 ) -> Option<Component> {
-    let label = name.as_ref().map_or_else(
-        || "a component".to_owned(),
-        |n| format!("component {:?}", n.value),
-    );
+    let label =
+        name.as_ref().map_or_else(|| "a component".to_owned(), |n| format!("component {:?}", n.value));
     let name = name.and_then(|name| component_name(work, &name));
     let kind = kind_of(work, &block, &label);
     if let Some(kind) = kind {
         check_keys(work, &block, kind);
     }
     let spec = kind.and_then(|kind| match kind {
-        "path" => Some(Spec::Folder {
-            path: work.site(Role::Component, &label, block.text("path"))?,
-        }),
+        "path" => Some(Spec::Folder { path: work.site(Role::Component, &label, block.text("path"))? }),
         "paths" => paths(work, &label, &mut block),
         "sqlite" => sqlite(work, &label, &mut block),
         _ => command(work, &mut block),
@@ -102,49 +98,33 @@ fn check_keys(work: &mut Work<'_>, block: &Block, kind: &str) {
         if key.only.is_empty() || key.only.contains(&kind) || matches!(key.kind, Kind::Later(_)) {
             continue;
         }
-        let means = key
-            .only
-            .iter()
-            .map(|kind| format!("`{kind}`"))
-            .collect::<Vec<_>>()
-            .join(" or ");
+        let means = key.only.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
         let what = format!("`{name}` means nothing in a component with `{kind}`");
-        work.mistake(
-            Found::at(span, what).hint(format!("it belongs to components with {means}; remove it")),
-        );
+        work.mistake(Found::at(span, what).hint(format!("it belongs to components with {means}; remove it")));
     }
 }
 
 fn paths(work: &mut Work<'_>, label: &str, block: &mut Block) -> Option<Spec> {
     let texts = block.texts("paths").into_iter();
-    let paths: Vec<PathBuf> = texts
-        .filter_map(|at| work.site(Role::Component, label, Some(at)))
-        .collect();
+    let paths: Vec<PathBuf> = texts.filter_map(|at| work.site(Role::Component, label, Some(at))).collect();
     (!paths.is_empty()).then_some(Spec::Paths { paths })
 }
 
 fn sqlite(work: &mut Work<'_>, label: &str, block: &mut Block) -> Option<Spec> {
-    let check = block
-        .command("check")
-        .map_or(SqliteCheck::default(), |At { value, span }| match value {
-            CommandLine::Shell(word) if word == "auto" => SqliteCheck::Auto,
-            CommandLine::Shell(word) if word == "always" => SqliteCheck::Always,
-            CommandLine::Shell(word) if word == "never" => SqliteCheck::Never,
-            _ => {
-                let what = "`check` of a SQLite component must be `auto`, `always` or `never`";
-                work.mistake(
-                    Found::at(&span, what)
-                        .hint("auto: at every snapshot up to 4 GiB, above that in drills"),
-                );
-                SqliteCheck::Auto
-            }
-        });
+    let check = block.command("check").map_or(SqliteCheck::default(), |At { value, span }| match value {
+        CommandLine::Shell(word) if word == "auto" => SqliteCheck::Auto,
+        CommandLine::Shell(word) if word == "always" => SqliteCheck::Always,
+        CommandLine::Shell(word) if word == "never" => SqliteCheck::Never,
+        _ => {
+            let what = "`check` of a SQLite component must be `auto`, `always` or `never`";
+            work.mistake(
+                Found::at(&span, what).hint("auto: at every snapshot up to 4 GiB, above that in drills"),
+            );
+            SqliteCheck::Auto
+        }
+    });
     let path = work.site(Role::Component, label, block.text("sqlite"))?;
-    Some(Spec::Sqlite {
-        path,
-        check,
-        lock_limit: block.time("lock_limit").unwrap_or(LOCK_LIMIT),
-    })
+    Some(Spec::Sqlite { path, check, lock_limit: block.time("lock_limit").unwrap_or(LOCK_LIMIT) })
 }
 
 fn command(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
@@ -161,8 +141,7 @@ fn command(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
         }
         Some(value)
     };
-    let (command, restore_command, check) =
-        (line("command"), line("restore_command"), line("check"));
+    let (command, restore_command, check) = (line("command"), line("restore_command"), line("check"));
     let env_file = block.text("env_file");
     let env_file = work.site(Role::Other, "the file of variables", env_file);
     Some(Spec::Command {
@@ -183,9 +162,7 @@ fn holds_password(line: &CommandLine) -> bool {
     };
     let literal = |value: &str| !value.is_empty() && !value.starts_with(['$', '`']);
     words.into_iter().any(|word| {
-        let named = ["--password=", "PGPASSWORD=", "MYSQL_PWD="]
-            .iter()
-            .find_map(|p| word.strip_prefix(p));
+        let named = ["--password=", "PGPASSWORD=", "MYSQL_PWD="].iter().find_map(|p| word.strip_prefix(p));
         named.is_some_and(literal) || url_password(word).is_some_and(literal)
     })
 }
@@ -202,11 +179,7 @@ fn patterns(work: &mut Work<'_>, block: &mut Block, key: &str) -> Vec<String> {
         if value.starts_with('#') {
             let hint = format!("write \"\\\\{value}\" if a name begins with #");
             work.mistake(
-                Found::at(
-                    &span,
-                    "a pattern that begins with # is a comment and matches nothing",
-                )
-                .hint(hint),
+                Found::at(&span, "a pattern that begins with # is a comment and matches nothing").hint(hint),
             );
         }
         let mut builder = ignore::gitignore::GitignoreBuilder::new("/");
@@ -232,9 +205,7 @@ fn file_names(work: &mut Work<'_>, block: &mut Block, key: &str) -> Vec<String> 
     let mut names = Vec::new();
     for At { value, span } in block.texts(key) {
         if value.contains('/') || value == "." || value == ".." {
-            let what = format!(
-                "`{key}` takes file names, which are looked for in every folder, not paths"
-            );
+            let what = format!("`{key}` takes file names, which are looked for in every folder, not paths");
             work.mistake(Found::at(&span, what).hint("for example: \".gitignore\""));
         }
         names.push(value);

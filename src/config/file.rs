@@ -28,20 +28,13 @@ pub(super) struct Read {
 pub(super) fn read(text: &str) -> Read {
     let (table, errors) = DeTable::parse_recoverable(text);
     let syntax = Syntax::of(text, &errors);
-    let mut reader = Reader {
-        found: Vec::new(),
-        complain_of_missing: errors.is_empty(),
-    };
+    let mut reader = Reader { found: Vec::new(), complain_of_missing: errors.is_empty() };
     reader.private_keys(text);
     let block = reader.block(&FILE, table.get_ref(), 0..0);
     let mut found = reader.found;
     found.retain(|f| syntax.can_be_believed(text, f));
     found.extend(syntax.found);
-    Read {
-        block,
-        found,
-        is_toml: errors.is_empty(),
-    }
+    Read { block, found, is_toml: errors.is_empty() }
 }
 
 struct Reader {
@@ -57,18 +50,15 @@ impl Reader {
         for (start, word) in upper.match_indices(SECRET_KEY) {
             let end = start + word.len();
             if key(&text[end..]) {
-                let hint = "keep it in a file that only you can read, and name that file: identity_file = \"…\"";
-                self.found
-                    .push(Found::at(&(start..end), "a private key stands here").hint(hint));
+                let hint =
+                    "keep it in a file that only you can read, and name that file: identity_file = \"…\"";
+                self.found.push(Found::at(&(start..end), "a private key stands here").hint(hint));
             }
         }
     }
 
     fn block(&mut self, section: &'static Section, table: &DeTable, span: Range<usize>) -> Block {
-        let mut block = Block {
-            span,
-            ..Block::default()
-        };
+        let mut block = Block { span, ..Block::default() };
         for (name, value) in table {
             let Some(key) = section.key(name.get_ref()) else {
                 self.unknown(section, name);
@@ -79,13 +69,7 @@ impl Reader {
                 block.later = true;
                 self.later(section, key, name, value, instead);
             } else if let Some(read) = self.value(key, value) {
-                block.fields.insert(
-                    key.name,
-                    At {
-                        value: read,
-                        span: value.span(),
-                    },
-                );
+                block.fields.insert(key.name, At { value: read, span: value.span() });
             }
         }
         self.missing(section, &block);
@@ -96,20 +80,13 @@ impl Reader {
         if !self.complain_of_missing || block.later && section.title != FILE.title {
             return;
         }
-        for key in section
-            .keys
-            .iter()
-            .filter(|key| !block.named.contains_key(key.name))
-        {
+        for key in section.keys.iter().filter(|key| !block.named.contains_key(key.name)) {
             let Need::Required(why) = key.need else {
                 continue;
             };
             let found = match key.kind {
                 Kind::Table(inner) | Kind::Tables(inner) => {
-                    let needed = inner
-                        .keys
-                        .iter()
-                        .filter(|k| matches!(k.need, Need::Required(_)));
+                    let needed = inner.keys.iter().filter(|k| matches!(k.need, Need::Required(_)));
                     let needed: Vec<_> = needed.map(|k| format!("`{}`", k.name)).collect();
                     let what = format!("there is no {}", inner.title);
                     Found::nowhere(what).hint(format!(
@@ -118,11 +95,8 @@ impl Reader {
                         needed.join(" and ")
                     ))
                 }
-                kind => Found::at(
-                    &block.span,
-                    format!("`{}` is missing from {}", key.name, section.title),
-                )
-                .hint(format!("add `{} = {}`: {why}", key.name, kind.example())),
+                kind => Found::at(&block.span, format!("`{}` is missing from {}", key.name, section.title))
+                    .hint(format!("add `{} = {}`: {why}", key.name, kind.example())),
             };
             self.found.push(found);
         }
@@ -130,16 +104,11 @@ impl Reader {
 
     fn unknown(&mut self, section: &Section, name: &Spanned<std::borrow::Cow<'_, str>>) {
         let word = name.get_ref();
-        let place = if section.title == FILE.title {
-            String::new()
-        } else {
-            format!(" in {}", section.title)
-        };
+        let place =
+            if section.title == FILE.title { String::new() } else { format!(" in {}", section.title) };
         let found = Found::at(&name.span(), format!("unknown key `{word}`{place}"));
         let names: Vec<&str> = section.known().map(|key| key.name).collect();
-        let elsewhere = SECTIONS
-            .iter()
-            .find(|s| s.known().any(|key| key.name == &**word));
+        let elsewhere = SECTIONS.iter().find(|s| s.known().any(|key| key.name == &**word));
         let found = if let Some(near) = nearest(word, names.iter().copied()) {
             found.hint(format!("did you mean `{near}`?"))
         } else if let Some(other) = elsewhere {
@@ -214,16 +183,13 @@ impl Reader {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        let found = Found::at(
-            &value.span(),
-            format!("`{}` must be {}, not {is}", key.name, key.kind.describe()),
-        );
+        let found =
+            Found::at(&value.span(), format!("`{}` must be {}, not {is}", key.name, key.kind.describe()));
         let hint = match key.kind {
             Kind::Table(section) => format!("write it as a table: {}", section.title),
-            Kind::Tables(_) => format!(
-                "write it as [[{}]], with two brackets: there may be several",
-                key.name
-            ),
+            Kind::Tables(_) => {
+                format!("write it as [[{}]], with two brackets: there may be several", key.name)
+            }
             kind => format!("for example: {} = {}", key.name, kind.example()),
         };
         self.found.push(found.hint(hint));
@@ -240,17 +206,11 @@ impl Reader {
     /// No text may be empty or hold a NUL byte, which no path and no argument can.
     fn plain(&mut self, key: &Key, text: &str, span: &Range<usize>) -> Option<String> {
         if text.trim().is_empty() {
-            self.found.push(Found::at(
-                span,
-                format!("`{}` holds an empty text", key.name),
-            ));
+            self.found.push(Found::at(span, format!("`{}` holds an empty text", key.name)));
             return None;
         }
         if text.contains('\0') {
-            self.found.push(Found::at(
-                span,
-                format!("`{}` holds a NUL character", key.name),
-            ));
+            self.found.push(Found::at(span, format!("`{}` holds a NUL character", key.name)));
             return None;
         }
         Some(text.to_owned())
@@ -261,23 +221,15 @@ impl Reader {
             return self.wrong_type(key, value);
         };
         if list.is_empty() && matches!(key.kind, Kind::Paths | Kind::Words(_)) {
-            self.found.push(
-                Found::at(&value.span(), format!("`{}` is empty", key.name))
-                    .hint("list at least one"),
-            );
+            self.found
+                .push(Found::at(&value.span(), format!("`{}` is empty", key.name)).hint("list at least one"));
             return None;
         }
         let mut texts = Vec::new();
         let mut all = true;
         for item in list.iter() {
-            match self
-                .text(key, item)
-                .and_then(|text| self.word(key, text, &item.span()))
-            {
-                Some(text) => texts.push(At {
-                    value: text,
-                    span: item.span(),
-                }),
+            match self.text(key, item).and_then(|text| self.word(key, text, &item.span())) {
+                Some(text) => texts.push(At { value: text, span: item.span() }),
                 None => all = false,
             }
         }
@@ -295,8 +247,7 @@ impl Reader {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("one of `{}`", words.join("`, `")),
         };
-        self.found
-            .push(Found::at(span, format!("{text:?} is no word of `{}`", key.name)).hint(hint));
+        self.found.push(Found::at(span, format!("{text:?} is no word of `{}`", key.name)).hint(hint));
         None
     }
 
@@ -324,10 +275,7 @@ impl Reader {
             }
         }
         if all && args.is_empty() {
-            self.found.push(Found::at(
-                &value.span(),
-                format!("`{}` names no program", key.name),
-            ));
+            self.found.push(Found::at(&value.span(), format!("`{}` names no program", key.name)));
             return None;
         }
         all.then_some(CommandLine::Args(args))
@@ -359,14 +307,12 @@ impl Reader {
         } else {
             format!("from {} to {}", show(min), show(max))
         };
-        self.found
-            .push(Found::at(span, format!("`{}` must be {limits}", key.name)));
+        self.found.push(Found::at(span, format!("`{}` must be {limits}", key.name)));
         None
     }
 
     fn unit<T>(&mut self, span: &Range<usize>, read: Result<T, units::BadUnit>) -> Option<T> {
-        read.map_err(|bad| self.found.push(Found::at(span, bad.what).hint(bad.hint)))
-            .ok()
+        read.map_err(|bad| self.found.push(Found::at(span, bad.what).hint(bad.hint))).ok()
     }
 
     fn blocks(

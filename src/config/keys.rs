@@ -6,14 +6,8 @@
 use crate::config::schema::{Kind, Section, later, of, optional, required};
 
 const DAY: u64 = 86_400;
-const COUNT: Kind = Kind::Count {
-    min: 1,
-    max: 100_000,
-};
-const SPAN: Kind = Kind::Duration {
-    min: 1,
-    max: u64::MAX,
-};
+const COUNT: Kind = Kind::Count { min: 1, max: 100_000 };
+const SPAN: Kind = Kind::Duration { min: 1, max: u64::MAX };
 const REMOVE: &str = "remove it";
 const PATH_ONLY: &str = "remove it; in this version a store is a directory: `path`";
 
@@ -23,42 +17,17 @@ pub(super) const FILE: Section = Section {
     keys: &[
         required("project", Kind::Table(&PROJECT), "it names the project"),
         optional("component", Kind::Tables(&COMPONENT), "none"),
-        required(
-            "store",
-            Kind::Tables(&STORE),
-            "it says where snapshots are kept",
-        ),
+        required("store", Kind::Tables(&STORE), "it says where snapshots are kept"),
         optional("encryption", Kind::Table(&ENCRYPTION), "none"),
-        required(
-            "signing",
-            Kind::Table(&SIGNING),
-            "it says which key signs this host's snapshots",
-        ),
-        optional(
-            "retention",
-            Kind::Table(&RETENTION),
-            "7 days, and one a week for 30 days",
-        ),
+        required("signing", Kind::Table(&SIGNING), "it says which key signs this host's snapshots"),
+        optional("retention", Kind::Table(&RETENTION), "7 days, and one a week for 30 days"),
         optional("packing", Kind::Table(&PACKING), "none"),
-        required(
-            "state",
-            Kind::Table(&STATE),
-            "it says where this host keeps its catalog, lock and spool",
-        ),
+        required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
         later("service", REMOVE),
         later("hook", REMOVE),
-        later(
-            "schedule",
-            "remove it; run `backstay backup` from cron or a systemd timer",
-        ),
-        later(
-            "notify",
-            "remove it; watch the exit code of `backstay backup`",
-        ),
-        later(
-            "agent",
-            "remove it; run `backstay backup` from cron or a systemd timer",
-        ),
+        later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
+        later("notify", "remove it; watch the exit code of `backstay backup`"),
+        later("agent", "remove it; run `backstay backup` from cron or a systemd timer"),
     ],
 };
 
@@ -79,11 +48,7 @@ const COMMAND: &[&str] = &["command"];
 pub(super) const COMPONENT: Section = Section {
     title: "[[component]]",
     keys: &[
-        required(
-            "name",
-            Kind::Name,
-            "snapshots and commands name the component by it",
-        ),
+        required("name", Kind::Name, "snapshots and commands name the component by it"),
         optional("path", Kind::Path, "none"),
         optional("paths", Kind::Paths, "none"),
         optional("sqlite", Kind::Path, "none"),
@@ -96,48 +61,16 @@ pub(super) const COMPONENT: Section = Section {
         of(FILES, "allow_unreadable", Kind::Patterns, "none"),
         of(FILES, "strict", Kind::Flag, "false"),
         of(FILES, "leave", Kind::Patterns, "none"),
-        of(
-            &["sqlite", "command"],
-            "check",
-            Kind::Check,
-            "`auto` for SQLite, none for commands",
-        ),
-        of(
-            SQLITE,
-            "lock_limit",
-            Kind::Duration { min: 0, max: 60 },
-            "2s",
-        ),
+        of(&["sqlite", "command"], "check", Kind::Check, "`auto` for SQLite, none for commands"),
+        of(SQLITE, "lock_limit", Kind::Duration { min: 0, max: 60 }, "2s"),
         of(COMMAND, "restore_command", Kind::Command, "none"),
         of(COMMAND, "env_file", Kind::Path, "none"),
-        of(
-            COMMAND,
-            "timeout",
-            Kind::Duration {
-                min: 1,
-                max: 30 * DAY,
-            },
-            "6h",
-        ),
-        of(
-            COMMAND,
-            "min_size",
-            Kind::Size {
-                min: 0,
-                max: u64::MAX,
-            },
-            "1B",
-        ),
+        of(COMMAND, "timeout", Kind::Duration { min: 1, max: 30 * DAY }, "6h"),
+        of(COMMAND, "min_size", Kind::Size { min: 0, max: u64::MAX }, "1B"),
         later("postgres", "use `command` with `pg_dump`"),
         later("rebuild", REMOVE),
-        later(
-            "full_every",
-            "remove it; `backstay backup --full` makes a snapshot that stands alone",
-        ),
-        later(
-            "archive_size",
-            "set `archive_size` in [packing]; it holds for all components",
-        ),
+        later("full_every", "remove it; `backstay backup --full` makes a snapshot that stands alone"),
+        later("archive_size", "set `archive_size` in [packing]; it holds for all components"),
     ],
 };
 
@@ -160,10 +93,7 @@ const STORE: Section = Section {
         later("checksum", PATH_ONLY),
         later("limit_upload", PATH_ONLY),
         later("allow_http", PATH_ONLY),
-        later(
-            "prune",
-            "remove it; this version deletes nothing from stores",
-        ),
+        later("prune", "remove it; this version deletes nothing from stores"),
     ],
 };
 
@@ -171,16 +101,8 @@ const STORE: Section = Section {
 const ENCRYPTION: Section = Section {
     title: "[encryption]",
     keys: &[
-        required(
-            "recipients",
-            Kind::Texts,
-            "it says who can open the snapshots",
-        ),
-        optional(
-            "identity_file",
-            Kind::Path,
-            "none: this host cannot open its snapshots",
-        ),
+        required("recipients", Kind::Texts, "it says who can open the snapshots"),
+        optional("identity_file", Kind::Path, "none: this host cannot open its snapshots"),
     ],
 };
 
@@ -188,11 +110,7 @@ const ENCRYPTION: Section = Section {
 const SIGNING: Section = Section {
     title: "[signing]",
     keys: &[
-        required(
-            "key_file",
-            Kind::Path,
-            "it says which key signs this host's snapshots",
-        ),
+        required("key_file", Kind::Path, "it says which key signs this host's snapshots"),
         optional("trusted", Kind::Tables(&TRUSTED), "none"),
     ],
 };
@@ -206,11 +124,7 @@ const TRUSTED: Section = Section {
     keys: &[
         required("key", Kind::Text, "it is the public key that is trusted"),
         required("name", Kind::Text, "messages name the key by it"),
-        required(
-            "roles",
-            Kind::Words(ROLES),
-            "it says what the key is trusted to sign",
-        ),
+        required("roles", Kind::Words(ROLES), "it says what the key is trusted to sign"),
     ],
 };
 
@@ -242,10 +156,7 @@ const PACKING: Section = Section {
         optional("level", Kind::Count { min: 1, max: 19 }, "3"),
         optional(
             "archive_size",
-            Kind::Size {
-                min: 1 << 20,
-                max: 4 << 30,
-            },
+            Kind::Size { min: 1 << 20, max: 4 << 30 },
             "a 256th of the component, 32MiB to 1GiB",
         ),
     ],
@@ -254,23 +165,9 @@ const PACKING: Section = Section {
 /// `[state]`.
 const STATE: Section = Section {
     title: "[state]",
-    keys: &[required(
-        "dir",
-        Kind::Path,
-        "it says where this host keeps its catalog, lock and spool",
-    )],
+    keys: &[required("dir", Kind::Path, "it says where this host keeps its catalog, lock and spool")],
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 10] = [
-    &FILE,
-    &PROJECT,
-    &COMPONENT,
-    &STORE,
-    &ENCRYPTION,
-    &SIGNING,
-    &TRUSTED,
-    &RETENTION,
-    &PACKING,
-    &STATE,
-];
+pub(super) const SECTIONS: [&Section; 10] =
+    [&FILE, &PROJECT, &COMPONENT, &STORE, &ENCRYPTION, &SIGNING, &TRUSTED, &RETENTION, &PACKING, &STATE];

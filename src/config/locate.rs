@@ -12,10 +12,7 @@ pub const FILE_NAME: &str = "backstay.toml";
 /// The nearest `backstay.toml` in `start` or a directory above it.
 pub fn find(start: &Path) -> Option<PathBuf> {
     let start = std::path::absolute(start).ok()?;
-    start
-        .ancestors()
-        .map(|dir| dir.join(FILE_NAME))
-        .find(|path| path.is_file())
+    start.ancestors().map(|dir| dir.join(FILE_NAME)).find(|path| path.is_file())
 }
 
 /// Checks, when running as root, that nobody else can change the file at `path` or put another in its place: the file and every directory
@@ -34,10 +31,7 @@ fn check_for_root(
     path: &Path,
     stat: &dyn Fn(&Path) -> std::io::Result<Metadata>,
 ) -> Result<(), ConfigErrors> {
-    let unreadable = |source| ConfigErrors::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| ConfigErrors::Unreadable { path: path.to_owned(), source };
     let named = std::path::absolute(path).map_err(unreadable)?;
     let real = path.canonicalize().map_err(unreadable)?;
     // Both ways: whoever can exchange a symbolic link on the way can exchange the file.
@@ -45,11 +39,8 @@ fn check_for_root(
     for place in all {
         let metadata = stat(place).map_err(unreadable)?;
         if let Some(who) = who_can_change(&metadata) {
-            let it = if metadata.is_dir() {
-                format!("the directory {}", show(place))
-            } else {
-                "it".to_owned()
-            };
+            let it =
+                if metadata.is_dir() { format!("the directory {}", show(place)) } else { "it".to_owned() };
             return Err(ConfigErrors::Unsafe {
                 path: path.to_owned(),
                 why: format!(
@@ -76,8 +67,7 @@ fn who_can_change(metadata: &Metadata) -> Option<String> {
     if mode & 0o002 != 0 && !sticky {
         return Some("everybody".to_owned());
     }
-    (mode & 0o020 != 0 && metadata.gid() != 0 && !sticky)
-        .then(|| format!("group {}", metadata.gid()))
+    (mode & 0o020 != 0 && metadata.gid() != 0 && !sticky).then(|| format!("group {}", metadata.gid()))
 }
 
 #[cfg(test)]
@@ -94,11 +84,7 @@ mod tests {
         fs::write(dir.path().join(FILE_NAME), "").unwrap();
         assert_eq!(find(&deep).unwrap(), dir.path().join(FILE_NAME));
         fs::create_dir(deep.join(FILE_NAME)).unwrap();
-        assert_eq!(
-            find(&deep).unwrap(),
-            dir.path().join(FILE_NAME),
-            "a directory is not a configuration"
-        );
+        assert_eq!(find(&deep).unwrap(), dir.path().join(FILE_NAME), "a directory is not a configuration");
         fs::write(dir.path().join("a").join(FILE_NAME), "").unwrap();
         assert_eq!(find(&deep).unwrap(), dir.path().join("a").join(FILE_NAME));
     }
@@ -121,43 +107,20 @@ mod tests {
         mode(&file, 0o644);
         check_permissions(&file).unwrap();
         mode(&file, 0o646);
-        assert!(
-            check_permissions(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("everybody")
-        );
+        assert!(check_permissions(&file).unwrap_err().to_string().contains("everybody"));
         mode(&file, 0o664);
         check_permissions(&file).unwrap();
         std::os::unix::fs::chown(&file, None, Some(12345)).unwrap();
-        assert!(
-            check_permissions(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("group 12345")
-        );
+        assert!(check_permissions(&file).unwrap_err().to_string().contains("group 12345"));
         mode(&file, 0o644);
         mode(&inner, 0o777);
-        assert!(
-            check_permissions(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("the directory")
-        );
+        assert!(check_permissions(&file).unwrap_err().to_string().contains("the directory"));
         mode(&inner, 0o1777);
         check_permissions(&file).unwrap();
         std::os::unix::fs::chown(&inner, Some(12345), None).unwrap();
-        assert!(
-            check_permissions(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("user 12345")
-        );
+        assert!(check_permissions(&file).unwrap_err().to_string().contains("user 12345"));
         let link = dir.path().join("link.toml");
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert!(
-            check_permissions(&link).is_err(),
-            "a link does not hide what it leads to"
-        );
+        assert!(check_permissions(&link).is_err(), "a link does not hide what it leads to");
     }
 }

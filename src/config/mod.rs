@@ -35,8 +35,8 @@ pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use settings::{
-    CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing,
-    Spec, SqliteCheck, StoreConfig, Trusted,
+    CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing, Spec,
+    SqliteCheck, StoreConfig, Trusted,
 };
 
 use crate::config::paths::Bases;
@@ -56,11 +56,9 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         check_permissions(path)?;
         let bytes = read_bounded(path)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| not_utf8(path, error.as_bytes(), error.utf8_error()))?;
-        let dir = std::path::absolute(path)
-            .ok()
-            .and_then(|p| p.parent().map(Path::to_owned));
+        let text =
+            String::from_utf8(bytes).map_err(|error| not_utf8(path, error.as_bytes(), error.utf8_error()))?;
+        let dir = std::path::absolute(path).ok().and_then(|p| p.parent().map(Path::to_owned));
         let real_dir = dir.as_deref().and_then(|dir| dir.canonicalize().ok());
         parse(&text, path, real_dir)
     }
@@ -75,16 +73,10 @@ impl Config {
 }
 
 fn parse(text: &str, path: &Path, real_dir: Option<PathBuf>) -> Result<Config, ConfigErrors> {
-    let unreadable = |source| ConfigErrors::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| ConfigErrors::Unreadable { path: path.to_owned(), source };
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let dir = absolute.parent().unwrap_or(&absolute).to_owned();
-    let bases = Bases {
-        real_dir: real_dir.unwrap_or_else(|| dir.clone()),
-        dir,
-    };
+    let bases = Bases { real_dir: real_dir.unwrap_or_else(|| dir.clone()), dir };
     if text.trim_start_matches('\u{feff}').trim().is_empty() {
         let found = Found::nowhere("the file is empty")
             .hint("`backstay init` writes one for the project in this folder");
@@ -102,22 +94,12 @@ fn parse(text: &str, path: &Path, real_dir: Option<PathBuf>) -> Result<Config, C
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
-    let unreadable = |source| ConfigErrors::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let wrong = |why: &str| ConfigErrors::NotAConfiguration {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    };
+    let unreadable = |source| ConfigErrors::Unreadable { path: path.to_owned(), source };
+    let wrong = |why: &str| ConfigErrors::NotAConfiguration { path: path.to_owned(), why: why.to_owned() };
     // Asked before it is opened: opening a pipe would wait for somebody to write.
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(wrong(if metadata.is_dir() {
-            "is a directory"
-        } else {
-            "is not a regular file"
-        }));
+        return Err(wrong(if metadata.is_dir() { "is a directory" } else { "is not a regular file" }));
     }
     let mut bytes = Vec::new();
     File::open(path)
@@ -135,14 +117,6 @@ fn not_utf8(path: &Path, bytes: &[u8], error: std::str::Utf8Error) -> ConfigErro
     let start = error.valid_up_to();
     let span = start..start + char::REPLACEMENT_CHARACTER.len_utf8();
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    let hint = if utf16 {
-        "it looks like UTF-16; save it as UTF-8"
-    } else {
-        "save the file as UTF-8"
-    };
-    ConfigErrors::of(
-        path,
-        &text,
-        vec![Found::at(&span, "this is not UTF-8").hint(hint)],
-    )
+    let hint = if utf16 { "it looks like UTF-16; save it as UTF-8" } else { "save the file as UTF-8" };
+    ConfigErrors::of(path, &text, vec![Found::at(&span, "this is not UTF-8").hint(hint)])
 }

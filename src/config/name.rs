@@ -5,11 +5,8 @@ const NAME_MAX: usize = 64;
 
 /// Fit for a project or a store: `a-z`, `0-9`, `-`, `_`, `.`, the first a letter or digit, at most 64.
 pub(super) fn is_name(text: &str) -> bool {
-    let inner =
-        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
-    text.bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphanumeric())
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
+    text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
         && text.len() <= NAME_MAX
         && text.bytes().all(inner)
 }
@@ -49,10 +46,7 @@ mod tests {
         }
         for text in ["-x", "X".repeat(200).as_str(), "a_b-c", "ünï"] {
             let slug = slug(text).unwrap();
-            assert!(
-                is_name(&slug) && slug.parse::<ComponentName>().is_ok(),
-                "{slug}"
-            );
+            assert!(is_name(&slug) && slug.parse::<ComponentName>().is_ok(), "{slug}");
         }
         for wrong in ["", ".", "..", ".x", "a/b", "Ab", "a b"] {
             assert!(!is_name(wrong), "{wrong}");

@@ -16,32 +16,21 @@ pub(super) fn one_path(bases: &Bases, text: &str) -> Result<PathBuf, (String, St
     no_other_notation(text)?;
     let mut parts: Vec<Component<'_>> = Path::new(text).components().collect();
     parts.retain(|part| *part != Component::CurDir);
-    let leading = parts
-        .iter()
-        .take_while(|part| **part == Component::ParentDir)
-        .count();
+    let leading = parts.iter().take_while(|part| **part == Component::ParentDir).count();
     if parts[leading..].contains(&Component::ParentDir) {
         let what = format!("{text:?} has `..` in the middle");
         return Err((
             what,
-            "write it without: what `..` means behind a symbolic link is easily mistaken"
-                .to_owned(),
+            "write it without: what `..` means behind a symbolic link is easily mistaken".to_owned(),
         ));
     }
     if Path::new(text).is_absolute() {
         return Ok(parts.iter().collect());
     }
-    let mut path = if leading > 0 {
-        bases.real_dir.clone()
-    } else {
-        bases.dir.clone()
-    };
+    let mut path = if leading > 0 { bases.real_dir.clone() } else { bases.dir.clone() };
     for _ in 0..leading {
         if !path.pop() {
-            return Err((
-                format!("{text:?} leads above the root"),
-                "count the `..`".to_owned(),
-            ));
+            return Err((format!("{text:?} leads above the root"), "count the `..`".to_owned()));
         }
     }
     path.extend(&parts[leading..]);
@@ -51,22 +40,13 @@ pub(super) fn one_path(bases: &Bases, text: &str) -> Result<PathBuf, (String, St
 fn no_other_notation(text: &str) -> Result<(), (String, String)> {
     let whole = || "write the whole path, or one relative to this file".to_owned();
     if text.chars().any(char::is_control) {
-        return Err((
-            "a path here may not hold line breaks or control characters".to_owned(),
-            whole(),
-        ));
+        return Err(("a path here may not hold line breaks or control characters".to_owned(), whole()));
     }
     if text.starts_with('~') {
-        return Err((
-            format!("`~` in {text:?} is a shell's notation and not understood here"),
-            whole(),
-        ));
+        return Err((format!("`~` in {text:?} is a shell's notation and not understood here"), whole()));
     }
     if text.contains("${") || text.starts_with('$') {
-        return Err((
-            format!("variables are not replaced in paths: {text:?}"),
-            whole(),
-        ));
+        return Err((format!("variables are not replaced in paths: {text:?}"), whole()));
     }
     if let Some(rest) = text.strip_prefix("file:") {
         let rest = rest.strip_prefix("//").unwrap_or(rest);
@@ -85,10 +65,7 @@ fn no_other_notation(text: &str) -> Result<(), (String, String)> {
         && drive[1] == b':'
         && matches!(drive[2], b'\\' | b'/')
     {
-        return Err((
-            format!("{text:?} is a path of Windows"),
-            "write a path of this system".to_owned(),
-        ));
+        return Err((format!("{text:?} is a path of Windows"), "write a path of this system".to_owned()));
     }
     Ok(())
 }
@@ -98,10 +75,7 @@ mod tests {
     use super::*;
 
     fn bases() -> Bases {
-        Bases {
-            dir: "/srv/current".into(),
-            real_dir: "/data/releases/7".into(),
-        }
+        Bases { dir: "/srv/current".into(), real_dir: "/data/releases/7".into() }
     }
 
     #[test]
@@ -140,9 +114,6 @@ mod tests {
         ] {
             assert!(one_path(&bases(), text).is_err(), "{text}");
         }
-        assert_eq!(
-            one_path(&bases(), "file:///x").unwrap_err().1,
-            "write it as a path: \"/x\""
-        );
+        assert_eq!(one_path(&bases(), "file:///x").unwrap_err().1, "write it as a path: \"/x\"");
     }
 }

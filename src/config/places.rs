@@ -48,32 +48,24 @@ fn clash(outer: &Sited, inner: &Sited) -> Option<(String, &'static str)> {
         return None;
     }
     let (a, b, path) = (&inner.label, &outer.label, show(&inner.path));
-    let in_it = if same {
-        "is the same directory as"
-    } else {
-        "lies inside"
-    };
+    let in_it = if same { "is the same directory as" } else { "lies inside" };
     match (outer.role, inner.role) {
         (Role::Component, Role::Component) if same && a == b => {
             Some((format!("{path} is listed twice"), "list it once"))
         }
-        (Role::Component, Role::Component) if same => Some((
-            format!("{path} is in {b} and in {a}"),
-            "each path belongs to one component",
-        )),
+        (Role::Component, Role::Component) if same => {
+            Some((format!("{path} is in {b} and in {a}"), "each path belongs to one component"))
+        }
         // A component inside a store would be left out with it; the other way round is common and fine.
-        (Role::Store, Role::Component) => Some((
-            format!("{a} {in_it} {b}"),
-            "a store needs a directory of its own, such as \"backups\"",
-        )),
-        (Role::State, Role::Component) => Some((
-            format!("{a} {in_it} {b}"),
-            "the state needs a directory of its own",
-        )),
-        (Role::Store | Role::State, Role::Store | Role::State) => Some((
-            format!("{a} {in_it} {b}"),
-            "each needs a directory of its own",
-        )),
+        (Role::Store, Role::Component) => {
+            Some((format!("{a} {in_it} {b}"), "a store needs a directory of its own, such as \"backups\""))
+        }
+        (Role::State, Role::Component) => {
+            Some((format!("{a} {in_it} {b}"), "the state needs a directory of its own"))
+        }
+        (Role::Store | Role::State, Role::Store | Role::State) => {
+            Some((format!("{a} {in_it} {b}"), "each needs a directory of its own"))
+        }
         (Role::Store, Role::Key) => Some((
             format!("{a} lies inside {b}: who has the store would have the key"),
             "keep keys outside of every store",

@@ -49,18 +49,12 @@ const DATABASES_MAX: usize = 8;
 const FOLDERS_MAX: usize = 12;
 const COMPOSE_BYTES_MAX: u64 = 1 << 18;
 /// Names that folders of an application's parts usually have.
-const PARTS: [&str; 8] = [
-    "backend", "frontend", "server", "client", "api", "web", "worker", "services",
-];
+const PARTS: [&str; 8] = ["backend", "frontend", "server", "client", "api", "web", "worker", "services"];
 
 /// Looks at `dir` (a few thousand files at most, a second or two) and proposes components.
 pub fn propose(dir: &Path) -> Proposal {
     let survey = survey(dir);
-    let mut making = Making {
-        survey: &survey,
-        proposal: Proposal::default(),
-        names: BTreeSet::new(),
-    };
+    let mut making = Making { survey: &survey, proposal: Proposal::default(), names: BTreeSet::new() };
     making.folders();
     making.settings();
     making.databases();
@@ -84,11 +78,7 @@ impl Making<'_> {
             name = format!("{base}-{number}");
             number += 1;
         }
-        self.proposal.components.push(Proposed {
-            name,
-            what,
-            exclude,
-        });
+        self.proposal.components.push(Proposed { name, what, exclude });
     }
 
     fn note(&mut self, text: impl Into<String>) {
@@ -98,9 +88,8 @@ impl Making<'_> {
     /// The parts of an application each for itself where they can be told apart, else the whole folder.
     fn folders(&mut self) {
         let survey = self.survey;
-        let own = |f: &&String| {
-            survey.servers.iter().all(|(s, _)| s != *f) && !survey.environments.contains(f)
-        };
+        let own =
+            |f: &&String| survey.servers.iter().all(|(s, _)| s != *f) && !survey.environments.contains(f);
         let folders: Vec<&String> = survey.folders.iter().filter(own).collect();
         let part = |f: &&&String| PARTS.contains(&f.as_str()) || survey.traces_at(f).manifest;
         let parts = folders.iter().filter(part).count();
@@ -108,51 +97,29 @@ impl Making<'_> {
         let split = parts >= 2 || (!code_on_top && folders.len() >= 2);
         if split && folders.len() <= FOLDERS_MAX {
             for folder in folders {
-                self.add(
-                    folder,
-                    What::Folder(folder.clone()),
-                    excludes(survey, folder),
-                );
+                self.add(folder, What::Folder(folder.clone()), excludes(survey, folder));
             }
             self.loose_files();
-        } else if !folders.is_empty()
-            || survey
-                .files
-                .iter()
-                .any(|f| !is_setting(f) && f != FILE_NAME)
-        {
+        } else if !folders.is_empty() || survey.files.iter().any(|f| !is_setting(f) && f != FILE_NAME) {
             self.add("app", What::Folder(".".to_owned()), excludes(survey, ""));
         }
     }
 
     /// Files beside the parts, which no folder component would hold.
     fn loose_files(&mut self) {
-        let files: Vec<String> = self
-            .survey
-            .files
-            .iter()
-            .filter(|f| !is_setting(f) && *f != FILE_NAME)
-            .cloned()
-            .collect();
+        let files: Vec<String> =
+            self.survey.files.iter().filter(|f| !is_setting(f) && *f != FILE_NAME).cloned().collect();
         if !files.is_empty() {
             self.add("files", What::Paths(files), Vec::new());
         }
         if !self.survey.hidden.is_empty() {
             let hidden = self.survey.hidden.join(", ");
-            self.note(format!(
-                "hidden folders are in no component: {hidden}; add those that matter"
-            ));
+            self.note(format!("hidden folders are in no component: {hidden}; add those that matter"));
         }
     }
 
     fn settings(&mut self) {
-        let files: Vec<String> = self
-            .survey
-            .files
-            .iter()
-            .filter(|f| is_setting(f))
-            .cloned()
-            .collect();
+        let files: Vec<String> = self.survey.files.iter().filter(|f| is_setting(f)).cloned().collect();
         if !files.is_empty() {
             self.add("settings", What::Paths(files), Vec::new());
         }
@@ -164,16 +131,11 @@ impl Making<'_> {
         let all = databases.len();
         let mut place = 0..;
         // One directly in this folder may be in no other component.
-        databases.retain(|(path, _)| {
-            place.next().is_some_and(|p| p < DATABASES_MAX) || !path.contains('/')
-        });
+        databases.retain(|(path, _)| place.next().is_some_and(|p| p < DATABASES_MAX) || !path.contains('/'));
         let more = all - databases.len();
         let single = databases.len() == 1;
         for (path, _) in &databases {
-            let stem = Path::new(path)
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .and_then(slug);
+            let stem = Path::new(path).file_stem().and_then(|s| s.to_str()).and_then(slug);
             let name = stem.filter(|_| !single).unwrap_or_else(|| "db".to_owned());
             self.add(&name, What::Sqlite(path.clone()), Vec::new());
         }
@@ -185,24 +147,14 @@ impl Making<'_> {
     fn notes(&mut self, dir: &Path) {
         let survey = self.survey;
         for folder in &survey.backups {
-            self.note(format!(
-                "{folder} looks like earlier backups and is left out"
-            ));
+            self.note(format!("{folder} looks like earlier backups and is left out"));
         }
         for (folder, server) in &survey.servers {
-            let folder = if folder.is_empty() {
-                "this folder"
-            } else {
-                folder
-            };
-            self.note(format!(
-                "{folder} is the data of a running {server} and is left out: {DUMP}"
-            ));
+            let folder = if folder.is_empty() { "this folder" } else { folder };
+            self.note(format!("{folder} is the data of a running {server} and is left out: {DUMP}"));
         }
         for (file, server) in compose_servers(dir, survey) {
-            self.note(format!(
-                "{file} runs {server}, whose data is not in these components: {DUMP}"
-            ));
+            self.note(format!("{file} runs {server}, whose data is not in these components: {DUMP}"));
         }
         for link in &survey.links {
             self.note(format!(
@@ -210,18 +162,16 @@ impl Making<'_> {
             ));
         }
         for folder in &survey.unreadable {
-            let folder = if folder.is_empty() {
-                "this folder"
-            } else {
-                folder
-            };
+            let folder = if folder.is_empty() { "this folder" } else { folder };
             self.note(format!("{folder} could not be looked into"));
         }
         if survey.odd_names {
             self.note("there are names that cannot stand in a configuration; only a component of the folder round them captures them");
         }
         if survey.cut_short {
-            self.note("the project is large and was not looked through to the end: databases may be missing here");
+            self.note(
+                "the project is large and was not looked through to the end: databases may be missing here",
+            );
         }
         if self.proposal.components.is_empty() {
             self.note("nothing to protect was found in this folder; add components by hand");
@@ -229,14 +179,11 @@ impl Making<'_> {
     }
 }
 
-const DUMP: &str =
-    "a running database is dumped by a component with `command`, see docs/configuration.md";
+const DUMP: &str = "a running database is dumped by a component with `command`, see docs/configuration.md";
 
 /// Files without which an application does not start, though they are no code.
 fn is_setting(name: &str) -> bool {
-    let yaml = |prefix: &str| {
-        name.starts_with(prefix) && (name.ends_with(".yml") || name.ends_with(".yaml"))
-    };
+    let yaml = |prefix: &str| name.starts_with(prefix) && (name.ends_with(".yml") || name.ends_with(".yaml"));
     name == ".env"
         || name.starts_with(".env.")
         || yaml("docker-compose")
@@ -253,8 +200,7 @@ fn compose_servers(dir: &Path, survey: &Survey) -> BTreeSet<(String, &'static st
     let compose = |f: &&String| is_setting(f) && f.contains("compose");
     for name in survey.files.iter().filter(compose) {
         let mut bytes = Vec::new();
-        let read = File::open(dir.join(name))
-            .and_then(|f| f.take(COMPOSE_BYTES_MAX).read_to_end(&mut bytes));
+        let read = File::open(dir.join(name)).and_then(|f| f.take(COMPOSE_BYTES_MAX).read_to_end(&mut bytes));
         if read.is_err() {
             continue;
         }
@@ -262,10 +208,7 @@ fn compose_servers(dir: &Path, survey: &Survey) -> BTreeSet<(String, &'static st
             let Some(image) = line.trim().strip_prefix("image:") else {
                 continue;
             };
-            if ["postgres", "postgis", "timescale", "pgvector"]
-                .iter()
-                .any(|w| image.contains(w))
-            {
+            if ["postgres", "postgis", "timescale", "pgvector"].iter().any(|w| image.contains(w)) {
                 servers.insert((name.clone(), "PostgreSQL"));
             } else if image.contains("mysql") || image.contains("mariadb") {
                 servers.insert((name.clone(), "MySQL or MariaDB"));

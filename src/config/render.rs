@@ -18,19 +18,11 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn at(span: &Range<usize>, what: impl Into<String>) -> Self {
-        Self {
-            span: Some(span.clone()),
-            what: what.into(),
-            hint: None,
-        }
+        Self { span: Some(span.clone()), what: what.into(), hint: None }
     }
 
     pub(super) fn nowhere(what: impl Into<String>) -> Self {
-        Self {
-            span: None,
-            what: what.into(),
-            hint: None,
-        }
+        Self { span: None, what: what.into(), hint: None }
     }
 
     #[must_use]
@@ -113,21 +105,14 @@ pub(super) fn show(path: &Path) -> String {
 impl ConfigErrors {
     /// Puts what was found in order and beside the lines of `text`.
     pub(super) fn of(path: &Path, text: &str, mut found: Vec<Found>) -> Self {
-        found.sort_by_key(|f| {
-            f.span
-                .as_ref()
-                .map_or((usize::MAX, 0), |s| (s.start, s.end))
-        });
+        found.sort_by_key(|f| f.span.as_ref().map_or((usize::MAX, 0), |s| (s.start, s.end)));
         found.dedup();
         let mistakes = found.into_iter().map(|f| Mistake {
             place: f.span.map(|span| Place::of(text, &span)),
             what: harmless(&mask(&f.what)),
             hint: f.hint.map(|h| harmless(&mask(&h))),
         });
-        Self::Mistakes {
-            path: path.to_owned(),
-            mistakes: mistakes.collect(),
-        }
+        Self::Mistakes { path: path.to_owned(), mistakes: mistakes.collect() }
     }
 
     /// The single mistakes; empty when the file could not be read at all.
@@ -151,12 +136,7 @@ impl fmt::Display for AllOf<'_> {
             f.write_char('\n')?;
         }
         let number = self.mistakes.len();
-        write!(
-            f,
-            "{number} mistake{} in {}",
-            if number == 1 { "" } else { "s" },
-            show(self.path)
-        )
+        write!(f, "{number} mistake{} in {}", if number == 1 { "" } else { "s" }, show(self.path))
     }
 }
 
@@ -164,28 +144,16 @@ impl Mistake {
     fn write(&self, f: &mut fmt::Formatter<'_>, path: &Path) -> fmt::Result {
         let Some(place) = &self.place else {
             writeln!(f, "{}: {}", show(path), self.what)?;
-            return self
-                .hint
-                .iter()
-                .try_for_each(|hint| writeln!(f, "  = {hint}"));
+            return self.hint.iter().try_for_each(|hint| writeln!(f, "  = {hint}"));
         };
-        writeln!(
-            f,
-            "{}:{}:{}: {}",
-            show(path),
-            place.line,
-            place.column,
-            self.what
-        )?;
+        writeln!(f, "{}:{}:{}: {}", show(path), place.line, place.column, self.what)?;
         let number = place.line.to_string();
         let margin = " ".repeat(number.len());
         let (before, width) = place.mark;
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {}", place.source)?;
         writeln!(f, "{margin} | {}{}", " ".repeat(before), "^".repeat(width))?;
-        self.hint
-            .iter()
-            .try_for_each(|hint| writeln!(f, "{margin} = {hint}"))
+        self.hint.iter().try_for_each(|hint| writeln!(f, "{margin} = {hint}"))
     }
 }
 
@@ -199,24 +167,14 @@ impl Place {
         let start = floor(text, span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |n| start + n);
-        let bom = if text[line_start..].starts_with('\u{feff}') {
-            3
-        } else {
-            0
-        };
+        let bom = if text[line_start..].starts_with('\u{feff}') { 3 } else { 0 };
         let line_start = (line_start + bom).min(start.max(line_start));
         let line = text[line_start..line_end].trim_end_matches('\r');
-        let end =
-            floor(text, span.end).clamp(start, line_start + line.len().max(start - line_start));
+        let end = floor(text, span.end).clamp(start, line_start + line.len().max(start - line_start));
         let column = text[line_start..start].chars().count();
         let marked = text[start..end].chars().count().max(1);
         let (source, mark) = window(&mask(line), column, marked);
-        Self {
-            line: text[..start].matches('\n').count() + 1,
-            column: column + 1,
-            source,
-            mark,
-        }
+        Self { line: text[..start].matches('\n').count() + 1, column: column + 1, source, mark }
     }
 }
 
@@ -231,18 +189,9 @@ fn floor(text: &str, offset: usize) -> usize {
 /// The part of `line` to be shown, and the mark under it in columns of a terminal.
 fn window(line: &str, column: usize, marked: usize) -> (String, (usize, usize)) {
     let length = line.chars().count();
-    let from = if length > SHOWN_MAX {
-        column.saturating_sub(LEAD)
-    } else {
-        0
-    };
+    let from = if length > SHOWN_MAX { column.saturating_sub(LEAD) } else { 0 };
     let to = length.min(from + SHOWN_MAX);
-    let part: Vec<char> = line
-        .chars()
-        .skip(from)
-        .take(to - from)
-        .map(harmless_char)
-        .collect();
+    let part: Vec<char> = line.chars().skip(from).take(to - from).map(harmless_char).collect();
     let mark_from = (column - from).min(part.len());
     let mark_to = (mark_from + marked).min(part.len());
     let columns = |chars: &[char]| chars.iter().map(|c| width(*c)).sum::<usize>();
@@ -250,12 +199,7 @@ fn window(line: &str, column: usize, marked: usize) -> (String, (usize, usize)) 
     let tail = if to < length { "…" } else { "" };
     let before = columns(&part[..mark_from]) + lead.chars().count();
     let under = columns(&part[mark_from..mark_to]).max(1);
-    (
-        format!("{lead}{}{tail}", part.iter().collect::<String>())
-            .trim_end()
-            .to_owned(),
-        (before, under),
-    )
+    (format!("{lead}{}{tail}", part.iter().collect::<String>()).trim_end().to_owned(), (before, under))
 }
 
 /// Control characters and those that reorder a terminal's text become one visible character; a tab becomes a blank.
@@ -263,10 +207,9 @@ fn harmless_char(c: char) -> char {
     match c {
         '\t' => ' ',
         c if c.is_control() => '\u{fffd}',
-        '\u{200b}'..='\u{200f}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}'
-        | '\u{feff}' => '\u{fffd}',
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+            '\u{fffd}'
+        }
         c => c,
     }
 }
@@ -295,15 +238,7 @@ fn width(c: char) -> usize {
 /// What an age identity begins with.
 pub(super) const SECRET_KEY: &str = "AGE-SECRET-KEY-";
 /// Words that announce a secret when a value follows them.
-const SECRET_WORDS: [&str; 7] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "token",
-    "_pwd",
-    "api_key",
-];
+const SECRET_WORDS: [&str; 7] = ["password", "passwd", "passphrase", "secret", "token", "_pwd", "api_key"];
 
 /// `text` with everything that looks like a secret replaced, character by character, by `*`.
 pub(super) fn mask(text: &str) -> String {
@@ -312,10 +247,7 @@ pub(super) fn mask(text: &str) -> String {
     for start in 0..lower.len() {
         if begins(&lower[start..], &SECRET_KEY.to_ascii_lowercase()) {
             let from = start + SECRET_KEY.len();
-            let length = lower[from..]
-                .iter()
-                .take_while(|c| c.is_ascii_alphanumeric())
-                .count();
+            let length = lower[from..].iter().take_while(|c| c.is_ascii_alphanumeric()).count();
             chars[from..from + length].fill('*');
         }
         if begins(&lower[start..], "://") {
@@ -336,10 +268,8 @@ fn begins(chars: &[char], word: &str) -> bool {
 
 /// After `://`: what stands before an `@`.
 fn mask_user(rest: &mut [char]) {
-    let stop = rest
-        .iter()
-        .position(|c| c.is_whitespace() || matches!(c, '/' | '"' | '\''))
-        .unwrap_or(rest.len());
+    let stop =
+        rest.iter().position(|c| c.is_whitespace() || matches!(c, '/' | '"' | '\'')).unwrap_or(rest.len());
     if let Some(at) = rest[..stop].iter().rposition(|c| *c == '@') {
         rest[..at].fill('*');
     }
@@ -347,26 +277,18 @@ fn mask_user(rest: &mut [char]) {
 
 /// After a word like `password`: the value that follows `=`. A name that ends in `file` or `dir` holds a path, not a secret.
 fn mask_value(rest: &mut [char]) {
-    let name = rest
-        .iter()
-        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
-        .count();
+    let name = rest.iter().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).count();
     let suffix: String = rest[..name].iter().collect();
     if suffix.ends_with("file") || suffix.ends_with("dir") {
         return;
     }
     let after = &mut rest[name..];
-    let Some(equals) = after
-        .iter()
-        .position(|c| !matches!(c, ' ' | '\t' | '"' | '\''))
-    else {
+    let Some(equals) = after.iter().position(|c| !matches!(c, ' ' | '\t' | '"' | '\'')) else {
         return;
     };
     if after[equals] == '=' {
         let value = after[equals + 1..].iter_mut();
-        value
-            .filter(|c| !matches!(c, ' ' | '\t' | '"' | '\'' | '`'))
-            .for_each(|c| *c = '*');
+        value.filter(|c| !matches!(c, ' ' | '\t' | '"' | '\'' | '`')).for_each(|c| *c = '*');
     }
 }
 
@@ -375,12 +297,8 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, span: Range<usize>) -> String {
-        ConfigErrors::of(
-            Path::new("b.toml"),
-            text,
-            vec![Found::at(&span, "wrong").hint("do this")],
-        )
-        .to_string()
+        ConfigErrors::of(Path::new("b.toml"), text, vec![Found::at(&span, "wrong").hint("do this")])
+            .to_string()
     }
 
     #[test]
@@ -426,10 +344,7 @@ mod tests {
             let all = shown(&line, 0..1);
             assert!(!all.contains(secret), "{all}");
         }
-        assert_eq!(
-            mask("password_file = \"/run/pw\""),
-            "password_file = \"/run/pw\""
-        );
+        assert_eq!(mask("password_file = \"/run/pw\""), "password_file = \"/run/pw\"");
         assert_eq!(mask("https://host/a@b"), "https://host/a@b");
     }
 }

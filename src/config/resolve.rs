@@ -9,8 +9,8 @@ use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
 use crate::config::render::{Found, SECRET_KEY};
 use crate::config::settings::{
-    Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing, Spec,
-    StoreConfig, Trusted,
+    Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing, Spec, StoreConfig,
+    Trusted,
 };
 use crate::model::VaultId;
 use crate::model::mark::Role;
@@ -31,21 +31,11 @@ impl Work<'_> {
     }
 
     /// A path of the file, made absolute and remembered for the comparison of places.
-    pub(super) fn site(
-        &mut self,
-        role: PlaceRole,
-        label: &str,
-        path: Option<At<String>>,
-    ) -> Option<PathBuf> {
+    pub(super) fn site(&mut self, role: PlaceRole, label: &str, path: Option<At<String>>) -> Option<PathBuf> {
         let At { value, span } = path?;
         match one_path(self.bases, &value) {
             Ok(path) => {
-                self.places.push(Sited {
-                    role,
-                    label: label.to_owned(),
-                    path: path.clone(),
-                    span,
-                });
+                self.places.push(Sited { role, label: label.to_owned(), path: path.clone(), span });
                 Some(path)
             }
             Err((what, hint)) => {
@@ -65,26 +55,15 @@ pub(super) fn resolve(
     bases: &Bases,
     found: &mut Vec<Found>,
 ) -> Option<Config> {
-    let mut work = Work {
-        bases,
-        found: Vec::new(),
-        places: Vec::new(),
-    };
-    let project = file
-        .block("project")
-        .and_then(|block| project(&mut work, block));
+    let mut work = Work { bases, found: Vec::new(), places: Vec::new() };
+    let project = file.block("project").and_then(|block| project(&mut work, block));
     let blocks = file.blocks("component");
     let any = !blocks.is_empty();
     let components = components(&mut work, blocks);
     let stores = stores(&mut work, &mut file);
     let encryption = encryption(&mut work, &mut file, any);
-    let signing = file
-        .block("signing")
-        .and_then(|block| signing(&mut work, block));
-    let retention = file
-        .block("retention")
-        .and_then(|block| retention(&mut work, block))
-        .unwrap_or_default();
+    let signing = file.block("signing").and_then(|block| signing(&mut work, block));
+    let retention = file.block("retention").and_then(|block| retention(&mut work, block)).unwrap_or_default();
     let packing = packing(file.block("packing"));
     let state_dir = file
         .block("state")
@@ -107,9 +86,8 @@ pub(super) fn resolve(
 }
 
 fn bad_name(span: &Range<usize>, text: &str) -> Found {
-    let what = format!(
-        "{text:?} is no name: a-z, 0-9, `-`, `_` and `.`, the first a letter or digit, at most 64"
-    );
+    let what =
+        format!("{text:?} is no name: a-z, 0-9, `-`, `_` and `.`, the first a letter or digit, at most 64");
     let found = Found::at(span, what);
     match slug(text) {
         Some(slug) => found.hint(format!("did you mean `{slug}`?")),
@@ -127,22 +105,17 @@ fn name(work: &mut Work<'_>, at: Option<At<String>>) -> Option<String> {
 }
 
 fn project(work: &mut Work<'_>, mut block: Block) -> Option<Project> {
-    let vault = block
-        .text("vault")
-        .and_then(|At { value, span }| match value.parse::<VaultId>() {
-            Ok(vault) => Some(vault),
-            Err(error) => {
-                work.mistake(
-                    Found::at(&span, error.to_string())
-                        .hint("it stands in backstay.json of the store, as `vault`"),
-                );
-                None
-            }
-        });
-    Some(Project {
-        name: name(work, block.text("name"))?,
-        vault,
-    })
+    let vault = block.text("vault").and_then(|At { value, span }| match value.parse::<VaultId>() {
+        Ok(vault) => Some(vault),
+        Err(error) => {
+            work.mistake(
+                Found::at(&span, error.to_string())
+                    .hint("it stands in backstay.json of the store, as `vault`"),
+            );
+            None
+        }
+    });
+    Some(Project { name: name(work, block.text("name"))?, vault })
 }
 
 fn components(work: &mut Work<'_>, blocks: Vec<Block>) -> Vec<Component> {
@@ -154,8 +127,7 @@ fn components(work: &mut Work<'_>, blocks: Vec<Block>) -> Vec<Component> {
             && seen.insert(value.clone(), ()).is_some()
         {
             work.mistake(
-                Found::at(span, format!("there are two components {value:?}"))
-                    .hint("give each its own name"),
+                Found::at(span, format!("there are two components {value:?}")).hint("give each its own name"),
             );
         }
         components.extend(component(work, name, block));
@@ -168,8 +140,7 @@ fn stores(work: &mut Work<'_>, file: &mut Block) -> Vec<StoreConfig> {
     let blocks = file.blocks("store");
     if let (true, Some(span)) = (blocks.is_empty(), named) {
         work.mistake(
-            Found::at(&span, "there is no store in it")
-                .hint("add [[store]] with a name and a path"),
+            Found::at(&span, "there is no store in it").hint("add [[store]] with a name and a path"),
         );
     }
     let mut stores: Vec<StoreConfig> = Vec::new();
@@ -177,9 +148,7 @@ fn stores(work: &mut Work<'_>, file: &mut Block) -> Vec<StoreConfig> {
         let at = block.text("name");
         let span = at.as_ref().map(|at| at.span.clone());
         let name = name(work, at);
-        let label = name
-            .as_ref()
-            .map_or_else(|| "a store".to_owned(), |name| format!("store {name:?}"));
+        let label = name.as_ref().map_or_else(|| "a store".to_owned(), |name| format!("store {name:?}"));
         let path = work.site(PlaceRole::Store, &label, block.text("path"));
         let own = block.block("retention").and_then(|b| retention(work, b));
         let (Some(name), Some(span)) = (name, span) else {
@@ -187,16 +156,11 @@ fn stores(work: &mut Work<'_>, file: &mut Block) -> Vec<StoreConfig> {
         };
         if stores.iter().any(|s| s.name == name) {
             work.mistake(
-                Found::at(&span, format!("there are two stores {name:?}"))
-                    .hint("give each its own name"),
+                Found::at(&span, format!("there are two stores {name:?}")).hint("give each its own name"),
             );
         }
         // One without a usable path has been complained of; it is kept so that a second one of its name is noticed.
-        stores.push(StoreConfig {
-            name,
-            place: Place::Path(path.unwrap_or_default()),
-            retention: own,
-        });
+        stores.push(StoreConfig { name, place: Place::Path(path.unwrap_or_default()), retention: own });
     }
     stores
 }
@@ -213,28 +177,15 @@ fn encryption(work: &mut Work<'_>, file: &mut Block, components: bool) -> Encryp
     let wrong = said.is_some() && !block.fields.contains_key("recipients");
     let recipients = block.texts("recipients");
     if let (Some(span), true, false) = (said, recipients.is_empty() && components, wrong) {
-        work.mistake(
-            Found::at(
-                &span,
-                "there are components, but nobody who could open them",
-            )
-            .hint(hint),
-        );
+        work.mistake(Found::at(&span, "there are components, but nobody who could open them").hint(hint));
     }
     for At { value, span } in &recipients {
         if let Err((what, hint)) = recipient(value) {
             work.mistake(Found::at(span, what).hint(hint));
         }
     }
-    let identity_file = work.site(
-        PlaceRole::Key,
-        "the identity file",
-        block.text("identity_file"),
-    );
-    Encryption {
-        recipients: recipients.into_iter().map(|at| at.value).collect(),
-        identity_file,
-    }
+    let identity_file = work.site(PlaceRole::Key, "the identity file", block.text("identity_file"));
+    Encryption { recipients: recipients.into_iter().map(|at| at.value).collect(), identity_file }
 }
 
 /// Only the shape: whether a key can be used is for `keys` to say.
@@ -249,18 +200,13 @@ fn recipient(text: &str) -> Result<(), (String, &'static str)> {
             "`age-keygen` makes an age key pair; put its public key here",
         ));
     }
-    let shaped = text.starts_with("age1")
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let shaped =
+        text.starts_with("age1") && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if shaped && text.len() >= 62 {
         return Ok(());
     }
     let what = format!("{text:?} is not an age recipient");
-    Err((
-        what,
-        "a recipient is `age1` and at least 58 lower-case letters and digits; is it cut off?",
-    ))
+    Err((what, "a recipient is `age1` and at least 58 lower-case letters and digits; is it cut off?"))
 }
 
 fn signing(work: &mut Work<'_>, mut block: Block) -> Option<Signing> {
@@ -278,15 +224,10 @@ fn signing(work: &mut Work<'_>, mut block: Block) -> Option<Signing> {
         };
         if trusted.iter().any(|t| t.key == key) {
             work.mistake(
-                Found::at(&span, "this key is trusted twice")
-                    .hint("give it all its roles in one entry"),
+                Found::at(&span, "this key is trusted twice").hint("give it all its roles in one entry"),
             );
         }
-        trusted.extend(name.map(|name| Trusted {
-            key,
-            name: name.value,
-            roles,
-        }));
+        trusted.extend(name.map(|name| Trusted { key, name: name.value, roles }));
     }
     let key_file = work.site(PlaceRole::Key, "the signing key", block.text("key_file"))?;
     Some(Signing { key_file, trusted })
@@ -295,15 +236,8 @@ fn signing(work: &mut Work<'_>, mut block: Block) -> Option<Signing> {
 /// The reader lets only the known words through.
 fn roles_of(words: &[At<String>]) -> Vec<Role> {
     let said = |word: &str| words.iter().any(|at| at.value == word);
-    let all = [
-        ("host", Role::Host),
-        ("verify", Role::Verify),
-        ("prune", Role::Prune),
-    ];
-    all.into_iter()
-        .filter(|(word, _)| said(word))
-        .map(|(_, role)| role)
-        .collect()
+    let all = [("host", Role::Host), ("verify", Role::Verify), ("prune", Role::Prune)];
+    all.into_iter().filter(|(word, _)| said(word)).map(|(_, role)| role).collect()
 }
 
 /// The key without its comment, if it is one.
@@ -323,10 +257,8 @@ fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retention> {
         work.mistake(Found::at(&block.span, "this retention keeps nothing").hint(hint));
         return None;
     }
-    let mut rule = |count: &str, within: &str| Rule {
-        count: block.number(count),
-        within: block.time(within),
-    };
+    let mut rule =
+        |count: &str, within: &str| Rule { count: block.number(count), within: block.time(within) };
     let hourly = rule("keep_hourly", "keep_hourly_within");
     let daily = rule("keep_daily", "keep_daily_within");
     let weekly = rule("keep_weekly", "keep_weekly_within");
@@ -341,11 +273,7 @@ fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retention> {
         weekly,
         monthly,
         yearly,
-        keep_tags: block
-            .texts("keep_tags")
-            .into_iter()
-            .map(|at| at.value)
-            .collect(),
+        keep_tags: block.texts("keep_tags").into_iter().map(|at| at.value).collect(),
         min_keep: block.number("min_keep").unwrap_or(nothing.min_keep),
     })
 }
@@ -354,13 +282,8 @@ fn packing(block: Option<Block>) -> Packing {
     let Some(mut block) = block else {
         return Packing::default();
     };
-    let level = block
-        .number("level")
-        .and_then(|level| i32::try_from(level).ok());
-    Packing {
-        level: level.unwrap_or(Packing::default().level),
-        archive_size: block.number("archive_size"),
-    }
+    let level = block.number("level").and_then(|level| i32::try_from(level).ok());
+    Packing { level: level.unwrap_or(Packing::default().level), archive_size: block.number("archive_size") }
 }
 
 impl Spec {

@@ -40,13 +40,7 @@ pub(super) enum Kind {
 }
 
 /// Whether a key must stand there. What holds without it is for the documentation, which a test compares.
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "only the test of the documentation reads the defaults"
-    )
-)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only the test of the documentation reads the defaults"))]
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Need {
     /// Must be there; says what it is for.
@@ -80,9 +74,7 @@ impl Section {
 
     /// Keys that this version acts on.
     pub(super) fn known(&self) -> impl Iterator<Item = &'static Key> {
-        self.keys
-            .iter()
-            .filter(|key| !matches!(key.kind, Kind::Later(_)))
+        self.keys.iter().filter(|key| !matches!(key.kind, Kind::Later(_)))
     }
 }
 
@@ -133,21 +125,11 @@ impl Kind {
 }
 
 pub(super) const fn required(name: &'static str, kind: Kind, why: &'static str) -> Key {
-    Key {
-        name,
-        kind,
-        need: Need::Required(why),
-        only: &[],
-    }
+    Key { name, kind, need: Need::Required(why), only: &[] }
 }
 
 pub(super) const fn optional(name: &'static str, kind: Kind, default: &'static str) -> Key {
-    Key {
-        name,
-        kind,
-        need: Need::Default(default),
-        only: &[],
-    }
+    Key { name, kind, need: Need::Default(default), only: &[] }
 }
 
 pub(super) const fn of(
@@ -156,19 +138,9 @@ pub(super) const fn of(
     kind: Kind,
     default: &'static str,
 ) -> Key {
-    Key {
-        name,
-        kind,
-        need: Need::Default(default),
-        only,
-    }
+    Key { name, kind, need: Need::Default(default), only }
 }
 
 pub(super) const fn later(name: &'static str, instead: &'static str) -> Key {
-    Key {
-        name,
-        kind: Kind::Later(instead),
-        need: Need::Default(""),
-        only: &[],
-    }
+    Key { name, kind: Kind::Later(instead), need: Need::Default(""), only: &[] }
 }

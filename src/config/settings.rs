@@ -232,15 +232,8 @@ pub(super) const MIN_KEEP: u64 = 3;
 impl Default for Retention {
     /// Everything of 7 days, one a week for 30 days, at least three good ones.
     fn default() -> Self {
-        let weekly = Rule {
-            count: None,
-            within: Some(Duration::from_secs(30 * DAY)),
-        };
-        Self {
-            keep_within: Some(Duration::from_secs(7 * DAY)),
-            weekly,
-            ..Self::keeping_nothing()
-        }
+        let weekly = Rule { count: None, within: Some(Duration::from_secs(30 * DAY)) };
+        Self { keep_within: Some(Duration::from_secs(7 * DAY)), weekly, ..Self::keeping_nothing() }
     }
 }
 
@@ -272,10 +265,7 @@ pub struct Packing {
 
 impl Default for Packing {
     fn default() -> Self {
-        Self {
-            level: 3,
-            archive_size: None,
-        }
+        Self { level: 3, archive_size: None }
     }
 }
 
@@ -296,41 +286,19 @@ impl Component {
                 paths.iter().for_each(|p| line("paths", p));
             }
             Spec::Sqlite { path, .. } => line("sqlite", &show(path)),
-            Spec::Command {
-                command: CommandLine::Args(args),
-                ..
-            } => args.iter().for_each(|a| line("argument", a)),
-            Spec::Command {
-                command: CommandLine::Shell(text),
-                ..
-            } => line("shell", text),
+            Spec::Command { command: CommandLine::Args(args), .. } => {
+                args.iter().for_each(|a| line("argument", a));
+            }
+            Spec::Command { command: CommandLine::Shell(text), .. } => line("shell", text),
         }
-        if let Spec::Command {
-            env_file: Some(path),
-            ..
-        } = &self.spec
-        {
+        if let Spec::Command { env_file: Some(path), .. } = &self.spec {
             line("env_file", &show(path));
         }
         self.exclude.iter().for_each(|p| line("exclude", p));
-        self.exclude_from
-            .iter()
-            .for_each(|p| line("exclude_from", p));
-        self.exclude_if_present
-            .iter()
-            .for_each(|p| line("exclude_if_present", p));
-        line(
-            "exclude_caches",
-            if self.exclude_caches { "true" } else { "false" },
-        );
-        line(
-            "one_file_system",
-            if self.one_file_system {
-                "true"
-            } else {
-                "false"
-            },
-        );
+        self.exclude_from.iter().for_each(|p| line("exclude_from", p));
+        self.exclude_if_present.iter().for_each(|p| line("exclude_if_present", p));
+        line("exclude_caches", if self.exclude_caches { "true" } else { "false" });
+        line("one_file_system", if self.one_file_system { "true" } else { "false" });
         out.into_bytes()
     }
 }

@@ -5,17 +5,13 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     let word = word.to_lowercase().replace('-', "_");
     // A third of the letters may be wrong, and of short words one.
     let limit = (word.chars().count() / 3).clamp(1, 3);
-    let near = known
-        .into_iter()
-        .map(|k| (distance(&word, k), k))
-        .filter(|(d, _)| *d <= limit);
+    let near = known.into_iter().map(|k| (distance(&word, k), k)).filter(|(d, _)| *d <= limit);
     near.min_by_key(|(d, _)| *d).map(|(_, k)| k)
 }
 
 /// How many letters must be added, removed, replaced or exchanged with their neighbour to make `b` of `a`.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) =
-        (a.chars().take(64).collect(), b.chars().take(64).collect());
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {
         for j in 0..=b.len() {
@@ -23,9 +19,7 @@ fn distance(a: &str, b: &str) -> usize {
                 i + j
             } else {
                 let differs = usize::from(a[i - 1] != b[j - 1]);
-                let mut best = (rows[i - 1][j] + 1)
-                    .min(rows[i][j - 1] + 1)
-                    .min(rows[i - 1][j - 1] + differs);
+                let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + differs);
                 if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                     best = best.min(rows[i - 2][j - 2] + 1);
                 }

@@ -70,8 +70,7 @@ impl Traces {
         match Path::new(name).extension().and_then(|e| e.to_str()) {
             Some("py") => self.python = true,
             Some(
-                "php" | "js" | "ts" | "jsx" | "tsx" | "rb" | "go" | "rs" | "java" | "cs" | "ex"
-                | "html",
+                "php" | "js" | "ts" | "jsx" | "tsx" | "rb" | "go" | "rs" | "java" | "cs" | "ex" | "html",
             ) => {
                 self.other_code = true;
             }
@@ -181,11 +180,7 @@ fn children(dir: &Path, folder: &str, left: &mut usize, survey: &mut Survey) -> 
             survey.odd_names = true;
             continue;
         }
-        let size = if kind.is_file() {
-            entry.metadata().map_or(0, |m| m.len())
-        } else {
-            0
-        };
+        let size = if kind.is_file() { entry.metadata().map_or(0, |m| m.len()) } else { 0 };
         children.push(Child { name, kind, size });
     }
     children.sort_by(|a, b| a.name.cmp(&b.name));
@@ -204,18 +199,11 @@ fn look(survey: &mut Survey, dir: &Path, folder: &str, children: &[Child]) -> Ve
         return Vec::new();
     }
     let mut traces = Traces::default();
-    children
-        .iter()
-        .filter(|c| c.kind.is_file())
-        .for_each(|c| traces.add(&c.name));
+    children.iter().filter(|c| c.kind.is_file()).for_each(|c| traces.add(&c.name));
     survey.traces.insert(folder.to_owned(), traces);
     let mut inner = Vec::new();
     for child in children {
-        let path = if folder.is_empty() {
-            child.name.clone()
-        } else {
-            format!("{folder}/{}", child.name)
-        };
+        let path = if folder.is_empty() { child.name.clone() } else { format!("{folder}/{}", child.name) };
         if child.kind.is_symlink() && folder.is_empty() {
             survey.links.push(path);
         } else if child.kind.is_file() {
@@ -266,11 +254,7 @@ fn directory(
             survey.backups.push(path);
             return None;
         }
-        let list = if name.starts_with('.') {
-            &mut survey.hidden
-        } else {
-            &mut survey.folders
-        };
+        let list = if name.starts_with('.') { &mut survey.hidden } else { &mut survey.folders };
         list.push(path.clone());
     }
     Some(path)

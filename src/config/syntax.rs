@@ -16,24 +16,12 @@ impl Syntax {
     pub(super) fn of(text: &str, errors: &[toml::de::Error]) -> Self {
         let span = |e: &toml::de::Error| e.span().unwrap_or(0..0);
         // Brackets that are not closed swallow what follows.
-        let swallows = |e: &&toml::de::Error| {
-            ["array", "unclosed", "inline"]
-                .iter()
-                .any(|w| e.message().contains(w))
-        };
-        let lost = errors
-            .iter()
-            .filter(swallows)
-            .map(|e| span(e).start)
-            .min()
-            .unwrap_or(usize::MAX);
+        let swallows =
+            |e: &&toml::de::Error| ["array", "unclosed", "inline"].iter().any(|w| e.message().contains(w));
+        let lost = errors.iter().filter(swallows).map(|e| span(e).start).min().unwrap_or(usize::MAX);
         let mut sorted: Vec<_> = errors.iter().filter(|e| span(e).start <= lost).collect();
         sorted.sort_by_key(|e| span(e).start);
-        let mut syntax = Self {
-            found: Vec::new(),
-            lost,
-            lines: BTreeSet::new(),
-        };
+        let mut syntax = Self { found: Vec::new(), lost, lines: BTreeSet::new() };
         for error in sorted {
             let span = span(error);
             if syntax.lines.insert(line_of(text, span.start)) {
@@ -57,10 +45,7 @@ impl Syntax {
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count()
 }
 
 fn syntax_hint(text: &str, span: &Range<usize>, message: &str) -> Option<&'static str> {
@@ -69,16 +54,12 @@ fn syntax_hint(text: &str, span: &Range<usize>, message: &str) -> Option<&'stati
         return Some("it stands twice in this table; remove one");
     }
     if message.contains("array") {
-        return Some(
-            "is a `]` or a comma missing before it? the rest of the file could not be read",
-        );
+        return Some("is a `]` or a comma missing before it? the rest of the file could not be read");
     }
     if message.contains("unclosed") || message.contains("inline") {
         return Some("the rest of the file could not be read");
     }
-    if message.contains("must be quoted")
-        || message.contains("boolean")
-        || message.contains("missing value")
+    if message.contains("must be quoted") || message.contains("boolean") || message.contains("missing value")
     {
         return Some(if rest.starts_with(['T', 'F']) {
             "write true or false"

@@ -80,19 +80,14 @@ pub fn render(proposal: &Proposal, values: &Values) -> String {
     // Writing to a String cannot fail.
     let _ = project(&mut out, values);
     if proposal.components.is_empty() {
-        out.push_str(
-            "\n# Nothing to protect was found in this folder. Write components like these:\n",
-        );
+        out.push_str("\n# Nothing to protect was found in this folder. Write components like these:\n");
     }
     for component in &proposal.components {
         let _ = write_component(&mut out, component);
     }
     out.push_str(KINDS);
     for note in &proposal.notes {
-        let note: String = note
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
+        let note: String = note.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         let _ = write!(out, "\n# Note: {note}.");
     }
     if !proposal.notes.is_empty() {
@@ -120,12 +115,7 @@ pub fn add_store(text: &str, path: &Path, name: &str, place: &str) -> Result<Str
         out.push('\n');
     }
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let lines = [
-        "",
-        "[[store]]",
-        &format!("name = {}", quoted(name)),
-        &format!("path = {}", quoted(place)),
-    ];
+    let lines = ["", "[[store]]", &format!("name = {}", quoted(name)), &format!("path = {}", quoted(place))];
     lines.iter().for_each(|line| {
         out.push_str(line);
         out.push_str(end);
@@ -146,11 +136,9 @@ fn list<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
 fn project(out: &mut String, values: &Values) -> std::fmt::Result {
     writeln!(out, "\n[project]\nname = {}", quoted(&values.project))?;
     match &values.vault {
-        Some(vault) => writeln!(
-            out,
-            "vault = {:<33}# stores of any other vault are refused",
-            quoted(&vault.to_string())
-        ),
+        Some(vault) => {
+            writeln!(out, "vault = {:<33}# stores of any other vault are refused", quoted(&vault.to_string()))
+        }
         None => Ok(()),
     }
 }
@@ -162,26 +150,18 @@ fn write_component(out: &mut String, component: &Proposed) -> std::fmt::Result {
         What::Paths(paths) if paths.len() <= 4 => writeln!(out, "paths = {}", list(paths))?,
         What::Paths(paths) => {
             writeln!(out, "paths = [")?;
-            paths
-                .iter()
-                .try_for_each(|path| writeln!(out, "    {},", quoted(path)))?;
+            paths.iter().try_for_each(|path| writeln!(out, "    {},", quoted(path)))?;
             writeln!(out, "]")?;
         }
         What::Sqlite(path) => {
             writeln!(out, "sqlite = {}", quoted(path))?;
-            writeln!(
-                out,
-                "# captured while it is in use; left out of the folder it lies in"
-            )?;
+            writeln!(out, "# captured while it is in use; left out of the folder it lies in")?;
         }
     }
     if component.exclude.is_empty() {
         return Ok(());
     }
-    writeln!(
-        out,
-        "# gitignore patterns. A rollback leaves what is excluded as it is.\nexclude = ["
-    )?;
+    writeln!(out, "# gitignore patterns. A rollback leaves what is excluded as it is.\nexclude = [")?;
     for (pattern, why) in &component.exclude {
         writeln!(out, "    {:<36}# {why}", quoted(pattern) + ",")?;
     }
@@ -193,18 +173,10 @@ fn stores(out: &mut String, values: &Values) -> std::fmt::Result {
         out,
         "\n# The first store is the primary. Stores are left out of every component by themselves."
     )?;
-    writeln!(
-        out,
-        "# One on another disk survives this one's end; one on this disk survives mistakes only."
-    )?;
+    writeln!(out, "# One on another disk survives this one's end; one on this disk survives mistakes only.")?;
     for (i, (name, path)) in values.stores.iter().enumerate() {
         let blank = if i == 0 { "" } else { "\n" };
-        writeln!(
-            out,
-            "{blank}[[store]]\nname = {}\npath = {}",
-            quoted(name),
-            quoted(path)
-        )?;
+        writeln!(out, "{blank}[[store]]\nname = {}\npath = {}", quoted(name), quoted(path))?;
     }
     Ok(())
 }
@@ -241,11 +213,7 @@ fn keys(out: &mut String, values: &Values) -> std::fmt::Result {
     for trusted in &values.trusted {
         let roles: Vec<String> = trusted.roles.iter().map(|r| quoted(role(*r))).collect();
         let (key, name) = (quoted(&trusted.key), quoted(&trusted.name));
-        writeln!(
-            out,
-            "    {{ key = {key}, name = {name}, roles = [{}] }},",
-            roles.join(", ")
-        )?;
+        writeln!(out, "    {{ key = {key}, name = {name}, roles = [{}] }},", roles.join(", "))?;
     }
     writeln!(out, "]")
 }

@@ -33,21 +33,13 @@ fn only(text: &str) -> String {
     let error = parse(text).expect_err(text);
     assert_eq!(error.mistakes().len(), 1, "{error}\n{text}");
     let all = error.to_string();
-    all.trim_start_matches("/srv/app/")
-        .split("\n\n")
-        .next()
-        .unwrap()
-        .to_owned()
+    all.trim_start_matches("/srv/app/").split("\n\n").next().unwrap().to_owned()
 }
 
 fn whats(text: &str) -> Vec<String> {
     let error = parse(text).expect_err(text);
     let line = |m: &Mistake| m.place.as_ref().map_or(0, |p| p.line);
-    error
-        .mistakes()
-        .iter()
-        .map(|m| format!("{}: {}", line(m), m.what))
-        .collect()
+    error.mistakes().iter().map(|m| format!("{}: {}", line(m), m.what)).collect()
 }
 
 const EVERYTHING: &str = r#"
@@ -108,57 +100,26 @@ dir = "/var/lib/backstay/tsushin"
 
 #[test]
 fn everything_that_is_accepted_is_understood() {
-    let text = EVERYTHING
-        .replace("RECIPIENT", RECIPIENT)
-        .replace("PUBLIC_KEY", &public_key());
+    let text = EVERYTHING.replace("RECIPIENT", RECIPIENT).replace("PUBLIC_KEY", &public_key());
     let config = parse(&text).unwrap();
     assert_eq!(config.dir, Path::new("/srv/app"));
     assert_eq!(config.text, text);
-    assert_eq!(
-        config.project.vault.as_ref().unwrap().to_string(),
-        "a".repeat(26)
-    );
+    assert_eq!(config.project.vault.as_ref().unwrap().to_string(), "a".repeat(26));
     let backend = config.component("backend").unwrap();
     assert_eq!(backend.spec.paths(), [Path::new("/srv/app/backend")]);
     assert_eq!(backend.exclude, ["venv/", "!keep", "\\#x"]);
     assert!(backend.exclude_caches && backend.one_file_system && backend.strict);
-    assert_eq!(
-        (&backend.leave[0], &backend.allow_unreadable[0]),
-        (&".env".to_owned(), &"run/".to_owned())
-    );
-    assert_eq!(
-        config.component("settings").unwrap().spec.paths()[1],
-        Path::new("/etc/nginx/app")
-    );
-    let Spec::Sqlite {
-        check, lock_limit, ..
-    } = config.component("db").unwrap().spec
+    assert_eq!((&backend.leave[0], &backend.allow_unreadable[0]), (&".env".to_owned(), &"run/".to_owned()));
+    assert_eq!(config.component("settings").unwrap().spec.paths()[1], Path::new("/etc/nginx/app"));
+    let Spec::Sqlite { check, lock_limit, .. } = config.component("db").unwrap().spec else { panic!() };
+    assert_eq!((check, lock_limit), (SqliteCheck::Always, Duration::from_secs(5)));
+    let Spec::Command { command, restore_command, check, env_file, timeout, min_size } =
+        &config.components[3].spec
     else {
         panic!()
     };
-    assert_eq!(
-        (check, lock_limit),
-        (SqliteCheck::Always, Duration::from_secs(5))
-    );
-    let Spec::Command {
-        command,
-        restore_command,
-        check,
-        env_file,
-        timeout,
-        min_size,
-    } = &config.components[3].spec
-    else {
-        panic!()
-    };
-    assert_eq!(
-        *command,
-        CommandLine::Args(vec!["pg_dump".into(), "-Fc".into(), String::new()])
-    );
-    assert_eq!(
-        *restore_command,
-        Some(CommandLine::Shell("pg_restore -d orders".into()))
-    );
+    assert_eq!(*command, CommandLine::Args(vec!["pg_dump".into(), "-Fc".into(), String::new()]));
+    assert_eq!(*restore_command, Some(CommandLine::Shell("pg_restore -d orders".into())));
     assert!(matches!(check, Some(CommandLine::Args(args)) if args.len() == 2));
     assert_eq!(env_file.as_deref(), Some(Path::new("/srv/app/pg.env")));
     assert_eq!((timeout.as_secs(), *min_size), (7200, 10_000));
@@ -166,31 +127,18 @@ fn everything_that_is_accepted_is_understood() {
 
 #[test]
 fn stores_keys_and_rules_are_understood() {
-    let config = parse(
-        &EVERYTHING
-            .replace("RECIPIENT", RECIPIENT)
-            .replace("PUBLIC_KEY", &public_key()),
-    )
-    .unwrap();
+    let config =
+        parse(&EVERYTHING.replace("RECIPIENT", RECIPIENT).replace("PUBLIC_KEY", &public_key())).unwrap();
     let usb = config.store("usb.1").unwrap();
     assert_eq!(usb.place, Place::Path("/mnt/usb/x".into()));
     assert_eq!(config.retention_in(usb).monthly.count, Some(12));
     assert_eq!(config.retention_in(&config.stores[0]), &config.retention);
     let kept = &config.retention;
-    assert_eq!(
-        (kept.keep_last, kept.min_keep, kept.keep_within),
-        (Some(4), 5, None)
-    );
+    assert_eq!((kept.keep_last, kept.min_keep, kept.keep_within), (Some(4), 5, None));
     assert_eq!(kept.hourly.within, Some(Duration::from_secs(2 * 86_400)));
     assert_eq!(config.signing.trusted[0].key, public_key());
     assert_eq!(config.signing.trusted[0].roles, [Role::Host, Role::Prune]);
-    assert_eq!(
-        config.packing,
-        Packing {
-            level: 9,
-            archive_size: Some(64 << 20)
-        }
-    );
+    assert_eq!(config.packing, Packing { level: 9, archive_size: Some(64 << 20) });
 }
 
 #[test]
@@ -199,53 +147,26 @@ fn a_short_file_has_the_documented_defaults() {
         "[[component]]\nname = \"db\"\nsqlite = \"a.db\"\n[[component]]\nname=\"c\"\ncommand=\"x\"",
     ))
     .unwrap();
-    assert_eq!(
-        config.packing,
-        Packing {
-            level: 3,
-            archive_size: None
-        }
-    );
-    assert_eq!(
-        config.retention.keep_within,
-        Some(Duration::from_secs(7 * 86_400))
-    );
-    assert_eq!(
-        config.retention.weekly.within,
-        Some(Duration::from_secs(30 * 86_400))
-    );
+    assert_eq!(config.packing, Packing { level: 3, archive_size: None });
+    assert_eq!(config.retention.keep_within, Some(Duration::from_secs(7 * 86_400)));
+    assert_eq!(config.retention.weekly.within, Some(Duration::from_secs(30 * 86_400)));
     assert_eq!(config.retention.min_keep, 3);
-    let Spec::Sqlite {
-        check, lock_limit, ..
-    } = config.components[0].spec
-    else {
-        panic!()
-    };
+    let Spec::Sqlite { check, lock_limit, .. } = config.components[0].spec else { panic!() };
     assert_eq!((check, lock_limit.as_secs()), (SqliteCheck::Auto, 2));
-    let Spec::Command {
-        timeout, min_size, ..
-    } = config.components[1].spec
-    else {
-        panic!()
-    };
+    let Spec::Command { timeout, min_size, .. } = config.components[1].spec else { panic!() };
     assert_eq!((timeout.as_secs(), min_size), (6 * 3600, 1));
 }
 
 #[test]
 fn a_host_that_only_verifies_needs_neither_components_nor_recipients() {
-    let text = with("").replace(
-        &format!("[encryption]\nrecipients = [\"{RECIPIENT}\"]\n"),
-        "",
-    );
+    let text = with("").replace(&format!("[encryption]\nrecipients = [\"{RECIPIENT}\"]\n"), "");
     assert!(parse(&text).unwrap().components.is_empty());
 }
 
 #[test]
 fn a_mistake_is_shown_with_its_line_a_mark_and_a_way_out() {
     assert_eq!(
-        only(&with(
-            "[[component]]\nname = \"backend\"\npath = \"backend\"\nexlude = [\"venv/\"]"
-        )),
+        only(&with("[[component]]\nname = \"backend\"\npath = \"backend\"\nexlude = [\"venv/\"]")),
         "backstay.toml:6:1: unknown key `exlude` in [[component]]
   |
 6 | exlude = [\"venv/\"]
@@ -253,9 +174,7 @@ fn a_mistake_is_shown_with_its_line_a_mark_and_a_way_out() {
   = did you mean `exclude`?"
     );
     assert_eq!(
-        only(&with(
-            "[[component]]\nname = \"db\"\nsqlite = \"a.db\"\nlock_limit = \"2 sec\" # short"
-        )),
+        only(&with("[[component]]\nname = \"db\"\nsqlite = \"a.db\"\nlock_limit = \"2 sec\" # short")),
         "backstay.toml:6:14: \"2 sec\" is not a duration
   |
 6 | lock_limit = \"2 sec\" # short
@@ -288,9 +207,7 @@ fn syntax_errors_have_their_line_too() {
   = put texts in quotes: \"…\""
     );
     assert_eq!(
-        only(&with(
-            "[[component]]\nname = \"a\"\npaths = [\".env\"\npath = \"x\""
-        )),
+        only(&with("[[component]]\nname = \"a\"\npaths = [\".env\"\npath = \"x\"")),
         "backstay.toml:6:1: missing comma between array elements, expected `,`
   |
 6 | path = \"x\"
@@ -358,11 +275,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
     ];
     let told = whats(text);
     for what in expected {
-        assert!(
-            told.iter().any(|t| t == what),
-            "{what}\n---\n{}",
-            told.join("\n")
-        );
+        assert!(told.iter().any(|t| t == what), "{what}\n---\n{}", told.join("\n"));
     }
     for what in [
         "4: \"Backend\" is not a component name",
@@ -374,43 +287,22 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         "24: SSH keys",
         "27: this is not an OpenSSH",
     ] {
-        assert!(
-            told.iter().any(|t| t.starts_with(what)),
-            "{what}\n---\n{}",
-            told.join("\n")
-        );
+        assert!(told.iter().any(|t| t.starts_with(what)), "{what}\n---\n{}", told.join("\n"));
     }
     assert_eq!(told.len(), 22, "{}", told.join("\n"));
-    assert!(
-        parse(text)
-            .unwrap_err()
-            .to_string()
-            .ends_with("22 mistakes in /srv/app/backstay.toml")
-    );
+    assert!(parse(text).unwrap_err().to_string().ends_with("22 mistakes in /srv/app/backstay.toml"));
 }
 
 #[test]
 fn every_key_refuses_every_wrong_type_by_name() {
     use crate::config::{keys::SECTIONS, schema::Kind};
-    let values = [
-        "\"t\"",
-        "7",
-        "1.5",
-        "true",
-        "2026-01-01",
-        "[]",
-        "[1]",
-        "{ zzz = 1 }",
-        "[[\"x\"]]",
-    ];
+    let values = ["\"t\"", "7", "1.5", "true", "2026-01-01", "[]", "[1]", "{ zzz = 1 }", "[[\"x\"]]"];
     for section in SECTIONS {
         for key in section.known() {
             let fits = |value: &str| match key.kind {
                 Kind::Table(_) => value == "{ zzz = 1 }",
                 Kind::Tables(_) => value == "[]",
-                Kind::Command | Kind::Check | Kind::Text | Kind::Name | Kind::Path => {
-                    value == "\"t\""
-                }
+                Kind::Command | Kind::Check | Kind::Text | Kind::Name | Kind::Path => value == "\"t\"",
                 Kind::Flag => value == "true",
                 Kind::Count { .. } => value == "7",
                 Kind::Duration { .. } | Kind::Size { .. } => false,
@@ -424,14 +316,8 @@ fn every_key_refuses_every_wrong_type_by_name() {
                 };
                 let error = parse(&text).expect_err(&text).to_string();
                 let said = ["` must be", "` names no", "is not a"].map(|s| error.contains(s));
-                assert!(
-                    said.contains(&true) && error.contains(key.name),
-                    "{text}\n{error}"
-                );
-                assert!(
-                    !error.contains(&format!("`{}` is missing", key.name)),
-                    "{text}\n{error}"
-                );
+                assert!(said.contains(&true) && error.contains(key.name), "{text}\n{error}");
+                assert!(!error.contains(&format!("`{}` is missing", key.name)), "{text}\n{error}");
             }
         }
     }
@@ -442,80 +328,38 @@ fn keys_of_later_versions_are_refused_by_name_whatever_they_hold() {
     use crate::config::{keys::SECTIONS, schema::Kind};
     let mut number = 0;
     for section in SECTIONS {
-        for key in section
-            .keys
-            .iter()
-            .filter(|k| matches!(k.kind, Kind::Later(_)))
-        {
+        for key in section.keys.iter().filter(|k| matches!(k.kind, Kind::Later(_))) {
             for value in ["\"t\"", "7", "[]", "{}"] {
                 let text = match section.title {
                     "the file" => format!("{} = {value}\n{}", key.name, with("")),
-                    title => with("").replace(
-                        "[[store]]",
-                        &format!("{title}\n{} = {value}\n[[store]]", key.name),
-                    ),
+                    title => {
+                        with("").replace("[[store]]", &format!("{title}\n{} = {value}\n[[store]]", key.name))
+                    }
                 };
                 let error = parse(&text).expect_err(&text).to_string();
-                assert!(
-                    error.contains("is not supported by this version of backstay yet"),
-                    "{error}"
-                );
+                assert!(error.contains("is not supported by this version of backstay yet"), "{error}");
                 assert!(error.contains(key.name), "{error}");
                 number += 1;
             }
         }
     }
     assert!(number > 80, "{number}");
-    assert_eq!(
-        whats(&with(
-            "[[component]]\nname = \"o\"\npostgres = \"service=o\""
-        ))
-        .len(),
-        1
-    );
-    assert_eq!(
-        whats(&with("").replace("path = \"backups\"", "url = \"s3://b\"")).len(),
-        1
-    );
+    assert_eq!(whats(&with("[[component]]\nname = \"o\"\npostgres = \"service=o\"")).len(), 1);
+    assert_eq!(whats(&with("").replace("path = \"backups\"", "url = \"s3://b\"")).len(), 1);
 }
 
 #[test]
 fn places_in_each_others_way_are_refused() {
-    let folder =
-        |name: &str, path: &str| format!("[[component]]\nname = \"{name}\"\npath = \"{path}\"\n");
+    let folder = |name: &str, path: &str| format!("[[component]]\nname = \"{name}\"\npath = \"{path}\"\n");
     for (components, what) in [
-        (
-            folder("a", "x") + &folder("b", "./x/"),
-            "/srv/app/x is in component \"a\" and in component \"b\"",
-        ),
-        (
-            folder("a", "backups/old"),
-            "component \"a\" lies inside store \"local\"",
-        ),
-        (
-            folder("a", "backups"),
-            "component \"a\" is the same directory as store \"local\"",
-        ),
-        (
-            folder("a", "/var/lib/backstay/x/y"),
-            "component \"a\" lies inside the state directory",
-        ),
-        (
-            "[[component]]\nname = \"p\"\npaths = [\"x\", \"y\", \"x\"]".into(),
-            "/srv/app/x is listed twice",
-        ),
-        (
-            "[[store]]\nname = \"second\"\npath = \"backups/b\"".into(),
-            "lies inside",
-        ),
-        (
-            "[[store]]\nname = \"second\"\npath = \"backups\"".into(),
-            "is the same directory as",
-        ),
-        (
-            "[[store]]\nname = \"local\"\npath = \"other\"".into(),
-            "there are two stores \"local\"",
-        ),
+        (folder("a", "x") + &folder("b", "./x/"), "/srv/app/x is in component \"a\" and in component \"b\""),
+        (folder("a", "backups/old"), "component \"a\" lies inside store \"local\""),
+        (folder("a", "backups"), "component \"a\" is the same directory as store \"local\""),
+        (folder("a", "/var/lib/backstay/x/y"), "component \"a\" lies inside the state directory"),
+        ("[[component]]\nname = \"p\"\npaths = [\"x\", \"y\", \"x\"]".into(), "/srv/app/x is listed twice"),
+        ("[[store]]\nname = \"second\"\npath = \"backups/b\"".into(), "lies inside"),
+        ("[[store]]\nname = \"second\"\npath = \"backups\"".into(), "is the same directory as"),
+        ("[[store]]\nname = \"local\"\npath = \"other\"".into(), "there are two stores \"local\""),
     ] {
         let told = whats(&with(&components));
         assert!(told.len() == 1 && told[0].contains(what), "{told:?}");
@@ -534,66 +378,34 @@ fn a_component_is_of_one_kind_and_takes_only_its_keys() {
     let one = |rest: &str| with(&format!("[[component]]\nname = \"c\"\n{rest}"));
     for (rest, what) in [
         ("", "component \"c\" says nothing to protect"),
-        (
-            "sqlite = \"a\"\nexclude = [\"x\"]",
-            "`exclude` means nothing in a component with `sqlite`",
-        ),
-        (
-            "path = \"a\"\nrestore_command = \"x\"",
-            "it belongs to components with `command`",
-        ),
-        (
-            "sqlite = \"a\"\ncheck = [\"x\"]",
-            "must be `auto`, `always` or `never`",
-        ),
-        (
-            "path = \"a\"\nexclude = [\"a[z-b]\"]",
-            "\"a[z-b]\" is not a pattern",
-        ),
+        ("sqlite = \"a\"\nexclude = [\"x\"]", "`exclude` means nothing in a component with `sqlite`"),
+        ("path = \"a\"\nrestore_command = \"x\"", "it belongs to components with `command`"),
+        ("sqlite = \"a\"\ncheck = [\"x\"]", "must be `auto`, `always` or `never`"),
+        ("path = \"a\"\nexclude = [\"a[z-b]\"]", "\"a[z-b]\" is not a pattern"),
         ("path = \"a\"\nexclude = [\"# x\"]", "is a comment"),
-        (
-            "path = \"a\"\nexclude_from = [\"a/.gitignore\"]",
-            "takes file names",
-        ),
+        ("path = \"a\"\nexclude_from = [\"a/.gitignore\"]", "takes file names"),
         ("path = \"a\"\nexclude = [\"\"]", "holds an empty text"),
         ("path = \"a\\u0000b\"", "NUL"),
         ("path = [\"a\"]", "`path` must be a path, not a list"),
-        (
-            "path = \"${HOME}/a\"",
-            "variables are not replaced in paths",
-        ),
+        ("path = \"${HOME}/a\"", "variables are not replaced in paths"),
     ] {
         assert!(only(&one(rest)).contains(what), "{}", only(&one(rest)));
     }
-    for secret in [
-        "[\"d\", \"--password=hunter2\"]",
-        "\"PGPASSWORD=hunter2 d\"",
-        "\"d postgres://u:hunter2@h/d\"",
-    ] {
+    for secret in
+        ["[\"d\", \"--password=hunter2\"]", "\"PGPASSWORD=hunter2 d\"", "\"d postgres://u:hunter2@h/d\""]
+    {
         let told = only(&one(&format!("command = {secret}")));
-        assert!(
-            told.contains("a password stands in `command`") && !told.contains("hunter2"),
-            "{told}"
-        );
+        assert!(told.contains("a password stands in `command`") && !told.contains("hunter2"), "{told}");
     }
-    parse(&one(
-        "command = \"PGPASSWORD=$P d --password=$P postgres://u@h\"",
-    ))
-    .unwrap();
+    parse(&one("command = \"PGPASSWORD=$P d --password=$P postgres://u@h\"")).unwrap();
 }
 
 #[test]
 fn a_private_key_in_the_file_is_refused_and_never_shown() {
     let key = format!("AGE-SECRET-KEY-1{}", "QPZRY9X8".repeat(8));
-    for text in [
-        with(&format!("# my key: {key}")),
-        with("").replace(RECIPIENT, &key.to_lowercase()),
-    ] {
+    for text in [with(&format!("# my key: {key}")), with("").replace(RECIPIENT, &key.to_lowercase())] {
         let told = parse(&text).unwrap_err().to_string();
-        assert!(
-            told.contains("private key") && !told.to_uppercase().contains("QPZRY9X8"),
-            "{told}"
-        );
+        assert!(told.contains("private key") && !told.to_uppercase().contains("QPZRY9X8"), "{told}");
     }
     parse(&with("# identities look like AGE-SECRET-KEY-1...")).unwrap();
 }
@@ -610,10 +422,7 @@ fn what_is_no_configuration_is_said_plainly() {
     assert!(load(b"\xef\xbb\xbf \n").contains("the file is empty"));
     assert!(load(&vec![b'#'; 10 << 20]).contains("is larger than 1 MiB"));
     let told = load(b"[project]\nname = \"caf\xe9\"\n");
-    assert!(
-        told.contains("backstay.toml:2:12: this is not UTF-8\n"),
-        "{told}"
-    );
+    assert!(told.contains("backstay.toml:2:12: this is not UTF-8\n"), "{told}");
     assert!(load(b"\xff\xfe[\0p\0").contains("it looks like UTF-16"));
     assert!(!load(b"a\x1b[2J = 1").contains('\u{1b}'));
     let broken = [
@@ -635,32 +444,17 @@ fn what_is_no_configuration_is_said_plainly() {
         assert!(!load(text.as_bytes()).is_empty(), "{text}");
     }
     load(format!("a = {}", "[".repeat(100_000)).as_bytes());
-    assert!(
-        Config::load(dir.path())
-            .unwrap_err()
-            .to_string()
-            .contains("is a directory")
-    );
+    assert!(Config::load(dir.path()).unwrap_err().to_string().contains("is a directory"));
     std::fs::remove_file(&file).unwrap();
-    assert!(matches!(
-        Config::load(&file),
-        Err(ConfigErrors::Unreadable { .. })
-    ));
+    assert!(matches!(Config::load(&file), Err(ConfigErrors::Unreadable { .. })));
     std::fs::write(&file, with("")).unwrap();
     let config = Config::load(&file).unwrap();
-    assert_eq!(
-        config.stores[0].place,
-        Place::Path(dir.path().join("backups"))
-    );
+    assert_eq!(config.stores[0].place, Place::Path(dir.path().join("backups")));
 }
 
 #[test]
 fn windows_line_ends_and_a_byte_order_mark_do_no_harm() {
-    let text = format!(
-        "\u{feff}{}",
-        with("[[component]]\nname = \"a\"\npath = \"b\"")
-    )
-    .replace('\n', "\r\n");
+    let text = format!("\u{feff}{}", with("[[component]]\nname = \"a\"\npath = \"b\"")).replace('\n', "\r\n");
     assert_eq!(parse(&text).unwrap().components.len(), 1);
 }
 
@@ -675,12 +469,7 @@ fn canonical_text_changes_exactly_with_what_is_captured() {
         String::from_utf8(plain.clone()).unwrap(),
         "component 1\npath \"/srv/app/x\"\nexclude_caches \"false\"\none_file_system \"false\"\n"
     );
-    for rest in [
-        "",
-        "strict = true",
-        "leave = [\"a\"]",
-        "allow_unreadable = [\"a\"]",
-    ] {
+    for rest in ["", "strict = true", "leave = [\"a\"]", "allow_unreadable = [\"a\"]"] {
         assert_eq!(of(&format!("path = \"./x/\"\n{rest}")), plain, "{rest}");
     }
     let mut all = vec![plain];
@@ -707,19 +496,11 @@ fn canonical_text_changes_exactly_with_what_is_captured() {
 
 /// The rows of the tables below `## heading`, split into cells without backticks.
 fn rows(doc: &str, heading: &str) -> Vec<Vec<String>> {
-    let from = doc
-        .find(&format!("\n## {heading}\n"))
-        .unwrap_or_else(|| panic!("no section {heading}"));
+    let from = doc.find(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no section {heading}"));
     let rest = &doc[from + 4..];
     let section = &rest[..rest.find("\n## ").unwrap_or(rest.len())];
     let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
-    rows.map(|row| {
-        row.trim_matches('|')
-            .split('|')
-            .map(|cell| cell.trim().to_owned())
-            .collect()
-    })
-    .collect()
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
 #[test]
@@ -731,11 +512,7 @@ fn the_documentation_has_every_key_with_its_type_and_default_and_no_other() {
     let doc = include_str!("../../docs/configuration.md");
     for section in SECTIONS {
         let is_file = section.title == FILE.title;
-        let heading = if is_file {
-            "The file".to_owned()
-        } else {
-            format!("`{}`", section.title)
-        };
+        let heading = if is_file { "The file".to_owned() } else { format!("`{}`", section.title) };
         let expected: Vec<Vec<String>> = section
             .known()
             .map(|key| {
@@ -743,18 +520,10 @@ fn the_documentation_has_every_key_with_its_type_and_default_and_no_other() {
                     Need::Required(_) => "required",
                     Need::Default(text) => text,
                 };
-                let mut row = vec![
-                    format!("`{}`", key.name),
-                    key.kind.describe(),
-                    default.to_owned(),
-                ];
+                let mut row = vec![format!("`{}`", key.name), key.kind.describe(), default.to_owned()];
                 if section.title == "[[component]]" {
                     let only: Vec<_> = key.only.iter().map(|kind| format!("`{kind}`")).collect();
-                    row.push(if only.is_empty() {
-                        "all".to_owned()
-                    } else {
-                        only.join(", ")
-                    });
+                    row.push(if only.is_empty() { "all".to_owned() } else { only.join(", ") });
                 }
                 row
             })
@@ -768,35 +537,17 @@ fn the_documentation_has_every_key_with_its_type_and_default_and_no_other() {
             })
             .collect();
         assert_eq!(told, expected, "{heading}");
-        let later = section
-            .keys
-            .iter()
-            .filter(|k| matches!(k.kind, Kind::Later(_)));
-        let later = later
-            .map(|k| format!("`{}`", k.name))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let later = section.keys.iter().filter(|k| matches!(k.kind, Kind::Later(_)));
+        let later = later.map(|k| format!("`{}`", k.name)).collect::<Vec<_>>().join(", ");
         let place = heading.replace("The", "the");
-        let told = rows(doc, "Not supported yet")
-            .into_iter()
-            .find(|row| row[0] == place);
-        assert_eq!(
-            told.map_or_else(String::new, |row| row[1].clone()),
-            later,
-            "{heading}"
-        );
+        let told = rows(doc, "Not supported yet").into_iter().find(|row| row[0] == place);
+        assert_eq!(told.map_or_else(String::new, |row| row[1].clone()), later, "{heading}");
     }
 }
 
 #[test]
 fn the_example_of_the_documentation_is_valid() {
     let doc = include_str!("../../docs/configuration.md");
-    let example = doc
-        .split("```toml\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
+    let example = doc.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(parse(example).unwrap().components.len(), 4);
 }

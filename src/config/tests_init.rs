@@ -32,10 +32,7 @@ fn values() -> Values {
     Values {
         project: "tsushin".into(),
         vault: Some("a".repeat(26).parse().unwrap()),
-        stores: vec![
-            ("local".into(), "backups".into()),
-            ("usb".into(), "/mnt/usb \"1\"/b".into()),
-        ],
+        stores: vec![("local".into(), "backups".into()), ("usb".into(), "/mnt/usb \"1\"/b".into())],
         recipients: vec![RECIPIENT.into()],
         identity_file: Some("/home/app/.config/backstay/identity.txt".into()),
         key_file: "/home/app/.config/backstay/signing_key".into(),
@@ -52,8 +49,7 @@ fn values() -> Values {
 fn round_trip(dir: &Path) -> (Proposal, String) {
     let proposal = propose(dir);
     let text = render(&proposal, &values());
-    let config =
-        Config::parse(&text, &dir.join("backstay.toml")).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let config = Config::parse(&text, &dir.join("backstay.toml")).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(config.components.len(), proposal.components.len());
     for (component, proposed) in config.components.iter().zip(&proposal.components) {
         assert_eq!(component.name.as_str(), proposed.name);
@@ -61,8 +57,9 @@ fn round_trip(dir: &Path) -> (Proposal, String) {
         assert_eq!(component.exclude, patterns);
         match (&component.spec, &proposed.what) {
             (Spec::Folder { path }, What::Folder(p)) if p == "." => assert_eq!(path, dir),
-            (Spec::Folder { path }, What::Folder(p))
-            | (Spec::Sqlite { path, .. }, What::Sqlite(p)) => assert_eq!(*path, dir.join(p)),
+            (Spec::Folder { path }, What::Folder(p)) | (Spec::Sqlite { path, .. }, What::Sqlite(p)) => {
+                assert_eq!(*path, dir.join(p));
+            }
             (Spec::Paths { paths }, What::Paths(p)) => {
                 assert!(paths.iter().zip(p).all(|(a, b)| *a == dir.join(b)));
             }
@@ -82,11 +79,7 @@ fn outline(proposal: &Proposal) -> Vec<String> {
         What::Paths(p) => format!("paths {}", p.join(" ")),
         What::Sqlite(p) => format!("sqlite {p}"),
     };
-    proposal
-        .components
-        .iter()
-        .map(|c| format!("{}: {}", c.name, what(&c.what)))
-        .collect()
+    proposal.components.iter().map(|c| format!("{}: {}", c.name, what(&c.what))).collect()
 }
 
 fn excluded(proposal: &Proposal, name: &str) -> Vec<String> {
@@ -134,29 +127,12 @@ fn a_backend_a_frontend_and_their_database_become_components() {
     let backend = excluded(&proposal, "backend");
     assert_eq!(
         backend,
-        [
-            ".git/",
-            "venv/",
-            ".venv/",
-            "__pycache__/",
-            ".pytest_cache/",
-            ".mypy_cache/",
-            "/env/"
-        ]
+        [".git/", "venv/", ".venv/", "__pycache__/", ".pytest_cache/", ".mypy_cache/", "/env/"]
     );
-    assert_eq!(
-        excluded(&proposal, "frontend"),
-        [".git/", "node_modules/", ".next/", "/dist/", "/build/"]
-    );
+    assert_eq!(excluded(&proposal, "frontend"), [".git/", "node_modules/", ".next/", "/dist/", "/build/"]);
     assert!(noted(&proposal, "backups looks like earlier backups"));
-    assert!(noted(
-        &proposal,
-        "hidden folders are in no component: .github"
-    ));
-    assert!(
-        text.contains("# Note: backups looks like earlier backups and is left out.\n"),
-        "{text}"
-    );
+    assert!(noted(&proposal, "hidden folders are in no component: .github"));
+    assert!(text.contains("# Note: backups looks like earlier backups and is left out.\n"), "{text}");
     check_text(&text);
 }
 
@@ -164,14 +140,8 @@ fn a_backend_a_frontend_and_their_database_become_components() {
 fn check_text(text: &str) {
     let db = "\n[[component]]\nname = \"db\"\nsqlite = \"backend/data/agent.db\"\n# captured while it is in use; left out of the folder it lies in\n";
     assert!(text.contains(db), "{text}");
-    assert!(
-        text.contains("    \"node_modules/\",                    # installed packages\n"),
-        "{text}"
-    );
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 140),
-        "{text}"
-    );
+    assert!(text.contains("    \"node_modules/\",                    # installed packages\n"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
 }
 
 #[test]
@@ -186,22 +156,12 @@ fn a_flat_python_application_is_one_component() {
         ".venv/pyvenv.cfg",
     ]);
     let (proposal, _) = round_trip(dir.path());
-    assert_eq!(
-        outline(&proposal)[..2],
-        ["app: folder .", "settings: paths .env"]
-    );
+    assert_eq!(outline(&proposal)[..2], ["app: folder .", "settings: paths .env"]);
     let mut databases = outline(&proposal)[2..].to_vec();
     databases.sort();
-    assert_eq!(
-        databases,
-        ["one: sqlite data/one.db", "two: sqlite data/two.db"]
-    );
+    assert_eq!(databases, ["one: sqlite data/one.db", "two: sqlite data/two.db"]);
     assert!(excluded(&proposal, "app").contains(&"__pycache__/".to_owned()));
-    assert!(
-        !excluded(&proposal, "app")
-            .iter()
-            .any(|p| p.contains("build") || p.contains("dist"))
-    );
+    assert!(!excluded(&proposal, "app").iter().any(|p| p.contains("build") || p.contains("dist")));
 }
 
 #[test]
@@ -230,10 +190,7 @@ fn a_php_application_excludes_vendor_beside_its_manifest_only() {
         "app.service",
     ]);
     let (proposal, _) = round_trip(dir.path());
-    assert_eq!(
-        outline(&proposal),
-        ["app: folder .", "settings: paths app.service nginx.conf"]
-    );
+    assert_eq!(outline(&proposal), ["app: folder .", "settings: paths app.service nginx.conf"]);
     assert_eq!(excluded(&proposal, "app"), [".git/", "/vendor/"]);
 }
 
@@ -250,11 +207,7 @@ fn nothing_but_data_is_protected_too() {
     let dir = project(&["photos/a.jpg", "letters/b.txt", "notes.txt"]);
     assert_eq!(
         outline(&round_trip(dir.path()).0),
-        [
-            "letters: folder letters",
-            "photos: folder photos",
-            "files: paths notes.txt"
-        ]
+        ["letters: folder letters", "photos: folder photos", "files: paths notes.txt"]
     );
     let dir = project(&["notes.txt"]);
     assert_eq!(outline(&round_trip(dir.path()).0), ["app: folder ."]);
@@ -262,10 +215,7 @@ fn nothing_but_data_is_protected_too() {
     assert_eq!(outline(&round_trip(dir.path()).0), ["db: sqlite only.db"]);
     let many: Vec<String> = (0..40).map(|i| format!("d{i}/x.txt")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(
-        outline(&round_trip(project(&many).path()).0),
-        ["app: folder ."]
-    );
+    assert_eq!(outline(&round_trip(project(&many).path()).0), ["app: folder ."]);
 }
 
 #[test]
@@ -285,18 +235,11 @@ fn running_database_servers_are_said_and_left_out() {
     let (proposal, _) = round_trip(dir.path());
     assert_eq!(
         outline(&proposal),
-        [
-            "client: folder client",
-            "server: folder server",
-            "settings: paths compose.yaml"
-        ]
+        ["client: folder client", "server: folder server", "settings: paths compose.yaml"]
     );
     assert_eq!(excluded(&proposal, "server"), [".git/", "/pg/"]);
     assert!(noted(&proposal, "mysql is the data of a running MySQL"));
-    assert!(
-        noted(&proposal, "compose.yaml runs PostgreSQL")
-            && noted(&proposal, "compose.yaml runs MySQL")
-    );
+    assert!(noted(&proposal, "compose.yaml runs PostgreSQL") && noted(&proposal, "compose.yaml runs MySQL"));
 }
 
 #[test]
@@ -319,17 +262,11 @@ fn odd_names_and_links_give_a_valid_file_and_a_note() {
     std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
     let (proposal, _) = round_trip(dir.path());
     assert!(
-        noted(&proposal, "cannot stand in a configuration")
-            && noted(&proposal, "link is a symbolic link")
+        noted(&proposal, "cannot stand in a configuration") && noted(&proposal, "link is a symbolic link")
     );
-    let names: std::collections::BTreeSet<_> =
-        proposal.components.iter().map(|c| &c.name).collect();
+    let names: std::collections::BTreeSet<_> = proposal.components.iter().map(|c| &c.name).collect();
     assert_eq!(names.len(), proposal.components.len());
-    assert!(
-        outline(&proposal).contains(&"settings-2: paths .env".to_owned()),
-        "{:?}",
-        outline(&proposal)
-    );
+    assert!(outline(&proposal).contains(&"settings-2: paths .env".to_owned()), "{:?}", outline(&proposal));
 }
 
 #[test]
@@ -342,12 +279,7 @@ fn patterns_for_folders_with_odd_names_match_exactly_them() {
         builder.add_line(None, p).unwrap();
     });
     let rules = builder.build().unwrap();
-    assert!(
-        rules
-            .matched(dir.path().join("x[*]/dist"), true)
-            .is_ignore(),
-        "{patterns:?}"
-    );
+    assert!(rules.matched(dir.path().join("x[*]/dist"), true).is_ignore(), "{patterns:?}");
     assert!(!rules.matched(dir.path().join("x*/dist"), true).is_ignore());
 }
 
@@ -384,12 +316,9 @@ fn the_commented_examples_of_the_template_are_valid_too() {
             || rest.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         example.then(|| rest.to_owned())
     };
-    let all: String = text
-        .lines()
-        .map(|line| uncomment(line).unwrap_or_else(|| line.to_owned()) + "\n")
-        .collect();
-    let config =
-        Config::parse(&all, Path::new("/x/backstay.toml")).unwrap_or_else(|e| panic!("{e}"));
+    let all: String =
+        text.lines().map(|line| uncomment(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
+    let config = Config::parse(&all, Path::new("/x/backstay.toml")).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.components.len(), 2);
     assert!(config.packing.archive_size.is_some() && config.components[0].exclude_caches);
 }
@@ -403,15 +332,9 @@ fn a_store_is_added_and_the_rest_stays() {
     let config = Config::parse(&more, path).unwrap();
     assert_eq!(config.stores.len(), 3);
     assert_eq!(config.stores[2].name, "disk");
-    assert_eq!(
-        config.stores[0].name, "local",
-        "the primary stays the primary"
-    );
+    assert_eq!(config.stores[0].name, "local", "the primary stays the primary");
     assert!(
-        add_store(&text, path, "local", "/mnt/x")
-            .unwrap_err()
-            .to_string()
-            .contains("two stores \"local\"")
+        add_store(&text, path, "local", "/mnt/x").unwrap_err().to_string().contains("two stores \"local\"")
     );
     assert!(add_store(&text, path, "twice", "backups").is_err());
     let inline = "store = [{ name = \"a\", path = \"b\" }]\n";

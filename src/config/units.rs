@@ -11,13 +11,7 @@ pub(super) struct BadUnit {
     pub hint: String,
 }
 
-const DURATIONS: [(&str, u64); 5] = [
-    ("s", 1),
-    ("m", 60),
-    ("h", 3600),
-    ("d", 86_400),
-    ("w", 604_800),
-];
+const DURATIONS: [(&str, u64); 5] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800)];
 const SIZES: [(&str, u64); 9] = [
     ("B", 1),
     ("kB", 1000),
@@ -44,10 +38,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, BadUnit> {
         "week" | "weeks" => Some(("w", 1)),
         "month" | "months" | "mo" => Some(("d", 30)),
         "y" | "year" | "years" => Some(("d", 365)),
-        lower => DURATIONS
-            .iter()
-            .find(|(known, _)| *known == lower)
-            .map(|(known, _)| (*known, 1)),
+        lower => DURATIONS.iter().find(|(known, _)| *known == lower).map(|(known, _)| (*known, 1)),
     };
     let seconds = read(text, &DURATIONS, "duration", DURATION_HINT, guess)?;
     if seconds > DURATION_MAX {
@@ -68,10 +59,7 @@ pub(super) fn size(text: &str) -> Result<u64, BadUnit> {
             "bytes" | "byte" => "b".to_owned(),
             _ => lower,
         };
-        SIZES
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(&full))
-            .map(|(known, _)| (*known, 1))
+        SIZES.iter().find(|(known, _)| known.eq_ignore_ascii_case(&full)).map(|(known, _)| (*known, 1))
     };
     read(text, &SIZES, "size", SIZE_HINT, guess)
 }
@@ -80,10 +68,7 @@ pub(super) fn size(text: &str) -> Result<u64, BadUnit> {
 pub(super) fn show_size(bytes: u64) -> String {
     let fits = |(_, worth): &&(&str, u64)| bytes >= *worth && bytes.is_multiple_of(*worth);
     let best = SIZES.iter().filter(fits).max_by_key(|(_, worth)| *worth);
-    best.map_or_else(
-        || format!("{bytes}B"),
-        |(unit, worth)| format!("{}{unit}", bytes / worth),
-    )
+    best.map_or_else(|| format!("{bytes}B"), |(unit, worth)| format!("{}{unit}", bytes / worth))
 }
 
 /// Writes `time` with the largest unit that divides it.
@@ -91,10 +76,7 @@ pub(super) fn show_duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let fits = |(_, worth): &&(&str, u64)| seconds >= *worth && seconds.is_multiple_of(*worth);
     let best = DURATIONS.iter().rev().find(fits);
-    best.map_or_else(
-        || format!("{seconds}s"),
-        |(unit, worth)| format!("{}{unit}", seconds / worth),
-    )
+    best.map_or_else(|| format!("{seconds}s"), |(unit, worth)| format!("{}{unit}", seconds / worth))
 }
 
 fn read(
@@ -106,25 +88,17 @@ fn read(
 ) -> Result<u64, BadUnit> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let bad = |hint: String| BadUnit {
-        what: format!("{text:?} is not a {noun}"),
-        hint,
-    };
+    let bad = |hint: String| BadUnit { what: format!("{text:?} is not a {noun}"), hint };
     let Ok(number) = number.parse::<u64>() else {
         return Err(bad(usual.to_owned()));
     };
     if let Some((_, worth)) = units.iter().find(|(known, _)| *known == unit) {
         let whole = number.checked_mul(*worth);
-        return whole.ok_or_else(|| BadUnit {
-            what: format!("{text:?} is too large"),
-            hint: usual.to_owned(),
-        });
+        return whole
+            .ok_or_else(|| BadUnit { what: format!("{text:?} is too large"), hint: usual.to_owned() });
     }
     match guess(unit.trim()) {
-        Some((meant, times)) => Err(bad(format!(
-            "did you mean `{}{meant}`?",
-            number.saturating_mul(times)
-        ))),
+        Some((meant, times)) => Err(bad(format!("did you mean `{}{meant}`?", number.saturating_mul(times)))),
         None => Err(bad(usual.to_owned())),
     }
 }
@@ -135,34 +109,14 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_read_with_their_units_only() {
-        for (text, seconds) in [
-            ("90s", 90),
-            ("10m", 600),
-            ("2h", 7200),
-            ("30d", 2_592_000),
-            ("1w", 604_800),
-        ] {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("2h", 7200), ("30d", 2_592_000), ("1w", 604_800)]
+        {
             assert_eq!(duration(text).unwrap().as_secs(), seconds);
         }
-        for (text, bytes) in [
-            ("64MiB", 64 << 20),
-            ("1GiB", 1 << 30),
-            ("500MB", 500_000_000),
-            ("7B", 7),
-        ] {
+        for (text, bytes) in [("64MiB", 64 << 20), ("1GiB", 1 << 30), ("500MB", 500_000_000), ("7B", 7)] {
             assert_eq!(size(text).unwrap(), bytes);
         }
-        for wrong in [
-            "",
-            "d",
-            "10",
-            "-1d",
-            "1.5h",
-            "10 ",
-            "1h30m",
-            "99999999999999999999d",
-            "1000000w",
-        ] {
+        for wrong in ["", "d", "10", "-1d", "1.5h", "10 ", "1h30m", "99999999999999999999d", "1000000w"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         for wrong in ["", "64", "MiB", "1.5GiB", "-1B", "18446744073709551615KiB"] {
@@ -173,10 +127,7 @@ mod tests {
     #[test]
     fn a_near_miss_is_told_what_was_meant() {
         assert_eq!(duration("10 min").unwrap_err().hint, "did you mean `10m`?");
-        assert_eq!(
-            duration("2 months").unwrap_err().hint,
-            "did you mean `60d`?"
-        );
+        assert_eq!(duration("2 months").unwrap_err().hint, "did you mean `60d`?");
         assert_eq!(size("64M").unwrap_err().hint, "did you mean `64MiB`?");
         assert_eq!(size("64mb").unwrap_err().hint, "did you mean `64MB`?");
     }

@@ -75,10 +75,7 @@ mod armed {
         let orders = orders();
         let number = POINTS.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(log) = &orders.log
-            && let Ok(mut file) = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(log)
+            && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(log)
         {
             // One write a line, so that lines of several threads do not mix.
             let _ = file.write_all(format!("{number} {name}\n").as_bytes());

@@ -33,21 +33,15 @@ pub struct Dir {
     path: PathBuf,
 }
 
-const DIR_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Dir {
     /// Opens the directory at `path`; links on the way to it and at its end are followed, because whoever configured it meant them.
     pub fn open(path: &Path) -> Result<Self, DurableError> {
-        let open =
-            || rustix::fs::openat(CWD, path, DIR_FLAGS, Mode::empty()).map_err(io::Error::from);
-        let fd = crash::around("open directory", open)
-            .map_err(|e| DurableError::io("open directory", path, e))?;
-        Ok(Self {
-            file: File::from(fd),
-            path: path.to_owned(),
-        })
+        let open = || rustix::fs::openat(CWD, path, DIR_FLAGS, Mode::empty()).map_err(io::Error::from);
+        let fd =
+            crash::around("open directory", open).map_err(|e| DurableError::io("open directory", path, e))?;
+        Ok(Self { file: File::from(fd), path: path.to_owned() })
     }
 
     /// Opens the directory `name` in this one. A symbolic link is refused with `ELOOP`, never taken for "not there".
@@ -64,10 +58,7 @@ impl Dir {
         };
         let fd = crash::around("open directory", open)
             .map_err(|e| DurableError::io("open directory", &path, e))?;
-        Ok(Self {
-            file: File::from(fd),
-            path,
-        })
+        Ok(Self { file: File::from(fd), path })
     }
 
     /// Opens the directory `name` in this one and makes it, with `mode`, when it is not there. Its name is durable on return, also when
@@ -93,10 +84,7 @@ impl Dir {
 
     /// Device and inode: tells whether another directory lies at the same path now.
     pub fn identity(&self) -> Result<(u64, u64), DurableError> {
-        let meta = self
-            .file
-            .metadata()
-            .map_err(|e| DurableError::io("look at", &self.path, e))?;
+        let meta = self.file.metadata().map_err(|e| DurableError::io("look at", &self.path, e))?;
         Ok((meta.dev(), meta.ino()))
     }
 
@@ -108,13 +96,7 @@ impl Dir {
     /// What `name` is; an error that [`DurableError::is_not_found`] when there is none.
     pub fn info(&self, name: impl AsRef<OsStr>) -> Result<Info, DurableError> {
         let name = name.as_ref();
-        let look = || {
-            Ok(rustix::fs::statat(
-                &self.file,
-                name,
-                AtFlags::SYMLINK_NOFOLLOW,
-            )?)
-        };
+        let look = || Ok(rustix::fs::statat(&self.file, name, AtFlags::SYMLINK_NOFOLLOW)?);
         let stat = crash::around::<_, io::Error>("look at", look)
             .map_err(|e| DurableError::io("look at", &self.path.join(name), e))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -136,10 +118,7 @@ impl Dir {
             if file.metadata()?.is_file() {
                 return Ok(file);
             }
-            Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a regular file",
-            ))
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
         };
         crash::around("open", open).map_err(|e| DurableError::io("open", &self.path.join(name), e))
     }
@@ -157,8 +136,7 @@ impl Dir {
             }
             Ok::<_, io::Error>(names)
         };
-        crash::around("read directory", read)
-            .map_err(|e| DurableError::io("read directory", &self.path, e))
+        crash::around("read directory", read).map_err(|e| DurableError::io("read directory", &self.path, e))
     }
 
     /// Removes the file `name`, durably. False when it was not there.
@@ -179,21 +157,14 @@ impl Dir {
         let name = name.as_ref();
         let to = self.path.join(name);
         let rename = |old: &Dir, old_name: &OsStr, new: &Dir, new_name: &OsStr| {
-            rustix::fs::renameat_with(
-                &old.file,
-                old_name,
-                &new.file,
-                new_name,
-                RenameFlags::NOREPLACE,
-            )
+            rustix::fs::renameat_with(&old.file, old_name, &new.file, new_name, RenameFlags::NOREPLACE)
         };
         let source = Self::open(parent_of(from))?;
         let from_name = from.file_name().unwrap_or_default();
-        let renamed =
-            crash::around::<_, io::Error>("rename", || Ok(rename(&source, from_name, self, name)?));
+        let renamed = crash::around::<_, io::Error>("rename", || Ok(rename(&source, from_name, self, name)?));
         match renamed.as_ref().map_err(Errno::from_io_error) {
             Ok(()) => self.sync().inspect_err(|_| {
-                let _ = &source;
+                let _ = rename(self, name, &source, from_name);
             }),
             Err(Some(Errno::EXIST)) => Err(DurableError::Exists { path: to }),
             Err(Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => {
@@ -204,22 +175,9 @@ impl Dir {
     }
 
     /// The same by hard link, where the file system has no rename that does not replace.
-    pub(super) fn link_new(
-        &self,
-        source: &Dir,
-        from: &OsStr,
-        name: &OsStr,
-    ) -> Result<(), DurableError> {
+    pub(super) fn link_new(&self, source: &Dir, from: &OsStr, name: &OsStr) -> Result<(), DurableError> {
         let to = self.path.join(name);
-        let link = || {
-            Ok(rustix::fs::linkat(
-                &source.file,
-                from,
-                &self.file,
-                name,
-                AtFlags::empty(),
-            )?)
-        };
+        let link = || Ok(rustix::fs::linkat(&source.file, from, &self.file, name, AtFlags::empty())?);
         let linked = crash::around::<_, io::Error>("link", link);
         match linked.as_ref().map_err(Errno::from_io_error) {
             Ok(()) => {}
@@ -242,10 +200,8 @@ impl Dir {
 
     /// Moves the fsynced file at `from` to `name` in this directory, over what is there, durably.
     pub(super) fn take_over(&self, from: &Path, name: &OsStr) -> Result<(), DurableError> {
-        crash::around("rename over", || {
-            Ok(rustix::fs::renameat(CWD, from, &self.file, name)?)
-        })
-        .map_err(|e: io::Error| DurableError::io("replace", &self.path.join(name), e))?;
+        crash::around("rename over", || Ok(rustix::fs::renameat(CWD, from, &self.file, name)?))
+            .map_err(|e: io::Error| DurableError::io("replace", &self.path.join(name), e))?;
         self.sync()
     }
 
@@ -279,7 +235,6 @@ pub fn create_dirs(path: &Path, mode: u32) -> Result<(), DurableError> {
 
 /// How many bytes this process may still write to the file system that holds `path`.
 pub fn free_space(path: &Path) -> Result<u64, DurableError> {
-    let stat = rustix::fs::statvfs(path)
-        .map_err(|e| DurableError::io("ask the free space of", path, e))?;
+    let stat = rustix::fs::statvfs(path).map_err(|e| DurableError::io("ask the free space of", path, e))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -48,11 +48,7 @@ pub enum DurableError {
 
 impl DurableError {
     pub(super) fn io(verb: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io {
-            verb,
-            path: path.to_owned(),
-            source: source.into(),
-        }
+        Self::Io { verb, path: path.to_owned(), source: source.into() }
     }
 
     /// The system's error number, where the system refused.
@@ -67,18 +63,13 @@ impl DurableError {
 
     /// True when the file, or a directory on the way to it, is not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(
-            self.errno(),
-            Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR)
-        )
+        matches!(self.errno(), Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR))
     }
 }
 
 /// `N` random bytes, from the system's own generator.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], DurableError> {
     let mut bytes = [0; N];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| DurableError::NoRandom)?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| DurableError::NoRandom)?;
     Ok(bytes)
 }

@@ -25,18 +25,13 @@ impl NewFile {
     /// Begins a file in the directory `dir`; it can be finished anywhere on the same file system.
     pub fn create_in(dir: &Path) -> Result<Self, DurableError> {
         let path = dir.join(temp_name(random_bytes()?));
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR);
         let fd = crash::around("create", || open().map_err(io::Error::from))
             .map_err(|e| DurableError::io("create", &path, e))?;
         // Where locks are not to be had, the sweep goes by age alone.
         let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self {
-            file: File::from(fd),
-            path,
-            keep: false,
-        })
+        Ok(Self { file: File::from(fd), path, keep: false })
     }
 
     /// Its temporary name.
@@ -56,12 +51,7 @@ impl NewFile {
     }
 
     /// Ends it as `name` in `dir`, with `mode`, never over something; durable on return.
-    pub fn finish_in(
-        mut self,
-        dir: &Dir,
-        name: impl AsRef<OsStr>,
-        mode: u32,
-    ) -> Result<(), DurableError> {
+    pub fn finish_in(mut self, dir: &Dir, name: impl AsRef<OsStr>, mode: u32) -> Result<(), DurableError> {
         self.seal(mode)?;
         dir.take_new(&self.path, name)?;
         self.keep = true;
@@ -82,8 +72,7 @@ impl NewFile {
         let permissions = std::fs::Permissions::from_mode(mode);
         crash::around("set mode", || self.file.set_permissions(permissions))
             .map_err(|e| DurableError::io("set the mode of", &self.path, e))?;
-        crash::around("fsync", || self.file.sync_all())
-            .map_err(|e| DurableError::io("fsync", &self.path, e))
+        crash::around("fsync", || self.file.sync_all()).map_err(|e| DurableError::io("fsync", &self.path, e))
     }
 }
 

@@ -28,12 +28,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = self.since.to_zoned(jiff::tz::TimeZone::system());
         let since = since.strftime("%Y-%m-%d %H:%M");
-        write!(
-            f,
-            "{} since {since} (process {})",
-            self.what.escape_debug(),
-            self.pid
-        )
+        write!(f, "{} since {since} (process {})", self.what.escape_debug(), self.pid)
     }
 }
 
@@ -87,11 +82,7 @@ impl FileLock {
             if !self.is_at_path(&file).map_err(|e| fail("look at", e))? {
                 continue;
             }
-            let note = Holder {
-                pid: std::process::id(),
-                since: now,
-                what: what.to_owned(),
-            };
+            let note = Holder { pid: std::process::id(), since: now, what: what.to_owned() };
             // A full disk must not keep a prune from its lock: the note is only for people.
             let _ = write_note(&file, &note);
             return Ok(Some(Held { file }));
@@ -101,11 +92,7 @@ impl FileLock {
     /// Who holds the lock, as far as its file says. Right only while the lock is held by somebody.
     pub fn holder(&self) -> Option<Holder> {
         let mut text = Vec::new();
-        File::open(&self.path)
-            .ok()?
-            .take(LARGEST_NOTE)
-            .read_to_end(&mut text)
-            .ok()?;
+        File::open(&self.path).ok()?.take(LARGEST_NOTE).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
@@ -127,10 +114,7 @@ impl FileLock {
             let left = timeout.map_or(step, |timeout| timeout.saturating_sub(waited));
             step = step.min(left);
             if step.is_zero() || pause(step).is_break() {
-                return Err(DurableError::Busy {
-                    path: self.path.clone(),
-                    holder: self.holder(),
-                });
+                return Err(DurableError::Busy { path: self.path.clone(), holder: self.holder() });
             }
             waited += step;
             step = (step * 2).min(LONGEST_PAUSE);

@@ -9,22 +9,13 @@ use std::path::Path;
 /// once.
 pub fn scratch_file(dir: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
-    match rustix::fs::openat(
-        CWD,
-        dir,
-        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
-        mode,
-    ) {
+    match rustix::fs::openat(CWD, dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
         Ok(fd) => return Ok(File::from(fd)),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
-        }
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {}
         Err(e) => return Err(e.into()),
     }
     let random: [u8; 16] = super::random_bytes().map_err(io::Error::other)?;
-    let path = dir.join(format!(
-        ".backstay-{}",
-        data_encoding::HEXLOWER.encode(&random)
-    ));
+    let path = dir.join(format!(".backstay-{}", data_encoding::HEXLOWER.encode(&random)));
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(CWD, &path, flags, mode)?;
     rustix::fs::unlink(&path)?;

@@ -12,17 +12,12 @@ const SUFFIX: &str = ".tmp";
 
 /// The temporary name made of 16 random bytes.
 pub(super) fn temp_name(random: [u8; 16]) -> String {
-    format!(
-        "{PREFIX}{}{SUFFIX}",
-        data_encoding::HEXLOWER.encode(&random)
-    )
+    format!("{PREFIX}{}{SUFFIX}", data_encoding::HEXLOWER.encode(&random))
 }
 
 /// True for the names under which unfinished files are written.
 pub fn is_temp_name(name: &OsStr) -> bool {
-    let inner = name
-        .to_str()
-        .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX));
+    let inner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX));
     inner.is_some_and(|inner| inner.len() == 32 && inner.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 

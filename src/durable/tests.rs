@@ -7,19 +7,13 @@ use std::time::Duration;
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
 fn mode(path: &Path) -> u32 {
-    std::fs::symlink_metadata(path)
-        .unwrap()
-        .permissions()
-        .mode()
-        & 0o7777
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
 #[test]
@@ -43,10 +37,7 @@ fn replacing_changes_the_name_and_not_what_a_link_points_to() {
     let path = dir.path().join("state");
     replace(&path, b"one").unwrap();
     replace(&path, b"two").unwrap();
-    assert_eq!(
-        (std::fs::read(&path).unwrap().as_slice(), mode(&path)),
-        (&b"two"[..], 0o600)
-    );
+    assert_eq!((std::fs::read(&path).unwrap().as_slice(), mode(&path)), (&b"two"[..], 0o600));
     let link = dir.path().join("link");
     symlink(&path, &link).unwrap();
     replace(&link, b"three").unwrap();
@@ -85,11 +76,7 @@ fn moving_is_create_only_with_and_without_a_rename_that_does_not_replace() {
         std::fs::write(at("b"), b"b").unwrap();
         assert!(matches!(way("b", &name), Err(DurableError::Exists { .. })));
         assert_eq!(std::fs::read(at(&name)).unwrap(), b"a");
-        assert_eq!(
-            std::fs::read(at("b")).unwrap(),
-            b"b",
-            "the file that was not moved is still there"
-        );
+        assert_eq!(std::fs::read(at("b")).unwrap(), b"b", "the file that was not moved is still there");
         assert!(way("absent", "x").unwrap_err().is_not_found());
     }
 }
@@ -148,10 +135,7 @@ fn directories_are_made_with_their_mode_and_existing_ones_stay_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a/b/c");
     create_dirs(&deep, 0o700).unwrap();
-    assert_eq!(
-        ["a", "a/b", "a/b/c"].map(|d| mode(&dir.path().join(d))),
-        [0o700; 3]
-    );
+    assert_eq!(["a", "a/b", "a/b/c"].map(|d| mode(&dir.path().join(d))), [0o700; 3]);
     std::fs::set_permissions(&deep, std::fs::Permissions::from_mode(0o750)).unwrap();
     create_dirs(&deep, 0o700).unwrap();
     assert_eq!(mode(&deep), 0o750);
@@ -179,11 +163,7 @@ fn links_and_special_files_are_refused_and_never_taken_for_absent() {
 #[test]
 fn free_space_is_known_and_random_bytes_differ() {
     assert!(free_space(Path::new("/")).unwrap() > 0);
-    assert!(
-        free_space(Path::new("/nowhere/at/all"))
-            .unwrap_err()
-            .is_not_found()
-    );
+    assert!(free_space(Path::new("/nowhere/at/all")).unwrap_err().is_not_found());
     assert_ne!(random_bytes::<17>().unwrap(), random_bytes::<17>().unwrap());
 }
 
@@ -198,23 +178,10 @@ fn a_lock_says_who_holds_it_and_ends_with_its_holder() {
     let held = lock.try_lock("backup", now()).unwrap().unwrap();
     assert!(lock.try_lock("prune", now()).unwrap().is_none());
     let holder = lock.holder().unwrap();
-    assert_eq!(
-        (holder.pid, holder.what.as_str(), holder.since),
-        (std::process::id(), "backup", now())
-    );
-    let message = DurableError::Busy {
-        path: lock.path().into(),
-        holder: Some(holder),
-    }
-    .to_string();
-    assert!(
-        message.starts_with("busy: backup since 2026-11-2"),
-        "{message}"
-    );
-    assert!(
-        message.ends_with(&format!("(process {})", std::process::id())),
-        "{message}"
-    );
+    assert_eq!((holder.pid, holder.what.as_str(), holder.since), (std::process::id(), "backup", now()));
+    let message = DurableError::Busy { path: lock.path().into(), holder: Some(holder) }.to_string();
+    assert!(message.starts_with("busy: backup since 2026-11-2"), "{message}");
+    assert!(message.ends_with(&format!("(process {})", std::process::id())), "{message}");
     assert_eq!(mode(lock.path()), 0o600);
     drop(held);
     assert!(lock.try_lock("prune", now()).unwrap().is_some());
@@ -231,34 +198,17 @@ fn waiting_ends_when_the_lock_is_free_or_the_time_is_over_or_somebody_breaks_off
         waited += time;
         ControlFlow::Continue(())
     };
-    let error = lock
-        .lock_wait("prune", &now, Some(limit), &mut pause)
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            DurableError::Busy {
-                holder: Some(_),
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    let error = lock.lock_wait("prune", &now, Some(limit), &mut pause).unwrap_err();
+    assert!(matches!(error, DurableError::Busy { holder: Some(_), .. }), "{error:?}");
     assert_eq!(waited, limit);
     let mut never = |_| -> ControlFlow<()> { panic!("waited although it was told not to") };
-    lock.lock_wait("prune", &now, Some(Duration::ZERO), &mut never)
-        .unwrap_err();
+    lock.lock_wait("prune", &now, Some(Duration::ZERO), &mut never).unwrap_err();
     let mut pauses = 0;
     let mut break_off = |_| {
         pauses += 1;
-        if pauses == 3 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if pauses == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    lock.lock_wait("prune", &now, None, &mut break_off)
-        .unwrap_err();
+    lock.lock_wait("prune", &now, None, &mut break_off).unwrap_err();
     assert_eq!(pauses, 3);
     let mut freed = |_| {
         held = None;
@@ -283,27 +233,14 @@ fn a_sweep_takes_only_what_is_wanted_and_old() {
     let dir = tempfile::tempdir().unwrap();
     let left = NewFile::create_in(dir.path()).unwrap();
     // A process that was killed: its lock is gone, its file is not.
-    let left_as = left
-        .path()
-        .with_file_name(".backstay-00000000000000000000000000000000.tmp");
+    let left_as = left.path().with_file_name(".backstay-00000000000000000000000000000000.tmp");
     std::fs::rename(left.path(), &left_as).unwrap();
     drop(left);
     std::fs::write(dir.path().join("heads.json"), b"{}").unwrap();
-    std::fs::create_dir(
-        dir.path()
-            .join(".backstay-11111111111111111111111111111111.tmp"),
-    )
-    .unwrap();
+    std::fs::create_dir(dir.path().join(".backstay-11111111111111111111111111111111.tmp")).unwrap();
     let open = Dir::open(dir.path()).unwrap();
     let soon = Timestamp::now() + Duration::from_secs(3600);
     let swept = sweep(&open, soon, &is_temp_name).unwrap();
-    assert_eq!(
-        swept,
-        Swept {
-            removed: 1,
-            bytes: 0,
-            kept: 0
-        }
-    );
+    assert_eq!(swept, Swept { removed: 1, bytes: 0, kept: 0 });
     assert!(!left_as.exists() && names(dir.path()).contains(&"heads.json".to_owned()));
 }

@@ -46,10 +46,7 @@ pub enum KeyError {
         why: String,
     },
     /// The key is protected by a passphrase.
-    #[error(
-        "{} is protected by a passphrase; passphrase-protected {what} come later",
-        shown(path)
-    )]
+    #[error("{} is protected by a passphrase; passphrase-protected {what} come later", shown(path))]
     Passphrase {
         /// The file.
         path: PathBuf,
@@ -109,9 +106,6 @@ impl KeyError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::OpenToOthers { path, .. } => Some(format!("chmod 600 {}", shown(path))),
-            Self::Missing { .. } => {
-                Some("name another file with -i, or use the recovery kit (--kit)".into())
-            }
             Self::Passphrase { .. } => {
                 Some("decrypt it into a file that only you can read, and give that".into())
             }

@@ -13,41 +13,26 @@ const KEY_FILE_BYTES_MAX: usize = 64 << 10;
 /// Reads a key file, which others must not be able to read, as text with `\n` line ends.
 pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let unreadable = |source: std::io::Error| match source.kind() {
-        ErrorKind::NotFound => KeyError::Missing {
-            path: path.to_owned(),
-        },
-        _ => KeyError::Unreadable {
-            path: path.to_owned(),
-            source,
-        },
+        ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
+        _ => KeyError::Unreadable { path: path.to_owned(), source },
     };
-    let malformed = |why: &str| KeyError::Malformed {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    };
+    let malformed = |why: &str| KeyError::Malformed { path: path.to_owned(), why: why.to_owned() };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let mode = metadata.mode() & 0o7777;
     if metadata.is_file() && mode & 0o077 != 0 {
-        return Err(KeyError::OpenToOthers {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(KeyError::OpenToOthers { path: path.to_owned(), mode });
     }
     // The whole capacity at once: a buffer that grows leaves copies of the key behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX + 1));
-    file.take(KEY_FILE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > KEY_FILE_BYTES_MAX {
         return Err(malformed("it is too large for a key file"));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| malformed("it is not text"))?;
     let text = Zeroizing::new(text.replace("\r\n", "\n"));
     if text.trim().is_empty() {
-        return Err(KeyError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(KeyError::Empty { path: path.to_owned() });
     }
     Ok(text)
 }
@@ -67,20 +52,10 @@ pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), KeyError> {
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), KeyError> {
     let unwritable = |source: std::io::Error| match source.kind() {
-        ErrorKind::AlreadyExists => KeyError::Exists {
-            path: path.to_owned(),
-        },
-        _ => KeyError::Unwritable {
-            path: path.to_owned(),
-            source,
-        },
+        ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
+        _ => KeyError::Unwritable { path: path.to_owned(), source },
     };
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(unwritable)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(unwritable)?;
     let written = fill(file, text, mode).and_then(|()| match parent_of(path) {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
@@ -88,10 +63,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), KeyError> {
     written.map_err(|source| {
         // It is ours (created a moment ago) and not whole: better none than half a key.
         let _ = std::fs::remove_file(path);
-        KeyError::Unwritable {
-            path: path.to_owned(),
-            source,
-        }
+        KeyError::Unwritable { path: path.to_owned(), source }
     })
 }
 
@@ -110,11 +82,8 @@ fn parent_of(path: &Path) -> Option<&Path> {
 }
 
 fn make_private_dirs(dir: &Path) -> Result<(), KeyError> {
-    let missing: Vec<PathBuf> = dir
-        .ancestors()
-        .take_while(|a| !a.as_os_str().is_empty() && !a.exists())
-        .map(PathBuf::from)
-        .collect();
+    let missing: Vec<PathBuf> =
+        dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).map(PathBuf::from).collect();
     for dir in missing.iter().rev() {
         let made = DirBuilder::new().mode(0o700).create(dir);
         // Another process may have made it meanwhile: then it is its own affair who may enter.
@@ -123,10 +92,49 @@ fn make_private_dirs(dir: &Path) -> Result<(), KeyError> {
             Err(e) => Err(e),
             Ok(()) => std::fs::set_permissions(dir, Permissions::from_mode(0o700)),
         };
-        done.map_err(|source| KeyError::Unwritable {
-            path: dir.clone(),
-            source,
-        })?;
+        done.map_err(|source| KeyError::Unwritable { path: dir.clone(), source })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const CHILD: &str = "BACKSTAY_TEST_UMASK_DIR";
+
+    #[test]
+    fn secrets_are_private_and_whole_whatever_the_umask() {
+        // The umask is the whole process's: other tests must not run under it.
+        if let Some(dir) = std::env::var_os(CHILD) {
+            write_secret(&Path::new(&dir).join("a/b/key"), "secret\n").unwrap();
+            return;
+        }
+        for umask in ["000", "022", "777"] {
+            let dir = tempfile::tempdir().unwrap();
+            let script = format!(
+                "umask {umask}; exec \"$0\" --exact keys::file::tests::secrets_are_private_and_whole_whatever_the_umask"
+            );
+            let test = std::env::current_exe().unwrap();
+            let child =
+                Command::new("sh").arg("-c").arg(script).arg(test).env(CHILD, dir.path()).output().unwrap();
+            assert!(child.status.success(), "{umask}: {child:?}");
+            let mode = |p: &str| std::fs::metadata(dir.path().join(p)).unwrap().mode() & 0o7777;
+            assert_eq!((mode("a"), mode("a/b"), mode("a/b/key")), (0o700, 0o700, 0o600), "{umask}");
+            assert_eq!(*read_secret(&dir.path().join("a/b/key")).unwrap(), "secret\n");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_behind_or_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(matches!(write_secret(&path, "x"), Err(KeyError::Exists { .. })));
+        assert!(!dir.path().join("elsewhere").exists(), "a link is not followed");
+        let below_a_file = dir.path().join("file/key");
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(matches!(write_secret(&below_a_file, "x"), Err(KeyError::Unwritable { .. })));
+    }
 }

@@ -5,25 +5,22 @@
 use crate::keys::error::{KeyError, shown};
 use crate::keys::file::write_secret;
 use crate::keys::identity::{Identities, SecretIdentity};
-use crate::keys::kit_block::{self, Field};
+use crate::keys::kit_block;
+use crate::keys::kit_fields::{self, Parts};
 use crate::keys::kit_text;
 use crate::keys::naming::NamingKey;
 use crate::keys::signer::Signer;
-use crate::keys::trust::{TrustList, TrustedKey};
+use crate::keys::trust::TrustList;
 use crate::model::chain::Heads;
-use crate::model::mark::Role;
 use crate::model::{HostId, ObjectId, VaultId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use zeroize::Zeroizing;
 
 /// A text larger than this is no kit.
 const KIT_BYTES_MAX: usize = 4 << 20;
-const PEM_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
-const PEM_END: &str = "-----END OPENSSH PRIVATE KEY-----";
 
 /// Where a store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,19 +89,13 @@ pub enum KitError {
         source: std::io::Error,
     },
     /// There is no block.
-    #[error(
-        "the text holds no recovery kit: the line {:?} is not there or mistyped",
-        kit_block::BEGIN
-    )]
+    #[error("the text holds no recovery kit: the line {:?} is not there or mistyped", kit_block::BEGIN)]
     NoBlock,
     /// There are several.
     #[error("the text holds more than one recovery kit")]
     SeveralBlocks,
     /// The block does not end.
-    #[error(
-        "the recovery kit is cut off, or its last line {:?} is mistyped",
-        kit_block::END
-    )]
+    #[error("the recovery kit is cut off, or its last line {:?} is mistyped", kit_block::END)]
     NoEnd,
     /// The check of a line does not fit.
     #[error("line {line} of the recovery kit is mistyped or incomplete")]
@@ -122,9 +113,7 @@ pub enum KitError {
     #[error("the lines of the recovery kit do not belong together: one is from another kit")]
     Sum,
     /// Written by a later program.
-    #[error(
-        "the recovery kit has format {format:?}, which this backstay does not understand (format 1)"
-    )]
+    #[error("the recovery kit has format {format:?}, which this backstay does not understand (format 1)")]
     TooNew {
         /// Its format.
         format: String,
@@ -151,7 +140,7 @@ impl Kit {
         // Enough at once: a text that grows leaves copies of the keys behind.
         let mut text = Zeroizing::new(String::with_capacity(256 << 10));
         kit_text::instructions(self, &mut text);
-        kit_block::encode(&self.fields(), &mut text);
+        kit_block::encode(&kit_fields::fields(self), &mut text);
         text
     }
 
@@ -168,14 +157,9 @@ impl Kit {
         let mut bytes = Zeroizing::new(Vec::with_capacity(256 << 10));
         let file = std::fs::File::open(path);
         let read = file.and_then(|f| f.take(KIT_BYTES_MAX as u64).read_to_end(&mut bytes));
-        read.map_err(|source| KitError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        read.map_err(|source| KitError::Unreadable { path: path.to_owned(), source })?;
         // A scanned page may hold anything around the block.
-        Self::parse(&Zeroizing::new(
-            String::from_utf8_lossy(&bytes).into_owned(),
-        ))
+        Self::parse(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Writes the kit into a new file for its owner alone.
@@ -187,267 +171,205 @@ impl Kit {
     pub fn open_with(&self) -> Identities {
         Identities::from_secrets(self.identities.iter().cloned())
     }
-
-    fn fields(&self) -> Vec<(&'static str, Zeroizing<String>)> {
-        let mut fields = Fields(Vec::new());
-        fields.put("kit", "1");
-        fields.put("printed", self.printed);
-        fields.put("project", &self.project);
-        fields.put("hostname", &self.hostname);
-        fields.put("host", self.host);
-        fields.put("vault", &self.vault);
-        self.stores.iter().for_each(|store| fields.put_store(store));
-        self.identities
-            .iter()
-            .for_each(|identity| fields.0.push(("identity", identity.reveal())));
-        self.recipients
-            .iter()
-            .for_each(|recipient| fields.put("recipient", recipient));
-        if let Some(pem) = self.signing_key.as_ref().and_then(|key| key.reveal().ok()) {
-            let body = pem.lines().filter(|line| !line.starts_with("-----"));
-            let body = body.fold(
-                Zeroizing::new(String::with_capacity(pem.len())),
-                |mut all, line| {
-                    all.push_str(line);
-                    all
-                },
-            );
-            fields.0.push(("signing-key", body));
-        }
-        self.trusted
-            .keys()
-            .iter()
-            .for_each(|key| fields.put_trusted(key));
-        fields.0.extend(
-            self.naming_key
-                .as_ref()
-                .map(|key| ("naming-key", key.reveal())),
-        );
-        self.recover_py
-            .iter()
-            .for_each(|hash| fields.put("recover.py", hash));
-        self.recover_md
-            .iter()
-            .for_each(|hash| fields.put("RECOVER.md", hash));
-        for (signer, (number, hash)) in &self.heads {
-            fields.put("head", format!("{signer}:{number}:{hash}"));
-        }
-        fields.0
-    }
 }
 
-struct Fields(Vec<(&'static str, Zeroizing<String>)>);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::identity;
+    use crate::keys::trust::TrustedKey;
+    use crate::model::SignerId;
+    use crate::model::mark::Role;
 
-impl Fields {
-    fn put(&mut self, name: &'static str, value: impl ToString) {
-        self.0.push((name, Zeroizing::new(value.to_string())));
-    }
-
-    fn put_store(&mut self, store: &KitStore) {
-        self.put("store", &store.name);
-        match &store.at {
-            StoreAt::Path(path) => self.put("store-path", path),
-            StoreAt::Url(url) => self.put("store-url", url),
-        }
-        for (name, value) in &store.settings {
-            self.put("store-set", format!("{name}={value}"));
+    fn kit(secrets: bool) -> Kit {
+        let (identity, recipient) = identity::generate();
+        let signer = Signer::generate().unwrap();
+        let trusted = |text: &str| TrustedKey::parse(text).unwrap();
+        let other = Signer::generate().unwrap();
+        let mut keys: TrustList =
+            [trusted(&format!("{} web-1", signer.public_text())).with_roles([Role::Host, Role::Verify])]
+                .into_iter()
+                .collect();
+        let mut named = trusted(other.public_text()).with_roles([Role::Prune]);
+        named.name = "the office, ground floor".into();
+        named.host = Some(HostId::from(signer.id()));
+        keys.add(named);
+        let endpoint = [("endpoint".to_owned(), "https://minio.example:9000/a=b".to_owned())];
+        let path = "/srv/Sicherung %20 ä/".to_owned() + &"tief/".repeat(30);
+        let store = |name: &str, at, settings| KitStore { name: name.into(), at, settings };
+        Kit {
+            printed: "2026-11-23T08:00:00Z".parse().unwrap(),
+            project: "tsushin\n>".into(),
+            hostname: String::new(),
+            host: HostId::from(signer.id()),
+            vault: VaultId::from_random([7; 17]),
+            stores: vec![
+                store("local", StoreAt::Path(path), BTreeMap::new()),
+                store("offsite", StoreAt::Url("s3://bucket/web-1/x".into()), endpoint.into()),
+            ],
+            identities: if secrets { vec![identity, identity::generate().0] } else { Vec::new() },
+            recipients: vec![recipient],
+            signing_key: secrets.then_some(signer),
+            trusted: keys,
+            naming_key: secrets.then(|| NamingKey::generate().unwrap()),
+            recover_py: Some(ObjectId::of(b"py")),
+            recover_md: secrets.then(|| ObjectId::of(b"md")),
+            heads: [(SignerId([3; 16]), (17, ObjectId::of(b"head")))].into(),
         }
     }
 
-    fn put_trusted(&mut self, key: &TrustedKey) {
-        self.put("trusted", key.key.trim_start_matches("ssh-ed25519 "));
-        self.put("trusted-name", &key.name);
-        self.put(
-            "trusted-roles",
-            key.roles
-                .iter()
-                .map(|role| role_text(*role))
-                .collect::<Vec<_>>()
-                .join(","),
-        );
-        key.host
-            .iter()
-            .for_each(|host| self.put("trusted-host", host));
-    }
-}
-
-fn role_text(role: Role) -> &'static str {
-    match role {
-        Role::Host => "host",
-        Role::Verify => "verify",
-        Role::Prune => "prune",
-    }
-}
-
-fn role_of(text: &str) -> Option<Role> {
-    [Role::Host, Role::Verify, Role::Prune]
-        .into_iter()
-        .find(|role| role_text(*role) == text)
-}
-
-/// A kit while its fields are read.
-#[derive(Default)]
-struct Parts {
-    printed: Option<Timestamp>,
-    project: Option<String>,
-    hostname: Option<String>,
-    host: Option<HostId>,
-    vault: Option<VaultId>,
-    stores: Vec<(KitStore, bool)>,
-    identities: Vec<SecretIdentity>,
-    recipients: Vec<String>,
-    signing_key: Option<Signer>,
-    trusted: Vec<TrustedKey>,
-    naming_key: Option<NamingKey>,
-    recover_py: Option<ObjectId>,
-    recover_md: Option<ObjectId>,
-    heads: Heads,
-}
-
-fn parsed<T: FromStr>(field: &Field, what: &'static str) -> Result<T, KitError> {
-    field.value.parse().map_err(|_| KitError::Bad {
-        line: field.line,
-        what,
-    })
-}
-
-impl Parts {
-    fn take(&mut self, field: &Field) -> Result<(), KitError> {
-        let value = field.value.as_str();
-        let bad = |what| KitError::Bad {
-            line: field.line,
-            what,
+    fn assert_same(a: &Kit, b: &Kit) {
+        // `Debug` shows all but the secrets; these are compared by what they reveal.
+        assert_eq!(format!("{a:?}"), format!("{b:?}"));
+        let secrets = |kit: &Kit| {
+            let keys: Vec<String> = kit.identities.iter().map(|i| i.reveal().to_string()).collect();
+            let signing = kit.signing_key.as_ref().map(|k| k.public_text().to_owned());
+            (keys, signing, kit.naming_key.as_ref().map(|k| k.reveal().to_string()))
         };
-        match field.name.as_str() {
-            "printed" => self.printed = Some(parsed(field, "a time")?),
-            "project" => self.project = Some(value.to_owned()),
-            "hostname" => self.hostname = Some(value.to_owned()),
-            "host" => self.host = Some(parsed(field, "a host id")?),
-            "vault" => self.vault = Some(parsed(field, "a vault id")?),
-            "recipient" => self.recipients.push(value.to_owned()),
-            "recover.py" => self.recover_py = Some(parsed(field, "a hash")?),
-            "RECOVER.md" => self.recover_md = Some(parsed(field, "a hash")?),
-            "identity" => {
-                self.identities
-                    .push(SecretIdentity::parse(value).ok_or_else(|| bad("an identity"))?);
-            }
-            "signing-key" => {
-                self.signing_key = Some(signing_key(value).ok_or_else(|| bad("a signing key"))?)
-            }
-            "naming-key" => {
-                self.naming_key = Some(NamingKey::parse(value).ok_or_else(|| bad("a naming key"))?)
-            }
-            "head" => self
-                .take_head(value)
-                .ok_or_else(|| bad("the head of a history"))?,
-            name if name.starts_with("store") => {
-                self.take_store(name, value).ok_or_else(|| bad("a store"))?
-            }
-            name if name.starts_with("trusted") => {
-                self.take_trusted(name, value)
-                    .ok_or_else(|| bad("a trusted key"))?;
-            }
-            // A later program may say more.
-            _ => {}
+        assert_eq!(secrets(a), secrets(b));
+    }
+
+    #[test]
+    fn a_kit_comes_back_whole_from_whatever_text_it_lies_in() {
+        for secrets in [true, false] {
+            let kit = kit(secrets);
+            let text = kit.render();
+            assert_same(&Kit::parse(&text).unwrap(), &kit);
+            let (before, block) = text.split_at(text.find(kit_block::BEGIN).unwrap());
+            let reflowed = before.split_whitespace().collect::<Vec<_>>().join(" ");
+            let crlf = format!("{reflowed}\r\n{}", block.replace('\n', "  \r\n"));
+            assert_same(&Kit::parse(&crlf).unwrap(), &kit);
+            let quoted = text.lines().map(|line| format!("> > {line}\n\n")).collect::<String>();
+            assert_same(&Kit::parse(&quoted).unwrap(), &kit);
+            let squeezed = block.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join("\t") + "\n");
+            let squeezed = squeezed.collect::<String>().replace("BEGIN\tBACKSTAY\tKIT", "BEGIN BACKSTAY KIT");
+            assert_same(
+                &Kit::parse(&squeezed.replace("END\tBACKSTAY\tKIT", "END BACKSTAY KIT")).unwrap(),
+                &kit,
+            );
         }
-        Ok(())
     }
 
-    fn take_head(&mut self, value: &str) -> Option<()> {
-        let mut parts = value.split(':');
-        let (signer, number, hash) = (parts.next()?, parts.next()?, parts.next()?);
-        self.heads.insert(
-            signer.parse().ok()?,
-            (number.parse().ok()?, hash.parse().ok()?),
-        );
-        Some(())
+    #[test]
+    fn every_changed_character_is_noticed_and_its_line_named() {
+        let mut kit = kit(true);
+        // Small, because there are very many changes to try.
+        kit.identities.truncate(1);
+        kit.stores.truncate(1);
+        kit.stores[0].at = StoreAt::Path("/srv".into());
+        kit.trusted = TrustList::default();
+        let text = kit.render();
+        let start = text.find(kit_block::BEGIN).unwrap();
+        let block = &text.as_bytes()[start..];
+        let mut changed = block.to_vec();
+        let mut line = 0;
+        for at in 0..block.len() {
+            let old = block[at];
+            // All but blanks for blanks: how many there are does not matter.
+            for new in (b'!'..=b'~').chain(*b" \n").filter(|new| *new != old) {
+                if old.is_ascii_whitespace() && new.is_ascii_whitespace() {
+                    continue;
+                }
+                changed[at] = new;
+                let result = Kit::parse(std::str::from_utf8(&changed).unwrap());
+                let error = result.expect_err(&format!("{} -> {} at {at}", old as char, new as char));
+                if let KitError::Mistyped { line: named } = error {
+                    // A line end that vanished is found on the line before.
+                    assert!(named == line || named == line + 1, "{named} for {line}");
+                }
+            }
+            changed[at] = old;
+            line += usize::from(old == b'\n');
+        }
     }
 
-    fn take_store(&mut self, name: &str, value: &str) -> Option<()> {
-        if name == "store" {
-            let at = StoreAt::Path(String::new());
-            self.stores.push((
-                KitStore {
-                    name: value.to_owned(),
-                    at,
-                    settings: BTreeMap::new(),
-                },
-                false,
+    #[test]
+    fn lines_left_out_doubled_or_exchanged_are_named() {
+        let text = kit(true).render();
+        let lines: Vec<&str> = text.lines().collect();
+        let begin = lines.iter().position(|l| *l == kit_block::BEGIN).unwrap();
+        let end = lines.iter().position(|l| *l == kit_block::END).unwrap();
+        for at in begin + 1..end {
+            let mut left_out = lines.clone();
+            left_out.remove(at);
+            let error = Kit::parse(&left_out.join("\n")).unwrap_err();
+            assert!(matches!(error, KitError::MissingLine { line } if line == at - begin), "{error}");
+            let mut doubled = lines.clone();
+            doubled.insert(at, lines[at]);
+            assert!(matches!(
+                Kit::parse(&doubled.join("\n")),
+                Err(KitError::MissingLine { .. } | KitError::NoEnd)
             ));
-            return Some(());
         }
-        let (store, placed) = self.stores.last_mut()?;
-        match name {
-            "store-path" => (store.at, *placed) = (StoreAt::Path(value.to_owned()), true),
-            "store-url" => (store.at, *placed) = (StoreAt::Url(value.to_owned()), true),
-            "store-set" => {
-                let (name, value) = value.split_once('=')?;
-                store.settings.insert(name.to_owned(), value.to_owned());
+        assert!(matches!(Kit::parse(&lines[..end].join("\n")), Err(KitError::NoEnd)));
+        assert!(matches!(Kit::parse(&lines[..begin].join("\n")), Err(KitError::NoBlock)));
+        assert!(matches!(Kit::parse(&format!("{0}{0}", *text)), Err(KitError::SeveralBlocks)));
+        // A right line of another kit fits its own check only.
+        let other = kit(true).render();
+        let identity = |text: &str| text.lines().position(|l| l.contains(" identity AGE")).unwrap();
+        let mut mixed = lines.clone();
+        let theirs: Vec<&str> = other.lines().collect();
+        mixed[identity(&text)] = theirs[identity(&other)];
+        assert!(matches!(Kit::parse(&mixed.join("\n")), Err(KitError::Sum)));
+    }
+
+    #[test]
+    fn a_kit_of_a_later_format_is_too_new_not_damaged() {
+        let mut text = String::new();
+        kit_block::encode(
+            &[("kit", Zeroizing::new("2".into())), ("new", Zeroizing::new("x".into()))],
+            &mut text,
+        );
+        assert!(matches!(Kit::parse(&text), Err(KitError::TooNew { .. })));
+    }
+
+    #[test]
+    fn the_text_fits_a_page_and_says_whether_it_opens_anything() {
+        for secrets in [true, false] {
+            let kit = kit(secrets);
+            let text = kit.render();
+            let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 78).collect();
+            assert!(wide.is_empty(), "{wide:?}");
+            assert_eq!(text.contains("THIS KIT DOES NOT OPEN THE BACKUPS"), !secrets);
+            assert!(text.contains("backstay --kit kit.txt list") && text.contains("recover.py"));
+            assert_eq!(text.contains("AGE-SECRET-KEY-1"), secrets);
+            assert!(text.contains(&ObjectId::of(b"py").to_string()));
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_errors_show_secrets() {
+        let kit = kit(true);
+        let pem = kit.signing_key.as_ref().unwrap().reveal().unwrap();
+        let mut shown = format!("{kit:?}");
+        let text = kit.render();
+        for line in 0..text.lines().count() {
+            let broken: Vec<String> = text
+                .lines()
+                .enumerate()
+                .map(|(i, l)| if i == line { l.replace(' ', "") } else { l.to_owned() })
+                .collect();
+            if let Err(error) = Kit::parse(&broken.join("\n")) {
+                shown.push_str(&format!("{error} {error:?}"));
             }
-            _ => {}
         }
-        Some(())
+        for identity in &kit.identities {
+            assert!(!shown.contains(&identity.reveal()[16..32]));
+        }
+        let body: String = pem.lines().filter(|l| !l.starts_with('-')).collect();
+        assert!(!shown.contains(&body[150..170]) && !shown.contains(&kit.naming_key.unwrap().reveal()[..12]));
     }
 
-    fn take_trusted(&mut self, name: &str, value: &str) -> Option<()> {
-        if name == "trusted" {
-            self.trusted
-                .push(TrustedKey::parse(&format!("ssh-ed25519 {value}")).ok()?);
-            return Some(());
-        }
-        let key = self.trusted.last_mut()?;
-        match name {
-            "trusted-name" => value.clone_into(&mut key.name),
-            "trusted-host" => key.host = Some(value.parse().ok()?),
-            "trusted-roles" => {
-                let roles = value.split(',').filter(|role| !role.is_empty());
-                key.roles = roles.map(role_of).collect::<Option<_>>()?;
-            }
-            _ => {}
-        }
-        Some(())
+    #[test]
+    fn a_kit_file_is_private_and_read_back() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kit.txt");
+        let kit = kit(true);
+        kit.write(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_same(&Kit::load(&path).unwrap(), &kit);
+        assert_eq!(kit.open_with().public().len(), 2);
+        assert!(matches!(Kit::load(dir.path()), Err(KitError::Unreadable { .. })));
     }
-
-    fn finish(self) -> Result<Kit, KitError> {
-        let missing = |what| KitError::Missing { what };
-        if self.stores.iter().any(|(_, placed)| !placed) {
-            return Err(missing("where a store is"));
-        }
-        Ok(Kit {
-            printed: self.printed.ok_or_else(|| missing("when it was made"))?,
-            project: self
-                .project
-                .ok_or_else(|| missing("which project it is of"))?,
-            hostname: self
-                .hostname
-                .ok_or_else(|| missing("which machine it is of"))?,
-            host: self.host.ok_or_else(|| missing("which host it is of"))?,
-            vault: self.vault.ok_or_else(|| missing("which vault it opens"))?,
-            stores: self.stores.into_iter().map(|(store, _)| store).collect(),
-            identities: self.identities,
-            recipients: self.recipients,
-            signing_key: self.signing_key,
-            trusted: self.trusted.into_iter().collect(),
-            naming_key: self.naming_key,
-            recover_py: self.recover_py,
-            recover_md: self.recover_md,
-            heads: self.heads,
-        })
-    }
-}
-
-/// A signing key from the text between the first and last line of its file.
-fn signing_key(body: &str) -> Option<Signer> {
-    let mut pem = Zeroizing::new(String::with_capacity(body.len() * 2 + 128));
-    pem.push_str(PEM_BEGIN);
-    for (i, c) in body.chars().enumerate() {
-        if i % 70 == 0 {
-            pem.push('\n');
-        }
-        pem.push(c);
-    }
-    pem.push('\n');
-    pem.push_str(PEM_END);
-    pem.push('\n');
-    Signer::parse(&pem).ok()
 }

@@ -31,9 +31,7 @@ pub(super) struct Field {
 
 /// Text of `chars` characters of the SHA-256 of `bytes`: small letters and digits that are not easily taken for others.
 fn check(bytes: &[u8], chars: usize) -> String {
-    let mut text = BASE32_NOPAD
-        .encode(ObjectId::of(bytes).as_bytes())
-        .to_ascii_lowercase();
+    let mut text = BASE32_NOPAD.encode(ObjectId::of(bytes).as_bytes()).to_ascii_lowercase();
     text.truncate(chars);
     text
 }
@@ -84,7 +82,10 @@ pub(super) fn encode(fields: &[(&str, Zeroizing<String>)], out: &mut String) {
         let line = Zeroizing::new(format!("{number} {name} {piece}"));
         lines.push_str(&line);
         lines.push('\n');
-        out.push_str(&format!("{:<73} {}\n", *line, line_check(&line)));
+        out.push_str(&line);
+        out.extend(std::iter::repeat_n(' ', 74_usize.saturating_sub(line.len())));
+        out.push_str(&line_check(&line));
+        out.push('\n');
     };
     for (name, value) in fields {
         let value = encode_value(value);
@@ -104,48 +105,41 @@ pub(super) fn encode(fields: &[(&str, Zeroizing<String>)], out: &mut String) {
 
 /// A line without what mail programs and editors put around it.
 fn bare(line: &str) -> &str {
-    line.trim_start_matches(|c: char| c == '>' || c.is_whitespace())
-        .trim_end()
+    line.trim_start_matches(|c: char| c == '>' || c.is_whitespace()).trim_end()
 }
 
 /// Finds the block in `text` and checks every line and the whole.
 pub(super) fn decode(text: &str) -> Result<Vec<Field>, KitError> {
-    let mut lines = text.lines().map(bare);
+    let mut lines = text.lines().map(bare).filter(|line| !line.is_empty());
     lines.find(|line| *line == BEGIN).ok_or(KitError::NoBlock)?;
     let mut all: Zeroizing<String> = Zeroizing::new(String::with_capacity(text.len()));
     let mut fields: Vec<Field> = Vec::new();
-    let mut number = 0;
-    let mut ended = false;
-    for line in lines.by_ref().filter(|line| !line.is_empty()) {
+    for number in 1.. {
+        let line = lines.next().ok_or(KitError::NoEnd)?;
         if line == END {
-            ended = true;
-            break;
+            return Err(KitError::MissingLine { line: number });
         }
-        number += 1;
         let (name, piece) = checked(line, number)?;
         if name == SUM {
             if piece != check(all.as_bytes(), 16) {
                 return Err(KitError::Sum);
             }
-            ended = lines.by_ref().find(|line| !line.is_empty()) == Some(END);
             break;
         }
-        all.push_str(&format!("{number} {name} {piece}\n"));
+        push_line(&mut all, &[&number.to_string(), name, piece]);
         match fields.last_mut() {
             Some(field) if name == CONTINUED => field.value.push_str(piece),
             _ => {
-                let value = Zeroizing::new(piece.to_owned());
-                fields.push(Field {
-                    line: number,
-                    name: name.to_owned(),
-                    value,
-                });
+                // Room for what is continued: a text that grows leaves copies behind.
+                let mut value = Zeroizing::new(String::with_capacity(1024));
+                value.push_str(piece);
+                fields.push(Field { line: number, name: name.to_owned(), value });
             }
         }
         // The version before anything that it may have changed.
-        too_new(&fields)?;
+        check_version(&fields)?;
     }
-    if !ended || number == fields.len() && fields.is_empty() {
+    if lines.next() != Some(END) {
         return Err(KitError::NoEnd);
     }
     if lines.any(|line| line == BEGIN) {
@@ -154,13 +148,21 @@ pub(super) fn decode(text: &str) -> Result<Vec<Field>, KitError> {
     fields.into_iter().map(decoded).collect()
 }
 
+fn push_line(out: &mut String, parts: &[&str; 3]) {
+    for (part, after) in parts.iter().zip([" ", " ", "\n"]) {
+        out.push_str(part);
+        out.push_str(after);
+    }
+}
+
 /// Field and value of a line, when its check fits.
 fn checked(line: &str, number: usize) -> Result<(&str, &str), KitError> {
     let parts: Vec<&str> = line.split_whitespace().collect();
     let [given, name, piece, check] = parts[..] else {
         return Err(KitError::Mistyped { line: number });
     };
-    if line_check(&format!("{given} {name} {piece}")) != check {
+    let line = Zeroizing::new(format!("{given} {name} {piece}"));
+    if line_check(&line) != check {
         return Err(KitError::Mistyped { line: number });
     }
     if given != number.to_string() {
@@ -169,24 +171,18 @@ fn checked(line: &str, number: usize) -> Result<(&str, &str), KitError> {
     Ok((name, piece))
 }
 
-fn too_new(fields: &[Field]) -> Result<(), KitError> {
+fn check_version(fields: &[Field]) -> Result<(), KitError> {
     match fields {
-        [only] if only.name != "kit" => Err(KitError::Bad {
-            line: 1,
-            what: "the kit's format",
-        }),
-        [only] if only.value.as_str() != "1" => Err(KitError::TooNew {
-            format: only.value.chars().take(20).collect(),
-        }),
+        [only] if only.name != "kit" => Err(KitError::Bad { line: 1, what: "the kit's format" }),
+        [only] if only.value.as_str() != "1" => {
+            Err(KitError::TooNew { format: only.value.chars().take(20).collect() })
+        }
         _ => Ok(()),
     }
 }
 
 fn decoded(field: Field) -> Result<Field, KitError> {
     let line = field.line;
-    let value = decode_value(&field.value).ok_or(KitError::Bad {
-        line,
-        what: "a value",
-    })?;
+    let value = decode_value(&field.value).ok_or(KitError::Bad { line, what: "a value" })?;
     Ok(Field { value, ..field })
 }

@@ -7,16 +7,10 @@ const WIDTH: usize = 78;
 
 /// Appends the instructions of `kit` to `out`.
 pub(super) fn instructions(kit: &Kit, out: &mut String) {
-    let (project, host) = (
-        escape(kit.project.as_bytes()),
-        escape(kit.hostname.as_bytes()),
-    );
+    let (project, host) = (escape(kit.project.as_bytes()), escape(kit.hostname.as_bytes()));
     let day = kit.printed.strftime("%Y-%m-%d %H:%M UTC").to_string();
     paragraph(out, &format!("BACKSTAY RECOVERY KIT: {project} on {host}"));
-    paragraph(
-        out,
-        &format!("Printed {day}. A newer kit replaces this one."),
-    );
+    paragraph(out, &format!("Printed {day}. A newer kit replaces this one."));
     out.push('\n');
     about(kit, &project, &host, out);
     with_backstay(kit, out);
@@ -25,7 +19,7 @@ pub(super) fn instructions(kit: &Kit, out: &mut String) {
     paragraph(
         out,
         "Everything between the two lines below, with numbers and checks. When it is typed in from paper, blanks between the parts do \
-         not matter, capital and small letters do; the four letters at the end of each line find mistakes and name the line.",
+         not matter, capital and small letters do; the four characters at the end of each line find mistakes and name the line.",
     );
     out.push('\n');
 }
@@ -76,29 +70,16 @@ fn about(kit: &Kit, project: &str, host: &str, out: &mut String) {
         let place = match &store.at {
             StoreAt::Path(place) | StoreAt::Url(place) => place,
         };
-        item(
-            out,
-            &format!(
-                "{}: {}",
-                escape(store.name.as_bytes()),
-                escape(place.as_bytes())
-            ),
-        );
+        item(out, &format!("{}: {}", escape(store.name.as_bytes()), escape(place.as_bytes())));
     }
     paragraph(out, "Recipients:");
-    kit.recipients
-        .iter()
-        .for_each(|recipient| item(out, &escape(recipient.as_bytes())));
+    kit.recipients.iter().for_each(|recipient| item(out, &escape(recipient.as_bytes())));
     out.push('\n');
 }
 
 fn with_backstay(kit: &Kit, out: &mut String) {
     heading(out, "HOW TO GET THE DATA BACK WITH BACKSTAY");
-    let identity = if kit.identities.is_empty() {
-        " -i IDENTITY"
-    } else {
-        ""
-    };
+    let identity = if kit.identities.is_empty() { " -i IDENTITY" } else { "" };
     paragraph(
         out,
         "1. Install backstay on any machine and save this text there as kit.txt, for you alone (chmod 600 kit.txt).",
@@ -106,14 +87,8 @@ fn with_backstay(kit: &Kit, out: &mut String) {
     paragraph(out, "2. See what there is:");
     command(out, "backstay --kit kit.txt list");
     paragraph(out, "3. Write the newest snapshot into a new folder:");
-    command(
-        out,
-        &format!("backstay --kit kit.txt{identity} restore latest --to DIR"),
-    );
-    paragraph(
-        out,
-        "To set up the whole machine again instead: backstay recover kit.txt --to DIR",
-    );
+    command(out, &format!("backstay --kit kit.txt{identity} restore latest --to DIR"));
+    paragraph(out, "To set up the whole machine again instead: backstay recover kit.txt --to DIR");
     out.push('\n');
 }
 
@@ -124,16 +99,10 @@ fn without_backstay(kit: &Kit, out: &mut String) {
         "Every store holds RECOVER.md and recover.py: they do the same with age, zstd, tar and Python 3 and nothing else. Copy both from \
          a store, compare their SHA-256 (sha256sum FILE) with these, and follow RECOVER.md:",
     );
-    for (name, hash) in [
-        ("recover.py", kit.recover_py),
-        ("RECOVER.md", kit.recover_md),
-    ] {
+    for (name, hash) in [("recover.py", kit.recover_py), ("RECOVER.md", kit.recover_md)] {
         match hash {
-            Some(hash) => command(out, &format!("{hash}  {name}")),
-            None => item(
-                out,
-                &format!("{name}: no hash was known when this kit was made"),
-            ),
+            Some(hash) => out.push_str(&format!("  {hash}  {name}\n")),
+            None => item(out, &format!("{name}: no hash was known when this kit was made")),
         }
     }
     if kit.identities.is_empty() {

@@ -18,9 +18,7 @@ impl NamingKey {
     /// Makes a new one.
     pub fn generate() -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new([0; 32]);
-        ring::rand::SystemRandom::new()
-            .fill(bytes.as_mut())
-            .map_err(|_| KeyError::Random)?;
+        ring::rand::SystemRandom::new().fill(bytes.as_mut()).map_err(|_| KeyError::Random)?;
         Ok(Self(bytes))
     }
 
@@ -51,10 +49,7 @@ impl NamingKey {
     /// Loads a key file.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let why = "it does not hold 32 bytes in base64";
-        let malformed = || KeyError::Malformed {
-            path: path.to_owned(),
-            why: why.to_owned(),
-        };
+        let malformed = || KeyError::Malformed { path: path.to_owned(), why: why.to_owned() };
         Self::parse(&read_secret(path)?).ok_or_else(malformed)
     }
 
@@ -107,17 +102,11 @@ mod tests {
         let path = dir.path().join("naming_key");
         let key = NamingKey::generate().unwrap();
         key.write(&path).unwrap();
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(NamingKey::load(&path).unwrap() == key);
         assert!(matches!(key.write(&path), Err(KeyError::Exists { .. })));
         std::fs::write(&path, "AAAA\n").unwrap();
-        assert!(matches!(
-            NamingKey::load(&path),
-            Err(KeyError::Malformed { .. })
-        ));
+        assert!(matches!(NamingKey::load(&path), Err(KeyError::Malformed { .. })));
         assert!(!format!("{key:?}").contains(&key.reveal()[..6]));
     }
 }

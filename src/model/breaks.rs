@@ -47,37 +47,25 @@ pub enum BreakKind {
 
 impl fmt::Display for Break {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            signer,
-            number,
-            snapshot,
-            kind,
-        } = self;
+        let Self { signer, number, snapshot, kind } = self;
         write!(f, "the history signed by {signer} ")?;
         match kind {
-            BreakKind::Forked { hashes } => write!(
-                f,
-                "is forked: {} entries have number {number}",
-                hashes.len()
-            )?,
+            BreakKind::Forked { hashes } => {
+                write!(f, "is forked: {} entries have number {number}", hashes.len())?;
+            }
             BreakKind::Gap { to } if to == number => {
-                write!(f, "has a gap: entry {number} is missing")?
+                write!(f, "has a gap: entry {number} is missing")?;
             }
             BreakKind::Gap { to } => write!(f, "has a gap: entries {number} to {to} are missing")?,
-            BreakKind::WrongPrevious => write!(
-                f,
-                "does not hang together: entry {number} follows on another entry"
-            )?,
-            BreakKind::RolledBack { seen, found } => {
-                write!(
-                    f,
-                    "was rolled back: entry {seen} was seen before, now the last is {found}"
-                )?;
+            BreakKind::WrongPrevious => {
+                write!(f, "does not hang together: entry {number} follows on another entry")?;
             }
-            BreakKind::Rewritten { .. } => write!(
-                f,
-                "was rewritten: entry {number} is not the one seen before"
-            )?,
+            BreakKind::RolledBack { seen, found } => {
+                write!(f, "was rolled back: entry {seen} was seen before, now the last is {found}")?;
+            }
+            BreakKind::Rewritten { .. } => {
+                write!(f, "was rewritten: entry {number} is not the one seen before")?;
+            }
         }
         match snapshot {
             Some(id) => write!(f, " (snapshot {id})"),

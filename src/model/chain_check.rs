@@ -26,52 +26,30 @@ struct Slot<'a> {
 
 impl Slot<'_> {
     fn hashes(&self) -> BTreeSet<ObjectId> {
-        self.present
-            .iter()
-            .map(|e| e.hash)
-            .chain(self.named.iter().copied())
-            .collect()
+        self.present.iter().map(|e| e.hash).chain(self.named.iter().copied()).collect()
     }
 
     /// True when an entry may name `previous` as this one's hash.
     fn is(&self, previous: Option<&ObjectId>) -> bool {
-        (self.lost && self.present.is_empty())
-            || previous.is_some_and(|hash| self.hashes().contains(hash))
+        (self.lost && self.present.is_empty()) || previous.is_some_and(|hash| self.hashes().contains(hash))
     }
 }
 
 type Chain<'a> = BTreeMap<u64, Slot<'a>>;
 
 /// Checks the chains of all trusted signers.
-pub(crate) fn check(
-    entries: &[ChainEntry],
-    keys: &Keys,
-    settled: &Settled,
-    reader: &Reader,
-) -> Breaks {
+pub(crate) fn check(entries: &[ChainEntry], keys: &Keys, settled: &Settled, reader: &Reader) -> Breaks {
     let chains = chains(entries, keys, settled, &reader.instances);
     let mut breaks = Vec::new();
     for signer in keys.signers() {
         let empty = Chain::new();
         let whole = chains.get(signer).unwrap_or(&empty);
         let end = keys.chain_end(signer).unwrap_or(u64::MAX);
-        let chain: Vec<(u64, &Slot<'_>)> = whole
-            .range(..=end)
-            .map(|(number, slot)| (*number, slot))
-            .collect();
-        let check = Check {
-            signer: *signer,
-            chain: &chain,
-            entries,
-            chains: &chains,
-            settled,
-        };
+        let chain: Vec<(u64, &Slot<'_>)> =
+            whole.range(..=end).map(|(number, slot)| (*number, slot)).collect();
+        let check = Check { signer: *signer, chain: &chain, entries, chains: &chains, settled };
         breaks.extend(check.links());
-        let seen = reader
-            .seen
-            .get(signer)
-            .copied()
-            .filter(|(number, _)| *number <= end);
+        let seen = reader.seen.get(signer).copied().filter(|(number, _)| *number <= end);
         // What retired the key knew its last entry: as good as having seen it.
         for (number, hash) in seen.into_iter().chain(keys.retired(signer)) {
             breaks.extend(check.seen(number, hash));
@@ -81,11 +59,7 @@ pub(crate) fn check(
     breaks.dedup();
     let heads = heads(&chains, keys, &breaks);
     let next = next(entries, &chains, reader);
-    Breaks {
-        breaks,
-        heads,
-        next,
-    }
+    Breaks { breaks, heads, next }
 }
 
 fn chains<'a>(
@@ -97,29 +71,13 @@ fn chains<'a>(
     let mut chains: BTreeMap<SignerId, Chain<'a>> = BTreeMap::new();
     let kept = |e: &&ChainEntry| !settled.dropped.contains(&(e.signer(), e.number(), e.hash));
     for entry in entries.iter().filter(kept) {
-        chains
-            .entry(entry.signer())
-            .or_default()
-            .entry(entry.number())
-            .or_default()
-            .present
-            .push(entry);
+        chains.entry(entry.signer()).or_default().entry(entry.number()).or_default().present.push(entry);
     }
     for (signer, number, hash) in excused(entries, keys, settled, instances) {
-        chains
-            .entry(signer)
-            .or_default()
-            .entry(number)
-            .or_default()
-            .named
-            .insert(hash);
+        chains.entry(signer).or_default().entry(number).or_default().named.insert(hash);
     }
     for ((signer, number), hash) in &settled.kept {
-        let slot = chains
-            .entry(*signer)
-            .or_default()
-            .entry(*number)
-            .or_default();
+        let slot = chains.entry(*signer).or_default().entry(*number).or_default();
         slot.named.extend(hash);
         slot.lost |= hash.is_none();
     }
@@ -148,21 +106,14 @@ impl Check<'_> {
                 breaks.push(self.found(before + 1, None, BreakKind::Gap { to: number - 1 }));
                 continue;
             }
-            let wrong = slot
-                .present
-                .iter()
-                .filter(|e| !slot_before.is(e.previous().as_ref()));
+            let wrong = slot.present.iter().filter(|e| !slot_before.is(e.previous().as_ref()));
             breaks.extend(wrong.map(|e| self.found(number, Some(*e), BreakKind::WrongPrevious)));
         }
         for (number, slot) in self.chain {
             let hashes = slot.hashes();
             if hashes.len() > 1 {
                 let hashes = hashes.into_iter().collect();
-                breaks.push(self.found(
-                    *number,
-                    slot.present.first().copied(),
-                    BreakKind::Forked { hashes },
-                ));
+                breaks.push(self.found(*number, slot.present.first().copied(), BreakKind::Forked { hashes }));
             }
         }
         breaks
@@ -172,76 +123,44 @@ impl Check<'_> {
     fn start(&self, number: u64, slot: &Slot<'_>) -> Vec<Break> {
         if number == 1 {
             let wrong = slot.present.iter().filter(|e| e.previous().is_some());
-            return wrong
-                .map(|e| self.found(1, Some(*e), BreakKind::WrongPrevious))
-                .collect();
+            return wrong.map(|e| self.found(1, Some(*e), BreakKind::WrongPrevious)).collect();
         }
         let starts = self.introductions();
         let before = number.saturating_sub(1);
-        let fits = |e: &&ChainEntry| {
-            e.previous()
-                .is_some_and(|hash| starts.contains(&(before, hash)))
-        };
+        let fits = |e: &&ChainEntry| e.previous().is_some_and(|hash| starts.contains(&(before, hash)));
         let numbered = starts.iter().any(|(introduced, _)| *introduced == before);
         // Where only a mark names the first entry there is no `previous` to compare.
-        let excused = |e: &&ChainEntry| {
-            e.previous()
-                .is_some_and(|hash| self.excused_elsewhere(before, &hash))
-        };
-        if slot.present.iter().all(|e| fits(e) || excused(e))
-            && (numbered || !slot.present.is_empty())
-        {
+        let excused =
+            |e: &&ChainEntry| e.previous().is_some_and(|hash| self.excused_elsewhere(before, &hash));
+        if slot.present.iter().all(|e| fits(e) || excused(e)) && (numbered || !slot.present.is_empty()) {
             return Vec::new();
         }
         if numbered {
             let wrong = slot.present.iter().filter(|e| !fits(e));
-            return wrong
-                .map(|e| self.found(number, Some(*e), BreakKind::WrongPrevious))
-                .collect();
+            return wrong.map(|e| self.found(number, Some(*e), BreakKind::WrongPrevious)).collect();
         }
-        let first = starts
-            .iter()
-            .map(|(introduced, _)| introduced + 1)
-            .filter(|first| *first < number)
-            .min();
+        let first = starts.iter().map(|(introduced, _)| introduced + 1).filter(|first| *first < number).min();
         vec![self.found(first.unwrap_or(1), None, BreakKind::Gap { to: before })]
     }
 
     /// Marks of others that introduce this key: `(number, hash)`. No authority is asked for: it is this key's own first entry that names
     /// one of them, and whether the key is trusted was decided elsewhere.
     fn introductions(&self) -> BTreeSet<(u64, ObjectId)> {
-        let introduces =
-            |e: &&ChainEntry| e.signer() != self.signer && introduced_by(e) == Some(self.signer);
-        self.entries
-            .iter()
-            .filter(introduces)
-            .map(|e| (e.number(), e.hash))
-            .collect()
+        let introduces = |e: &&ChainEntry| e.signer() != self.signer && introduced_by(e) == Some(self.signer);
+        self.entries.iter().filter(introduces).map(|e| (e.number(), e.hash)).collect()
     }
 
     /// True when another signer's chain had this entry, and a mark says that it is gone.
     fn excused_elsewhere(&self, number: u64, hash: &ObjectId) -> bool {
-        let others = self
-            .chains
-            .iter()
-            .filter(|(signer, _)| **signer != self.signer);
-        others
-            .filter_map(|(_, chain)| chain.get(&number))
-            .any(|slot| slot.named.contains(hash))
+        let others = self.chains.iter().filter(|(signer, _)| **signer != self.signer);
+        others.filter_map(|(_, chain)| chain.get(&number)).any(|slot| slot.named.contains(hash))
     }
 
     /// What was seen before must still be so.
     fn seen(&self, number: u64, hash: ObjectId) -> Option<Break> {
         let head = self.chain.last().map_or(0, |(number, _)| *number);
         if head < number {
-            return Some(self.found(
-                head + 1,
-                None,
-                BreakKind::RolledBack {
-                    seen: number,
-                    found: head,
-                },
-            ));
+            return Some(self.found(head + 1, None, BreakKind::RolledBack { seen: number, found: head }));
         }
         // A hole at that place is said already.
         let (_, slot) = self.chain.iter().find(|(n, _)| *n == number)?;
@@ -249,46 +168,30 @@ impl Check<'_> {
         if dropped || slot.is(Some(&hash)) {
             return None;
         }
-        Some(self.found(
-            number,
-            slot.present.first().copied(),
-            BreakKind::Rewritten { seen: hash },
-        ))
+        Some(self.found(number, slot.present.first().copied(), BreakKind::Rewritten { seen: hash }))
     }
 
     fn found(&self, number: u64, entry: Option<&ChainEntry>, kind: BreakKind) -> Break {
-        Break {
-            signer: self.signer,
-            number,
-            snapshot: entry.and_then(ChainEntry::snapshot).cloned(),
-            kind,
-        }
+        Break { signer: self.signer, number, snapshot: entry.and_then(ChainEntry::snapshot).cloned(), kind }
     }
 }
 
 /// The key that `entry` introduces.
 fn introduced_by(entry: &ChainEntry) -> Option<SignerId> {
     match &entry.as_mark()?.statement {
-        Statement::Key {
-            action: KeyAction::Introduce,
-            key,
-            ..
-        } => signer_of_text(key),
+        Statement::Key { action: KeyAction::Introduce, key, .. } => signer_of_text(key),
         _ => None,
     }
 }
 
 /// Heads worth remembering. A broken chain's is not: what was seen before it broke stays the measure.
 fn heads(chains: &BTreeMap<SignerId, Chain<'_>>, keys: &Keys, breaks: &[Break]) -> Heads {
-    let whole =
-        |signer: &SignerId| keys.is_trusted(signer) && !breaks.iter().any(|b| b.signer == *signer);
+    let whole = |signer: &SignerId| keys.is_trusted(signer) && !breaks.iter().any(|b| b.signer == *signer);
     let mut heads = Heads::new();
     for (signer, chain) in chains.iter().filter(|(signer, _)| whole(signer)) {
         let end = keys.chain_end(signer).unwrap_or(u64::MAX);
-        let head = chain
-            .range(..=end)
-            .rev()
-            .find_map(|(number, slot)| Some((*number, slot.hashes().pop_first()?)));
+        let head =
+            chain.range(..=end).rev().find_map(|(number, slot)| Some((*number, slot.hashes().pop_first()?)));
         heads.extend(head.map(|head| (*signer, head)));
     }
     heads
@@ -307,18 +210,12 @@ fn next(
             continue;
         };
         let place = (entry.number(), entry.hash);
-        heads
-            .entry(introduced)
-            .and_modify(|head| *head = place.max(*head))
-            .or_insert(place);
+        heads.entry(introduced).and_modify(|head| *head = place.max(*head)).or_insert(place);
     }
     for (signer, chain) in chains {
         let last = chain.keys().next_back().copied();
         // After an entry that is lost for good, any `previous` is accepted; the last hash known is the most honest.
-        let hash = chain
-            .values()
-            .rev()
-            .find_map(|slot| slot.hashes().pop_first());
+        let hash = chain.values().rev().find_map(|slot| slot.hashes().pop_first());
         heads.extend(last.zip(hash).map(|head| (*signer, head)));
     }
     for (signer, seen) in &reader.seen {

@@ -58,10 +58,7 @@ pub fn parse<'a, T: Deserialize<'a>>(line: &'a [u8], kind: &str) -> Result<T, Do
     let version: Version = serde_json::from_slice(line).map_err(malformed)?;
     check_version(version.format, &version.needs).map_err(DocumentError::TooNew)?;
     if version.kind != kind {
-        return Err(DocumentError::Malformed(format!(
-            "it is a {:?}, not a {kind:?}",
-            version.kind
-        )));
+        return Err(DocumentError::Malformed(format!("it is a {:?}, not a {kind:?}", version.kind)));
     }
     serde_json::from_slice(line).map_err(malformed)
 }

@@ -240,47 +240,31 @@ impl RawEntry {
             size: (entry.kind == Kind::File).then_some(entry.size),
             hash: entry.hash,
             extents: entry.extents.iter().map(row).collect(),
-            maps: entry
-                .maps
-                .iter()
-                .map(|m| (m.offset, m.object, m.size))
-                .collect(),
+            maps: entry.maps.iter().map(|m| (m.offset, m.object, m.size)).collect(),
             target,
             target_b64,
             link: entry.link.map(|n| format!("{n:016x}")),
             why: entry.why,
             dev: entry.dev,
-            xattrs: entry
-                .xattrs
-                .iter()
-                .map(|(k, v)| (k.clone(), BASE64.encode(v)))
-                .collect(),
+            xattrs: entry.xattrs.iter().map(|(k, v)| (k.clone(), BASE64.encode(v))).collect(),
             flags: entry.flags.clone(),
         }
     }
 
     /// Checks everything that section 6.4 of the format says of one entry.
     pub(crate) fn check(self, archives: &[ObjectId]) -> Result<Entry, String> {
-        let path =
-            bytes_of(self.path, self.path_b64).ok_or("path or path_b64 is missing or bad")?;
+        let path = bytes_of(self.path, self.path_b64).ok_or("path or path_b64 is missing or bad")?;
         let path = RelPath::new(&path).map_err(|e| e.to_string())?;
         let at = |why: &str| format!("{path}: {why}");
         let mut entry = Entry::new(path.clone(), self.kind);
         entry.why = self.why;
         if entry.kind == Kind::Left {
-            return entry
-                .why
-                .map(|_| entry)
-                .ok_or_else(|| at("it does not say why it was left"));
+            return entry.why.map(|_| entry).ok_or_else(|| at("it does not say why it was left"));
         }
-        entry.mode = self
-            .mode
-            .as_deref()
-            .and_then(octal)
-            .ok_or_else(|| at("mode is not four octal digits"))?;
+        entry.mode =
+            self.mode.as_deref().and_then(octal).ok_or_else(|| at("mode is not four octal digits"))?;
         let mtime = self.mtime.filter(|(_, ns)| *ns <= 999_999_999);
-        entry.mtime =
-            mtime.ok_or_else(|| at("no modification time, or nanoseconds above 999999999"))?;
+        entry.mtime = mtime.ok_or_else(|| at("no modification time, or nanoseconds above 999999999"))?;
         let owner = self.uid.zip(self.gid);
         (entry.uid, entry.gid) = owner.ok_or_else(|| at("no owner"))?;
         if self.size.is_some() != (self.kind == Kind::File) {
@@ -290,9 +274,7 @@ impl RawEntry {
         entry.extents = check_extents(&self.extents, archives, size).map_err(|why| at(&why))?;
         entry.maps = check_maps(&self.maps, size).map_err(|why| at(&why))?;
         if let Some(link) = self.link {
-            let number = u64::from_str_radix(&link, 16)
-                .ok()
-                .filter(|n| format!("{n:016x}") == link);
+            let number = u64::from_str_radix(&link, 16).ok().filter(|n| format!("{n:016x}") == link);
             entry.link = Some(number.ok_or_else(|| at("link is not 16 hex digits"))?);
         }
         entry.target = match (self.target, self.target_b64) {
@@ -300,9 +282,7 @@ impl RawEntry {
             (text, b64) => Some(bytes_of(text, b64).ok_or_else(|| at("target is bad"))?),
         };
         for (name, value) in self.xattrs {
-            let value = BASE64
-                .decode(value.as_bytes())
-                .map_err(|_| at("an xattr is not base64"))?;
+            let value = BASE64.decode(value.as_bytes()).map_err(|_| at("an xattr is not base64"))?;
             entry.xattrs.insert(name, value);
         }
         (entry.user, entry.group) = (self.user.map(Arc::from), self.group.map(Arc::from));
@@ -330,11 +310,7 @@ fn check_shape(entry: &Entry) -> Result<(), &'static str> {
     if (entry.kind == Kind::Symlink) != entry.target.is_some() {
         return Err("symbolic links, and only they, have a target");
     }
-    if entry
-        .target
-        .as_ref()
-        .is_some_and(|t| t.is_empty() || t.contains(&0))
-    {
+    if entry.target.as_ref().is_some_and(|t| t.is_empty() || t.contains(&0)) {
         return Err("the target is empty or holds a NUL byte");
     }
     if matches!(entry.kind, Kind::Char | Kind::Block) != entry.dev.is_some() {
@@ -343,11 +319,7 @@ fn check_shape(entry: &Entry) -> Result<(), &'static str> {
     if entry.path.is_root() && entry.kind != Kind::Dir {
         return Err("the root is not a directory");
     }
-    if entry
-        .xattrs
-        .keys()
-        .any(|name| name.contains('\0') || name.is_empty())
-    {
+    if entry.xattrs.keys().any(|name| name.contains('\0') || name.is_empty()) {
         return Err("an xattr's name is empty or holds a NUL byte");
     }
     Ok(())
@@ -374,30 +346,16 @@ pub(crate) fn check_extents(
         let archive = usize::try_from(archive).ok().and_then(|i| archives.get(i));
         let archive = *archive.ok_or("an extent names an archive that the header does not")?;
         covered = end;
-        extents.push(Extent {
-            offset,
-            archive,
-            tar_offset,
-            length,
-        });
+        extents.push(Extent { offset, archive, tar_offset, length });
     }
     Ok(extents)
 }
 
 fn check_maps(rows: &[(u64, ObjectId, u64)], size: u64) -> Result<Vec<MapRef>, String> {
     let ordered = rows.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    let aligned = rows
-        .iter()
-        .all(|row| row.0 % MAP_RANGE == 0 && row.0 < size);
+    let aligned = rows.iter().all(|row| row.0 % MAP_RANGE == 0 && row.0 < size);
     if !ordered || !aligned {
         return Err("maps are out of order, past the end or not at multiples of 256 MiB".into());
     }
-    Ok(rows
-        .iter()
-        .map(|&(offset, object, size)| MapRef {
-            offset,
-            object,
-            size,
-        })
-        .collect())
+    Ok(rows.iter().map(|&(offset, object, size)| MapRef { offset, object, size }).collect())
 }

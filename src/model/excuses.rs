@@ -20,26 +20,16 @@ pub(crate) struct Settled {
 pub(crate) fn settlements(marks: &[PlacedMark<'_>], keys: &Keys) -> Settled {
     let mut settled = Settled::default();
     for mark in marks.iter().filter(|m| keys.has_role(m.entry, Role::Prune)) {
-        let Statement::Settle {
-            of,
-            entry: number,
-            keep,
-            drop,
-        } = mark.statement
-        else {
+        let Statement::Settle { of, entry: number, keep, drop } = mark.statement else {
             continue;
         };
         if *of == mark.entry.signer() {
             continue;
         }
         settled.kept.insert((*of, *number), *keep);
-        settled
-            .dropped
-            .retain(|(signer, dropped, _)| (signer, dropped) != (of, number));
+        settled.dropped.retain(|(signer, dropped, _)| (signer, dropped) != (of, number));
         let losing = drop.iter().filter(|hash| Some(**hash) != *keep);
-        settled
-            .dropped
-            .extend(losing.map(|hash| (*of, *number, *hash)));
+        settled.dropped.extend(losing.map(|hash| (*of, *number, *hash)));
     }
     settled
 }
@@ -53,27 +43,19 @@ pub(crate) fn excused(
 ) -> BTreeSet<(SignerId, u64, ObjectId)> {
     let mut where_gone: BTreeMap<(SignerId, u64, ObjectId), BTreeSet<&VaultId>> = BTreeMap::new();
     for entry in entries.iter().filter(|e| keys.counts(e)) {
-        let (instance, list, any): (_, &[Removed], _) = match entry.as_mark().map(|m| &m.statement)
-        {
+        let (instance, list, any): (_, &[Removed], _) = match entry.as_mark().map(|m| &m.statement) {
             Some(Statement::Prune { instance, removed }) if keys.has_role(entry, Role::Prune) => {
                 (instance, removed, true)
             }
             Some(Statement::Absent { instance, entries }) => (instance, entries, false),
             _ => continue,
         };
-        for gone in list
-            .iter()
-            .filter(|gone| any || gone.signer == entry.signer())
-        {
+        for gone in list.iter().filter(|gone| any || gone.signer == entry.signer()) {
             let key = (gone.signer, gone.number, gone.hash);
             if instances.contains(instance) && !settled.dropped.contains(&key) {
                 where_gone.entry(key).or_default().insert(instance);
             }
         }
     }
-    where_gone
-        .into_iter()
-        .filter(|(_, stores)| stores.len() == instances.len())
-        .map(|(key, _)| key)
-        .collect()
+    where_gone.into_iter().filter(|(_, stores)| stores.len() == instances.len()).map(|(key, _)| key).collect()
 }

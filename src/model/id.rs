@@ -259,17 +259,11 @@ impl FromStr for ComponentName {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let starts = text
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric());
+        let starts = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
         if starts && text.len() <= 64 && text.bytes().all(inner) {
             return Ok(Self(text.to_owned()));
         }
-        Err(bad(
-            text,
-            "a component name (a-z, 0-9, - and _, at most 64, first a letter or digit)",
-        ))
+        Err(bad(text, "a component name (a-z, 0-9, - and _, at most 64, first a letter or digit)"))
     }
 }
 text_serde!(ComponentName);
@@ -300,10 +294,7 @@ mod tests {
     #[test]
     fn hashes_are_lower_case_hex_only() {
         let id = ObjectId::of(b"abc");
-        assert_eq!(
-            id.to_string(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(id.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(id.to_string().parse::<ObjectId>().unwrap(), id);
         assert!(id.to_string().to_uppercase().parse::<ObjectId>().is_err());
         assert!("b3:00".parse::<ContentHash>().is_err());
@@ -311,16 +302,7 @@ mod tests {
 
     #[test]
     fn component_names_cannot_be_paths() {
-        for wrong in [
-            "",
-            ".backstay",
-            "a/b",
-            "..",
-            "-x",
-            "Ä",
-            "Backend",
-            &"a".repeat(65),
-        ] {
+        for wrong in ["", ".backstay", "a/b", "..", "-x", "Ä", "Backend", &"a".repeat(65)] {
             assert!(wrong.parse::<ComponentName>().is_err(), "{wrong}");
         }
         assert!("db-2_x".parse::<ComponentName>().is_ok());

@@ -180,40 +180,16 @@ impl RawSegmentRef {
     fn of(segment: &SegmentRef) -> Self {
         let (first, first_b64) = text_or_b64(segment.first.as_bytes());
         let (last, last_b64) = text_or_b64(segment.last.as_bytes());
-        let SegmentRef {
-            object: sha256,
-            size,
-            entries,
-            ..
-        } = *segment;
-        Self {
-            sha256,
-            size,
-            entries,
-            first,
-            first_b64,
-            last,
-            last_b64,
-        }
+        let SegmentRef { object: sha256, size, entries, .. } = *segment;
+        Self { sha256, size, entries, first, first_b64, last, last_b64 }
     }
 
     fn check(self) -> Option<SegmentRef> {
         let first = RelPath::new(&bytes_of(self.first, self.first_b64)?).ok()?;
         let last = RelPath::new(&bytes_of(self.last, self.last_b64)?).ok()?;
         let ordered = first <= last;
-        let Self {
-            sha256: object,
-            size,
-            entries,
-            ..
-        } = self;
-        ordered.then_some(SegmentRef {
-            object,
-            size,
-            entries,
-            first,
-            last,
-        })
+        let Self { sha256: object, size, entries, .. } = self;
+        ordered.then_some(SegmentRef { object, size, entries, first, last })
     }
 }
 
@@ -243,11 +219,7 @@ impl RawComponent {
     }
 
     fn check(self) -> Option<IndexComponent> {
-        let segments: Option<Vec<_>> = self
-            .segments
-            .into_iter()
-            .map(RawSegmentRef::check)
-            .collect();
+        let segments: Option<Vec<_>> = self.segments.into_iter().map(RawSegmentRef::check).collect();
         let segments = segments?;
         let apart = segments.windows(2).all(|pair| pair[0].last < pair[1].first);
         apart.then_some(IndexComponent {
@@ -292,9 +264,8 @@ impl Index {
         let header: IndexHeader = lines.header("index")?;
         let mut components: Vec<IndexComponent> = Vec::new();
         while let Some(raw) = lines.next::<RawComponent>()? {
-            let component = raw
-                .check()
-                .ok_or_else(|| lines.malformed("a component's segments are impossible"))?;
+            let component =
+                raw.check().ok_or_else(|| lines.malformed("a component's segments are impossible"))?;
             if components.iter().any(|c| c.name == component.name) {
                 return Err(lines.malformed("a component is listed twice"));
             }

@@ -31,14 +31,10 @@ pub enum ManifestError {
 /// Checks `format` and `needs` (section 2 of the format). Every document goes through this before anything else in it is believed.
 pub fn check_version(format: u32, needs: &[String]) -> Result<(), String> {
     if format > FORMAT {
-        return Err(format!(
-            "format {format} is newer than this backstay understands (format {FORMAT})"
-        ));
+        return Err(format!("format {format} is newer than this backstay understands (format {FORMAT})"));
     }
     match needs.first() {
-        Some(word) => Err(format!(
-            "it needs {word:?}, which this backstay does not know"
-        )),
+        Some(word) => Err(format!("it needs {word:?}, which this backstay does not know")),
         None => Ok(()),
     }
 }
@@ -64,12 +60,7 @@ impl From<Frame> for (u64, u64, u64, u64) {
 }
 impl From<(u64, u64, u64, u64)> for Frame {
     fn from((tar_offset, offset, length, tar_length): (u64, u64, u64, u64)) -> Self {
-        Self {
-            tar_offset,
-            offset,
-            length,
-            tar_length,
-        }
+        Self { tar_offset, offset, length, tar_length }
     }
 }
 
@@ -92,9 +83,7 @@ impl ArchiveInfo {
     /// The frames that hold bytes `tar_offset..tar_offset + length` (length > 0).
     pub fn frames_of(&self, tar_offset: u64, length: u64) -> &[Frame] {
         let end = tar_offset.saturating_add(length);
-        let first = self
-            .frames
-            .partition_point(|f| f.tar_offset.saturating_add(f.tar_length) <= tar_offset);
+        let first = self.frames.partition_point(|f| f.tar_offset.saturating_add(f.tar_length) <= tar_offset);
         let last = self.frames.partition_point(|f| f.tar_offset < end);
         &self.frames[first..last.max(first)]
     }
@@ -104,41 +93,21 @@ impl ArchiveInfo {
     pub fn narrowed<'a>(&self, extents: impl Iterator<Item = &'a Extent>) -> Self {
         let mut keep = vec![false; self.frames.len()];
         for extent in extents.filter(|e| e.archive == self.sha256) {
-            let first = self
-                .frames
-                .partition_point(|f| f.tar_offset + f.tar_length <= extent.tar_offset);
-            let last = self
-                .frames
-                .partition_point(|f| f.tar_offset < extent.tar_offset + extent.length);
+            let first = self.frames.partition_point(|f| f.tar_offset + f.tar_length <= extent.tar_offset);
+            let last = self.frames.partition_point(|f| f.tar_offset < extent.tar_offset + extent.length);
             keep[first..last.max(first)].fill(true);
         }
-        let frames = self
-            .frames
-            .iter()
-            .zip(keep)
-            .filter(|(_, k)| *k)
-            .map(|(f, _)| *f)
-            .collect();
-        Self {
-            frames,
-            ..self.clone()
-        }
+        let frames = self.frames.iter().zip(keep).filter(|(_, k)| *k).map(|(f, _)| *f).collect();
+        Self { frames, ..self.clone() }
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let ordered = self
-            .frames
-            .windows(2)
-            .all(|w| w[0].tar_offset + w[0].tar_length <= w[1].tar_offset);
+        let ordered = self.frames.windows(2).all(|w| w[0].tar_offset + w[0].tar_length <= w[1].tar_offset);
         let sane = |f: &Frame| {
             f.tar_length > 0
                 && f.tar_length <= FRAME_TAR_MAX
-                && f.tar_offset
-                    .checked_add(f.tar_length)
-                    .is_some_and(|end| end <= self.tar)
-                && f.offset
-                    .checked_add(f.length)
-                    .is_some_and(|end| end <= self.size)
+                && f.tar_offset.checked_add(f.tar_length).is_some_and(|end| end <= self.tar)
+                && f.offset.checked_add(f.length).is_some_and(|end| end <= self.size)
         };
         if self.payload >= self.size || !self.frames.iter().all(sane) || !ordered {
             return Err("an archive's description is impossible");
@@ -226,13 +195,7 @@ impl Segment {
         let component = Some(component.clone());
         line(
             &mut out,
-            &Header {
-                format: FORMAT,
-                needs: vec![],
-                kind: "segment".into(),
-                component,
-                archives,
-            },
+            &Header { format: FORMAT, needs: vec![], kind: "segment".into(), component, archives },
         );
         for entry in entries {
             line(&mut out, &RawEntry::of(entry, index));
@@ -245,24 +208,16 @@ impl Segment {
         let mut lines = Lines::new(bytes);
         let header = read_header(&mut lines, "segment")?;
         let names: Vec<ObjectId> = header.archives.iter().map(|a| a.sha256).collect();
-        let component = header
-            .component
-            .ok_or_else(|| lines.malformed("no component"))?;
+        let component = header.component.ok_or_else(|| lines.malformed("no component"))?;
         let mut entries: Vec<Entry> = Vec::new();
         while let Some(raw) = lines.next::<RawEntry>()? {
             let entry = raw.check(&names).map_err(|why| lines.malformed(why))?;
             if entries.last().is_some_and(|last| last.path >= entry.path) {
-                return Err(
-                    lines.malformed(format!("{} is out of order or listed twice", entry.path))
-                );
+                return Err(lines.malformed(format!("{} is out of order or listed twice", entry.path)));
             }
             entries.push(entry);
         }
-        Ok(Self {
-            component,
-            archives: header.archives,
-            entries,
-        })
+        Ok(Self { component, archives: header.archives, entries })
     }
 }
 
@@ -274,18 +229,10 @@ impl Map {
         let mut out = Vec::with_capacity(extents.len() * 32);
         line(
             &mut out,
-            &Header {
-                format: FORMAT,
-                needs: vec![],
-                kind: "map".into(),
-                component: None,
-                archives,
-            },
+            &Header { format: FORMAT, needs: vec![], kind: "map".into(), component: None, archives },
         );
         for e in extents {
-            let archive = names
-                .binary_search(&e.archive)
-                .map_or(u32::MAX, |i| i as u32);
+            let archive = names.binary_search(&e.archive).map_or(u32::MAX, |i| i as u32);
             line(&mut out, &(e.offset, archive, e.tar_offset, e.length));
         }
         Ok(out)
@@ -302,16 +249,10 @@ impl Map {
         }
         let extents = check_extents(&rows, &names, size).map_err(|why| lines.malformed(why))?;
         let end = offset.saturating_add(MAP_RANGE);
-        if extents
-            .iter()
-            .any(|e| e.offset < offset || e.offset + e.length > end)
-        {
+        if extents.iter().any(|e| e.offset < offset || e.offset + e.length > end) {
             return Err(lines.malformed("a map reaches outside its range"));
         }
-        Ok(Self {
-            archives: header.archives,
-            extents,
-        })
+        Ok(Self { archives: header.archives, extents })
     }
 }
 
@@ -340,17 +281,11 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            rest: bytes,
-            number: 0,
-        }
+        Self { rest: bytes, number: 0 }
     }
 
     pub(crate) fn malformed(&self, why: impl ToString) -> ManifestError {
-        ManifestError::Malformed {
-            line: self.number,
-            why: why.to_string(),
-        }
+        ManifestError::Malformed { line: self.number, why: why.to_string() }
     }
 
     fn raw(&mut self) -> Result<Option<&'a [u8]>, ManifestError> {
@@ -380,8 +315,6 @@ impl<'a> Lines<'a> {
         let Some(line) = self.raw()? else {
             return Ok(None);
         };
-        serde_json::from_slice(line)
-            .map(Some)
-            .map_err(|e| self.malformed(e))
+        serde_json::from_slice(line).map(Some).map_err(|e| self.malformed(e))
     }
 }

@@ -130,22 +130,11 @@ pub enum Statement {
         reason: String,
     },
     /// Chain entries gone from a store on purpose.
-    Prune {
-        instance: VaultId,
-        removed: Vec<Removed>,
-    },
+    Prune { instance: VaultId, removed: Vec<Removed> },
     /// Chain entries that never came into a store.
-    Absent {
-        instance: VaultId,
-        entries: Vec<Removed>,
-    },
+    Absent { instance: VaultId, entries: Vec<Removed> },
     /// Ends a fork, or accepts that an entry is lost.
-    Settle {
-        of: SignerId,
-        entry: u64,
-        keep: Option<ObjectId>,
-        drop: Vec<ObjectId>,
-    },
+    Settle { of: SignerId, entry: u64, keep: Option<ObjectId>, drop: Vec<ObjectId> },
     /// A key comes or goes.
     Key {
         action: KeyAction,

@@ -6,6 +6,7 @@ use crate::model::mark::{Role, Statement, Target};
 use crate::model::trust_rules::{Dropped, Keys};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// A clock may be this much ahead of the reader's.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(1);
@@ -31,26 +32,14 @@ pub(crate) fn in_order<'a>(
     let mut before: Option<(SignerId, Timestamp)> = None;
     let mut marks = Vec::new();
     // `entries` are sorted by signer and number.
-    for entry in entries
-        .iter()
-        .filter(|e| !dropped.contains(&(e.signer(), e.number(), e.hash)))
-    {
-        let floor = before
-            .filter(|(signer, _)| *signer == entry.signer())
-            .map_or(Timestamp::MIN, |(_, time)| time);
+    for entry in entries.iter().filter(|e| !dropped.contains(&(e.signer(), e.number(), e.hash))) {
+        let floor =
+            before.filter(|(signer, _)| *signer == entry.signer()).map_or(Timestamp::MIN, |(_, time)| time);
         let said = entry.time();
-        let time = if said > latest || said < floor {
-            floor
-        } else {
-            said
-        };
+        let time = if said > latest || said < floor { floor } else { said };
         before = Some((entry.signer(), time));
         if let Some(mark) = entry.as_mark().filter(|_| keys.counts(entry)) {
-            marks.push(PlacedMark {
-                entry,
-                statement: &mark.statement,
-                time,
-            });
+            marks.push(PlacedMark { entry, statement: &mark.statement, time });
         }
     }
     marks.sort_by_key(|m| (m.time, m.entry.signer(), m.entry.number(), m.entry.hash));
@@ -58,11 +47,7 @@ pub(crate) fn in_order<'a>(
 }
 
 /// All snapshots as their records alone say.
-pub(crate) fn snapshots(
-    entries: &[ChainEntry],
-    keys: &Keys,
-    dropped: &Dropped,
-) -> Vec<KnownSnapshot> {
+pub(crate) fn snapshots(entries: &[ChainEntry], keys: &Keys, dropped: &Dropped) -> Vec<KnownSnapshot> {
     let mut snapshots = Vec::new();
     for entry in entries {
         let EntryBody::Record(record) = &entry.body else {
@@ -73,7 +58,7 @@ pub(crate) fn snapshots(
             false => keys.distrust(entry, &record.host),
         };
         let trusted = reason.map_or(Trust::Trusted, Trust::Untrusted);
-        snapshots.push(KnownSnapshot::new((**record).clone(), entry.hash, trusted));
+        snapshots.push(KnownSnapshot::new(Arc::clone(record), entry.hash, trusted));
     }
     snapshots
 }
@@ -99,22 +84,11 @@ pub(crate) fn apply(
     keys: &Keys,
     instances: &BTreeSet<VaultId>,
 ) {
-    let by_target: HashMap<(SnapshotId, ObjectId), usize> = snapshots
-        .iter()
-        .enumerate()
-        .map(|(i, s)| ((s.record.snapshot.clone(), s.hash), i))
-        .collect();
-    let of_record = Adders {
-        host: true,
-        prune: false,
-    };
+    let by_target: HashMap<(SnapshotId, ObjectId), usize> =
+        snapshots.iter().enumerate().map(|(i, s)| ((s.record.snapshot.clone(), s.hash), i)).collect();
+    let of_record = Adders { host: true, prune: false };
     let start = |s: &KnownSnapshot| Working {
-        tags: s
-            .record
-            .tags
-            .iter()
-            .map(|tag| (tag.clone(), of_record))
-            .collect(),
+        tags: s.record.tags.iter().map(|tag| (tag.clone(), of_record)).collect(),
         voids: BTreeMap::new(),
     };
     let mut working: Vec<Working> = snapshots.iter().map(start).collect();
@@ -129,39 +103,25 @@ pub(crate) fn apply(
     }
     for (snapshot, working) in snapshots.iter_mut().zip(working) {
         snapshot.tags = working.tags.into_keys().collect();
-        let here =
-            |store: &&Option<VaultId>| store.as_ref().is_some_and(|id| instances.contains(id));
+        let here = |store: &&Option<VaultId>| store.as_ref().is_some_and(|id| instances.contains(id));
         let everywhere = working.voids.contains_key(&None)
-            || (!instances.is_empty()
-                && working.voids.keys().filter(here).count() == instances.len());
-        snapshot.void = everywhere
-            .then(|| working.voids.into_values().next())
-            .flatten();
+            || (!instances.is_empty() && working.voids.keys().filter(here).count() == instances.len());
+        snapshot.void = everywhere.then(|| working.voids.into_values().next()).flatten();
     }
 }
 
-fn apply_one(
-    snapshot: &mut KnownSnapshot,
-    working: &mut Working,
-    mark: &PlacedMark<'_>,
-    keys: &Keys,
-) {
+fn apply_one(snapshot: &mut KnownSnapshot, working: &mut Working, mark: &PlacedMark<'_>, keys: &Keys) {
     let host = keys.speaks_for(mark.entry, &snapshot.record.host);
     let prune = keys.has_role(mark.entry, Role::Prune);
     match mark.statement {
-        Statement::Void {
-            instance, reason, ..
-        } if mark.entry.signer() == snapshot.record.signer => {
-            working
-                .voids
-                .entry(instance.clone())
-                .or_insert_with(|| reason.clone());
+        Statement::Void { instance, reason, .. } if mark.entry.signer() == snapshot.record.signer => {
+            working.voids.entry(instance.clone()).or_insert_with(|| reason.clone());
         }
         Statement::Tag { add, remove, .. } if host || prune => {
             change_tags(&mut working.tags, add, remove, Adders { host, prune });
         }
         Statement::Note { sealed, .. } if host || prune => {
-            snapshot.note_sealed = Some(sealed.clone())
+            snapshot.note_sealed = Some(sealed.clone());
         }
         Statement::Milestone { on, .. } if prune || (host && *on) => snapshot.milestone = *on,
         Statement::Delete(_) if prune => snapshot.delete_asked = true,
@@ -171,13 +131,7 @@ fn apply_one(
             let own = keys.is_of(&mark.entry.signer(), &snapshot.record.host);
             let (signer, number, time) = (mark.entry.signer(), mark.entry.number(), mark.time);
             let verdict = verdict.clone();
-            snapshot.verdicts.push(KnownVerdict {
-                signer,
-                number,
-                time,
-                own,
-                verdict,
-            });
+            snapshot.verdicts.push(KnownVerdict { signer, number, time, own, verdict });
         }
         _ => {}
     }
@@ -187,10 +141,7 @@ fn apply_one(
 fn change_tags(tags: &mut BTreeMap<String, Adders>, add: &[String], remove: &[String], by: Adders) {
     for tag in remove {
         let left = match tags.get(tag) {
-            Some(adders) if !by.prune && adders.prune => Adders {
-                host: false,
-                ..*adders
-            },
+            Some(adders) if !by.prune && adders.prune => Adders { host: false, ..*adders },
             Some(_) => {
                 tags.remove(tag);
                 continue;
@@ -200,10 +151,7 @@ fn change_tags(tags: &mut BTreeMap<String, Adders>, add: &[String], remove: &[St
         tags.insert(tag.clone(), left);
     }
     for tag in add {
-        let adders = tags.entry(tag.clone()).or_insert(Adders {
-            host: false,
-            prune: false,
-        });
+        let adders = tags.entry(tag.clone()).or_insert(Adders { host: false, prune: false });
         // A key with both roles adds as the host that it is.
         adders.host |= by.host;
         adders.prune |= by.prune && !by.host;

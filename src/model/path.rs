@@ -31,10 +31,7 @@ impl RelPath {
     pub fn new(bytes: &[u8]) -> Result<Self, BadPath> {
         match Self::why_not(bytes) {
             None => Ok(Self(bytes.into())),
-            Some(why) => Err(BadPath {
-                path: bytes.to_vec(),
-                why,
-            }),
+            Some(why) => Err(BadPath { path: bytes.to_vec(), why }),
         }
     }
 
@@ -177,9 +174,7 @@ mod tests {
 
     #[test]
     fn no_path_leads_out() {
-        for wrong in [
-            "", "/", "/etc", "a//b", "a/", "..", "a/../b", "./a", "a/.", "a\0b",
-        ] {
+        for wrong in ["", "/", "/etc", "a//b", "a/", "..", "a/../b", "./a", "a/.", "a\0b"] {
             assert!(RelPath::new(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
         for right in [".", "a", "...", "a/...b/..c", "a b", "-x"] {
@@ -189,16 +184,7 @@ mod tests {
 
     #[test]
     fn walk_order_puts_a_directory_before_its_content_and_both_before_its_neighbours() {
-        let mut paths = [
-            p("a.b"),
-            p("a/z"),
-            p("b"),
-            p("a"),
-            p("a-"),
-            p("."),
-            p("a/b/c"),
-            p("!"),
-        ];
+        let mut paths = [p("a.b"), p("a/z"), p("b"), p("a"), p("a-"), p("."), p("a/b/c"), p("!")];
         paths.sort();
         let sorted: Vec<_> = paths.iter().map(ToString::to_string).collect();
         assert_eq!(sorted, [".", "!", "a", "a/b/c", "a/z", "a-", "a.b", "b"]);

@@ -54,34 +54,23 @@ pub(crate) fn judge(snapshots: &mut [KnownSnapshot], reader: &Reader) {
 
 fn may_be_good(snapshot: &KnownSnapshot) -> bool {
     let record = &snapshot.record;
-    let checks = record
-        .components
-        .iter()
-        .all(|c| c.check != CheckResult::Failed);
+    let checks = record.components.iter().all(|c| c.check != CheckResult::Failed);
     snapshot.is_usable() && record.kind != SnapshotKind::Partial && record.complete && checks
 }
 
 /// A proof reaches the objects of the same host only: what one host claims of its records must not touch another's.
 fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> {
-    let mut verdicts: Vec<(&KnownSnapshot, &KnownVerdict)> = snapshots
-        .iter()
-        .flat_map(|s| s.verdicts.iter().map(move |v| (s, v)))
-        .collect();
+    let mut verdicts: Vec<(&KnownSnapshot, &KnownVerdict)> =
+        snapshots.iter().flat_map(|s| s.verdicts.iter().map(move |v| (s, v))).collect();
     verdicts.sort_by_key(|(_, v)| (v.time, v.signer, v.number));
     let mut objects: BTreeMap<(HostId, VaultId), Objects> = BTreeMap::new();
     for (place, (snapshot, known)) in verdicts.into_iter().enumerate() {
-        let said = objects
-            .entry((snapshot.record.host, known.verdict.instance.clone()))
-            .or_default();
+        let said = objects.entry((snapshot.record.host, known.verdict.instance.clone())).or_default();
         if proves(known.verdict.level) {
             let proof = Some((place, known.verdict.began.min(known.time)));
             for id in covered(snapshot, known) {
                 let object: &mut Said = said.entry(id).or_default();
-                *(if known.own {
-                    &mut object.own
-                } else {
-                    &mut object.other
-                }) = proof;
+                *(if known.own { &mut object.own } else { &mut object.other }) = proof;
             }
         }
         for id in &known.verdict.bad {
@@ -96,18 +85,11 @@ fn proves(level: Level) -> bool {
     level != Level::Presence
 }
 
-fn covered<'a>(
-    snapshot: &'a KnownSnapshot,
-    known: &'a KnownVerdict,
-) -> impl Iterator<Item = ObjectId> + 'a {
+fn covered<'a>(snapshot: &'a KnownSnapshot, known: &'a KnownVerdict) -> impl Iterator<Item = ObjectId> + 'a {
     let objects = &snapshot.record.objects;
     let index = move |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(objects.len());
     let range = move |&(from, to): &(u64, u64)| index(from)..index(to).max(index(from));
-    known
-        .verdict
-        .covered
-        .iter()
-        .flat_map(move |row| objects[range(row)].iter().map(|object| object.id))
+    known.verdict.covered.iter().flat_map(move |row| objects[range(row)].iter().map(|object| object.id))
 }
 
 fn is_good(
@@ -117,45 +99,22 @@ fn is_good(
     reader: &Reader,
     others_only: bool,
 ) -> bool {
-    let since = reader
-        .now
-        .saturating_sub(reader.reverify)
-        .unwrap_or(Timestamp::MIN);
-    let proved = |id: &ObjectId| {
-        known
-            .get(id)
-            .is_some_and(|said| said.proved(since, others_only))
-    };
-    snapshot
-        .record
-        .objects
-        .iter()
-        .all(|object| proved(&object.id))
-        && passes(snapshot, instance)
+    let since = reader.now.saturating_sub(reader.reverify).unwrap_or(Timestamp::MIN);
+    let proved = |id: &ObjectId| known.get(id).is_some_and(|said| said.proved(since, others_only));
+    snapshot.record.objects.iter().all(|object| proved(&object.id)) && passes(snapshot, instance)
 }
 
 /// No verdict about this snapshot itself stands against it: a failed check, or a failure that names no object (a drill that did not end
 /// well) and that no later verdict at least as deep has taken back.
 fn passes(snapshot: &KnownSnapshot, instance: &VaultId) -> bool {
-    let here = || {
-        snapshot
-            .verdicts
-            .iter()
-            .map(|known| &known.verdict)
-            .filter(|v| v.instance == *instance)
-    };
+    let here = || snapshot.verdicts.iter().map(|known| &known.verdict).filter(|v| v.instance == *instance);
     let mut checks: BTreeMap<u64, CheckResult> = BTreeMap::new();
     checks.extend(here().flat_map(|v| v.checks.iter().copied()));
-    let failed = here()
-        .enumerate()
-        .filter(|(_, v)| !v.good && v.bad.is_empty());
+    let mut failed = here().enumerate().filter(|(_, v)| !v.good && v.bad.is_empty());
     let taken_back = |(place, bad): (usize, &crate::model::mark::Verdict)| {
-        here()
-            .skip(place + 1)
-            .any(|v| v.good && v.level >= bad.level)
+        here().skip(place + 1).any(|v| v.good && v.level >= bad.level)
     };
-    checks.values().all(|check| *check != CheckResult::Failed)
-        && failed.map(taken_back).all(|back| back)
+    checks.values().all(|check| *check != CheckResult::Failed) && failed.all(taken_back)
 }
 
 #[cfg(test)]
@@ -164,14 +123,7 @@ mod tests {
 
     #[test]
     fn presence_alone_is_no_proof() {
-        let proving = [
-            Level::Put,
-            Level::Presence,
-            Level::Read,
-            Level::Decrypt,
-            Level::Drill,
-        ]
-        .map(proves);
+        let proving = [Level::Put, Level::Presence, Level::Read, Level::Decrypt, Level::Drill].map(proves);
         assert_eq!(proving, [true, false, true, true, true]);
     }
 }

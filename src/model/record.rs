@@ -28,10 +28,7 @@ pub enum ObjectKind {
 
 /// A data object that a snapshot needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(
-    into = "(ObjectKind, u64, ObjectId, u32)",
-    from = "(ObjectKind, u64, ObjectId, u32)"
-)]
+#[serde(into = "(ObjectKind, u64, ObjectId, u32)", from = "(ObjectKind, u64, ObjectId, u32)")]
 pub struct ObjectRef {
     /// Where it lies.
     pub kind: ObjectKind,
@@ -50,12 +47,7 @@ impl From<ObjectRef> for (ObjectKind, u64, ObjectId, u32) {
 }
 impl From<(ObjectKind, u64, ObjectId, u32)> for ObjectRef {
     fn from((kind, size, id, recipients): (ObjectKind, u64, ObjectId, u32)) -> Self {
-        Self {
-            kind,
-            size,
-            id,
-            recipients,
-        }
+        Self { kind, size, id, recipients }
     }
 }
 
@@ -155,8 +147,7 @@ impl Record {
         let partial = self.kind == SnapshotKind::Partial;
         let index = self.index.and_then(|id| self.object(&id));
         let indexed = index.is_some_and(|o| o.kind == ObjectKind::Manifest);
-        if partial == indexed || partial != self.run.is_some() || (partial && self.index.is_some())
-        {
+        if partial == indexed || partial != self.run.is_some() || (partial && self.index.is_some()) {
             return Err("its index is not among its objects".into());
         }
         if self.snapshot.time().map(Timestamp::as_second) != Some(self.started.as_second()) {
@@ -168,11 +159,7 @@ impl Record {
             return Err("it lists an object twice".into());
         }
         let sets = self.recipients.len();
-        if self
-            .objects
-            .iter()
-            .any(|o| o.recipients as usize >= sets || o.size == 0)
-        {
+        if self.objects.iter().any(|o| o.recipients as usize >= sets || o.size == 0) {
             return Err("an object names no recipient set or is empty".into());
         }
         check_place(self.number, self.previous.as_ref())?;

@@ -46,15 +46,7 @@ fn path_says_so(path: &[u8]) -> bool {
 
 /// About how many bytes an entry takes as JSON; an upper estimate, cheap to compute, the same for the same entry.
 pub fn estimated_bytes(entry: &Entry) -> usize {
-    let xattrs: usize = entry
-        .xattrs
-        .iter()
-        .map(|(k, v)| k.len() + v.len() * 4 / 3 + 16)
-        .sum();
+    let xattrs: usize = entry.xattrs.iter().map(|(k, v)| k.len() + v.len() * 4 / 3 + 16).sum();
     let target = entry.target.as_ref().map_or(0, |t| t.len() * 2);
-    320 + entry.path.as_bytes().len() * 2
-        + entry.extents.len() * 64
-        + entry.maps.len() * 96
-        + xattrs
-        + target
+    320 + entry.path.as_bytes().len() * 2 + entry.extents.len() * 64 + entry.maps.len() * 96 + xattrs + target
 }

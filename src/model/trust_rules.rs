@@ -90,10 +90,7 @@ impl Keys {
         }
         cuts.iter().for_each(|cut| keys.cut(cut));
         while let Some((key, host, depth)) = keys.next_introduction(marks) {
-            let standing = keys.0.entry(key).or_insert_with(|| Standing {
-                depth,
-                ..Standing::default()
-            });
+            let standing = keys.0.entry(key).or_insert_with(|| Standing { depth, ..Standing::default() });
             standing.hosts.insert(host);
             // One at a time: the key that was introduced just now may itself be cut before its own introductions count.
             cuts.iter().for_each(|cut| keys.cut(cut));
@@ -103,19 +100,12 @@ impl Keys {
 
     /// An introduction that counts and says something new, the nearest to the reader's own keys first.
     fn next_introduction(&self, marks: &[KeyMark<'_>]) -> Option<(SignerId, HostId, usize)> {
-        let known = |m: &KeyMark<'_>| {
-            self.0
-                .get(&m.key)
-                .is_some_and(|standing| standing.hosts.contains(&m.host))
-        };
-        let new = marks
-            .iter()
-            .filter(|m| m.action == KeyAction::Introduce && !known(m));
+        let known =
+            |m: &KeyMark<'_>| self.0.get(&m.key).is_some_and(|standing| standing.hosts.contains(&m.host));
+        let new = marks.iter().filter(|m| m.action == KeyAction::Introduce && !known(m));
         let counting = new.filter(|m| self.speaks_for(m.entry, &m.host));
         let depth = |m: &KeyMark<'_>| self.depth(&m.entry.signer()) + 1;
-        counting
-            .map(|m| (m.key, m.host, depth(m)))
-            .min_by_key(|&(key, host, depth)| (depth, key, host))
+        counting.map(|m| (m.key, m.host, depth(m))).min_by_key(|&(key, host, depth)| (depth, key, host))
     }
 
     fn cut(&mut self, cut: &Cut<'_>) {
@@ -141,18 +131,11 @@ impl Keys {
     /// the later introduced key goes first: who recovers from a stolen key must not be retired by the thief.
     fn next_cut<'a>(&self, marks: &[KeyMark<'a>], cuts: &[Cut<'a>]) -> Option<Cut<'a>> {
         let taken = |m: &&KeyMark<'a>| cuts.iter().any(|cut| std::ptr::eq(cut.mark, m.entry));
-        let mut open: Vec<&KeyMark<'a>> = marks
-            .iter()
-            .filter(|m| m.action == KeyAction::Retire && !taken(m))
-            .collect();
+        let mut open: Vec<&KeyMark<'a>> =
+            marks.iter().filter(|m| m.action == KeyAction::Retire && !taken(m)).collect();
         open.sort_by_key(|m| {
             let signer = m.entry.signer();
-            (
-                !self.has_role(m.entry, Role::Prune),
-                m.entry.number(),
-                Reverse(self.depth(&signer)),
-                signer,
-            )
+            (!self.has_role(m.entry, Role::Prune), m.entry.number(), Reverse(self.depth(&signer)), signer)
         });
         open.into_iter().find_map(|mark| self.as_cut(mark))
     }
@@ -172,28 +155,18 @@ impl Keys {
             (false, true) => Some(mark.host),
             (false, false) => return None,
         };
-        Some(Cut {
-            mark: mark.entry,
-            key: mark.key,
-            host,
-            last: mark.last?,
-        })
+        Some(Cut { mark: mark.entry, key: mark.key, host, last: mark.last? })
     }
 
     /// True when `entry` is by a trusted key, and not after its retirement.
     pub(crate) fn counts(&self, entry: &ChainEntry) -> bool {
-        self.0
-            .get(&entry.signer())
-            .is_some_and(|standing| within(standing.last, entry))
+        self.0.get(&entry.signer()).is_some_and(|standing| within(standing.last, entry))
     }
 
     /// True when `entry` counts and its key has `role` by configuration or kit.
     pub(crate) fn has_role(&self, entry: &ChainEntry, role: Role) -> bool {
         self.counts(entry)
-            && self
-                .0
-                .get(&entry.signer())
-                .is_some_and(|standing| standing.roles.contains(&role))
+            && self.0.get(&entry.signer()).is_some_and(|standing| standing.roles.contains(&role))
     }
 
     /// True when `entry` is by a trusted key of `host`.
@@ -230,17 +203,13 @@ impl Keys {
     /// True when the key may sign what comes next for `host`.
     pub fn may_sign_for(&self, signer: &SignerId, host: &HostId) -> bool {
         self.0.get(signer).is_some_and(|standing| {
-            standing.hosts.contains(host)
-                && standing.last.is_none()
-                && !standing.last_for.contains_key(host)
+            standing.hosts.contains(host) && standing.last.is_none() && !standing.last_for.contains_key(host)
         })
     }
 
     /// True when the key has this role by configuration or kit and is not retired.
     pub fn may(&self, signer: &SignerId, role: Role) -> bool {
-        self.0
-            .get(signer)
-            .is_some_and(|standing| standing.last.is_none() && standing.roles.contains(&role))
+        self.0.get(signer).is_some_and(|standing| standing.last.is_none() && standing.roles.contains(&role))
     }
 
     /// The last entry of a key that counts, when it was retired.
@@ -273,18 +242,9 @@ fn within(last: Option<(u64, ObjectId)>, entry: &ChainEntry) -> bool {
 
 fn key_mark(entry: &ChainEntry) -> Option<KeyMark<'_>> {
     match &entry.as_mark()?.statement {
-        Statement::Key {
-            action,
-            key,
-            host,
-            last,
-        } => Some(KeyMark {
-            entry,
-            action: *action,
-            key: signer_of_text(key)?,
-            host: *host,
-            last: *last,
-        }),
+        Statement::Key { action, key, host, last } => {
+            Some(KeyMark { entry, action: *action, key: signer_of_text(key)?, host: *host, last: *last })
+        }
         _ => None,
     }
 }

@@ -41,15 +41,10 @@ pub struct Chain<'a> {
 impl Chain<'_> {
     fn advance(&mut self, hash: ObjectId) -> Result<()> {
         let id = self.signer.id();
-        let head = Head {
-            number: self.next.0,
-            hash,
-        };
+        let head = Head { number: self.next.0, hash };
         self.state
             .raise_heads(&[(id, head)])
-            .doing(Class::Failed, || {
-                "cannot remember what was committed".into()
-            })?;
+            .doing(Class::Failed, || "cannot remember what was committed".into())?;
         self.next = (self.next.0 + 1, Some(hash));
         Ok(())
     }
@@ -57,8 +52,7 @@ impl Chain<'_> {
     /// Commits a record; on any doubt the snapshot is void and this fails.
     pub fn commit(&mut self, record: &Record) -> Result<ObjectId> {
         let key = Key::Record(record.snapshot.clone());
-        self.prove(&record.objects)
-            .map_err(|why| void_error(&why, record))?;
+        self.prove(&record.objects).map_err(|why| void_error(&why, record))?;
         let (bytes, hash) = seal_document(record, self.signer, namespace::RECORD)
             .doing(Class::Failed, || "cannot sign the record".into())?;
         self.put_entry(&key, &bytes)?;
@@ -98,34 +92,20 @@ impl Chain<'_> {
     /// Keeps a signed entry here, then puts it.
     fn put_entry(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         let keep = || "cannot keep the signed entry before it is put".into();
-        self.state
-            .set_pending(key, bytes)
-            .doing(Class::Failed, keep)?;
+        self.state.set_pending(key, bytes).doing(Class::Failed, keep)?;
         in_store(self.store, self.store.put_bytes(key, bytes))?;
         Ok(())
     }
 
     fn settled(&self) -> Result<()> {
-        self.state
-            .clear_pending()
-            .doing(Class::Failed, || "cannot clear what was pending".into())
+        self.state.clear_pending().doing(Class::Failed, || "cannot clear what was pending".into())
     }
 
     fn void(&mut self, record: &Record, hash: ObjectId, why: &str) -> Result<()> {
-        let target = Target {
-            snapshot: record.snapshot.clone(),
-            record: hash,
-        };
+        let target = Target { snapshot: record.snapshot.clone(), record: hash };
         let instance = Some(self.instance.clone());
         let time = record.finished;
-        self.mark(
-            Statement::Void {
-                target,
-                instance,
-                reason: why.to_owned(),
-            },
-            time,
-        )?;
+        self.mark(Statement::Void { target, instance, reason: why.to_owned() }, time)?;
         Ok(())
     }
 
@@ -133,10 +113,7 @@ impl Chain<'_> {
     fn prove(&self, objects: &[ObjectRef]) -> std::result::Result<(), String> {
         let doomed = self.doomed().map_err(|e| e.to_string())?;
         if let Some(object) = objects.iter().find(|o| doomed.contains(&o.id)) {
-            return Err(format!(
-                "a prune is about to delete {}",
-                Key::data(object.kind, object.id)
-            ));
+            return Err(format!("a prune is about to delete {}", Key::data(object.kind, object.id)));
         }
         let sizes = self.sizes(objects)?;
         for object in objects {
@@ -190,9 +167,10 @@ impl Chain<'_> {
     /// Ends what an earlier run signed and did not see through: puts the same bytes, and voids the snapshot when its objects are
     /// not all there. Must run before anything else is signed.
     pub fn finish_pending(&mut self) -> Result<Option<String>> {
-        let pending = self.state.pending().doing(Class::Failed, || {
-            "cannot read what an earlier run left to do".into()
-        })?;
+        let pending = self
+            .state
+            .pending()
+            .doing(Class::Failed, || "cannot read what an earlier run left to do".into())?;
         let Some(pending) = pending else {
             return Ok(None);
         };
@@ -227,9 +205,7 @@ impl Chain<'_> {
 
     fn finish_record(&mut self, key: &Key, bytes: &[u8]) -> Result<Option<String>> {
         let signed = open_document::<Record>(bytes, "record", namespace::RECORD)
-            .doing(Class::Failed, || {
-                "what an earlier run signed cannot be read".into()
-            })?;
+            .doing(Class::Failed, || "what an earlier run signed cannot be read".into())?;
         let record = signed.value;
         if record.signer != self.signer.id() || record.vault != self.vault {
             return Ok(None);
@@ -238,25 +214,19 @@ impl Chain<'_> {
             return Ok(None);
         }
         match self.prove(&record.objects) {
-            Ok(()) => Ok(Some(format!(
-                "snapshot {} of an interrupted run is now committed",
-                record.snapshot
-            ))),
+            Ok(()) => {
+                Ok(Some(format!("snapshot {} of an interrupted run is now committed", record.snapshot)))
+            }
             Err(why) => {
                 self.void(&record, signed.hash, &why)?;
-                Ok(Some(format!(
-                    "snapshot {} of an interrupted run is void: {why}",
-                    record.snapshot
-                )))
+                Ok(Some(format!("snapshot {} of an interrupted run is void: {why}", record.snapshot)))
             }
         }
     }
 
     fn finish_mark(&mut self, key: &Key, bytes: &[u8]) -> Result<Option<String>> {
         let signed = open_document::<Mark>(bytes, "mark", namespace::MARK)
-            .doing(Class::Failed, || {
-                "what an earlier run signed cannot be read".into()
-            })?;
+            .doing(Class::Failed, || "what an earlier run signed cannot be read".into())?;
         let mark = signed.value;
         if mark.signer == self.signer.id() && mark.vault == self.vault {
             self.put_again(key, bytes, mark.number, mark.previous, signed.hash)?;

@@ -41,12 +41,7 @@ pub struct OpError {
 impl OpError {
     /// An error that says `what` failed, on what.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self {
-            class,
-            what: what.into(),
-            source: None,
-            hint: None,
-        }
+        Self { class, what: what.into(), source: None, hint: None }
     }
 
     /// Adds the cause.

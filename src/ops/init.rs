@@ -91,24 +91,12 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         false => fresh(options, clock, &mut report)?,
     };
     let config = load(&options.config_path)?;
-    report.components = config
-        .components
-        .iter()
-        .map(|c| c.name.to_string())
-        .collect();
+    report.components = config.components.iter().map(|c| c.name.to_string()).collect();
     let signer = Signer::load(&config.signing.key_file)
-        .doing(Class::Config, || {
-            "cannot load this host's signing key".into()
-        })
-        .map_err(|e| {
-            e.hint("if this machine is a new one, bring the keys back from the recovery kit")
-        })?;
-    let state = State::open(&config.state_dir).doing(Class::Failed, || {
-        format!(
-            "cannot open the state directory {}",
-            config.state_dir.display()
-        )
-    })?;
+        .doing(Class::Config, || "cannot load this host's signing key".into())
+        .map_err(|e| e.hint("if this machine is a new one, bring the keys back from the recovery kit"))?;
+    let state = State::open(&config.state_dir)
+        .doing(Class::Failed, || format!("cannot open the state directory {}", config.state_dir.display()))?;
     let vault = match config.project.vault.clone() {
         Some(vault) => vault,
         None => known_vault(&state, &config)?,
@@ -116,32 +104,19 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
     for store in &config.stores {
         let path = store_path(store);
         make_store(&store.name, path, &vault, &signer, clock, &mut report)?;
-        report
-            .stores
-            .push(format!("{} ({})", store.name, path.display()));
+        report.stores.push(format!("{} ({})", store.name, path.display()));
     }
-    complete_kit(
-        options,
-        &config,
-        (vault, signer.id().into()),
-        only_in_kit,
-        &mut report,
-        clock,
-    )?;
+    complete_kit(options, &config, (vault, signer.id().into()), only_in_kit, &mut report, clock)?;
     Ok(report)
 }
 
 fn load(path: &Path) -> Result<Config> {
-    Config::load(path).doing(Class::Config, || {
-        format!("{} cannot be used", path.display())
-    })
+    Config::load(path).doing(Class::Config, || format!("{} cannot be used", path.display()))
 }
 
 /// The vault of a configuration that does not name it: that of its first store, or a new one.
 fn known_vault(state: &State, config: &Config) -> Result<VaultId> {
-    let seen = state
-        .vault()
-        .doing(Class::Damage, || "cannot read which vault this is".into())?;
+    let seen = state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?;
     if let Some(vault) = seen {
         return Ok(vault);
     }
@@ -155,9 +130,7 @@ fn known_vault(state: &State, config: &Config) -> Result<VaultId> {
 
 fn new_id() -> Result<VaultId> {
     let random = crate::durable::random_bytes();
-    Ok(VaultId::from_random(random.doing(Class::Failed, || {
-        "no random numbers are to be had".into()
-    })?))
+    Ok(VaultId::from_random(random.doing(Class::Failed, || "no random numbers are to be had".into())?))
 }
 
 /// Makes keys and writes the configuration. True when the identity is in the kit alone.
@@ -171,11 +144,8 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     let vault = new_id()?;
     let kept = options.recipients.is_empty() && !options.offline_identity;
     let roles = vec![Role::Host, Role::Verify, Role::Prune];
-    let trusted = vec![Trusted {
-        key: signer.public_text().to_owned(),
-        name: crate::platform::hostname(),
-        roles,
-    }];
+    let trusted =
+        vec![Trusted { key: signer.public_text().to_owned(), name: crate::platform::hostname(), roles }];
     if let Some(identity) = &identity {
         // Into the kit before the configuration: a run cut off here must not lose the only identity.
         let parts = Parts {
@@ -200,31 +170,19 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
         identity_file: kept.then(|| places.identity.display().to_string()),
         key_file: places.signing.display().to_string(),
         trusted,
-        state_dir: options
-            .state_root
-            .join(places.dir.file_name().unwrap_or_default())
-            .display()
-            .to_string(),
+        state_dir: options.state_root.join(places.dir.file_name().unwrap_or_default()).display().to_string(),
     };
     let text = template::render(&options.proposal, &values);
-    Config::parse(&text, &options.config_path).doing(Class::Failed, || {
-        "internal: the proposed configuration is not valid".into()
-    })?;
+    Config::parse(&text, &options.config_path)
+        .doing(Class::Failed, || "internal: the proposed configuration is not valid".into())?;
     crate::durable::write_new(&options.config_path, text.as_bytes(), 0o644)
-        .doing(Class::Failed, || {
-            format!("cannot write {}", options.config_path.display())
-        })?;
-    report
-        .made
-        .push(format!("configuration {}", options.config_path.display()));
+        .doing(Class::Failed, || format!("cannot write {}", options.config_path.display()))?;
+    report.made.push(format!("configuration {}", options.config_path.display()));
     Ok(options.offline_identity)
 }
 
 fn project_name(dir: &Path) -> String {
-    let name = dir
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     crate::config::slug(&name).unwrap_or_else(|| "project".into())
 }
 
@@ -232,11 +190,7 @@ fn project_name(dir: &Path) -> String {
 fn key_places(options: &InitOptions, project: &str) -> Result<KeyPlaces> {
     let whose = options.config_path.as_os_str().as_encoded_bytes();
     for number in 1.. {
-        let name = if number == 1 {
-            project.to_owned()
-        } else {
-            format!("{project}-{number}")
-        };
+        let name = if number == 1 { project.to_owned() } else { format!("{project}-{number}") };
         let dir = options.keys_root.join(name);
         let marker = dir.join("project");
         let cannot = || format!("cannot make the key folder {}", dir.display());
@@ -252,17 +206,11 @@ fn key_places(options: &InitOptions, project: &str) -> Result<KeyPlaces> {
         return Ok(KeyPlaces {
             identity: dir.join("identity.txt"),
             signing: dir.join("signing_key"),
-            kit: options
-                .kit
-                .clone()
-                .unwrap_or_else(|| dir.join("recovery-kit.txt")),
+            kit: options.kit.clone().unwrap_or_else(|| dir.join("recovery-kit.txt")),
             dir,
         });
     }
-    Err(OpError::new(
-        Class::Failed,
-        "no name is free for the key folder",
-    ))
+    Err(OpError::new(Class::Failed, "no name is free for the key folder"))
 }
 
 fn make_signer(places: &KeyPlaces, report: &mut InitReport) -> Result<Signer> {
@@ -272,9 +220,7 @@ fn make_signer(places: &KeyPlaces, report: &mut InitReport) -> Result<Signer> {
     }
     let signer = Signer::generate().doing(Class::Failed, cannot)?;
     signer.write(&places.signing).doing(Class::Failed, cannot)?;
-    report
-        .made
-        .push(format!("signing key {}", places.signing.display()));
+    report.made.push(format!("signing key {}", places.signing.display()));
     Ok(signer)
 }
 
@@ -284,9 +230,7 @@ fn make_naming(places: &KeyPlaces, report: &mut InitReport) -> Result<()> {
         return Ok(());
     }
     let cannot = || format!("cannot write the naming key {}", path.display());
-    NamingKey::generate()
-        .and_then(|key| key.write(&path))
-        .doing(Class::Failed, cannot)?;
+    NamingKey::generate().and_then(|key| key.write(&path)).doing(Class::Failed, cannot)?;
     report.made.push(format!("naming key {}", path.display()));
     Ok(())
 }
@@ -319,22 +263,15 @@ fn make_recipients(
         return Ok((there.iter().map(SecretIdentity::recipient).collect(), None));
     }
     let (identity, recipient) = generate();
-    identity
-        .write(&places.identity, clock.now())
-        .doing(Class::Failed, cannot)?;
-    report
-        .made
-        .push(format!("identity {}", places.identity.display()));
+    identity.write(&places.identity, clock.now()).doing(Class::Failed, cannot)?;
+    report.made.push(format!("identity {}", places.identity.display()));
     Ok((vec![recipient], None))
 }
 
 /// A run that was cut off after it wrote the kit: the identity is there and nowhere else.
 fn offline_again(places: &KeyPlaces) -> Result<(Vec<String>, Option<SecretIdentity>)> {
     let kit = Kit::load(&places.kit).doing(Class::Config, || {
-        format!(
-            "{} is there, but is no kit of an earlier run",
-            places.kit.display()
-        )
+        format!("{} is there, but is no kit of an earlier run", places.kit.display())
     })?;
     Ok((kit.recipients, None))
 }
@@ -361,23 +298,17 @@ fn make_store(
     }
     let cannot = || format!("cannot make store {name:?} in {}", path.display());
     let store = LocalStore::create(name, path).doing(Class::Store, cannot)?;
-    for (key, signature_key, bytes) in [
-        (Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD),
-        (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY),
-    ] {
+    for (key, signature_key, bytes) in
+        [(Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD), (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY)]
+    {
         if in_store(&store, store.head(&key))?.is_some()
             && in_store(&store, store.head(&signature_key))?.is_some()
         {
             continue; // an earlier run was cut off after these
         }
-        let signature = signer
-            .sign(namespace::RECOVER, bytes)
-            .doing(Class::Failed, cannot)?;
+        let signature = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
         in_store(&store, store.put_bytes(&key, bytes))?;
-        in_store(
-            &store,
-            store.put_bytes(&signature_key, signature.as_bytes()),
-        )?;
+        in_store(&store, store.put_bytes(&signature_key, signature.as_bytes()))?;
     }
     ignore_file(path)?;
     let info = StoreInfo {
@@ -408,9 +339,8 @@ fn ignore_file(store: &Path) -> Result<()> {
 
 fn write_kit(parts: Parts<'_>, path: &Path, report: &mut InitReport) -> Result<()> {
     let kit = assemble(parts)?;
-    kit.write(path).doing(Class::Failed, || {
-        format!("cannot write the recovery kit to {}", path.display())
-    })?;
+    kit.write(path)
+        .doing(Class::Failed, || format!("cannot write the recovery kit to {}", path.display()))?;
     report.made.push(format!("recovery kit {}", path.display()));
     Ok(())
 }
@@ -426,11 +356,7 @@ fn complete_kit(
 ) -> Result<()> {
     let beside = config.signing.key_file.with_file_name("recovery-kit.txt");
     let path = options.kit.clone().unwrap_or(beside);
-    let identity_file = config
-        .encryption
-        .identity_file
-        .as_ref()
-        .filter(|f| f.exists());
+    let identity_file = config.encryption.identity_file.as_ref().filter(|f| f.exists());
     report.identity_only_in_kit = only_in_kit;
     if path.exists() {
         report.kit = Some(path.display().to_string());

@@ -49,13 +49,9 @@ pub struct Parts<'a> {
 pub fn trust_of(trusted: &[Trusted]) -> Result<TrustList> {
     let mut list = TrustList::default();
     for t in trusted {
-        let key = TrustedKey::parse(&t.key).doing(Class::Config, || {
-            format!("trusted key {:?} cannot be used", t.name)
-        })?;
-        let key = TrustedKey {
-            name: t.name.clone(),
-            ..key
-        };
+        let key = TrustedKey::parse(&t.key)
+            .doing(Class::Config, || format!("trusted key {:?} cannot be used", t.name))?;
+        let key = TrustedKey { name: t.name.clone(), ..key };
         list.add(key.with_roles(t.roles.iter().copied()));
     }
     Ok(list)
@@ -66,18 +62,16 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
     let identities = match parts.identity {
         IdentityFrom::Hand(identity) => vec![identity],
         IdentityFrom::File(None) => Vec::new(),
-        IdentityFrom::File(Some(file)) => load_identity_file(file).doing(Class::Config, || {
-            format!("cannot use identity {}", file.display())
-        })?,
+        IdentityFrom::File(Some(file)) => load_identity_file(file)
+            .doing(Class::Config, || format!("cannot use identity {}", file.display()))?,
     };
     let store = |(name, path): (String, PathBuf)| KitStore {
         name,
         at: StoreAt::Path(path.display().to_string()),
         settings: BTreeMap::new(),
     };
-    let signer = Signer::load(parts.key_file).doing(Class::Config, || {
-        "cannot load this host's signing key".into()
-    })?;
+    let signer =
+        Signer::load(parts.key_file).doing(Class::Config, || "cannot load this host's signing key".into())?;
     let naming = NamingKey::load(&naming_path(parts.key_file))
         .doing(Class::Config, || "cannot load the naming key".into())?;
     Ok(Kit {
@@ -99,17 +93,8 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
 }
 
 /// The parts that a configuration gives.
-pub fn parts_of<'a>(
-    config: &'a Config,
-    vault: VaultId,
-    host: HostId,
-    now: jiff::Timestamp,
-) -> Parts<'a> {
-    let file = config
-        .encryption
-        .identity_file
-        .as_deref()
-        .filter(|file| file.exists());
+pub fn parts_of<'a>(config: &'a Config, vault: VaultId, host: HostId, now: jiff::Timestamp) -> Parts<'a> {
+    let file = config.encryption.identity_file.as_deref().filter(|file| file.exists());
     Parts {
         project: &config.project.name,
         vault,

@@ -20,16 +20,11 @@ pub fn base_of(component: &Component, config: Option<&Config>) -> (PathBuf, bool
 }
 
 fn parent_of(path: &Path) -> PathBuf {
-    path.parent()
-        .map_or_else(|| PathBuf::from("/"), Path::to_owned)
+    path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned)
 }
 
 /// What the walk of a folder or list component must know.
-pub fn folder_spec(
-    component: &Component,
-    all: &[Component],
-    session: &Session,
-) -> Result<FolderSpec> {
+pub fn folder_spec(component: &Component, all: &[Component], session: &Session) -> Result<FolderSpec> {
     let config = session.config()?;
     let (base, single) = base_of(component, Some(config));
     let what = match &component.spec {
@@ -57,22 +52,12 @@ fn nested(component: &Component, all: &[Component], config: &Config) -> Vec<(Pat
     let mut nested = Vec::new();
     for other in all.iter().filter(|c| c.name != component.name) {
         let why = Why::Component;
-        nested.extend(
-            component_paths(other)
-                .into_iter()
-                .filter(|p| !own.contains(p))
-                .map(|p| (p, why)),
-        );
+        nested.extend(component_paths(other).into_iter().filter(|p| !own.contains(p)).map(|p| (p, why)));
         if let Spec::Sqlite { path, .. } = &other.spec {
             nested.extend(sidecars(path).map(|p| (p, Why::Sidecar)));
         }
     }
-    nested.extend(
-        config
-            .stores
-            .iter()
-            .map(|s| (store_path(s).to_owned(), Why::Store)),
-    );
+    nested.extend(config.stores.iter().map(|s| (store_path(s).to_owned(), Why::Store)));
     nested.push((config.state_dir.clone(), Why::State));
     nested
 }

@@ -13,11 +13,7 @@ pub fn hold(session: &Session, what: &str) -> Result<Held> {
     let timeout = Some(session.around.wait.unwrap_or(Duration::ZERO));
     let interrupt = &session.around.interrupt;
     let mut pause = |time| {
-        if interrupt.signal().is_some() {
-            std::ops::ControlFlow::Break(())
-        } else {
-            sleep(time)
-        }
+        if interrupt.signal().is_some() { std::ops::ControlFlow::Break(()) } else { sleep(time) }
     };
     match lock.lock_wait(what, &now, timeout, &mut pause) {
         Ok(held) => Ok(held),
@@ -27,8 +23,6 @@ pub fn hold(session: &Session, what: &str) -> Result<Held> {
                 "wait for it to end, or use --wait; nothing needs to be unlocked, even if a run was killed",
             ))
         }
-        Err(e) => Err(e).doing(Class::Failed, || {
-            format!("cannot take the lock {}", lock.path().display())
-        }),
+        Err(e) => Err(e).doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display())),
     }
 }

@@ -39,12 +39,8 @@ impl SnapshotReader<'_> {
     /// Reads a manifest object whole, proves it against its name, opens it.
     fn manifest(&self, id: &ObjectId, what: &str) -> Result<Vec<u8>> {
         let of = || format!("{what} of snapshot {}", self.record.snapshot);
-        let listed = self
-            .record
-            .object(id)
-            .filter(|o| o.kind == ObjectKind::Manifest);
-        let listed =
-            listed.ok_or_else(|| damaged(format!("{} is not among the record's objects", of())))?;
+        let listed = self.record.object(id).filter(|o| o.kind == ObjectKind::Manifest);
+        let listed = listed.ok_or_else(|| damaged(format!("{} is not among the record's objects", of())))?;
         let key = Key::Manifest(*id);
         let bytes = match self.store.get(&key, listed.size) {
             Ok(bytes) => bytes,
@@ -54,44 +50,30 @@ impl SnapshotReader<'_> {
             Err(e) => return in_store(self.store, Err(e)),
         };
         if bytes.len() as u64 != listed.size || ObjectId::of(&bytes) != *id {
-            return Err(damaged(format!(
-                "{} is damaged: {key} does not have the bytes its name says",
-                of()
-            )));
+            return Err(damaged(format!("{} is damaged: {key} does not have the bytes its name says", of())));
         }
-        open_manifest(&bytes, self.identities)
-            .map_err(|e| archive_error(e, format!("cannot open {}", of())))
+        open_manifest(&bytes, self.identities).map_err(|e| archive_error(e, format!("cannot open {}", of())))
     }
 
     /// The index, compared with the record.
     pub fn index(&self) -> Result<Index> {
-        let id = self
-            .record
-            .index
-            .filter(|_| self.record.kind != SnapshotKind::Partial);
+        let id = self.record.index.filter(|_| self.record.kind != SnapshotKind::Partial);
         let id = id.ok_or_else(|| {
             OpError::new(
                 Class::NotFound,
-                format!(
-                    "snapshot {} is an interim one and cannot be read",
-                    self.record.snapshot
-                ),
+                format!("snapshot {} is an interim one and cannot be read", self.record.snapshot),
             )
         })?;
         let bytes = self.manifest(&id, "the index")?;
         let what = || format!("the index of snapshot {} is damaged", self.record.snapshot);
         let index = Index::decode(&bytes).doing(Class::Damage, what)?;
-        self.check_index(&index)
-            .map_err(|why| damaged(what()).because(why))?;
+        self.check_index(&index).map_err(|why| damaged(what()).because(why))?;
         Ok(index)
     }
 
     fn check_index(&self, index: &Index) -> std::result::Result<(), String> {
         let (record, header) = (self.record, &index.header);
-        if header.vault != record.vault
-            || header.snapshot != record.snapshot
-            || header.host != record.host
-        {
+        if header.vault != record.vault || header.snapshot != record.snapshot || header.host != record.host {
             return Err("it belongs to another snapshot".into());
         }
         if index.components.len() != record.components.len() {
@@ -109,15 +91,9 @@ impl SnapshotReader<'_> {
                     component.name
                 ));
             }
-            let kept = |id: &ObjectId| {
-                record
-                    .object(id)
-                    .is_some_and(|o| o.kind == ObjectKind::Archive)
-            };
+            let kept = |id: &ObjectId| record.object(id).is_some_and(|o| o.kind == ObjectKind::Archive);
             if let Some(id) = component.archives.iter().find(|id| !kept(id)) {
-                return Err(format!(
-                    "it refers to archive {id}, which the record does not list"
-                ));
+                return Err(format!("it refers to archive {id}, which the record does not list"));
             }
         }
         Ok(())
@@ -125,10 +101,8 @@ impl SnapshotReader<'_> {
 
     /// One segment, compared with the index.
     pub fn segment(&self, component: &IndexComponent, reference: &SegmentRef) -> Result<Segment> {
-        let bytes = self.manifest(
-            &reference.object,
-            &format!("a listing of component {}", component.name),
-        )?;
+        let bytes =
+            self.manifest(&reference.object, &format!("a listing of component {}", component.name))?;
         let what = || {
             format!(
                 "a listing of component {} of snapshot {} is damaged",
@@ -138,19 +112,12 @@ impl SnapshotReader<'_> {
         let segment = Segment::decode(&bytes).doing(Class::Damage, what)?;
         let fits = segment.component == component.name
             && segment.entries.len() as u64 == reference.entries
-            && segment
-                .entries
-                .first()
-                .is_some_and(|e| e.path == reference.first)
-            && segment
-                .entries
-                .last()
-                .is_some_and(|e| e.path == reference.last);
+            && segment.entries.first().is_some_and(|e| e.path == reference.first)
+            && segment.entries.last().is_some_and(|e| e.path == reference.last);
         if !fits {
             return Err(damaged(what()).because("it is not the one that the index means"));
         }
-        self.check_archives(&segment.archives)
-            .map_err(|why| damaged(what()).because(why))?;
+        self.check_archives(&segment.archives).map_err(|why| damaged(what()).because(why))?;
         Ok(segment)
     }
 
@@ -171,25 +138,16 @@ impl SnapshotReader<'_> {
     }
 
     /// All extents of a file, from its entry or its maps, and the archives that maps add.
-    pub fn extents(
-        &self,
-        entry: &Entry,
-    ) -> Result<(Vec<Extent>, Vec<crate::model::manifest::ArchiveInfo>)> {
+    pub fn extents(&self, entry: &Entry) -> Result<(Vec<Extent>, Vec<crate::model::manifest::ArchiveInfo>)> {
         if entry.maps.is_empty() {
             return Ok((entry.extents.clone(), Vec::new()));
         }
         let (mut extents, mut archives) = (Vec::new(), Vec::new());
         for map in &entry.maps {
             let bytes = self.manifest(&map.object, &format!("a map of {}", entry.path))?;
-            let what = || {
-                format!(
-                    "a map of {} in snapshot {} is damaged",
-                    entry.path, self.record.snapshot
-                )
-            };
+            let what = || format!("a map of {} in snapshot {} is damaged", entry.path, self.record.snapshot);
             let decoded = Map::decode(&bytes, map.offset, entry.size).doing(Class::Damage, what)?;
-            self.check_archives(&decoded.archives)
-                .map_err(|why| damaged(what()).because(why))?;
+            self.check_archives(&decoded.archives).map_err(|why| damaged(what()).because(why))?;
             extents.extend(decoded.extents);
             archives.extend(decoded.archives);
         }

@@ -22,11 +22,7 @@ pub struct Selection {
 impl Selection {
     /// True when `path` is wanted, or is a directory on the way to something wanted.
     pub fn wants(&self, path: &RelPath) -> bool {
-        self.paths.is_empty()
-            || self
-                .paths
-                .iter()
-                .any(|p| path.is_within(p) || (p.is_within(path)))
+        self.paths.is_empty() || self.paths.iter().any(|p| path.is_within(p) || (p.is_within(path)))
     }
 
     /// True when a listing from `first` to `last` may hold something wanted.
@@ -37,8 +33,7 @@ impl Selection {
         self.paths.iter().any(|p| {
             let below_begins_after = p > last;
             let ended_before = first > p && !first.is_within(p);
-            let on_the_way =
-                p.parts().count() > 0 && ancestors(p).any(|a| a >= *first && a <= *last);
+            let on_the_way = p.parts().count() > 0 && ancestors(p).any(|a| a >= *first && a <= *last);
             (!below_begins_after && !ended_before) || on_the_way
         })
     }
@@ -48,10 +43,8 @@ impl Selection {
         for path in &self.paths {
             if !entries.iter().any(|e| e.path.is_within(path)) {
                 let what = format!("there is no {}/{path} in this snapshot", self.component);
-                return Err(OpError::new(Class::NotFound, what).hint(format!(
-                    "`backstay ls ID {}` lists what is there",
-                    self.component
-                )));
+                return Err(OpError::new(Class::NotFound, what)
+                    .hint(format!("`backstay ls ID {}` lists what is there", self.component)));
             }
         }
         Ok(())
@@ -68,26 +61,15 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
     match &session.around.hosts {
         HostChoice::All => Ok(all),
         HostChoice::Named(text) => {
-            let found: Vec<HostId> = all
-                .iter()
-                .copied()
-                .filter(|h| h.to_string().starts_with(text))
-                .collect();
-            let found = if found.is_empty() {
-                hosts_named(session, &all, text)
-            } else {
-                found
-            };
+            let found: Vec<HostId> =
+                all.iter().copied().filter(|h| h.to_string().starts_with(text)).collect();
+            let found = if found.is_empty() { hosts_named(session, &all, text) } else { found };
             match found.len() {
                 1 => Ok(found),
-                0 => Err(OpError::new(
-                    Class::NotFound,
-                    format!("no host {text:?} has trusted snapshots here"),
-                )),
-                _ => Err(OpError::new(
-                    Class::Usage,
-                    format!("{text:?} means more than one host"),
-                )),
+                0 => {
+                    Err(OpError::new(Class::NotFound, format!("no host {text:?} has trusted snapshots here")))
+                }
+                _ => Err(OpError::new(Class::Usage, format!("{text:?} means more than one host"))),
             }
         }
         HostChoice::Own => match session.host {
@@ -99,11 +81,7 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
 
 /// What is wrong with the history of the hosts that are meant; empty when all is well.
 pub fn breaks_of(vault: &Vault, hosts: &[HostId]) -> Vec<String> {
-    hosts
-        .iter()
-        .flat_map(|host| vault.history.breaks_of(host))
-        .map(ToString::to_string)
-        .collect()
+    hosts.iter().flat_map(|host| vault.history.breaks_of(host)).map(ToString::to_string).collect()
 }
 
 /// Hosts that a trusted key's name in the configuration stands for.
@@ -121,8 +99,7 @@ pub fn snapshot<'v>(
     accept_untrusted: bool,
 ) -> Result<&'v KnownSnapshot> {
     let now = session.around.clock.now();
-    let selector =
-        Selector::parse(text, now, &jiff::tz::TimeZone::system()).map_err(selector_error)?;
+    let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system()).map_err(selector_error)?;
     let hosts = hosts(session, vault)?;
     let chooses = selector.chooses();
     let meant = |s: &&KnownSnapshot| !chooses || (is_trusted(s) && hosts.contains(&s.record.host));
@@ -149,17 +126,9 @@ pub fn snapshot<'v>(
 /// When the record that was named is there but damaged, that is the answer, not "not found".
 fn damaged_of_that_name(vault: &Vault, text: &str) -> Option<OpError> {
     let prefix = format!("snapshots/{text}");
-    let bad = vault
-        .bad
-        .iter()
-        .find(|b| text.len() >= 4 && b.key.starts_with(&prefix))?;
-    let error =
-        OpError::new(Class::Damage, format!("{} cannot be used", bad.key)).because(bad.why.clone());
-    Some(if bad.too_new {
-        error.hint("a newer backstay wrote it; upgrade this one")
-    } else {
-        error
-    })
+    let bad = vault.bad.iter().find(|b| text.len() >= 4 && b.key.starts_with(&prefix))?;
+    let error = OpError::new(Class::Damage, format!("{} cannot be used", bad.key)).because(bad.why.clone());
+    Some(if bad.too_new { error.hint("a newer backstay wrote it; upgrade this one") } else { error })
 }
 
 fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
@@ -167,28 +136,25 @@ fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
     if breaks.is_empty() {
         return Ok(());
     }
-    let what =
-        "the history in this store is not whole, so nobody can say which snapshot is the latest";
+    let what = "the history in this store is not whole, so nobody can say which snapshot is the latest";
     Err(OpError::new(Class::Damage, what)
         .because(breaks.join("; "))
-        .hint(
-            "`backstay list` shows what is there; name a snapshot by its id to use it all the same",
-        ))
+        .hint("`backstay list` shows what is there; name a snapshot by its id to use it all the same"))
 }
 
 fn refuse_unfit(found: &KnownSnapshot, accept_untrusted: bool) -> Result<()> {
     let id = &found.record.snapshot;
     if let Some(reason) = &found.void {
-        return Err(OpError::new(
-            Class::Damage,
-            format!("snapshot {id} is void: {reason}"),
-        ));
+        return Err(OpError::new(Class::Damage, format!("snapshot {id} is void: {reason}")));
     }
     match &found.trusted {
         Trust::Trusted => Ok(()),
         Trust::Untrusted(_) if accept_untrusted => Ok(()),
-        Trust::Untrusted(why) => Err(OpError::new(Class::Damage, format!("snapshot {id} is not trusted: {why}"))
-            .hint("whoever made it could have put anything in it; --accept-untrusted uses it all the same")),
+        Trust::Untrusted(why) => {
+            Err(OpError::new(Class::Damage, format!("snapshot {id} is not trusted: {why}")).hint(
+                "whoever made it could have put anything in it; --accept-untrusted uses it all the same",
+            ))
+        }
     }
 }
 
@@ -206,10 +172,7 @@ pub fn component<'i>(index: &'i Index, name: &str) -> Result<&'i IndexComponent>
         let names: Vec<&str> = index.components.iter().map(|c| c.name.as_str()).collect();
         OpError::new(
             Class::NotFound,
-            format!(
-                "there is no component {name:?} in snapshot {}",
-                index.header.snapshot
-            ),
+            format!("there is no component {name:?} in snapshot {}", index.header.snapshot),
         )
         .hint(format!("there are: {}", names.join(", ")))
     })
@@ -218,20 +181,15 @@ pub fn component<'i>(index: &'i Index, name: &str) -> Result<&'i IndexComponent>
 /// Turns PATH arguments into selections, one for each component; all components when there are none.
 pub fn paths(session: &Session, index: &Index, args: &[String]) -> Result<Vec<Selection>> {
     if args.is_empty() {
-        let all = index.components.iter().map(|c| Selection {
-            component: c.name.to_string(),
-            paths: Vec::new(),
-        });
+        let all =
+            index.components.iter().map(|c| Selection { component: c.name.to_string(), paths: Vec::new() });
         return Ok(all.collect());
     }
     let mut selections: Vec<Selection> = Vec::new();
     for arg in args {
         let (name, path) = path(session, index, arg)?;
         match selections.iter_mut().find(|s| s.component == name) {
-            None => selections.push(Selection {
-                component: name,
-                paths: path.into_iter().collect(),
-            }),
+            None => selections.push(Selection { component: name, paths: path.into_iter().collect() }),
             Some(selection) => match path {
                 Some(path) if !selection.paths.is_empty() => selection.paths.push(path),
                 _ => selection.paths.clear(),
@@ -243,12 +201,7 @@ pub fn paths(session: &Session, index: &Index, args: &[String]) -> Result<Vec<Se
 
 /// One PATH argument: `component`, `component/path`, or a path of this machine beginning with `./`, `../` or `/`.
 pub fn path(session: &Session, index: &Index, arg: &str) -> Result<(String, Option<RelPath>)> {
-    if arg.starts_with('/')
-        || arg.starts_with("./")
-        || arg.starts_with("../")
-        || arg == "."
-        || arg == ".."
-    {
+    if arg.starts_with('/') || arg.starts_with("./") || arg.starts_with("../") || arg == "." || arg == ".." {
         return live_path(session, index, Path::new(arg));
     }
     let (name, rest) = arg.split_once('/').unwrap_or((arg, ""));
@@ -257,8 +210,7 @@ pub fn path(session: &Session, index: &Index, arg: &str) -> Result<(String, Opti
     if rest.is_empty() {
         return Ok((name, None));
     }
-    let path =
-        RelPath::new(rest.as_bytes()).map_err(|e| OpError::new(Class::Usage, e.to_string()))?;
+    let path = RelPath::new(rest.as_bytes()).map_err(|e| OpError::new(Class::Usage, e.to_string()))?;
     Ok((name, Some(path).filter(|p| !p.is_root())))
 }
 
@@ -271,11 +223,8 @@ fn live_path(session: &Session, index: &Index, arg: &Path) -> Result<(String, Op
             continue;
         };
         let rest = RelPath::new(rest.as_os_str().as_bytes()).ok();
-        let fits = !component.single
-            || component
-                .segments
-                .first()
-                .is_some_and(|s| rest.as_ref() == Some(&s.first));
+        let fits =
+            !component.single || component.segments.first().is_some_and(|s| rest.as_ref() == Some(&s.first));
         let depth = base.components().count() + usize::from(component.single) * 1000;
         if fits && best.as_ref().is_none_or(|b| b.0 < depth) {
             best = Some((depth, component.name.to_string(), rest));
@@ -285,10 +234,7 @@ fn live_path(session: &Session, index: &Index, arg: &Path) -> Result<(String, Op
         Some((_, name, path)) => Ok((name, path)),
         None => Err(OpError::new(
             Class::NotFound,
-            format!(
-                "{} lies in no component of this snapshot",
-                absolute.display()
-            ),
+            format!("{} lies in no component of this snapshot", absolute.display()),
         )
         .hint("name it as COMPONENT/PATH; `backstay show ID` lists the components")),
     }
@@ -310,10 +256,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         path.to_owned()
     } else {
         let here = std::env::current_dir();
-        here.map_err(|e| {
-            OpError::new(Class::Failed, "the current directory cannot be read").because(e)
-        })?
-        .join(path)
+        here.map_err(|e| OpError::new(Class::Failed, "the current directory cannot be read").because(e))?
+            .join(path)
     };
     let mut clean = PathBuf::new();
     for part in joined.components() {
@@ -338,10 +282,7 @@ mod tests {
 
     #[test]
     fn a_selection_wants_what_is_below_and_the_way_there() {
-        let selection = Selection {
-            component: "c".into(),
-            paths: vec![p("a/b")],
-        };
+        let selection = Selection { component: "c".into(), paths: vec![p("a/b")] };
         for yes in [".", "a", "a/b", "a/b/c"] {
             assert!(selection.wants(&p(yes)), "{yes}");
         }
@@ -352,19 +293,10 @@ mod tests {
 
     #[test]
     fn segments_without_anything_wanted_are_not_read() {
-        let selection = Selection {
-            component: "c".into(),
-            paths: vec![p("m/n")],
-        };
-        assert!(
-            selection.touches(&p("."), &p("a")),
-            "the root is on the way"
-        );
+        let selection = Selection { component: "c".into(), paths: vec![p("m/n")] };
+        assert!(selection.touches(&p("."), &p("a")), "the root is on the way");
         assert!(!selection.touches(&p("a"), &p("l/z")));
-        assert!(
-            selection.touches(&p("b"), &p("m")),
-            "the parent is on the way"
-        );
+        assert!(selection.touches(&p("b"), &p("m")), "the parent is on the way");
         assert!(selection.touches(&p("m/a"), &p("m/z")));
         assert!(selection.touches(&p("m/n/1"), &p("m/n/2")));
         assert!(!selection.touches(&p("m/o"), &p("z")));

@@ -87,10 +87,7 @@ impl Session {
     pub fn open(config: Arc<Config>, around: Surroundings) -> Result<Self> {
         let store = open_configured_store(&config, around.store.as_deref())?;
         let state = State::open(&config.state_dir).doing(Class::Failed, || {
-            format!(
-                "cannot open the state directory {}",
-                config.state_dir.display()
-            )
+            format!("cannot open the state directory {}", config.state_dir.display())
         })?;
         let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
         let key_file = &config.signing.key_file;
@@ -98,18 +95,12 @@ impl Session {
             true => Some(load_signer(key_file)?.id().into()),
             false => None,
         };
-        let seen = state.heads().doing(Class::Damage, || {
-            "cannot read what was seen of the vault before".into()
-        })?;
-        let heads = seen
-            .into_iter()
-            .map(|(signer, head)| (signer, (head.number, head.hash)))
-            .collect();
+        let seen =
+            state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
+        let heads = seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect();
         let vault = match config.project.vault.clone() {
             Some(vault) => Some(vault),
-            None => state
-                .vault()
-                .doing(Class::Damage, || "cannot read which vault this is".into())?,
+            None => state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?,
         };
         Ok(Self {
             around,
@@ -169,16 +160,14 @@ impl Session {
 
     /// The identities at hand: `-i`, the kit, the configuration's file. Empty when there is none here.
     pub fn identities(&self) -> Result<Identities> {
-        let configured = self
-            .config
-            .as_ref()
-            .and_then(|c| c.encryption.identity_file.clone());
+        let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.clone());
         let configured = configured.filter(|file| file.exists());
         let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
         for file in self.around.identity_files.iter().chain(&configured) {
-            all.extend(load_identity_file(file).doing(Class::NoIdentity, || {
-                format!("cannot use identity {}", file.display())
-            })?);
+            all.extend(
+                load_identity_file(file)
+                    .doing(Class::NoIdentity, || format!("cannot use identity {}", file.display()))?,
+            );
         }
         Ok(Identities::from_secrets(all))
     }
@@ -197,19 +186,14 @@ impl Session {
     /// The configuration, for what cannot be done without.
     pub fn config(&self) -> Result<&Arc<Config>> {
         self.config.as_ref().ok_or_else(|| {
-            OpError::new(
-                Class::Usage,
-                "this needs a configuration, and --kit gives none",
-            )
-            .hint("run it in the project's folder, without --kit")
+            OpError::new(Class::Usage, "this needs a configuration, and --kit gives none")
+                .hint("run it in the project's folder, without --kit")
         })
     }
 
     /// This machine's memory, for what cannot be done without.
     pub fn state(&self) -> Result<&State> {
-        self.state
-            .as_ref()
-            .ok_or_else(|| OpError::new(Class::Usage, "this cannot be done with a kit alone"))
+        self.state.as_ref().ok_or_else(|| OpError::new(Class::Usage, "this cannot be done with a kit alone"))
     }
 
     /// The keys that writing needs.
@@ -218,24 +202,16 @@ impl Session {
         let key_file = &config.signing.key_file;
         let signer = load_signer(key_file)?;
         let naming = NamingKey::load(&crate::ops::init::naming_path(key_file))
-            .doing(Class::Config, || {
-                "cannot load this host's naming key".into()
-            })?;
+            .doing(Class::Config, || "cannot load this host's naming key".into())?;
         let recipients = RecipientSet::parse(&config.encryption.recipients)
-            .doing(Class::Config, || {
-                "a recipient in the configuration cannot be used".into()
-            })?;
+            .doing(Class::Config, || "a recipient in the configuration cannot be used".into())?;
         let trusted = self.trust.get(&signer.id());
         if !trusted.is_some_and(|key| key.roles.contains(&crate::model::mark::Role::Host)) {
             let what = "this host's signing key is not among the trusted keys of the configuration";
             let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
             return Err(OpError::new(Class::Config, what).hint(hint));
         }
-        Ok(Writer {
-            signer,
-            naming,
-            recipients,
-        })
+        Ok(Writer { signer, naming, recipients })
     }
 
     /// Tells the person something worth reading now.
@@ -245,25 +221,17 @@ impl Session {
 }
 
 fn load_signer(key_file: &Path) -> Result<Signer> {
-    Signer::load(key_file).doing(Class::Config, || {
-        "cannot load this host's signing key".into()
-    })
+    Signer::load(key_file).doing(Class::Config, || "cannot load this host's signing key".into())
 }
 
 fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dyn Store>> {
     if config.stores.len() > 1 {
-        return Err(OpError::new(
-            Class::Config,
-            format!("{} names several stores", config.path.display()),
-        )
-        .hint("this version of backstay keeps one store a project; remove the others"));
+        return Err(OpError::new(Class::Config, format!("{} names several stores", config.path.display()))
+            .hint("this version of backstay keeps one store a project; remove the others"));
     }
     let Some(first) = config.stores.first() else {
-        return Err(OpError::new(
-            Class::Config,
-            format!("{} names no store", config.path.display()),
-        )
-        .hint("add one with `backstay init --store PATH`"));
+        return Err(OpError::new(Class::Config, format!("{} names no store", config.path.display()))
+            .hint("add one with `backstay init --store PATH`"));
     };
     let chosen = match wanted {
         None => first,
@@ -277,24 +245,17 @@ fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dy
 
 fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
     let Some(store) = kit.stores.first() else {
-        return Err(
-            OpError::new(Class::Usage, "the kit names no store").hint("name it with --store PATH")
-        );
+        return Err(OpError::new(Class::Usage, "the kit names no store").hint("name it with --store PATH"));
     };
     let StoreAt::Path(path) = &store.at else {
         return Err(OpError::new(
             Class::Usage,
-            format!(
-                "store {:?} of the kit is none that this version can open",
-                store.name
-            ),
+            format!("store {:?} of the kit is none that this version can open", store.name),
         )
         .hint("name a folder that holds a copy of it with --store PATH"));
     };
     open_store(&store.name, Path::new(path)).map_err(|e| {
-        e.hint(format!(
-            "the kit says {path}; if the store is elsewhere now, name it with --store PATH"
-        ))
+        e.hint(format!("the kit says {path}; if the store is elsewhere now, name it with --store PATH"))
     })
 }
 
@@ -310,9 +271,6 @@ fn open_store(name: &str, path: &Path) -> Result<Arc<dyn Store>> {
 }
 
 /// Turns a store's error into an operation's.
-pub fn in_store<T>(
-    store: &dyn Store,
-    result: std::result::Result<T, crate::store::StoreError>,
-) -> Result<T> {
+pub fn in_store<T>(store: &dyn Store, result: std::result::Result<T, crate::store::StoreError>) -> Result<T> {
     result.map_err(|e| store_error(e, store))
 }

@@ -63,9 +63,7 @@ pub fn is_trusted(snapshot: &KnownSnapshot) -> bool {
 
 /// Reads `backstay.json`.
 pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
-    let bytes = store
-        .get(&Key::Store, 1 << 20)
-        .map_err(|e| store_error(e, store))?;
+    let bytes = store.get(&Key::Store, 1 << 20).map_err(|e| store_error(e, store))?;
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let damaged = || format!("{} of store {:?} cannot be read", Key::Store, store.name());
     crate::model::document::parse(line, "store").doing(Class::Damage, damaged)
@@ -76,21 +74,16 @@ pub fn store_error(error: crate::store::StoreError, store: &dyn Store) -> OpErro
     use crate::store::StoreErrorKind as Kind;
     let what = format!("store {:?} ({}) failed", store.name(), store.location());
     let (class, hint) = match error.kind {
-        Kind::Missing => (
-            Class::Store,
-            Some("is the disk mounted? `backstay init` makes a new store where there is none"),
-        ),
+        Kind::Missing => {
+            (Class::Store, Some("is the disk mounted? `backstay init` makes a new store where there is none"))
+        }
         Kind::Denied => (Class::Store, Some("check who may read and write there")),
-        Kind::Full => (
-            Class::Store,
-            Some("make room on that disk; nothing that was committed is touched"),
-        ),
+        Kind::Full => (Class::Store, Some("make room on that disk; nothing that was committed is touched")),
         Kind::Unreachable => (Class::Store, Some("try again later")),
         Kind::NotFound | Kind::Corrupt => (Class::Damage, None),
-        Kind::Exists => (
-            Class::Damage,
-            Some("the object there has other bytes than its name says; look at that disk"),
-        ),
+        Kind::Exists => {
+            (Class::Damage, Some("the object there has other bytes than its name says; look at that disk"))
+        }
         Kind::Other => (Class::Store, None),
     };
     let error = OpError::new(class, what).because(error);
@@ -117,20 +110,11 @@ impl Vault {
     pub fn read(store: &dyn Store, judge: &Judge<'_>) -> Result<Self> {
         let info = store_info(store)?;
         if judge.vault.is_some_and(|expected| *expected != info.vault) {
-            let what = format!(
-                "store {:?} ({}) belongs to another vault",
-                store.name(),
-                store.location()
-            );
+            let what = format!("store {:?} ({}) belongs to another vault", store.name(), store.location());
             let hint = "is another disk mounted there? backstay touches nothing in it";
             return Err(OpError::new(Class::Damage, what).hint(hint));
         }
-        let mut reading = Reading {
-            store,
-            info: &info,
-            entries: Vec::new(),
-            bad: Vec::new(),
-        };
+        let mut reading = Reading { store, info: &info, entries: Vec::new(), bad: Vec::new() };
         reading.read_all(Prefix::Records)?;
         reading.read_all(Prefix::Marks)?;
         let Reading { entries, bad, .. } = reading;
@@ -141,22 +125,13 @@ impl Vault {
             now: judge.now,
             reverify: REVERIFY,
         };
-        Ok(Self {
-            info,
-            history: History::of(entries, &reader),
-            bad,
-        })
+        Ok(Self { info, history: History::of(entries, &reader), bad })
     }
 
     /// The hosts that have trusted snapshots here.
     pub fn hosts(&self) -> Vec<HostId> {
         let trusted = |(_, s): &(&HostId, &Vec<KnownSnapshot>)| s.iter().any(is_trusted);
-        self.history
-            .hosts
-            .iter()
-            .filter(trusted)
-            .map(|(host, _)| *host)
-            .collect()
+        self.history.hosts.iter().filter(trusted).map(|(host, _)| *host).collect()
     }
 
     /// Every snapshot, trusted or not, host by host: trusted ones in the order of the chain.
@@ -169,33 +144,22 @@ impl Vault {
         let own = HostId::from(*signer);
         let signs = |host: &&HostId| self.history.keys().is_of(signer, host);
         // A key that was introduced signs for the host that introduced it.
-        let other = self
-            .history
-            .hosts
-            .keys()
-            .filter(|host| **host != own)
-            .find(signs);
+        let other = self.history.hosts.keys().filter(|host| **host != own).find(signs);
         other.copied().unwrap_or(own)
     }
 
     fn seen(&self) -> Vec<(SignerId, Head)> {
         let head = |(signer, (number, hash)): (&SignerId, &(u64, ObjectId))| {
-            (
-                *signer,
-                Head {
-                    number: *number,
-                    hash: *hash,
-                },
-            )
+            (*signer, Head { number: *number, hash: *hash })
         };
         self.history.heads.iter().map(head).collect()
     }
 
     /// Remembers the heads that this reading proved, so that a later reading notices when they are gone.
     pub fn remember(&self, state: &State) -> Result<()> {
-        state.raise_heads(&self.seen()).doing(Class::Failed, || {
-            "cannot remember the newest entries seen".into()
-        })
+        state
+            .raise_heads(&self.seen())
+            .doing(Class::Failed, || "cannot remember the newest entries seen".into())
     }
 }
 
@@ -208,18 +172,11 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn read_all(&mut self, prefix: Prefix) -> Result<()> {
-        let listed = self
-            .store
-            .list(prefix)
-            .map_err(|e| store_error(e, self.store))?;
+        let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
         for object in listed {
             if let Err(problem) = self.read_one(&object.key)? {
                 let too_new = matches!(problem, OpenError::TooNew(_));
-                self.bad.push(BadDocument {
-                    key: object.key.to_string(),
-                    why: problem.to_string(),
-                    too_new,
-                });
+                self.bad.push(BadDocument { key: object.key.to_string(), why: problem.to_string(), too_new });
             }
         }
         Ok(())
@@ -261,9 +218,7 @@ impl Reading<'_> {
             return Err(OpenError::Damaged("it belongs to another vault".into()));
         }
         if own != *key {
-            return Err(OpenError::Damaged(format!(
-                "it is {own} under another name"
-            )));
+            return Err(OpenError::Damaged(format!("it is {own} under another name")));
         }
         self.entries.push(entry);
         Ok(())

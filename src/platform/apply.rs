@@ -67,14 +67,8 @@ impl Subject<'_> {
     /// Sets the time of last modification: seconds since 1970, which may be negative, and nanoseconds. A file system may cut it to what it can hold.
     pub fn set_mtime(&self, mtime: (i64, u32)) -> io::Result<()> {
         let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: mtime.0,
-                tv_nsec: mtime.1.into(),
-            },
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: mtime.0, tv_nsec: mtime.1.into() },
         };
         match self {
             Self::Open(fd) => rustix::fs::futimens(fd, &times)?,
@@ -138,10 +132,7 @@ mod tests {
         symlink("file", top.path().join("link")).unwrap();
         let base = at::open_place(top.path()).unwrap();
         let before = at::facts_at(&base, b"file").unwrap();
-        let link = Subject::Named {
-            dir: base.as_fd(),
-            name: b"link",
-        };
+        let link = Subject::Named { dir: base.as_fd(), name: b"link" };
         link.set_mtime((-5, 7)).unwrap();
         assert!(link.set_mode(0o777).is_err());
         let _ = link.set_xattr("user.x", b"1");

@@ -4,17 +4,15 @@
 //! symbolic link or leave the directory it was given, whoever renames things meanwhile. The one exception is [`open_place`], which opens
 //! what a person named.
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatxAttributes,
-    StatxFlags,
-};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use crate::platform::beneath::{open_dir_beneath, open_dir_here};
 
 /// Tells one inode of this machine from all others, as long as somebody holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,24 +41,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    #[expect(
-        clippy::useless_conversion,
-        reason = "the fields' types differ between systems"
-    )]
+    #[expect(clippy::useless_conversion, reason = "the fields' types differ between systems")]
     fn of(stat: &Stat) -> Self {
         Self {
-            id: FileId {
-                dev: stat.st_dev.into(),
-                ino: stat.st_ino.into(),
-            },
+            id: FileId { dev: stat.st_dev.into(), ino: stat.st_ino.into() },
             kind: FileType::from_raw_mode(stat.st_mode),
             mode: u32::from(stat.st_mode) & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: (
-                stat.st_mtime.into(),
-                u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-            ),
+            mtime: (stat.st_mtime.into(), u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
         }
     }
 
@@ -70,21 +59,15 @@ impl Facts {
     }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+pub(super) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const PRIVATE_DIR: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 
 /// `name`, if it is one part of a path.
-fn part(name: &[u8]) -> io::Result<&[u8]> {
+pub(super) fn part(name: &[u8]) -> io::Result<&[u8]> {
     let wrong = matches!(name, b"" | b"." | b"..") || name.contains(&b'/');
-    if wrong {
-        Err(Errno::INVAL.into())
-    } else {
-        Ok(name)
-    }
+    if wrong { Err(Errno::INVAL.into()) } else { Ok(name) }
 }
 
 /// What the system says of an open file.
@@ -94,11 +77,7 @@ pub fn facts(fd: impl AsFd) -> io::Result<Facts> {
 
 /// What the system says of `name` itself, be it a link.
 pub fn facts_at(dir: impl AsFd, name: &[u8]) -> io::Result<Facts> {
-    Ok(Facts::of(&rustix::fs::statat(
-        dir,
-        part(name)?,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?))
+    Ok(Facts::of(&rustix::fs::statat(dir, part(name)?, AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
 /// Like [`facts_at`], with `None` where there is nothing.
@@ -117,96 +96,12 @@ pub fn open_place(path: &Path) -> io::Result<OwnedFd> {
 
 /// Opens directory `name` in `dir`.
 pub fn open_dir(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(
-        dir,
-        part(name)?,
-        DIRECTORY,
-        Mode::empty(),
-    )?)
+    Ok(rustix::fs::openat(dir, part(name)?, DIRECTORY, Mode::empty())?)
 }
 
 /// Opens the directory above an open one. The caller must compare whose it is: a directory can be moved at any time.
 pub fn open_parent(dir: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, "..", DIRECTORY, Mode::empty())?)
-}
-
-/// The system call takes at most 4,095 bytes of a path; longer ones are opened in stretches.
-const STRETCH_MAX: usize = 4000;
-
-/// Opens the directory at `path` (parts separated by `/`; `.` alone is `base`) below `base`. A symbolic link or a `..` anywhere in it is
-/// an error: `ELOOP` or `ENOTDIR`.
-pub fn open_dir_beneath(base: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    if path == b"." {
-        return base.try_clone_to_owned();
-    }
-    let mut at: Option<OwnedFd> = None;
-    let mut rest = path;
-    loop {
-        let (stretch, after) = first_stretch(rest);
-        let from = at.as_ref().map_or(base, AsFd::as_fd);
-        let next = open_stretch(from, stretch)?;
-        match after {
-            None => return Ok(next),
-            Some(after) => (at, rest) = (Some(next), after),
-        }
-    }
-}
-
-fn first_stretch(path: &[u8]) -> (&[u8], Option<&[u8]>) {
-    if path.len() <= STRETCH_MAX {
-        return (path, None);
-    }
-    let slash = path[..STRETCH_MAX].iter().rposition(|&b| b == b'/');
-    slash.map_or((path, None), |slash| {
-        (&path[..slash], Some(&path[slash + 1..]))
-    })
-}
-
-/// Set once the kernel (or a container's filter) turned out not to have `openat2`.
-static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
-
-fn open_stretch(base: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    for name in path.split(|&b| b == b'/') {
-        part(name)?;
-    }
-    if NO_OPENAT2.load(Ordering::Relaxed) {
-        return walk(base, path);
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(base, path, DIRECTORY, Mode::empty(), resolve) {
-        // Old container filters answer a call that they do not know with EPERM.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            NO_OPENAT2.store(true, Ordering::Relaxed);
-            walk(base, path)
-        }
-        Err(Errno::AGAIN) => walk(base, path),
-        other => Ok(other?),
-    }
-}
-
-/// What `openat2` does, part by part.
-fn walk(base: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    let mut at: Option<OwnedFd> = None;
-    for name in path.split(|&b| b == b'/') {
-        let from = at.as_ref().map_or(base, AsFd::as_fd);
-        at = Some(open_dir(from, name)?);
-    }
-    at.ok_or_else(|| Errno::INVAL.into())
-}
-
-/// Opens directory `name` in `dir` unless something is mounted there (`EXDEV`).
-pub fn open_dir_here(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match rustix::fs::openat2(dir, part(name)?, DIRECTORY, Mode::empty(), resolve) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {}
-        other => return Ok(other?),
-    }
-    let opened = open_dir(dir, name)?;
-    if facts(&opened)?.id.dev == facts(dir)?.id.dev {
-        Ok(opened)
-    } else {
-        Err(Errno::XDEV.into())
-    }
 }
 
 /// Makes directory `name`, which must not exist, readable by its owner alone whatever the umask, and opens it.
@@ -245,15 +140,13 @@ fn private(fd: &OwnedFd, mode: u32) -> io::Result<Facts> {
 
 /// Opens file `name` for reading and writing. Never waits for the other end of a FIFO.
 pub fn open_file(dir: impl AsFd, name: &[u8]) -> io::Result<File> {
-    let flags =
-        OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, part(name)?, flags, Mode::empty())?.into())
 }
 
 /// Opens file `name` for reading. Never waits for the other end of a FIFO.
 pub fn open_to_read(dir: impl AsFd, name: &[u8]) -> io::Result<File> {
-    let flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(dir, part(name)?, flags, Mode::empty())?.into())
 }
 
@@ -265,23 +158,12 @@ pub fn symlink(target: &[u8], dir: impl AsFd, name: &[u8]) -> io::Result<()> {
 /// Makes FIFO `name`.
 pub fn make_fifo(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
     let mode = Mode::from_raw_mode(PRIVATE_FILE);
-    Ok(rustix::fs::mknodat(
-        dir,
-        part(name)?,
-        FileType::Fifo,
-        mode,
-        0,
-    )?)
+    Ok(rustix::fs::mknodat(dir, part(name)?, FileType::Fifo, mode, 0)?)
 }
 
 /// Makes device `name` (`kind` is `CharacterDevice` or `BlockDevice`). Numbers that the kernel would cut short, and so take for another
 /// device's, are refused.
-pub fn make_device(
-    dir: impl AsFd,
-    name: &[u8],
-    kind: FileType,
-    numbers: (u32, u32),
-) -> io::Result<()> {
+pub fn make_device(dir: impl AsFd, name: &[u8], kind: FileType, numbers: (u32, u32)) -> io::Result<()> {
     let (major, minor) = numbers;
     if major >= 1 << 12 || minor >= 1 << 20 {
         return Err(Errno::INVAL.into());
@@ -293,13 +175,7 @@ pub fn make_device(
 
 /// Gives the inode called `old` in `old_dir` (a link itself, not what it leads to) the further name `new`, which must be free.
 pub fn link(old_dir: impl AsFd, old: &[u8], new_dir: impl AsFd, new: &[u8]) -> io::Result<()> {
-    Ok(rustix::fs::linkat(
-        old_dir,
-        part(old)?,
-        new_dir,
-        part(new)?,
-        AtFlags::empty(),
-    )?)
+    Ok(rustix::fs::linkat(old_dir, part(old)?, new_dir, part(new)?, AtFlags::empty())?)
 }
 
 /// Removes `name`, which is not a directory.
@@ -321,25 +197,13 @@ pub fn rename(dir: impl AsFd, old: &[u8], new: &[u8]) -> io::Result<()> {
 /// Renames within a directory to a name that must be free.
 pub fn rename_new(dir: impl AsFd, old: &[u8], new: &[u8]) -> io::Result<()> {
     let dir = dir.as_fd();
-    Ok(rustix::fs::renameat_with(
-        dir,
-        part(old)?,
-        dir,
-        part(new)?,
-        RenameFlags::NOREPLACE,
-    )?)
+    Ok(rustix::fs::renameat_with(dir, part(old)?, dir, part(new)?, RenameFlags::NOREPLACE)?)
 }
 
 /// Exchanges two names of a directory in one step.
 pub fn exchange(dir: impl AsFd, one: &[u8], other: &[u8]) -> io::Result<()> {
     let dir = dir.as_fd();
-    Ok(rustix::fs::renameat_with(
-        dir,
-        part(one)?,
-        dir,
-        part(other)?,
-        RenameFlags::EXCHANGE,
-    )?)
+    Ok(rustix::fs::renameat_with(dir, part(one)?, dir, part(other)?, RenameFlags::EXCHANGE)?)
 }
 
 /// True when an error says that this system or file system does not have the operation at all.
@@ -382,11 +246,7 @@ pub fn is_mount_point(dir: impl AsFd, name: &[u8]) -> io::Result<bool> {
     let dir = dir.as_fd();
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     match rustix::fs::statx(dir, part(name)?, flags, StatxFlags::BASIC_STATS) {
-        Ok(stat)
-            if stat
-                .stx_attributes_mask
-                .contains(StatxAttributes::MOUNT_ROOT) =>
-        {
+        Ok(stat) if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
             Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
         }
         Ok(_) | Err(Errno::NOSYS) => Ok(facts_at(dir, name)?.id.dev != facts(dir)?.id.dev),
@@ -421,77 +281,6 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink as link_to;
 
-    type Way = fn(BorrowedFd<'_>, &[u8]) -> io::Result<OwnedFd>;
-
-    /// Every way of opening must refuse the same.
-    fn ways() -> [Way; 2] {
-        [open_dir_beneath, |base, path| {
-            for name in path.split(|&b| b == b'/') {
-                part(name)?;
-            }
-            walk(base, path)
-        }]
-    }
-
-    #[test]
-    fn no_path_leads_out_of_its_directory_by_either_way() {
-        let top = tempfile::tempdir().unwrap();
-        let base = top.path().join("base");
-        std::fs::create_dir_all(base.join("a/b")).unwrap();
-        std::fs::write(base.join("a/file"), "").unwrap();
-        link_to("..", base.join("a/up")).unwrap();
-        link_to("/", base.join("a/abs")).unwrap();
-        link_to("b", base.join("a/inside")).unwrap();
-        let base = open_place(&base).unwrap();
-        for open in ways() {
-            assert!(open(base.as_fd(), b"a/b").is_ok());
-            for wrong in [
-                "..", "a/..", "a/../..", "/", "/etc", "a//b", "a/b/", "", "a/./b", "./a",
-            ] {
-                assert!(open(base.as_fd(), wrong.as_bytes()).is_err(), "{wrong:?}");
-            }
-            for link in [
-                "a/up",
-                "a/abs",
-                "a/inside",
-                "a/abs/etc",
-                "a/inside/x",
-                "a/file",
-            ] {
-                let error = open(base.as_fd(), link.as_bytes()).unwrap_err();
-                assert!(is_not_a_directory(&error), "{link}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn paths_longer_than_the_system_takes_are_opened() {
-        let top = tempfile::tempdir().unwrap();
-        let base = open_place(top.path()).unwrap();
-        let name = vec![b'n'; 200];
-        let mut at = base.try_clone().unwrap();
-        let mut path = Vec::new();
-        for _ in 0..60 {
-            at = create_dir(&at, &name).unwrap().0;
-            path.extend_from_slice(&name);
-            path.push(b'/');
-        }
-        path.pop();
-        let deepest = facts(&at).unwrap().id;
-        for open in ways() {
-            assert_eq!(
-                facts(open(base.as_fd(), &path).unwrap()).unwrap().id,
-                deepest
-            );
-        }
-        assert_eq!(
-            facts(walk(base.as_fd(), &path).unwrap()).unwrap().id,
-            deepest
-        );
-        crate::platform::remove::remove_tree(base.as_fd(), &name).unwrap();
-        assert!(is_empty(&base).unwrap());
-    }
-
     #[test]
     fn what_is_made_is_private_and_never_replaces() {
         let top = tempfile::tempdir().unwrap();
@@ -501,14 +290,8 @@ mod tests {
         link_to("/nowhere/at/all", top.path().join("l")).unwrap();
         for name in ["d", "f", "l"] {
             let name = name.as_bytes();
-            assert_eq!(
-                create_dir(&base, name).unwrap_err().kind(),
-                io::ErrorKind::AlreadyExists
-            );
-            assert_eq!(
-                create_file(&base, name).unwrap_err().kind(),
-                io::ErrorKind::AlreadyExists
-            );
+            assert_eq!(create_dir(&base, name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(create_file(&base, name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         }
         assert!(open_file(&base, b"l").is_err());
         assert!(set_mode_at(&base, b"l", 0o777).is_err());
@@ -522,10 +305,7 @@ mod tests {
         let base = open_place(top.path()).unwrap();
         for numbers in [(1 << 12, 3), (1, 1 << 20), (u32::MAX, 0)] {
             let made = make_device(&base, b"dev", FileType::CharacterDevice, numbers);
-            assert_eq!(
-                made.unwrap_err().raw_os_error(),
-                Some(Errno::INVAL.raw_os_error())
-            );
+            assert_eq!(made.unwrap_err().raw_os_error(), Some(Errno::INVAL.raw_os_error()));
         }
         assert!(is_empty(&base).unwrap());
     }

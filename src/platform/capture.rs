@@ -1,10 +1,7 @@
 //! Reading what a manifest entry says of a file from the file system: metadata, extended attributes, where data and holes lie.
 //!
 //! Everything works on open descriptors, or on a name in an open directory; no symbolic link is ever followed here.
-#![allow(
-    clippy::unnecessary_cast,
-    reason = "the types in `Stat` differ from system to system"
-)]
+#![allow(clippy::unnecessary_cast, reason = "the types in `Stat` differ from system to system")]
 
 use crate::model::entry::{Entry, Kind};
 use crate::model::path::escape;
@@ -66,18 +63,9 @@ pub fn fill(entry: &mut Entry, stat: &Stat, names: &Names) {
     (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
     (entry.user, entry.group) = (names.user(stat.st_uid), names.group(stat.st_gid));
     entry.mtime = ident.mtime;
-    entry.size = if entry.kind == Kind::File {
-        ident.size
-    } else {
-        0
-    };
+    entry.size = if entry.kind == Kind::File { ident.size } else { 0 };
     let device = matches!(entry.kind, Kind::Char | Kind::Block);
-    entry.dev = device.then(|| {
-        (
-            rustix::fs::major(stat.st_rdev as _),
-            rustix::fs::minor(stat.st_rdev as _),
-        )
-    });
+    entry.dev = device.then(|| (rustix::fs::major(stat.st_rdev as _), rustix::fs::minor(stat.st_rdev as _)));
 }
 
 /// Extended attributes, and what could not be had of them.
@@ -103,9 +91,7 @@ pub fn xattrs_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Xattrs> {
     path.extend_from_slice(name.to_bytes());
     let path = CString::new(path)?;
     let list = |buf: &mut [u8]| rustix::fs::llistxattr(path.as_c_str(), buf);
-    read_xattrs(list, |name, buf| {
-        rustix::fs::lgetxattr(path.as_c_str(), name, buf)
-    })
+    read_xattrs(list, |name, buf| rustix::fs::lgetxattr(path.as_c_str(), name, buf))
 }
 
 fn read_xattrs(
@@ -123,9 +109,7 @@ fn read_xattrs(
             continue;
         };
         let mut lost = |why: &str| {
-            found
-                .lost
-                .push(format!("attribute {} {why}", escape(name.to_bytes())));
+            found.lost.push(format!("attribute {} {why}", escape(name.to_bytes())));
         };
         let Ok(text) = name.to_str() else {
             lost("is left out, because its name is not UTF-8");
@@ -162,9 +146,7 @@ fn grown(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::R
 /// empty one none. The offset of `fd` is moved.
 pub fn data_ranges(fd: BorrowedFd<'_>, stat: &Stat) -> io::Result<Vec<(u64, u64)>> {
     let size = Ident::of(stat).size;
-    let allocated = u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(512);
+    let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
     if size == 0 {
         return Ok(Vec::new());
     }
@@ -218,21 +200,12 @@ mod tests {
         std::fs::write(&path, b"12345").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4751)).unwrap();
         let file = File::open(&path).unwrap();
-        let before_1970 =
-            std::time::SystemTime::UNIX_EPOCH - std::time::Duration::from_millis(1500);
-        OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(before_1970)
-            .unwrap();
+        let before_1970 = std::time::SystemTime::UNIX_EPOCH - std::time::Duration::from_millis(1500);
+        OpenOptions::new().write(true).open(&path).unwrap().set_modified(before_1970).unwrap();
         let stat = rustix::fs::fstat(&file).unwrap();
         let mut entry = Entry::new(RelPath::new(b"f").unwrap(), kind_of(&stat).unwrap());
         fill(&mut entry, &stat, &Names::default());
-        assert_eq!(
-            (entry.kind, entry.mode, entry.size),
-            (Kind::File, 0o4751, 5)
-        );
+        assert_eq!((entry.kind, entry.mode, entry.size), (Kind::File, 0o4751, 5));
         assert_eq!(entry.mtime, (-2, 500_000_000));
         assert_eq!(entry.uid, rustix::process::geteuid().as_raw());
         assert_eq!(entry.dev, None);
@@ -246,10 +219,7 @@ mod tests {
         let large = vec![7; 3000];
         let flags = rustix::fs::XattrFlags::empty();
         if rustix::fs::fsetxattr(&file, "user.small", b"x", flags).is_err() {
-            eprintln!(
-                "skipped: no extended attributes on {}",
-                dir.path().display()
-            );
+            eprintln!("skipped: no extended attributes on {}", dir.path().display());
             return;
         }
         rustix::fs::fsetxattr(&file, "user.large", &large, flags).unwrap();
@@ -261,12 +231,7 @@ mod tests {
         assert!(found.lost[0].contains("user.\\xff"), "{:?}", found.lost);
         std::os::unix::fs::symlink("f", dir.path().join("link")).unwrap();
         let dir = File::open(dir.path()).unwrap();
-        assert!(
-            !xattrs_at(dir.as_fd(), c"link")
-                .unwrap()
-                .values
-                .contains_key("user.small")
-        );
+        assert!(!xattrs_at(dir.as_fd(), c"link").unwrap().values.contains_key("user.small"));
         assert_eq!(xattrs_at(dir.as_fd(), c"f").unwrap(), found);
     }
 

@@ -31,11 +31,7 @@ mod tests {
 
     #[test]
     fn keys_to_stores_are_secret_and_a_path_is_not() {
-        for name in [
-            "AWS_SECRET_ACCESS_KEY",
-            "BACKSTAY_PASSPHRASE",
-            "CREDENTIALS_DIRECTORY",
-        ] {
+        for name in ["AWS_SECRET_ACCESS_KEY", "BACKSTAY_PASSPHRASE", "CREDENTIALS_DIRECTORY"] {
             assert!(is_secret(OsStr::new(name)), "{name}");
         }
         for name in ["PATH", "HOME", "PGPASSWORD", "MY_AWS_KEY"] {

@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod at;
+mod beneath;
 pub mod capture;
 pub mod environment;
 pub mod remove;
@@ -11,8 +12,5 @@ pub mod users;
 
 /// The name of this machine.
 pub fn hostname() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

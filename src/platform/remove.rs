@@ -71,14 +71,7 @@ fn enter(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd, Level)> {
             at::unlink(&fd, &child)?;
         }
     }
-    Ok((
-        fd,
-        Level {
-            name: name.to_vec(),
-            id: facts.id,
-            below,
-        },
-    ))
+    Ok((fd, Level { name: name.to_vec(), id: facts.id, below }))
 }
 
 #[cfg(test)]

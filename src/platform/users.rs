@@ -17,38 +17,28 @@ fn cached<K: std::hash::Hash + Eq + Clone, V: Clone>(
     key: &K,
     look_up: impl FnOnce() -> V,
 ) -> V {
-    let mut cache = cache
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut cache = cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     cache.entry(key.clone()).or_insert_with(look_up).clone()
 }
 
 impl Names {
     /// The name of user `uid` on this machine.
     pub fn user(&self, uid: u32) -> Option<Arc<str>> {
-        cached(&self.users, &uid, || {
-            Some(nix::unistd::User::from_uid(uid.into()).ok()??.name.into())
-        })
+        cached(&self.users, &uid, || Some(nix::unistd::User::from_uid(uid.into()).ok()??.name.into()))
     }
 
     /// The name of group `gid` on this machine.
     pub fn group(&self, gid: u32) -> Option<Arc<str>> {
-        cached(&self.groups, &gid, || {
-            Some(nix::unistd::Group::from_gid(gid.into()).ok()??.name.into())
-        })
+        cached(&self.groups, &gid, || Some(nix::unistd::Group::from_gid(gid.into()).ok()??.name.into()))
     }
 
     /// The number of user `name` on this machine.
     pub fn uid(&self, name: &str) -> Option<u32> {
-        cached(&self.uids, &name.to_owned(), || {
-            Some(nix::unistd::User::from_name(name).ok()??.uid.as_raw())
-        })
+        cached(&self.uids, &name.to_owned(), || Some(nix::unistd::User::from_name(name).ok()??.uid.as_raw()))
     }
 
     /// The number of group `name` on this machine.
     pub fn gid(&self, name: &str) -> Option<u32> {
-        cached(&self.gids, &name.to_owned(), || {
-            Some(nix::unistd::Group::from_name(name).ok()??.gid.as_raw())
-        })
+        cached(&self.gids, &name.to_owned(), || Some(nix::unistd::Group::from_name(name).ok()??.gid.as_raw()))
     }
 }

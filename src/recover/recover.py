@@ -638,15 +638,18 @@ class Vault:
         return last is None or doc.number < last[0] or (doc.number == last[0] and doc.hash == last[1])
 
     def _judge_keys(self):
-        # A retirement may undo the very mark that retires: repeat until nothing changes; if that never
-        # ends, the keys contradict each other and nobody's newest snapshot is known.
+        # A retirement may undo the very mark that retires: repeat until nothing changes. If that never
+        # ends, two keys retire each other (one of them is stolen, and nobody here can tell which): then no
+        # newest snapshot is known until a key with the role prune retires one of them.
         for _round in range(20):
             self._introduce()
-            limits = self._retirements()
+            limits = dict(self._retirements(False), **self._retirements(True))
             if limits == self.limits:
                 return
             self.limits = limits
         self.disputed = True
+        self.limits = {}
+        self._introduce()
 
     def _introduce(self):
         # host -> signer -> (wire, number of its first entry, hash before that)
@@ -663,11 +666,11 @@ class Vault:
                     self.keys_of[host][new] = (key, mark.number + 1, mark.hash)
                     grew = True
 
-    def _retirements(self):
+    def _retirements(self, by_pruner):
         limits = {}
         for mark in self._marks("key"):
             key, host = self._key_mark(mark)
-            allowed = self.is_of(mark, host) or self.trusted.has(mark.signer, "prune", mark.key)
+            allowed = self.trusted.has(mark.signer, "prune", mark.key) if by_pruner else self.is_of(mark, host)
             if mark.fields["action"] == "retire" and allowed:
                 last = tuple(mark.fields["last"])
                 limits[signer_id(key)] = min(last, limits.get(signer_id(key), last))
@@ -1443,7 +1446,7 @@ class Restore:
         done = False
         try:
             self.fill(partial)
-            os.sync()
+            sync(partial)
             try:
                 # Replaces an empty folder and nothing else.
                 os.rename(partial, target)
@@ -1905,6 +1908,16 @@ class Restore:
                 return
             self.attempt(fields, "its extended attribute %s could not be set" % shown(name),
                          lambda: put(name, value.encode("latin-1")))
+
+
+def sync(path):
+    """Everything on the file system of `path` reaches the disk, before the new name says that it is there."""
+    try:
+        if subprocess.run(["sync", "-f", path], stderr=subprocess.DEVNULL).returncode == 0:
+            return
+    except OSError:
+        pass
+    os.sync()
 
 
 def sync_dir(path):

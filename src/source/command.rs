@@ -120,9 +120,7 @@ pub enum CommandError {
         words: String,
     },
     /// It wrote less than the configuration asks for.
-    #[error(
-        "component {component}: the command wrote {size} bytes, fewer than min_size = {min_size}"
-    )]
+    #[error("component {component}: the command wrote {size} bytes, fewer than min_size = {min_size}")]
     TooSmall {
         /// The component.
         component: String,
@@ -178,27 +176,13 @@ pub fn run(spec: &CommandSpec, spool: &Path) -> Result<CommandOutput, CommandErr
     let spooled = |source| io_error("cannot keep the output in", spool, source);
     let mut file = unnamed_file(spool).map_err(spooled)?;
     let output = Stdio::from(file.try_clone().map_err(spooled)?);
-    let words = run_one(
-        spec,
-        "the command",
-        &spec.command,
-        &variables,
-        Stdio::null(),
-        output,
-    )?;
+    let words = run_one(spec, "the command", &spec.command, &variables, Stdio::null(), output)?;
     let size = file.metadata().map_err(spooled)?.len();
     if size == 0 {
-        return Err(CommandError::Empty {
-            component: component(),
-            words,
-        });
+        return Err(CommandError::Empty { component: component(), words });
     }
     if size < spec.min_size {
-        return Err(CommandError::TooSmall {
-            component: component(),
-            size,
-            min_size: spec.min_size,
-        });
+        return Err(CommandError::TooSmall { component: component(), size, min_size: spec.min_size });
     }
     file.seek(SeekFrom::Start(0)).map_err(spooled)?;
     if let Some(check) = &spec.check {
@@ -222,48 +206,31 @@ fn run_one(
     let component = || spec.component.clone();
     let mut command = command_of(&spec.component, line)?;
     environment::without_secrets(&mut command).envs(variables.iter().cloned());
-    command
-        .current_dir(&spec.dir)
-        .stdin(input)
-        .stdout(output)
-        .stderr(Stdio::piped())
-        .process_group(0);
+    command.current_dir(&spec.dir).stdin(input).stdout(output).stderr(Stdio::piped()).process_group(0);
     let program = escape(command.get_program().as_encoded_bytes());
     let started = command.spawn();
     // The command holds our copies of the output's descriptor until it is dropped.
     drop(command);
-    let start = |source| CommandError::Start {
-        component: component(),
-        program: program.clone(),
-        source,
-    };
+    let start = |source| CommandError::Start { component: component(), program: program.clone(), source };
     let mut child = started.map_err(start)?;
     let words = tail_of(child.stderr.take());
     let status = wait(&mut child, spec.timeout).map_err(start)?;
     let words = words.recv_timeout(WORDS_WAIT).unwrap_or_default();
     match status {
         Some(status) if status.success() => Ok(words),
-        Some(status) => Err(CommandError::Failed {
-            component: component(),
-            what,
-            status: ending(status),
-            words,
-        }),
-        None => Err(CommandError::TimedOut {
-            component: component(),
-            what,
-            limit: spec.timeout,
-            words,
-        }),
+        Some(status) => {
+            Err(CommandError::Failed { component: component(), what, status: ending(status), words })
+        }
+        None => Err(CommandError::TimedOut { component: component(), what, limit: spec.timeout, words }),
     }
 }
 
 fn command_of(component: &str, line: &CommandLine) -> Result<Command, CommandError> {
     match line {
         CommandLine::Args(args) => {
-            let (program, rest) = args.split_first().ok_or_else(|| CommandError::NoCommand {
-                component: component.to_owned(),
-            })?;
+            let (program, rest) = args
+                .split_first()
+                .ok_or_else(|| CommandError::NoCommand { component: component.to_owned() })?;
             let mut command = Command::new(program);
             command.args(rest);
             Ok(command)
@@ -275,9 +242,7 @@ fn command_of(component: &str, line: &CommandLine) -> Result<Command, CommandErr
 /// A shell for `text`: bash, where a pipe fails when any part of it does. The plain `sh` of many systems cannot do that.
 fn shell(component: &str, text: &str, bash: Option<&Path>) -> Result<Command, CommandError> {
     if text.trim().is_empty() {
-        return Err(CommandError::NoCommand {
-            component: component.to_owned(),
-        });
+        return Err(CommandError::NoCommand { component: component.to_owned() });
     }
     match bash {
         Some(bash) => {
@@ -286,9 +251,9 @@ fn shell(component: &str, text: &str, bash: Option<&Path>) -> Result<Command, Co
             Ok(command)
         }
         // `||` alone is no pipe.
-        None if text.replace("||", "").contains('|') => Err(CommandError::NoBash {
-            component: component.to_owned(),
-        }),
+        None if text.replace("||", "").contains('|') => {
+            Err(CommandError::NoBash { component: component.to_owned() })
+        }
         None => {
             let mut command = Command::new("sh");
             command.args(["-c", text]);
@@ -300,9 +265,7 @@ fn shell(component: &str, text: &str, bash: Option<&Path>) -> Result<Command, Co
 fn bash() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/bin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from);
-    let mut dirs = std::env::split_paths(&path)
-        .filter(|dir| dir.is_absolute())
-        .chain(usual);
+    let mut dirs = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).chain(usual);
     dirs.find_map(|dir| Some(dir.join("bash")).filter(|file| file.is_file()))
 }
 
@@ -310,15 +273,12 @@ fn bash() -> Option<PathBuf> {
 fn unnamed_file(dir: &Path) -> io::Result<File> {
     #[cfg(target_os = "linux")]
     {
-        let flags =
-            rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         match rustix::fs::open(dir, flags, mode) {
             Ok(fd) => return Ok(File::from(fd)),
             // Not every file system has it.
-            Err(
-                rustix::io::Errno::NOTSUP | rustix::io::Errno::ISDIR | rustix::io::Errno::NOENT,
-            ) => {}
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::ISDIR | rustix::io::Errno::NOENT) => {}
             Err(e) => return Err(e.into()),
         }
     }
@@ -330,13 +290,7 @@ fn removed_file(dir: &Path) -> io::Result<File> {
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("command-{}-{number}.tmp", std::process::id()));
-        match OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-        {
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
             Ok(file) => {
@@ -369,10 +323,7 @@ mod tests {
         let spool = tempfile::tempdir().unwrap();
         let mut output = run(spec, spool.path())?;
         assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0);
-        assert_eq!(
-            output.file.metadata().unwrap().permissions().mode() & 0o077,
-            0
-        );
+        assert_eq!(output.file.metadata().unwrap().permissions().mode() & 0o077, 0);
         let mut text = String::new();
         output.file.read_to_string(&mut text).unwrap();
         assert_eq!(text.len() as u64, output.size);
@@ -384,39 +335,17 @@ mod tests {
 
     #[test]
     fn what_a_command_writes_is_captured() {
-        assert_eq!(
-            output(&spec("printf 'a\\nb'; echo noise >&2")).unwrap(),
-            "a\nb"
-        );
+        assert_eq!(output(&spec("printf 'a\\nb'; echo noise >&2")).unwrap(), "a\nb");
         let args = CommandLine::Args(["echo", "a b", "$HOME"].map(String::from).to_vec());
-        assert_eq!(
-            output(&CommandSpec {
-                command: args,
-                ..spec("")
-            })
-            .unwrap(),
-            "a b $HOME\n"
-        );
-        assert_eq!(
-            output(&CommandSpec {
-                dir: "/usr".into(),
-                ..spec("pwd")
-            })
-            .unwrap(),
-            "/usr\n"
-        );
+        assert_eq!(output(&CommandSpec { command: args, ..spec("") }).unwrap(), "a b $HOME\n");
+        assert_eq!(output(&CommandSpec { dir: "/usr".into(), ..spec("pwd") }).unwrap(), "/usr\n");
     }
 
     #[test]
     fn an_exit_code_is_an_error_with_the_last_words() {
-        let error = error(&spec(
-            "echo data; printf 'old\\n%05000d\\nlast\\033[2J words\\n' 0 >&2; exit 3",
-        ));
+        let error = error(&spec("echo data; printf 'old\\n%05000d\\nlast\\033[2J words\\n' 0 >&2; exit 3"));
         let text = error.to_string();
-        assert!(
-            matches!(error, CommandError::Failed { .. }) && text.contains("exit code 3"),
-            "{text}"
-        );
+        assert!(matches!(error, CommandError::Failed { .. }) && text.contains("exit code 3"), "{text}");
         assert!(
             text.ends_with("last\\u{1b}[2J words") && !text.contains("old") && text.len() < 5000,
             "{text}"
@@ -435,48 +364,23 @@ mod tests {
             eprintln!("skipped: no bash here");
             return;
         }
-        assert!(matches!(
-            error(&spec("(echo data; exit 5) | cat")),
-            CommandError::Failed { .. }
-        ));
+        assert!(matches!(error(&spec("(echo data; exit 5) | cat")), CommandError::Failed { .. }));
         assert_eq!(output(&spec("echo data | cat")).unwrap(), "data\n");
     }
 
     #[test]
     fn without_bash_a_pipe_is_refused_and_other_lines_run_in_sh() {
-        assert!(matches!(
-            shell("c", "a | b", None),
-            Err(CommandError::NoBash { .. })
-        ));
+        assert!(matches!(shell("c", "a | b", None), Err(CommandError::NoBash { .. })));
         assert_eq!(shell("c", "a || b", None).unwrap().get_program(), "sh");
-        assert!(matches!(
-            shell("c", " ", None),
-            Err(CommandError::NoCommand { .. })
-        ));
+        assert!(matches!(shell("c", " ", None), Err(CommandError::NoCommand { .. })));
     }
 
     #[test]
     fn nothing_or_too_little_is_an_error() {
         assert!(matches!(error(&spec("true")), CommandError::Empty { .. }));
-        let small = CommandSpec {
-            min_size: 10,
-            ..spec("printf 123456789")
-        };
-        assert!(matches!(
-            error(&small),
-            CommandError::TooSmall {
-                size: 9,
-                min_size: 10,
-                ..
-            }
-        ));
-        assert!(
-            output(&CommandSpec {
-                min_size: 9,
-                ..small
-            })
-            .is_ok()
-        );
+        let small = CommandSpec { min_size: 10, ..spec("printf 123456789") };
+        assert!(matches!(error(&small), CommandError::TooSmall { size: 9, min_size: 10, .. }));
+        assert!(output(&CommandSpec { min_size: 9, ..small }).is_ok());
     }
 
     #[test]
@@ -496,15 +400,9 @@ mod tests {
             let sign = sign.clone();
             move || std::fs::read(sign).map(|bytes| bytes.len())
         });
-        let text = format!(
-            "(exec 9>'{}'; sleep 1000) & echo data; sleep 1000",
-            sign.display()
-        );
+        let text = format!("(exec 9>'{}'; sleep 1000) & echo data; sleep 1000", sign.display());
         let begin = Instant::now();
-        let error = error(&CommandSpec {
-            timeout: Duration::from_millis(500),
-            ..spec(&text)
-        });
+        let error = error(&CommandSpec { timeout: Duration::from_millis(500), ..spec(&text) });
         assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
         assert!(begin.elapsed() < Duration::from_secs(100));
         // The read ends only when the last holder of the write end is gone.
@@ -513,34 +411,22 @@ mod tests {
 
     #[test]
     fn a_check_gets_the_output_and_decides() {
-        let checked = |check: &str| CommandSpec {
-            check: Some(CommandLine::Shell(check.into())),
-            ..spec("echo data")
-        };
+        let checked =
+            |check: &str| CommandSpec { check: Some(CommandLine::Shell(check.into())), ..spec("echo data") };
         assert_eq!(output(&checked("grep -q data")).unwrap(), "data\n");
         let text = error(&checked("cat >&2; exit 1")).to_string();
-        assert!(
-            text.contains("its check ended with exit code 1: data"),
-            "{text}"
-        );
+        assert!(text.contains("its check ended with exit code 1: data"), "{text}");
     }
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
         let missing = CommandLine::Args(vec!["no-such-program-here".into()]);
-        let error = error(&CommandSpec {
-            command: missing,
-            ..spec("")
-        });
+        let error = error(&CommandSpec { command: missing, ..spec("") });
         assert!(
-            matches!(error, CommandError::Start { .. })
-                && error.to_string().contains("no-such-program-here")
+            matches!(error, CommandError::Start { .. }) && error.to_string().contains("no-such-program-here")
         );
         assert!(matches!(
-            self::error(&CommandSpec {
-                command: CommandLine::Args(vec![]),
-                ..spec("")
-            }),
+            self::error(&CommandSpec { command: CommandLine::Args(vec![]), ..spec("") }),
             CommandError::NoCommand { .. }
         ));
     }
@@ -549,31 +435,18 @@ mod tests {
     fn an_env_file_is_given_and_must_be_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("env");
-        std::fs::write(
-            &path,
-            "# comment\n\nPGPASSWORD=a=b c\nexport QUOTED=\"x y\"\nAWS_OWN='k'\n",
-        )
-        .unwrap();
-        let mode =
-            |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let spec = CommandSpec {
-            env_file: Some(path.clone()),
-            ..spec("echo \"$PGPASSWORD,$QUOTED,$AWS_OWN\"")
-        };
+        std::fs::write(&path, "# comment\n\nPGPASSWORD=a=b c\nexport QUOTED=\"x y\"\nAWS_OWN='k'\n").unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let spec =
+            CommandSpec { env_file: Some(path.clone()), ..spec("echo \"$PGPASSWORD,$QUOTED,$AWS_OWN\"") };
         mode(0o640);
         assert_eq!(output(&spec).unwrap(), "a=b c,x y,k\n");
         mode(0o644);
-        assert!(matches!(
-            error(&spec),
-            CommandError::EnvFileOpen { mode: 0o644, .. }
-        ));
+        assert!(matches!(error(&spec), CommandError::EnvFileOpen { mode: 0o644, .. }));
         mode(0o600);
         std::fs::write(&path, "A=1\nsecret words\n").unwrap();
         let text = error(&spec).to_string();
-        assert!(
-            text.contains("line 2") && !text.contains("secret"),
-            "{text}"
-        );
+        assert!(text.contains("line 2") && !text.contains("secret"), "{text}");
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(error(&spec), CommandError::Io { .. }));
     }

@@ -70,27 +70,16 @@ impl Key {
 
     /// The key that `text` spells, if it is one.
     pub fn parse(text: &str) -> Option<Self> {
-        let whole = [
-            Self::Store,
-            Self::RecoverMd,
-            Self::RecoverMdSig,
-            Self::RecoverPy,
-            Self::RecoverPySig,
-        ];
+        let whole = [Self::Store, Self::RecoverMd, Self::RecoverMdSig, Self::RecoverPy, Self::RecoverPySig];
         let candidate = match text.split('/').collect::<Vec<_>>()[..] {
             [_] => whole.into_iter().find(|key| key.to_string() == text)?,
-            ["archives", _, name] => {
-                Self::Archive(name.strip_suffix(ARCHIVE_SUFFIX)?.parse().ok()?)
-            }
-            ["manifests", _, name] => {
-                Self::Manifest(name.strip_suffix(MANIFEST_SUFFIX)?.parse().ok()?)
-            }
+            ["archives", _, name] => Self::Archive(name.strip_suffix(ARCHIVE_SUFFIX)?.parse().ok()?),
+            ["manifests", _, name] => Self::Manifest(name.strip_suffix(MANIFEST_SUFFIX)?.parse().ok()?),
             ["snapshots", name] => Self::Record(name.strip_suffix(".json")?.parse().ok()?),
             ["tombstones", name] => Self::Tombstone(name.strip_suffix(".json")?.parse().ok()?),
-            ["marks", signer, name] => Self::Mark(
-                signer.parse().ok()?,
-                name.strip_suffix(".json")?.parse().ok()?,
-            ),
+            ["marks", signer, name] => {
+                Self::Mark(signer.parse().ok()?, name.strip_suffix(".json")?.parse().ok()?)
+            }
             _ => return None,
         };
         // Only the one spelling counts: `marks/…/7.json` is not `marks/…/0000000007.json`.
@@ -141,18 +130,8 @@ mod tests {
             assert_eq!(Key::parse(&key.to_string()), Some(key));
         }
         let unpadded = format!("marks/{signer}/7.json");
-        let elsewhere = Key::Archive(id)
-            .to_string()
-            .replace("archives/", "archives/zz/");
-        for wrong in [
-            "",
-            "x",
-            "snapshots/",
-            "snapshots/x.json",
-            "a/b/c/d",
-            &unpadded,
-            &elsewhere,
-        ] {
+        let elsewhere = Key::Archive(id).to_string().replace("archives/", "archives/zz/");
+        for wrong in ["", "x", "snapshots/", "snapshots/x.json", "a/b/c/d", &unpadded, &elsewhere] {
             assert_eq!(Key::parse(wrong), None, "{wrong}");
         }
     }

@@ -44,13 +44,8 @@ impl LocalStore {
         let fail = |e| missing_root(error(name, "create", path.display().to_string(), e));
         durable::create_dirs(path, DIR_MODE).map_err(fail)?;
         let root = Dir::open(path).map_err(fail)?;
-        let folders = [
-            Prefix::Archives,
-            Prefix::Manifests,
-            Prefix::Records,
-            Prefix::Marks,
-            Prefix::Tombstones,
-        ];
+        let folders =
+            [Prefix::Archives, Prefix::Manifests, Prefix::Records, Prefix::Marks, Prefix::Tombstones];
         for folder in folders.map(Prefix::dir).into_iter().chain([INCOMING]) {
             root.ensure_child(folder, DIR_MODE).map_err(fail)?;
         }
@@ -73,15 +68,8 @@ impl LocalStore {
     }
 
     fn at(name: &str, path: &Path, root: &Dir) -> Result<Self, StoreError> {
-        let identity = root
-            .identity()
-            .map_err(|e| error(name, "open", path.display().to_string(), e))?;
-        Ok(Self {
-            name: name.to_owned(),
-            root: path.to_owned(),
-            identity,
-            settled: Mutex::default(),
-        })
+        let identity = root.identity().map_err(|e| error(name, "open", path.display().to_string(), e))?;
+        Ok(Self { name: name.to_owned(), root: path.to_owned(), identity, settled: Mutex::default() })
     }
 
     /// Removes files in `.incoming/` that were last changed before `older_than` and that no process has locked: what killed runs left.
@@ -94,12 +82,7 @@ impl LocalStore {
         }
     }
 
-    fn error(
-        &self,
-        verb: &'static str,
-        subject: &dyn fmt::Display,
-        source: DurableError,
-    ) -> StoreError {
+    fn error(&self, verb: &'static str, subject: &dyn fmt::Display, source: DurableError) -> StoreError {
         error(&self.name, verb, subject.to_string(), source)
     }
 
@@ -111,21 +94,13 @@ impl LocalStore {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StoreError {
         let (store, subject, source) = (self.name.clone(), subject.to_string(), source.into());
-        StoreError {
-            kind,
-            store,
-            verb,
-            subject,
-            source,
-        }
+        StoreError { kind, store, verb, subject, source }
     }
 
     /// The root, when it is still the directory that was opened.
     fn root(&self, verb: &'static str) -> Result<Dir, StoreError> {
         let root = open_root(&self.name, &self.root, verb)?;
-        let identity = root
-            .identity()
-            .map_err(|e| self.error(verb, &self.root.display(), e))?;
+        let identity = root.identity().map_err(|e| self.error(verb, &self.root.display(), e))?;
         if identity == self.identity {
             return Ok(root);
         }
@@ -156,9 +131,7 @@ impl LocalStore {
             if parts.peek().is_none() {
                 return Ok((dir, part.to_owned()));
             }
-            dir = self
-                .settled_child(&dir, part)
-                .map_err(|e| self.error("write", key, e))?;
+            dir = self.settled_child(&dir, part).map_err(|e| self.error("write", key, e))?;
         }
         Ok((dir, text))
     }
@@ -180,8 +153,7 @@ impl LocalStore {
 
     fn incoming(&self) -> Result<PathBuf, StoreError> {
         let dir = self.settled_child(&self.root("write")?, INCOMING);
-        dir.map(|dir| dir.path().to_owned())
-            .map_err(|e| self.error("write", &INCOMING, e))
+        dir.map(|dir| dir.path().to_owned()).map_err(|e| self.error("write", &INCOMING, e))
     }
 
     fn open_object(&self, verb: &'static str, key: &Key) -> Result<(File, u64), StoreError> {
@@ -196,12 +168,7 @@ impl LocalStore {
     }
 
     fn not_a_file(&self, verb: &'static str, key: &Key) -> StoreError {
-        self.error_of(
-            StoreErrorKind::Corrupt,
-            verb,
-            key,
-            "it is not a regular file",
-        )
+        self.error_of(StoreErrorKind::Corrupt, verb, key, "it is not a regular file")
     }
 }
 
@@ -219,13 +186,7 @@ fn missing_root(mut error: StoreError) -> StoreError {
 
 fn error(store: &str, verb: &'static str, subject: String, source: DurableError) -> StoreError {
     let kind = kind_of(source.errno());
-    StoreError {
-        kind,
-        store: store.to_owned(),
-        verb,
-        subject,
-        source: source.into(),
-    }
+    StoreError { kind, store: store.to_owned(), verb, subject, source: source.into() }
 }
 
 fn kind_of(errno: Option<Errno>) -> StoreErrorKind {
@@ -234,9 +195,9 @@ fn kind_of(errno: Option<Errno>) -> StoreErrorKind {
         Some(Errno::NOSPC | Errno::DQUOT) => StoreErrorKind::Full,
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreErrorKind::Denied,
         // A share or a FUSE mount whose other end is away.
-        Some(
-            Errno::STALE | Errno::NOTCONN | Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::HOSTUNREACH,
-        ) => StoreErrorKind::Unreachable,
+        Some(Errno::STALE | Errno::NOTCONN | Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::HOSTUNREACH) => {
+            StoreErrorKind::Unreachable
+        }
         _ => StoreErrorKind::Other,
     }
 }
@@ -255,13 +216,7 @@ impl Store for LocalStore {
         self.incoming().ok()
     }
 
-    fn put_file(
-        &self,
-        key: &Key,
-        path: &Path,
-        size: u64,
-        sha256: &ObjectId,
-    ) -> Result<Put, StoreError> {
+    fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError> {
         self.put_file_new(key, path, size, sha256)
     }
 
@@ -290,10 +245,7 @@ impl Store for LocalStore {
             self.error_of(StoreErrorKind::Corrupt, "read", key, why)
         };
         // Compared before room is made: the numbers come from a manifest, and what it asks for need not exist.
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|_| fits)
-            .ok_or_else(short)?;
+        let length = usize::try_from(length).ok().filter(|_| fits).ok_or_else(short)?;
         let mut bytes = vec![0; length];
         match file.read_exact_at(&mut bytes, offset) {
             Ok(()) => Ok(bytes),
@@ -302,11 +254,7 @@ impl Store for LocalStore {
         }
     }
 
-    fn read_back(
-        &self,
-        key: &Key,
-        seen: &mut dyn FnMut(u64),
-    ) -> Result<(u64, ObjectId), StoreError> {
+    fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError> {
         let (mut file, _) = self.open_object("read", key)?;
         forget_cached(&file);
         hash_file(&mut file, seen).map_err(|e| self.io("read", key, e))
@@ -330,10 +278,7 @@ impl Store for LocalStore {
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         match self.folder("delete", key) {
-            Ok((dir, name)) => dir
-                .remove(name)
-                .map(drop)
-                .map_err(|e| self.error("delete", key, e)),
+            Ok((dir, name)) => dir.remove(name).map(drop).map_err(|e| self.error("delete", key, e)),
             Err(e) if e.kind == StoreErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         }

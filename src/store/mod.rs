@@ -88,13 +88,7 @@ pub trait Store: Send + Sync {
 
     /// Puts the file at `path`, which has `size` bytes with SHA-256 `sha256` and is fsynced, under `key`, create-only, durable on return.
     /// On success the file at `path` is gone (moved or removed).
-    fn put_file(
-        &self,
-        key: &Key,
-        path: &Path,
-        size: u64,
-        sha256: &ObjectId,
-    ) -> Result<Put, StoreError>;
+    fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError>;
 
     /// Puts `bytes` under `key`, create-only, durable on return.
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError>;
@@ -107,11 +101,7 @@ pub trait Store: Send + Sync {
 
     /// Reads a whole object from the medium, past caches where that can be had, and gives its size and SHA-256.
     /// `seen` hears how many bytes each step read.
-    fn read_back(
-        &self,
-        key: &Key,
-        seen: &mut dyn FnMut(u64),
-    ) -> Result<(u64, ObjectId), StoreError>;
+    fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError>;
 
     /// The object's size, or `None` when it is certain that it is not there.
     fn head(&self, key: &Key) -> Result<Option<u64>, StoreError>;

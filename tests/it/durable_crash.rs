@@ -30,10 +30,7 @@ fn signer() -> SignerId {
 }
 
 fn head(number: u64) -> Head {
-    Head {
-        number,
-        hash: ObjectId::of(&number.to_le_bytes()),
-    }
+    Head { number, hash: ObjectId::of(&number.to_le_bytes()) }
 }
 
 fn store(dir: &Path) -> LocalStore {
@@ -44,14 +41,7 @@ fn put_spooled(dir: &Path) -> Put {
     let spool = std::env::var_os(SPOOL).map_or_else(|| dir.to_owned(), PathBuf::from);
     let spooled = spool.join("spooled");
     let bytes = whole();
-    store(dir)
-        .put_file(
-            &archive(),
-            &spooled,
-            bytes.len() as u64,
-            &ObjectId::of(&bytes),
-        )
-        .unwrap()
+    store(dir).put_file(&archive(), &spooled, bytes.len() as u64, &ObjectId::of(&bytes)).unwrap()
 }
 
 /// What a child does. Each scenario can be run again after a kill, as the next start of the program would.
@@ -72,23 +62,14 @@ fn run_scenario(name: &str, dir: &Path) {
             file.finish_new(&dir.join("file"), 0o600).unwrap();
         }
         "delete" => store(dir).delete(&archive()).unwrap(),
-        "heads" => State::open(dir)
-            .unwrap()
-            .raise_heads(&[(signer(), head(2))])
-            .unwrap(),
+        "heads" => State::open(dir).unwrap().raise_heads(&[(signer(), head(2))]).unwrap(),
         "pending" => {
-            State::open(dir)
-                .unwrap()
-                .set_pending(&Key::Mark(signer(), 7), &whole())
-                .unwrap();
+            State::open(dir).unwrap().set_pending(&Key::Mark(signer(), 7), &whole()).unwrap();
         }
         "clear_pending" => State::open(dir).unwrap().clear_pending().unwrap(),
         "locked" => {
             let lock = FileLock::new(dir.join("lock"));
-            let _held = lock
-                .try_lock("backup", Timestamp::UNIX_EPOCH)
-                .unwrap()
-                .unwrap();
+            let _held = lock.try_lock("backup", Timestamp::UNIX_EPOCH).unwrap().unwrap();
             durable::crash::point("while the lock is held");
         }
         "full" => full_disk(dir),
@@ -104,29 +85,16 @@ fn child() {
     }
 }
 
-const CHILD: [&str; 4] = [
-    "durable_crash::child",
-    "--exact",
-    "--ignored",
-    "--nocapture",
-];
+const CHILD: [&str; 4] = ["durable_crash::child", "--exact", "--ignored", "--nocapture"];
 
 fn spawn(scenario: &str, dir: &Path, orders: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(CHILD)
-        .env(SCENARIO, scenario)
-        .env(FOLDER, dir)
-        .envs(orders.iter().copied());
+    command.args(CHILD).env(SCENARIO, scenario).env(FOLDER, dir).envs(orders.iter().copied());
     command.output().unwrap()
 }
 
 fn assert_well(output: &Output, what: &str) {
-    assert!(
-        output.status.success(),
-        "{what}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs `scenario` once for every point that it passes and kills it there. `prepare` makes the state before; `check` looks at what the kill
@@ -143,10 +111,7 @@ fn at_every_point(
     let mut all = orders.to_vec();
     all.push(("BACKSTAY_TEST_CRASH_COUNT_FILE", log.to_str().unwrap()));
     assert_well(&spawn(scenario, dir.path(), &all), scenario);
-    assert!(
-        check(dir.path()),
-        "{scenario}: not done although nothing was killed"
-    );
+    assert!(check(dir.path()), "{scenario}: not done although nothing was killed");
     let names = std::fs::read_to_string(&log).unwrap();
     let count = names.lines().count();
     let mut done_at = Vec::new();
@@ -157,27 +122,14 @@ fn at_every_point(
         let mut all = orders.to_vec();
         all.push(("BACKSTAY_TEST_CRASH", &number));
         let killed = spawn(scenario, dir.path(), &all);
-        assert_eq!(
-            killed.status.signal(),
-            Some(SIGKILL),
-            "{scenario} at {point} of {names}"
-        );
+        assert_eq!(killed.status.signal(), Some(SIGKILL), "{scenario} at {point} of {names}");
         done_at.push(check(dir.path()));
         assert_well(&spawn(scenario, dir.path(), orders), scenario);
-        assert!(
-            check(dir.path()),
-            "{scenario}: the run after a kill at {point} did not end it"
-        );
+        assert!(check(dir.path()), "{scenario}: the run after a kill at {point} did not end it");
         swept_clean(dir.path());
     }
-    assert!(
-        done_at.contains(&false) && done_at.contains(&true),
-        "{scenario}: {done_at:?} of {names}"
-    );
-    assert!(
-        done_at.is_sorted(),
-        "{scenario}: once done it must stay done: {done_at:?} of {names}"
-    );
+    assert!(done_at.contains(&false) && done_at.contains(&true), "{scenario}: {done_at:?} of {names}");
+    assert!(done_at.is_sorted(), "{scenario}: once done it must stay done: {done_at:?} of {names}");
 }
 
 /// Sweeps what kills left in `dir` and the store in it, and looks whether anything is left.
@@ -188,20 +140,10 @@ fn swept_clean(dir: &Path) {
     if dir.join("store").exists() {
         store(dir).sweep_incoming(later).unwrap();
         folders.push(dir.join("store/.incoming"));
-        assert_eq!(
-            std::fs::read_dir(dir.join("store/.incoming"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(std::fs::read_dir(dir.join("store/.incoming")).unwrap().count(), 0);
     }
-    let entries = folders
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(folder).unwrap());
-    let temps: Vec<_> = entries
-        .map(|e| e.unwrap().file_name())
-        .filter(|n| is_temp_name(n))
-        .collect();
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let temps: Vec<_> = entries.map(|e| e.unwrap().file_name()).filter(|n| is_temp_name(n)).collect();
     assert!(temps.is_empty(), "{temps:?}");
 }
 
@@ -216,10 +158,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 
 fn is_whole_or_absent(path: &Path) -> bool {
     let bytes = read(path);
-    assert!(
-        bytes.is_none() || bytes == Some(whole()),
-        "{path:?} is partial"
-    );
+    assert!(bytes.is_none() || bytes == Some(whole()), "{path:?} is partial");
     bytes.is_some()
 }
 
@@ -255,22 +194,14 @@ fn a_state_file_is_the_old_or_the_new_one_wherever_the_process_is_killed() {
 
 #[test]
 fn an_object_put_from_memory_is_whole_or_absent_wherever_the_process_is_killed() {
-    at_every_point(
-        "put_bytes",
-        &|_| {},
-        &|dir| is_whole_or_absent(&object(dir)),
-        &[],
-    );
+    at_every_point("put_bytes", &|_| {}, &|dir| is_whole_or_absent(&object(dir)), &[]);
 }
 
 /// The object is whole or absent, and as long as it is absent its file is still in the spool; then the file is put back
 /// as a new run, which packs anew, would.
 fn check_put_file(dir: &Path, spooled: &Path) -> bool {
     let there = is_whole_or_absent(&object(dir));
-    assert!(
-        there || spooled.exists(),
-        "neither the object nor the spooled file is there"
-    );
+    assert!(there || spooled.exists(), "neither the object nor the spooled file is there");
     std::fs::write(spooled, whole()).unwrap();
     there
 }
@@ -279,12 +210,7 @@ fn check_put_file(dir: &Path, spooled: &Path) -> bool {
 fn an_object_moved_from_the_spool_is_whole_or_absent_and_its_file_is_not_lost() {
     let spooled = |dir: &Path| dir.join("spooled");
     let prepare = |dir: &Path| std::fs::write(spooled(dir), whole()).unwrap();
-    at_every_point(
-        "put_file",
-        &prepare,
-        &|dir| check_put_file(dir, &spooled(dir)),
-        &[],
-    );
+    at_every_point("put_file", &prepare, &|dir| check_put_file(dir, &spooled(dir)), &[]);
 }
 
 #[test]
@@ -296,12 +222,7 @@ fn an_object_copied_from_another_file_system_is_whole_or_absent_and_its_file_is_
     let spooled = spool.path().join("spooled");
     let prepare = |_: &Path| std::fs::write(&spooled, whole()).unwrap();
     let orders = [(SPOOL, spool.path().to_str().unwrap())];
-    at_every_point(
-        "put_file",
-        &prepare,
-        &|dir| check_put_file(dir, &spooled),
-        &orders,
-    );
+    at_every_point("put_file", &prepare, &|dir| check_put_file(dir, &spooled), &orders);
 }
 
 #[test]
@@ -309,21 +230,13 @@ fn a_deletion_is_done_or_not_wherever_the_process_is_killed() {
     let prepare = |dir: &Path| {
         store(dir).put_bytes(&archive(), &whole()).unwrap();
     };
-    at_every_point(
-        "delete",
-        &prepare,
-        &|dir| !is_whole_or_absent(&object(dir)),
-        &[],
-    );
+    at_every_point("delete", &prepare, &|dir| !is_whole_or_absent(&object(dir)), &[]);
 }
 
 #[test]
 fn remembered_heads_never_fall_and_are_never_lost_wherever_the_process_is_killed() {
     let prepare = |dir: &Path| {
-        State::open(dir)
-            .unwrap()
-            .raise_heads(&[(signer(), head(1))])
-            .unwrap();
+        State::open(dir).unwrap().raise_heads(&[(signer(), head(1))]).unwrap();
     };
     let check = |dir: &Path| {
         let known = State::open(dir).unwrap().heads().unwrap()[&signer()];
@@ -342,10 +255,7 @@ fn a_signed_document_is_kept_whole_or_not_at_all_wherever_the_process_is_killed(
     };
     at_every_point("pending", &|_| {}, &pending, &[]);
     let prepare = |dir: &Path| {
-        State::open(dir)
-            .unwrap()
-            .set_pending(&Key::Mark(signer(), 7), &whole())
-            .unwrap();
+        State::open(dir).unwrap().set_pending(&Key::Mark(signer(), 7), &whole()).unwrap();
     };
     at_every_point("clear_pending", &prepare, &|dir| !pending(dir), &[]);
 }
@@ -353,20 +263,13 @@ fn a_signed_document_is_kept_whole_or_not_at_all_wherever_the_process_is_killed(
 /// A kill cannot show what a power cut does, because the system's cache outlives the process; the order of the steps decides that.
 #[test]
 fn bytes_are_synced_before_they_get_their_name_and_the_name_before_it_is_said() {
-    for (scenario, rename) in [
-        ("put_bytes", "rename"),
-        ("write_new", "rename"),
-        ("replace", "rename over"),
-    ] {
+    for (scenario, rename) in [("put_bytes", "rename"), ("write_new", "rename"), ("replace", "rename over")] {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("points.log");
         let orders = [("BACKSTAY_TEST_CRASH_COUNT_FILE", log.to_str().unwrap())];
         assert_well(&spawn(scenario, dir.path(), &orders), scenario);
         let log = std::fs::read_to_string(&log).unwrap();
-        let names: Vec<&str> = log
-            .lines()
-            .map(|line| line.split_once(' ').unwrap().1)
-            .collect();
+        let names: Vec<&str> = log.lines().map(|line| line.split_once(' ').unwrap().1).collect();
         let last = |name: &str| names.iter().rposition(|n| *n == name).unwrap();
         let (write, sync, named) = (last("write"), last("fsync"), last(rename));
         assert!(write < sync && sync < named, "{scenario}: {names:?}");
@@ -380,16 +283,8 @@ fn a_lock_whose_holder_was_killed_is_free_at_once() {
     let killed = spawn("locked", dir.path(), &[("BACKSTAY_TEST_CRASH", "1")]);
     assert_eq!(killed.status.signal(), Some(SIGKILL));
     let lock = FileLock::new(dir.path().join("lock"));
-    assert_eq!(
-        lock.holder().unwrap().what,
-        "backup",
-        "it was killed while it held the lock"
-    );
-    assert!(
-        lock.try_lock("prune", Timestamp::UNIX_EPOCH)
-            .unwrap()
-            .is_some()
-    );
+    assert_eq!(lock.holder().unwrap().what, "backup", "it was killed while it held the lock");
+    assert!(lock.try_lock("prune", Timestamp::UNIX_EPOCH).unwrap().is_some());
 }
 
 #[test]
@@ -416,21 +311,11 @@ fn full_disk(dir: &Path) {
     let spool = tempfile::tempdir_in(std::env::var_os(SPOOL).unwrap()).unwrap();
     let spooled = spool.path().join("spooled");
     std::fs::write(&spooled, &large).unwrap();
-    let error = store
-        .put_file(&Key::Archive(id), &spooled, 2 << 20, &id)
-        .unwrap_err();
+    let error = store.put_file(&Key::Archive(id), &spooled, 2 << 20, &id).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Full, "{error:?}");
-    assert!(
-        spooled.exists(),
-        "the caller's file is gone although it was not put"
-    );
+    assert!(spooled.exists(), "the caller's file is gone although it was not put");
     assert_eq!(store.head(&Key::Archive(id)).unwrap(), None);
-    assert_eq!(
-        std::fs::read_dir(store.spool_dir().unwrap())
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(std::fs::read_dir(store.spool_dir().unwrap()).unwrap().count(), 0);
     // Filled to the last byte, by a file that is not ours.
     let mut ballast = std::fs::File::create(dir.join("ballast")).unwrap();
     while std::io::Write::write(&mut ballast, &[0; 4096]).is_ok_and(|count| count > 0) {}
@@ -439,14 +324,8 @@ fn full_disk(dir: &Path) {
     assert_eq!(state.heads().unwrap()[&signer()], head(1));
     assert_eq!(store.list(Prefix::Records).unwrap().len(), 1);
     assert_eq!(store.get(&record(0), 9).unwrap(), b"before");
-    let held = state
-        .lock()
-        .try_lock("prune", Timestamp::UNIX_EPOCH)
-        .unwrap();
-    assert!(
-        held.is_some(),
-        "a full disk must not keep a prune from its lock"
-    );
+    let held = state.lock().try_lock("prune", Timestamp::UNIX_EPOCH).unwrap();
+    assert!(held.is_some(), "a full disk must not keep a prune from its lock");
     store.delete(&record(0)).unwrap();
     drop(ballast);
     std::fs::remove_file(dir.join("ballast")).unwrap();
@@ -459,28 +338,16 @@ fn a_full_disk_fails_cleanly_and_what_is_there_stays_readable() {
     const NO_MOUNT: i32 = 97;
     let dir = tempfile::tempdir().unwrap();
     let spool = tempfile::tempdir().unwrap();
-    let namespaces = if rustix::process::geteuid().is_root() {
-        "-m"
-    } else {
-        "-rm"
-    };
+    let namespaces = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
     let script = format!("mount -t tmpfs -o size=1m tmpfs \"$0\" || exit {NO_MOUNT}; exec \"$@\"");
     let mut command = Command::new("unshare");
-    command
-        .args([namespaces, "sh", "-c", &script])
-        .arg(dir.path());
+    command.args([namespaces, "sh", "-c", &script]).arg(dir.path());
     command.arg(std::env::current_exe().unwrap()).args(CHILD);
-    command
-        .env(SCENARIO, "full")
-        .env(FOLDER, dir.path())
-        .env(SPOOL, spool.path());
+    command.env(SCENARIO, "full").env(FOLDER, dir.path()).env(SPOOL, spool.path());
     match command.output() {
         Err(e) => println!("NOT RUN: unshare cannot be started: {e}"),
         Ok(output) if matches!(output.status.code(), Some(1 | NO_MOUNT)) => {
-            println!(
-                "NOT RUN: no small file system: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            println!("NOT RUN: no small file system: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(output) => {
             assert_well(&output, "full disk");

@@ -3,6 +3,8 @@
 //! Every test has a canary: a tree beside the target, whose fingerprint (names, types, modes, owners, times, numbers of links,
 //! contents) must be the same before and after.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use backstay::archive::extract::{
     ExtractError, Extractor, Owners, Target, open_live_dir, replace_in_place, temporary_name,
 };
@@ -48,11 +50,7 @@ impl Ground {
     }
 
     fn check(&self, what: &str) {
-        assert_eq!(
-            fingerprint(&self.canary()),
-            self.before,
-            "{what}: the canary changed"
-        );
+        assert_eq!(fingerprint(&self.canary()), self.before, "{what}: the canary changed");
     }
 }
 
@@ -63,27 +61,11 @@ fn fingerprint(dir: &Path) -> String {
     while let Some(path) = todo.pop() {
         let meta = std::fs::symlink_metadata(&path).unwrap();
         let ownership = (meta.mode(), meta.uid(), meta.gid(), meta.nlink());
-        let times = (
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ctime(),
-            meta.ctime_nsec(),
-        );
-        let content = if meta.is_file() {
-            std::fs::read(&path).unwrap()
-        } else {
-            Vec::new()
-        };
-        lines.push(format!(
-            "{path:?} {} {ownership:?} {times:?} {content:?}",
-            meta.ino()
-        ));
+        let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+        let content = if meta.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        lines.push(format!("{path:?} {} {ownership:?} {times:?} {content:?}", meta.ino()));
         if meta.is_dir() {
-            todo.extend(
-                std::fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
+            todo.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }
     }
     lines.sort();
@@ -158,10 +140,7 @@ fn paths_that_lead_out_do_not_come_out_of_a_listing() {
         "..\\/x",
     ];
     for path in wrong {
-        assert!(
-            decode(&[line(&format!(r#""path":"{path}""#))]).is_err(),
-            "{path}"
-        );
+        assert!(decode(&[line(&format!(r#""path":"{path}""#))]).is_err(), "{path}");
     }
     for (path, why) in [
         (r#""path_b64":"Li4veA==""#, "../x in base64"),
@@ -176,10 +155,7 @@ fn paths_that_lead_out_do_not_come_out_of_a_listing() {
     }
     let twice = [line(r#""path":"a""#), line(r#""path":"a""#)];
     assert!(decode(&twice).is_err(), "a path twice");
-    assert!(
-        decode(&[line(r#""path":"b""#), line(r#""path":"a""#)]).is_err(),
-        "out of order"
-    );
+    assert!(decode(&[line(r#""path":"b""#), line(r#""path":"a""#)]).is_err(), "out of order");
     let long = format!(r#""path":"{}""#, "a/".repeat(40_000) + "a");
     assert!(decode(&[line(&long)]).is_err(), "too long");
 }
@@ -192,45 +168,21 @@ fn entries_that_contradict_each_other_are_refused_and_touch_nothing_outside() {
     let up = Path::new("../canary");
     // The last entry of each list must be refused; the others are made.
     let cases: Vec<(&str, Vec<Entry>)> = vec![
-        (
-            "write through a link",
-            vec![link("a", &out), file("a/file")],
-        ),
-        (
-            "write through a relative link",
-            vec![link("a", up), file("a/file")],
-        ),
-        (
-            "directory through a link",
-            vec![link("a", &out), dir("a/new")],
-        ),
-        (
-            "link through a link",
-            vec![link("a", &out), link("a/new", Path::new("x"))],
-        ),
-        (
-            "FIFO through a link",
-            vec![link("a", &out), entry("a/p", Kind::Fifo, 0o666)],
-        ),
-        (
-            "deep through a link",
-            vec![dir("d"), link("d/a", &out), file("d/a/sub/file")],
-        ),
+        ("write through a link", vec![link("a", &out), file("a/file")]),
+        ("write through a relative link", vec![link("a", up), file("a/file")]),
+        ("directory through a link", vec![link("a", &out), dir("a/new")]),
+        ("link through a link", vec![link("a", &out), link("a/new", Path::new("x"))]),
+        ("FIFO through a link", vec![link("a", &out), entry("a/p", Kind::Fifo, 0o666)]),
+        ("deep through a link", vec![dir("d"), link("d/a", &out), file("d/a/sub/file")]),
         ("chmod through a link", vec![link("a", &sub), dir("a")]),
         ("link over a directory", vec![dir("a"), link("a", &sub)]),
-        (
-            "write to a link's target",
-            vec![link("a", &canary_file), file("a")],
-        ),
+        ("write to a link's target", vec![link("a", &canary_file), file("a")]),
         ("file, link, file", vec![file("a"), link("a", &canary_file)]),
         ("file twice", vec![file("a"), file("a")]),
         ("directory twice", vec![dir("a"), dir("a")]),
         ("root twice", vec![dir("."), dir(".")]),
         ("file below a file", vec![file("a"), file("a/b")]),
-        (
-            "below a FIFO",
-            vec![entry("a", Kind::Fifo, 0o666), file("a/b")],
-        ),
+        ("below a FIFO", vec![entry("a", Kind::Fifo, 0o666), file("a/b")]),
         ("no parent", vec![file("a/b")]),
         ("no grandparent", vec![dir("a"), dir("a/b/c")]),
         ("the root as a file", vec![file(".")]),
@@ -246,10 +198,7 @@ fn entries_that_contradict_each_other_are_refused_and_touch_nothing_outside() {
             put(&extractor, entry).unwrap();
         }
         let error = put(&extractor, last).expect_err(what);
-        assert!(
-            matches!(error, ExtractError::Damaged { .. }),
-            "{what}: {error}"
-        );
+        assert!(matches!(error, ExtractError::Damaged { .. }), "{what}: {error}");
         extractor.finish().unwrap();
         drop(target);
         ground.check(what);
@@ -264,27 +213,16 @@ fn hard_links_lead_only_to_what_was_restored() {
     std::fs::hard_link(ground.canary().join("file"), staging.join("there before")).unwrap();
     let names = Names::default();
     let extractor = Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
-    for entry in [
-        dir("d"),
-        file("file"),
-        link("link", &ground.canary().join("file")),
-    ] {
+    for entry in [dir("d"), file("file"), link("link", &ground.canary().join("file"))] {
         put(&extractor, &entry).unwrap();
     }
     for existing in ["there before", "nothing", "d", "."] {
-        let error = extractor
-            .hard_link(&rel(existing), &file("new"))
-            .unwrap_err();
-        assert!(
-            matches!(error, ExtractError::Damaged { .. }),
-            "{existing}: {error}"
-        );
+        let error = extractor.hard_link(&rel(existing), &file("new")).unwrap_err();
+        assert!(matches!(error, ExtractError::Damaged { .. }), "{existing}: {error}");
     }
     assert!(extractor.reopen_file(&rel("there before")).is_err());
     assert!(extractor.create_file(&file("there before")).is_err());
-    extractor
-        .hard_link(&rel("link"), &link("second", Path::new("x")))
-        .unwrap();
+    extractor.hard_link(&rel("link"), &link("second", Path::new("x"))).unwrap();
     for path in ["link", "second", "d"] {
         assert!(extractor.reopen_file(&rel(path)).is_err(), "{path}");
     }
@@ -333,8 +271,7 @@ fn a_directory_exchanged_before_the_end_does_not_get_the_metadata() {
         let target = ground.target();
         let staging = target.staging_path();
         let names = Names::default();
-        let extractor =
-            Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
+        let extractor = Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
         put(&extractor, &dir("victim")).unwrap();
         // More directories than are kept open, so that the victim must be opened again.
         for n in 0..200 {
@@ -347,15 +284,9 @@ fn a_directory_exchanged_before_the_end_does_not_get_the_metadata() {
             _ => {}
         }
         let error = put(&extractor, &file("victim/file")).unwrap_err();
-        assert!(
-            matches!(error, ExtractError::Exchanged { .. }),
-            "{what}: {error}"
-        );
+        assert!(matches!(error, ExtractError::Exchanged { .. }), "{what}: {error}");
         let error = extractor.finish().unwrap_err();
-        assert!(
-            matches!(error, ExtractError::Exchanged { .. }),
-            "{what}: {error}"
-        );
+        assert!(matches!(error, ExtractError::Exchanged { .. }), "{what}: {error}");
         assert!(!ground.top.path().join("aside/file").exists());
         std::fs::remove_dir(ground.top.path().join("aside")).unwrap();
         drop(target);
@@ -374,8 +305,7 @@ fn a_link_swapped_in_while_entries_are_made_never_leads_out() {
     while swaps.load(Ordering::Relaxed) < SWAPS {
         let target = ground.target();
         let staging = target.staging_path();
-        let extractor =
-            Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
+        let extractor = Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
         put(&extractor, &dir("sub")).unwrap();
         for n in 0..200 {
             put(&extractor, &dir(&format!("sub/d{n}"))).unwrap();
@@ -397,10 +327,9 @@ fn a_link_swapped_in_while_entries_are_made_never_leads_out() {
                     0 => put(&extractor, &file(&path)),
                     1 => put(&extractor, &dir(&path)),
                     2 => put(&extractor, &link(&path, Path::new("/x"))),
-                    _ => extractor.hard_link(
-                        &rel(&format!("sub/d{}/f{}", (n - 3) % 200, n - 3)),
-                        &file(&path),
-                    ),
+                    _ => {
+                        extractor.hard_link(&rel(&format!("sub/d{}/f{}", (n - 3) % 200, n - 3)), &file(&path))
+                    }
                 };
                 match result {
                     Ok(()) => made += 1,
@@ -415,10 +344,7 @@ fn a_link_swapped_in_while_entries_are_made_never_leads_out() {
         let _ = std::fs::remove_dir_all(&staging);
     }
     ground.check("swapped links");
-    assert!(
-        made > 0 && refused > 0,
-        "nothing was raced for: {made} made, {refused} refused"
-    );
+    assert!(made > 0 && refused > 0, "nothing was raced for: {made} made, {refused} refused");
 }
 
 #[test]
@@ -462,10 +388,8 @@ fn attributes_devices_and_modes_of_hostile_entries_stay_inside() {
     symlink.xattrs.insert("user.evil".into(), b"x".to_vec());
     symlink.uid = 12_345;
     let mut evil = file("file");
-    evil.xattrs
-        .insert("security.capability".into(), b"nonsense".to_vec());
-    evil.xattrs
-        .insert("system.posix_acl_access".into(), vec![0xff; 100]);
+    evil.xattrs.insert("security.capability".into(), b"nonsense".to_vec());
+    evil.xattrs.insert("system.posix_acl_access".into(), vec![0xff; 100]);
     evil.xattrs.insert("user.huge".into(), vec![7; 1 << 20]);
     evil.xattrs.insert("\n../..".into(), vec![]);
     let mut device = entry("device", Kind::Block, 0o666);
@@ -478,17 +402,10 @@ fn attributes_devices_and_modes_of_hostile_entries_stay_inside() {
     }
     let problems = extractor.finish().unwrap();
     for subject in ["link", "file", "device"] {
-        assert!(
-            problems.iter().any(|p| p.subject == subject),
-            "{subject}: {problems:?}"
-        );
+        assert!(problems.iter().any(|p| p.subject == subject), "{subject}: {problems:?}");
     }
     let printable = |text: &str| text.chars().all(|c| !c.is_control());
-    assert!(
-        problems
-            .iter()
-            .all(|p| printable(&p.what) && printable(&p.subject))
-    );
+    assert!(problems.iter().all(|p| printable(&p.what) && printable(&p.subject)));
     drop(target);
     ground.check("hostile metadata");
 }
@@ -503,10 +420,7 @@ fn a_live_file_is_replaced_only_on_a_way_without_links() {
     let base = at::open_place(&live).unwrap();
     for path in ["linked", "linked/sub", "linked/new"] {
         let error = open_live_dir(base.as_fd(), &rel(path), true).unwrap_err();
-        assert!(
-            matches!(error, ExtractError::NotADirectory { .. }),
-            "{path}: {error}"
-        );
+        assert!(matches!(error, ExtractError::NotADirectory { .. }), "{path}: {error}");
         assert!(error.to_string().contains("linked is"), "{error}");
     }
     ground.check("live tree");
@@ -515,18 +429,14 @@ fn a_live_file_is_replaced_only_on_a_way_without_links() {
     assert_eq!(found.created, []);
     let staged = temporary_name(b"app.toml").unwrap();
     let names = Names::default();
-    let extractor =
-        Extractor::new(found.dir.try_clone().unwrap(), &names, Owners::Keep, "web").unwrap();
+    let extractor = Extractor::new(found.dir.try_clone().unwrap(), &names, Owners::Keep, "web").unwrap();
     let mut entry = entry("app.toml", Kind::File, 0o640);
     entry.path = RelPath::new(&staged).unwrap();
     put(&extractor, &entry).unwrap();
     extractor.finish().unwrap();
     replace_in_place(found.dir.as_fd(), b"app.toml", &staged, b"app.toml.kept").unwrap();
     let text = |name: &str| std::fs::read_to_string(live.join("conf").join(name)).unwrap();
-    assert_eq!(
-        (text("app.toml"), text("app.toml.kept")),
-        ("from the archive".into(), "old".into())
-    );
+    assert_eq!((text("app.toml"), text("app.toml.kept")), ("from the archive".into(), "old".into()));
     assert_eq!(std::fs::read_dir(live.join("conf")).unwrap().count(), 2);
     let meta = std::fs::metadata(live.join("conf/app.toml")).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.mtime()), (0o640, 1_000_000_000));
@@ -553,11 +463,7 @@ fn child_that_restores_under_a_umask() {
     ] {
         put(&extractor, &entry).unwrap();
     }
-    for (path, mode) in [
-        ("d/open", 0o666),
-        ("d/private", 0o600),
-        ("d/setuid", 0o4755),
-    ] {
+    for (path, mode) in [("d/open", 0o666), ("d/private", 0o600), ("d/setuid", 0o4755)] {
         let entry = entry(path, Kind::File, mode);
         drop(extractor.create_file(&entry).unwrap());
         let again = extractor.reopen_file(&rel(path)).unwrap();
@@ -576,18 +482,11 @@ fn the_umask_changes_nothing() {
         let run = Command::new("sh")
             .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")])
             .arg(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "extract_safety::child_that_restores_under_a_umask",
-            ])
+            .args(["--exact", "extract_safety::child_that_restores_under_a_umask"])
             .env(UMASK_PLACE, &place)
             .output()
             .unwrap();
-        assert!(
-            run.status.success(),
-            "umask {umask}: {}",
-            String::from_utf8_lossy(&run.stdout)
-        );
+        assert!(run.status.success(), "umask {umask}: {}", String::from_utf8_lossy(&run.stdout));
         let modes = [
             ("", 0o755),
             ("d", 0o2775),

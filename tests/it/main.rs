@@ -1,5 +1,13 @@
 //! Integration tests, one binary: each module holds promises of one kind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may fail loudly"
+)]
 
+mod architecture;
 mod common;
 mod durable_crash;
 mod extract_safety;
@@ -7,4 +15,5 @@ mod golden;
 mod memory;
 mod roundtrip;
 mod roundtrip_random;
+mod sqlite_child;
 mod stock;

@@ -1,7 +1,7 @@
 //! What was backed up comes back as it was: everything is compared with what an independent look saw before.
 
 use crate::common::everything::{self, MIB, put, put_sparse, raw, set_mode, set_mtime};
-use crate::common::project::{Project, expect_code, is_root, noise};
+use crate::common::project::{Project, cannot_run, expect_code, is_root, noise};
 use crate::common::trees::{Facts, Tree, assert_same, below, look, restorable};
 use backstay::model::path::escape;
 use rusqlite::Connection;
@@ -39,20 +39,14 @@ fn everything_comes_back_as_it_was_and_listings_agree() {
 fn listing_agrees(project: &Project, tree: &Tree) {
     let listing = project.json(["ls", "latest", "app", "-r"]);
     let rows = listing["entries"].as_array().unwrap();
-    let rows: BTreeMap<&str, _> = rows
-        .iter()
-        .map(|row| (row["path"].as_str().unwrap(), row))
-        .collect();
+    let rows: BTreeMap<&str, _> = rows.iter().map(|row| (row["path"].as_str().unwrap(), row)).collect();
     assert_eq!(rows.len(), tree.len());
     for (path, facts) in tree {
         let row = rows[format!("app/{}", escape(path)).as_str()];
         let said = Facts {
             kind: facts.kind,
             mode: u32::from_str_radix(row["mode"].as_str().unwrap(), 8).unwrap(),
-            mtime: (
-                row["mtime"][0].as_i64().unwrap(),
-                row["mtime"][1].as_i64().unwrap(),
-            ),
+            mtime: (row["mtime"][0].as_i64().unwrap(), row["mtime"][1].as_i64().unwrap()),
             size: row["size"].as_u64().unwrap(),
             ..Facts::default()
         };
@@ -82,10 +76,7 @@ fn cat_agrees(project: &Project, app: &Path) {
         "sparse/only hole",
     ] {
         let output = project.ok(["cat", "latest", &format!("app/{path}")]);
-        assert!(
-            output.stdout == fs::read(app.join(path)).unwrap(),
-            "{path:?} differs"
-        );
+        assert!(output.stdout == fs::read(app.join(path)).unwrap(), "{path:?} differs");
     }
     for no_file in ["app", "app/order", "app/link", "app/special/fifo"] {
         expect_code(project.run(["cat", "latest", no_file]), 2);
@@ -100,18 +91,12 @@ fn selected_paths_come_back_alone(project: &Project, before: &Tree) {
     };
     let mut expected = before.clone();
     expected.retain(|path, _| {
-        path.is_empty()
-            || wanted
-                .iter()
-                .any(|w| is_or_is_below(path, w) || is_or_is_below(w, path))
+        path.is_empty() || wanted.iter().any(|w| is_or_is_below(path, w) || is_or_is_below(w, path))
     });
     for facts in expected.values_mut() {
         facts.names.clear(); // the other names of what is linked were not asked for
     }
-    let restored = project.restore(
-        "latest",
-        &["app/order/a", "app/zz/", "app/sparse/many", "app/link"],
-    );
+    let restored = project.restore("latest", &["app/order/a", "app/zz/", "app/sparse/many", "app/link"]);
     assert_same(&expected, &look(&restored.join("app")));
     let to = project.top.join("not made");
     let to = to.to_str().unwrap();
@@ -143,10 +128,7 @@ fn a_file_larger_than_an_archive_comes_back_from_its_parts() {
     });
     let report = project.json(["backup"]);
     let objects = project.json(["show"]);
-    assert!(
-        objects["details"][0]["archives"].as_u64() > Some(70),
-        "{report:#}"
-    );
+    assert!(objects["details"][0]["archives"].as_u64() > Some(70), "{report:#}");
     let restored = project.restore("latest", &[]);
     assert_same(&look(&app), &look(&restored.join("app")));
 }
@@ -190,19 +172,14 @@ fn what_is_excluded_and_the_store_itself_stay_out() {
         put(&top.join(path), path);
     }
     put(&top.join("sub/.leaveout"), "secret\n!log\n");
-    put(
-        &top.join("cache/CACHEDIR.TAG"),
-        "Signature: 8a477f597d28d172789f06886806bc55\n",
-    );
+    put(&top.join("cache/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n");
     put(&top.join("no/.nobackup"), "");
     project.backup();
     project.backup(); // now there is something in the store
     let restored = project.restore("latest", &[]);
     let found = look(&restored.join("all"));
-    let files: Vec<String> = { found.iter() }
-        .filter(|(_, facts)| facts.kind == "file")
-        .map(|(path, _)| escape(path))
-        .collect();
+    let files: Vec<String> =
+        { found.iter() }.filter(|(_, facts)| facts.kind == "file").map(|(path, _)| escape(path)).collect();
     let mut expected: Vec<String> = kept.iter().map(ToString::to_string).collect();
     expected.extend(["backstay.toml".into()]);
     // Of a folder that says that it need not be kept, what says so is kept.
@@ -246,13 +223,9 @@ impl Live {
 /// Number of rows of a sound database; what is not committed does not count.
 fn rows(path: &Path) -> i64 {
     let connection = Connection::open(path).unwrap();
-    let check: String = connection
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
-    connection
-        .query_row("SELECT count(*) FROM rows", [], |row| row.get(0))
-        .unwrap()
+    connection.query_row("SELECT count(*) FROM rows", [], |row| row.get(0)).unwrap()
 }
 
 const MIXED: &str = r#"
@@ -292,13 +265,8 @@ fn live_databases_dumps_and_single_files_come_back() {
         .filter(|p| p.starts_with(b"app/") || p.starts_with(b"one/"))
         .map(|p| escape(&p))
         .collect();
-    let expected = [
-        "app/data",
-        "app/data/file",
-        "app/deep",
-        "app/deep/in the folder.sqlite",
-        "one/single file",
-    ];
+    let expected =
+        ["app/data", "app/data/file", "app/deep", "app/deep/in the folder.sqlite", "one/single file"];
     assert_eq!(paths, expected);
     let single = look(&restored)[&b"one/single file"[..]].clone();
     assert_eq!((single.mode, single.mtime), (0o604, (1_234_567_890, 1)));
@@ -326,10 +294,8 @@ fn listed_paths_come_back_those_from_outside_of_the_project_too() {
     project.backup();
     let restored = project.restore("latest", &[]).join("settings");
     let found = look(&restored);
-    let files: Vec<String> = { found.iter() }
-        .filter(|(_, f)| f.kind == "file")
-        .map(|(p, _)| escape(p))
-        .collect();
+    let files: Vec<String> =
+        { found.iter() }.filter(|(_, f)| f.kind == "file").map(|(p, _)| escape(p)).collect();
     let below_root = |path: &Path| format!("_root{}", path.display());
     let mut expected = vec![
         ".env".to_owned(),
@@ -367,7 +333,7 @@ fn a_restore_never_goes_over_something() {
 #[test]
 fn an_ordinary_users_restore_says_what_owners_it_could_not_give() {
     if !is_root() {
-        println!("NOT RUN: needs root to make files of other users");
+        cannot_run("needs root to make files of other users");
         return;
     }
     let (project, _) = with_app("", |app| {
@@ -478,10 +444,7 @@ fn in_place_listed_paths_go_back_outside_of_the_project() {
     set_mtime(&outside.join("site/deep"), 1_000_000_000, 5);
     put(&project.dir.join(".env"), "as it was");
     let site = outside.join("site");
-    project.configure(
-        &format!("[[component]]\nname = \"settings\"\npaths = [\".env\", {site:?}]\n"),
-        "",
-    );
+    project.configure(&format!("[[component]]\nname = \"settings\"\npaths = [\".env\", {site:?}]\n"), "");
     let before = look(&outside);
     project.backup();
     fs::remove_dir_all(outside.join("site/deep")).unwrap();

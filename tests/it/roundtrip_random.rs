@@ -55,17 +55,15 @@ struct Node {
 }
 
 fn size(max: u64) -> impl Strategy<Value = u64> {
-    let border = (0..BORDERS.len(), -1..=1i64)
-        .prop_map(|(n, off)| BORDERS[n].saturating_add_signed(off));
+    let border = (0..BORDERS.len(), -1..=1i64).prop_map(|(n, off)| BORDERS[n].saturating_add_signed(off));
     let any = 0..3_000_000u64;
     prop_oneof![4 => border, 2 => any, 1 => Just(0)].prop_map(move |size| size.min(max))
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => b'a'..=b'e', 1 => Just(b'.'), 1 => Just(b'-'), 1 => any::<u8>()];
-    let odd = vec(byte, 1..12).prop_filter("not a name", |n| {
-        !n.contains(&0) && !n.contains(&b'/') && n != b"." && n != b".."
-    });
+    let odd = vec(byte, 1..12)
+        .prop_filter("not a name", |n| !n.contains(&0) && !n.contains(&b'/') && n != b"." && n != b"..");
     let long = (b'f'..=b'h', 90..=255usize).prop_map(|(byte, length)| vec![byte; length]);
     prop_oneof![8 => odd, 1 => long]
 }
@@ -89,16 +87,8 @@ fn node() -> impl Strategy<Value = Node> {
     let seconds = prop_oneof![-2_000_000_000..15_000_000_000i64, Just(-1), Just(0)];
     let nanoseconds = prop_oneof![0..1_000_000_000i64, Just(0), Just(999_999_999)];
     let xattr = prop::option::weighted(0.2, vec(any::<u8>(), 0..200));
-    (any::<usize>(), name(), what(), mode, (seconds, nanoseconds), xattr).prop_map(
-        |(parent, name, what, mode, mtime, xattr)| Node {
-            parent,
-            name,
-            what,
-            mode,
-            mtime,
-            xattr,
-        },
-    )
+    (any::<usize>(), name(), what(), mode, (seconds, nanoseconds), xattr)
+        .prop_map(|(parent, name, what, mode, mtime, xattr)| Node { parent, name, what, mode, mtime, xattr })
 }
 
 /// Makes the tree; what does not fit (a name that is taken, a path that is too long) is left out.
@@ -125,9 +115,7 @@ fn make(top: &Path, nodes: &[Node]) {
             }
             What::Fifo => mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
             What::Twin(of) => {
-                let others: Vec<_> = { made.iter() }
-                    .filter(|(_, n)| !matches!(n.what, What::Dir))
-                    .collect();
+                let others: Vec<_> = { made.iter() }.filter(|(_, n)| !matches!(n.what, What::Dir)).collect();
                 if others.is_empty() {
                     continue;
                 }

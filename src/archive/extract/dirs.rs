@@ -24,10 +24,7 @@ impl Dirs {
     }
 
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self {
-            capacity,
-            open: Mutex::new(Vec::with_capacity(capacity + 1)),
-        }
+        Self { capacity, open: Mutex::new(Vec::with_capacity(capacity + 1)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Key, Arc<OwnedFd>)>> {

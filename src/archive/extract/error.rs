@@ -59,11 +59,7 @@ pub enum ExtractError {
         source: io::Error,
     },
     /// Everything was restored, but not moved to its place.
-    #[error(
-        "cannot move what was restored to {}; it is complete in {}",
-        shown(place),
-        shown(staging)
-    )]
+    #[error("cannot move what was restored to {}; it is complete in {}", shown(place), shown(staging))]
     Unpublished {
         /// Where it was to be.
         place: PathBuf,
@@ -82,28 +78,16 @@ fn shown(path: &Path) -> String {
 impl ExtractError {
     /// `verb` failed on a path of the listing.
     pub(super) fn at(verb: &'static str, path: &RelPath) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            verb,
-            subject: path.to_string(),
-            source,
-        }
+        move |source| Self::Io { verb, subject: path.to_string(), source }
     }
 
     /// `verb` failed on a path of this machine.
     pub(super) fn on(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            verb,
-            subject: shown(path),
-            source,
-        }
+        move |source| Self::Io { verb, subject: shown(path), source }
     }
 
     /// `verb` failed on a name in a directory.
     pub(super) fn named(verb: &'static str, name: &[u8]) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            verb,
-            subject: escape(name),
-            source,
-        }
+        move |source| Self::Io { verb, subject: escape(name), source }
     }
 }

@@ -47,8 +47,7 @@ pub struct Extractor<'a> {
     root_is_listed: AtomicBool,
 }
 
-const TWICE: &str =
-    "it is listed twice, or this file system cannot tell its name from that of another entry";
+const TWICE: &str = "it is listed twice, or this file system cannot tell its name from that of another entry";
 const NO_PARENT: &str = "it lies in something that is not a directory of this listing";
 const NOT_A_FILE: &str = "it is not a file that this restore made";
 
@@ -76,15 +75,7 @@ impl<'a> Extractor<'a> {
         let made = Register::default();
         made.add(key(b"."), facts.id, Sort::Dir);
         let (later, root_is_listed) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self {
-            root: Arc::new(root),
-            names,
-            settler,
-            made,
-            dirs,
-            later,
-            root_is_listed,
-        })
+        Ok(Self { root: Arc::new(root), names, settler, made, dirs, later, root_is_listed })
     }
 
     /// Makes whatever `entry` is. A file comes back open, for the caller to fill and finish; sockets and what was left out are passed over.
@@ -104,10 +95,7 @@ impl<'a> Extractor<'a> {
     pub fn make_dir(&self, entry: &Entry) -> Result<(), ExtractError> {
         if entry.path.is_root() {
             if self.root_is_listed.swap(true, Ordering::Relaxed) {
-                return Err(ExtractError::Damaged {
-                    path: entry.path.clone(),
-                    why: TWICE,
-                });
+                return Err(ExtractError::Damaged { path: entry.path.clone(), why: TWICE });
             }
         } else {
             let dir = self.parent_of(&entry.path)?;
@@ -117,14 +105,8 @@ impl<'a> Extractor<'a> {
             self.made.add(key, facts.id, Sort::Dir);
             self.dirs.put(key, Arc::new(fd));
         }
-        let later = Later {
-            path: entry.path.clone(),
-            wanted: self.wanted(entry),
-        };
-        self.later
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(later);
+        let later = Later { path: entry.path.clone(), wanted: self.wanted(entry) };
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).push(later);
         Ok(())
     }
 
@@ -135,16 +117,12 @@ impl<'a> Extractor<'a> {
         let made = at::create_file(&*dir, entry.path.name());
         let (file, facts) = made.map_err(|e| cannot_make("make file", entry, e))?;
         // Where extents reach the end, writing them gives the size; a call less for every small file.
-        let reached = entry
-            .extents
-            .last()
-            .map_or(0, |e| e.offset.saturating_add(e.length));
+        let reached = entry.extents.last().map_or(0, |e| e.offset.saturating_add(e.length));
         if reached != entry.size {
             let sized = file.set_len(entry.size);
             sized.map_err(ExtractError::at("set the size of", &entry.path))?;
         }
-        self.made
-            .add(key(entry.path.as_bytes()), facts.id, Sort::File);
+        self.made.add(key(entry.path.as_bytes()), facts.id, Sort::File);
         Ok(file)
     }
 
@@ -154,11 +132,7 @@ impl<'a> Extractor<'a> {
         let dir = self.parent_of(path)?;
         let file = at::open_file(&*dir, path.name()).map_err(ExtractError::at("open", path))?;
         let facts = at::facts(&file).map_err(ExtractError::at("look at", path))?;
-        if facts.id == made.id {
-            Ok(file)
-        } else {
-            Err(exchanged(path))
-        }
+        if facts.id == made.id { Ok(file) } else { Err(exchanged(path)) }
     }
 
     /// Gives a written file its metadata. Content must be complete: writing later changes the time again.
@@ -183,14 +157,11 @@ impl<'a> Extractor<'a> {
 
     /// Gives directories their metadata, the deepest first, so that their times are right and a closed one closes last. Returns what could not be restored.
     pub fn finish(self) -> Result<Vec<Problem>, ExtractError> {
-        let mut later =
-            std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
         later.sort_unstable_by(|a, b| b.path.cmp(&a.path));
         for Later { path, wanted } in &later {
             let dir = self.dir(path.as_bytes(), path)?;
-            let settled = self
-                .settler
-                .settle(Subject::Open(dir.as_fd()), wanted, path);
+            let settled = self.settler.settle(Subject::Open(dir.as_fd()), wanted, path);
             settled.map_err(ExtractError::at("look at", path))?;
         }
         Ok(self.settler.troubles.take())
@@ -212,39 +183,21 @@ impl<'a> Extractor<'a> {
         why: &'static str,
     ) -> Result<Made, ExtractError> {
         let made = self.made.get(&key(path.as_bytes())).filter(is_right);
-        made.ok_or_else(|| ExtractError::Damaged {
-            path: path.clone(),
-            why,
-        })
+        made.ok_or_else(|| ExtractError::Damaged { path: path.clone(), why })
     }
 
-    pub(super) fn expect_at(
-        &self,
-        dir: &OwnedFd,
-        path: &RelPath,
-        id: FileId,
-    ) -> Result<(), ExtractError> {
+    pub(super) fn expect_at(&self, dir: &OwnedFd, path: &RelPath, id: FileId) -> Result<(), ExtractError> {
         let facts = at::facts_at(dir, path.name()).map_err(ExtractError::at("look at", path))?;
-        if facts.id == id {
-            Ok(())
-        } else {
-            Err(exchanged(path))
-        }
+        if facts.id == id { Ok(()) } else { Err(exchanged(path)) }
     }
 
     /// The directory that `path` lies in, open.
     pub(super) fn parent_of(&self, path: &RelPath) -> Result<Arc<OwnedFd>, ExtractError> {
         if path.is_root() {
-            return Err(ExtractError::Damaged {
-                path: path.clone(),
-                why: "the root is a directory",
-            });
+            return Err(ExtractError::Damaged { path: path.clone(), why: "the root is a directory" });
         }
         let bytes = path.as_bytes();
-        let parent = bytes
-            .iter()
-            .rposition(|&b| b == b'/')
-            .map_or(&b"."[..], |slash| &bytes[..slash]);
+        let parent = bytes.iter().rposition(|&b| b == b'/').map_or(&b"."[..], |slash| &bytes[..slash]);
         self.dir(parent, path)
     }
 
@@ -258,10 +211,7 @@ impl<'a> Extractor<'a> {
             return Ok(fd);
         }
         let made = self.made.get(&key).filter(|made| made.sort == Sort::Dir);
-        let made = made.ok_or_else(|| ExtractError::Damaged {
-            path: path.clone(),
-            why: NO_PARENT,
-        })?;
+        let made = made.ok_or_else(|| ExtractError::Damaged { path: path.clone(), why: NO_PARENT })?;
         let (from, below) = match anchor(dir) {
             Some(slash) => (self.dir(&dir[..slash], path)?, &dir[slash + 1..]),
             None => (Arc::clone(&self.root), dir),
@@ -289,11 +239,7 @@ const ANCHOR_EVERY: usize = 64;
 /// The slash that ends the longest true prefix of `dir` whose number of parts is a multiple of [`ANCHOR_EVERY`].
 fn anchor(dir: &[u8]) -> Option<usize> {
     let slashes = dir.iter().enumerate().filter(|(_, b)| **b == b'/');
-    slashes
-        .skip(ANCHOR_EVERY - 1)
-        .step_by(ANCHOR_EVERY)
-        .last()
-        .map(|(place, _)| place)
+    slashes.skip(ANCHOR_EVERY - 1).step_by(ANCHOR_EVERY).last().map(|(place, _)| place)
 }
 
 fn exchanged(path: &RelPath) -> ExtractError {
@@ -302,10 +248,7 @@ fn exchanged(path: &RelPath) -> ExtractError {
 
 pub(super) fn cannot_make(verb: &'static str, entry: &Entry, error: io::Error) -> ExtractError {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => ExtractError::Damaged {
-            path: entry.path.clone(),
-            why: TWICE,
-        },
+        io::ErrorKind::AlreadyExists => ExtractError::Damaged { path: entry.path.clone(), why: TWICE },
         _ => ExtractError::at(verb, &entry.path)(error),
     }
 }

@@ -22,14 +22,8 @@ pub struct LiveDir {
 
 /// Opens directory `path` below `base`, part by part, making what is missing if `create`. A part that is a link or a file is an error
 /// that names it.
-pub fn open_live_dir(
-    base: BorrowedFd<'_>,
-    path: &RelPath,
-    create: bool,
-) -> Result<LiveDir, ExtractError> {
-    let opened = base
-        .try_clone_to_owned()
-        .map_err(ExtractError::at("open", path))?;
+pub fn open_live_dir(base: BorrowedFd<'_>, path: &RelPath, create: bool) -> Result<LiveDir, ExtractError> {
+    let opened = base.try_clone_to_owned().map_err(ExtractError::at("open", path))?;
     let (mut dir, mut created) = (opened, Vec::new());
     let mut at_path = RelPath::root();
     for name in path.parts() {
@@ -38,10 +32,7 @@ pub fn open_live_dir(
         dir = match at::open_dir(&dir, name) {
             Ok(next) => next,
             Err(e) if at::is_not_a_directory(&e) => {
-                return Err(ExtractError::NotADirectory {
-                    path: path.clone(),
-                    part: at_path,
-                });
+                return Err(ExtractError::NotADirectory { path: path.clone(), part: at_path });
             }
             Err(e) if create && e.kind() == io::ErrorKind::NotFound => {
                 let made = at::create_dir(&dir, name);
@@ -139,12 +130,7 @@ fn unless_taken(result: io::Result<()>, done: Replaced) -> io::Result<Option<Rep
 
 /// The new file first takes the name by which the old is to be kept, then the two are exchanged: so the old one never has a name that
 /// looks like something unfinished. `None` when the live file vanished meanwhile.
-fn swap(
-    dir: BorrowedFd<'_>,
-    name: &[u8],
-    staged: &[u8],
-    keep_as: &[u8],
-) -> io::Result<Option<Replaced>> {
+fn swap(dir: BorrowedFd<'_>, name: &[u8], staged: &[u8], keep_as: &[u8]) -> io::Result<Option<Replaced>> {
     let kept = match first_free(keep_as, |kept| at::rename_new(dir, staged, kept)) {
         Ok(kept) => kept,
         Err(e) if at::is_unsupported(&e) => return swap_by_link(dir, name, staged, keep_as),
@@ -173,13 +159,8 @@ fn swap_by_link(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
-    let same =
-        at::facts_if_any(dir, name)?.map(|facts| facts.id) == Some(at::facts_at(dir, &kept)?.id);
-    let renamed = if same {
-        at::rename(dir, staged, name).map(|()| true)
-    } else {
-        Ok(false)
-    };
+    let same = at::facts_if_any(dir, name)?.map(|facts| facts.id) == Some(at::facts_at(dir, &kept)?.id);
+    let renamed = if same { at::rename(dir, staged, name).map(|()| true) } else { Ok(false) };
     if !matches!(renamed, Ok(true)) {
         at::unlink(dir, &kept)?;
     }
@@ -187,10 +168,7 @@ fn swap_by_link(
 }
 
 /// Tries `keep_as`, `keep_as-2`, `keep_as-3`, … until `take` does not find the name taken.
-fn first_free(
-    keep_as: &[u8],
-    mut take: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<Vec<u8>> {
+fn first_free(keep_as: &[u8], mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Vec<u8>> {
     let mut name = keep_as.to_vec();
     for number in 2..=NUMBERS_MAX {
         match take(&name) {
@@ -217,25 +195,17 @@ mod tests {
         let entries = std::fs::read_dir(dir).unwrap().map(|entry| {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            (
-                name,
-                std::fs::read_to_string(&path).unwrap_or_else(|e| e.kind().to_string()),
-            )
+            (name, std::fs::read_to_string(&path).unwrap_or_else(|e| e.kind().to_string()))
         });
         entries.collect()
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     fn kept(name: &str) -> Option<Replaced> {
-        Some(Replaced::Kept {
-            name: name.as_bytes().to_vec(),
-        })
+        Some(Replaced::Kept { name: name.as_bytes().to_vec() })
     }
 
     type Way = fn(BorrowedFd<'_>, &[u8], &[u8], &[u8]) -> io::Result<Option<Replaced>>;
@@ -301,9 +271,7 @@ mod tests {
                     let digit = char::from(b'0' + (round % 10) as u8).to_string();
                     std::fs::write(top.path().join(".new"), digit.repeat(5000)).unwrap();
                     let replaced = way(dir.as_fd(), b"f", b".new", b"kept").unwrap();
-                    let Some(Replaced::Kept { name }) = replaced else {
-                        panic!("not kept")
-                    };
+                    let Some(Replaced::Kept { name }) = replaced else { panic!("not kept") };
                     at::unlink(&dir, &name).unwrap();
                     round += 1;
                 }
@@ -325,10 +293,7 @@ mod tests {
         replace_in_place(dir.as_fd(), b"f", b".new", b"f.kept").unwrap();
         assert!(top.path().join("f.kept").is_symlink());
         assert!(!top.path().join("f").is_symlink());
-        assert_eq!(
-            std::fs::read_to_string(outside.path().join("target")).unwrap(),
-            "theirs"
-        );
+        assert_eq!(std::fs::read_to_string(outside.path().join("target")).unwrap(), "theirs");
     }
 
     #[test]
@@ -342,9 +307,7 @@ mod tests {
         for part in ["a/link", "a/file"] {
             let wanted = path(&format!("{part}/b"));
             let error = open_live_dir(base.as_fd(), &wanted, true).unwrap_err();
-            let ExtractError::NotADirectory { part: found, .. } = &error else {
-                panic!("{error}")
-            };
+            let ExtractError::NotADirectory { part: found, .. } = &error else { panic!("{error}") };
             assert_eq!(found.to_string(), part);
             assert!(error.to_string().contains(part), "{error}");
         }
@@ -356,10 +319,7 @@ mod tests {
         let made = std::fs::metadata(top.path().join("a/new/er")).unwrap();
         assert_eq!(made.permissions().mode() & 0o7777, 0o700);
         let root = open_live_dir(base.as_fd(), &RelPath::root(), false).unwrap();
-        assert_eq!(
-            at::facts(&root.dir).unwrap().id,
-            at::facts(&base).unwrap().id
-        );
+        assert_eq!(at::facts(&root.dir).unwrap().id, at::facts(&base).unwrap().id);
     }
 
     #[test]

@@ -44,9 +44,7 @@ impl Extractor<'_> {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied || at::is_unsupported(&e) => {
                 let (major, minor) = numbers;
                 let what = || format!("device {major}:{minor} not made: {e}");
-                self.settler
-                    .troubles
-                    .add(troubles::Sort::Device, &entry.path, what);
+                self.settler.troubles.add(troubles::Sort::Device, &entry.path, what);
                 Ok(())
             }
             Err(e) => Err(cannot_make("make device", entry, e)),
@@ -55,10 +53,7 @@ impl Extractor<'_> {
 
     /// Makes `new` another name of `existing`, which this extractor must have made.
     pub fn hard_link(&self, existing: &RelPath, new: &Entry) -> Result<(), ExtractError> {
-        let made = self
-            .made
-            .get(&key(existing.as_bytes()))
-            .filter(|made| made.sort != Sort::Dir);
+        let made = self.made.get(&key(existing.as_bytes())).filter(|made| made.sort != Sort::Dir);
         let Some(made) = made else {
             let (path, why) = (new.path.clone(), NOT_LISTED);
             return match new.kind {
@@ -85,17 +80,9 @@ impl Extractor<'_> {
     fn settle_node(&self, dir: &OwnedFd, entry: &Entry) -> Result<(), ExtractError> {
         let name = entry.path.name();
         if entry.link.is_some() {
-            let facts =
-                at::facts_at(dir, name).map_err(ExtractError::at("look at", &entry.path))?;
-            self.made
-                .add(key(entry.path.as_bytes()), facts.id, Sort::Node);
+            let facts = at::facts_at(dir, name).map_err(ExtractError::at("look at", &entry.path))?;
+            self.made.add(key(entry.path.as_bytes()), facts.id, Sort::Node);
         }
-        self.settle(
-            Subject::Named {
-                dir: dir.as_fd(),
-                name,
-            },
-            entry,
-        )
+        self.settle(Subject::Named { dir: dir.as_fd(), name }, entry)
     }
 }

@@ -35,25 +35,11 @@ impl Wanted {
     pub(super) fn of(entry: &Entry, names: &Names, owners: Owners) -> Self {
         let (mut uid, mut gid) = (entry.uid, entry.gid);
         if owners == Owners::Keep {
-            uid = entry
-                .user
-                .as_deref()
-                .and_then(|name| names.uid(name))
-                .unwrap_or(uid);
-            gid = entry
-                .group
-                .as_deref()
-                .and_then(|name| names.gid(name))
-                .unwrap_or(gid);
+            uid = entry.user.as_deref().and_then(|name| names.uid(name)).unwrap_or(uid);
+            gid = entry.group.as_deref().and_then(|name| names.gid(name)).unwrap_or(gid);
         }
         let xattrs = entry.xattrs.clone();
-        Self {
-            mode: entry.mode,
-            uid,
-            gid,
-            mtime: entry.mtime,
-            xattrs,
-        }
+        Self { mode: entry.mode, uid, gid, mtime: entry.mtime, xattrs }
     }
 
     fn xattr(&self, name: &str) -> Option<&[u8]> {
@@ -74,21 +60,11 @@ pub(super) struct Settler {
 
 impl Settler {
     pub(super) fn new(owners: Owners, troubles: Troubles, inherits_acl: bool) -> Self {
-        Self {
-            owners,
-            troubles,
-            inherits_acl,
-            refused: AtomicBool::new(false),
-        }
+        Self { owners, troubles, inherits_acl, refused: AtomicBool::new(false) }
     }
 
     /// Applies everything; only failing to look at the inode is an error.
-    pub(super) fn settle(
-        &self,
-        on: Subject<'_>,
-        wanted: &Wanted,
-        path: &RelPath,
-    ) -> io::Result<()> {
+    pub(super) fn settle(&self, on: Subject<'_>, wanted: &Wanted, path: &RelPath) -> io::Result<()> {
         let now = on.facts()?;
         self.set_attributes(on, wanted, &now, path);
         let owner = self.set_owner(on, wanted, &now, path);
@@ -102,16 +78,10 @@ impl Settler {
 
     fn set_attributes(&self, on: Subject<'_>, wanted: &Wanted, now: &Facts, path: &RelPath) {
         if self.inherits_acl && now.kind != FileType::Symlink {
-            let acls: &[&str] = if now.is_dir() {
-                &[ACL_ACCESS, ACL_DEFAULT]
-            } else {
-                &[ACL_ACCESS]
-            };
+            let acls: &[&str] = if now.is_dir() { &[ACL_ACCESS, ACL_DEFAULT] } else { &[ACL_ACCESS] };
             for acl in acls.iter().filter(|acl| wanted.xattr(acl).is_none()) {
                 if let Err(e) = on.remove_xattr(acl) {
-                    self.troubles.add(Sort::Attribute, path, || {
-                        format!("an inherited ACL stays: {e}")
-                    });
+                    self.troubles.add(Sort::Attribute, path, || format!("an inherited ACL stays: {e}"));
                 }
             }
         }
@@ -130,21 +100,12 @@ impl Settler {
     }
 
     /// Whether user and group are now as wanted.
-    fn set_owner(
-        &self,
-        on: Subject<'_>,
-        wanted: &Wanted,
-        now: &Facts,
-        path: &RelPath,
-    ) -> (bool, bool) {
+    fn set_owner(&self, on: Subject<'_>, wanted: &Wanted, now: &Facts, path: &RelPath) -> (bool, bool) {
         let mut right = (now.uid == wanted.uid, now.gid == wanted.gid);
         if self.owners == Owners::Ignore || right == (true, true) {
             return right;
         }
-        let (uid, gid) = (
-            (!right.0).then_some(wanted.uid),
-            (!right.1).then_some(wanted.gid),
-        );
+        let (uid, gid) = ((!right.0).then_some(wanted.uid), (!right.1).then_some(wanted.gid));
         let mut error = None;
         if uid.is_none() || !self.refused.load(Ordering::Relaxed) {
             match on.set_owner(uid, gid) {
@@ -156,11 +117,7 @@ impl Settler {
         if let (Some(_), Some(gid)) = (uid, gid) {
             right.1 = on.set_owner(None, Some(gid)).is_ok();
         }
-        if uid.is_some()
-            && error
-                .as_ref()
-                .is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
-        {
+        if uid.is_some() && error.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied) {
             self.refused.store(true, Ordering::Relaxed);
         }
         let why = error.map_or_else(String::new, |e| e.to_string());
@@ -182,11 +139,10 @@ impl Settler {
         }
         let mut mode = wanted.mode;
         if !now.is_dir() {
-            let lost = if owner_is_right.0 { 0 } else { SET_UID }
-                | if owner_is_right.1 { 0 } else { SET_GID };
+            let lost =
+                if owner_is_right.0 { 0 } else { SET_UID } | if owner_is_right.1 { 0 } else { SET_GID };
             if mode & lost != 0 {
-                let what =
-                    || "set-user-id or set-group-id left out: its owner is another now".into();
+                let what = || "set-user-id or set-group-id left out: its owner is another now".into();
                 self.troubles.add(Sort::SetId, path, what);
             }
             mode &= !lost;
@@ -196,17 +152,13 @@ impl Settler {
             return;
         }
         if let Err(e) = on.set_mode(mode) {
-            self.troubles.add(Sort::Mode, path, || {
-                format!("mode {mode:04o} not restored: {e}")
-            });
+            self.troubles.add(Sort::Mode, path, || format!("mode {mode:04o} not restored: {e}"));
         }
     }
 
     fn set_mtime(&self, on: Subject<'_>, wanted: &Wanted, path: &RelPath) {
         if let Err(e) = on.set_mtime(wanted.mtime) {
-            self.troubles.add(Sort::Time, path, || {
-                format!("modification time not restored: {e}")
-            });
+            self.troubles.add(Sort::Time, path, || format!("modification time not restored: {e}"));
             return;
         }
         let unusual = !TIMES_ALL_CAN_HOLD.contains(&wanted.mtime.0);

@@ -32,13 +32,8 @@ impl Target {
     /// Makes a private staging directory beside `path`, which must not exist or be an empty directory; its parent must exist.
     /// Links in the parent's path are followed, the place itself is not.
     pub fn create(path: &Path) -> Result<Self, ExtractError> {
-        let bad = |why| ExtractError::BadPlace {
-            path: path.to_owned(),
-            why,
-        };
-        let name = path
-            .file_name()
-            .ok_or_else(|| bad("give the folder's own name"))?;
+        let bad = |why| ExtractError::BadPlace { path: path.to_owned(), why };
+        let name = path.file_name().ok_or_else(|| bad("give the folder's own name"))?;
         let name = name.as_bytes().to_vec();
         let above = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -50,16 +45,7 @@ impl Target {
             .map_err(ExtractError::on("make a folder for the restore in", above))?;
         let facts = at::facts(&staging).map_err(ExtractError::on("look at", above))?;
         let (place, id) = (path.to_owned(), facts.id);
-        Ok(Self {
-            place,
-            name,
-            is_there,
-            parent,
-            staging,
-            staging_name,
-            id,
-            remove: true,
-        })
+        Ok(Self { place, name, is_there, parent, staging, staging_name, id, remove: true })
     }
 
     /// Whether the place is there, as an empty directory.
@@ -68,9 +54,7 @@ impl Target {
         let Some(facts) = looked.map_err(ExtractError::on("look at", path))? else {
             return Ok(false);
         };
-        let taken = || ExtractError::NotEmpty {
-            path: path.to_owned(),
-        };
+        let taken = || ExtractError::NotEmpty { path: path.to_owned() };
         if !facts.is_dir() {
             return Err(taken());
         }
@@ -78,22 +62,17 @@ impl Target {
         if !opened.map_err(ExtractError::on("list", path))? {
             return Err(taken());
         }
-        let mounted =
-            at::is_mount_point(parent, name).map_err(ExtractError::on("look at", path))?;
+        let mounted = at::is_mount_point(parent, name).map_err(ExtractError::on("look at", path))?;
         if mounted {
             let why = "something is mounted there; give a new folder inside of it";
-            return Err(ExtractError::BadPlace {
-                path: path.to_owned(),
-                why,
-            });
+            return Err(ExtractError::BadPlace { path: path.to_owned(), why });
         }
         Ok(true)
     }
 
     /// Where the tree is made until it is published.
     pub fn staging_path(&self) -> PathBuf {
-        self.place
-            .with_file_name(std::ffi::OsStr::from_bytes(&self.staging_name))
+        self.place.with_file_name(std::ffi::OsStr::from_bytes(&self.staging_name))
     }
 
     /// The staging directory itself, for an [`super::Extractor`] of the only component.
@@ -114,24 +93,17 @@ impl Target {
     pub fn publish(mut self) -> Result<(), ExtractError> {
         let staging = self.staging_path();
         at::sync_file_system(&self.staging).map_err(ExtractError::on("sync", &staging))?;
-        let facts = at::facts_at(&self.parent, &self.staging_name)
-            .map_err(ExtractError::on("look at", &staging))?;
+        let facts =
+            at::facts_at(&self.parent, &self.staging_name).map_err(ExtractError::on("look at", &staging))?;
         if facts.id != self.id {
             let why = "its staging folder was exchanged by another process";
-            return Err(ExtractError::BadPlace {
-                path: self.place.clone(),
-                why,
-            });
+            return Err(ExtractError::BadPlace { path: self.place.clone(), why });
         }
         // From here on it is whole: an hour's restore must not be thrown away because a name was taken.
         self.remove = false;
         let unpublished = |source| {
             let (place, staging) = (self.place.clone(), staging);
-            ExtractError::Unpublished {
-                place,
-                staging,
-                source,
-            }
+            ExtractError::Unpublished { place, staging, source }
         };
         self.move_to_place().map_err(unpublished)?;
         at::sync_dir(&self.parent).map_err(ExtractError::on("sync the folder of", &self.place))
@@ -174,9 +146,7 @@ pub(super) fn partial_name(name: &[u8]) -> io::Result<Vec<u8>> {
         end -= 1;
     }
     let mut random = [0; 10];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| io::Error::other("no random bytes"))?;
+    SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
     let suffix = data_encoding::BASE32_NOPAD.encode(&random).to_lowercase();
     Ok([b".", &name[..end], b".backstay-partial-", suffix.as_bytes()].concat())
 }
@@ -186,9 +156,7 @@ fn make_staging(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd, Vec
     let (fd, facts) = at::create_dir(parent, &name)?;
     // Where others may write in the parent, what was opened might not be what was made.
     if facts.uid != rustix::process::geteuid().as_raw() || !at::is_empty(&fd)? {
-        return Err(io::Error::other(
-            "the folder was exchanged by another process",
-        ));
+        return Err(io::Error::other("the folder was exchanged by another process"));
     }
     // An ACL inherited from the parent would open files to people whom the snapshot does not name.
     for acl in [ACL_DEFAULT, ACL_ACCESS] {

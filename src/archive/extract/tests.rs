@@ -68,9 +68,7 @@ fn an_extractor_serves_several_threads() {
     shared(&extractor);
     extractor.make_dir(&entry(".", Kind::Dir, 0o755)).unwrap();
     for dir in 0..200 {
-        extractor
-            .make_dir(&entry(format!("d{dir}"), Kind::Dir, 0o755))
-            .unwrap();
+        extractor.make_dir(&entry(format!("d{dir}"), Kind::Dir, 0o755)).unwrap();
     }
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -92,11 +90,7 @@ fn an_extractor_serves_several_threads() {
         let path = format!("d{}/t{thread}-{file}", file % 200);
         assert_eq!(std::fs::read_to_string(place.join(&path)).unwrap(), path);
     }
-    let files = (0..200).map(|d| {
-        std::fs::read_dir(place.join(format!("d{d}")))
-            .unwrap()
-            .count()
-    });
+    let files = (0..200).map(|d| std::fs::read_dir(place.join(format!("d{d}"))).unwrap().count());
     assert_eq!(files.sum::<usize>(), 4000);
 }
 
@@ -149,10 +143,7 @@ fn names_are_kept_byte_for_byte() {
     assert_eq!(extract(&target, Owners::Keep, &entries), []);
     target.publish().unwrap();
     for name in names {
-        assert!(
-            meta(place.join(OsStr::from_bytes(name))).is_file(),
-            "{name:?}"
-        );
+        assert!(meta(place.join(OsStr::from_bytes(name))).is_file(), "{name:?}");
     }
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), names.len());
 }
@@ -162,22 +153,14 @@ fn a_name_that_is_too_long_is_an_error_that_names_it() {
     let (_top, target, _) = target();
     let names = Names::default();
     let extractor = Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
-    let error = extractor
-        .create_file(&entry([b'n'; 256], Kind::File, 0o644))
-        .unwrap_err();
+    let error = extractor.create_file(&entry([b'n'; 256], Kind::File, 0o644)).unwrap_err();
     assert!(error.to_string().contains("nnnnn"), "{error}");
 }
 
 #[test]
 fn unusual_times_are_kept_or_reported() {
     let (_top, target, place) = target();
-    let times = [
-        (-1, 999_999_999),
-        (-86_400 * 365, 1),
-        (0, 0),
-        (i64::from(u32::MAX), 5),
-        (1 << 40, 0),
-    ];
+    let times = [(-1, 999_999_999), (-86_400 * 365, 1), (0, 0), (i64::from(u32::MAX), 5), (1 << 40, 0)];
     let mut entries = vec![entry(".", Kind::Dir, 0o755)];
     for (n, mtime) in times.iter().enumerate() {
         for (kind, letter) in [(Kind::File, 'f'), (Kind::Dir, 'd')] {
@@ -195,9 +178,7 @@ fn unusual_times_are_kept_or_reported() {
         let name = entry.path.to_string();
         let meta = meta(place.join(&name));
         let kept = (meta.mtime(), meta.mtime_nsec()) == (entry.mtime.0, entry.mtime.1.into());
-        let told = problems
-            .iter()
-            .any(|p| p.subject == name && p.kind == ProblemKind::NotRestored);
+        let told = problems.iter().any(|p| p.subject == name && p.kind == ProblemKind::NotRestored);
         assert!(kept != told, "{name}: kept {kept}, told {told}");
         assert!(kept || entry.mtime.0 == 1 << 40, "{name}");
     }
@@ -210,12 +191,7 @@ fn holes_take_no_room_and_the_size_is_right() {
     let extractor = Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
     let mut sparse = entry("sparse", Kind::File, 0o600);
     sparse.size = 1 << 40;
-    let extent = |offset, length| Extent {
-        offset,
-        archive: ObjectId::of(b"archive"),
-        tar_offset: 0,
-        length,
-    };
+    let extent = |offset, length| Extent { offset, archive: ObjectId::of(b"archive"), tar_offset: 0, length };
     sparse.extents = vec![extent(1 << 30, 4)];
     let file = extractor.create_file(&sparse).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"data", 1 << 30).unwrap();
@@ -229,11 +205,7 @@ fn holes_take_no_room_and_the_size_is_right() {
     target.publish().unwrap();
     let meta_of = meta(place.join("sparse"));
     assert_eq!(meta_of.len(), 1 << 40);
-    assert!(
-        meta_of.blocks() * 512 <= 1 << 20,
-        "{} blocks",
-        meta_of.blocks()
-    );
+    assert!(meta_of.blocks() * 512 <= 1 << 20, "{} blocks", meta_of.blocks());
     assert_eq!(meta(place.join("full")).len(), 4);
 }
 
@@ -261,10 +233,7 @@ fn owners_go_by_name_where_the_name_is_known_and_else_by_number() {
     let entries = [known, unknown, dir, symlink, fifo, nobody];
     let problems = extract(&target, Owners::Keep, &entries);
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(
-        problems[0].is_failure() && problems[0].what.contains("nobody"),
-        "{problems:?}"
-    );
+    assert!(problems[0].is_failure() && problems[0].what.contains("nobody"), "{problems:?}");
     target.publish().unwrap();
     let owner = |name: &str| (meta(place.join(name)).uid(), meta(place.join(name)).gid());
     assert_eq!(owner("known"), (0, 0));
@@ -289,20 +258,11 @@ fn an_ordinary_user_is_told_once_that_owners_are_not_restored() {
         entries.push(entry);
     }
     let problems = extract(&target, Owners::Keep, &entries);
-    assert!(
-        problems.iter().all(|p| p.kind == ProblemKind::Warning),
-        "{problems:?}"
-    );
-    let owners = problems
-        .iter()
-        .filter(|p| p.what.contains("owners of 50 entries"));
+    assert!(problems.iter().all(|p| p.kind == ProblemKind::Warning), "{problems:?}");
+    let owners = problems.iter().filter(|p| p.what.contains("owners of 50 entries"));
     assert_eq!(owners.count(), 1, "{problems:?}");
     let file = meta(target.staging_path().join("f0"));
-    assert_eq!(
-        file.mode() & 0o7777,
-        0o755,
-        "set-user-id for another user than it was for"
-    );
+    assert_eq!(file.mode() & 0o7777, 0o755, "set-user-id for another user than it was for");
 }
 
 #[test]
@@ -323,17 +283,9 @@ fn set_id_bits_survive_the_change_of_owner_and_only_with_it() {
     for (owners, mode) in [(Owners::Keep, 0o6755), (Owners::Ignore, 0o755)] {
         let (_top, target, place) = target();
         let problems = extract(&target, owners, &[other.clone()]);
-        assert_eq!(
-            problems.len(),
-            usize::from(owners == Owners::Ignore),
-            "{problems:?}"
-        );
+        assert_eq!(problems.len(), usize::from(owners == Owners::Ignore), "{problems:?}");
         target.publish().unwrap();
-        assert_eq!(
-            meta(place.join("other")).mode() & 0o7777,
-            mode,
-            "{owners:?}"
-        );
+        assert_eq!(meta(place.join("other")).mode() & 0o7777, mode, "{owners:?}");
     }
 }
 
@@ -350,10 +302,8 @@ fn attributes_are_restored_or_reported() {
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut file = entry("file", Kind::File, 0o444);
     file.xattrs.insert("user.binary".into(), vec![0, 255, 10]);
-    file.xattrs
-        .insert("security.capability".into(), capability.to_vec());
-    file.xattrs
-        .insert("security.evil\x1b".into(), b"x".to_vec());
+    file.xattrs.insert("security.capability".into(), capability.to_vec());
+    file.xattrs.insert("security.evil\x1b".into(), b"x".to_vec());
     file.xattrs.insert("nonsense".into(), b"x".to_vec());
     if is_root() {
         (file.uid, file.gid) = (54_321, 54_322);
@@ -370,22 +320,13 @@ fn attributes_are_restored_or_reported() {
         for (name, value) in &entry.xattrs {
             let kept = xattr(&path, name).as_ref() == Some(value);
             let shown = crate::model::path::escape(name.as_bytes());
-            let told = problems
-                .iter()
-                .any(|p| p.what.contains(&format!("attribute {shown} ")));
-            assert!(
-                kept != told,
-                "{}: {name:?}: kept {kept}, told {told}",
-                entry.path
-            );
+            let told = problems.iter().any(|p| p.what.contains(&format!("attribute {shown} ")));
+            assert!(kept != told, "{}: {name:?}: kept {kept}, told {told}", entry.path);
         }
     }
     assert!(problems.iter().any(|p| p.what.contains("nonsense")));
     if is_root() {
-        assert_eq!(
-            xattr(&place.join("file"), "security.capability"),
-            Some(capability.to_vec())
-        );
+        assert_eq!(xattr(&place.join("file"), "security.capability"), Some(capability.to_vec()));
         assert_eq!(meta(place.join("file")).uid(), 54_321);
     }
 }
@@ -393,19 +334,10 @@ fn attributes_are_restored_or_reported() {
 /// An ACL: the owner `rwx`, user 54321 `rwx`, group and others nothing.
 fn acl() -> Vec<u8> {
     let mut acl = 2_u32.to_le_bytes().to_vec();
-    for (tag, rights, id) in [
-        (1_u16, 7_u16, u32::MAX),
-        (2, 7, 54_321),
-        (4, 0, u32::MAX),
-        (16, 7, u32::MAX),
-        (32, 0, u32::MAX),
-    ] {
-        acl.extend(
-            tag.to_le_bytes()
-                .iter()
-                .chain(&rights.to_le_bytes())
-                .chain(&id.to_le_bytes()),
-        );
+    for (tag, rights, id) in
+        [(1_u16, 7_u16, u32::MAX), (2, 7, 54_321), (4, 0, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)]
+    {
+        acl.extend(tag.to_le_bytes().iter().chain(&rights.to_le_bytes()).chain(&id.to_le_bytes()));
     }
     acl
 }
@@ -420,14 +352,8 @@ fn an_acl_of_the_folder_around_opens_nothing() {
         return;
     }
     let mut with_acl = entry("dir/with", Kind::File, 0o770);
-    with_acl
-        .xattrs
-        .insert("system.posix_acl_access".into(), acl());
-    let entries = [
-        entry("dir", Kind::Dir, 0o755),
-        entry("dir/file", Kind::File, 0o640),
-        with_acl,
-    ];
+    with_acl.xattrs.insert("system.posix_acl_access".into(), acl());
+    let entries = [entry("dir", Kind::Dir, 0o755), entry("dir/file", Kind::File, 0o640), with_acl];
     let target = Target::create(&top.path().join("place")).unwrap();
     let problems = extract(&target, Owners::Keep, &entries);
     assert_eq!(problems, []);
@@ -499,17 +425,13 @@ fn hard_links_share_an_inode_whatever_they_are() {
     extractor.make_dir(&entry("d", Kind::Dir, 0o755)).unwrap();
     let file = entry("file", Kind::File, 0o640);
     let mut open = extractor.create_file(&file).unwrap();
-    extractor
-        .hard_link(&rel("file"), &entry("d/file", Kind::File, 0o640))
-        .unwrap();
+    extractor.hard_link(&rel("file"), &entry("d/file", Kind::File, 0o640)).unwrap();
     open.write_all(b"shared").unwrap();
     extractor.finish_file(&open, &file).unwrap();
     let mut symlink = link("link", b"file");
     symlink.link = Some(1);
     extractor.symlink(&symlink).unwrap();
-    extractor
-        .hard_link(&rel("link"), &link("d/link", b"file"))
-        .unwrap();
+    extractor.hard_link(&rel("link"), &link("d/link", b"file")).unwrap();
     let mut again = entry("again", Kind::File, 0o640);
     again.link = Some(2);
     extractor.hard_link(&rel("d/file"), &again).unwrap();
@@ -529,11 +451,7 @@ fn a_file_is_written_in_parts_and_a_damaged_one_taken_back() {
     let extractor = Extractor::new(target.root().unwrap(), &names, Owners::Keep, "web").unwrap();
     let file = entry("file", Kind::File, 0o400);
     drop(extractor.create_file(&file).unwrap());
-    drop(
-        extractor
-            .create_file(&entry("damaged", Kind::File, 0o600))
-            .unwrap(),
-    );
+    drop(extractor.create_file(&entry("damaged", Kind::File, 0o600)).unwrap());
     for part in ["one", "two"] {
         let mut open = extractor.reopen_file(&rel("file")).unwrap();
         let mut before = String::new();
@@ -567,10 +485,7 @@ fn two_thousand_directories_deep_is_restored() {
     for _ in 0..2000 {
         dir = at::open_dir(&dir, b"dir").unwrap();
         let facts = at::facts(&dir).unwrap();
-        assert_eq!(
-            (facts.mode, facts.mtime),
-            (0o500, (1_700_000_000, 123_456_789))
-        );
+        assert_eq!((facts.mode, facts.mtime), (0o500, (1_700_000_000, 123_456_789)));
     }
     assert!(at::facts_at(&dir, b"file").is_ok());
     let top = at::open_place(top.path()).unwrap();
@@ -588,11 +503,7 @@ fn staging_is_private_beside_the_place_and_gone_when_dropped() {
     let component = "web".parse::<ComponentName>().unwrap();
     drop(target.component(&component).unwrap());
     assert!(target.component(&component).is_err());
-    let entries = [
-        entry(".", Kind::Dir, 0o500),
-        entry("d", Kind::Dir, 0),
-        entry("l", Kind::Fifo, 0),
-    ];
+    let entries = [entry(".", Kind::Dir, 0o500), entry("d", Kind::Dir, 0), entry("l", Kind::Fifo, 0)];
     extract(&target, Owners::Keep, &entries);
     drop(target);
     assert_eq!(std::fs::read_dir(top.path()).unwrap().count(), 0);
@@ -609,17 +520,11 @@ fn a_place_that_is_taken_is_refused() {
     std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
     for name in ["full", "full/file", "link", "dangling"] {
         let error = Target::create(&at(name)).unwrap_err();
-        assert!(
-            matches!(error, ExtractError::NotEmpty { .. }),
-            "{name}: {error}"
-        );
+        assert!(matches!(error, ExtractError::NotEmpty { .. }), "{name}: {error}");
     }
     for path in ["/", ".", "..", ""] {
         let error = Target::create(Path::new(path)).unwrap_err();
-        assert!(
-            matches!(error, ExtractError::BadPlace { .. }),
-            "{path}: {error}"
-        );
+        assert!(matches!(error, ExtractError::BadPlace { .. }), "{path}: {error}");
     }
     let error = Target::create(&at("no/such/parent")).unwrap_err();
     assert!(matches!(error, ExtractError::Io { .. }), "{error}");
@@ -640,10 +545,7 @@ fn an_empty_folder_is_replaced_and_one_filled_meanwhile_is_not() {
     let other = target.staging_path();
     extract(&target, Owners::Keep, &[entry("file", Kind::File, 0o600)]);
     std::fs::write(place.join("mine"), "x").unwrap();
-    assert!(matches!(
-        target.publish().unwrap_err(),
-        ExtractError::Unpublished { .. }
-    ));
+    assert!(matches!(target.publish().unwrap_err(), ExtractError::Unpublished { .. }));
     assert!(place.join("mine").exists() && other.join("file").exists());
 
     std::fs::remove_file(place.join("mine")).unwrap();
@@ -659,14 +561,7 @@ fn long_names_leave_room_for_the_staging_name() {
     for name in ["n".repeat(255), "\u{e9}".repeat(127)] {
         let target = Target::create(&top.path().join(&name)).unwrap();
         let staging = target.staging_path();
-        assert!(
-            staging
-                .file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .contains("backstay-partial")
-        );
+        assert!(staging.file_name().unwrap().to_str().unwrap().contains("backstay-partial"));
         target.publish().unwrap();
         assert!(top.path().join(name).is_dir());
     }

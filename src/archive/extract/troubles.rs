@@ -51,12 +51,7 @@ pub(super) struct Troubles {
 
 impl Troubles {
     pub(super) fn new(component: &str, owners: Owners, is_root: bool) -> Self {
-        Self {
-            component: component.to_owned(),
-            owners,
-            is_root,
-            inner: Mutex::default(),
-        }
+        Self { component: component.to_owned(), owners, is_root, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -66,11 +61,7 @@ impl Troubles {
     /// Owners, and the bits that hang on them, are not what an ordinary user can give, nor what is asked for with [`Owners::Ignore`].
     fn kind(&self, sort: Sort) -> ProblemKind {
         let expected = sort == Sort::SetId && !(self.is_root && self.owners == Owners::Keep);
-        if expected {
-            ProblemKind::Warning
-        } else {
-            ProblemKind::NotRestored
-        }
+        if expected { ProblemKind::Warning } else { ProblemKind::NotRestored }
     }
 
     pub(super) fn add(&self, sort: Sort, path: &RelPath, what: impl FnOnce() -> String) {
@@ -79,9 +70,7 @@ impl Troubles {
         *count += 1;
         if *count <= LISTED_MAX {
             let (component, kind) = (&self.component, self.kind(sort));
-            inner
-                .listed
-                .push(Problem::at_path(kind, component, path.as_bytes(), what()));
+            inner.listed.push(Problem::at_path(kind, component, path.as_bytes(), what()));
         }
     }
 
@@ -90,11 +79,7 @@ impl Troubles {
         let mut inner = self.lock();
         inner.owners += 1;
         if inner.first_owner.is_none() {
-            let kind = if self.is_root {
-                ProblemKind::NotRestored
-            } else {
-                ProblemKind::Warning
-            };
+            let kind = if self.is_root { ProblemKind::NotRestored } else { ProblemKind::Warning };
             let component = &self.component;
             inner.first_owner = Some(Problem::at_path(kind, component, path.as_bytes(), why));
         }
@@ -106,13 +91,7 @@ impl Troubles {
         let mut problems = inner.listed;
         let about = |kind, what: String| {
             let subject = escape(self.component.as_bytes());
-            Problem {
-                kind,
-                component: Some(self.component.clone()),
-                subject,
-                what,
-                hint: None,
-            }
+            Problem { kind, component: Some(self.component.clone()), subject, what, hint: None }
         };
         for (sort, count) in inner.counts {
             if let Some(more @ 1..) = count.checked_sub(LISTED_MAX) {
@@ -122,17 +101,10 @@ impl Troubles {
         if let Some(first) = inner.first_owner {
             let (count, what) = (inner.owners, first.what);
             let noun = if count == 1 { "entry" } else { "entries" };
-            let text = format!(
-                "owners of {count} {noun} not restored, {} first: {what}",
-                first.subject
-            );
+            let text = format!("owners of {count} {noun} not restored, {} first: {what}", first.subject);
             let problem = about(first.kind, text);
             let hint = "restore as root to get the owners back";
-            problems.push(if self.is_root {
-                problem
-            } else {
-                problem.hint(hint)
-            });
+            problems.push(if self.is_root { problem } else { problem.hint(hint) });
         }
         problems
     }
@@ -152,16 +124,8 @@ mod tests {
         }
         let problems = troubles.take();
         assert_eq!(problems.len(), 102);
-        assert!(
-            problems[100].what.starts_with("900 more"),
-            "{:?}",
-            problems[100]
-        );
+        assert!(problems[100].what.starts_with("900 more"), "{:?}", problems[100]);
         assert_eq!(problems[101].kind, ProblemKind::Warning);
-        assert!(
-            problems[101].what.contains("1000 entries"),
-            "{:?}",
-            problems[101]
-        );
+        assert!(problems[101].what.contains("1000 entries"), "{:?}", problems[101]);
     }
 }

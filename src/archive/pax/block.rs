@@ -28,25 +28,18 @@ impl Ustar {
             return Err("a tar header is not ustar".into());
         }
         let text = |range: std::ops::Range<usize>| {
-            terminated(&block[range])
-                .ok_or_else(|| Damage::from("a tar header has bytes behind a NUL"))
+            terminated(&block[range]).ok_or_else(|| Damage::from("a tar header has bytes behind a NUL"))
         };
         let number = |range: std::ops::Range<usize>| {
-            octal(&block[range])
-                .ok_or_else(|| Damage::from("a number in a tar header is not octal"))
+            octal(&block[range]).ok_or_else(|| Damage::from("a number in a tar header is not octal"))
         };
         // The numbers of a device may be left empty where there is no device.
-        let device =
-            |range: std::ops::Range<usize>| match block[range.clone()].iter().all(|&b| b == 0) {
-                true => Ok(0),
-                false => number(range),
-            };
-        let (name, prefix) = (text(0..100)?, text(345..500)?);
-        let path = if prefix.is_empty() {
-            name.to_vec()
-        } else {
-            [prefix, b"/", name].concat()
+        let device = |range: std::ops::Range<usize>| match block[range.clone()].iter().all(|&b| b == 0) {
+            true => Ok(0),
+            false => number(range),
         };
+        let (name, prefix) = (text(0..100)?, text(345..500)?);
+        let path = if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() };
         let mode = number(100..108)?;
         if mode > 0o7777 {
             return Err("a tar header has mode bits that there are not".into());
@@ -76,19 +69,12 @@ fn checksum(block: &[u8; BLOCK]) -> u64 {
 /// A field up to its first NUL, if nothing but NULs follows.
 fn terminated(field: &[u8]) -> Option<&[u8]> {
     let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
-    field[end..]
-        .iter()
-        .all(|&b| b == 0)
-        .then_some(&field[..end])
+    field[end..].iter().all(|&b| b == 0).then_some(&field[..end])
 }
 
 /// Octal digits, then at least one NUL or blank, nothing else. Never the binary numbers of GNU tar: what they say pax says.
 fn octal(field: &[u8]) -> Option<u64> {
     let end = field.iter().position(|b| !(b'0'..=b'7').contains(b))?;
     let ended = field[end..].iter().all(|&b| b == 0 || b == b' ');
-    (ended && end > 0).then(|| {
-        field[..end]
-            .iter()
-            .fold(0, |n, &b| n * 8 + u64::from(b - b'0'))
-    })
+    (ended && end > 0).then(|| field[..end].iter().fold(0, |n, &b| n * 8 + u64::from(b - b'0')))
 }

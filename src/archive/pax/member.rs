@@ -87,11 +87,7 @@ pub(super) fn path_fault(path: &[u8]) -> Option<&'static str> {
 }
 
 /// Why `ranges` cannot be those of a sparse file that stores `size` bytes.
-pub(super) fn ranges_fault(
-    ranges: &[(u64, u64)],
-    real_size: u64,
-    size: u64,
-) -> Option<&'static str> {
+pub(super) fn ranges_fault(ranges: &[(u64, u64)], real_size: u64, size: u64) -> Option<&'static str> {
     let (mut end, mut stored) = (0, 0_u64);
     for &(offset, length) in ranges {
         let Some(range_end) = offset.checked_add(length).filter(|e| *e <= real_size) else {
@@ -113,9 +109,6 @@ pub(super) fn ranges_fault(
 
 /// The name under which programs that know nothing of sparse members find one.
 pub(super) fn sparse_path(path: &[u8]) -> Vec<u8> {
-    let at = path
-        .iter()
-        .rposition(|&b| b == b'/')
-        .map_or(0, |slash| slash + 1);
+    let at = path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
     [&path[..at], b"GNUSparseFile.0/", &path[at..]].concat()
 }

@@ -62,15 +62,7 @@ impl<R: Read> TarReader<R> {
     /// Reads from `input`; `subject` names it in errors.
     pub fn new(input: R, subject: &str) -> Self {
         let subject = subject.to_owned();
-        Self {
-            input,
-            subject,
-            offset: 0,
-            left: 0,
-            pad: 0,
-            ended: false,
-            scratch: Vec::new(),
-        }
+        Self { input, subject, offset: 0, left: 0, pad: 0, ended: false, scratch: Vec::new() }
     }
 
     /// How far the stream was read: after the last member, its length.
@@ -120,9 +112,7 @@ impl<R: Read> TarReader<R> {
 
     /// Reads data of the member at hand; 0 at its end.
     pub fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
-        let most = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let given = fill(&mut self.input, &mut buffer[..most]);
         let given = given.map_err(|e| from_read(e, &self.subject))?;
         if given < most {
@@ -203,21 +193,14 @@ impl<R: Read> TarReader<R> {
     /// Reads the map at the head of a sparse member's data: a count, then so many pairs, one number a line, filled up with zeros.
     fn sparse_map(&mut self, stored: u64, real_size: u64) -> Result<Vec<(u64, u64)>, ArchiveError> {
         let most = stored.min(MAP_BYTES_MAX as u64);
-        let mut map = MapText {
-            bytes: Vec::new(),
-            at: 0,
-            most,
-        };
+        let mut map = MapText { bytes: Vec::new(), at: 0, most };
         let count = self.map_number(&mut map)?;
         let mut ranges = Vec::new();
         for _ in 0..count {
             ranges.push((self.map_number(&mut map)?, self.map_number(&mut map)?));
         }
         // GNU tar makes the file as long as the map reaches, others as long as the record says: so both must say the same.
-        if ranges
-            .last()
-            .is_none_or(|(offset, length)| offset.checked_add(*length) != Some(real_size))
-        {
+        if ranges.last().is_none_or(|(offset, length)| offset.checked_add(*length) != Some(real_size)) {
             return Err(self.damaged("a sparse map does not reach to the file's end"));
         }
         ranges.pop_if(|last| last.1 == 0);
@@ -258,11 +241,7 @@ fn stored_size(ustar: &Ustar, pax: &Records) -> Result<u64, Damage> {
     match pax.number("size")? {
         None => Ok(ustar.size),
         Some(size) if size == ustar.size => Ok(size),
-        Some(size)
-            if size > USTAR_SIZE_MAX && ustar.size == 0 && size < u64::MAX - BLOCK as u64 =>
-        {
-            Ok(size)
-        }
+        Some(size) if size > USTAR_SIZE_MAX && ustar.size == 0 && size < u64::MAX - BLOCK as u64 => Ok(size),
         Some(_) => Err("the sizes in a tar header and its pax header disagree".into()),
     }
 }
@@ -277,11 +256,9 @@ fn kind_of(flag: u8) -> Result<MemberKind, Damage> {
         b'5' => MemberKind::Dir,
         b'6' => MemberKind::Fifo,
         _ => {
-            return Err(format!(
-                "a tar header is of kind {:?}, which is not allowed",
-                char::from(flag)
-            )
-            .into());
+            return Err(
+                format!("a tar header is of kind {:?}, which is not allowed", char::from(flag)).into()
+            );
         }
     })
 }
@@ -326,11 +303,7 @@ fn member_of(ustar: &Ustar, pax: Records) -> Result<TarMember, Damage> {
 }
 
 /// The member's path, and of a sparse member its true size.
-fn path_of(
-    ustar: &Ustar,
-    pax: &Records,
-    kind: MemberKind,
-) -> Result<(Vec<u8>, Option<u64>), Damage> {
+fn path_of(ustar: &Ustar, pax: &Records, kind: MemberKind) -> Result<(Vec<u8>, Option<u64>), Damage> {
     let path = pax.get("path").unwrap_or(&ustar.path);
     let path = match (kind, path.strip_suffix(b"/")) {
         (MemberKind::Dir, Some(path)) => path,
@@ -342,12 +315,7 @@ fn path_of(
     if let Some(fault) = path_fault(path) {
         return Err(format!("a member is refused: {fault}").into());
     }
-    let keys = [
-        "GNU.sparse.major",
-        "GNU.sparse.minor",
-        "GNU.sparse.name",
-        REAL_SIZE,
-    ];
+    let keys = ["GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.name", REAL_SIZE];
     let values = keys.map(|key| pax.get(key));
     if values.iter().all(Option::is_none) {
         return Ok((path.to_vec(), None));
@@ -383,7 +351,6 @@ fn owner(from_pax: Option<String>, from_ustar: &[u8]) -> Result<Option<String>, 
     if from_pax.is_some() {
         return Ok(from_pax);
     }
-    let name = std::str::from_utf8(from_ustar)
-        .map_err(|_| Damage::from("an owner's name is not UTF-8"))?;
+    let name = std::str::from_utf8(from_ustar).map_err(|_| Damage::from("an owner's name is not UTF-8"))?;
     Ok((!name.is_empty()).then(|| name.to_owned()))
 }

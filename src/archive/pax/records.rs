@@ -65,10 +65,7 @@ impl Records {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
-        self.0
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, value)| &value[..])
+        self.0.iter().find(|(k, _)| k == key).map(|(_, value)| &value[..])
     }
 
     /// A value that is a plain decimal number.
@@ -87,21 +84,16 @@ impl Records {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let text = std::str::from_utf8(value)
-            .map_err(|_| format!("the pax record {key:?} is not UTF-8"))?;
+        let text = std::str::from_utf8(value).map_err(|_| format!("the pax record {key:?} is not UTF-8"))?;
         Ok(Some(text.to_owned()))
     }
 
     fn check_text(&self) -> Result<(), Damage> {
         let binary = self.get("hdrcharset").is_some();
-        let text = ["path", "linkpath", "GNU.sparse.name"]
-            .iter()
-            .filter_map(|key| self.get(key));
+        let text = ["path", "linkpath", "GNU.sparse.name"].iter().filter_map(|key| self.get(key));
         for value in text {
             if value.contains(&0) || (!binary && std::str::from_utf8(value).is_err()) {
-                return Err(
-                    "a pax record is not UTF-8 and does not say so, or holds a NUL byte".into(),
-                );
+                return Err("a pax record is not UTF-8 and does not say so, or holds a NUL byte".into());
             }
         }
         Ok(())
@@ -121,10 +113,7 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8], &[u8])> {
 }
 
 fn check_key(key: &str, value: &[u8], first: bool) -> Result<(), Damage> {
-    if key
-        .strip_prefix(XATTR)
-        .is_some_and(|name| !name.is_empty() && !name.contains('\0'))
-    {
+    if key.strip_prefix(XATTR).is_some_and(|name| !name.is_empty() && !name.contains('\0')) {
         return Ok(());
     }
     if !KEYS.contains(&key) && key != REAL_SIZE {
@@ -142,13 +131,8 @@ fn check_key(key: &str, value: &[u8], first: bool) -> Result<(), Damage> {
 
 /// A decimal number without sign, blanks or needless zeros.
 pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    let plain = digits.iter().all(u8::is_ascii_digit)
-        && (digits.len() == 1 || digits.first() != Some(&b'0'));
-    std::str::from_utf8(digits)
-        .ok()
-        .filter(|_| plain)?
-        .parse()
-        .ok()
+    let plain = digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || digits.first() != Some(&b'0'));
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 /// The value of an `mtime` record: `[-]seconds[.fraction]`.
@@ -179,9 +163,7 @@ pub(super) fn parse_time(value: &[u8]) -> Option<(i64, u32)> {
     let whole = i64::try_from(decimal(whole)?).ok()?;
     let nanos = match fraction {
         None => 0,
-        Some(digits)
-            if (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) =>
-        {
+        Some(digits) if (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) => {
             let text = std::str::from_utf8(digits).ok()?;
             text.parse::<u32>().ok()? * 10_u32.pow(9 - digits.len() as u32)
         }
@@ -234,10 +216,7 @@ mod tests {
         for bytes in bad {
             assert!(Records::parse(bytes).is_err(), "{}", bytes.escape_ascii());
         }
-        assert!(
-            Records::parse(b"9 path=a\n12 mtime=1x\n").is_ok(),
-            "values are the member's business"
-        );
+        assert!(Records::parse(b"9 path=a\n12 mtime=1x\n").is_ok(), "values are the member's business");
         assert!(Records::parse(b"21 hdrcharset=BINARY\n9 path=\xff\n").is_ok());
     }
 
@@ -253,26 +232,10 @@ mod tests {
             (-62_135_596_800, 7),
         ];
         for time in times {
-            assert_eq!(
-                parse_time(time_text(time).as_bytes()),
-                Some(time),
-                "{}",
-                time_text(time)
-            );
+            assert_eq!(parse_time(time_text(time).as_bytes()), Some(time), "{}", time_text(time));
         }
         assert_eq!(time_text((-5, 250_000_000)), "-4.75");
-        for bad in [
-            "",
-            "-",
-            ".5",
-            "1.",
-            "1.0000000001",
-            "1e5",
-            " 1",
-            "01",
-            "--1",
-            "9223372036854775808",
-        ] {
+        for bad in ["", "-", ".5", "1.", "1.0000000001", "1e5", " 1", "01", "--1", "9223372036854775808"] {
             assert_eq!(parse_time(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -14,16 +14,12 @@ const USTAR_NUMBER_MAX: u32 = 0o777_7777;
 /// Adds everything that stands before the data of `member` to `out`: a pax header where ustar cannot say it all exactly, the ustar block,
 /// the map of a sparse file. `member.size` bytes and their [`padding`] must follow. After an error `out` is as it was.
 pub fn encode(member: &Member<'_>, out: &mut Vec<u8>) -> Result<(), ArchiveError> {
-    let unstorable = |what: &str| ArchiveError::Unstorable {
-        path: escape(member.path),
-        what: what.to_owned(),
-    };
+    let unstorable =
+        |what: &str| ArchiveError::Unstorable { path: escape(member.path), what: what.to_owned() };
     if let Some(fault) = fault(member) {
         return Err(unstorable(fault));
     }
-    let map = member
-        .sparse
-        .map(|sparse| sparse_map(sparse.real_size, sparse.ranges));
+    let map = member.sparse.map(|sparse| sparse_map(sparse.real_size, sparse.ranges));
     let map = map.unwrap_or_default();
     if map.len() > MAP_BYTES_MAX {
         return Err(unstorable("its sparse map is too long"));
@@ -34,9 +30,7 @@ pub fn encode(member: &Member<'_>, out: &mut Vec<u8>) -> Result<(), ArchiveError
     let path = tar_path(member);
     let pax = pax_records(member, &path, stored);
     if pax.len() > PAX_BYTES_MAX {
-        return Err(unstorable(
-            "its names and attributes take up more than 1 MiB",
-        ));
+        return Err(unstorable("its names and attributes take up more than 1 MiB"));
     }
     let start = out.len();
     let written = push_headers(member, &path, stored, &pax, out);
@@ -56,9 +50,7 @@ fn fault(member: &Member<'_>) -> Option<&'static str> {
     if let Some(fault) = path_fault(member.path) {
         return Some(fault);
     }
-    if is_link != member.target.is_some()
-        || matches!(member.kind, Char | Block) != member.dev.is_some()
-    {
+    if is_link != member.target.is_some() || matches!(member.kind, Char | Block) != member.dev.is_some() {
         return Some("links, and only they, have a target; devices, and only they, have numbers");
     }
     if member.kind != File && (member.size != 0 || member.sparse.is_some()) {
@@ -67,10 +59,7 @@ fn fault(member: &Member<'_>) -> Option<&'static str> {
     if member.mode > 0o7777 || member.mtime.1 > 999_999_999 {
         return Some("its mode or time is impossible");
     }
-    if member
-        .dev
-        .is_some_and(|(major, minor)| major.max(minor) > USTAR_NUMBER_MAX)
-    {
+    if member.dev.is_some_and(|(major, minor)| major.max(minor) > USTAR_NUMBER_MAX) {
         return Some("its device numbers are too large");
     }
     if names.iter().flatten().any(|name| name.contains('\0')) {
@@ -102,10 +91,7 @@ fn pax_records(member: &Member<'_>, path: &[u8], stored: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let target = member.target.unwrap_or_default();
     // Only names: values of attributes are bytes for every tar program anyway, and GNU tar warns about each hdrcharset.
-    if [path, target]
-        .iter()
-        .any(|text| std::str::from_utf8(text).is_err())
-    {
+    if [path, target].iter().any(|text| std::str::from_utf8(text).is_err()) {
         records::push(&mut out, "hdrcharset", BINARY);
     }
     if split_path(path).is_none() {
@@ -128,11 +114,7 @@ fn pax_records(member: &Member<'_>, path: &[u8], stored: u64) -> Vec<u8> {
         }
     }
     if ustar_time(member.mtime).is_none() {
-        records::push(
-            &mut out,
-            "mtime",
-            records::time_text(member.mtime).as_bytes(),
-        );
+        records::push(&mut out, "mtime", records::time_text(member.mtime).as_bytes());
     }
     if let Some(sparse) = member.sparse {
         records::push(&mut out, "GNU.sparse.major", b"1");
@@ -208,10 +190,7 @@ fn ustar(member: &Member<'_>, path: &[u8], stored: u64) -> std::io::Result<Heade
     let bytes = header.as_mut_bytes();
     put(&mut bytes[..100], &name);
     put(&mut bytes[345..500], prefix);
-    put(
-        &mut bytes[157..257],
-        &ustar_text(target, 100).map_or_else(|| stand_in(target), <[u8]>::to_vec),
-    );
+    put(&mut bytes[157..257], &ustar_text(target, 100).map_or_else(|| stand_in(target), <[u8]>::to_vec));
     put(&mut bytes[265..297], &user);
     put(&mut bytes[297..329], &group);
     header.set_cksum();
@@ -251,9 +230,7 @@ fn stand_in(path: &[u8]) -> Vec<u8> {
 
 /// `mtime` if ustar can say it.
 fn ustar_time((seconds, nanos): (i64, u32)) -> Option<u64> {
-    u64::try_from(seconds)
-        .ok()
-        .filter(|s| nanos == 0 && *s <= USTAR_SIZE_MAX)
+    u64::try_from(seconds).ok().filter(|s| nanos == 0 && *s <= USTAR_SIZE_MAX)
 }
 
 /// The map of GNU sparse format 1.0, padded to whole blocks. Where the file ends with a hole, an empty stretch at its end tells

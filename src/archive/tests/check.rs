@@ -11,8 +11,7 @@ use crate::model::manifest::Frame;
 
 fn zoo_archive(keys: &Keys) -> (Vec<u8>, crate::archive::SealedArchive) {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer =
-        ArchiveWriter::create(dir.path(), &about(), &keys.recipients, &pool(), 3).unwrap();
+    let mut writer = ArchiveWriter::create(dir.path(), &about(), &keys.recipients, &pool(), 3).unwrap();
     for (member, data) in Zoo::new().members() {
         writer.begin(&member).unwrap();
         writer.data(&data).unwrap();
@@ -29,12 +28,7 @@ fn seal(keys: &Keys, contents: &[&[u8]]) -> Vec<u8> {
         let mut frame = Vec::new();
         Packer::new(3).unwrap().pack(content, &mut frame).unwrap();
         let tar_length = content.len() as u64;
-        frames.push(Frame {
-            tar_offset: 0,
-            offset: 0,
-            length: frame.len() as u64,
-            tar_length,
-        });
+        frames.push(Frame { tar_offset: 0, offset: 0, length: frame.len() as u64, tar_length });
         plain.extend_from_slice(&frame);
     }
     plain.extend_from_slice(&encode_seek_table(&frames).unwrap());
@@ -64,18 +58,12 @@ fn every_cut_and_a_flip_anywhere_is_noticed() {
     let keys = Keys::new(1);
     let (object, _) = zoo_archive(&keys);
     for cut in 0..object.len() {
-        assert!(
-            check_archive(&object[..cut], &keys.identities).is_err(),
-            "cut at {cut}"
-        );
+        assert!(check_archive(&object[..cut], &keys.identities).is_err(), "cut at {cut}");
     }
     for at in 0..object.len() {
         let mut flipped = object.clone();
         flipped[at] ^= 1 << (at % 8);
-        assert!(
-            check_archive(&flipped[..], &keys.identities).is_err(),
-            "flip at {at}"
-        );
+        assert!(check_archive(&flipped[..], &keys.identities).is_err(), "flip at {at}");
     }
     let longer = [&object[..], b"x"].concat();
     assert!(check_archive(&longer[..], &keys.identities).is_err());
@@ -93,10 +81,7 @@ fn damage_under_a_good_seal_is_noticed() {
     let keys = Keys::new(1);
     let good = tar_with(&about().encode().unwrap(), b"backend/a");
     let whole = seal(&keys, &[&good]);
-    assert_eq!(
-        check_archive(&whole[..], &keys.identities).unwrap().members,
-        2
-    );
+    assert_eq!(check_archive(&whole[..], &keys.identities).unwrap().members, 2);
     let (first, second) = good.split_at(700);
     assert!(check_archive(&seal(&keys, &[first, second])[..], &keys.identities).is_ok());
     let plain = open_all(&whole, &keys.identities).unwrap();
@@ -120,10 +105,7 @@ fn damage_under_a_good_seal_is_noticed() {
     ];
     for object in bad {
         let checked = check_archive(&object[..], &keys.identities);
-        assert!(
-            matches!(checked, Err(ArchiveError::Damaged { .. })),
-            "{checked:?}"
-        );
+        assert!(matches!(checked, Err(ArchiveError::Damaged { .. })), "{checked:?}");
     }
 }
 
@@ -132,55 +114,28 @@ fn an_archive_that_is_not_what_it_says_or_too_new_is_refused() {
     let keys = Keys::new(1);
     let line = String::from_utf8(about().encode().unwrap()).unwrap();
     let check = |line: &str, path: &[u8]| {
-        check_archive(
-            &seal(&keys, &[&tar_with(line.as_bytes(), path)])[..],
-            &keys.identities,
-        )
+        check_archive(&seal(&keys, &[&tar_with(line.as_bytes(), path)])[..], &keys.identities)
     };
     assert!(check(&line, b"backend").is_ok());
     assert!(check(&line, b".backstay/parts/backend/a/00000000000000000000").is_ok());
-    for path in [
-        &b"frontend/a"[..],
-        b"backendx",
-        b".backstay/archive.json",
-        b".backstay/parts/frontend/a",
-    ] {
-        assert!(matches!(
-            check(&line, path),
-            Err(ArchiveError::Damaged { .. })
-        ));
+    for path in [&b"frontend/a"[..], b"backendx", b".backstay/archive.json", b".backstay/parts/frontend/a"] {
+        assert!(matches!(check(&line, path), Err(ArchiveError::Damaged { .. })));
     }
     let newer = line.replace("\"format\":1", "\"format\":2");
-    assert!(matches!(
-        check(&newer, b"backend/a"),
-        Err(ArchiveError::TooNew { .. })
-    ));
+    assert!(matches!(check(&newer, b"backend/a"), Err(ArchiveError::TooNew { .. })));
     let needs = line.replace("\"needs\":[]", "\"needs\":[\"colour\"]");
-    assert!(matches!(
-        check(&needs, b"backend/a"),
-        Err(ArchiveError::TooNew { .. })
-    ));
-    assert!(matches!(
-        check(line.trim_end(), b"backend/a"),
-        Err(ArchiveError::Damaged { .. })
-    ));
-    assert!(matches!(
-        check("{}\n", b"backend/a"),
-        Err(ArchiveError::Damaged { .. })
-    ));
+    assert!(matches!(check(&needs, b"backend/a"), Err(ArchiveError::TooNew { .. })));
+    assert!(matches!(check(line.trim_end(), b"backend/a"), Err(ArchiveError::Damaged { .. })));
+    assert!(matches!(check("{}\n", b"backend/a"), Err(ArchiveError::Damaged { .. })));
 }
 
 #[test]
 fn a_zstd_bomb_is_refused_before_it_is_unpacked() {
     let keys = Keys::new(1);
     let mut bomb = zstd::bulk::Compressor::new(19).unwrap();
-    bomb.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true))
-        .unwrap();
+    bomb.set_parameter(zstd::zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
     let bomb = bomb.compress(&vec![0; 64 << 20]).unwrap();
-    let checked = check_archive(
-        &seal_all(&bomb, &keys.recipients).unwrap()[..],
-        &keys.identities,
-    );
+    let checked = check_archive(&seal_all(&bomb, &keys.recipients).unwrap()[..], &keys.identities);
     assert!(matches!(checked, Err(ArchiveError::Damaged { .. })));
 }
 
@@ -197,10 +152,7 @@ fn a_source_that_fails_is_not_called_damage() {
     let (object, _) = zoo_archive(&keys);
     for whole in [0, 100, object.len() / 2] {
         let checked = check_archive(object[..whole].chain(Failing), &keys.identities);
-        assert!(
-            matches!(checked, Err(ArchiveError::Source { .. })),
-            "{checked:?}"
-        );
+        assert!(matches!(checked, Err(ArchiveError::Source { .. })), "{checked:?}");
     }
 }
 
@@ -212,14 +164,8 @@ fn stock_tools_give_the_files_back() {
     };
     let keys = Keys::new(2);
     let dir = tempfile::tempdir().unwrap();
-    let mut writer =
-        ArchiveWriter::create(dir.path(), &about(), &keys.recipients, &pool(), 3).unwrap();
-    let contents = [
-        bytes(1, 9 << 20),
-        text(3 << 20),
-        text(10),
-        bytes(2, 2 << 20),
-    ];
+    let mut writer = ArchiveWriter::create(dir.path(), &about(), &keys.recipients, &pool(), 3).unwrap();
+    let contents = [bytes(1, 9 << 20), text(3 << 20), text(10), bytes(2, 2 << 20)];
     for (number, content) in contents.iter().enumerate() {
         let path = format!("backend/{number}");
         writer.begin(&file(path.as_bytes(), content.len())).unwrap();
@@ -232,20 +178,11 @@ fn stock_tools_give_the_files_back() {
     let object = std::fs::read(&sealed.path).unwrap();
     let identity = dir.path().join("identity");
     std::fs::write(&identity, keys.secret_text(1)).unwrap();
-    let opened = age.pipe(
-        &["-d".as_ref(), "-i".as_ref(), identity.as_os_str()],
-        &object,
-    );
+    let opened = age.pipe(&["-d".as_ref(), "-i".as_ref(), identity.as_os_str()], &object);
     let stream = zstd.pipe(&["-dc".as_ref()], &opened);
     assert_eq!(stream.len() as u64, sealed.info.tar);
     tar.pipe(
-        &[
-            "--no-same-owner".as_ref(),
-            "-xf".as_ref(),
-            "-".as_ref(),
-            "-C".as_ref(),
-            dir.path().as_os_str(),
-        ],
+        &["--no-same-owner".as_ref(), "-xf".as_ref(), "-".as_ref(), "-C".as_ref(), dir.path().as_os_str()],
         &stream,
     );
     for (number, content) in contents.iter().enumerate() {

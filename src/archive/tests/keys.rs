@@ -14,19 +14,11 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(count: usize) -> Self {
-        let raw: Vec<_> = (0..count)
-            .map(|_| age::x25519::Identity::generate())
-            .collect();
+        let raw: Vec<_> = (0..count).map(|_| age::x25519::Identity::generate()).collect();
         let texts: Vec<_> = raw.iter().map(|i| i.to_public().to_string()).collect();
         let recipients = RecipientSet::parse(&texts).unwrap();
-        let boxed = raw
-            .iter()
-            .map(|i| Box::new(i.clone()) as Box<dyn age::Identity + Send + Sync>);
-        Self {
-            recipients,
-            identities: Identities::new(boxed.collect()),
-            raw,
-        }
+        let boxed = raw.iter().map(|i| Box::new(i.clone()) as Box<dyn age::Identity + Send + Sync>);
+        Self { recipients, identities: Identities::new(boxed.collect()), raw }
     }
 
     pub(crate) fn secret_text(&self, number: usize) -> String {
@@ -37,10 +29,7 @@ impl Keys {
 /// Bytes that do not compress, the same for the same seed.
 pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut out = vec![0; length];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut out);
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
     out
 }
 

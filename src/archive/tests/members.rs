@@ -1,9 +1,7 @@
 //! Members and plain tar streams for tests.
 
 use crate::archive::error::ArchiveError;
-use crate::archive::pax::{
-    BLOCK, Member, MemberKind, Sparse, TarMember, TarReader, encode, padding,
-};
+use crate::archive::pax::{BLOCK, Member, MemberKind, Sparse, TarMember, TarReader, encode, padding};
 use std::collections::BTreeMap;
 
 pub(crate) static NO_XATTRS: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -29,10 +27,7 @@ pub(crate) fn member(path: &[u8], kind: MemberKind) -> Member<'_> {
 }
 
 pub(crate) fn file(path: &[u8], size: usize) -> Member<'_> {
-    Member {
-        size: size as u64,
-        ..member(path, MemberKind::File)
-    }
+    Member { size: size as u64, ..member(path, MemberKind::File) }
 }
 
 /// Header, data, padding.
@@ -76,81 +71,32 @@ pub(crate) const SPARSE_SIZE: u64 = 3 << 20;
 impl Zoo {
     pub(crate) fn new() -> Self {
         let part = "directory-with-a-name-of-fifty-five-characters-in-it-00/";
-        let long = format!(
-            "backend/{}{}",
-            part.repeat(5),
-            "f".repeat(330 - 8 - 5 * part.len())
-        );
+        let long = format!("backend/{}{}", part.repeat(5), "f".repeat(330 - 8 - 5 * part.len()));
         assert_eq!(long.len(), 330);
-        let xattrs = [
-            ("user.text", &b"value"[..]),
-            ("user.binary", b"\0\xff\n=\0"),
-            ("user.a=b", b"unsaid"),
-        ];
+        let xattrs = [("user.text", &b"value"[..]), ("user.binary", b"\0\xff\n=\0"), ("user.a=b", b"unsaid")];
         let xattrs = xattrs.map(|(name, value)| (name.to_owned(), value.to_vec()));
-        Self {
-            long: long.into_bytes(),
-            long_target: vec![b't'; 243],
-            xattrs: xattrs.into(),
-        }
+        Self { long: long.into_bytes(), long_target: vec![b't'; 243], xattrs: xattrs.into() }
     }
 
     pub(crate) fn members(&self) -> Vec<(Member<'_>, Vec<u8>)> {
-        let directory = |path| {
-            (
-                Member {
-                    mode: 0o755,
-                    ..member(path, MemberKind::Dir)
-                },
-                vec![],
-            )
-        };
+        let directory = |path| (Member { mode: 0o755, ..member(path, MemberKind::Dir) }, vec![]);
         let mut all = vec![directory(b"backend"), directory(b"backend/dir")];
         all.extend(self.names());
         all.extend(odd_metadata());
         all.extend(self.links_and_devices());
         let xattrs = &self.xattrs;
-        all.push((
-            Member {
-                xattrs,
-                ..file(b"backend/xattrs", 5)
-            },
-            b"small".to_vec(),
-        ));
-        let sparse = Some(Sparse {
-            real_size: SPARSE_SIZE,
-            ranges: &SPARSE_RANGES,
-        });
-        all.push((
-            Member {
-                sparse,
-                ..file(SPARSE_NAME, 1212)
-            },
-            vec![b's'; 1212],
-        ));
-        let sparse = Some(Sparse {
-            real_size: 1 << 20,
-            ranges: &[],
-        });
-        all.push((
-            Member {
-                sparse,
-                ..file(b"backend/hole", 0)
-            },
-            vec![],
-        ));
+        all.push((Member { xattrs, ..file(b"backend/xattrs", 5) }, b"small".to_vec()));
+        let sparse = Some(Sparse { real_size: SPARSE_SIZE, ranges: &SPARSE_RANGES });
+        all.push((Member { sparse, ..file(SPARSE_NAME, 1212) }, vec![b's'; 1212]));
+        let sparse = Some(Sparse { real_size: 1 << 20, ranges: &[] });
+        all.push((Member { sparse, ..file(b"backend/hole", 0) }, vec![]));
         all.push(small(b"backend/last"));
         all
     }
 
     fn names(&self) -> Vec<(Member<'_>, Vec<u8>)> {
-        let odd: [&[u8]; 5] = [
-            b"backend/a",
-            ODD_NAME,
-            "backend/größe".as_bytes(),
-            b"backend/new\nline",
-            b"backend/-leading",
-        ];
+        let odd: [&[u8]; 5] =
+            [b"backend/a", ODD_NAME, "backend/größe".as_bytes(), b"backend/new\nline", b"backend/-leading"];
         let mut all: Vec<_> = odd.into_iter().map(small).collect();
         all.push((file(&self.long, 600), vec![b'l'; 600]));
         all
@@ -158,10 +104,7 @@ impl Zoo {
 
     fn links_and_devices(&self) -> Vec<(Member<'_>, Vec<u8>)> {
         use MemberKind::{Block, Char, Fifo, HardLink, Symlink};
-        let to = |path, kind, target| Member {
-            target: Some(target),
-            ..member(path, kind)
-        };
+        let to = |path, kind, target| Member { target: Some(target), ..member(path, kind) };
         let all = [
             to(b"backend/link", Symlink, b"a"),
             to(b"backend/longlink", Symlink, &self.long_target),
@@ -169,10 +112,7 @@ impl Zoo {
             to(b"backend/hard", HardLink, b"backend/a"),
             to(b"backend/hardlong", HardLink, &self.long),
             member(b"backend/fifo", Fifo),
-            Member {
-                dev: Some((4095, 1_048_575)),
-                ..member(b"backend/char", Char)
-            },
+            Member { dev: Some((4095, 1_048_575)), ..member(b"backend/char", Char) },
             member(b"backend/block", Block),
         ];
         all.map(|member| (member, vec![])).into()
@@ -192,10 +132,7 @@ fn small(path: &[u8]) -> (Member<'_>, Vec<u8>) {
 }
 
 fn odd_metadata() -> Vec<(Member<'static>, Vec<u8>)> {
-    let at = |path, mtime| Member {
-        mtime,
-        ..file(path, 5)
-    };
+    let at = |path, mtime| Member { mtime, ..file(path, 5) };
     let ids = file(b"backend/ids", 5);
     let names = file(b"backend/names", 5);
     let all = [
@@ -203,20 +140,9 @@ fn odd_metadata() -> Vec<(Member<'static>, Vec<u8>)> {
         at(b"backend/old", (-5, 0)),
         at(b"backend/oldnanos", (-5, 250_000_000)),
         at(b"backend/future", (9_999_999_999, 0)),
-        Member {
-            uid: 4_294_967_294,
-            gid: 2_097_152,
-            ..ids
-        },
-        Member {
-            user: None,
-            group: Some("a-group-name-of-more-than-31-chars"),
-            ..names
-        },
-        Member {
-            mode: 0o6755,
-            ..file(b"backend/setuid", 5)
-        },
+        Member { uid: 4_294_967_294, gid: 2_097_152, ..ids },
+        Member { user: None, group: Some("a-group-name-of-more-than-31-chars"), ..names },
+        Member { mode: 0o6755, ..file(b"backend/setuid", 5) },
     ];
     all.map(|member| (member, b"small".to_vec())).into()
 }

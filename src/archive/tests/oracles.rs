@@ -18,28 +18,11 @@ fn our_own_reader_gives_back_every_field() {
     let written = zoo.members();
     assert_eq!(read.len(), written.len());
     for ((got, data), (want, content)) in read.iter().zip(&written) {
-        assert_eq!(
-            (&got.path[..], got.kind, got.mode),
-            (want.path, want.kind, want.mode)
-        );
-        assert_eq!(
-            (got.uid, got.gid, got.mtime),
-            (want.uid, want.gid, want.mtime),
-            "{want:?}"
-        );
-        assert_eq!(
-            (got.user.as_deref(), got.group.as_deref()),
-            (want.user, want.group)
-        );
-        assert_eq!(
-            (got.target.as_deref(), got.dev, got.size),
-            (want.target, want.dev, want.size)
-        );
-        let said: BTreeMap<_, _> = want
-            .xattrs
-            .iter()
-            .filter(|(k, _)| !k.contains('='))
-            .collect();
+        assert_eq!((&got.path[..], got.kind, got.mode), (want.path, want.kind, want.mode));
+        assert_eq!((got.uid, got.gid, got.mtime), (want.uid, want.gid, want.mtime), "{want:?}");
+        assert_eq!((got.user.as_deref(), got.group.as_deref()), (want.user, want.group));
+        assert_eq!((got.target.as_deref(), got.dev, got.size), (want.target, want.dev, want.size));
+        let said: BTreeMap<_, _> = want.xattrs.iter().filter(|(k, _)| !k.contains('=')).collect();
         assert_eq!(got.xattrs.iter().collect::<BTreeMap<_, _>>(), said);
         assert_eq!(
             got.sparse.as_ref().map(|s| (s.0, &s.1[..])),
@@ -47,10 +30,7 @@ fn our_own_reader_gives_back_every_field() {
         );
         assert!(data == content);
         let at = got.data_offset as usize;
-        assert!(
-            &tar[at..at + content.len()] == content,
-            "the data lies where the reader says"
-        );
+        assert!(&tar[at..at + content.len()] == content, "the data lies where the reader says");
     }
 }
 
@@ -75,13 +55,7 @@ fn paths_of_every_length_come_back() {
     for length in (1..300).chain([4000, 65_535]) {
         for parts in [7, 60, 99, 101] {
             let path: Vec<u8> = (0..length)
-                .map(|i| {
-                    if i % parts == parts - 1 && i + 1 < length {
-                        b'/'
-                    } else {
-                        b'x'
-                    }
-                })
+                .map(|i| if i % parts == parts - 1 && i + 1 < length { b'/' } else { b'x' })
                 .collect();
             append(&mut out, &file(&path, 0), b"");
             append(&mut out, &member(&path, MemberKind::Dir), b"");
@@ -90,20 +64,10 @@ fn paths_of_every_length_come_back() {
     }
     let tar = end(out);
     let read = read_all(&tar).unwrap();
-    assert!(
-        read.iter()
-            .map(|(m, _)| &m.path)
-            .eq(paths.iter().flat_map(|p| [p, p]))
-    );
+    assert!(read.iter().map(|(m, _)| &m.path).eq(paths.iter().flat_map(|p| [p, p])));
     let mut theirs = tar::Archive::new(&tar[..]);
-    let theirs: Vec<_> = theirs
-        .entries()
-        .unwrap()
-        .map(|e| e.unwrap().path_bytes().into_owned())
-        .collect();
-    let slashed = paths
-        .iter()
-        .flat_map(|p| [p.clone(), [&p[..], b"/"].concat()]);
+    let theirs: Vec<_> = theirs.entries().unwrap().map(|e| e.unwrap().path_bytes().into_owned()).collect();
+    let slashed = paths.iter().flat_map(|p| [p.clone(), [&p[..], b"/"].concat()]);
     assert!(theirs.into_iter().eq(slashed));
 }
 
@@ -170,10 +134,7 @@ fn python_sees_the_same_members() {
         };
         let (major, minor) = m.dev.unwrap_or_default();
         let xattrs: Vec<_> = m.xattrs.iter().filter(|(k, _)| !k.contains('=')).collect();
-        let xattrs: Vec<_> = xattrs
-            .iter()
-            .map(|(k, v)| format!("SCHILY.xattr.{k}={}", hex(v)))
-            .collect();
+        let xattrs: Vec<_> = xattrs.iter().map(|(k, v)| format!("SCHILY.xattr.{k}={}", hex(v))).collect();
         let mtime = m.mtime.0 as f64 + f64::from(m.mtime.1) / 1e9;
         expected += &format!(
             "{}|{kind}|0o{:o}|{}|{}|{}|{}|{mtime:.3}|{}|{}|{major}|{minor}|{}|{}\n",
@@ -199,9 +160,7 @@ fn compare(dir: &Path, zoo: &Zoo, negative_fractions: bool) {
         let meta = fs::symlink_metadata(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         let fits = match m.kind {
             MemberKind::Dir => meta.is_dir(),
-            MemberKind::Symlink => {
-                fs::read_link(&path).unwrap().as_os_str().as_bytes() == m.target.unwrap()
-            }
+            MemberKind::Symlink => fs::read_link(&path).unwrap().as_os_str().as_bytes() == m.target.unwrap(),
             MemberKind::Fifo => meta.file_type().is_fifo(),
             MemberKind::HardLink => meta.nlink() > 1,
             _ => meta.is_file(),
@@ -209,11 +168,7 @@ fn compare(dir: &Path, zoo: &Zoo, negative_fractions: bool) {
         assert!(fits, "{m:?}");
         let exact = negative_fractions || m.mtime.0 >= 0 || m.mtime.1 == 0;
         if matches!(m.kind, MemberKind::File | MemberKind::Symlink) && exact {
-            assert_eq!(
-                (meta.mtime(), meta.mtime_nsec()),
-                (m.mtime.0, i64::from(m.mtime.1)),
-                "{m:?}"
-            );
+            assert_eq!((meta.mtime(), meta.mtime_nsec()), (m.mtime.0, i64::from(m.mtime.1)), "{m:?}");
         }
         if m.kind == MemberKind::File {
             let content = fs::read(&path).unwrap();
@@ -225,10 +180,7 @@ fn compare(dir: &Path, zoo: &Zoo, negative_fractions: bool) {
             assert!(content == expected, "{m:?}");
         }
         if m.sparse.is_some() {
-            assert!(
-                meta.blocks() * 512 < meta.len() / 2,
-                "holes stay holes: {m:?}"
-            );
+            assert!(meta.blocks() * 512 < meta.len() / 2, "holes stay holes: {m:?}");
         }
     }
 }
@@ -238,14 +190,7 @@ fn gnu_tar_unpacks_everything() {
     let Some(tar) = Tool::gnu_tar() else { return };
     let zoo = Zoo::new();
     let dir = tempfile::tempdir().unwrap();
-    let args = [
-        "--no-same-owner",
-        "--xattrs",
-        "--xattrs-include=user.*",
-        "-xf",
-        "-",
-        "-C",
-    ];
+    let args = ["--no-same-owner", "--xattrs", "--xattrs-include=user.*", "-xf", "-", "-C"];
     let mut args: Vec<&std::ffi::OsStr> = args.iter().map(AsRef::as_ref).collect();
     args.push(dir.path().as_os_str());
     tar.pipe(&args, &zoo.tar(|m| m.dev.is_none()));
@@ -262,16 +207,10 @@ fn gnu_tar_unpacks_everything() {
 fn gnu_tar_lists_owners_and_devices() {
     let Some(tar) = Tool::gnu_tar() else { return };
     let zoo = Zoo::new();
-    let list = tar.pipe(
-        &["--numeric-owner".as_ref(), "-tvf".as_ref(), "-".as_ref()],
-        &zoo.tar(|_| true),
-    );
+    let list = tar.pipe(&["--numeric-owner".as_ref(), "-tvf".as_ref(), "-".as_ref()], &zoo.tar(|_| true));
     let list = String::from_utf8_lossy(&list);
-    let line = |name: &str| {
-        list.lines()
-            .find(|l| l.ends_with(name))
-            .unwrap_or_else(|| panic!("{name}: {list}"))
-    };
+    let line =
+        |name: &str| list.lines().find(|l| l.ends_with(name)).unwrap_or_else(|| panic!("{name}: {list}"));
     assert!(line("backend/ids").contains("4294967294/2097152"));
     assert!(line("backend/char").contains("4095,1048575"));
     assert!(line("backend/block").starts_with('b'));
@@ -298,18 +237,8 @@ fn bsdtar_unpacks_everything() {
 fn a_member_of_8_gib_and_a_byte_is_read_alike_by_all() {
     let size = (8 << 30) + 1;
     let mut header = Vec::new();
-    encode(
-        &crate::archive::Member {
-            size,
-            ..file(b"backend/big", 0)
-        },
-        &mut header,
-    )
-    .unwrap();
-    let member = TarReader::new(&header[..], "a stream")
-        .next_member()
-        .unwrap()
-        .unwrap();
+    encode(&crate::archive::Member { size, ..file(b"backend/big", 0) }, &mut header).unwrap();
+    let member = TarReader::new(&header[..], "a stream").next_member().unwrap().unwrap();
     assert_eq!((member.size, &member.path[..]), (size, &b"backend/big"[..]));
     let mut after = Vec::new();
     append(&mut after, &file(b"backend/after", 5), b"small");
@@ -320,21 +249,11 @@ fn a_member_of_8_gib_and_a_byte_is_read_alike_by_all() {
     rustix::io::pwrite(&file, &header, 0).unwrap();
     rustix::io::pwrite(&file, &end(after), at).unwrap();
     let mut theirs = tar::Archive::new(fs::File::open(&path).unwrap());
-    let entries: Vec<_> = theirs
-        .entries_with_seek()
-        .unwrap()
-        .map(|e| e.unwrap().size())
-        .collect();
+    let entries: Vec<_> = theirs.entries_with_seek().unwrap().map(|e| e.unwrap().size()).collect();
     assert_eq!(entries, [size, 5]);
-    for tool in [Tool::gnu_tar(), Tool::find("bsdtar")]
-        .into_iter()
-        .flatten()
-    {
+    for tool in [Tool::gnu_tar(), Tool::find("bsdtar")].into_iter().flatten() {
         let list = tool.pipe(&["-tvf".as_ref(), path.as_os_str()], b"");
         let list = String::from_utf8(list).unwrap();
-        assert!(
-            list.contains("8589934593") && list.contains("backend/after"),
-            "{list}"
-        );
+        assert!(list.contains("8589934593") && list.contains("backend/after"), "{list}");
     }
 }

@@ -14,18 +14,10 @@ struct Memory {
 }
 
 impl RangeRead for Memory {
-    fn read_range(
-        &self,
-        offset: u64,
-        length: u64,
-    ) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+    fn read_range(&self, offset: u64, length: u64) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
         self.asked.lock().unwrap().push((offset, length));
         let range = offset as usize..(offset + length) as usize;
-        Ok(self
-            .object
-            .get(range)
-            .ok_or("outside of the object")?
-            .to_vec())
+        Ok(self.object.get(range).ok_or("outside of the object")?.to_vec())
     }
 }
 
@@ -39,19 +31,10 @@ struct Fixture {
 fn fixture() -> Fixture {
     let keys = Keys::new(1);
     let dir = tempfile::tempdir().unwrap();
-    let mut writer =
-        ArchiveWriter::create(dir.path(), &about(), &keys.recipients, &pool(), 3).unwrap();
-    let contents = [
-        bytes(1, 9 << 20),
-        text(3 << 20),
-        bytes(3, 3 << 20),
-        text(6 << 20),
-        bytes(2, 100_000),
-    ];
+    let mut writer = ArchiveWriter::create(dir.path(), &about(), &keys.recipients, &pool(), 3).unwrap();
+    let contents = [bytes(1, 9 << 20), text(3 << 20), bytes(3, 3 << 20), text(6 << 20), bytes(2, 100_000)];
     for (number, content) in contents.iter().enumerate() {
-        writer
-            .begin(&file(format!("backend/{number}").as_bytes(), content.len()))
-            .unwrap();
+        writer.begin(&file(format!("backend/{number}").as_bytes(), content.len())).unwrap();
         writer.data(content).unwrap();
         writer.end().unwrap();
     }
@@ -59,16 +42,8 @@ fn fixture() -> Fixture {
     let object = std::fs::read(&sealed.path).unwrap();
     let plain = age::decrypt(&keys.raw[0], &object).unwrap();
     let tar = zstd::stream::decode_all(&plain[..]).unwrap();
-    let source = Arc::new(Memory {
-        object,
-        asked: Mutex::default(),
-    });
-    Fixture {
-        keys,
-        sealed,
-        tar,
-        source,
-    }
+    let source = Arc::new(Memory { object, asked: Mutex::default() });
+    Fixture { keys, sealed, tar, source }
 }
 
 impl Fixture {
@@ -87,25 +62,17 @@ fn every_frame_and_every_selection_of_frames_is_what_the_tar_holds() {
     let frames = f.sealed.info.frames.clone();
     assert!(frames.len() >= 6);
     let reader = f.open(f.sealed.info.clone()).unwrap();
-    let tar = |frame: &Frame| {
-        &f.tar[frame.tar_offset as usize..(frame.tar_offset + frame.tar_length) as usize]
-    };
+    let tar =
+        |frame: &Frame| &f.tar[frame.tar_offset as usize..(frame.tar_offset + frame.tar_length) as usize];
     for bits in 0..1_u32 << frames.len() {
         // All single frames and pairs, then every 13th selection.
         if bits.count_ones() > 2 && !bits.is_multiple_of(13) {
             continue;
         }
-        let chosen: Vec<Frame> = frames
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| bits >> i & 1 == 1)
-            .map(|(_, f)| *f)
-            .collect();
+        let chosen: Vec<Frame> =
+            frames.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, f)| *f).collect();
         let contents = reader.read_frames(&chosen).unwrap();
-        assert!(
-            contents.iter().map(|c| &c[..]).eq(chosen.iter().map(tar)),
-            "{bits:b}"
-        );
+        assert!(contents.iter().map(|c| &c[..]).eq(chosen.iter().map(tar)), "{bits:b}");
     }
 }
 
@@ -119,9 +86,7 @@ fn neighbours_come_in_one_read_of_whole_chunks() {
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].0, f.sealed.info.payload);
     assert_eq!(asked[0].1 % 65_552, 0);
-    reader
-        .read_frames(&[f.sealed.info.frames[0], f.sealed.info.frames[2]])
-        .unwrap();
+    reader.read_frames(&[f.sealed.info.frames[0], f.sealed.info.frames[2]]).unwrap();
     assert_eq!(f.asked().len(), 2);
     reader.read_frames(&[]).unwrap();
     assert!(f.asked().is_empty());
@@ -136,11 +101,7 @@ fn several_threads_share_a_reader() {
         let (reader, frame) = (reader.clone(), *frame);
         pool.submit(move || reader.read_frames(&[frame]).unwrap().remove(0))
     });
-    let joined: Vec<u8> = tickets
-        .collect::<Vec<_>>()
-        .into_iter()
-        .flat_map(|t| t.wait().unwrap())
-        .collect();
+    let joined: Vec<u8> = tickets.collect::<Vec<_>>().into_iter().flat_map(|t| t.wait().unwrap()).collect();
     assert!(joined == f.tar);
 }
 
@@ -148,11 +109,7 @@ fn several_threads_share_a_reader() {
 fn archives_that_are_not_as_long_as_listed_are_refused() {
     let f = fixture();
     let info = &f.sealed.info;
-    let listed = |payload, size| ArchiveInfo {
-        payload,
-        size,
-        ..info.clone()
-    };
+    let listed = |payload, size| ArchiveInfo { payload, size, ..info.clone() };
     let opened = [
         listed(info.payload - 1, info.size),
         listed(info.payload + 1, info.size),
@@ -165,10 +122,7 @@ fn archives_that_are_not_as_long_as_listed_are_refused() {
     let last = *info.frames.last().unwrap();
     let shorter = f.open(listed(info.payload, info.size - 1)).unwrap();
     let read = shorter.read_frames(&[last]);
-    assert!(
-        read.is_err(),
-        "the last chunk's place follows from the size"
-    );
+    assert!(read.is_err(), "the last chunk's place follows from the size");
 }
 
 #[test]
@@ -195,10 +149,7 @@ fn listed_frames_that_do_not_fit_the_archive_are_refused() {
     ];
     for frames in bad {
         let read = reader.read_frames(&frames);
-        assert!(
-            matches!(read, Err(ArchiveError::Damaged { .. })),
-            "{frames:?}"
-        );
+        assert!(matches!(read, Err(ArchiveError::Damaged { .. })), "{frames:?}");
     }
 }
 
@@ -206,19 +157,9 @@ fn listed_frames_that_do_not_fit_the_archive_are_refused() {
 fn changed_bytes_and_a_failing_source_are_told_apart() {
     let mut f = fixture();
     let reader = f.open(f.sealed.info.clone()).unwrap();
-    let missing = ArchiveInfo {
-        size: f.sealed.info.size + 1_000_000,
-        ..f.sealed.info.clone()
-    };
-    let beyond = Frame {
-        offset: f.sealed.info.size,
-        length: 9,
-        ..f.sealed.info.frames[0]
-    };
-    assert!(matches!(
-        f.open(missing).unwrap().read_frames(&[beyond]),
-        Err(ArchiveError::Source { .. })
-    ));
+    let missing = ArchiveInfo { size: f.sealed.info.size + 1_000_000, ..f.sealed.info.clone() };
+    let beyond = Frame { offset: f.sealed.info.size, length: 9, ..f.sealed.info.frames[0] };
+    assert!(matches!(f.open(missing).unwrap().read_frames(&[beyond]), Err(ArchiveError::Source { .. })));
     drop(reader);
     Arc::get_mut(&mut f.source).unwrap().object[5_000_000] ^= 1;
     let reader = f.open(f.sealed.info.clone()).unwrap();

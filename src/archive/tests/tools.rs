@@ -11,11 +11,8 @@ pub(crate) struct Tool {
 impl Tool {
     /// The program, if it is installed.
     pub(crate) fn find(name: &'static str) -> Option<Self> {
-        let started = Command::new(name)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let started =
+            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !started.is_ok_and(|status| status.success()) {
             println!("skipped: {name} is not installed");
             return None;
@@ -25,13 +22,10 @@ impl Tool {
 
     /// GNU tar, under either of its names.
     pub(crate) fn gnu_tar() -> Option<Self> {
-        ["tar", "gtar"]
-            .into_iter()
-            .filter_map(Self::find)
-            .find(|tool| {
-                let version = Command::new(tool.name).arg("--version").output().unwrap();
-                String::from_utf8_lossy(&version.stdout).contains("GNU tar")
-            })
+        ["tar", "gtar"].into_iter().filter_map(Self::find).find(|tool| {
+            let version = Command::new(tool.name).arg("--version").output().unwrap();
+            String::from_utf8_lossy(&version.stdout).contains("GNU tar")
+        })
     }
 
     /// Runs it on `input`; it must succeed. Gives what it wrote.
@@ -50,12 +44,7 @@ impl Tool {
             scope.spawn(move || stdin.write_all(input).unwrap_or_default());
             child.wait_with_output().unwrap()
         });
-        assert!(
-            output.status.success(),
-            "{} {args:?} failed: {}",
-            self.name,
-            output.status
-        );
+        assert!(output.status.success(), "{} {args:?} failed: {}", self.name, output.status);
         output.stdout
     }
 }

@@ -63,14 +63,9 @@ impl ArchiveWriter {
         level: i32,
     ) -> Result<Self, ArchiveError> {
         let pipeline = Pipeline::create(dir, recipients, pool, level)?;
-        let mut writer = Self {
-            pipeline,
-            member: None,
-            header: Vec::new(),
-        };
-        let line = about
-            .encode()
-            .map_err(|_| ArchiveError::Misuse("an archive's own line cannot be written"))?;
+        let mut writer = Self { pipeline, member: None, header: Vec::new() };
+        let line =
+            about.encode().map_err(|_| ArchiveError::Misuse("an archive's own line cannot be written"))?;
         writer.begin(&Member {
             path: ABOUT_PATH,
             kind: MemberKind::File,
@@ -105,9 +100,7 @@ impl ArchiveWriter {
     /// [`ArchiveError::Unstorable`] member leaves the archive as it was.
     pub fn begin(&mut self, member: &Member<'_>) -> Result<u64, ArchiveError> {
         if self.member.is_some() {
-            return Err(ArchiveError::Misuse(
-                "a tar member was begun before the last was ended",
-            ));
+            return Err(ArchiveError::Misuse("a tar member was begun before the last was ended"));
         }
         self.header.clear();
         pax::encode(member, &mut self.header)?;
@@ -119,11 +112,7 @@ impl ArchiveWriter {
         }
         self.pipeline.push(&self.header)?;
         let (path, size) = (member.path.to_vec(), member.size);
-        self.member = Some(OpenMember {
-            path,
-            size,
-            left: size,
-        });
+        self.member = Some(OpenMember { path, size, left: size });
         Ok(self.tar_len())
     }
 
@@ -165,9 +154,7 @@ impl ArchiveWriter {
     /// Ends the archive: the tar stream's end, the seek table, the last age chunk, fsync.
     pub fn finish(mut self) -> Result<SealedArchive, ArchiveError> {
         if self.member.is_some() {
-            return Err(ArchiveError::Misuse(
-                "an archive was finished within a tar member",
-            ));
+            return Err(ArchiveError::Misuse("an archive was finished within a tar member"));
         }
         self.pipeline.push(&ZEROS[..2 * BLOCK])?;
         self.pipeline.finish()
@@ -179,11 +166,7 @@ const NO_MEMBER: ArchiveError = ArchiveError::Misuse("data came for no tar membe
 impl OpenMember {
     fn wrong_length(&self, more: u64) -> ArchiveError {
         let given = (self.size - self.left).saturating_add(more);
-        ArchiveError::Length {
-            path: escape(&self.path),
-            announced: self.size,
-            given,
-        }
+        ArchiveError::Length { path: escape(&self.path), announced: self.size, given }
     }
 }
 

@@ -94,8 +94,8 @@ impl Pipeline {
 
     pub(super) fn packed_len(&self) -> u64 {
         let pending = self.tar_len() - self.framed;
-        let known = (self.framed > 0)
-            .then(|| u128::from(pending) * u128::from(self.plain) / u128::from(self.framed));
+        let known =
+            (self.framed > 0).then(|| u128::from(pending) * u128::from(self.plain) / u128::from(self.framed));
         let guess = known.and_then(|n| u64::try_from(n).ok()).unwrap_or(pending);
         self.sealer.header().len() as u64 + self.plain + guess
     }
@@ -132,26 +132,13 @@ impl Pipeline {
         let size = self.output.size();
         let payload = self.sealer.header().len() as u64;
         let (path, id) = self.output.finish()?;
-        let info = ArchiveInfo {
-            sha256: id,
-            size,
-            payload,
-            tar: self.framed,
-            frames: self.frames,
-        };
-        Ok(SealedArchive {
-            path,
-            id,
-            size,
-            info,
-        })
+        let info = ArchiveInfo { sha256: id, size, payload, tar: self.framed, frames: self.frames };
+        Ok(SealedArchive { path, id, size, info })
     }
 
     fn guard(&self) -> Result<(), ArchiveError> {
         match self.failed {
-            true => Err(ArchiveError::Misuse(
-                "an archive was written to after an error",
-            )),
+            true => Err(ArchiveError::Misuse("an archive was written to after an error")),
             false => Ok(()),
         }
     }
@@ -166,16 +153,15 @@ impl Pipeline {
             return Ok(());
         }
         while self.packing.len() >= self.limit && self.take_frame()? {}
-        let mut spare = self.spare.pop().unwrap_or_else(|| Packed {
-            content: Vec::with_capacity(CONTENT_MAX),
-            frame: Vec::new(),
-        });
+        let mut spare = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| Packed { content: Vec::with_capacity(CONTENT_MAX), frame: Vec::new() });
         spare.content.clear();
         std::mem::swap(&mut spare.content, &mut self.block);
         self.cut += spare.content.len() as u64;
         let (packers, level) = (self.packers.clone(), self.level);
-        self.packing
-            .push_back(self.pool.submit(move || pack(spare, &packers, level)));
+        self.packing.push_back(self.pool.submit(move || pack(spare, &packers, level)));
         Ok(())
     }
 
@@ -186,12 +172,7 @@ impl Pipeline {
         };
         let packed = ticket.wait()?.map_err(|e| self.about_this(e))?;
         let (length, tar_length) = (packed.frame.len() as u64, packed.content.len() as u64);
-        self.frames.push(Frame {
-            tar_offset: self.framed,
-            offset: self.plain,
-            length,
-            tar_length,
-        });
+        self.frames.push(Frame { tar_offset: self.framed, offset: self.plain, length, tar_length });
         self.framed += tar_length;
         self.seal(&packed.frame)?;
         self.spare.push(packed);
@@ -214,9 +195,7 @@ impl Pipeline {
     fn submit_batch(&mut self, last: bool) -> Result<(), ArchiveError> {
         while self.sealing.len() >= self.limit && self.take_sealed()? {}
         let next = Batch::reuse(self.spare_batches.pop().unwrap_or_default());
-        let job = self
-            .sealer
-            .claim(std::mem::replace(&mut self.batch, next), last)?;
+        let job = self.sealer.claim(std::mem::replace(&mut self.batch, next), last)?;
         self.sealing.push_back(self.pool.submit(move || job.seal()));
         Ok(())
     }
@@ -234,30 +213,22 @@ impl Pipeline {
 
     fn about_this(&self, error: ArchiveError) -> ArchiveError {
         match error {
-            ArchiveError::Frame { what, .. } => ArchiveError::Frame {
-                subject: self.output.path().display().to_string(),
-                what,
-            },
+            ArchiveError::Frame { what, .. } => {
+                ArchiveError::Frame { subject: self.output.path().display().to_string(), what }
+            }
             other => other,
         }
     }
 }
 
 /// A pool job: compresses and checks one block.
-fn pack(
-    mut block: Packed,
-    packers: &Mutex<Vec<Packer>>,
-    level: i32,
-) -> Result<Packed, ArchiveError> {
+fn pack(mut block: Packed, packers: &Mutex<Vec<Packer>>, level: i32) -> Result<Packed, ArchiveError> {
     let idle = packers.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let mut packer = match idle {
         Some(packer) => packer,
         None => Packer::new(level)?,
     };
     packer.pack(&block.content, &mut block.frame)?;
-    packers
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(packer);
+    packers.lock().unwrap_or_else(PoisonError::into_inner).push(packer);
     Ok(block)
 }

@@ -42,22 +42,13 @@ impl State {
                 Some(known) if known.number == head.number => {
                     let (known, found) = (known.hash, head.hash);
                     let (signer, number) = (*signer, head.number);
-                    return Err(StateError::Rewritten {
-                        signer,
-                        number,
-                        known,
-                        found,
-                    });
+                    return Err(StateError::Rewritten { signer, number, known, found });
                 }
                 _ => {}
             }
             heads.insert(*signer, *head);
             changed = true;
         }
-        if changed {
-            self.save(FILE, Heads { heads })
-        } else {
-            Ok(())
-        }
+        if changed { self.save(FILE, Heads { heads }) } else { Ok(()) }
     }
 }

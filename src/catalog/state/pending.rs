@@ -63,42 +63,27 @@ impl State {
             return Ok(None);
         };
         let end = text.iter().position(|b| *b == b'\n');
-        let (head, rest) =
-            text.split_at(end.ok_or_else(|| self.damaged("it has no first line".into()))?);
+        let (head, rest) = text.split_at(end.ok_or_else(|| self.damaged("it has no first line".into()))?);
         let bytes = &rest[1..];
-        let header: Header =
-            serde_json::from_slice(head).map_err(|e| self.damaged(e.to_string()))?;
+        let header: Header = serde_json::from_slice(head).map_err(|e| self.damaged(e.to_string()))?;
         if header.format != super::FORMAT {
-            let why = format!(
-                "it has format {}, and this program knows {}",
-                header.format,
-                super::FORMAT
-            );
+            let why = format!("it has format {}, and this program knows {}", header.format, super::FORMAT);
             return Err(self.damaged(why));
         }
         if header.size != bytes.len() as u64 || header.sha256 != ObjectId::of(bytes) {
             return Err(self.damaged("the document in it is not the one that was kept".into()));
         }
         let key = Key::parse(&header.key).ok_or_else(|| self.damaged("its key is none".into()))?;
-        Ok(Some(Pending {
-            key,
-            bytes: bytes.to_vec(),
-        }))
+        Ok(Some(Pending { key, bytes: bytes.to_vec() }))
     }
 
     /// Forgets the document that waits, durably: it is in every store that will ever get it from this run. None is fine.
     pub fn clear_pending(&self) -> Result<(), StateError> {
         let _held = self.exclusively()?;
-        durable::remove(&self.dir().join(FILE))
-            .map(drop)
-            .map_err(|e: DurableError| e.into())
+        durable::remove(&self.dir().join(FILE)).map(drop).map_err(|e: DurableError| e.into())
     }
 
     fn damaged(&self, why: String) -> StateError {
-        StateError::Corrupt {
-            path: self.dir().join(FILE),
-            why,
-            remedy: REMEDY,
-        }
+        StateError::Corrupt { path: self.dir().join(FILE), why, remedy: REMEDY }
     }
 }

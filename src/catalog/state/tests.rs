@@ -9,10 +9,7 @@ fn state() -> (tempfile::TempDir, State) {
 }
 
 fn head(number: u64, content: &str) -> Head {
-    Head {
-        number,
-        hash: ObjectId::of(content.as_bytes()),
-    }
+    Head { number, hash: ObjectId::of(content.as_bytes()) }
 }
 
 const A: SignerId = SignerId([1; 16]);
@@ -22,12 +19,8 @@ const B: SignerId = SignerId([2; 16]);
 fn heads_only_rise_and_are_there_after_a_restart() {
     let (_dir, state) = state();
     assert!(state.heads().unwrap().is_empty());
-    state
-        .raise_heads(&[(A, head(7, "a7")), (B, head(1, "b1"))])
-        .unwrap();
-    state
-        .raise_heads(&[(A, head(3, "a3")), (B, head(2, "b2")), (A, head(7, "a7"))])
-        .unwrap();
+    state.raise_heads(&[(A, head(7, "a7")), (B, head(1, "b1"))]).unwrap();
+    state.raise_heads(&[(A, head(3, "a3")), (B, head(2, "b2")), (A, head(7, "a7"))]).unwrap();
     let heads = State::open(state.dir()).unwrap().heads().unwrap();
     assert_eq!(heads[&A], head(7, "a7"));
     assert_eq!(heads[&B], head(2, "b2"));
@@ -37,13 +30,8 @@ fn heads_only_rise_and_are_there_after_a_restart() {
 fn a_head_of_the_same_number_and_another_hash_is_a_rewritten_history_and_nothing_is_remembered() {
     let (_dir, state) = state();
     state.raise_heads(&[(A, head(7, "a7"))]).unwrap();
-    let error = state
-        .raise_heads(&[(B, head(1, "b1")), (A, head(7, "forged"))])
-        .unwrap_err();
-    assert!(
-        matches!(error, StateError::Rewritten { number: 7, .. }),
-        "{error}"
-    );
+    let error = state.raise_heads(&[(B, head(1, "b1")), (A, head(7, "forged"))]).unwrap_err();
+    assert!(matches!(error, StateError::Rewritten { number: 7, .. }), "{error}");
     assert_eq!(state.heads().unwrap().len(), 1);
 }
 
@@ -55,18 +43,13 @@ fn two_processes_that_raise_heads_at_once_lose_nothing() {
             let state = &state;
             scope.spawn(move || {
                 for number in 1..=10 {
-                    state
-                        .raise_heads(&[(SignerId([signer; 16]), head(number, "x"))])
-                        .unwrap();
+                    state.raise_heads(&[(SignerId([signer; 16]), head(number, "x"))]).unwrap();
                 }
             });
         }
     });
     let heads = state.heads().unwrap();
-    assert_eq!(
-        heads.values().map(|h| h.number).collect::<Vec<_>>(),
-        [10; 4]
-    );
+    assert_eq!(heads.values().map(|h| h.number).collect::<Vec<_>>(), [10; 4]);
 }
 
 #[test]
@@ -74,13 +57,7 @@ fn files_that_cannot_be_understood_are_errors_that_name_them_and_are_left_alone(
     let (_dir, state) = state();
     let vault = VaultId::from_random([1; 17]);
     let record = Key::Mark(A, 1);
-    let wrong: [&[u8]; 5] = [
-        b"",
-        b"{}",
-        b"{\"format\":1,",
-        b"{\"format\":2,\"heads\":{}}",
-        b"\xff\n\xff",
-    ];
+    let wrong: [&[u8]; 5] = [b"", b"{}", b"{\"format\":1,", b"{\"format\":2,\"heads\":{}}", b"\xff\n\xff"];
     for bytes in wrong {
         for name in ["heads.json", "pending", "vault.json"] {
             std::fs::write(state.dir().join(name), bytes).unwrap();
@@ -91,18 +68,12 @@ fn files_that_cannot_be_understood_are_errors_that_name_them_and_are_left_alone(
             state.pending().map(drop).unwrap_err(),
             state.set_pending(&record, b"x").unwrap_err(),
             state.vault().map(drop).unwrap_err(),
-            state
-                .trust_store("local", &vault, &vault)
-                .map(drop)
-                .unwrap_err(),
+            state.trust_store("local", &vault, &vault).map(drop).unwrap_err(),
             state.keep_stores(&[]).unwrap_err(),
         ];
         for error in errors {
             assert!(matches!(error, StateError::Corrupt { .. }), "{error}");
-            assert!(
-                error.to_string().contains(state.dir().to_str().unwrap()),
-                "{error}"
-            );
+            assert!(error.to_string().contains(state.dir().to_str().unwrap()), "{error}");
         }
         for name in ["heads.json", "pending", "vault.json"] {
             assert_eq!(std::fs::read(state.dir().join(name)).unwrap(), bytes);
@@ -134,14 +105,8 @@ fn a_signed_document_is_kept_until_it_is_cleared_and_no_other_takes_its_place() 
         let error = state.set_pending(key, bytes).unwrap_err();
         assert!(matches!(error, StateError::PendingOther { .. }), "{error}");
     }
-    let kept = Pending {
-        key,
-        bytes: document.to_vec(),
-    };
-    assert_eq!(
-        State::open(state.dir()).unwrap().pending().unwrap(),
-        Some(kept)
-    );
+    let kept = Pending { key, bytes: document.to_vec() };
+    assert_eq!(State::open(state.dir()).unwrap().pending().unwrap(), Some(kept));
     state.clear_pending().unwrap();
     assert_eq!(state.pending().unwrap(), None);
     state.set_pending(&other, b"").unwrap();
@@ -156,10 +121,7 @@ fn a_pending_document_that_was_cut_short_is_noticed() {
     let whole = std::fs::read(&path).unwrap();
     for length in 0..whole.len() {
         std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(
-            matches!(state.pending(), Err(StateError::Corrupt { .. })),
-            "{length}"
-        );
+        assert!(matches!(state.pending(), Err(StateError::Corrupt { .. })), "{length}");
     }
 }
 
@@ -172,22 +134,10 @@ fn a_store_is_trusted_at_first_sight_and_must_stay_the_same() {
     assert_eq!(trust("local", 1, 10).unwrap(), Trust::Known);
     assert_eq!(trust("offsite", 1, 11).unwrap(), Trust::First);
     assert_eq!(state.vault().unwrap(), Some(id(1)));
-    assert!(matches!(
-        trust("local", 2, 10),
-        Err(StateError::OtherVault { .. })
-    ));
-    assert!(matches!(
-        trust("third", 2, 12),
-        Err(StateError::OtherVault { .. })
-    ));
-    assert!(matches!(
-        trust("local", 1, 12),
-        Err(StateError::OtherInstance { .. })
-    ));
-    assert!(matches!(
-        trust("copy", 1, 10),
-        Err(StateError::SameInstance { .. })
-    ));
+    assert!(matches!(trust("local", 2, 10), Err(StateError::OtherVault { .. })));
+    assert!(matches!(trust("third", 2, 12), Err(StateError::OtherVault { .. })));
+    assert!(matches!(trust("local", 1, 12), Err(StateError::OtherInstance { .. })));
+    assert!(matches!(trust("copy", 1, 10), Err(StateError::SameInstance { .. })));
     assert_eq!(trust("local", 1, 10).unwrap(), Trust::Known);
     state.keep_stores(&["offsite", "copy"]).unwrap();
     assert_eq!(trust("copy", 1, 10).unwrap(), Trust::First);
@@ -198,13 +148,7 @@ fn everything_is_for_its_owner_alone() {
     let (_dir, state) = state();
     state.raise_heads(&[(A, head(1, "x"))]).unwrap();
     state.set_pending(&Key::Mark(A, 1), b"x").unwrap();
-    state
-        .trust_store(
-            "local",
-            &VaultId::from_random([1; 17]),
-            &VaultId::from_random([2; 17]),
-        )
-        .unwrap();
+    state.trust_store("local", &VaultId::from_random([1; 17]), &VaultId::from_random([2; 17])).unwrap();
     let mut seen = 0;
     for entry in std::fs::read_dir(state.dir()).unwrap() {
         let meta = entry.unwrap().metadata().unwrap();
@@ -212,14 +156,8 @@ fn everything_is_for_its_owner_alone() {
         assert_eq!(meta.permissions().mode() & 0o777, expected);
         seen += 1;
     }
-    assert_eq!(
-        seen, 5,
-        "heads.json, pending, vault.json, spool and the lock of the state files"
-    );
-    assert_eq!(
-        std::fs::metadata(state.dir()).unwrap().permissions().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(seen, 5, "heads.json, pending, vault.json, spool and the lock of the state files");
+    assert_eq!(std::fs::metadata(state.dir()).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]
@@ -230,14 +168,7 @@ fn a_sweep_removes_leftovers_and_no_state() {
     let left = format!(".backstay-{}.tmp", "0".repeat(32));
     std::fs::write(state.dir().join(&left), b"4567").unwrap();
     let soon = Timestamp::now() + Duration::from_secs(3600);
-    assert_eq!(
-        state.sweep(soon).unwrap(),
-        Swept {
-            removed: 2,
-            bytes: 7,
-            kept: 0
-        }
-    );
+    assert_eq!(state.sweep(soon).unwrap(), Swept { removed: 2, bytes: 7, kept: 0 });
     assert_eq!(state.heads().unwrap().len(), 1);
     assert!(!state.dir().join(left).exists());
 }

@@ -31,49 +31,27 @@ impl State {
 
     /// Compares what the `backstay.json` of the store called `name` says with what is remembered, and remembers it at first sight.
     /// [`StateError::OtherVault`], [`StateError::OtherInstance`] or [`StateError::SameInstance`] when they differ; then nothing is changed.
-    pub fn trust_store(
-        &self,
-        name: &str,
-        vault: &VaultId,
-        instance: &VaultId,
-    ) -> Result<Trust, StateError> {
+    pub fn trust_store(&self, name: &str, vault: &VaultId, instance: &VaultId) -> Result<Trust, StateError> {
         let _held = self.exclusively()?;
         let known = self.load::<Vault>(FILE, REMEDY)?;
-        let mut known = known.unwrap_or_else(|| Vault {
-            vault: vault.clone(),
-            stores: BTreeMap::new(),
-        });
+        let mut known = known.unwrap_or_else(|| Vault { vault: vault.clone(), stores: BTreeMap::new() });
         let path = self.dir().join(FILE);
         let store = name.to_owned();
         if known.vault != *vault {
             let (known, found) = (known.vault, vault.clone());
-            return Err(StateError::OtherVault {
-                path,
-                store,
-                known,
-                found,
-            });
+            return Err(StateError::OtherVault { path, store, known, found });
         }
         match known.stores.get(name) {
             Some(before) if before == instance => return Ok(Trust::Known),
             Some(before) => {
                 let (known, found) = (before.clone(), instance.clone());
-                return Err(StateError::OtherInstance {
-                    path,
-                    store,
-                    known,
-                    found,
-                });
+                return Err(StateError::OtherInstance { path, store, known, found });
             }
             None => {}
         }
         if let Some((other, _)) = known.stores.iter().find(|(_, seen)| *seen == instance) {
             let (other, instance) = (other.clone(), instance.clone());
-            return Err(StateError::SameInstance {
-                store,
-                other,
-                instance,
-            });
+            return Err(StateError::SameInstance { store, other, instance });
         }
         known.stores.insert(store, instance.clone());
         self.save(FILE, known)?;
@@ -88,13 +66,7 @@ impl State {
             return Ok(());
         };
         let before = known.stores.len();
-        known
-            .stores
-            .retain(|name, _| configured.contains(&name.as_str()));
-        if known.stores.len() == before {
-            Ok(())
-        } else {
-            self.save(FILE, known)
-        }
+        known.stores.retain(|name, _| configured.contains(&name.as_str()));
+        if known.stores.len() == before { Ok(()) } else { self.save(FILE, known) }
     }
 }

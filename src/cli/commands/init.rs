@@ -12,37 +12,26 @@ use std::path::{Path, PathBuf};
 const DEFAULT_STORE: &str = "backups";
 
 /// Runs `init`.
-pub fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
+pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     let base = open::directory(terminal)?;
     let dir = match &args.dir {
         Some(dir) => base.join(dir),
         None => base,
     };
-    let dir = std::fs::canonicalize(&dir).doing(Class::Usage, || {
-        format!("{} is not a folder", dir.display())
-    })?;
-    let config_path = terminal
-        .global
-        .config
-        .clone()
-        .unwrap_or_else(|| dir.join("backstay.toml"));
-    let config_path = std::path::absolute(&config_path).doing(Class::Usage, || {
-        "the configuration's path cannot be used".into()
-    })?;
+    let dir =
+        std::fs::canonicalize(&dir).doing(Class::Usage, || format!("{} is not a folder", dir.display()))?;
+    let config_path = terminal.global.config.clone().unwrap_or_else(|| dir.join("backstay.toml"));
+    let config_path = std::path::absolute(&config_path)
+        .doing(Class::Usage, || "the configuration's path cannot be used".into())?;
     check_words(terminal, args)?;
     let fresh = !config_path.exists();
     let store = chosen_store(terminal, &config_path, fresh)?;
-    let proposal = if fresh {
-        agree(terminal, args, &dir, &store)?
-    } else {
-        Proposal::default()
-    };
+    let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
     let (keys_root, state_root) = roots()?;
     let kit = match &terminal.global.kit {
-        Some(kit) => Some(
-            std::path::absolute(kit)
-                .doing(Class::Usage, || "the kit's path cannot be used".into())?,
-        ),
+        Some(kit) => {
+            Some(std::path::absolute(kit).doing(Class::Usage, || "the kit's path cannot be used".into())?)
+        }
         None => None,
     };
     let options = InitOptions {
@@ -67,24 +56,13 @@ pub fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
 
 fn check_words(terminal: &Terminal, args: &InitArgs) -> Result<()> {
     if args.offline_identity && !args.recipients.is_empty() {
-        return Err(OpError::new(
-            Class::Usage,
-            "--offline-identity and --recipient exclude each other",
-        )
-        .hint("with --recipient you hold the identity already, and none is made"));
+        return Err(OpError::new(Class::Usage, "--offline-identity and --recipient exclude each other")
+            .hint("with --recipient you hold the identity already, and none is made"));
     }
     if terminal.global.store.len() > 1 {
-        return Err(OpError::new(
-            Class::Usage,
-            "this version of backstay keeps one store a project",
-        ));
+        return Err(OpError::new(Class::Usage, "this version of backstay keeps one store a project"));
     }
-    if let Some(url) = terminal
-        .global
-        .store
-        .iter()
-        .find(|s| s.contains("://") || s.starts_with("file:"))
-    {
+    if let Some(url) = terminal.global.store.iter().find(|s| s.contains("://") || s.starts_with("file:")) {
         return Err(OpError::new(
             Class::Usage,
             format!("{url:?} is not a path, and this version of backstay stores in folders only"),
@@ -101,9 +79,11 @@ fn chosen_store(terminal: &Terminal, config_path: &Path, fresh: bool) -> Result<
         if let Some(asked) = asked {
             let config = open::load_config(config_path)?;
             let there = std::path::absolute(asked).ok();
-            if !config.stores.iter().any(|s| {
-                Some(crate::ops::layout::store_path(s)) == there.as_deref() || s.name == *asked
-            }) {
+            if !config
+                .stores
+                .iter()
+                .any(|s| Some(crate::ops::layout::store_path(s)) == there.as_deref() || s.name == *asked)
+            {
                 return Err(OpError::new(Class::Usage, "the configuration has a store already, and this version of backstay keeps one store a project")
                     .hint("change `path` in its [[store]], then run `backstay init` again"));
             }
@@ -113,8 +93,8 @@ fn chosen_store(terminal: &Terminal, config_path: &Path, fresh: bool) -> Result<
     match asked {
         None => Ok(DEFAULT_STORE.into()),
         Some(path) => {
-            let absolute = std::path::absolute(path)
-                .doing(Class::Usage, || format!("{path:?} is not a usable path"))?;
+            let absolute =
+                std::path::absolute(path).doing(Class::Usage, || format!("{path:?} is not a usable path"))?;
             Ok(absolute.display().to_string())
         }
     }
@@ -143,8 +123,9 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
     for component in proposal.components {
         match ask(&format!("Protect {}? [Y/n]", component.name)).as_deref() {
             None => {
-                return Err(OpError::new(Class::Usage, "nobody is here to ask whether this is right")
-                    .hint("look at the proposal above, then add --yes; backstay.toml can be changed at any time"));
+                return Err(OpError::new(Class::Usage, "nobody is here to ask whether this is right").hint(
+                    "look at the proposal above, then add --yes; backstay.toml can be changed at any time",
+                ));
             }
             Some("n" | "N" | "no") => {}
             Some(_) => kept.push(component),
@@ -168,35 +149,22 @@ fn describe(component: &Proposed) -> String {
         What::Sqlite(path) => format!("SQLite database {path}, captured live and checked"),
     };
     let without: Vec<&str> = component.exclude.iter().map(|e| e.0.as_str()).collect();
-    let without = if without.is_empty() {
-        String::new()
-    } else {
-        format!(" (without {})", without.join(", "))
-    };
+    let without =
+        if without.is_empty() { String::new() } else { format!(" (without {})", without.join(", ")) };
     format!("{:<12} {what}{without}", component.name)
 }
 
 /// Where keys and state of all projects of this user lie.
 fn roots() -> Result<(PathBuf, PathBuf)> {
-    let home = || {
-        std::env::var_os("HOME")
-            .filter(|h| !h.is_empty())
-            .map(PathBuf::from)
-    };
+    let home = || std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
     let of = |variable: &str, below: &str| {
-        let set = std::env::var_os(variable)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute());
-        set.or_else(|| home().map(|home| home.join(below)))
-            .map(|p| p.join("backstay"))
+        let set = std::env::var_os(variable).map(PathBuf::from).filter(|p| p.is_absolute());
+        set.or_else(|| home().map(|home| home.join(below))).map(|p| p.join("backstay"))
     };
     let found = of("XDG_CONFIG_HOME", ".config").zip(of("XDG_STATE_HOME", ".local/state"));
     found.ok_or_else(|| {
-        OpError::new(
-            Class::Usage,
-            "there is no place for the keys: HOME is not set",
-        )
-        .hint("set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME")
+        OpError::new(Class::Usage, "there is no place for the keys: HOME is not set")
+            .hint("set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME")
     })
 }
 
@@ -224,9 +192,7 @@ fn tell(report: &InitReport) {
         }
         None => say("No recovery kit was written; make one with: backstay kit -o FILE"),
     }
-    say(
-        "Nothing is off this machine yet: keep the store, or a copy of it, on another disk or machine.",
-    );
+    say("Nothing is off this machine yet: keep the store, or a copy of it, on another disk or machine.");
     say("");
     say("Next:  backstay backup");
 }

@@ -13,17 +13,13 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 /// Runs a command and gives its exit code.
-pub fn run(terminal: &Terminal, command: Command) -> Result<u8> {
+pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
     match command {
         Command::Init(args) => init::run(terminal, &args),
         Command::Backup(args) => backup(terminal, args),
         Command::List => list(terminal),
         Command::Show(args) => {
-            let report = look::show(
-                &open::session(terminal)?,
-                &args.id,
-                args.untrusted.accept_untrusted,
-            )?;
+            let report = look::show(&open::session(terminal)?, &args.id, args.untrusted.accept_untrusted)?;
             show(terminal, &report, render::show);
             Ok(0)
         }
@@ -31,13 +27,7 @@ pub fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Cat(args) => {
             let session = open::session(terminal)?;
             let mut stdout = std::io::stdout().lock();
-            look::cat(
-                &session,
-                &args.id,
-                &args.path,
-                args.untrusted.accept_untrusted,
-                &mut stdout,
-            )?;
+            look::cat(&session, &args.id, &args.path, args.untrusted.accept_untrusted, &mut stdout)?;
             Ok(0)
         }
         Command::Restore(args) => restore::run(terminal, &args),
@@ -70,29 +60,18 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
         Some("-") => {
             let mut text = String::new();
             let read = std::io::stdin().take(1 << 16).read_to_string(&mut text);
-            read.doing(Class::Usage, || {
-                "the note cannot be read from standard input".into()
-            })?;
+            read.doing(Class::Usage, || "the note cannot be read from standard input".into())?;
             Some(text.trim_end().to_owned())
         }
         other => other.map(str::to_owned),
     };
-    if let Some(tag) = args
-        .tags
-        .iter()
-        .find(|tag| tag.is_empty() || tag.len() > 128 || tag.chars().any(char::is_control))
+    if let Some(tag) =
+        args.tags.iter().find(|tag| tag.is_empty() || tag.len() > 128 || tag.chars().any(char::is_control))
     {
-        return Err(
-            OpError::new(Class::Usage, format!("{tag:?} cannot be a tag"))
-                .hint("a tag has 1 to 128 bytes and no control characters; tags are public"),
-        );
+        return Err(OpError::new(Class::Usage, format!("{tag:?} cannot be a tag"))
+            .hint("a tag has 1 to 128 bytes and no control characters; tags are public"));
     }
-    let options = BackupOptions {
-        only: args.only,
-        note,
-        tags: args.tags,
-        milestone: args.milestone,
-    };
+    let options = BackupOptions { only: args.only, note, tags: args.tags, milestone: args.milestone };
     if args.dry_run {
         let report = crate::ops::backup::plan(&session, &options)?;
         show(terminal, &report, render::plan);
@@ -113,13 +92,8 @@ fn list(terminal: &Terminal) -> Result<u8> {
 
 fn ls(terminal: &Terminal, args: &LsArgs) -> Result<u8> {
     let session = open::session(terminal)?;
-    let report = look::ls(
-        &session,
-        &args.id,
-        args.path.as_deref(),
-        args.recursive,
-        args.untrusted.accept_untrusted,
-    )?;
+    let report =
+        look::ls(&session, &args.id, args.path.as_deref(), args.recursive, args.untrusted.accept_untrusted)?;
     show(terminal, &report, render::ls);
     Ok(0)
 }
@@ -139,9 +113,8 @@ fn kit(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
     match &args.output {
         None => out(&kit.render()),
         Some(path) => {
-            kit.write(path).doing(Class::Failed, || {
-                format!("cannot write the recovery kit to {}", path.display())
-            })?;
+            kit.write(path)
+                .doing(Class::Failed, || format!("cannot write the recovery kit to {}", path.display()))?;
             say(&format!(
                 "the recovery kit is in {}; keep it off this machine, and print it",
                 path.display()
@@ -157,11 +130,9 @@ fn kit(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
 }
 
 fn man(dir: &Path) -> Result<u8> {
-    std::fs::create_dir_all(dir)
-        .doing(Class::Failed, || format!("cannot make {}", dir.display()))?;
-    clap_mangen::generate_to(Cli::command(), dir).doing(Class::Failed, || {
-        format!("cannot write manual pages to {}", dir.display())
-    })?;
+    std::fs::create_dir_all(dir).doing(Class::Failed, || format!("cannot make {}", dir.display()))?;
+    clap_mangen::generate_to(Cli::command(), dir)
+        .doing(Class::Failed, || format!("cannot write manual pages to {}", dir.display()))?;
     say(&format!(
         "manual pages are in {}; read one with: man -l {}",
         dir.display(),

@@ -8,7 +8,7 @@ use crate::ops::restore::{
 };
 
 /// Runs `restore`.
-pub fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
+pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
     let session = open::session(terminal)?;
     let report = match &args.to {
         Some(to) => restore_to(
@@ -17,11 +17,7 @@ pub fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
                 snapshot: args.id.clone(),
                 paths: args.paths.clone(),
                 to: std::path::absolute(to).map_err(|e| {
-                    OpError::new(
-                        Class::Usage,
-                        format!("{} is not a usable path", to.display()),
-                    )
-                    .because(e)
+                    OpError::new(Class::Usage, format!("{} is not a usable path", to.display())).because(e)
                 })?,
                 accept_untrusted: args.untrusted.accept_untrusted,
                 ignore_owners: args.no_owners,
@@ -34,22 +30,14 @@ pub fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
 }
 
 fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Result<RestoreReport> {
-    let plan = plan_in_place(
-        session,
-        &args.id,
-        &args.paths,
-        args.untrusted.accept_untrusted,
-        args.no_owners,
-    )?;
+    let plan =
+        plan_in_place(session, &args.id, &args.paths, args.untrusted.accept_untrusted, args.no_owners)?;
     tell(&plan);
     if !args.yes {
         match ask("Go ahead? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => {}
             Some(_) => {
-                return Err(OpError::new(
-                    Class::Failed,
-                    "not confirmed; nothing was changed",
-                ));
+                return Err(OpError::new(Class::Failed, "not confirmed; nothing was changed"));
             }
             None => {
                 return Err(OpError::new(
@@ -74,9 +62,7 @@ fn tell(plan: &InPlacePlan) {
     if plan.files.len() > LISTED {
         say(&format!("… and {} more", plan.files.len() - LISTED));
     }
-    say(
-        "each file that is replaced is kept beside the restored one, with .before-restore-TIME at its end",
-    );
+    say("each file that is replaced is kept beside the restored one, with .before-restore-TIME at its end");
     if let Some(warning) = database_warning(plan) {
         say(&render::problem(&warning));
     }

@@ -22,18 +22,12 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Makes the application.
 pub(super) fn make(app: &Path) -> Result<()> {
-    write(
-        &app.join("backend/main.py"),
-        "from fastapi import FastAPI\napp = FastAPI()\nVERSION = 1\n",
-    )?;
+    write(&app.join("backend/main.py"), "from fastapi import FastAPI\napp = FastAPI()\nVERSION = 1\n")?;
     for n in 0..40 {
         let body = format!("def step_{n}(x):\n    return x * {n}\n").repeat(20);
         write(&app.join(format!("backend/steps/step_{n}.py")), &body)?;
     }
-    write(
-        &app.join("backend/requirements.txt"),
-        "fastapi==0.115\nuvicorn==0.34\n",
-    )?;
+    write(&app.join("backend/requirements.txt"), "fastapi==0.115\nuvicorn==0.34\n")?;
     write(&app.join("backend/__pycache__/main.pyc"), "compiled")?;
     write(
         &app.join("frontend/package.json"),
@@ -43,29 +37,18 @@ pub(super) fn make(app: &Path) -> Result<()> {
         &app.join("frontend/app/page.tsx"),
         "export default function Page() { return <h1>tsushin</h1> }\n",
     )?;
-    write(
-        &app.join("frontend/node_modules/next/index.js"),
-        "module.exports = {}\n",
-    )?;
+    write(&app.join("frontend/node_modules/next/index.js"), "module.exports = {}\n")?;
     write(&app.join(".env"), "SECRET_KEY=not-a-real-one\n")?;
     fs::create_dir_all(app.join("backend/data"))
         .doing(Class::Failed, || "cannot make the data folder".into())?;
-    special_things(app).doing(Class::Failed, || {
-        "cannot make the demo's special files".into()
-    })
+    special_things(app).doing(Class::Failed, || "cannot make the demo's special files".into())
 }
 
 fn special_things(app: &Path) -> std::io::Result<()> {
     fs::set_permissions(app.join(".env"), fs::Permissions::from_mode(0o600))?;
-    fs::set_permissions(
-        app.join("backend/main.py"),
-        fs::Permissions::from_mode(0o755),
-    )?;
+    fs::set_permissions(app.join("backend/main.py"), fs::Permissions::from_mode(0o755))?;
     symlink("main.py", app.join("backend/current"))?;
-    fs::hard_link(
-        app.join("backend/requirements.txt"),
-        app.join("backend/requirements.lock"),
-    )?;
+    fs::hard_link(app.join("backend/requirements.txt"), app.join("backend/requirements.lock"))?;
     let mut sparse = fs::File::create(app.join("backend/data/sparse.img"))?;
     sparse.seek(SeekFrom::Start(8 << 20))?;
     sparse.write_all(b"the end of eight mebibytes of nothing")
@@ -73,27 +56,17 @@ fn special_things(app: &Path) -> std::io::Result<()> {
 
 /// Deploys a new version.
 pub(super) fn change(app: &Path) -> Result<()> {
-    write(
-        &app.join("backend/main.py"),
-        "from fastapi import FastAPI\napp = FastAPI()\nVERSION = 2\n",
-    )?;
-    write(
-        &app.join("backend/steps/step_new.py"),
-        "def step_new(x):\n    return x\n",
-    )?;
+    write(&app.join("backend/main.py"), "from fastapi import FastAPI\napp = FastAPI()\nVERSION = 2\n")?;
+    write(&app.join("backend/steps/step_new.py"), "def step_new(x):\n    return x\n")?;
     let gone = app.join("backend/steps/step_3.py");
-    fs::remove_file(&gone).doing(Class::Failed, || {
-        format!("cannot remove {}", gone.display())
-    })
+    fs::remove_file(&gone).doing(Class::Failed, || format!("cannot remove {}", gone.display()))
 }
 
 /// Ruins it.
 pub(super) fn damage(app: &Path) -> Result<()> {
     write(&app.join("backend/main.py"), "oops")?;
     let steps = app.join("backend/steps");
-    fs::remove_dir_all(&steps).doing(Class::Failed, || {
-        format!("cannot remove {}", steps.display())
-    })
+    fs::remove_dir_all(&steps).doing(Class::Failed, || format!("cannot remove {}", steps.display()))
 }
 
 /// The restored second version must be the second version.
@@ -102,27 +75,16 @@ pub(super) fn expect_changed(restored: &Path) -> Result<()> {
     expect(&restored.join("backend/steps/step_new.py"), "step_new")?;
     expect(&restored.join("backend/steps/step_7.py"), "step_7")?;
     expect(&restored.join("settings/.env"), "SECRET_KEY")?;
-    for absent in [
-        "backend/steps/step_3.py",
-        "backend/__pycache__",
-        "frontend/node_modules",
-    ] {
+    for absent in ["backend/steps/step_3.py", "backend/__pycache__", "frontend/node_modules"] {
         if restored.join(absent).exists() {
-            return Err(OpError::new(
-                Class::Failed,
-                format!("{absent} came back, and should not have"),
-            ));
+            return Err(OpError::new(Class::Failed, format!("{absent} came back, and should not have")));
         }
     }
     let sparse = restored.join("backend/data/sparse.img");
-    let facts = fs::metadata(&sparse).doing(Class::Failed, || {
-        format!("cannot look at {}", sparse.display())
-    })?;
+    let facts =
+        fs::metadata(&sparse).doing(Class::Failed, || format!("cannot look at {}", sparse.display()))?;
     if facts.blocks() * 512 > facts.size() / 2 {
-        return Err(OpError::new(
-            Class::Failed,
-            "the sparse file came back with its holes filled",
-        ));
+        return Err(OpError::new(Class::Failed, "the sparse file came back with its holes filled"));
     }
     Ok(())
 }
@@ -130,13 +92,10 @@ pub(super) fn expect_changed(restored: &Path) -> Result<()> {
 /// The file that was restored in place is back, and the damaged one is beside it.
 pub(super) fn main_is_back(app: &Path) -> Result<()> {
     expect(&app.join("backend/main.py"), "VERSION = 2")?;
-    let listing = fs::read_dir(app.join("backend"))
-        .doing(Class::Failed, || "cannot list the backend".into())?;
-    let kept = listing.flatten().find(|e| {
-        e.file_name()
-            .to_string_lossy()
-            .starts_with("main.py.before-restore-")
-    });
+    let listing =
+        fs::read_dir(app.join("backend")).doing(Class::Failed, || "cannot list the backend".into())?;
+    let kept =
+        listing.flatten().find(|e| e.file_name().to_string_lossy().starts_with("main.py.before-restore-"));
     match kept {
         Some(kept) => expect(&kept.path(), "oops"),
         None => Err(OpError::new(Class::Failed, "the damaged file was not kept")),
@@ -144,16 +103,12 @@ pub(super) fn main_is_back(app: &Path) -> Result<()> {
 }
 
 fn expect(path: &Path, text: &str) -> Result<()> {
-    let content = fs::read_to_string(path).doing(Class::Failed, || {
-        format!("{} did not come back", path.display())
-    })?;
+    let content =
+        fs::read_to_string(path).doing(Class::Failed, || format!("{} did not come back", path.display()))?;
     if content.contains(text) {
         return Ok(());
     }
-    Err(OpError::new(
-        Class::Failed,
-        format!("{} came back with other content", path.display()),
-    ))
+    Err(OpError::new(Class::Failed, format!("{} came back with other content", path.display())))
 }
 
 /// A copy of the application's files to compare with later; what backups leave out is left out here too.

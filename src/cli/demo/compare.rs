@@ -59,10 +59,8 @@ fn same(a: &Path, fa: &Metadata, b: &Path, fb: &Metadata) -> Result<()> {
     }
     let doing = || format!("cannot read {place}");
     if fa.is_symlink() {
-        let targets = (
-            fs::read_link(a).doing(Class::Failed, doing)?,
-            fs::read_link(b).doing(Class::Failed, doing)?,
-        );
+        let targets =
+            (fs::read_link(a).doing(Class::Failed, doing)?, fs::read_link(b).doing(Class::Failed, doing)?);
         if targets.0 != targets.1 {
             return Err(different(&place, "it points elsewhere"));
         }
@@ -78,10 +76,7 @@ fn same(a: &Path, fa: &Metadata, b: &Path, fb: &Metadata) -> Result<()> {
 fn links(listing: &BTreeMap<PathBuf, Metadata>) -> Vec<Vec<&PathBuf>> {
     let mut groups: HashMap<(u64, u64), Vec<&PathBuf>> = HashMap::new();
     for (path, facts) in listing.iter().filter(|(_, f)| f.is_file() && f.nlink() > 1) {
-        groups
-            .entry((facts.dev(), facts.ino()))
-            .or_default()
-            .push(path);
+        groups.entry((facts.dev(), facts.ino())).or_default().push(path);
     }
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort();

@@ -6,7 +6,7 @@ mod app;
 mod compare;
 mod writer;
 
-pub use writer::writer;
+pub(super) use writer::writer;
 
 use crate::cli::args::DemoArgs;
 use crate::cli::{Terminal, out, say};
@@ -16,21 +16,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs the demo.
-pub fn run(terminal: &Terminal, args: &DemoArgs) -> Result<u8> {
+pub(super) fn run(terminal: &Terminal, args: &DemoArgs) -> Result<u8> {
     let scratch = Scratch::make(args.keep)?;
     let stage = Stage {
-        exe: std::env::current_exe()
-            .doing(Class::Failed, || "this program cannot find itself".into())?,
+        exe: std::env::current_exe().doing(Class::Failed, || "this program cannot find itself".into())?,
         app: scratch.path.join("tsushin"),
         home: scratch.path.join("home"),
         interrupt: terminal.interrupt.clone(),
     };
     let told = stage.play();
     if args.keep {
-        say(&format!(
-            "the throw-away folder is {}",
-            scratch.path.display()
-        ));
+        say(&format!("the throw-away folder is {}", scratch.path.display()));
     }
     told.map(|()| 0)
 }
@@ -47,8 +43,7 @@ impl Scratch {
             .doing(Class::Failed, || "no random numbers are to be had".into())?;
         let name = format!("backstay-demo-{}", data_encoding::HEXLOWER.encode(&random));
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)
-            .doing(Class::Failed, || format!("cannot make {}", path.display()))?;
+        std::fs::create_dir(&path).doing(Class::Failed, || format!("cannot make {}", path.display()))?;
         Ok(Self { path, keep })
     }
 }
@@ -108,13 +103,7 @@ impl Stage {
         self.compare(&before, &older)?;
 
         say("One file, straight back into its place; the damaged one is kept beside it:\n");
-        self.type_in(&[
-            "restore",
-            "latest",
-            "backend/main.py",
-            "--in-place",
-            "--yes",
-        ])?;
+        self.type_in(&["restore", "latest", "backend/main.py", "--in-place", "--yes"])?;
         app::main_is_back(&self.app)?;
         drop(service);
         say(
@@ -136,15 +125,9 @@ impl Stage {
         let begun = Instant::now();
         while !ready.exists() {
             self.interrupt.check()?;
-            let ended = service
-                .0
-                .try_wait()
-                .doing(Class::Failed, || "cannot watch the writer".into())?;
+            let ended = service.0.try_wait().doing(Class::Failed, || "cannot watch the writer".into())?;
             if ended.is_some() || begun.elapsed() > Duration::from_secs(30) {
-                return Err(OpError::new(
-                    Class::Failed,
-                    "the demo's writer does not write",
-                ));
+                return Err(OpError::new(Class::Failed, "the demo's writer does not write"));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -154,16 +137,8 @@ impl Stage {
     /// Shows a command as it would be typed, and runs it for real.
     fn type_in(&self, words: &[&str]) -> Result<()> {
         self.interrupt.check()?;
-        let quoted: Vec<String> = words
-            .iter()
-            .map(|w| {
-                if w.contains(' ') {
-                    format!("'{w}'")
-                } else {
-                    (*w).to_owned()
-                }
-            })
-            .collect();
+        let quoted: Vec<String> =
+            words.iter().map(|w| if w.contains(' ') { format!("'{w}'") } else { (*w).to_owned() }).collect();
         say(&format!("$ backstay {}", quoted.join(" ")));
         let output = Command::new(&self.exe)
             .args(words)
@@ -174,9 +149,7 @@ impl Stage {
             .env("HOME", &self.home)
             .stdin(Stdio::null())
             .output();
-        let output = output.doing(Class::Failed, || {
-            format!("cannot run backstay {}", quoted.join(" "))
-        })?;
+        let output = output.doing(Class::Failed, || format!("cannot run backstay {}", quoted.join(" ")))?;
         out(&String::from_utf8_lossy(&output.stdout));
         say(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {

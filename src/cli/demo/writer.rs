@@ -10,7 +10,7 @@ const BATCH: i64 = 20;
 const READY: i64 = 2000;
 
 /// Writes to `database` until it is ended. Row `n` says what follows from `n`, so that a copy can be checked without the original.
-pub fn writer(database: &Path, ready: &Path) -> Result<u8> {
+pub(crate) fn writer(database: &Path, ready: &Path) -> Result<u8> {
     let doing = || format!("cannot write to {}", database.display());
     let mut connection = Connection::open(database).doing(Class::Failed, doing)?;
     connection
@@ -53,25 +53,19 @@ fn text_of(n: i64) -> String {
 /// Checks a copy: `integrity_check`, and exactly the rows 1 to N that N tells of. Gives N.
 pub(super) fn check(database: &Path) -> Result<i64> {
     let doing = || format!("cannot check {}", database.display());
-    let wrong =
-        |what: String| OpError::new(Class::Failed, format!("{}: {what}", database.display()));
+    let wrong = |what: String| OpError::new(Class::Failed, format!("{}: {what}", database.display()));
     let open = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE);
     let connection = open.doing(Class::Failed, doing)?;
-    let verdict: String = connection
-        .query_row("PRAGMA integrity_check", (), |row| row.get(0))
-        .doing(Class::Failed, doing)?;
+    let verdict: String =
+        connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).doing(Class::Failed, doing)?;
     if verdict != "ok" {
         return Err(wrong(format!("integrity_check says {verdict}")));
     }
-    let total: i64 = connection
-        .query_row("SELECT rows FROM total", (), |row| row.get(0))
-        .doing(Class::Failed, doing)?;
-    let mut statement = connection
-        .prepare("SELECT n, text FROM events ORDER BY n")
-        .doing(Class::Failed, doing)?;
-    let rows = statement
-        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))
-        .doing(Class::Failed, doing)?;
+    let total: i64 =
+        connection.query_row("SELECT rows FROM total", (), |row| row.get(0)).doing(Class::Failed, doing)?;
+    let mut statement =
+        connection.prepare("SELECT n, text FROM events ORDER BY n").doing(Class::Failed, doing)?;
+    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).doing(Class::Failed, doing)?;
     let mut seen = 0;
     for row in rows {
         let (n, text): (i64, String) = row.doing(Class::Failed, doing)?;
@@ -81,9 +75,7 @@ pub(super) fn check(database: &Path) -> Result<i64> {
         }
     }
     if seen != total || seen % BATCH != 0 {
-        return Err(wrong(format!(
-            "it holds {seen} rows and says {total}: not the end of a transaction"
-        )));
+        return Err(wrong(format!("it holds {seen} rows and says {total}: not the end of a transaction")));
     }
     Ok(seen)
 }

@@ -20,12 +20,7 @@ pub(super) struct Item {
 impl Item {
     /// An entry without content.
     pub(super) fn bare(entry: Entry) -> Self {
-        Self {
-            entry,
-            extents: Vec::new(),
-            superseded: Vec::new(),
-            database_hint: false,
-        }
+        Self { entry, extents: Vec::new(), superseded: Vec::new(), database_hint: false }
     }
 }
 
@@ -45,6 +40,8 @@ pub(super) struct Build<'a> {
     pub(super) unreadable_count: u64,
     pub(super) rules: Vec<String>,
     pub(super) strict: bool,
+    /// Whether unpacking this run's archives gives just this component.
+    pub(super) alone: bool,
     pub(super) items: Vec<Item>,
     pub(super) packer: Packer<'a>,
     pub(super) names: &'a Names,

@@ -63,13 +63,7 @@ pub(super) fn all<'a>(
     pack: &'a PackRun<'a>,
 ) -> Result<Vec<Stored>> {
     let config = session.config()?;
-    let run = Run {
-        session,
-        writer,
-        vault,
-        pack,
-        all: &config.components,
-    };
+    let run = Run { session, writer, vault, pack, all: &config.components };
     let mut stored: Vec<Option<Stored>> = components.iter().map(|_| None).collect();
     pack.progress.phase(Phase::Capture, None);
     for (slot, component) in stored.iter_mut().zip(components) {
@@ -84,11 +78,7 @@ pub(super) fn all<'a>(
             scans.push((place, run.scan(component)?));
         }
     }
-    let bytes = scans
-        .iter()
-        .filter_map(|(_, (_, scan))| scan.as_ref())
-        .map(|s| s.bytes)
-        .sum();
+    let bytes = scans.iter().filter_map(|(_, (_, scan))| scan.as_ref()).map(|s| s.bytes).sum();
     pack.progress.phase(Phase::Pack, Some(bytes));
     let mut databases = Vec::new();
     for (_, (build, scan)) in &mut scans {
@@ -106,40 +96,24 @@ pub(super) fn all<'a>(
     }
     let stored: Vec<Stored> = stored.into_iter().flatten().collect();
     if stored.iter().all(|s| s.index.entries == 0) {
-        let causes: Vec<String> = stored
-            .iter()
-            .flat_map(|s| &s.problems)
-            .map(|p| format!("{}: {}", p.subject, p.what))
-            .collect();
-        return Err(OpError::new(
-            Class::Failed,
-            "nothing at all could be captured, so no snapshot was made",
-        )
-        .because(causes.join("; "))
-        .hint("is a disk not mounted? older snapshots are untouched"));
+        let causes: Vec<String> =
+            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.subject, p.what)).collect();
+        return Err(OpError::new(Class::Failed, "nothing at all could be captured, so no snapshot was made")
+            .because(causes.join("; "))
+            .hint("is a disk not mounted? older snapshots are untouched"));
     }
     Ok(stored)
 }
 
 impl<'a> Run<'a> {
-    fn build(
-        &self,
-        component: &Component,
-        kind: ComponentKind,
-        method: &str,
-        bytes: u64,
-    ) -> Build<'a> {
+    fn build(&self, component: &Component, kind: ComponentKind, method: &str, bytes: u64) -> Build<'a> {
         let now = self.session.around.clock.now();
         let about = About {
             vault: self.vault.info.vault.clone(),
             host: self.vault.host_of(&self.writer.signer.id()),
             component: component.name.clone(),
         };
-        let configured = self
-            .session
-            .config
-            .as_ref()
-            .and_then(|c| c.packing.archive_size);
+        let configured = self.session.config.as_ref().and_then(|c| c.packing.archive_size);
         let size = configured.unwrap_or_else(|| archive_size_for(bytes));
         let (base, single) = base_of(component, self.session.config.as_deref());
         Build {
@@ -157,6 +131,7 @@ impl<'a> Run<'a> {
             unreadable_count: 0,
             rules: Vec::new(),
             strict: component.strict,
+            alone: true,
             items: Vec::new(),
             packer: Packer::new(self.pack.clone(), about, size),
             names: &self.session.names,
@@ -175,9 +150,7 @@ impl<'a> Run<'a> {
 
     fn sqlite_spec(&self, component: &Component, path: &Path) -> SqliteSpec {
         let (check, lock_limit) = match &component.spec {
-            Spec::Sqlite {
-                check, lock_limit, ..
-            } => (*check, *lock_limit),
+            Spec::Sqlite { check, lock_limit, .. } => (*check, *lock_limit),
             _ => (SqliteCheck::Auto, LOCK_LIMIT),
         };
         SqliteSpec {
@@ -194,9 +167,7 @@ impl<'a> Run<'a> {
 
     fn sqlite(&self, component: &Component, path: &Path) -> Result<Build<'a>> {
         let mut build = self.build(component, ComponentKind::Sqlite, "sqlite-pages", 0);
-        let name = path.file_name().map_or(&b"database"[..], |n| {
-            std::os::unix::ffi::OsStrExt::as_bytes(n)
-        });
+        let name = path.file_name().map_or(&b"database"[..], |n| std::os::unix::ffi::OsStrExt::as_bytes(n));
         let rel = RelPath::new(name).map_err(|e| OpError::new(Class::Config, e.to_string()))?;
         let mut entry = Entry::new(rel.clone(), Kind::File);
         match rustix::fs::stat(path) {
@@ -208,10 +179,7 @@ impl<'a> Run<'a> {
                 return Ok(build);
             }
             Err(e) => {
-                build.unreadable(
-                    &rel,
-                    format!("{} cannot be read: {}", path.display(), io::Error::from(e)),
-                );
+                build.unreadable(&rel, format!("{} cannot be read: {}", path.display(), io::Error::from(e)));
                 return Ok(build);
             }
         }
@@ -222,7 +190,8 @@ impl<'a> Run<'a> {
                     Ok(item) => build.items.push(item),
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
-                        build.unreadable(&rel, format!("cannot be captured: {e}"))
+                        build.alone = false;
+                        build.unreadable(&rel, format!("cannot be captured: {e}"));
                     }
                 }
             }
@@ -233,17 +202,8 @@ impl<'a> Run<'a> {
 
     fn command(&self, component: &Component) -> Result<Build<'a>> {
         let mut build = self.build(component, ComponentKind::Command, "command", 0);
-        let rel =
-            RelPath::new(b"output").map_err(|e| OpError::new(Class::Failed, e.to_string()))?;
-        let Spec::Command {
-            command,
-            check,
-            env_file,
-            timeout,
-            min_size,
-            ..
-        } = &component.spec
-        else {
+        let rel = RelPath::new(b"output").map_err(|e| OpError::new(Class::Failed, e.to_string()))?;
+        let Spec::Command { command, check, env_file, timeout, min_size, .. } = &component.spec else {
             return Ok(build);
         };
         let spec = CommandSpec {
@@ -268,34 +228,21 @@ impl<'a> Run<'a> {
         }
         let mut entry = Entry::new(rel.clone(), Kind::File);
         (entry.mode, entry.mtime) = (0o600, seconds_of(build.instant));
-        (entry.uid, entry.gid) = (
-            rustix::process::getuid().as_raw(),
-            rustix::process::getgid().as_raw(),
-        );
-        (entry.user, entry.group) = (
-            self.session.names.user(entry.uid),
-            self.session.names.group(entry.gid),
-        );
+        (entry.uid, entry.gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        (entry.user, entry.group) = (self.session.names.user(entry.uid), self.session.names.group(entry.gid));
         let mut read = |offset: u64, buffer: &mut [u8]| {
             rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
         };
-        let mut content = Content {
-            size: output.size,
-            ranges: &[(0, output.size)],
-            read: &mut read,
-        };
+        let mut content = Content { size: output.size, ranges: &[(0, output.size)], read: &mut read };
         match pack(&mut build.packer, &entry, &mut content) {
             Ok(packed) if packed.size == output.size => {
                 (entry.size, entry.hash) = (packed.size, Some(packed.hash));
-                build.items.push(Item {
-                    extents: packed.extents,
-                    ..Item::bare(entry)
-                });
+                build.items.push(Item { extents: packed.extents, ..Item::bare(entry) });
             }
             Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(e)) => {
-                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"))
+                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"));
             }
         }
         Ok(build)
@@ -310,9 +257,7 @@ impl<'a> Run<'a> {
         let spec = folder_spec(component, self.all, self.session)?;
         let mut build = self.build(component, kind, "files", 0);
         let mut problems = Vec::new();
-        let scanned = scan(&spec, &self.session.names, &mut |problem| {
-            problems.push(problem)
-        });
+        let scanned = scan(&spec, &self.session.names, &mut |problem| problems.push(problem));
         for problem in problems {
             if problem.kind == ProblemKind::Unreadable {
                 (build.complete, build.unreadable_count) = (false, build.unreadable_count + 1);
@@ -322,12 +267,7 @@ impl<'a> Run<'a> {
         match scanned {
             Ok(scan) => {
                 build.rules.clone_from(&scan.rules);
-                if self
-                    .session
-                    .config
-                    .as_ref()
-                    .is_none_or(|c| c.packing.archive_size.is_none())
-                {
+                if self.session.config.as_ref().is_none_or(|c| c.packing.archive_size.is_none()) {
                     build.packer.archive_size = archive_size_for(scan.bytes);
                 }
                 Ok((build, Some(scan)))
@@ -344,19 +284,15 @@ impl<'a> Run<'a> {
         let mut done = HashMap::new();
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
             let path = scan.tree.real_path(&found.entry.path);
-            let spec = SqliteSpec {
-                component: build.name.to_string(),
-                ..self.found_spec(path)
-            };
+            let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
             let item = match capture(&spec) {
                 Ok(captured) => match pack_database(build, found.entry.clone(), captured) {
                     Ok(item) => Some(item),
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
-                        build.unreadable(
-                            &found.entry.path,
-                            format!("cannot be captured through SQLite: {e}"),
-                        );
+                        build.alone = false;
+                        build
+                            .unreadable(&found.entry.path, format!("cannot be captured through SQLite: {e}"));
                         pack_file(build, scan, found)?
                     }
                 },
@@ -403,9 +339,7 @@ impl<'a> Run<'a> {
             build.unreadable(path, what);
         }
         for part in scan.as_bytes(path, &self.session.names) {
-            let place = scan
-                .entries
-                .binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
+            let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
             let Some(item) = pack_file(build, scan, &part)? else {
                 continue;
             };
@@ -424,12 +358,8 @@ impl Build<'_> {
         let what = format!("the database cannot be captured: {}", chain_text(error));
         self.unreadable_count += 1;
         self.complete = false;
-        let mut problem = Problem::at_path(
-            ProblemKind::Unreadable,
-            self.name.as_str(),
-            path.as_bytes(),
-            what,
-        );
+        let mut problem =
+            Problem::at_path(ProblemKind::Unreadable, self.name.as_str(), path.as_bytes(), what);
         problem.hint = error.hint().map(str::to_owned);
         self.problem(problem);
     }
@@ -444,10 +374,7 @@ impl Build<'_> {
 }
 
 fn seconds_of(time: Timestamp) -> (i64, u32) {
-    (
-        time.as_second(),
-        u32::try_from(time.subsec_nanosecond()).unwrap_or(0),
-    )
+    (time.as_second(), u32::try_from(time.subsec_nanosecond()).unwrap_or(0))
 }
 
 /// An error and its causes on one line.

@@ -92,17 +92,10 @@ pub(super) fn pack_bare(packer: &mut Packer<'_>, entry: &Entry) -> Result<()> {
 }
 
 /// Packs another name of a file that was packed as `first`.
-pub(super) fn pack_hard_link(
-    packer: &mut Packer<'_>,
-    entry: &Entry,
-    first: &RelPath,
-) -> Result<()> {
+pub(super) fn pack_hard_link(packer: &mut Packer<'_>, entry: &Entry, first: &RelPath) -> Result<()> {
     let path = member_path(packer.component(), &entry.path);
     let target = member_path(packer.component(), first);
-    let link = Member {
-        target: Some(&target),
-        ..member(entry, MemberKind::HardLink, &path)
-    };
+    let link = Member { target: Some(&target), ..member(entry, MemberKind::HardLink, &path) };
     packer.begin(&link)?;
     packer.end(false)
 }
@@ -113,7 +106,9 @@ pub(super) fn pack(
     entry: &Entry,
     content: &mut Content<'_>,
 ) -> std::result::Result<PackedContent, ContentError> {
-    let bytes: u64 = content.ranges.iter().map(|r| r.1).sum();
+    let ranges = aligned(content.ranges, content.size);
+    let content = &mut Content { size: content.size, ranges: &ranges, read: content.read };
+    let bytes: u64 = ranges.iter().map(|r| r.1).sum();
     let mut copy = Copy {
         hasher: blake3::Hasher::new(),
         buffer: vec![0; STEP.min(usize::try_from(bytes).unwrap_or(STEP))],
@@ -128,12 +123,22 @@ pub(super) fn pack(
     };
     let size = copy.shrunk_to.unwrap_or(content.size);
     let hash = ContentHash(*copy.hasher.finalize().as_bytes());
-    Ok(PackedContent {
-        extents: copy.extents,
-        hash,
-        size,
-        parts,
-    })
+    Ok(PackedContent { extents: copy.extents, hash, size, parts })
+}
+
+/// Ranges widened to whole 512-byte blocks (the last may end with the file), neighbours joined: tar programs agree on no other sparse files.
+fn aligned(ranges: &[(u64, u64)], size: u64) -> Vec<(u64, u64)> {
+    let mut wide: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+    for &(offset, length) in ranges {
+        let start = offset / 512 * 512;
+        let end = (offset + length).next_multiple_of(512).min(size);
+        match wide.last_mut() {
+            Some(last) if last.0 + last.1 >= start => last.1 = last.1.max(end - last.0),
+            _ if end > start => wide.push((start, end - start)),
+            _ => {}
+        }
+    }
+    wide
 }
 
 fn pack_whole(
@@ -144,16 +149,9 @@ fn pack_whole(
 ) -> std::result::Result<(), ContentError> {
     let path = member_path(packer.component(), &entry.path);
     let dense = content.ranges == [(0, content.size)] || content.size == 0;
-    let sparse = (!dense).then_some(Sparse {
-        real_size: content.size,
-        ranges: content.ranges,
-    });
+    let sparse = (!dense).then_some(Sparse { real_size: content.size, ranges: content.ranges });
     let size = content.ranges.iter().map(|r| r.1).sum();
-    let whole = Member {
-        size,
-        sparse,
-        ..member(entry, MemberKind::File, &path)
-    };
+    let whole = Member { size, sparse, ..member(entry, MemberKind::File, &path) };
     let (archive, mut at) = packer.begin(&whole)?;
     for &(offset, length) in content.ranges {
         copy.range(packer, content.read, (offset, length), archive, at)?;
@@ -180,10 +178,7 @@ fn pack_parts(
         let line = part_line(&pairs)?;
         let path = part_path(packer.component(), &entry.path, first);
         let size = line.len() as u64 + data;
-        let part = Member {
-            size,
-            ..member(entry, MemberKind::File, &path)
-        };
+        let part = Member { size, ..member(entry, MemberKind::File, &path) };
         let (archive, begun) = packer.begin(&part)?;
         packer.plain(&line)?;
         let mut at = begun + line.len() as u64;
@@ -201,8 +196,7 @@ fn pack_parts(
 }
 
 fn part_line(pairs: &[(u64, u64)]) -> Result<Vec<u8>> {
-    let mut line =
-        serde_json::to_vec(pairs).doing(Class::Failed, || "cannot write a part's line".into())?;
+    let mut line = serde_json::to_vec(pairs).doing(Class::Failed, || "cannot write a part's line".into())?;
     line.push(b'\n');
     Ok(line)
 }
@@ -212,10 +206,7 @@ pub(super) fn void_parts(packer: &mut Packer<'_>, entry: &Entry, firsts: &[u64])
     let line = part_line(&[])?;
     for &first in firsts {
         let path = part_path(packer.component(), &entry.path, first);
-        packer.begin(&Member {
-            size: line.len() as u64,
-            ..member(entry, MemberKind::File, &path)
-        })?;
+        packer.begin(&Member { size: line.len() as u64, ..member(entry, MemberKind::File, &path) })?;
         packer.plain(&line)?;
         packer.end(false)?;
     }
@@ -261,9 +252,7 @@ impl Copy {
     ) -> std::result::Result<(), ContentError> {
         let mut done = 0;
         while done < length && self.shrunk_to.is_none() {
-            let want = usize::try_from(length - done)
-                .unwrap_or(STEP)
-                .min(self.buffer.len());
+            let want = usize::try_from(length - done).unwrap_or(STEP).min(self.buffer.len());
             match read(offset + done, &mut self.buffer[..want]) {
                 Ok(0) => self.shrunk_to = Some(offset + done),
                 Ok(got) => {
@@ -280,12 +269,7 @@ impl Copy {
             }
         }
         if done > 0 {
-            self.extents.push(LocalExtent {
-                offset,
-                archive,
-                tar_offset,
-                length: done,
-            });
+            self.extents.push(LocalExtent { offset, archive, tar_offset, length: done });
         }
         Ok(())
     }
@@ -299,11 +283,7 @@ mod tests {
     fn parts_cover_every_byte_once_and_none_is_larger_than_an_archive() {
         let ranges = [(0, 10), (20, 25), (100, 1)];
         let parts = cut_into_parts(&ranges, 8);
-        assert!(
-            parts
-                .iter()
-                .all(|p| p.iter().map(|r| r.1).sum::<u64>() <= 8)
-        );
+        assert!(parts.iter().all(|p| p.iter().map(|r| r.1).sum::<u64>() <= 8));
         let mut bytes = Vec::new();
         for (offset, length) in parts.into_iter().flatten() {
             bytes.extend(offset..offset + length);
@@ -313,12 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn sparse_ranges_are_whole_blocks_and_cover_what_they_covered() {
+        assert_eq!(aligned(&[(0, 700)], 700), [(0, 700)]);
+        assert_eq!(aligned(&[(100, 1), (600, 500), (5000, 10)], 9000), [(0, 1536), (4608, 512)]);
+        assert_eq!(aligned(&[(0, 512), (512, 512)], 4096), [(0, 1024)]);
+        assert_eq!(aligned(&[], 4096), []);
+    }
+
+    #[test]
     fn parts_lie_below_the_path_of_their_file_by_offset() {
         let path = RelPath::new(b"data/big").unwrap();
-        assert_eq!(
-            part_path("db", &path, 7),
-            b".backstay/parts/db/data/big/00000000000000000007"
-        );
+        assert_eq!(part_path("db", &path, 7), b".backstay/parts/db/data/big/00000000000000000007");
         assert_eq!(member_path("db", &RelPath::root()), b"db");
     }
 }

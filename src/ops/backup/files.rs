@@ -18,11 +18,7 @@ use std::io::{self, Read};
 const TRIES: usize = 3;
 
 /// Packs every entry of `scan` that is not packed yet. `done` has the databases, by their place in the scan.
-pub(super) fn pack_found(
-    build: &mut Build<'_>,
-    scan: &Scan,
-    mut done: HashMap<usize, Item>,
-) -> Result<()> {
+pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut done: HashMap<usize, Item>) -> Result<()> {
     let mut links: HashMap<u64, usize> = HashMap::new();
     for (place, found) in scan.entries.iter().enumerate() {
         let item = match done.remove(&place) {
@@ -45,16 +41,9 @@ fn pack_entry(
     found: &Found,
     links: &HashMap<u64, usize>,
 ) -> Result<Option<Item>> {
-    let first = found
-        .entry
-        .link
-        .and_then(|link| links.get(&link))
-        .and_then(|&place| build.items.get(place));
+    let first = found.entry.link.and_then(|link| links.get(&link)).and_then(|&place| build.items.get(place));
     if let Some(first) = first.cloned() {
-        let entry = Entry {
-            path: found.entry.path.clone(),
-            ..first.entry.clone()
-        };
+        let entry = Entry { path: found.entry.path.clone(), ..first.entry.clone() };
         pack_hard_link(&mut build.packer, &entry, &first.entry.path)?;
         return Ok(Some(Item { entry, ..first }));
     }
@@ -72,7 +61,8 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
     for _ in 0..TRIES {
         let open = match scan.tree.open(found, build.names) {
             Ok(open) => open,
-            Err(OpenError::Vanished { .. }) if last.is_some() => break,
+            // What was packed of it stays, and is said to be unsteady.
+            Err(_) if last.is_some() => break,
             Err(error) => return Ok(Some(left_behind(build, found, &error))),
         };
         for warning in &open.warnings {
@@ -82,12 +72,9 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
             Ok(packed) => finished(&open.entry, packed, &mut parts),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(source)) => {
+                build.alone = false; // its archive holds a torso that the listing does not know
                 let path = found.entry.path.clone();
-                return Ok(Some(left_behind(
-                    build,
-                    found,
-                    &OpenError::Unreadable { path, source },
-                )));
+                return Ok(Some(left_behind(build, found, &OpenError::Unreadable { path, source })));
             }
         };
         item.database_hint = found.database;
@@ -103,28 +90,12 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
 }
 
 fn finished(entry: &Entry, packed: PackedContent, parts: &mut Vec<u64>) -> Item {
-    let superseded = parts
-        .iter()
-        .copied()
-        .filter(|first| !packed.parts.contains(first))
-        .collect();
-    parts.extend(
-        packed
-            .parts
-            .iter()
-            .copied()
-            .filter(|first| !parts.contains(first))
-            .collect::<Vec<_>>(),
-    );
+    let superseded = parts.iter().copied().filter(|first| !packed.parts.contains(first)).collect();
+    parts.extend(packed.parts.iter().copied().filter(|first| !parts.contains(first)).collect::<Vec<_>>());
     let mut entry = entry.clone();
     entry.size = packed.size;
     entry.hash = Some(packed.hash);
-    Item {
-        entry,
-        extents: packed.extents,
-        superseded,
-        database_hint: false,
-    }
+    Item { entry, extents: packed.extents, superseded, database_hint: false }
 }
 
 fn close(build: &mut Build<'_>, last: Option<Item>, unsteady: bool) -> Result<Option<Item>> {
@@ -140,17 +111,10 @@ fn close(build: &mut Build<'_>, last: Option<Item>, unsteady: bool) -> Result<Op
     Ok(Some(item))
 }
 
-fn pack_open(
-    build: &mut Build<'_>,
-    open: &OpenFile,
-) -> std::result::Result<PackedContent, ContentError> {
+fn pack_open(build: &mut Build<'_>, open: &OpenFile) -> std::result::Result<PackedContent, ContentError> {
     let mut read =
         |offset: u64, buffer: &mut [u8]| pread(&open.file, buffer, offset).map_err(io::Error::from);
-    let mut content = Content {
-        size: open.entry.size,
-        ranges: &open.ranges,
-        read: &mut read,
-    };
+    let mut content = Content { size: open.entry.size, ranges: &open.ranges, read: &mut read };
     pack(&mut build.packer, &open.entry, &mut content)
 }
 
@@ -159,16 +123,11 @@ fn left_behind(build: &mut Build<'_>, found: &Found, error: &OpenError) -> Item 
     let path = found.entry.path.clone();
     let mut entry = Entry::new(path.clone(), Kind::Left);
     let (why, what) = match error {
-        OpenError::Vanished { .. } => {
-            (Why::Vanished, "vanished before it could be read".to_owned())
+        OpenError::Vanished { .. } => (Why::Vanished, "vanished before it could be read".to_owned()),
+        OpenError::Changed { .. } => {
+            (Why::Vanished, "became something else while it was to be read".to_owned())
         }
-        OpenError::Changed { .. } => (
-            Why::Vanished,
-            "became something else while it was to be read".to_owned(),
-        ),
-        OpenError::Unreadable { source, .. } => {
-            (Why::Unreadable, format!("cannot be read: {source}"))
-        }
+        OpenError::Unreadable { source, .. } => (Why::Unreadable, format!("cannot be read: {source}")),
     };
     entry.why = Some(why);
     if why == Why::Vanished {
@@ -189,46 +148,23 @@ pub(super) fn pack_database(
     let mut at = 0;
     let mut read = |offset: u64, buffer: &mut [u8]| {
         if offset != at {
-            return Err(io::Error::other(
-                "a database is read from its beginning to its end",
-            ));
+            return Err(io::Error::other("a database is read from its beginning to its end"));
         }
         let got = capture.read(buffer)?;
         at += got as u64;
         Ok(got)
     };
-    let ranges = if size == 0 {
-        Vec::new()
-    } else {
-        vec![(0, size)]
-    };
-    let packed = pack(
-        &mut build.packer,
-        &entry,
-        &mut Content {
-            size,
-            ranges: &ranges,
-            read: &mut read,
-        },
-    )?;
+    let ranges = if size == 0 { Vec::new() } else { vec![(0, size)] };
+    let packed = pack(&mut build.packer, &entry, &mut Content { size, ranges: &ranges, read: &mut read })?;
     if packed.size != size {
-        return Err(ContentError::Read(io::Error::other(
-            "the capture was cut short",
-        )));
+        return Err(ContentError::Read(io::Error::other("the capture was cut short")));
     }
-    let outcome = capture
-        .finish()
-        .map_err(|e| ContentError::Read(io::Error::other(e)))?;
+    let outcome = capture.finish().map_err(|e| ContentError::Read(io::Error::other(e)))?;
     build.checked(&entry.path, outcome.result, &outcome.messages);
     entry.size = size;
     entry.hash = Some(packed.hash);
     entry.flags.push(FLAG_DATABASE.to_owned());
-    Ok(Item {
-        entry,
-        extents: packed.extents,
-        superseded: Vec::new(),
-        database_hint: false,
-    })
+    Ok(Item { entry, extents: packed.extents, superseded: Vec::new(), database_hint: false })
 }
 
 impl Build<'_> {
@@ -236,27 +172,16 @@ impl Build<'_> {
     pub(super) fn unreadable(&mut self, path: &RelPath, what: String) {
         self.unreadable_count += 1;
         self.complete = false;
-        self.problem(Problem::at_path(
-            ProblemKind::Unreadable,
-            self.name.as_str(),
-            path.as_bytes(),
-            what,
-        ));
+        self.problem(Problem::at_path(ProblemKind::Unreadable, self.name.as_str(), path.as_bytes(), what));
     }
 
     /// Notes something worth knowing.
     pub(super) fn warn(&mut self, path: &RelPath, what: String) {
-        self.problem(Problem::at_path(
-            ProblemKind::Warning,
-            self.name.as_str(),
-            path.as_bytes(),
-            what,
-        ));
+        self.problem(Problem::at_path(ProblemKind::Warning, self.name.as_str(), path.as_bytes(), what));
     }
 
     fn unsteady(&mut self, path: &RelPath) {
-        let what =
-            format!("changed each of the {TRIES} times it was read; what is kept may be a mixture");
+        let what = format!("changed each of the {TRIES} times it was read; what is kept may be a mixture");
         if self.strict {
             self.unreadable(path, what);
         } else {
@@ -269,12 +194,8 @@ impl Build<'_> {
         self.check = self.check.max(result);
         if result == CheckResult::Failed {
             let what = format!("the database check failed: {}", messages.join("; "));
-            let problem = Problem::at_path(
-                ProblemKind::CheckFailed,
-                self.name.as_str(),
-                path.as_bytes(),
-                what,
-            );
+            let problem =
+                Problem::at_path(ProblemKind::CheckFailed, self.name.as_str(), path.as_bytes(), what);
             self.problem(problem.hint("the snapshot is kept but does not count as good; repair the database, or go back to an older snapshot"));
         }
     }

@@ -27,22 +27,12 @@ pub(super) fn put_manifest(run: &PackRun<'_>, content: &[u8]) -> Result<ObjectRe
     let sealed = seal_manifest(content, run.recipients);
     let (id, bytes) = sealed.doing(Class::Failed, || "cannot seal a listing".into())?;
     in_store(run.store, run.store.put_bytes(&Key::Manifest(id), &bytes))?;
-    Ok(ObjectRef {
-        kind: ObjectKind::Manifest,
-        size: bytes.len() as u64,
-        id,
-        recipients: 0,
-    })
+    Ok(ObjectRef { kind: ObjectKind::Manifest, size: bytes.len() as u64, id, recipients: 0 })
 }
 
 /// Seals a component's archives and writes its listing.
 pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
-    let Build {
-        name,
-        packer,
-        items,
-        ..
-    } = build;
+    let Build { name, packer, items, .. } = build;
     let run = packer.run.clone();
     let infos = packer.finish()?;
     let names: Vec<ObjectId> = infos.iter().map(|i| i.sha256).collect();
@@ -78,28 +68,17 @@ pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
         files: count(Kind::File),
         dirs: count(Kind::Dir),
         size: entries.iter().map(|e| e.size).sum(),
-        alone: true,
+        alone: build.alone,
         segments,
         archives: names,
         unreadable: build.unreadable_count,
         rules: build.rules,
     };
-    Ok(Stored {
-        index,
-        setup: build.setup,
-        archives,
-        manifests,
-        problems: build.problems,
-    })
+    Ok(Stored { index, setup: build.setup, archives, manifests, problems: build.problems })
 }
 
 fn archive_ref(info: &ArchiveInfo) -> ObjectRef {
-    ObjectRef {
-        kind: ObjectKind::Archive,
-        size: info.size,
-        id: info.sha256,
-        recipients: 0,
-    }
+    ObjectRef { kind: ObjectKind::Archive, size: info.size, id: info.sha256, recipients: 0 }
 }
 
 fn internal(e: impl std::fmt::Display) -> OpError {
@@ -117,14 +96,8 @@ fn put_maps(
         let content = Map::encode(range, table).map_err(internal)?;
         let object = put_manifest(run, &content)?;
         manifests.push(object);
-        let offset = range
-            .first()
-            .map_or(0, |e| e.offset / MAP_RANGE * MAP_RANGE);
-        maps.push(MapRef {
-            offset,
-            object: object.id,
-            size: object.size,
-        });
+        let offset = range.first().map_or(0, |e| e.offset / MAP_RANGE * MAP_RANGE);
+        maps.push(MapRef { offset, object: object.id, size: object.size });
     }
     Ok(maps)
 }

@@ -104,8 +104,7 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let started = session.around.clock.now();
     let id = SnapshotId::new(
         started,
-        crate::durable::random_bytes()
-            .doing(Class::Failed, || "no random numbers are to be had".into())?,
+        crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?,
     );
     let pool = Arc::new(Pool::for_machine());
     let run = PackRun {
@@ -118,20 +117,12 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
         interrupt: &session.around.interrupt,
     };
     let stored = capture::all(session, &writer, &vault, &components, &run)?;
-    let snapshot = Snapshot {
-        id,
-        started,
-        options,
-        stored,
-    };
+    let snapshot = Snapshot { id, started, options, stored };
     snapshot.finish(session, &writer, &run, &mut chain, &vault)
 }
 
 fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
-    if let Some(unknown) = only
-        .iter()
-        .find(|name| !all.iter().any(|c| c.name.as_str() == **name))
-    {
+    if let Some(unknown) = only.iter().find(|name| !all.iter().any(|c| c.name.as_str() == **name)) {
         let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
         return Err(OpError::new(
             Class::NotFound,
@@ -139,8 +130,7 @@ fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component
         )
         .hint(format!("there are: {}", names.join(", "))));
     }
-    let wanted =
-        |c: &&Component| only.is_empty() || only.iter().any(|name| *name == c.name.as_str());
+    let wanted = |c: &&Component| only.is_empty() || only.iter().any(|name| *name == c.name.as_str());
     let components: Vec<&Component> = all.iter().filter(wanted).collect();
     if components.is_empty() {
         return Err(OpError::new(
@@ -165,18 +155,12 @@ fn prepare_spool(session: &Session, writer: &Writer) -> Result<PathBuf> {
         crate::durable::sweep(&Dir::open(&spool)?, Timestamp::MAX, &|_| true)?;
         Ok(())
     };
-    sweep().doing(Class::Store, || {
-        format!("cannot prepare the spool directory {}", spool.display())
-    })?;
+    sweep().doing(Class::Store, || format!("cannot prepare the spool directory {}", spool.display()))?;
     Ok(spool)
 }
 
 /// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
-pub(crate) fn open_chain<'a>(
-    session: &'a Session,
-    writer: &'a Writer,
-    vault: &Vault,
-) -> Result<Chain<'a>> {
+pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &Vault) -> Result<Chain<'a>> {
     let id = writer.signer.id();
     let host = vault.host_of(&id);
     Ok(Chain {
@@ -208,9 +192,7 @@ impl Snapshot<'_> {
         vault: &Vault,
     ) -> Result<BackupReport> {
         let index = self.index(session, writer, chain)?;
-        let encoded = index
-            .encode()
-            .doing(Class::Failed, || "cannot write the index".into())?;
+        let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
         let index_object = manifest::put_manifest(run, &encoded)?;
         let objects = self.objects(&index_object);
         let now = session.around.clock.now();
@@ -228,10 +210,7 @@ impl Snapshot<'_> {
     fn objects(&self, index: &ObjectRef) -> Vec<ObjectRef> {
         let archives = self.stored.iter().flat_map(|s| s.archives.iter().copied());
         let manifests = self.stored.iter().flat_map(|s| s.manifests.iter().copied());
-        archives
-            .chain(manifests)
-            .chain(std::iter::once(*index))
-            .collect()
+        archives.chain(manifests).chain(std::iter::once(*index)).collect()
     }
 
     fn index(&self, session: &Session, writer: &Writer, chain: &Chain<'_>) -> Result<Index> {
@@ -253,10 +232,7 @@ impl Snapshot<'_> {
             config_path: config.path.display().to_string(),
             naming_key: writer.naming.reveal().to_string(),
         };
-        Ok(Index {
-            header,
-            components: self.stored.iter().map(|s| s.index.clone()).collect(),
-        })
+        Ok(Index { header, components: self.stored.iter().map(|s| s.index.clone()).collect() })
     }
 
     fn record(
@@ -316,10 +292,7 @@ impl Snapshot<'_> {
             .map(|c| (c.number, c.check))
             .collect();
         Verdict {
-            target: Target {
-                snapshot: record.snapshot.clone(),
-                record: hash,
-            },
+            target: Target { snapshot: record.snapshot.clone(), record: hash },
             instance: chain.instance.clone(),
             level: Level::Read,
             began,
@@ -350,12 +323,7 @@ impl Snapshot<'_> {
             store: session.store.name().to_owned(),
             location: session.store.location(),
             seconds: took.as_secs_f64(),
-            history: vault
-                .history
-                .breaks
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            history: vault.history.breaks.iter().map(ToString::to_string).collect(),
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
         }
     }

@@ -55,13 +55,7 @@ pub(super) fn archive_size_for(component_bytes: u64) -> u64 {
 
 impl<'a> Packer<'a> {
     pub(super) fn new(run: PackRun<'a>, about: About, archive_size: u64) -> Self {
-        Self {
-            run,
-            about,
-            archive_size,
-            current: None,
-            stored: Vec::new(),
-        }
+        Self { run, about, archive_size, current: None, stored: Vec::new() }
     }
 
     /// The component's name.
@@ -77,17 +71,12 @@ impl<'a> Packer<'a> {
     /// Begins a member; gives the archive's place in the run and the tar offset of the member's data.
     pub(super) fn begin(&mut self, member: &Member<'_>) -> Result<(usize, u64)> {
         self.run.interrupt.check()?;
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|w| w.packed_len() >= self.archive_size)
-        {
+        if self.current.as_ref().is_some_and(|w| w.packed_len() >= self.archive_size) {
             self.seal()?;
         }
         if self.current.is_none() {
             let run = &self.run;
-            let writer =
-                ArchiveWriter::create(run.spool, &self.about, run.recipients, run.pool, run.level);
+            let writer = ArchiveWriter::create(run.spool, &self.about, run.recipients, run.pool, run.level);
             self.current = Some(writer.map_err(|e| self.failed(e))?);
         }
         let archive = self.stored.len();
@@ -133,12 +122,7 @@ impl<'a> Packer<'a> {
         let Some(writer) = self.current.take() else {
             return Ok(());
         };
-        let SealedArchive {
-            path,
-            id,
-            size,
-            info,
-        } = writer.finish().map_err(|e| self.failed(e))?;
+        let SealedArchive { path, id, size, info } = writer.finish().map_err(|e| self.failed(e))?;
         let put = self.run.store.put_file(&Key::Archive(id), &path, size, &id);
         in_store(self.run.store, put)?;
         self.stored.push(info);
@@ -157,18 +141,12 @@ pub(super) fn resolve(local: &[LocalExtent], names: &[ObjectId]) -> Result<Vec<E
     let mut extents = Vec::with_capacity(local.len());
     for stretch in local {
         let archive = names.get(stretch.archive).copied();
-        let archive = archive
-            .ok_or_else(|| OpError::new(Class::Failed, "internal: an extent in no archive"))?;
-        let (mut offset, mut tar_offset, mut left) =
-            (stretch.offset, stretch.tar_offset, stretch.length);
+        let archive =
+            archive.ok_or_else(|| OpError::new(Class::Failed, "internal: an extent in no archive"))?;
+        let (mut offset, mut tar_offset, mut left) = (stretch.offset, stretch.tar_offset, stretch.length);
         while left > 0 {
             let length = left.min(MAP_RANGE - offset % MAP_RANGE);
-            extents.push(Extent {
-                offset,
-                archive,
-                tar_offset,
-                length,
-            });
+            extents.push(Extent { offset, archive, tar_offset, length });
             (offset, tar_offset, left) = (offset + length, tar_offset + length, left - length);
         }
     }
@@ -182,24 +160,13 @@ mod tests {
     #[test]
     fn extents_are_cut_at_multiples_of_256_mib_of_the_file() {
         let archive = ObjectId::of(b"a");
-        let local = LocalExtent {
-            offset: MAP_RANGE - 10,
-            archive: 0,
-            tar_offset: 512,
-            length: MAP_RANGE + 20,
-        };
+        let local =
+            LocalExtent { offset: MAP_RANGE - 10, archive: 0, tar_offset: 512, length: MAP_RANGE + 20 };
         let extents = resolve(&[local], &[archive]).unwrap();
-        let rows: Vec<_> = extents
-            .iter()
-            .map(|e| (e.offset, e.tar_offset, e.length))
-            .collect();
+        let rows: Vec<_> = extents.iter().map(|e| (e.offset, e.tar_offset, e.length)).collect();
         assert_eq!(
             rows,
-            [
-                (MAP_RANGE - 10, 512, 10),
-                (MAP_RANGE, 522, MAP_RANGE),
-                (2 * MAP_RANGE, 522 + MAP_RANGE, 10)
-            ]
+            [(MAP_RANGE - 10, 512, 10), (MAP_RANGE, 522, MAP_RANGE), (2 * MAP_RANGE, 522 + MAP_RANGE, 10)]
         );
         assert!(resolve(&[local], &[]).is_err());
     }

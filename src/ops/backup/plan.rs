@@ -40,11 +40,8 @@ pub struct BackupPlan {
 /// Looks at everything that a backup would capture; reads no contents, writes nothing.
 pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
     let config = session.config()?;
-    let mut plan = BackupPlan {
-        time: session.around.clock.now(),
-        components: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut plan =
+        BackupPlan { time: session.around.clock.now(), components: Vec::new(), problems: Vec::new() };
     session.around.progress.phase(Phase::Scan, None);
     for component in chosen(&config.components, &options.only)? {
         let mut planned = PlannedComponent {
@@ -60,9 +57,7 @@ pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
                 planned.method = "sqlite".into();
                 match path.metadata() {
                     Ok(facts) => (planned.files, planned.size) = (1, facts.len()),
-                    Err(e) => {
-                        plan.missing(component.name.as_str(), &format!("{}: {e}", path.display()))
-                    }
+                    Err(e) => plan.missing(component.name.as_str(), &format!("{}: {e}", path.display())),
                 }
             }
             Spec::Command { .. } => planned.method = "command".into(),
@@ -75,12 +70,7 @@ pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
 
 impl BackupPlan {
     fn missing(&mut self, component: &str, what: &str) {
-        self.problems.push(Problem::at_path(
-            ProblemKind::Unreadable,
-            component,
-            b".",
-            what,
-        ));
+        self.problems.push(Problem::at_path(ProblemKind::Unreadable, component, b".", what));
     }
 
     fn walk(
@@ -94,28 +84,18 @@ impl BackupPlan {
         let mut problems = Vec::new();
         match scan(&spec, &session.names, &mut |problem| problems.push(problem)) {
             Ok(scan) => {
-                planned.files = scan
-                    .entries
-                    .iter()
-                    .filter(|f| f.entry.kind == Kind::File)
-                    .count() as u64;
+                planned.files = scan.entries.iter().filter(|f| f.entry.kind == Kind::File).count() as u64;
                 planned.size = scan.bytes;
                 let databases = scan.entries.iter().filter(|f| f.database);
                 planned.databases = databases.map(|f| f.entry.path.to_string()).collect();
                 planned.rules.clone_from(&scan.rules);
             }
             Err(e) => {
-                let paths: Vec<String> = component_paths(component)
-                    .iter()
-                    .map(|p| p.display().to_string())
-                    .collect();
+                let paths: Vec<String> =
+                    component_paths(component).iter().map(|p| p.display().to_string()).collect();
                 self.missing(
                     component.name.as_str(),
-                    &format!(
-                        "{}: {}",
-                        paths.join(", "),
-                        crate::ops::backup::chain_text(&e)
-                    ),
+                    &format!("{}: {}", paths.join(", "), crate::ops::backup::chain_text(&e)),
                 );
             }
         }

@@ -9,21 +9,14 @@ use crate::store::Key;
 
 /// Reads every object from the medium and compares it with its name. Runs before the record is put: what fails here is never listed.
 pub(super) fn read_back(session: &Session, objects: &[ObjectRef]) -> Result<()> {
-    begin_phase(
-        session,
-        Phase::ReadBack,
-        objects.iter().map(|o| o.size).sum(),
-    );
+    begin_phase(session, Phase::ReadBack, objects.iter().map(|o| o.size).sum());
     for object in objects {
         session.around.interrupt.check()?;
         let key = Key::data(object.kind, object.id);
         let mut seen = |bytes| session.around.progress.advance(bytes);
         let found = in_store(&*session.store, session.store.read_back(&key, &mut seen))?;
         if found != (object.size, object.id) {
-            let what = format!(
-                "store {:?} did not keep {key} as it was written",
-                session.store.name()
-            );
+            let what = format!("store {:?} did not keep {key} as it was written", session.store.name());
             return Err(OpError::new(Class::Damage, what)
                 .because("what was read back is not what was put; no snapshot was made")
                 .hint("check that disk, and its cable and memory; older snapshots are untouched, but verify them too"));
@@ -41,10 +34,6 @@ pub(super) fn read_record(session: &Session, record: &Record, hash: ObjectId) ->
     if line == Some(hash) {
         return Ok(());
     }
-    let what = format!(
-        "store {:?} did not keep {key} as it was written",
-        session.store.name()
-    );
-    Err(OpError::new(Class::Damage, what)
-        .hint("check that disk; `backstay list` says what is there"))
+    let what = format!("store {:?} did not keep {key} as it was written", session.store.name());
+    Err(OpError::new(Class::Damage, what).hint("check that disk; `backstay list` says what is there"))
 }

@@ -3,9 +3,7 @@
 //! Everything is brought into a hidden folder of the component first and proved there; only then the first live file is touched. What the snapshot
 //! does not have is left as it is.
 
-use crate::archive::extract::{
-    Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name,
-};
+use crate::archive::extract::{Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name};
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{ComponentKind, IndexComponent};
 use crate::model::path::escape;
@@ -82,12 +80,7 @@ pub fn plan_in_place(
         }
         listings.push((base, listing));
     }
-    Ok(InPlacePlan {
-        opened,
-        listings,
-        files,
-        ignore_owners,
-    })
+    Ok(InPlacePlan { opened, listings, files, ignore_owners })
 }
 
 /// What is exchanged (directories are made when missing, and else left as they are): everything but what is never restored, and what has no
@@ -120,10 +113,7 @@ impl InPlacePlan {
     /// Does it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
         let bytes = self.listings.iter().map(|(_, l)| l.bytes()).sum();
-        session
-            .around
-            .progress
-            .phase(crate::model::report::Phase::Restore, Some(bytes));
+        session.around.progress.phase(crate::model::report::Phase::Restore, Some(bytes));
         let mut report = RestoreReport {
             snapshot: self.opened.record.snapshot.clone(),
             to: "their places".into(),
@@ -150,11 +140,7 @@ impl InPlacePlan {
         listing: &Listing,
         report: &mut RestoreReport,
     ) -> Result<()> {
-        let owners = if self.ignore_owners {
-            Owners::Ignore
-        } else {
-            Owners::Keep
-        };
+        let owners = if self.ignore_owners { Owners::Ignore } else { Owners::Keep };
         let staging = Staging::make(base)?;
         let extractor = super::extractor(session, staging.root()?, owners, listing)?;
         write_listing(session, &self.opened.identities, listing, extractor, report)?;
@@ -167,20 +153,9 @@ impl InPlacePlan {
             .map(|p| p.subject.clone())
             .collect();
         let finisher = super::extractor(session, staging.root()?, owners, listing)?;
-        let stamp = session
-            .around
-            .clock
-            .now()
-            .strftime("%Y%m%dT%H%M%SZ")
-            .to_string();
-        let mut step = Exchange {
-            staging: &staging,
-            base,
-            listing,
-            finisher: &finisher,
-            stamp,
-            made: Vec::new(),
-        };
+        let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut step =
+            Exchange { staging: &staging, base, listing, finisher: &finisher, stamp, made: Vec::new() };
         let exchanged = listing
             .entries
             .iter()
@@ -203,33 +178,23 @@ struct Staging {
 impl Staging {
     fn make(base: &Path) -> Result<Self> {
         let what = || format!("cannot prepare a restore in {}", base.display());
-        let dir = at::open_place(base)
-            .doing(Class::Failed, what)
-            .map_err(|e| {
-                e.hint("if the whole folder is gone, restore it with --to and move it into place")
-            })?;
+        let dir = at::open_place(base).doing(Class::Failed, what).map_err(|e| {
+            e.hint("if the whole folder is gone, restore it with --to and move it into place")
+        })?;
         let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
         let name = format!(".backstay-restore-{}", HEXLOWER.encode(&random)).into_bytes();
         let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
         let path = base.join(std::ffi::OsStr::from_bytes(&name));
-        Ok(Self {
-            base: dir,
-            name,
-            path,
-            root,
-        })
+        Ok(Self { base: dir, name, path, root })
     }
 
     fn root(&self) -> Result<OwnedFd> {
-        self.root
-            .try_clone()
-            .doing(Class::Failed, || "cannot open the staging folder".into())
+        self.root.try_clone().doing(Class::Failed, || "cannot open the staging folder".into())
     }
 
     fn remove(&self) -> Result<()> {
-        remove_tree(self.base.as_fd(), &self.name).doing(Class::Failed, || {
-            format!("cannot remove the staging folder {}", self.path.display())
-        })
+        remove_tree(self.base.as_fd(), &self.name)
+            .doing(Class::Failed, || format!("cannot remove the staging folder {}", self.path.display()))
     }
 }
 
@@ -257,12 +222,7 @@ impl<'a> Exchange<'a> {
             return Ok(());
         }
         let live = live_path(self.base, outside, &entry.path);
-        let what = || {
-            format!(
-                "cannot put {} in place",
-                escape(live.as_os_str().as_bytes())
-            )
-        };
+        let what = || format!("cannot put {} in place", escape(live.as_os_str().as_bytes()));
         let (live_base, live_rel) = self.live_base(outside, &entry.path)?;
         let is_dir = entry.kind == Kind::Dir;
         let parent = if is_dir { Some(live_rel.clone()) } else { live_rel.parent() };
@@ -276,20 +236,16 @@ impl<'a> Exchange<'a> {
         }
         let name = live_rel.name();
         if entry.has_flag(FLAG_DATABASE) {
-            self.sidecars_aside(dir.dir.as_fd(), name, &live, report)
-                .doing(Class::Failed, what)?;
+            self.sidecars_aside(dir.dir.as_fd(), name, &live, report).doing(Class::Failed, what)?;
         }
         let temporary = temporary_name(name).doing(Class::Failed, what)?;
-        self.bring(&entry.path, dir.dir.as_fd(), &temporary)
-            .doing(Class::Failed, what)?;
+        self.bring(&entry.path, dir.dir.as_fd(), &temporary).doing(Class::Failed, what)?;
         let replaced = replace_in_place(dir.dir.as_fd(), name, &temporary, &self.keep_as(name))
             .doing(Class::Failed, what)?;
         if let Replaced::Kept { name } = replaced {
-            report.kept.push(escape(
-                live.with_file_name(std::ffi::OsStr::from_bytes(&name))
-                    .as_os_str()
-                    .as_bytes(),
-            ));
+            report
+                .kept
+                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&name)).as_os_str().as_bytes()));
         }
         Ok(())
     }
@@ -300,11 +256,9 @@ impl<'a> Exchange<'a> {
             Some(rest) => (Path::new("/"), rest),
             None => (self.base, path.as_bytes()),
         };
-        let open = at::open_place(base)
-            .doing(Class::Failed, || format!("cannot open {}", base.display()))?;
-        let rest = RelPath::new(rest).doing(Class::Damage, || {
-            "a path of the snapshot cannot be used".into()
-        })?;
+        let open = at::open_place(base).doing(Class::Failed, || format!("cannot open {}", base.display()))?;
+        let rest =
+            RelPath::new(rest).doing(Class::Damage, || "a path of the snapshot cannot be used".into())?;
         Ok((open, rest))
     }
 
@@ -345,9 +299,7 @@ impl<'a> Exchange<'a> {
             let base = at::open_place(&base).doing(Class::Failed, what)?;
             let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes());
             let dir = dir.doing(Class::Failed, what)?;
-            self.finisher
-                .finish_dir(&dir, entry)
-                .doing(Class::Failed, what)?;
+            self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)?;
         }
         Ok(())
     }
@@ -367,11 +319,9 @@ impl<'a> Exchange<'a> {
             }
             let kept = self.keep_as(&sidecar);
             at::rename_new(dir, &sidecar, &kept)?;
-            report.kept.push(escape(
-                live.with_file_name(std::ffi::OsStr::from_bytes(&kept))
-                    .as_os_str()
-                    .as_bytes(),
-            ));
+            report
+                .kept
+                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&kept)).as_os_str().as_bytes()));
         }
         at::sync_dir(dir)
     }

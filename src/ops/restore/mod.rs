@@ -73,18 +73,10 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Reads what `selection` asks for. `with_content` also reads maps.
-    pub(crate) fn read(
-        reader: &SnapshotReader<'_>,
-        index: &Index,
-        selection: &Selection,
-    ) -> Result<Self> {
+    pub(crate) fn read(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection) -> Result<Self> {
         let component = select::component(index, &selection.component)?.clone();
-        let mut listing = Self {
-            component,
-            entries: Vec::new(),
-            archives: Archives::default(),
-            extents: HashMap::new(),
-        };
+        let mut listing =
+            Self { component, entries: Vec::new(), archives: Archives::default(), extents: HashMap::new() };
         let segments = listing.component.segments.clone();
         for reference in &segments {
             if !selection.touches(&reference.first, &reference.last) {
@@ -92,20 +84,10 @@ impl Listing {
             }
             let segment = reader.segment(&listing.component, reference)?;
             listing.archives.add(segment.archives);
-            listing.entries.extend(
-                segment
-                    .entries
-                    .into_iter()
-                    .filter(|e| selection.wants(&e.path)),
-            );
+            listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
         }
         listing.check_order()?;
-        for (place, entry) in listing
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| e.kind == Kind::File)
-        {
+        for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
             let (extents, archives) = reader.extents(entry)?;
             listing.extents.insert(place, extents);
             listing.archives.add(archives);
@@ -116,11 +98,7 @@ impl Listing {
     }
 
     fn check_order(&self) -> Result<()> {
-        if self
-            .entries
-            .windows(2)
-            .all(|pair| pair[0].path < pair[1].path)
-        {
+        if self.entries.windows(2).all(|pair| pair[0].path < pair[1].path) {
             return Ok(());
         }
         let what = format!("the listings of component {} overlap", self.component.name);
@@ -135,7 +113,7 @@ impl Listing {
 
 /// An open snapshot: record and index proved, ready to be read.
 pub(crate) struct Opened {
-    pub(crate) record: Record,
+    pub(crate) record: std::sync::Arc<Record>,
     pub(crate) index: Index,
     pub(crate) identities: Identities,
 }
@@ -143,30 +121,16 @@ pub(crate) struct Opened {
 /// Finds a snapshot, proves it and opens its index.
 pub(crate) fn open(session: &Session, selector: &str, accept_untrusted: bool) -> Result<Opened> {
     let vault = session.read_vault()?;
-    let record = select::snapshot(session, &vault, selector, accept_untrusted)?
-        .record
-        .clone();
+    let record = select::snapshot(session, &vault, selector, accept_untrusted)?.record.clone();
     let identities = session.identities_needed()?;
-    let reader = SnapshotReader {
-        store: &*session.store,
-        record: &record,
-        identities: &identities,
-    };
+    let reader = SnapshotReader { store: &*session.store, record: &record, identities: &identities };
     let index = reader.index()?;
-    Ok(Opened {
-        record,
-        index,
-        identities,
-    })
+    Ok(Opened { record, index, identities })
 }
 
 impl Opened {
     pub(crate) fn reader<'a>(&'a self, session: &'a Session) -> SnapshotReader<'a> {
-        SnapshotReader {
-            store: &*session.store,
-            record: &self.record,
-            identities: &self.identities,
-        }
+        SnapshotReader { store: &*session.store, record: &self.record, identities: &self.identities }
     }
 }
 
@@ -175,10 +139,8 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     let opened = open(session, &options.snapshot, options.accept_untrusted)?;
     let selections = select::paths(session, &opened.index, &options.paths)?;
     let reader = opened.reader(session);
-    let listings: Vec<Listing> = selections
-        .iter()
-        .map(|s| Listing::read(&reader, &opened.index, s))
-        .collect::<Result<_>>()?;
+    let listings: Vec<Listing> =
+        selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect::<Result<_>>()?;
     let bytes = listings.iter().map(Listing::bytes).sum();
     check_space(&options.to, bytes)?;
     let target = Target::create(&options.to).map_err(|e| place_error(&options.to, e))?;
@@ -193,22 +155,12 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
         kept: Vec::new(),
         problems: Vec::new(),
     };
-    let owners = if options.ignore_owners {
-        Owners::Ignore
-    } else {
-        Owners::Keep
-    };
+    let owners = if options.ignore_owners { Owners::Ignore } else { Owners::Keep };
     for listing in &listings {
-        let root = target
-            .component(&listing.component.name)
-            .map_err(|e| place_error(&options.to, e))?;
+        let root = target.component(&listing.component.name).map_err(|e| place_error(&options.to, e))?;
         let extractor = extractor(session, root, owners, listing)?;
         write_listing(session, &opened.identities, listing, extractor, &mut report)?;
-        check_databases(
-            listing,
-            &target.staging_path().join(listing.component.name.as_str()),
-            &mut report,
-        );
+        check_databases(listing, &target.staging_path().join(listing.component.name.as_str()), &mut report);
     }
     session.around.interrupt.check()?;
     for problem in &report.problems {
@@ -225,9 +177,8 @@ fn extractor<'a>(
     listing: &Listing,
 ) -> Result<Extractor<'a>> {
     let component = listing.component.name.as_str();
-    Extractor::new(root, &session.names, owners, component).doing(Class::Failed, || {
-        format!("cannot begin to restore component {component}")
-    })
+    Extractor::new(root, &session.names, owners, component)
+        .doing(Class::Failed, || format!("cannot begin to restore component {component}"))
 }
 
 fn place_error(to: &Path, error: crate::archive::extract::ExtractError) -> OpError {
@@ -244,21 +195,12 @@ fn place_error(to: &Path, error: crate::archive::extract::ExtractError) -> OpErr
 }
 
 fn check_space(to: &Path, bytes: u64) -> Result<()> {
-    let near = to
-        .ancestors()
-        .find(|p| p.exists())
-        .unwrap_or(Path::new("."));
-    let near = if near.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        near
-    };
+    let near = to.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
+    let near = if near.as_os_str().is_empty() { Path::new(".") } else { near };
     match crate::durable::free_space(near) {
         Ok(free) if free < bytes => {
-            let what = format!(
-                "not enough room for {}: {bytes} bytes are needed, {free} are free",
-                to.display()
-            );
+            let what =
+                format!("not enough room for {}: {bytes} bytes are needed, {free} are free", to.display());
             Err(OpError::new(Class::Failed, what).hint("make room, or restore fewer paths"))
         }
         _ => Ok(()),
@@ -286,20 +228,17 @@ fn write_listing(
             (Kind::File, _) => {
                 let extents = listing.extents.get(&place).map_or(&[][..], Vec::as_slice);
                 let ranges = extents.iter().map(|e| (e.offset, e.length)).collect();
-                pieces.extend(extents.iter().map(|&extent| Piece {
-                    extent,
-                    file: pending.len(),
-                }));
+                pieces.extend(extents.iter().map(|&extent| Piece { extent, file: pending.len() }));
                 pending.push(Pending::new(entry, ranges));
             }
-            _ => drop(extractor.make(entry).doing(Class::Failed, || {
-                format!("cannot make {component}/{}", entry.path)
-            })?),
+            _ => drop(
+                extractor
+                    .make(entry)
+                    .doing(Class::Failed, || format!("cannot make {component}/{}", entry.path))?,
+            ),
         }
         if let Some(link) = entry.link {
-            first_names
-                .entry(link)
-                .or_insert_with(|| entry.path.clone());
+            first_names.entry(link).or_insert_with(|| entry.path.clone());
         }
         report.entries += 1;
     }
@@ -310,12 +249,8 @@ fn write_listing(
     let pool = Pool::for_machine();
     let mut files = Files::new(&extractor, component, pending, &advance);
     files.empty_ones()?;
-    let reading = Reading {
-        store: &session.store,
-        identities,
-        pool: &pool,
-        interrupt: &session.around.interrupt,
-    };
+    let reading =
+        Reading { store: &session.store, identities, pool: &pool, interrupt: &session.around.interrupt };
     reading.deliver(pieces, &listing.archives, &mut files)?;
     let damaged = std::mem::take(&mut files.damaged);
     let whole = files.whole();
@@ -326,9 +261,7 @@ fn write_listing(
         if entry.kind != Kind::File || whole.contains(&first) {
             extractor
                 .hard_link(&first, entry)
-                .doing(Class::Failed, || {
-                    format!("cannot link {component}/{}", entry.path)
-                })?;
+                .doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
         } else {
             let what = format!("it is another name of {first}, which is damaged");
             report.problems.push(Problem::at_path(
@@ -339,9 +272,8 @@ fn write_listing(
             ));
         }
     }
-    let problems = extractor.finish().doing(Class::Failed, || {
-        format!("cannot finish component {component}")
-    })?;
+    let problems =
+        extractor.finish().doing(Class::Failed, || format!("cannot finish component {component}"))?;
     let named = |mut p: Problem| {
         p.component.get_or_insert_with(|| component.to_owned());
         p
@@ -360,14 +292,8 @@ fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
         }
         match crate::source::sqlite::check_file(&path) {
             Ok(messages) if messages.is_empty() => report.databases_checked += 1,
-            Ok(messages) => {
-                report
-                    .problems
-                    .push(database_problem(listing, entry, &messages.join("; ")))
-            }
-            Err(e) => report
-                .problems
-                .push(database_problem(listing, entry, &e.to_string())),
+            Ok(messages) => report.problems.push(database_problem(listing, entry, &messages.join("; "))),
+            Err(e) => report.problems.push(database_problem(listing, entry, &e.to_string())),
         }
     }
 }

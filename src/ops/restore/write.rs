@@ -94,24 +94,15 @@ impl<'e, 'x> Files<'e, 'x> {
         Ok(())
     }
 
-    fn failed(
-        &self,
-        file: usize,
-        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> OpError {
-        let what = format!(
-            "cannot write {}/{}",
-            self.component, self.pending[file].entry.path
-        );
+    fn failed(&self, file: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpError {
+        let what = format!("cannot write {}/{}", self.component, self.pending[file].entry.path);
         OpError::new(Class::Failed, what).because(error)
     }
 
     fn file(&mut self, file: usize) -> Result<&File> {
         if !self.open.contains_key(&file) {
-            if self.order.len() >= OPEN_MAX {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.open.remove(&oldest);
-                }
+            if let Some(oldest) = self.order.pop_front_if(|_| self.open.len() >= OPEN_MAX) {
+                self.open.remove(&oldest);
             }
             let entry = self.pending[file].entry;
             let made = if self.pending[file].created {
@@ -124,9 +115,7 @@ impl<'e, 'x> Files<'e, 'x> {
             self.open.insert(file, made);
             self.order.push_back(file);
         }
-        self.open
-            .get(&file)
-            .ok_or_else(|| OpError::new(Class::Failed, "internal: a file is not open"))
+        self.open.get(&file).ok_or_else(|| OpError::new(Class::Failed, "internal: a file is not open"))
     }
 
     fn close(&mut self, file: usize) {
@@ -145,12 +134,8 @@ impl<'e, 'x> Files<'e, 'x> {
         }
         let entry = self.pending[file].entry;
         let handle = self.file(file)?;
-        let handle = handle
-            .try_clone()
-            .doing(Class::Failed, || format!("cannot finish {}", entry.path))?;
-        self.extractor
-            .finish_file(&handle, entry)
-            .map_err(|e| self.failed(file, e))?;
+        let handle = handle.try_clone().doing(Class::Failed, || format!("cannot finish {}", entry.path))?;
+        self.extractor.finish_file(&handle, entry).map_err(|e| self.failed(file, e))?;
         self.close(file);
         Ok(())
     }
@@ -158,25 +143,16 @@ impl<'e, 'x> Files<'e, 'x> {
     /// Compares the content with the entry's hash: from what was hashed on the way, or by reading the file again.
     fn proved(&mut self, file: usize) -> io::Result<bool> {
         let pending = &mut self.pending[file];
-        let hashed = pending
-            .hasher
-            .take()
-            .filter(|(_, range, _)| *range == pending.ranges.len());
+        let hashed = pending.hasher.take().filter(|(_, range, _)| *range == pending.ranges.len());
         let found = match hashed {
             Some((hasher, ..)) => hasher.finalize(),
             None => {
                 let ranges = pending.ranges.clone();
-                let handle = self
-                    .open
-                    .get(&file)
-                    .ok_or_else(|| io::Error::other("not open"))?;
+                let handle = self.open.get(&file).ok_or_else(|| io::Error::other("not open"))?;
                 hash_ranges(handle, &ranges)?
             }
         };
-        Ok(self.pending[file]
-            .entry
-            .hash
-            .is_some_and(|h| h.as_bytes() == found.as_bytes()))
+        Ok(self.pending[file].entry.hash.is_some_and(|h| h.as_bytes() == found.as_bytes()))
     }
 
     /// Leaves the file out: wrong bytes must not stand under its name.
@@ -187,20 +163,14 @@ impl<'e, 'x> Files<'e, 'x> {
         self.close(file);
         if std::mem::take(&mut self.pending[file].created) {
             let path = self.pending[file].entry.path.clone();
-            self.extractor
-                .discard(&path)
-                .map_err(|e| self.failed(file, e))?;
+            self.extractor.discard(&path).map_err(|e| self.failed(file, e))?;
         }
         Ok(())
     }
 
     /// Paths of the files that were written whole.
     pub(super) fn whole(&self) -> HashSet<RelPath> {
-        self.pending
-            .iter()
-            .filter(|p| p.created)
-            .map(|p| p.entry.path.clone())
-            .collect()
+        self.pending.iter().filter(|p| p.created).map(|p| p.entry.path.clone()).collect()
     }
 
     /// True when the file could not be had.
@@ -248,9 +218,7 @@ fn hash_ranges(file: &File, ranges: &[(u64, u64)]) -> io::Result<blake3::Hash> {
     for &(offset, length) in ranges {
         let mut done = 0;
         while done < length {
-            let want = usize::try_from(length - done)
-                .unwrap_or(buffer.len())
-                .min(buffer.len());
+            let want = usize::try_from(length - done).unwrap_or(buffer.len()).min(buffer.len());
             match pread(file, &mut buffer[..want], offset + done) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(got) => {

@@ -22,11 +22,7 @@ pub(super) fn read_env_file(spec: &CommandSpec) -> Result<Vec<(OsString, OsStrin
     let mut file = File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
     if mode & 0o007 != 0 {
-        return Err(CommandError::EnvFileOpen {
-            component: component(),
-            path: path.clone(),
-            mode,
-        });
+        return Err(CommandError::EnvFileOpen { component: component(), path: path.clone(), mode });
     }
     let mut text = Vec::new();
     file.read_to_end(&mut text).map_err(unreadable)?;
@@ -36,11 +32,8 @@ pub(super) fn read_env_file(spec: &CommandSpec) -> Result<Vec<(OsString, OsStrin
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        let bad = || CommandError::EnvFileLine {
-            component: component(),
-            path: path.clone(),
-            line: index + 1,
-        };
+        let bad =
+            || CommandError::EnvFileLine { component: component(), path: path.clone(), line: index + 1 };
         variables.push(variable(line).ok_or_else(bad)?);
     }
     Ok(variables)
@@ -58,8 +51,5 @@ fn variable(line: &[u8]) -> Option<(OsString, OsString)> {
         [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner,
         plain => plain,
     };
-    Some((
-        OsString::from_vec(name.to_vec()),
-        OsString::from_vec(value.to_vec()),
-    ))
+    Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
 }

@@ -19,20 +19,17 @@ pub(super) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<Exit
     // It waits without collecting the child, so that its number stays its own until the group is ended.
     std::thread::spawn(move || {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while matches!(
-            rustix::process::waitid(WaitId::Pid(pid), options),
-            Err(rustix::io::Errno::INTR)
-        ) {}
-        drop(ended.send(()));
+        while matches!(rustix::process::waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
+        let _ = ended.send(());
     });
     let timed_out = |limit| end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
     if !timed_out(limit) {
         return child.wait().map(Some);
     }
     // These fail only when nothing is left to end.
-    drop(kill_process_group(pid, Signal::TERM));
+    let _ = kill_process_group(pid, Signal::TERM);
     let _still_there = timed_out(GRACE);
-    drop(kill_process_group(pid, Signal::KILL));
+    let _ = kill_process_group(pid, Signal::KILL);
     child.wait()?;
     Ok(None)
 }
@@ -54,16 +51,9 @@ pub(super) fn tail_of(stderr: Option<impl Read + Send + 'static>) -> Receiver<St
 }
 
 fn printable(words: &[u8]) -> String {
-    let lines = words
-        .split(|b| *b == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty());
+    let lines = words.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let lines: Vec<_> = lines.map(escape).collect();
-    if lines.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", lines.join("; "))
-    }
+    if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
 }
 
 pub(super) fn ending(status: ExitStatus) -> String {

@@ -20,8 +20,7 @@ pub(super) fn has_sqlite_header(file: impl AsFd) -> bool {
 
 /// True when the open file begins like a write-ahead log of SQLite.
 pub(super) fn has_wal_header(file: impl AsFd) -> bool {
-    first_bytes::<4>(file)
-        .is_some_and(|magic| matches!(u32::from_be_bytes(magic), 0x377f_0682 | 0x377f_0683))
+    first_bytes::<4>(file).is_some_and(|magic| matches!(u32::from_be_bytes(magic), 0x377f_0682 | 0x377f_0683))
 }
 
 fn first_bytes<const N: usize>(file: impl AsFd) -> Option<[u8; N]> {
@@ -34,17 +33,12 @@ fn first_bytes<const N: usize>(file: impl AsFd) -> Option<[u8; N]> {
 /// True for names that databases usually have. Decides nothing but whether a neighbouring log is looked at.
 pub(super) fn named_like_a_database(name: &[u8]) -> bool {
     const ENDINGS: [&[u8]; 4] = [b".db", b".db3", b".sqlite", b".sqlite3"];
-    ENDINGS
-        .iter()
-        .any(|ending| name.len() > ending.len() && name.ends_with(ending))
+    ENDINGS.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
 }
 
 /// The name of the database whose sidecar `name` would be.
 pub(super) fn owner_of_sidecar(name: &[u8]) -> Option<&[u8]> {
-    SIDECARS
-        .iter()
-        .find_map(|ending| name.strip_suffix(*ending))
-        .filter(|owner| !owner.is_empty())
+    SIDECARS.iter().find_map(|ending| name.strip_suffix(*ending)).filter(|owner| !owner.is_empty())
 }
 
 /// Which server's data a directory with this file in it is.

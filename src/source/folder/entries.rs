@@ -34,10 +34,7 @@ impl Walker<'_> {
         let mut raw = owner.is_some_and(|owner| frame.opaque.iter().any(|d| d == owner));
         let ident = capture::Ident::of(stat);
         let database = databases::size_fits(ident.size)
-            && self
-                .tree
-                .open_at(dir.as_fd(), name)
-                .is_ok_and(databases::has_sqlite_header);
+            && self.tree.open_at(dir.as_fd(), name).is_ok_and(databases::has_sqlite_header);
         if database {
             self.remember_database(name);
         } else if self.is_opaque_database(name, dir) {
@@ -45,8 +42,7 @@ impl Walker<'_> {
             if let Some(frame) = self.stack.last_mut() {
                 frame.opaque.push(name.to_bytes().to_vec());
             }
-            let what =
-                "it looks like an encrypted database in use; it is packed as bytes with its log";
+            let what = "it looks like an encrypted database in use; it is packed as bytes with its log";
             let hint = "dump it with a command, or stop its program while backups run";
             self.problem(ProblemKind::Warning, &path, what, Some(hint));
         }
@@ -67,18 +63,13 @@ impl Walker<'_> {
     fn first_name(&mut self, stat: &Stat) -> Option<usize> {
         let next = self.out.len();
         let several = stat.st_nlink > 1;
-        several
-            .then(|| self.links.first_of(inode(stat), next))
-            .flatten()
+        several.then(|| self.links.first_of(inode(stat), next)).flatten()
     }
 
     /// Another name of what is at `first`: the same in all but the path, whatever happened to it since.
     fn further_name(&mut self, path: RelPath, first: usize) {
         let first = &mut self.out[first];
-        first
-            .entry
-            .link
-            .get_or_insert_with(|| link_number(&first.entry.path));
+        first.entry.link.get_or_insert_with(|| link_number(&first.entry.path));
         let mut again = first.clone();
         again.entry.path = path;
         self.out.push(again);
@@ -92,22 +83,12 @@ impl Walker<'_> {
         let log = [name.to_bytes(), b"-wal"].concat();
         databases::named_like_a_database(name.to_bytes())
             && frame.has(&log)
-            && std::ffi::CString::new(log).is_ok_and(|log| {
-                self.tree
-                    .open_at(dir.as_fd(), &log)
-                    .is_ok_and(databases::has_wal_header)
-            })
+            && std::ffi::CString::new(log)
+                .is_ok_and(|log| self.tree.open_at(dir.as_fd(), &log).is_ok_and(databases::has_wal_header))
     }
 
     /// A symbolic link, FIFO, device or socket: never opened.
-    pub(super) fn special(
-        &mut self,
-        path: RelPath,
-        name: &CStr,
-        dir: &OwnedFd,
-        stat: &Stat,
-        kind: Kind,
-    ) {
+    pub(super) fn special(&mut self, path: RelPath, name: &CStr, dir: &OwnedFd, stat: &Stat, kind: Kind) {
         if let Some(first) = self.first_name(stat) {
             return self.further_name(path, first);
         }
@@ -120,10 +101,7 @@ impl Walker<'_> {
             }
         }
         let mut xattrs = capture::xattrs_at(dir.as_fd(), name);
-        if xattrs
-            .as_ref()
-            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-        {
+        if xattrs.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             self.say_no_proc();
             xattrs = Ok(Xattrs::default());
         }
@@ -133,8 +111,7 @@ impl Walker<'_> {
     fn say_no_proc(&mut self) {
         if !self.no_proc && !std::path::Path::new("/proc/self/fd").exists() {
             self.no_proc = true;
-            let what =
-                "attributes of links and devices are not captured, because /proc is not mounted";
+            let what = "attributes of links and devices are not captured, because /proc is not mounted";
             self.problem(ProblemKind::Warning, &RelPath::root(), what, None);
         }
     }

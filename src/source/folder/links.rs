@@ -26,8 +26,5 @@ impl Links {
 /// The number of a group whose first entry in walk order is `path`.
 pub(super) fn link_number(path: &RelPath) -> u64 {
     let hash = ContentHash::of(path.as_bytes());
-    hash.0
-        .iter()
-        .take(8)
-        .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    hash.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -36,11 +36,7 @@ impl Walker<'_> {
         names.sort_unstable();
         let has = |name: &[u8]| names.binary_search_by(|n| n.to_bytes().cmp(name)).is_ok();
         let spec = self.spec;
-        for file in spec
-            .exclude_from
-            .iter()
-            .filter(|f| !f.contains('/') && has(f.as_bytes()))
-        {
+        for file in spec.exclude_from.iter().filter(|f| !f.contains('/') && has(f.as_bytes())) {
             self.pattern_file(path, dir, file);
         }
         if by_name {
@@ -49,11 +45,7 @@ impl Walker<'_> {
         if spec.exclude_caches && has(CACHE_TAG) && is_cache(dir) {
             self.only(path, CACHE_TAG);
         }
-        for name in spec
-            .exclude_if_present
-            .iter()
-            .filter(|name| has(name.as_bytes()))
-        {
+        for name in spec.exclude_if_present.iter().filter(|name| has(name.as_bytes())) {
             self.only(path, name.as_bytes());
         }
         Ok(names)
@@ -63,10 +55,7 @@ impl Walker<'_> {
     fn only(&mut self, path: &RelPath, name: &[u8]) {
         let mut keep = String::from("!/");
         for c in String::from_utf8_lossy(name).chars() {
-            if matches!(
-                c,
-                '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ' ' | '!' | '#'
-            ) {
+            if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ' ' | '!' | '#') {
                 keep.push('\\');
             }
             keep.push(c);
@@ -82,9 +71,7 @@ impl Walker<'_> {
                 return Err(io::Error::other("it is not a regular file"));
             }
             let mut text = Vec::new();
-            std::fs::File::from(fd)
-                .take(PATTERN_FILE_MAX + 1)
-                .read_to_end(&mut text)?;
+            std::fs::File::from(fd).take(PATTERN_FILE_MAX + 1).read_to_end(&mut text)?;
             if text.len() as u64 > PATTERN_FILE_MAX {
                 return Err(io::Error::other("it is larger than 1 MiB"));
             }
@@ -108,14 +95,9 @@ impl Walker<'_> {
 
     /// True, and said, when `names` are those of a database server's data directory.
     pub(super) fn is_server(&mut self, path: &RelPath, names: &mut Vec<CString>) -> bool {
-        let taken = |name: &CString| {
-            path.join(name.to_bytes())
-                .is_ok_and(|p| !self.rules.exclude(&p, false))
-        };
-        let mut servers = names
-            .iter()
-            .filter(|n| taken(n))
-            .filter_map(|n| databases::server_of(n.to_bytes()));
+        let taken = |name: &CString| path.join(name.to_bytes()).is_ok_and(|p| !self.rules.exclude(&p, false));
+        let mut servers =
+            names.iter().filter(|n| taken(n)).filter_map(|n| databases::server_of(n.to_bytes()));
         let Some(server) = servers.next() else {
             return false;
         };
@@ -134,7 +116,6 @@ impl Walker<'_> {
 
 fn is_cache(dir: &OwnedFd) -> bool {
     let mut begin = [0; CACHE_SIGNATURE.len()];
-    rustix::fs::openat(dir, CACHE_TAG, FILE, Mode::empty()).is_ok_and(|fd| {
-        std::fs::File::from(fd).read_exact(&mut begin).is_ok() && begin == CACHE_SIGNATURE
-    })
+    rustix::fs::openat(dir, CACHE_TAG, FILE, Mode::empty())
+        .is_ok_and(|fd| std::fs::File::from(fd).read_exact(&mut begin).is_ok() && begin == CACHE_SIGNATURE)
 }

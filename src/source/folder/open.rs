@@ -51,10 +51,7 @@ impl OpenError {
             Errno::NOENT => Self::Vanished { path },
             // A link where there was none, or a device without a driver or a socket.
             Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Self::Changed { path },
-            other => Self::Unreadable {
-                path,
-                source: other.into(),
-            },
+            other => Self::Unreadable { path, source: other.into() },
         }
     }
 }
@@ -91,16 +88,9 @@ impl Tree {
             _ => &spec.base,
         };
         let fail = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => SourceError::Missing {
-                path: base_path.to_owned(),
-            },
-            io::ErrorKind::NotADirectory => SourceError::NotADirectory {
-                path: base_path.to_owned(),
-            },
-            _ => SourceError::Unreadable {
-                path: base_path.to_owned(),
-                source: e,
-            },
+            io::ErrorKind::NotFound => SourceError::Missing { path: base_path.to_owned() },
+            io::ErrorKind::NotADirectory => SourceError::NotADirectory { path: base_path.to_owned() },
+            _ => SourceError::Unreadable { path: base_path.to_owned(), source: e },
         };
         let real_base = base_path.canonicalize().map_err(fail)?;
         let open = |path: &Path| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty());
@@ -110,13 +100,7 @@ impl Tree {
             _ => None,
         };
         let component = spec.component.clone();
-        Ok(Self {
-            component,
-            real_base,
-            base,
-            outside,
-            try_noatime: AtomicBool::new(true),
-        })
+        Ok(Self { component, real_base, base, outside, try_noatime: AtomicBool::new(true) })
     }
 
     /// The base directory without symbolic links.
@@ -128,11 +112,7 @@ impl Tree {
     pub fn real_path(&self, path: &RelPath) -> PathBuf {
         use std::os::unix::ffi::OsStrExt;
         let (outside, rest) = self.split(path);
-        let top = if outside {
-            Path::new("/")
-        } else {
-            &self.real_base
-        };
+        let top = if outside { Path::new("/") } else { &self.real_base };
         match rest {
             b"." => top.to_owned(),
             rest => top.join(std::ffi::OsStr::from_bytes(rest)),
@@ -156,11 +136,7 @@ impl Tree {
 
     fn open_with(&self, path: &RelPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let (outside, rest) = self.split(path);
-        let top = if outside {
-            self.outside.as_ref().unwrap_or(&self.base)
-        } else {
-            &self.base
-        };
+        let top = if outside { self.outside.as_ref().unwrap_or(&self.base) } else { &self.base };
         open_beneath(top.as_fd(), rest, flags)
     }
 
@@ -174,10 +150,7 @@ impl Tree {
         self.quietly(|flags| rustix::fs::openat(dir, name, flags, Mode::empty()))
     }
 
-    fn quietly(
-        &self,
-        open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>,
-    ) -> rustix::io::Result<OwnedFd> {
+    fn quietly(&self, open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
         if self.try_noatime.load(Ordering::Relaxed) {
             match open(FILE | no_atime()) {
                 // Only a file's owner and root may ask for it.
@@ -206,34 +179,16 @@ impl Tree {
         capture::fill(&mut entry, &stat, names);
         (entry.link, entry.flags) = (found.entry.link, found.entry.flags.clone());
         let warnings = self.add_xattrs(&mut entry, capture::xattrs_of(&fd));
-        let unreadable = |source| OpenError::Unreadable {
-            path: path.clone(),
-            source,
-        };
+        let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
         let ranges = capture::data_ranges(fd.as_fd(), &stat).map_err(unreadable)?;
         rustix::fs::seek(&fd, rustix::fs::SeekFrom::Start(0)).map_err(fail)?;
-        Ok(OpenFile {
-            file: File::from(fd),
-            entry,
-            ident: Ident::of(&stat),
-            ranges,
-            warnings,
-        })
+        Ok(OpenFile { file: File::from(fd), entry, ident: Ident::of(&stat), ranges, warnings })
     }
 
     /// Puts attributes into `entry`; what could not be had of them comes back as warnings.
-    pub(super) fn add_xattrs(
-        &self,
-        entry: &mut Entry,
-        found: io::Result<capture::Xattrs>,
-    ) -> Vec<Problem> {
+    pub(super) fn add_xattrs(&self, entry: &mut Entry, found: io::Result<capture::Xattrs>) -> Vec<Problem> {
         let warn = |what: String| {
-            Problem::at_path(
-                ProblemKind::Warning,
-                &self.component,
-                entry.path.as_bytes(),
-                what,
-            )
+            Problem::at_path(ProblemKind::Warning, &self.component, entry.path.as_bytes(), what)
         };
         match found {
             Ok(found) => {
@@ -273,10 +228,7 @@ fn open_beneath(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> rustix::io::
     let mut rest = path;
     let mut held: Option<OwnedFd> = None;
     while rest.len() > PIECE_MAX {
-        let cut = rest[..PIECE_MAX]
-            .iter()
-            .rposition(|&b| b == b'/')
-            .ok_or(Errno::NAMETOOLONG)?;
+        let cut = rest[..PIECE_MAX].iter().rposition(|&b| b == b'/').ok_or(Errno::NAMETOOLONG)?;
         let at = held.as_ref().map_or(dir, OwnedFd::as_fd);
         held = Some(open_piece(at, &rest[..cut], DIRECTORY)?);
         rest = &rest[cut + 1..];
@@ -303,11 +255,7 @@ fn open_stepwise(dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> rustix::io:
     let mut held: Option<OwnedFd> = None;
     let mut parts = path.split(|&b| b == b'/').peekable();
     while let Some(part) = parts.next() {
-        let flags = if parts.peek().is_some() {
-            DIRECTORY
-        } else {
-            flags
-        };
+        let flags = if parts.peek().is_some() { DIRECTORY } else { flags };
         let at = held.as_ref().map_or(dir, OwnedFd::as_fd);
         held = Some(rustix::fs::openat(at, part, flags, Mode::empty())?);
     }

@@ -101,17 +101,10 @@ mod tests {
     #[test]
     fn paths_inside_are_relative_and_paths_outside_lie_below_root() {
         let base = Path::new("/no-such-place/app");
-        let list = [
-            "/no-such-place/app/.env",
-            "/no-such-place/app/a/../b/c",
-            "/no-such-other/x",
-        ];
+        let list = ["/no-such-place/app/.env", "/no-such-place/app/a/../b/c", "/no-such-other/x"];
         let top = selection_of(base, &list.map(PathBuf::from)).unwrap();
         let names = |s: &Selection| {
-            s.children
-                .keys()
-                .map(|k| String::from_utf8_lossy(k).into_owned())
-                .collect::<Vec<_>>()
+            s.children.keys().map(|k| String::from_utf8_lossy(k).into_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(&top), [".env", "_root", "b"]);
         assert!(top.children[&b".env"[..]].all);

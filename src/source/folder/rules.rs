@@ -39,10 +39,7 @@ impl Layer {
         let mut builder = GitignoreBuilder::new("");
         let mut bad = Vec::new();
         let mut problem = |pattern: &str, error: &dyn std::fmt::Display| {
-            bad.push(BadPattern {
-                pattern: pattern.to_owned(),
-                why: error.to_string(),
-            });
+            bad.push(BadPattern { pattern: pattern.to_owned(), why: error.to_string() });
         };
         for line in lines {
             if let Err(e) = builder.add_line(None, line.as_ref()) {
@@ -71,10 +68,7 @@ impl Layer {
             true => path.as_bytes(),
             false => path.as_bytes().get(self.dir.as_bytes().len() + 1..)?,
         };
-        match self
-            .matcher
-            .matched(Path::new(OsStr::from_bytes(inside)), is_dir)
-        {
+        match self.matcher.matched(Path::new(OsStr::from_bytes(inside)), is_dir) {
             Match::None => None,
             Match::Ignore(_) => Some(true),
             Match::Whitelist(_) => Some(false),
@@ -85,9 +79,7 @@ impl Layer {
     pub(super) fn covers(&self, path: &RelPath, is_dir: bool) -> bool {
         match self.verdict(path, is_dir) {
             Some(verdict) => verdict,
-            None => path
-                .parent()
-                .is_some_and(|parent| self.covers(&parent, true)),
+            None => path.parent().is_some_and(|parent| self.covers(&parent, true)),
         }
     }
 }
@@ -105,23 +97,14 @@ impl Rules {
     pub(super) fn new(from_files: &[String], exclude: &[String]) -> Result<Self, BadPattern> {
         let all: Vec<String> = from_files.iter().chain(exclude).cloned().collect();
         let own = Layer::strict(&all)?;
-        let lines = all
-            .iter()
-            .filter(|line| is_pattern(line))
-            .map(|line| shielded(line))
-            .collect();
-        Ok(Self {
-            own,
-            found: Vec::new(),
-            lines,
-        })
+        let lines = all.iter().filter(|line| is_pattern(line)).map(|line| shielded(line)).collect();
+        Ok(Self { own, found: Vec::new(), lines })
     }
 
     /// Adds the patterns of a file in `dir`, until [`Rules::leave`]. What is no pattern comes back.
     pub(super) fn enter(&mut self, dir: &RelPath, lines: &[String]) -> Vec<BadPattern> {
         let patterns = lines.iter().filter(|line| is_pattern(line));
-        self.lines
-            .extend(patterns.map(|line| format!("{}: {line}", shielded(&escape(dir.as_bytes())))));
+        self.lines.extend(patterns.map(|line| format!("{}: {line}", shielded(&escape(dir.as_bytes())))));
         let (layer, bad) = Layer::new(dir.clone(), lines);
         self.found.push(layer);
         bad
@@ -140,10 +123,7 @@ impl Rules {
     /// True when `path`, whose parents are not excluded, is.
     pub(super) fn exclude(&self, path: &RelPath, is_dir: bool) -> bool {
         let layers = std::iter::once(&self.own).chain(self.found.iter().rev());
-        layers
-            .into_iter()
-            .find_map(|layer| layer.verdict(path, is_dir))
-            .unwrap_or(false)
+        layers.into_iter().find_map(|layer| layer.verdict(path, is_dir)).unwrap_or(false)
     }
 
     /// All patterns met so far, as the index lists them: the configuration's as they are, those of a file as `dir: pattern`, with `.` for the
@@ -186,10 +166,7 @@ fn shielded(text: &str) -> String {
 fn split_rule(line: &str) -> Option<(Option<RelPath>, &str)> {
     match separator(line) {
         None => Some((None, line)),
-        Some(at) => Some((
-            Some(RelPath::new(&unescaped(&line[..at])?).ok()?),
-            &line[at + 2..],
-        )),
+        Some(at) => Some((Some(RelPath::new(&unescaped(&line[..at])?).ok()?), &line[at + 2..])),
     }
 }
 
@@ -240,10 +217,9 @@ impl Excluded {
             match split_rule(line) {
                 Some((None, pattern)) => own.push(pattern),
                 Some((Some(dir), pattern)) => by_dir.entry(dir).or_default().push(pattern),
-                None => bad.push(BadPattern {
-                    pattern: line.clone(),
-                    why: "its directory is not a path".into(),
-                }),
+                None => {
+                    bad.push(BadPattern { pattern: line.clone(), why: "its directory is not a path".into() });
+                }
             }
         }
         let (own, more) = Layer::new(RelPath::root(), own);
@@ -255,16 +231,7 @@ impl Excluded {
             found.push(layer);
             bad.extend(more);
         }
-        (
-            Self {
-                rules: Rules {
-                    own,
-                    found,
-                    lines: Vec::new(),
-                },
-            },
-            bad,
-        )
+        (Self { rules: Rules { own, found, lines: Vec::new() } }, bad)
     }
 
     /// True when `path` or a directory that it lies in is excluded.
@@ -320,11 +287,7 @@ mod tests {
         ];
         for (patterns, path, is_dir, excluded) in table {
             let rules = Rules::new(&[], &lines(patterns)).unwrap();
-            assert_eq!(
-                rules.exclude(&p(path), *is_dir),
-                *excluded,
-                "{patterns:?} {path}"
-            );
+            assert_eq!(rules.exclude(&p(path), *is_dir), *excluded, "{patterns:?} {path}");
         }
     }
 
@@ -335,9 +298,7 @@ mod tests {
         rules.enter(&p("a"), &lines(&["!*.log", "/only-here"]));
         assert!(!rules.exclude(&p(".env"), false));
         assert!(rules.exclude(&p("x.log"), false) && !rules.exclude(&p("a/x.log"), false));
-        assert!(
-            rules.exclude(&p("a/only-here"), false) && !rules.exclude(&p("a/b/only-here"), false)
-        );
+        assert!(rules.exclude(&p("a/only-here"), false) && !rules.exclude(&p("a/b/only-here"), false));
         assert!(rules.exclude(&p("a/x.tmp"), false));
         rules.leave(1);
         assert!(rules.exclude(&p("a/x.log"), false));
@@ -356,17 +317,7 @@ mod tests {
         rules.enter(&p("b: c"), &lines(&["x"]));
         rules.enter(&RelPath::new(b"d\\\n\xff").unwrap(), &lines(&["y"]));
         let written = rules.into_lines();
-        assert_eq!(
-            written,
-            [
-                "venv/",
-                "odd\\: name",
-                "a: /out",
-                "a: !keep",
-                "b\\: c: x",
-                "d\\\\\\n\\xff: y"
-            ]
-        );
+        assert_eq!(written, ["venv/", "odd\\: name", "a: /out", "a: !keep", "b\\: c: x", "d\\\\\\n\\xff: y"]);
         let (excluded, bad) = Excluded::from_rules(&written);
         assert!(bad.is_empty(), "{bad:?}");
         for yes in ["venv/lib/x", "odd: name", "a/out", "a/out/deep", "b: c/d/x"] {

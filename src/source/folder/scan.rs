@@ -34,36 +34,18 @@ impl Found {
     /// An entry that `stat` describes.
     pub(super) fn new(entry: Entry, stat: &Stat) -> Self {
         let ident = Ident::of(stat);
-        Self {
-            entry,
-            database: false,
-            dev: ident.dev,
-            ino: ident.ino,
-            ctime: ident.ctime,
-        }
+        Self { entry, database: false, dev: ident.dev, ino: ident.ino, ctime: ident.ctime }
     }
 
     /// An entry that was not captured.
     pub(super) fn left(entry: Entry) -> Self {
-        Self {
-            entry,
-            database: false,
-            dev: 0,
-            ino: 0,
-            ctime: (0, 0),
-        }
+        Self { entry, database: false, dev: 0, ino: 0, ctime: (0, 0) }
     }
 
     /// Which file in which state was found; of meaning for files only.
     pub fn ident(&self) -> Ident {
         let Entry { size, mtime, .. } = self.entry;
-        Ident {
-            dev: self.dev,
-            ino: self.ino,
-            size,
-            mtime,
-            ctime: self.ctime,
-        }
+        Ident { dev: self.dev, ino: self.ino, size, mtime, ctime: self.ctime }
     }
 }
 
@@ -126,12 +108,7 @@ pub fn scan(
     }
     let (entries, rules) = walker.finish();
     let bytes = entries.iter().map(|f| f.entry.size).sum();
-    Ok(Scan {
-        entries,
-        rules,
-        bytes,
-        tree,
-    })
+    Ok(Scan { entries, rules, bytes, tree })
 }
 
 /// The lines of the pattern files that are named by path.
@@ -139,8 +116,7 @@ fn pattern_files(spec: &FolderSpec) -> Result<Vec<String>, SourceError> {
     let mut lines = Vec::new();
     for name in spec.exclude_from.iter().filter(|name| name.contains('/')) {
         let path = spec.base.join(name);
-        let text =
-            std::fs::read(&path).map_err(|source| SourceError::PatternFile { path, source })?;
+        let text = std::fs::read(&path).map_err(|source| SourceError::PatternFile { path, source })?;
         lines.extend(lines_of(&text));
     }
     Ok(lines)
@@ -149,25 +125,15 @@ fn pattern_files(spec: &FolderSpec) -> Result<Vec<String>, SourceError> {
 /// The lines of a pattern file.
 pub(super) fn lines_of(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
-    text.trim_start_matches('\u{feff}')
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect()
 }
 
 fn single(path: &Path, tree: Tree, names: &Names) -> Result<Scan, SourceError> {
-    let missing = || SourceError::Missing {
-        path: path.to_owned(),
-    };
+    let missing = || SourceError::Missing { path: path.to_owned() };
     let name = path.file_name().ok_or_else(missing)?;
     let rel = RelPath::new(name.as_bytes()).map_err(|_| missing())?;
-    let unreadable = |source| SourceError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let dir = tree
-        .open_dir(&RelPath::root())
-        .map_err(|e| unreadable(e.into()))?;
+    let unreadable = |source| SourceError::Unreadable { path: path.to_owned(), source };
+    let dir = tree.open_dir(&RelPath::root()).map_err(|e| unreadable(e.into()))?;
     let c_name = CString::new(name.as_bytes()).map_err(|_| missing())?;
     let stat = Tree::stat(dir.as_fd(), &c_name).map_err(|e| match e {
         rustix::io::Errno::NOENT => missing(),
@@ -180,23 +146,13 @@ fn single(path: &Path, tree: Tree, names: &Names) -> Result<Scan, SourceError> {
         _ => Some("a device, socket or FIFO"),
     };
     if let Some(what) = what {
-        return Err(SourceError::NotAFile {
-            path: path.to_owned(),
-            what,
-        });
+        return Err(SourceError::NotAFile { path: path.to_owned(), what });
     }
     let mut entry = Entry::new(rel, Kind::File);
     capture::fill(&mut entry, &stat, names);
     let mut found = Found::new(entry, &stat);
     let size = found.entry.size;
     found.database = databases::size_fits(size)
-        && tree
-            .open_file(&found.entry.path)
-            .is_ok_and(databases::has_sqlite_header);
-    Ok(Scan {
-        entries: vec![found],
-        rules: Vec::new(),
-        bytes: size,
-        tree,
-    })
+        && tree.open_file(&found.entry.path).is_ok_and(databases::has_sqlite_header);
+    Ok(Scan { entries: vec![found], rules: Vec::new(), bytes: size, tree })
 }

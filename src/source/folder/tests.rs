@@ -48,24 +48,15 @@ fn look(spec: &FolderSpec) -> (Scan, Vec<Problem>) {
     let mut problems = Vec::new();
     let scan = scan(spec, &Names::default(), &mut |p| problems.push(p)).unwrap();
     let paths: Vec<_> = scan.entries.iter().map(|f| &f.entry.path).collect();
-    assert!(
-        paths.windows(2).all(|w| w[0] < w[1]),
-        "not in walk order: {paths:?}"
-    );
+    assert!(paths.windows(2).all(|w| w[0] < w[1]), "not in walk order: {paths:?}");
     (scan, problems)
 }
 fn paths(scan: &Scan) -> Vec<String> {
-    scan.entries
-        .iter()
-        .map(|f| f.entry.path.to_string())
-        .collect()
+    scan.entries.iter().map(|f| f.entry.path.to_string()).collect()
 }
 fn get<'s>(scan: &'s Scan, path: &str) -> &'s Found {
     let path = RelPath::new(path.as_bytes()).unwrap();
-    scan.entries
-        .iter()
-        .find(|f| f.entry.path == path)
-        .unwrap_or_else(|| panic!("{path} is not listed"))
+    scan.entries.iter().find(|f| f.entry.path == path).unwrap_or_else(|| panic!("{path} is not listed"))
 }
 fn why(scan: &Scan, path: &str) -> Option<Why> {
     get(scan, path).entry.why
@@ -90,23 +81,12 @@ fn everything_is_listed_in_walk_order_with_its_kind() {
     let _socket = std::os::unix::net::UnixListener::bind(place.at("sock")).unwrap();
     let (scan, problems) = look(&place.spec());
     assert_eq!(problems, []);
-    let expected = [
-        ".", "!", "a", "a/b", "a/b/c", "a/z", "a-", "a.b", "fifo", "link", "sock",
-    ];
+    let expected = [".", "!", "a", "a/b", "a/b/c", "a/z", "a-", "a.b", "fifo", "link", "sock"];
     assert_eq!(paths(&scan), expected);
     let kind = |path| get(&scan, path).entry.kind;
-    assert_eq!(
-        [kind("."), kind("a"), kind("a/z")],
-        [Kind::Dir, Kind::Dir, Kind::File]
-    );
-    assert_eq!(
-        [kind("fifo"), kind("link"), kind("sock")],
-        [Kind::Fifo, Kind::Symlink, Kind::Socket]
-    );
-    assert_eq!(
-        get(&scan, "link").entry.target.as_deref(),
-        Some(&b"/nowhere/../x"[..])
-    );
+    assert_eq!([kind("."), kind("a"), kind("a/z")], [Kind::Dir, Kind::Dir, Kind::File]);
+    assert_eq!([kind("fifo"), kind("link"), kind("sock")], [Kind::Fifo, Kind::Symlink, Kind::Socket]);
+    assert_eq!(get(&scan, "link").entry.target.as_deref(), Some(&b"/nowhere/../x"[..]));
     assert_eq!(scan.bytes, 3 + 5 + 2 + 3 + 1);
 }
 
@@ -117,43 +97,23 @@ fn a_found_file_has_the_identity_that_stat_gives() {
     let (scan, _) = look(&place.spec());
     let meta = fs::metadata(place.at("f")).unwrap();
     let ident = get(&scan, "f").ident();
-    assert_eq!(
-        (ident.dev, ident.ino, ident.size),
-        (meta.dev(), meta.ino(), 5)
-    );
-    assert_eq!(
-        (ident.mtime.0, i64::from(ident.mtime.1)),
-        (meta.mtime(), meta.mtime_nsec())
-    );
-    assert_eq!(
-        (ident.ctime.0, i64::from(ident.ctime.1)),
-        (meta.ctime(), meta.ctime_nsec())
-    );
+    assert_eq!((ident.dev, ident.ino, ident.size), (meta.dev(), meta.ino(), 5));
+    assert_eq!((ident.mtime.0, i64::from(ident.mtime.1)), (meta.mtime(), meta.mtime_nsec()));
+    assert_eq!((ident.ctime.0, i64::from(ident.ctime.1)), (meta.ctime(), meta.ctime_nsec()));
 }
 
 #[test]
 fn names_are_kept_byte_by_byte() {
     let place = Place::new();
     let long = "n".repeat(255);
-    let odd: [&[u8]; 6] = [
-        b"new\nline",
-        b"\x1b[2J",
-        b"-rf",
-        b"\xff\xfe",
-        b"...",
-        long.as_bytes(),
-    ];
+    let odd: [&[u8]; 6] = [b"new\nline", b"\x1b[2J", b"-rf", b"\xff\xfe", b"...", long.as_bytes()];
     for name in odd {
         place.file(OsStr::from_bytes(name), b"x");
     }
     let (scan, problems) = look(&place.spec());
     assert_eq!(problems, []);
     for name in odd {
-        let found = scan
-            .entries
-            .iter()
-            .find(|f| f.entry.path.as_bytes() == name)
-            .unwrap();
+        let found = scan.entries.iter().find(|f| f.entry.path.as_bytes() == name).unwrap();
         assert!(scan.tree.open(found, &Names::default()).is_ok());
     }
 }
@@ -198,11 +158,7 @@ fn a_hundred_thousand_files_in_one_directory_are_quick() {
     let begin = Instant::now();
     let (scan, _) = look(&place.spec());
     assert_eq!(scan.entries.len(), 100_001);
-    assert!(
-        begin.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -241,24 +197,13 @@ fn patterns_exclude_as_git_does() {
         "sub/deep/out/y",
     ];
     assert_eq!(paths(&scan), expected);
-    let rules = [
-        "venv/",
-        "*.tmp",
-        "!.env",
-        ".: *.log",
-        ".: !keep.log",
-        ".: .env",
-        "sub: /out/",
-        "sub: !b.log",
-    ];
+    let rules =
+        ["venv/", "*.tmp", "!.env", ".: *.log", ".: !keep.log", ".: .env", "sub: /out/", "sub: !b.log"];
     assert_eq!(scan.rules, rules);
     let (excluded, _) = Excluded::from_rules(&scan.rules);
     for found in &scan.entries {
         let path = &found.entry.path;
-        assert!(
-            !excluded.covers(path, found.entry.kind == Kind::Dir),
-            "{path}"
-        );
+        assert!(!excluded.covers(path, found.entry.kind == Kind::Dir), "{path}");
     }
     assert!(excluded.covers(&RelPath::new(b"sub/out/x").unwrap(), false));
 }
@@ -266,15 +211,10 @@ fn patterns_exclude_as_git_does() {
 #[test]
 fn pattern_files_named_by_path_are_read_and_must_be_there() {
     let place = Place::new();
-    place
-        .files(&["a/x.log", "b.log"])
-        .file("conf/ignore", "/b.log\n");
+    place.files(&["a/x.log", "b.log"]).file("conf/ignore", "/b.log\n");
     let mut spec = place.spec();
     spec.exclude_from = patterns(&["conf/ignore"]);
-    assert_eq!(
-        paths(&look(&spec).0),
-        [".", "a", "a/x.log", "conf", "conf/ignore"]
-    );
+    assert_eq!(paths(&look(&spec).0), [".", "a", "a/x.log", "conf", "conf/ignore"]);
     spec.exclude_from = patterns(&["conf/none"]);
     let error = scan(&spec, &Names::default(), &mut |_| ()).unwrap_err();
     assert!(matches!(error, SourceError::PatternFile { .. }), "{error}");
@@ -306,10 +246,7 @@ fn a_bad_pattern_is_an_error_before_anything_is_read() {
 fn of_caches_and_marked_directories_only_the_mark_is_taken() {
     let place = Place::new();
     place.files(&["cache/big", "marked/x", "false/x", "marked/.no backup"]);
-    place.file(
-        "cache/CACHEDIR.TAG",
-        "Signature: 8a477f597d28d172789f06886806bc55\n",
-    );
+    place.file("cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n");
     place.file("false/CACHEDIR.TAG", "not a signature");
     let mut spec = place.spec();
     spec.exclude_caches = true;
@@ -374,47 +311,25 @@ fn a_list_takes_what_it_names_and_the_directories_on_the_way() {
     ]);
     let mut spec = place.spec();
     spec.base = place.at("app");
-    spec.what = What::List(vec![
-        place.at("app/.env"),
-        place.at("app/sub/deep"),
-        place.at("etc/nginx/app"),
-    ]);
+    spec.what = What::List(vec![place.at("app/.env"), place.at("app/sub/deep"), place.at("etc/nginx/app")]);
     let (scan, problems) = look(&spec);
     assert_eq!(problems, []);
     let mut expected = patterns(&[".", ".env", "_root"]);
     let outside = format!("_root{}/etc/nginx/app", place.path.display());
-    let slashes = outside
-        .match_indices('/')
-        .map(|(at, _)| outside[..at].to_owned());
+    let slashes = outside.match_indices('/').map(|(at, _)| outside[..at].to_owned());
     expected.extend(slashes.filter(|p| p != "_root"));
-    expected.extend([
-        outside.clone(),
-        "sub".into(),
-        "sub/deep".into(),
-        "sub/deep/y".into(),
-    ]);
+    expected.extend([outside.clone(), "sub".into(), "sub/deep".into(), "sub/deep/y".into()]);
     assert_eq!(paths(&scan), expected);
     let parent = get(&scan, outside.rsplit_once('/').unwrap().0);
     assert_eq!(
         (parent.entry.kind, parent.ident().ino),
-        (
-            Kind::Dir,
-            fs::metadata(place.at("etc/nginx")).unwrap().ino()
-        )
+        (Kind::Dir, fs::metadata(place.at("etc/nginx")).unwrap().ino())
     );
     let mut text = String::new();
     let found = get(&scan, &outside);
-    scan.tree
-        .open(found, &Names::default())
-        .unwrap()
-        .file
-        .read_to_string(&mut text)
-        .unwrap();
+    scan.tree.open(found, &Names::default()).unwrap().file.read_to_string(&mut text).unwrap();
     assert_eq!(text, "etc/nginx/app");
-    assert_eq!(
-        scan.tree.real_path(&found.entry.path),
-        place.at("etc/nginx/app")
-    );
+    assert_eq!(scan.tree.real_path(&found.entry.path), place.at("etc/nginx/app"));
 }
 
 #[test]
@@ -462,12 +377,7 @@ fn a_single_file_is_the_only_entry_and_must_be_a_file() {
     spec.what = What::Single(place.at("sub/x"));
     let (scan_, _) = look(&spec);
     assert_eq!(paths(&scan_), ["x"]);
-    assert!(
-        scan_
-            .tree
-            .open(&scan_.entries[0], &Names::default())
-            .is_ok()
-    );
+    assert!(scan_.tree.open(&scan_.entries[0], &Names::default()).is_ok());
     spec.what = What::Single(place.at("link"));
     let error = scan(&spec, &Names::default(), &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("symbolic link"), "{error}");
@@ -483,64 +393,34 @@ fn databases_are_known_by_their_header_and_their_sidecars_left() {
         "d/app.data-journal",
         "d/app.data-x",
     ]);
-    place
-        .file("d/odd", [&database[..], b"x"].concat())
-        .files(&["d/odd-wal"]);
+    place.file("d/odd", [&database[..], b"x"].concat()).files(&["d/odd-wal"]);
     place.file("d/short", &database[..100]);
     let (scan, problems) = look(&place.spec());
     assert_eq!(problems, []);
-    let databases: Vec<_> = scan
-        .entries
-        .iter()
-        .filter(|f| f.database)
-        .map(|f| f.entry.path.to_string())
-        .collect();
+    let databases: Vec<_> =
+        scan.entries.iter().filter(|f| f.database).map(|f| f.entry.path.to_string()).collect();
     assert_eq!(databases, ["d/app.data"]);
     for sidecar in ["d/app.data-wal", "d/app.data-shm", "d/app.data-journal"] {
         assert_eq!(why(&scan, sidecar), Some(Why::Sidecar), "{sidecar}");
     }
-    assert_eq!(
-        [why(&scan, "d/app.data-x"), why(&scan, "d/odd-wal")],
-        [None, None]
-    );
+    assert_eq!([why(&scan, "d/app.data-x"), why(&scan, "d/odd-wal")], [None, None]);
     let plain = scan.as_bytes(&RelPath::new(b"d/app.data").unwrap(), &Names::default());
     let names: Vec<_> = plain.iter().map(|f| f.entry.path.to_string()).collect();
-    assert_eq!(
-        names,
-        [
-            "d/app.data",
-            "d/app.data-journal",
-            "d/app.data-shm",
-            "d/app.data-wal"
-        ]
-    );
-    assert!(
-        plain
-            .iter()
-            .all(|f| f.entry.has_flag(FLAG_CRASH_CONSISTENT) && !f.database)
-    );
+    assert_eq!(names, ["d/app.data", "d/app.data-journal", "d/app.data-shm", "d/app.data-wal"]);
+    assert!(plain.iter().all(|f| f.entry.has_flag(FLAG_CRASH_CONSISTENT) && !f.database));
 }
 
 #[test]
 fn what_looks_like_an_encrypted_database_is_packed_as_bytes_and_said() {
     let place = Place::new();
     let log = [&0x377f_0682_u32.to_be_bytes()[..], &[0; 100]].concat();
-    place
-        .file("app.db", [7; 4096])
-        .file("app.db-wal", &log)
-        .file("app.db-shm", b"x");
-    place
-        .file("calm.db", [7; 4096])
-        .file("other.db", [7; 4096])
-        .file("other.db-wal", b"not a log");
+    place.file("app.db", [7; 4096]).file("app.db-wal", &log).file("app.db-shm", b"x");
+    place.file("calm.db", [7; 4096]).file("other.db", [7; 4096]).file("other.db-wal", b"not a log");
     let (scan, problems) = look(&place.spec());
     let marked = |path| get(&scan, path).entry.has_flag(FLAG_CRASH_CONSISTENT);
     assert!(marked("app.db") && marked("app.db-wal") && marked("app.db-shm"));
     assert!(!marked("calm.db") && !marked("other.db") && !marked("other.db-wal"));
-    let kinds: Vec<_> = problems
-        .iter()
-        .map(|p| (p.kind, p.subject.as_str()))
-        .collect();
+    let kinds: Vec<_> = problems.iter().map(|p| (p.kind, p.subject.as_str())).collect();
     assert_eq!(kinds, [(ProblemKind::Warning, "app.db")]);
 }
 
@@ -551,14 +431,8 @@ fn data_of_a_running_server_is_refused_unless_excluded() {
     let mut spec = place.spec();
     let (scan, problems) = look(&spec);
     assert_eq!(paths(&scan), [".", "my", "pg", "x"]);
-    assert_eq!(
-        [why(&scan, "my"), why(&scan, "pg")],
-        [Some(Why::Unreadable); 2]
-    );
-    assert!(
-        problems.len() == 2 && problems.iter().all(Problem::is_failure),
-        "{problems:?}"
-    );
+    assert_eq!([why(&scan, "my"), why(&scan, "pg")], [Some(Why::Unreadable); 2]);
+    assert!(problems.len() == 2 && problems.iter().all(Problem::is_failure), "{problems:?}");
     assert!(problems[1].what.contains("PostgreSQL"));
     spec.exclude = patterns(&["pg/", "my/"]);
     assert_eq!(look(&spec).1, []);
@@ -579,10 +453,7 @@ fn hard_links_share_a_number_made_of_the_first_name() {
         assert_eq!(get(&scan, name).entry.link, Some(expected), "{name}");
     }
     assert_eq!(get(&scan, "alone").entry.link, None);
-    let opened = scan
-        .tree
-        .open(get(&scan, "c/d"), &Names::default())
-        .unwrap();
+    let opened = scan.tree.open(get(&scan, "c/d"), &Names::default()).unwrap();
     assert_eq!(opened.entry.link, Some(expected));
 }
 
@@ -648,18 +519,12 @@ fn a_directory_mounted_inside_itself_is_not_entered_again() {
     }
     let mut problems = Vec::new();
     let scan = scan(&place.spec(), &Names::default(), &mut |p| problems.push(p));
-    let unmounted = std::process::Command::new("umount")
-        .arg(&to)
-        .status()
-        .unwrap();
+    let unmounted = std::process::Command::new("umount").arg(&to).status().unwrap();
     assert!(unmounted.success());
     let scan = scan.unwrap();
     assert_eq!(paths(&scan), [".", "sub", "sub/in", "x"]);
     assert_eq!(why(&scan, "sub/in"), Some(Why::Mount));
-    assert!(
-        problems.len() == 1 && !problems[0].is_failure(),
-        "{problems:?}"
-    );
+    assert!(problems.len() == 1 && !problems[0].is_failure(), "{problems:?}");
 }
 
 #[test]
@@ -675,18 +540,10 @@ fn what_changed_since_the_scan_is_noticed_and_never_waited_for() {
     fs::create_dir(place.at("dir")).unwrap();
     fs::rename(place.at("way"), place.at("moved")).unwrap();
     symlink("moved", place.at("way")).unwrap();
-    let open = |name: &str| {
-        scan.tree
-            .open(get(&scan, name), &Names::default())
-            .map(|_| ())
-    };
+    let open = |name: &str| scan.tree.open(get(&scan, name), &Names::default()).map(|_| ());
     assert!(matches!(open("gone"), Err(OpenError::Vanished { .. })));
     for name in ["fifo", "link", "dir", "way/x"] {
-        assert!(
-            matches!(open(name), Err(OpenError::Changed { .. })),
-            "{name}: {:?}",
-            open(name)
-        );
+        assert!(matches!(open(name), Err(OpenError::Changed { .. })), "{name}: {:?}", open(name));
     }
     assert!(open("same").is_ok());
 }
@@ -700,12 +557,7 @@ fn growing_is_told_from_other_changes() {
     let opened = open();
     assert_eq!((opened.entry.size, &opened.ranges[..]), (5, &[(0, 5)][..]));
     assert_eq!(opened.after().unwrap(), Steadiness::Same);
-    let append = || {
-        fs::OpenOptions::new()
-            .append(true)
-            .open(place.at("f"))
-            .unwrap()
-    };
+    let append = || fs::OpenOptions::new().append(true).open(place.at("f")).unwrap();
     append().write_all(b"67").unwrap();
     assert_eq!(opened.after().unwrap(), Steadiness::Grew);
 
@@ -716,11 +568,7 @@ fn growing_is_told_from_other_changes() {
     let opened = open();
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
     append().set_modified(long_ago).unwrap();
-    assert_eq!(
-        opened.after().unwrap(),
-        Steadiness::Changed,
-        "a rewrite that sets the time back"
-    );
+    assert_eq!(opened.after().unwrap(), Steadiness::Changed, "a rewrite that sets the time back");
 }
 
 #[test]
@@ -731,10 +579,7 @@ fn the_open_file_says_what_is_true_when_it_is_opened() {
     fs::write(place.at("f"), b"newer").unwrap();
     fs::set_permissions(place.at("f"), fs::Permissions::from_mode(0o600)).unwrap();
     let opened = scan.tree.open(get(&scan, "f"), &Names::default()).unwrap();
-    assert_eq!(
-        (opened.entry.size, opened.entry.mode, opened.ident.size),
-        (5, 0o600, 5)
-    );
+    assert_eq!((opened.entry.size, opened.entry.mode, opened.ident.size), (5, 0o600, 5));
     assert_ne!(opened.ident, get(&scan, "f").ident());
 }
 
@@ -745,16 +590,9 @@ fn holes_are_not_read() {
     file.set_len(1 << 40).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"end", (1 << 40) - 3).unwrap();
     let (scan, _) = look(&place.spec());
-    let opened = scan
-        .tree
-        .open(get(&scan, "sparse"), &Names::default())
-        .unwrap();
+    let opened = scan.tree.open(get(&scan, "sparse"), &Names::default()).unwrap();
     assert_eq!(opened.entry.size, 1 << 40);
-    assert!(
-        opened.ranges.iter().map(|r| r.1).sum::<u64>() <= 1 << 20,
-        "{:?}",
-        opened.ranges
-    );
+    assert!(opened.ranges.iter().map(|r| r.1).sum::<u64>() <= 1 << 20, "{:?}", opened.ranges);
 }
 
 #[test]

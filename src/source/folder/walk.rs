@@ -44,10 +44,7 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn has(&self, name: &[u8]) -> bool {
-        self.names
-            .as_slice()
-            .binary_search_by(|n| n.to_bytes().cmp(name))
-            .is_ok()
+        self.names.as_slice().binary_search_by(|n| n.to_bytes().cmp(name)).is_ok()
     }
 }
 
@@ -126,21 +123,13 @@ impl<'a> Walker<'a> {
         (self.out, self.rules.into_lines())
     }
 
-    fn begin(
-        &mut self,
-        selection: Option<BTreeMap<Vec<u8>, Selection>>,
-    ) -> Result<(), SourceError> {
+    fn begin(&mut self, selection: Option<BTreeMap<Vec<u8>, Selection>>) -> Result<(), SourceError> {
         let path = RelPath::root();
-        let opened = self
-            .tree
-            .open_dir(&path)
-            .and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
+        let opened = self.tree.open_dir(&path).and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
         let asked = selection.map_or(Asked::ByName, Asked::OnTheWay);
         let entered = opened.and_then(|(stat, dir)| self.enter(&path, dir, &stat, asked));
-        let unreadable = |e: Errno| SourceError::Unreadable {
-            path: self.tree.real_base().to_owned(),
-            source: e.into(),
-        };
+        let unreadable =
+            |e: Errno| SourceError::Unreadable { path: self.tree.real_base().to_owned(), source: e.into() };
         entered.map_err(unreadable)
     }
 
@@ -152,10 +141,7 @@ impl<'a> Walker<'a> {
                 self.stack.pop();
                 continue;
             };
-            let asked = match frame
-                .selection
-                .as_mut()
-                .map(|s| s.remove(name.to_bytes()).unwrap_or_default())
+            let asked = match frame.selection.as_mut().map(|s| s.remove(name.to_bytes()).unwrap_or_default())
             {
                 None => Asked::Inside,
                 Some(selection) if selection.all => Asked::ByName,
@@ -180,8 +166,7 @@ impl<'a> Walker<'a> {
             Ok(dir) => dir,
             Err(e) => return self.cannot_stat(path, e, &asked),
         };
-        if !matches!(asked, Asked::Inside) && path.as_bytes() == OUTSIDE && self.tree.has_outside()
-        {
+        if !matches!(asked, Asked::Inside) && path.as_bytes() == OUTSIDE && self.tree.has_outside() {
             return self.enter_outside(path, asked);
         }
         let stat = match Tree::stat(dir.as_fd(), name) {
@@ -190,11 +175,7 @@ impl<'a> Walker<'a> {
         };
         self.any |= matches!(asked, Asked::ByName);
         let Some(kind) = capture::kind_of(&stat) else {
-            return self.unreadable(
-                path,
-                "it is of a kind that this backstay does not know",
-                None,
-            );
+            return self.unreadable(path, "it is of a kind that this backstay does not know", None);
         };
         if let Some(why) = self.nested.get(&path).copied() {
             if kind == Kind::File {
@@ -212,8 +193,7 @@ impl<'a> Walker<'a> {
             }
             (Kind::Dir, asked) => self.directory(path, name, &dir, asked),
             (_, Asked::OnTheWay(_)) => {
-                let what =
-                    "it is not a directory, but a path in the configuration leads through it";
+                let what = "it is not a directory, but a path in the configuration leads through it";
                 self.unreadable(path, what, None);
             }
             (Kind::File, _) => self.file(path, name, &dir, &stat),
@@ -250,11 +230,7 @@ impl<'a> Walker<'a> {
             return;
         }
         match errno {
-            Errno::NOENT => self.unreadable(
-                path,
-                "it does not exist",
-                Some("the configuration names it"),
-            ),
+            Errno::NOENT => self.unreadable(path, "it does not exist", Some("the configuration names it")),
             other => self.unreadable(path, other, None),
         }
     }
@@ -262,10 +238,7 @@ impl<'a> Walker<'a> {
     /// The directory that stands for `/` in a list of paths.
     fn enter_outside(&mut self, path: RelPath, asked: Asked) {
         self.any |= matches!(asked, Asked::ByName);
-        let opened = self
-            .tree
-            .open_dir(&path)
-            .and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
+        let opened = self.tree.open_dir(&path).and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
         match opened.and_then(|(stat, dir)| self.enter(&path, dir, &stat, asked)) {
             Ok(()) => {}
             Err(e) => self.unreadable(path, e, None),
@@ -274,11 +247,7 @@ impl<'a> Walker<'a> {
 
     fn directory(&mut self, path: RelPath, name: &CStr, dir: &OwnedFd, asked: Asked) {
         if path.parts().count() >= PARTS_MAX {
-            return self.unreadable(
-                path,
-                "it lies too deep: a path has at most 4,096 parts",
-                None,
-            );
+            return self.unreadable(path, "it lies too deep: a path has at most 4,096 parts", None);
         }
         let opened = rustix::fs::openat(dir, name, DIRECTORY, Mode::empty());
         let opened = opened.and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
@@ -300,19 +269,11 @@ impl<'a> Walker<'a> {
     }
 
     fn is_ancestor(&self, inode: (u64, u64)) -> bool {
-        self.stack
-            .iter()
-            .any(|frame| frame.selection.is_none() && frame.inode == inode)
+        self.stack.iter().any(|frame| frame.selection.is_none() && frame.inode == inode)
     }
 
     /// Lists `dir` and makes it the innermost directory. On an error nothing was added.
-    fn enter(
-        &mut self,
-        path: &RelPath,
-        dir: OwnedFd,
-        stat: &Stat,
-        asked: Asked,
-    ) -> rustix::io::Result<()> {
+    fn enter(&mut self, path: &RelPath, dir: OwnedFd, stat: &Stat, asked: Asked) -> rustix::io::Result<()> {
         let rules = self.rules.depth();
         let by_name = matches!(asked, Asked::ByName);
         let home = match self.stack.last() {
@@ -321,9 +282,7 @@ impl<'a> Walker<'a> {
         };
         let (mut names, selection) = match asked {
             Asked::OnTheWay(children) => {
-                let names = children
-                    .keys()
-                    .filter_map(|name| CString::new(name.as_slice()).ok());
+                let names = children.keys().filter_map(|name| CString::new(name.as_slice()).ok());
                 (names.collect(), Some(children))
             }
             _ => (self.list(path, &dir, by_name)?, None),

@@ -9,6 +9,7 @@ use crate::source::sqlite::error::{Failure, SqliteError};
 use crate::source::sqlite::wire::{Frame, Header, Request, Tag, Trailer, WirePath};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -53,24 +54,15 @@ impl std::fmt::Debug for SqliteCapture {
 
 /// Starts a child and waits until it has its transaction (or, in rollback-journal mode, its copy).
 pub fn capture(spec: &SqliteSpec) -> Result<SqliteCapture, SqliteError> {
-    let failed = |what: &str, e: &dyn std::fmt::Display| {
-        SqliteError::ChildDied(spec.database.clone(), format!("{what}: {e}"))
-    };
+    let failed =
+        |what: &str, e: &dyn Display| SqliteError::ChildDied(spec.database.clone(), format!("{what}: {e}"));
     let mut command = Command::new(&spec.exe);
     environment::without_secrets(&mut command);
-    command
-        .arg(CHILD_COMMAND)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|e| failed(&format!("cannot start {}", spec.exe.display()), &e))?;
+    command.arg(CHILD_COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().map_err(|e| failed(&format!("cannot start {}", spec.exe.display()), &e))?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
-    let process = Process {
-        child,
-        spool: spec.spool.clone(),
-    };
+    let process = Process { child, spool: spec.spool.clone() };
     let (Some(mut input), Some(output)) = (input, output) else {
         return Err(failed("its pipes are missing", &""));
     };
@@ -119,7 +111,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn died(&mut self, why: impl ToString) -> SqliteError {
+    fn died(&mut self, why: &(impl Display + ?Sized)) -> SqliteError {
         let mut why = why.to_string();
         if let Some(Process { child, .. }) = &mut self.process {
             drop(child.kill());
@@ -151,20 +143,18 @@ impl Talk {
             Ok(tag) if tag == wanted => Ok(()),
             Ok(Tag::Failure) => match serde_json::from_slice::<Failure>(buffer) {
                 Ok(failure) => Err(self.fail(SqliteError::of(&self.database.clone(), failure))),
-                Err(e) => Err(self.died(e)),
+                Err(e) => Err(self.died(&e)),
             },
             Ok(_) => Err(self.died("it said something out of turn")),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(self.died("its answer is cut short"))
-            }
-            Err(e) => Err(self.died(e)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(self.died("its answer is cut short")),
+            Err(e) => Err(self.died(&e)),
         }
     }
 
     fn json<T: DeserializeOwned>(&mut self, wanted: Tag) -> Result<T, SqliteError> {
         let mut buffer = Vec::new();
         self.expect(wanted, &mut buffer)?;
-        serde_json::from_slice(&buffer).map_err(|e| self.died(e))
+        serde_json::from_slice(&buffer).map_err(|e| self.died(&e))
     }
 }
 
@@ -175,30 +165,14 @@ impl SqliteCapture {
         from: Box<dyn Read + Send>,
         process: Option<Process>,
     ) -> Result<Self, SqliteError> {
-        let mut talk = Talk {
-            database,
-            from,
-            process,
-            failed: None,
-        };
+        let mut talk = Talk { database, from, process, failed: None };
         let header: Header = talk.json(Tag::Header)?;
         let (size, method) = (header.size, header.method.word());
         if u64::from(header.page_size).checked_mul(header.pages) != Some(size) || size == 0 {
             return Err(talk.died("it announced an impossible size"));
         }
-        let Header {
-            page_size, instant, ..
-        } = header;
-        Ok(Self {
-            size,
-            page_size,
-            method,
-            instant,
-            talk,
-            left: size,
-            chunk: Vec::new(),
-            used: 0,
-        })
+        let Header { page_size, instant, .. } = header;
+        Ok(Self { size, page_size, method, instant, talk, left: size, chunk: Vec::new(), used: 0 })
     }
 
     /// Ends the capture, after all bytes were read. Only when this succeeds were they those of one state of the database.
@@ -213,14 +187,11 @@ impl SqliteCapture {
         if let Some(Process { child, .. }) = &mut self.talk.process {
             match child.wait() {
                 Ok(status) if status.success() => {}
-                Ok(status) => return Err(self.talk.died(format!("it ended with {status}"))),
-                Err(e) => return Err(self.talk.died(e)),
+                Ok(status) => return Err(self.talk.died(&format!("it ended with {status}"))),
+                Err(e) => return Err(self.talk.died(&e)),
             }
         }
-        Ok(CheckOutcome {
-            result: trailer.check,
-            messages: trailer.messages,
-        })
+        Ok(CheckOutcome { result: trailer.check, messages: trailer.messages })
     }
 }
 
@@ -240,9 +211,7 @@ impl Read for SqliteCapture {
             got.map_err(io::Error::other)?;
             if self.chunk.len() as u64 > self.left {
                 self.chunk.clear();
-                return Err(io::Error::other(
-                    self.talk.died("it sent more than it announced"),
-                ));
+                return Err(io::Error::other(self.talk.died("it sent more than it announced")));
             }
         }
         let length = buffer.len().min(self.chunk.len() - self.used);
@@ -261,12 +230,7 @@ mod tests {
     fn talk(frames: &[(Tag, Vec<u8>)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (tag, content) in frames {
-            Frame {
-                tag: *tag,
-                bytes: content.clone(),
-            }
-            .write(&mut bytes)
-            .unwrap();
+            Frame { tag: *tag, bytes: content.clone() }.write(&mut bytes).unwrap();
         }
         bytes
     }
@@ -276,24 +240,16 @@ mod tests {
             pages,
             size: 512 * pages,
             journal_mode: "wal".into(),
-            method: Method::SqlitePages,
+            method: Method::Pages,
             instant: Timestamp::UNIX_EPOCH,
         };
         (Tag::Header, serde_json::to_vec(&header).unwrap())
     }
     fn trailer() -> (Tag, Vec<u8>) {
-        (
-            Tag::Trailer,
-            serde_json::to_vec(&Trailer {
-                check: CheckResult::Passed,
-                messages: vec![],
-            })
-            .unwrap(),
-        )
+        (Tag::Trailer, serde_json::to_vec(&Trailer { check: CheckResult::Passed, messages: vec![] }).unwrap())
     }
     fn run(bytes: Vec<u8>) -> Result<(Vec<u8>, CheckOutcome), SqliteError> {
-        let mut capture =
-            SqliteCapture::begin("app.db".into(), Box::new(io::Cursor::new(bytes)), None)?;
+        let mut capture = SqliteCapture::begin("app.db".into(), Box::new(io::Cursor::new(bytes)), None)?;
         let mut read = Vec::new();
         // The reason of a failed read is what `finish` says.
         drop(capture.read_to_end(&mut read));
@@ -305,13 +261,8 @@ mod tests {
 
     #[test]
     fn a_whole_talk_gives_the_bytes_and_the_check() {
-        let frames = [
-            header(3),
-            (Tag::Data, vec![1; 700]),
-            (Tag::Data, vec![]),
-            (Tag::Data, vec![2; 836]),
-            trailer(),
-        ];
+        let frames =
+            [header(3), (Tag::Data, vec![1; 700]), (Tag::Data, vec![]), (Tag::Data, vec![2; 836]), trailer()];
         let (read, outcome) = run(talk(&frames)).unwrap();
         assert_eq!(read, [vec![1; 700], vec![2; 836]].concat());
         assert_eq!(outcome.result, CheckResult::Passed);
@@ -323,10 +274,7 @@ mod tests {
         assert!(run(whole.clone()).is_ok());
         for end in 0..whole.len() {
             let error = run(whole[..end].to_vec()).unwrap_err();
-            assert!(
-                matches!(error, SqliteError::ChildDied(..)),
-                "cut at {end}: {error}"
-            );
+            assert!(matches!(error, SqliteError::ChildDied(..)), "cut at {end}: {error}");
         }
     }
 
@@ -345,10 +293,7 @@ mod tests {
         let failure = Failure::new(crate::source::sqlite::error::Cause::WalGrew, "too much");
         let failure = (Tag::Failure, serde_json::to_vec(&failure).unwrap());
         let error = run(talk(&[header(2), (Tag::Data, vec![1; 512]), failure])).unwrap_err();
-        assert_eq!(
-            error,
-            SqliteError::WalGrew("app.db".into(), "too much".into())
-        );
+        assert_eq!(error, SqliteError::WalGrew("app.db".into(), "too much".into()));
     }
 
     #[test]
@@ -357,9 +302,6 @@ mod tests {
         let mut capture =
             SqliteCapture::begin("app.db".into(), Box::new(io::Cursor::new(bytes)), None).unwrap();
         capture.read_exact(&mut [0; 500]).unwrap();
-        assert_eq!(
-            capture.finish(),
-            Err(SqliteError::NotRead("app.db".into(), 12))
-        );
+        assert_eq!(capture.finish(), Err(SqliteError::NotRead("app.db".into(), 12)));
     }
 }

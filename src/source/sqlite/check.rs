@@ -8,9 +8,8 @@ use std::path::Path;
 ///
 /// The file is opened as immutable: no lock is taken and no sidecar is made, so it must be one that no program uses.
 pub fn check_file(path: &Path) -> rusqlite::Result<Vec<String>> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri(path), flags)?;
     let mut statement = connection.prepare("PRAGMA quick_check(20)")?;
     let rows = statement.query_map((), |row| row.get::<_, String>(0))?;
@@ -23,9 +22,7 @@ fn uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(char::from(byte))
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
             other => uri.push_str(&format!("%{other:02X}")),
         }
     }
@@ -46,9 +43,7 @@ mod tests {
             .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a); CREATE INDEX i ON t(a);")
             .unwrap();
         for n in 0..2000 {
-            connection
-                .execute("INSERT INTO t VALUES (?1)", [format!("row {n}")])
-                .unwrap();
+            connection.execute("INSERT INTO t VALUES (?1)", [format!("row {n}")]).unwrap();
         }
         connection.close().unwrap();
         assert!(check_file(&path).unwrap().is_empty());

@@ -59,9 +59,7 @@ pub(super) fn serve(request: &Request, out: &mut (impl Write + Send)) -> io::Res
             drop(outlet.say(Tag::Failure, &failure));
         }
         drop(outlet);
-        writer
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the writer failed")))
+        writer.join().unwrap_or_else(|_| Err(io::Error::other("the writer failed")))
     })
 }
 
@@ -84,10 +82,8 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
             Err(f) if f.cause == Cause::WriterWouldWait && tries < COPY_TRIES => tries += 1,
             Err(f) if f.cause == Cause::WriterWouldWait => {
                 let (size, limit) = (source.size() >> 20, request.lock_limit_ms);
-                let why = format!(
-                    "{size} MiB could not be copied within {limit} ms, in {COPY_TRIES} tries"
-                );
-                return Err(Failure::new(Cause::WriterWouldWait, why));
+                let why = format!("{size} MiB could not be copied within {limit} ms, in {COPY_TRIES} tries");
+                return Err(Failure::new(Cause::WriterWouldWait, &why));
             }
             Err(f) => return Err(f),
         }
@@ -99,24 +95,20 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
 /// WAL mode: nobody waits for us, so pages are sent, and checked, in the transaction.
 fn live(request: &Request, outlet: &Outlet, source: Source, spool: &Path) -> Result<(), Failure> {
     if request.pages && source.has_dbpage() {
-        let header = source.header(Method::SqlitePages);
+        let header = source.header(Method::Pages);
         outlet.say(Tag::Header, &header)?;
         let spill = source.stream(outlet, spool)?;
-        let trailer = checked(request.check, header.size, || {
-            Ok(quick_check(&source.connection))
-        });
+        let trailer = checked(request.check, header.size, || Ok(quick_check(&source.connection)));
         drop(source);
         if let Some((copy, from)) = spill {
             copy.send(outlet, from, header.size, header.page_size)?;
         }
         return outlet.say(Tag::Trailer, &trailer);
     }
-    let header = source.header(Method::SqliteBackup);
+    let header = source.header(Method::Backup);
     let copy = Copy::create(spool).map_err(|e| Failure::of_spool(spool, &e))?;
     source.back_up(&copy, None)?;
-    let trailer = checked(request.check, header.size, || {
-        Ok(quick_check(&source.connection))
-    });
+    let trailer = checked(request.check, header.size, || Ok(quick_check(&source.connection)));
     drop(source);
     outlet.say(Tag::Header, &header)?;
     copy.send(outlet, 0, header.size, header.page_size)?;
@@ -124,42 +116,28 @@ fn live(request: &Request, outlet: &Outlet, source: Source, spool: &Path) -> Res
 }
 
 /// Rollback-journal mode: writers wait while we read, so a copy is made as fast as can be.
-fn copied(
-    request: &Request,
-    source: &Source,
-    raw: &File,
-    spool: &Path,
-) -> Result<(Copy, Method), Failure> {
+fn copied(request: &Request, source: &Source, raw: &File, spool: &Path) -> Result<(Copy, Method), Failure> {
     let deadline = source.began + Duration::from_millis(request.lock_limit_ms);
     let create = || Copy::create(spool).map_err(|e| Failure::of_spool(spool, &e));
     let copy = create()?;
     if source.clone_file(raw, &copy) {
-        return Ok((copy, Method::SqliteCopy));
+        return Ok((copy, Method::Copy));
     }
     let copy = create()?;
     if request.pages && source.has_dbpage() {
         source.copy_pages(&copy, spool, deadline)?;
-        return Ok((copy, Method::SqlitePages));
+        return Ok((copy, Method::Pages));
     }
     source.back_up(&copy, Some(deadline))?;
-    Ok((copy, Method::SqliteBackup))
+    Ok((copy, Method::Backup))
 }
 
-fn send_copy(
-    request: &Request,
-    outlet: &Outlet,
-    header: &Header,
-    copy: &Copy,
-) -> Result<(), Failure> {
+fn send_copy(request: &Request, outlet: &Outlet, header: &Header, copy: &Copy) -> Result<(), Failure> {
     outlet.say(Tag::Header, header)?;
     copy.send(outlet, 0, header.size, header.page_size)?;
     // The copy is what the transaction saw, so checking it is the same, and no writer waits for it.
-    let check = || {
-        Ok(quick_check(&Connection::open_with_flags(
-            &copy.path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY,
-        )?))
-    };
+    let check =
+        || Ok(quick_check(&Connection::open_with_flags(&copy.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?));
     outlet.say(Tag::Trailer, &checked(request.check, header.size, check))
 }
 
@@ -170,17 +148,12 @@ fn open_raw(request: &Request) -> Result<File, Failure> {
     flags.set(OFlags::NOFOLLOW, request.no_links);
     let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
     let raw = File::from(opened.map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => Failure::new(Cause::Missing, e),
-        _ => Failure::new(Cause::Unreadable, e),
+        io::ErrorKind::NotFound => Failure::new(Cause::Missing, &e),
+        _ => Failure::new(Cause::Unreadable, &e),
     })?);
-    let meta = raw
-        .metadata()
-        .map_err(|e| Failure::new(Cause::Unreadable, e))?;
+    let meta = raw.metadata().map_err(|e| Failure::new(Cause::Unreadable, &e))?;
     if !meta.is_file() {
-        return Err(Failure::new(
-            Cause::NotADatabase,
-            "it is not a regular file",
-        ));
+        return Err(Failure::new(Cause::NotADatabase, "it is not a regular file"));
     }
     if meta.len() == 0 {
         return Err(Failure::new(Cause::Empty, "the file has 0 bytes"));
@@ -188,13 +161,8 @@ fn open_raw(request: &Request) -> Result<File, Failure> {
     let mut begin = [0; 16];
     match raw.read_exact_at(&mut begin, 0) {
         Ok(()) if begin == *b"SQLite format 3\0" => Ok(raw),
-        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => {
-            Err(Failure::new(Cause::Unreadable, e))
-        }
-        _ => Err(Failure::new(
-            Cause::NotADatabase,
-            "it does not begin like one, or it is encrypted",
-        )),
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(Failure::new(Cause::Unreadable, &e)),
+        _ => Err(Failure::new(Cause::NotADatabase, "it does not begin like one, or it is encrypted")),
     }
 }
 
@@ -219,7 +187,7 @@ impl Source {
         loop {
             match Self::try_begin(request, limit) {
                 Err(f) if f.cause == Cause::HotJournal && Instant::now() < until => {
-                    std::thread::sleep(PAUSE)
+                    std::thread::sleep(PAUSE);
                 }
                 other => return other,
             }
@@ -236,26 +204,13 @@ impl Source {
             // Our close must never be the one that empties or removes the log.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.execute_batch("BEGIN")?;
-            let tables =
-                connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+            let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
             let (instant, began) = (Timestamp::now(), Instant::now());
             let page_size = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
             let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-            let journal_mode =
-                connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            let journal_mode = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
             let (database, pages) = (path.clone(), u64::try_from(pages).unwrap_or(0));
-            Ok((
-                Self {
-                    connection,
-                    database,
-                    page_size,
-                    pages,
-                    journal_mode,
-                    instant,
-                    began,
-                },
-                tables,
-            ))
+            Ok((Self { connection, database, page_size, pages, journal_mode, instant, began }, tables))
         };
         match began() {
             Ok((_, 0)) => Err(Failure::new(Cause::Empty, "it has no tables")),
@@ -313,21 +268,14 @@ fn explain(error: &rusqlite::Error, path: &Path) -> Failure {
 }
 
 /// The trailer for a database of `size` bytes.
-fn checked(
-    policy: CheckPolicy,
-    size: u64,
-    check: impl FnOnce() -> rusqlite::Result<Trailer>,
-) -> Trailer {
+fn checked(policy: CheckPolicy, size: u64, check: impl FnOnce() -> rusqlite::Result<Trailer>) -> Trailer {
     let (check, result) = match policy {
         CheckPolicy::Never => (None, CheckResult::None),
         CheckPolicy::Auto if size > AUTO_CHECK_MAX => (None, CheckResult::Deferred),
         _ => (Some(check), CheckResult::None),
     };
     let Some(check) = check else {
-        return Trailer {
-            check: result,
-            messages: Vec::new(),
-        };
+        return Trailer { check: result, messages: Vec::new() };
     };
     check().unwrap_or_else(|e| verdict_of(&e))
 }
@@ -338,33 +286,20 @@ fn quick_check(connection: &Connection) -> Trailer {
         statement.query_map([], |row| row.get(0))?.collect()
     };
     match said() {
-        Ok(said) if said == ["ok"] => Trailer {
-            check: CheckResult::Passed,
-            messages: Vec::new(),
-        },
-        Ok(messages) => Trailer {
-            check: CheckResult::Failed,
-            messages,
-        },
+        Ok(said) if said == ["ok"] => Trailer { check: CheckResult::Passed, messages: Vec::new() },
+        Ok(messages) => Trailer { check: CheckResult::Failed, messages },
         Err(e) => verdict_of(&e),
     }
 }
 
 /// What an error during a check means: damage, or a schema that needs functions or modules which only its own program has.
 fn verdict_of(error: &rusqlite::Error) -> Trailer {
-    let foreign = matches!(
-        error.sqlite_error().map(|e| e.extended_code & 0xff),
-        Some(ffi::SQLITE_ERROR)
-    );
+    let foreign = matches!(error.sqlite_error().map(|e| e.extended_code & 0xff), Some(ffi::SQLITE_ERROR));
     match foreign {
-        true => Trailer {
-            check: CheckResult::None,
-            messages: vec![format!("it could not be checked: {error}")],
-        },
-        false => Trailer {
-            check: CheckResult::Failed,
-            messages: vec![error.to_string()],
-        },
+        true => {
+            Trailer { check: CheckResult::None, messages: vec![format!("it could not be checked: {error}")] }
+        }
+        false => Trailer { check: CheckResult::Failed, messages: vec![error.to_string()] },
     }
 }
 
@@ -391,11 +326,7 @@ mod tests {
         };
         let mut out = Vec::new();
         serve(&request, &mut out).unwrap();
-        assert_eq!(
-            std::fs::read_dir(spool.path()).unwrap().count(),
-            0,
-            "something is left in the spool"
-        );
+        assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "something is left in the spool");
         let (mut rest, mut frame, mut data) = (&out[..], Vec::new(), Vec::new());
         let header = match Frame::read(&mut rest, &mut frame).unwrap() {
             Tag::Header => serde_json::from_slice(&frame).unwrap(),
@@ -405,11 +336,7 @@ mod tests {
             data.extend_from_slice(&frame);
         }
         assert!(rest.is_empty());
-        (
-            Ok(header),
-            data,
-            Some(serde_json::from_slice(&frame).unwrap()),
-        )
+        (Ok(header), data, Some(serde_json::from_slice(&frame).unwrap()))
     }
 
     fn database(dir: &Path, setup: &str) -> PathBuf {
@@ -425,16 +352,12 @@ mod tests {
 
     fn sum_of(path: &Path) -> (i64, String) {
         let connection = Connection::open(path).unwrap();
-        let check: String = connection
-            .query_row("PRAGMA integrity_check", [], |r| r.get(0))
-            .unwrap();
+        let check: String = connection.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
         assert_eq!(check, "ok");
         connection
-            .query_row(
-                "SELECT count(*), hex(sum(substr(hex(x), 1, 9))) FROM t",
-                [],
-                |r| Ok((r.get(0)?, r.get(1)?)),
-            )
+            .query_row("SELECT count(*), hex(sum(substr(hex(x), 1, 9))) FROM t", [], |r| {
+                Ok((r.get(0)?, r.get(1)?))
+            })
             .unwrap()
     }
 
@@ -445,11 +368,7 @@ mod tests {
             let path = database(dir.path(), &format!("PRAGMA journal_mode={mode}"));
             let (header, data, trailer) = captured(&path, false, CheckPolicy::Always);
             let header = header.unwrap();
-            assert_eq!(
-                (header.method, header.size),
-                (Method::SqliteBackup, data.len() as u64),
-                "{mode}"
-            );
+            assert_eq!((header.method, header.size), (Method::Backup, data.len() as u64), "{mode}");
             assert_eq!(trailer.unwrap().check, CheckResult::Passed);
             let copy = dir.path().join("copy.db");
             std::fs::write(&copy, &data).unwrap();
@@ -462,28 +381,15 @@ mod tests {
         for mode in ["WAL", "DELETE"] {
             for size in [512, 1024, 4096, 65536] {
                 let dir = tempfile::tempdir().unwrap();
-                let path = database(
-                    dir.path(),
-                    &format!("PRAGMA page_size={size}; PRAGMA journal_mode={mode}"),
-                );
+                let path =
+                    database(dir.path(), &format!("PRAGMA page_size={size}; PRAGMA journal_mode={mode}"));
                 let before = std::fs::read(&path).unwrap();
                 let (header, data, trailer) = captured(&path, true, CheckPolicy::Auto);
                 let header = header.unwrap();
-                assert_eq!(
-                    (header.page_size, header.journal_mode),
-                    (size, mode.to_lowercase())
-                );
+                assert_eq!((header.page_size, header.journal_mode), (size, mode.to_lowercase()));
                 assert_eq!(trailer.unwrap().check, CheckResult::Passed);
-                assert!(
-                    data == before,
-                    "{mode} {size}: {} and {} bytes",
-                    data.len(),
-                    before.len()
-                );
-                assert!(
-                    before == std::fs::read(&path).unwrap(),
-                    "the database was written to"
-                );
+                assert!(data == before, "{mode} {size}: {} and {} bytes", data.len(), before.len());
+                assert!(before == std::fs::read(&path).unwrap(), "the database was written to");
             }
         }
     }
@@ -495,10 +401,7 @@ mod tests {
         let setup = "CREATE TABLE u(a TEXT); CREATE INDEX i ON u(a); INSERT INTO u VALUES ('x');
             PRAGMA writable_schema=ON;
             UPDATE sqlite_schema SET sql = 'CREATE TABLE u(a TEXT COLLATE OURS)' WHERE name = 'u'";
-        Connection::open(&path)
-            .unwrap()
-            .execute_batch(setup)
-            .unwrap();
+        Connection::open(&path).unwrap().execute_batch(setup).unwrap();
         let (header, data, trailer) = captured(&path, true, CheckPolicy::Always);
         assert_eq!(header.unwrap().size, data.len() as u64);
         let trailer = trailer.unwrap();
@@ -508,27 +411,10 @@ mod tests {
 
     #[test]
     fn policies_decide_about_checks() {
-        let passed = || {
-            Ok(Trailer {
-                check: CheckResult::Passed,
-                messages: vec![],
-            })
-        };
-        assert_eq!(
-            checked(CheckPolicy::Auto, AUTO_CHECK_MAX, passed).check,
-            CheckResult::Passed
-        );
-        assert_eq!(
-            checked(CheckPolicy::Auto, AUTO_CHECK_MAX + 1, passed).check,
-            CheckResult::Deferred
-        );
-        assert_eq!(
-            checked(CheckPolicy::Always, AUTO_CHECK_MAX + 1, passed).check,
-            CheckResult::Passed
-        );
-        assert_eq!(
-            checked(CheckPolicy::Never, 1, passed).check,
-            CheckResult::None
-        );
+        let passed = || Ok(Trailer { check: CheckResult::Passed, messages: vec![] });
+        assert_eq!(checked(CheckPolicy::Auto, AUTO_CHECK_MAX, passed).check, CheckResult::Passed);
+        assert_eq!(checked(CheckPolicy::Auto, AUTO_CHECK_MAX + 1, passed).check, CheckResult::Deferred);
+        assert_eq!(checked(CheckPolicy::Always, AUTO_CHECK_MAX + 1, passed).check, CheckResult::Passed);
+        assert_eq!(checked(CheckPolicy::Never, 1, passed).check, CheckResult::None);
     }
 }

@@ -40,13 +40,7 @@ impl Copy {
         loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = spool.join(format!("{}{number}.tmp", prefix(std::process::id())));
-            match OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
                 // Left by a killed child of the same process number.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 other => return Ok(Self { file: other?, path }),
@@ -55,23 +49,14 @@ impl Copy {
     }
 
     /// Sends bytes `from..size`; the page that SQLite uses for locks is sent as zeros.
-    pub(super) fn send(
-        &self,
-        outlet: &Outlet,
-        from: u64,
-        size: u64,
-        page_size: u32,
-    ) -> Result<(), Failure> {
+    pub(super) fn send(&self, outlet: &Outlet, from: u64, size: u64, page_size: u32) -> Result<(), Failure> {
         let mut at = from;
         while at < size {
             let length = (size - at).min(CHUNK as u64);
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(CHUNK)];
             let read = self.file.read_exact_at(&mut bytes, at);
             read.map_err(|e| {
-                Failure::new(
-                    Cause::Unreadable,
-                    format!("the copy in the spool is cut short: {e}"),
-                )
+                Failure::new(Cause::Unreadable, &format!("the copy in the spool is cut short: {e}"))
             })?;
             blank_lock_page(&mut bytes, at, page_size);
             outlet.data(bytes)?;
@@ -91,10 +76,7 @@ impl Drop for Copy {
 /// Zeroes what of the lock page lies in `bytes`, which begin at `at` of the database.
 fn blank_lock_page(bytes: &mut [u8], at: u64, page_size: u32) {
     let end = at + bytes.len() as u64;
-    let (from, to) = (
-        PENDING_BYTE.max(at),
-        (PENDING_BYTE + u64::from(page_size)).min(end),
-    );
+    let (from, to) = (PENDING_BYTE.max(at), (PENDING_BYTE + u64::from(page_size)).min(end));
     if from < to
         && let (Ok(from), Ok(to)) = (usize::try_from(from - at), usize::try_from(to - at))
     {
@@ -123,10 +105,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let copy = Copy::create(dir.path()).unwrap();
-        assert_eq!(
-            copy.file.metadata().unwrap().permissions().mode() & 0o077,
-            0
-        );
+        assert_eq!(copy.file.metadata().unwrap().permissions().mode() & 0o077, 0);
         drop(copy);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -1,6 +1,7 @@
 //! Why a database was not captured.
 
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,28 +30,15 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(cause: Cause, detail: impl ToString) -> Self {
-        Self {
-            cause,
-            detail: detail.to_string(),
-        }
+    pub(super) fn new(cause: Cause, detail: &(impl Display + ?Sized)) -> Self {
+        Self { cause, detail: detail.to_string() }
     }
 
     /// An error of writing a copy into `spool`.
     pub(super) fn of_spool(spool: &Path, error: &io::Error) -> Self {
-        let full = matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        );
-        let cause = if full {
-            Cause::NoRoom
-        } else {
-            Cause::Unreadable
-        };
-        Self::new(
-            cause,
-            format!("cannot write a copy in {}: {error}", spool.display()),
-        )
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let cause = if full { Cause::NoRoom } else { Cause::Unreadable };
+        Self::new(cause, &format!("cannot write a copy in {}: {error}", spool.display()))
     }
 }
 
@@ -121,9 +109,7 @@ impl SqliteError {
     /// What to do about it, where that can be said.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Missing(_) => {
-                Some("correct the path in the configuration, or mount what it is on")
-            }
+            Self::Missing(_) => Some("correct the path in the configuration, or mount what it is on"),
             Self::Empty(..) => Some(
                 "correct the path in the configuration; remove the component if the database is not used yet",
             ),
@@ -131,18 +117,16 @@ impl SqliteError {
             Self::Locked(..) => {
                 Some("let the program that uses it end its transaction, or raise `busy_limit`")
             }
-            Self::WriterWouldWait(..) => Some(
-                "switch the database to WAL mode (PRAGMA journal_mode=WAL), or raise `lock_limit`",
-            ),
-            Self::HotJournal(..) => Some(
-                "open it once with its own program or with sqlite3, which rolls the journal back",
-            ),
+            Self::WriterWouldWait(..) => {
+                Some("switch the database to WAL mode (PRAGMA journal_mode=WAL), or raise `lock_limit`")
+            }
+            Self::HotJournal(..) => {
+                Some("open it once with its own program or with sqlite3, which rolls the journal back")
+            }
             Self::ReadOnlyWal(..) => Some(
                 "make its directory writable for backstay, or keep its program running during the backup",
             ),
-            Self::WalGrew(..) => {
-                Some("back up when fewer writes happen, or give the spool a faster disk")
-            }
+            Self::WalGrew(..) => Some("back up when fewer writes happen, or give the spool a faster disk"),
             Self::NoRoom(..) => Some("make room in the state directory"),
             Self::Damaged(..) => {
                 Some("restore it from an older snapshot, or repair it with sqlite3's .recover")

@@ -26,27 +26,12 @@ impl Outlet {
 
     /// Sends bytes of the database, waiting as long as it takes.
     pub(super) fn data(&self, bytes: Vec<u8>) -> Result<(), Failure> {
-        self.queue
-            .send(Frame {
-                tag: Tag::Data,
-                bytes,
-            })
-            .map_err(|_| gone())
+        self.queue.send(Frame { tag: Tag::Data, bytes }).map_err(|_| gone())
     }
 
     /// The same, but gives the bytes back when the reader does not take them within `patience`.
-    pub(super) fn data_within(
-        &self,
-        bytes: Vec<u8>,
-        patience: Duration,
-    ) -> Result<Option<Vec<u8>>, Failure> {
-        match self.queue.send_timeout(
-            Frame {
-                tag: Tag::Data,
-                bytes,
-            },
-            patience,
-        ) {
+    pub(super) fn data_within(&self, bytes: Vec<u8>, patience: Duration) -> Result<Option<Vec<u8>>, Failure> {
+        match self.queue.send_timeout(Frame { tag: Tag::Data, bytes }, patience) {
             Ok(()) => Ok(None),
             Err(SendTimeoutError::Timeout(frame)) => Ok(Some(frame.bytes)),
             Err(SendTimeoutError::Disconnected(_)) => Err(gone()),
@@ -55,7 +40,7 @@ impl Outlet {
 
     /// Sends a header, trailer or failure.
     pub(super) fn say(&self, tag: Tag, value: &impl Serialize) -> Result<(), Failure> {
-        let frame = Frame::json(tag, value).map_err(|e| Failure::new(Cause::Unreadable, e))?;
+        let frame = Frame::json(tag, value).map_err(|e| Failure::new(Cause::Unreadable, &e))?;
         self.queue.send(frame).map_err(|_| gone())
     }
 }

@@ -22,50 +22,35 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Source {
     /// Whether this build can read pages through SQL.
     pub(super) fn has_dbpage(&self) -> bool {
-        self.connection
-            .prepare("SELECT pgno, data FROM sqlite_dbpage")
-            .is_ok()
+        self.connection.prepare("SELECT pgno, data FROM sqlite_dbpage").is_ok()
     }
 
     /// Hands over every page, in order.
     fn each_page(&self, take: &mut dyn FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         let fail = |e: rusqlite::Error| self.explain(&e);
-        let mut statement = self
-            .connection
-            .prepare("SELECT pgno, data FROM sqlite_dbpage")
-            .map_err(fail)?;
+        let mut statement = self.connection.prepare("SELECT pgno, data FROM sqlite_dbpage").map_err(fail)?;
         let mut rows = statement.query([]).map_err(fail)?;
         let mut count = 0;
         while let Some(row) = rows.next().map_err(fail)? {
             count += 1;
             let number: i64 = row.get(0).map_err(fail)?;
-            let page = row
-                .get_ref(1)
-                .map_err(fail)?
-                .as_blob()
-                .map_err(|e| Failure::new(Cause::Damaged, e))?;
+            let page =
+                row.get_ref(1).map_err(fail)?.as_blob().map_err(|e| Failure::new(Cause::Damaged, &e))?;
             if u64::try_from(number) != Ok(count) || page.len() != self.page_size as usize {
-                return Err(Failure::new(
-                    Cause::Damaged,
-                    format!("page {count} cannot be read"),
-                ));
+                return Err(Failure::new(Cause::Damaged, &format!("page {count} cannot be read")));
             }
             take(page)?;
         }
         if count != self.pages {
             let why = format!("it has {count} pages, but says that it has {}", self.pages);
-            return Err(Failure::new(Cause::Damaged, why));
+            return Err(Failure::new(Cause::Damaged, &why));
         }
         Ok(())
     }
 
     /// Sends all pages as they are read. What the reader does not take in time is in the copy that comes back, from the offset beside it; it is to be sent
     /// when the transaction has ended.
-    pub(super) fn stream(
-        &self,
-        outlet: &Outlet,
-        spool: &Path,
-    ) -> Result<Option<(Copy, u64)>, Failure> {
+    pub(super) fn stream(&self, outlet: &Outlet, spool: &Path) -> Result<Option<(Copy, u64)>, Failure> {
         let mut live = Live {
             outlet,
             spool,
@@ -81,18 +66,11 @@ impl Source {
     }
 
     /// Copies all pages into `copy`, unless that takes until `deadline`.
-    pub(super) fn copy_pages(
-        &self,
-        copy: &Copy,
-        spool: &Path,
-        deadline: Instant,
-    ) -> Result<(), Failure> {
+    pub(super) fn copy_pages(&self, copy: &Copy, spool: &Path, deadline: Instant) -> Result<(), Failure> {
         let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK);
         let mut at = 0;
         let mut flush = |buffer: &mut Vec<u8>| {
-            copy.file
-                .write_all_at(buffer, at)
-                .map_err(|e| Failure::of_spool(spool, &e))?;
+            copy.file.write_all_at(buffer, at).map_err(|e| Failure::of_spool(spool, &e))?;
             at += buffer.len() as u64;
             buffer.clear();
             in_time(deadline)
@@ -110,27 +88,21 @@ impl Source {
     /// The same through the backup interface, for builds without `sqlite_dbpage`. The schema cookie on page 1 comes out one higher.
     pub(super) fn back_up(&self, copy: &Copy, deadline: Option<Instant>) -> Result<(), Failure> {
         let spool_error = |e: rusqlite::Error| match e.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Failure::new(Cause::NoRoom, e),
-            _ => Failure::new(Cause::Unreadable, format!("cannot write a copy: {e}")),
+            Some(rusqlite::ErrorCode::DiskFull) => Failure::new(Cause::NoRoom, &e),
+            _ => Failure::new(Cause::Unreadable, &format!("cannot write a copy: {e}")),
         };
         let log = LogWatch::new(&self.database, self.size());
         let mut to = Connection::open(&copy.path).map_err(spool_error)?;
-        to.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
-            .map_err(spool_error)?;
+        to.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF").map_err(spool_error)?;
         {
             let backup = Backup::new(&self.connection, &mut to).map_err(spool_error)?;
-            let step = i32::try_from(CHUNK / self.page_size as usize)
-                .unwrap_or(16)
-                .max(16);
+            let step = i32::try_from(CHUNK / self.page_size as usize).unwrap_or(16).max(16);
             loop {
                 match backup.step(step).map_err(spool_error)? {
                     StepResult::Done => break,
                     StepResult::More => {}
                     _ => {
-                        return Err(Failure::new(
-                            Cause::Locked,
-                            "the backup interface found it locked",
-                        ));
+                        return Err(Failure::new(Cause::Locked, "the backup interface found it locked"));
                     }
                 }
                 log.check()?;
@@ -138,14 +110,10 @@ impl Source {
             }
         }
         drop(to);
-        let size = copy
-            .file
-            .metadata()
-            .map_err(|e| Failure::new(Cause::Unreadable, e))?
-            .len();
+        let size = copy.file.metadata().map_err(|e| Failure::new(Cause::Unreadable, &e))?.len();
         if size != self.size() {
             let why = format!("the backup interface made {size} bytes of {}", self.size());
-            return Err(Failure::new(Cause::Unreadable, why));
+            return Err(Failure::new(Cause::Unreadable, &why));
         }
         Ok(())
     }
@@ -157,8 +125,7 @@ impl Source {
             (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
             _ => false,
         };
-        same && clone(raw, &copy.file).is_ok()
-            && copy.file.metadata().is_ok_and(|m| m.len() >= self.size())
+        same && clone(raw, &copy.file).is_ok() && copy.file.metadata().is_ok_and(|m| m.len() >= self.size())
     }
 }
 
@@ -174,10 +141,7 @@ fn clone(_: &std::fs::File, _: &std::fs::File) -> io::Result<()> {
 fn in_time(deadline: Instant) -> Result<(), Failure> {
     match Instant::now() < deadline {
         true => Ok(()),
-        false => Err(Failure::new(
-            Cause::WriterWouldWait,
-            "the time for copying it is over",
-        )),
+        false => Err(Failure::new(Cause::WriterWouldWait, "the time for copying it is over")),
     }
 }
 
@@ -209,9 +173,7 @@ impl Live<'_> {
         self.at += length;
         let mut rest = Some(bytes);
         if self.spill.is_none() && Instant::now() < self.until {
-            rest = self
-                .outlet
-                .data_within(rest.take().unwrap_or_default(), PATIENCE)?;
+            rest = self.outlet.data_within(rest.take().unwrap_or_default(), PATIENCE)?;
         }
         let Some(bytes) = rest else { return Ok(()) };
         let fail = |e: io::Error| Failure::of_spool(self.spool, &e);
@@ -238,22 +200,14 @@ impl LogWatch {
         path.push("-wal");
         let path = PathBuf::from(path);
         let before = log_size(&path);
-        Self {
-            path,
-            before,
-            limit: WAL_GROWTH_MIN.max(size / 2),
-        }
+        Self { path, before, limit: WAL_GROWTH_MIN.max(size / 2) }
     }
 
     fn check(&self) -> Result<(), Failure> {
         let grown = log_size(&self.path).saturating_sub(self.before);
         if grown > self.limit {
-            let why = format!(
-                "it grew by {} MiB, more than {} MiB",
-                grown >> 20,
-                self.limit >> 20
-            );
-            return Err(Failure::new(Cause::WalGrew, why));
+            let why = format!("it grew by {} MiB, more than {} MiB", grown >> 20, self.limit >> 20);
+            return Err(Failure::new(Cause::WalGrew, &why));
         }
         Ok(())
     }
@@ -303,9 +257,6 @@ mod tests {
         assert!(reader.is_empty());
         drop(std::thread::spawn(move || reader.iter().count()));
         copy.send(&outlet, from, 20, 512).unwrap();
-        assert_eq!(
-            std::fs::read(&copy.path).unwrap(),
-            [[1; 10], [2; 10]].concat()
-        );
+        assert_eq!(std::fs::read(&copy.path).unwrap(), [[1; 10], [2; 10]].concat());
     }
 }

@@ -46,9 +46,7 @@ impl From<WirePath> for String {
 impl TryFrom<String> for WirePath {
     type Error = data_encoding::DecodeError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Ok(Self(PathBuf::from(OsString::from_vec(
-            BASE64.decode(text.as_bytes())?,
-        ))))
+        Ok(Self(PathBuf::from(OsString::from_vec(BASE64.decode(text.as_bytes())?))))
     }
 }
 
@@ -56,17 +54,17 @@ impl TryFrom<String> for WirePath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Method {
-    SqlitePages,
-    SqliteBackup,
-    SqliteCopy,
+    Pages,
+    Backup,
+    Copy,
 }
 
 impl Method {
     pub(super) fn word(self) -> &'static str {
         match self {
-            Self::SqlitePages => "sqlite-pages",
-            Self::SqliteBackup => "sqlite-backup",
-            Self::SqliteCopy => "sqlite-copy",
+            Self::Pages => "sqlite-pages",
+            Self::Backup => "sqlite-backup",
+            Self::Copy => "sqlite-copy",
         }
     }
 }
@@ -102,9 +100,7 @@ pub(super) enum Tag {
 
 impl Tag {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Data, Self::Trailer, Self::Failure]
-            .into_iter()
-            .find(|tag| *tag as u8 == byte)
+        [Self::Header, Self::Data, Self::Trailer, Self::Failure].into_iter().find(|tag| *tag as u8 == byte)
     }
 }
 
@@ -117,16 +113,11 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn json(tag: Tag, value: &impl Serialize) -> io::Result<Self> {
-        Ok(Self {
-            tag,
-            bytes: serde_json::to_vec(value)?,
-        })
+        Ok(Self { tag, bytes: serde_json::to_vec(value)? })
     }
 
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let length = u32::try_from(self.bytes.len())
-            .ok()
-            .filter(|l| *l <= FRAME_MAX);
+        let length = u32::try_from(self.bytes.len()).ok().filter(|l| *l <= FRAME_MAX);
         let length = length.ok_or_else(|| io::Error::other("a frame is too long"))?;
         let mut head = [self.tag as u8, 0, 0, 0, 0];
         head[1..].copy_from_slice(&length.to_be_bytes());

@@ -20,10 +20,7 @@ pub(super) fn copy_hashed(from: &mut File, to: &mut dyn Write) -> io::Result<Obj
     Ok(each_step(from, &mut |bytes| to.write_all(bytes))?.1)
 }
 
-fn each_step(
-    file: &mut File,
-    step: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<(u64, ObjectId)> {
+fn each_step(file: &mut File, step: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<(u64, ObjectId)> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; STEP];
     let mut size = 0;

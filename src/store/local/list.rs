@@ -30,12 +30,7 @@ impl LocalStore {
             Err(e) => return Err(fail(e)),
         };
         self.listed(&dir, folder, &mut all)?;
-        for name in dir
-            .names()
-            .map_err(fail)?
-            .iter()
-            .filter(|name| is_folder_of(prefix, name))
-        {
+        for name in dir.names().map_err(fail)?.iter().filter(|name| is_folder_of(prefix, name)) {
             let below = format!("{folder}/{}", name.display());
             match dir.child(name) {
                 Ok(child) => self.listed(&child, &below, &mut all)?,
@@ -49,17 +44,11 @@ impl LocalStore {
 
     fn listed(&self, dir: &Dir, folder: &str, into: &mut Vec<Listed>) -> Result<(), StoreError> {
         for name in dir.names().map_err(|e| self.error("list", &folder, e))? {
-            let key = name
-                .to_str()
-                .and_then(|name| Key::parse(&format!("{folder}/{name}")));
+            let key = name.to_str().and_then(|name| Key::parse(&format!("{folder}/{name}")));
             let Some(key) = key else { continue };
             match dir.info(&name) {
                 Ok(info) if info.regular => {
-                    into.push(Listed {
-                        key,
-                        size: info.size,
-                        modified: info.modified,
-                    });
+                    into.push(Listed { key, size: info.size, modified: info.modified });
                 }
                 Ok(_) => return Err(self.not_a_file("list", &key)),
                 // Deleted between the two looks.

@@ -42,10 +42,8 @@ impl LocalStore {
     pub(super) fn put_bytes_new(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
         for _ in 0..TRIES {
             let (dir, name) = self.folder_for_writing(key)?;
-            let mut file =
-                NewFile::create_in(&self.incoming()?).map_err(|e| self.error("write", key, e))?;
-            file.write_all(bytes)
-                .map_err(|e| self.io("write", key, e))?;
+            let mut file = NewFile::create_in(&self.incoming()?).map_err(|e| self.error("write", key, e))?;
+            file.write_all(bytes).map_err(|e| self.io("write", key, e))?;
             match file.finish_in(&dir, &name, FILE_MODE) {
                 Ok(()) => return Ok(Put::Created),
                 Err(DurableError::Exists { .. }) => {}
@@ -98,9 +96,7 @@ impl LocalStore {
             kind => self.error_of(kind, "write", key, e),
         };
         let dir = Dir::open(path.parent().unwrap_or(Path::new("/"))).map_err(fail)?;
-        let file = dir
-            .open_file(path.file_name().unwrap_or_default())
-            .map_err(fail)?;
+        let file = dir.open_file(path.file_name().unwrap_or_default()).map_err(fail)?;
         let found = file.metadata().map_err(|e| self.io("write", key, e))?.len();
         if found == size {
             return Ok(file);
@@ -118,8 +114,7 @@ impl LocalStore {
         dir: &Dir,
         name: &str,
     ) -> Result<Option<Put>, StoreError> {
-        let mut copy =
-            NewFile::create_in(&self.incoming()?).map_err(|e| self.error("write", key, e))?;
+        let mut copy = NewFile::create_in(&self.incoming()?).map_err(|e| self.error("write", key, e))?;
         let copied = copy_hashed(&mut source, &mut copy).map_err(|e| self.io("write", key, e))?;
         if copied != *sha256 {
             let why = "the file to be put has another SHA-256 than its name says";
@@ -140,25 +135,18 @@ impl LocalStore {
         sha256: &ObjectId,
     ) -> Result<Option<Put>, StoreError> {
         let (dir, name) = self.folder_for_writing(key)?;
-        let size = source
-            .metadata()
-            .map_err(|e| self.io("write", key, e))?
-            .len();
+        let size = source.metadata().map_err(|e| self.io("write", key, e))?.len();
         let put = match dir.take_new(path, &name) {
             Ok(()) => return Ok(Some(Put::Created)),
             Err(DurableError::Exists { .. }) => None,
             // From another file system. When the name is taken there is nothing to copy.
             Err(e) if e.errno() == Some(Errno::XDEV) && dir.info(&name).is_ok() => None,
-            Err(e) if e.errno() == Some(Errno::XDEV) => {
-                self.copy_in(key, source, sha256, &dir, &name)?
-            }
+            Err(e) if e.errno() == Some(Errno::XDEV) => self.copy_in(key, source, sha256, &dir, &name)?,
             Err(e) => return Err(self.error("write", key, e)),
         };
         if put.is_some() {
             return Ok(put);
         }
-        self.compare(key, &dir, &name, |there| {
-            Ok(hash_file(there, &mut |_| {})? == (size, *sha256))
-        })
+        self.compare(key, &dir, &name, |there| Ok(hash_file(there, &mut |_| {})? == (size, *sha256)))
     }
 }

@@ -15,9 +15,7 @@ fn record() -> Key {
 }
 
 fn incoming(store: &LocalStore) -> usize {
-    std::fs::read_dir(store.root.join(INCOMING))
-        .unwrap()
-        .count()
+    std::fs::read_dir(store.root.join(INCOMING)).unwrap().count()
 }
 
 /// Every name below the root that is not a directory.
@@ -54,14 +52,8 @@ fn a_directory_keeps_the_contract() {
 fn puts_leave_nothing_unfinished_whatever_they_find() {
     let (_dir, store) = store();
     assert_eq!(store.put_bytes(&record(), b"one").unwrap(), Put::Created);
-    assert_eq!(
-        store.put_bytes(&record(), b"one").unwrap(),
-        Put::AlreadyThere
-    );
-    assert_eq!(
-        store.put_bytes(&record(), b"two").unwrap_err().kind,
-        StoreErrorKind::Exists
-    );
+    assert_eq!(store.put_bytes(&record(), b"one").unwrap(), Put::AlreadyThere);
+    assert_eq!(store.put_bytes(&record(), b"two").unwrap_err().kind, StoreErrorKind::Exists);
     assert_eq!(incoming(&store), 0);
     assert_eq!(files(&store).len(), 1);
 }
@@ -81,15 +73,8 @@ fn folders_and_objects_are_for_their_owner_alone() {
 #[test]
 fn an_absent_directory_or_one_without_backstay_json_is_no_store() {
     let (dir, fresh) = store();
-    let open = |path: &Path| {
-        LocalStore::open("local", path)
-            .map(drop)
-            .map_err(|e| e.kind)
-    };
-    assert_eq!(
-        open(&dir.path().join("elsewhere")),
-        Err(StoreErrorKind::Missing)
-    );
+    let open = |path: &Path| LocalStore::open("local", path).map(drop).map_err(|e| e.kind);
+    assert_eq!(open(&dir.path().join("elsewhere")), Err(StoreErrorKind::Missing));
     assert_eq!(open(&fresh.root), Err(StoreErrorKind::Missing));
     std::fs::write(dir.path().join("file"), b"").unwrap();
     assert_eq!(open(&dir.path().join("file")), Err(StoreErrorKind::Missing));
@@ -110,11 +95,7 @@ fn a_store_that_went_away_is_missing_and_its_objects_are_not_said_to_be_gone() {
             store.list(Prefix::Records).map(drop).unwrap_err().kind,
             store.get(&record(), 9).map(drop).unwrap_err().kind,
             store.put_bytes(&record(), b"x").map(drop).unwrap_err().kind,
-            store
-                .put_file(&Key::Archive(id), &spooled, 1, &id)
-                .map(drop)
-                .unwrap_err()
-                .kind,
+            store.put_file(&Key::Archive(id), &spooled, 1, &id).map(drop).unwrap_err().kind,
             store.delete(&record()).unwrap_err().kind,
         ];
         assert_eq!(kinds, [StoreErrorKind::Missing; 6]);
@@ -134,11 +115,7 @@ fn links_in_a_store_are_never_followed() {
     let outside = dir.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("secret"), b"secret").unwrap();
-    symlink(
-        outside.join("secret"),
-        store.root.join(record().to_string()),
-    )
-    .unwrap();
+    symlink(outside.join("secret"), store.root.join(record().to_string())).unwrap();
     assert!(store.get(&record(), 99).is_err());
     assert!(store.get_range(&record(), 0, 1).is_err());
     assert!(store.read_back(&record(), &mut |_| {}).is_err());
@@ -149,10 +126,7 @@ fn links_in_a_store_are_never_followed() {
     std::fs::remove_dir(store.root.join("archives")).unwrap();
     symlink(&outside, store.root.join("archives")).unwrap();
     assert!(store.put_bytes(&Key::Archive(id), b"x").is_err());
-    assert!(
-        store.head(&Key::Archive(id)).is_err(),
-        "a link must not look like an absent object"
-    );
+    assert!(store.head(&Key::Archive(id)).is_err(), "a link must not look like an absent object");
     assert!(store.list(Prefix::Archives).is_err());
     assert!(store.delete(&Key::Archive(id)).is_err());
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
@@ -162,22 +136,11 @@ fn links_in_a_store_are_never_followed() {
 fn names_that_are_no_keys_are_left_out_of_listings_and_an_absent_folder_is_empty() {
     let (_dir, store) = store();
     store.put_bytes(&record(), b"x").unwrap();
-    for name in [
-        "snapshots/README",
-        "snapshots/.20261123T080000Z-abcdefgh.json.swp",
-        "archives/x",
-    ] {
+    for name in ["snapshots/README", "snapshots/.20261123T080000Z-abcdefgh.json.swp", "archives/x"] {
         std::fs::write(store.root.join(name), b"").unwrap();
     }
     std::fs::create_dir_all(store.root.join("archives/lost+found")).unwrap();
-    let keys = |prefix| {
-        store
-            .list(prefix)
-            .unwrap()
-            .into_iter()
-            .map(|l| l.key)
-            .collect::<Vec<_>>()
-    };
+    let keys = |prefix| store.list(prefix).unwrap().into_iter().map(|l| l.key).collect::<Vec<_>>();
     assert_eq!(keys(Prefix::Records), [record()]);
     assert_eq!(keys(Prefix::Archives), []);
     std::fs::remove_dir(store.root.join("marks")).unwrap();
@@ -196,14 +159,8 @@ fn a_folder_that_cannot_be_read_is_an_error_and_no_empty_list() {
     }
     let folder = store.root.join("snapshots");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).unwrap();
-    assert_eq!(
-        store.list(Prefix::Records).unwrap_err().kind,
-        StoreErrorKind::Denied
-    );
-    assert_eq!(
-        store.head(&record()).unwrap_err().kind,
-        StoreErrorKind::Denied
-    );
+    assert_eq!(store.list(Prefix::Records).unwrap_err().kind, StoreErrorKind::Denied);
+    assert_eq!(store.head(&record()).unwrap_err().kind, StoreErrorKind::Denied);
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
@@ -223,22 +180,14 @@ fn a_file_from_another_file_system_is_copied_compared_and_taken_away() {
     let (id, size) = (ObjectId::of(&bytes), 3_000_000);
     let key = Key::Archive(id);
     std::fs::write(&path, &bytes).unwrap();
-    let wrong = store
-        .put_file(&key, &path, size, &ObjectId::of(b"else"))
-        .unwrap_err();
+    let wrong = store.put_file(&key, &path, size, &ObjectId::of(b"else")).unwrap_err();
     assert_eq!(wrong.kind, StoreErrorKind::Corrupt);
     assert_eq!((store.head(&key).unwrap(), path.exists()), (None, true));
-    assert_eq!(
-        store.put_file(&key, &path, size, &id).unwrap(),
-        Put::Created
-    );
+    assert_eq!(store.put_file(&key, &path, size, &id).unwrap(), Put::Created);
     assert!(!path.exists());
     assert_eq!(store.get(&key, size).unwrap(), bytes);
     std::fs::write(&path, &bytes).unwrap();
-    assert_eq!(
-        store.put_file(&key, &path, size, &id).unwrap(),
-        Put::AlreadyThere
-    );
+    assert_eq!(store.put_file(&key, &path, size, &id).unwrap(), Put::AlreadyThere);
     assert!(!path.exists());
     assert_eq!(incoming(&store), 0);
 }
@@ -249,19 +198,11 @@ fn a_file_of_another_length_is_not_put() {
     let path = dir.path().join("spooled");
     std::fs::write(&path, b"truncat").unwrap();
     let id = ObjectId::of(b"truncated");
-    let error = store
-        .put_file(&Key::Archive(id), &path, 9, &id)
-        .unwrap_err();
+    let error = store.put_file(&Key::Archive(id), &path, 9, &id).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Corrupt);
     assert_eq!(store.head(&Key::Archive(id)).unwrap(), None);
-    let gone = store
-        .put_file(&Key::Archive(id), &dir.path().join("no"), 9, &id)
-        .unwrap_err();
-    assert_eq!(
-        gone.kind,
-        StoreErrorKind::Other,
-        "the caller's file is missing, not an object"
-    );
+    let gone = store.put_file(&Key::Archive(id), &dir.path().join("no"), 9, &id).unwrap_err();
+    assert_eq!(gone.kind, StoreErrorKind::Other, "the caller's file is missing, not an object");
 }
 
 #[test]
@@ -270,28 +211,11 @@ fn a_sweep_takes_old_leftovers_and_leaves_young_and_locked_ones() {
     let spool = store.spool_dir().unwrap();
     std::fs::write(spool.join("leftover"), b"12345").unwrap();
     let at_work = durable::NewFile::create_in(&spool).unwrap();
-    let written = std::fs::metadata(spool.join("leftover"))
-        .unwrap()
-        .modified()
-        .unwrap();
+    let written = std::fs::metadata(spool.join("leftover")).unwrap().modified().unwrap();
     let written = Timestamp::try_from(written).unwrap();
-    assert_eq!(
-        store.sweep_incoming(written).unwrap(),
-        Swept {
-            removed: 0,
-            bytes: 0,
-            kept: 2
-        }
-    );
+    assert_eq!(store.sweep_incoming(written).unwrap(), Swept { removed: 0, bytes: 0, kept: 2 });
     let later = written + std::time::Duration::from_secs(3600);
-    assert_eq!(
-        store.sweep_incoming(later).unwrap(),
-        Swept {
-            removed: 1,
-            bytes: 5,
-            kept: 1
-        }
-    );
+    assert_eq!(store.sweep_incoming(later).unwrap(), Swept { removed: 1, bytes: 5, kept: 1 });
     assert!(at_work.path().exists());
     drop(at_work);
     assert_eq!(incoming(&store), 0);
@@ -321,10 +245,7 @@ fn every_failure(scenario: Scenario, whole: &[u8], key: &Key) {
             let object = store.root.join(key.to_string());
             // An interrupted write or sync may be made again by the standard library: then all is well.
             if let Err(error) = &result {
-                assert!(
-                    there.is_empty(),
-                    "{errno} at {call}: {error:?} left {there:?}"
-                );
+                assert!(there.is_empty(), "{errno} at {call}: {error:?} left {there:?}");
                 let full = error.kind == StoreErrorKind::Full;
                 assert_eq!(full, errno == Errno::NOSPC, "{error:?}");
             } else {
@@ -334,9 +255,7 @@ fn every_failure(scenario: Scenario, whole: &[u8], key: &Key) {
             if !spooled.exists() && result.is_err() {
                 std::fs::write(&spooled, whole).unwrap();
             }
-            scenario(&store, &spooled)
-                .or_else(|e| result.map_err(|_| e))
-                .unwrap();
+            scenario(&store, &spooled).or_else(|e| result.map_err(|_| e)).unwrap();
             assert_eq!(std::fs::read(&object).unwrap(), whole);
         }
     }
@@ -349,11 +268,7 @@ fn whatever_system_call_fails_an_object_is_whole_or_absent_and_no_temporary_file
     let id = ObjectId::of(&whole);
     let key = Key::Archive(id);
     every_failure(&|store, _| store.put_bytes(&key, &whole), &whole, &key);
-    every_failure(
-        &|store, path| store.put_file(&key, path, 100_000, &id),
-        &whole,
-        &key,
-    );
+    every_failure(&|store, path| store.put_file(&key, path, 100_000, &id), &whole, &key);
 }
 
 #[cfg(debug_assertions)]
@@ -366,9 +281,7 @@ fn a_file_whose_directory_could_not_be_synced_goes_back_to_the_spool() {
     let mut went_back = 0;
     for call in 1..100 {
         let (dir, store) = store();
-        store
-            .put_bytes(&Key::Archive(ObjectId::of(b"other")), b"other")
-            .unwrap();
+        store.put_bytes(&Key::Archive(ObjectId::of(b"other")), b"other").unwrap();
         let path = dir.path().join("spooled");
         std::fs::write(&path, whole).unwrap();
         crash::fail_call(call, Errno::IO.raw_os_error());
@@ -377,10 +290,7 @@ fn a_file_whose_directory_could_not_be_synced_goes_back_to_the_spool() {
             break;
         }
         result.unwrap_err();
-        assert!(
-            path.exists(),
-            "the file is lost to the caller after a failure of call {call}"
-        );
+        assert!(path.exists(), "the file is lost to the caller after a failure of call {call}");
         assert_eq!(store.head(&key).unwrap(), None);
         went_back += 1;
     }

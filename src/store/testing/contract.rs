@@ -19,37 +19,18 @@ pub fn contract(make: &dyn Fn() -> Box<dyn Store>) {
 
 fn record(number: u32) -> Key {
     let letters = b"abcdefghijklmnopqrstuvwxyz234567";
-    let digit =
-        |place: u32| char::from(letters[number.checked_shr(5 * place).unwrap_or(0) as usize % 32]);
+    let digit = |place: u32| char::from(letters[number.checked_shr(5 * place).unwrap_or(0) as usize % 32]);
     let random: String = (0..8).rev().map(digit).collect();
-    Key::Record(
-        format!("20261123T080000Z-{random}")
-            .parse::<SnapshotId>()
-            .unwrap(),
-    )
+    Key::Record(format!("20261123T080000Z-{random}").parse::<SnapshotId>().unwrap())
 }
 
 fn puts_create_and_never_overwrite(store: &dyn Store) {
     let signer = SignerId([0xab; 16]);
     let data = Key::Archive(ObjectId::of(b"first"));
-    let keys = [
-        Key::Store,
-        Key::RecoverPySig,
-        record(1),
-        Key::Mark(signer, 1),
-        data,
-    ];
+    let keys = [Key::Store, Key::RecoverPySig, record(1), Key::Mark(signer, 1), data];
     for key in keys {
-        assert_eq!(
-            store.put_bytes(&key, b"first").unwrap(),
-            Put::Created,
-            "{key}"
-        );
-        assert_eq!(
-            store.put_bytes(&key, b"first").unwrap(),
-            Put::AlreadyThere,
-            "{key}"
-        );
+        assert_eq!(store.put_bytes(&key, b"first").unwrap(), Put::Created, "{key}");
+        assert_eq!(store.put_bytes(&key, b"first").unwrap(), Put::AlreadyThere, "{key}");
         for other in [&b"other"[..], b"first and more", b"firs", b""] {
             let error = store.put_bytes(&key, other).unwrap_err();
             assert_eq!(error.kind, StoreErrorKind::Exists, "{key}: {error}");
@@ -69,10 +50,7 @@ fn put_by_file(
     own_spool: bool,
 ) -> (Result<Put, StoreErrorKind>, bool) {
     let elsewhere = tempfile_dir();
-    let dir = store
-        .spool_dir()
-        .filter(|_| own_spool)
-        .unwrap_or_else(|| elsewhere.clone());
+    let dir = store.spool_dir().filter(|_| own_spool).unwrap_or_else(|| elsewhere.clone());
     let path = dir.join(format!("spooled-{}", ObjectId::of(bytes)));
     let mut file = std::fs::File::create(&path).unwrap();
     file.write_all(bytes).unwrap();
@@ -86,10 +64,7 @@ fn put_by_file(
 
 fn tempfile_dir() -> std::path::PathBuf {
     let random: [u8; 8] = crate::durable::random_bytes().unwrap();
-    let name = format!(
-        "backstay-contract-{}",
-        data_encoding::HEXLOWER.encode(&random)
-    );
+    let name = format!("backstay-contract-{}", data_encoding::HEXLOWER.encode(&random));
     let dir = std::env::temp_dir().join(name);
     std::fs::create_dir(&dir).unwrap();
     dir
@@ -115,41 +90,17 @@ fn reads_are_exact(store: &dyn Store) {
     let key = Key::Manifest(ObjectId::of(&bytes));
     store.put_bytes(&key, &bytes).unwrap();
     let size = bytes.len() as u64;
-    for (offset, length) in [
-        (0, 0),
-        (0, 1),
-        (0, size),
-        (size - 1, 1),
-        (size, 0),
-        (1_000_001, 77_777),
-    ] {
+    for (offset, length) in [(0, 0), (0, 1), (0, size), (size - 1, 1), (size, 0), (1_000_001, 77_777)] {
         let end = offset + length;
         let expected = &bytes[usize::try_from(offset).unwrap()..usize::try_from(end).unwrap()];
-        assert_eq!(
-            store.get_range(&key, offset, length).unwrap(),
-            expected,
-            "{offset} {length}"
-        );
+        assert_eq!(store.get_range(&key, offset, length).unwrap(), expected, "{offset} {length}");
     }
-    for (offset, length) in [
-        (0, size + 1),
-        (size, 1),
-        (size + 1, 1),
-        (u64::MAX, 2),
-        (1, u64::MAX),
-    ] {
+    for (offset, length) in [(0, size + 1), (size, 1), (size + 1, 1), (u64::MAX, 2), (1, u64::MAX)] {
         let error = store.get_range(&key, offset, length).unwrap_err();
-        assert_eq!(
-            error.kind,
-            StoreErrorKind::Corrupt,
-            "{offset} {length}: {error}"
-        );
+        assert_eq!(error.kind, StoreErrorKind::Corrupt, "{offset} {length}: {error}");
     }
     assert_eq!(store.get(&key, size).unwrap(), bytes);
-    assert_eq!(
-        store.get(&key, size - 1).unwrap_err().kind,
-        StoreErrorKind::Corrupt
-    );
+    assert_eq!(store.get(&key, size - 1).unwrap_err().kind, StoreErrorKind::Corrupt);
     let mut seen = 0;
     let back = store.read_back(&key, &mut |count| seen += count).unwrap();
     assert_eq!((back, seen), ((size, ObjectId::of(&bytes)), size));
@@ -158,26 +109,12 @@ fn reads_are_exact(store: &dyn Store) {
 fn absence_is_certain(store: &dyn Store) {
     let key = Key::Archive(ObjectId::of(b"nothing"));
     assert_eq!(store.head(&key).unwrap(), None);
-    assert_eq!(
-        store.get(&key, 9).unwrap_err().kind,
-        StoreErrorKind::NotFound
-    );
-    assert_eq!(
-        store.get_range(&key, 0, 1).unwrap_err().kind,
-        StoreErrorKind::NotFound
-    );
-    assert_eq!(
-        store.read_back(&key, &mut |_| {}).unwrap_err().kind,
-        StoreErrorKind::NotFound
-    );
+    assert_eq!(store.get(&key, 9).unwrap_err().kind, StoreErrorKind::NotFound);
+    assert_eq!(store.get_range(&key, 0, 1).unwrap_err().kind, StoreErrorKind::NotFound);
+    assert_eq!(store.read_back(&key, &mut |_| {}).unwrap_err().kind, StoreErrorKind::NotFound);
     store.put_bytes(&key, b"now").unwrap();
     assert_eq!(store.head(&key).unwrap(), Some(3));
-    for prefix in [
-        Prefix::Manifests,
-        Prefix::Records,
-        Prefix::Marks,
-        Prefix::Tombstones,
-    ] {
+    for prefix in [Prefix::Manifests, Prefix::Records, Prefix::Marks, Prefix::Tombstones] {
         assert_eq!(store.list(prefix).unwrap(), [], "{prefix:?}");
     }
 }
@@ -190,19 +127,12 @@ fn listings_are_sorted_and_complete(store: &dyn Store) {
     }
     keys.sort();
     let listed = store.list(Prefix::Records).unwrap();
-    assert_eq!(
-        listed.iter().map(|l| l.key.clone()).collect::<Vec<_>>(),
-        keys
-    );
+    assert_eq!(listed.iter().map(|l| l.key.clone()).collect::<Vec<_>>(), keys);
     assert!(listed.iter().all(|l| l.size == 1));
     let signers = [SignerId([2; 16]), SignerId([1; 16])];
-    let mut marks: Vec<Key> = signers
-        .iter()
-        .flat_map(|signer| [10, 9, 1].map(|n| Key::Mark(*signer, n)))
-        .collect();
-    let mut data: Vec<Key> = (0..20u8)
-        .map(|n| Key::Archive(ObjectId::of(&[n])))
-        .collect();
+    let mut marks: Vec<Key> =
+        signers.iter().flat_map(|signer| [10, 9, 1].map(|n| Key::Mark(*signer, n))).collect();
+    let mut data: Vec<Key> = (0..20u8).map(|n| Key::Archive(ObjectId::of(&[n]))).collect();
     for key in marks.iter().chain(&data) {
         store.put_bytes(key, b"xy").unwrap();
     }
@@ -211,10 +141,7 @@ fn listings_are_sorted_and_complete(store: &dyn Store) {
     for (prefix, expected) in [(Prefix::Marks, marks), (Prefix::Archives, data)] {
         let listed = store.list(prefix).unwrap();
         assert!(listed.iter().all(|l| l.size == 2));
-        assert_eq!(
-            listed.into_iter().map(|l| l.key).collect::<Vec<_>>(),
-            expected
-        );
+        assert_eq!(listed.into_iter().map(|l| l.key).collect::<Vec<_>>(), expected);
     }
 }
 
@@ -233,11 +160,7 @@ fn of_concurrent_puts_one_creates(store: &dyn Store) {
     for round in 0..10 {
         let key = record(round);
         let same: Vec<_> = at_once(|_| store.put_bytes(&key, b"same").unwrap());
-        assert_eq!(
-            same.iter().filter(|put| **put == Put::Created).count(),
-            1,
-            "{same:?}"
-        );
+        assert_eq!(same.iter().filter(|put| **put == Put::Created).count(), 1, "{same:?}");
         let key = record(100 + round);
         let different = at_once(|n| store.put_bytes(&key, &[n]).map(|_| n).ok());
         let winners: HashSet<u8> = different.into_iter().flatten().collect();
@@ -258,9 +181,6 @@ fn at_once<T: Send>(action: impl Fn(u8) -> T + Sync) -> Vec<T> {
             })
         };
         let threads: Vec<_> = (0..4).map(run).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }

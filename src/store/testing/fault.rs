@@ -68,10 +68,7 @@ pub struct FaultStore {
 impl FaultStore {
     /// Wraps `inner`; without orders it does what that does.
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self {
-            inner,
-            plan: Mutex::default(),
-        }
+        Self { inner, plan: Mutex::default() }
     }
 
     /// The calls up to now, each with its key or folder.
@@ -81,11 +78,7 @@ impl FaultStore {
 
     /// How many calls of `verb` there were.
     pub fn count(&self, verb: Verb) -> usize {
-        self.plan()
-            .calls
-            .iter()
-            .filter(|(called, _)| *called == verb)
-            .count()
+        self.plan().calls.iter().filter(|(called, _)| *called == verb).count()
     }
 
     /// Forgets the calls up to now and all orders.
@@ -100,24 +93,12 @@ impl FaultStore {
 
     /// Orders that the `nth` call of `verb` from now fails before it is done.
     pub fn fail_nth(&self, verb: Verb, nth: u64, kind: StoreErrorKind) {
-        self.fail(Fault {
-            verb: Some(verb),
-            nth,
-            kind,
-            after: false,
-            lasting: false,
-        });
+        self.fail(Fault { verb: Some(verb), nth, kind, after: false, lasting: false });
     }
 
     /// From now on every call fails: the store is away.
     pub fn fail_all(&self, kind: StoreErrorKind) {
-        self.fail(Fault {
-            verb: None,
-            nth: 1,
-            kind,
-            after: false,
-            lasting: true,
-        });
+        self.fail(Fault { verb: None, nth: 1, kind, after: false, lasting: true });
     }
 
     /// Lets reads of `key` give something else.
@@ -179,17 +160,11 @@ impl FaultStore {
         let Some(damage) = damage else {
             return Ok(None);
         };
-        let source = if let Damage::Swap(other) = &damage {
-            other
-        } else {
-            key
-        };
+        let source = if let Damage::Swap(other) = &damage { other } else { key };
         let mut bytes = self.inner.get(source, u64::MAX)?;
         match damage {
             Damage::Flip(offset) => {
-                let byte = usize::try_from(offset)
-                    .ok()
-                    .and_then(|offset| bytes.get_mut(offset));
+                let byte = usize::try_from(offset).ok().and_then(|offset| bytes.get_mut(offset));
                 if let Some(byte) = byte {
                     *byte ^= 1;
                 }
@@ -243,56 +218,36 @@ impl Store for FaultStore {
         self.inner.spool_dir()
     }
 
-    fn put_file(
-        &self,
-        key: &Key,
-        path: &Path,
-        size: u64,
-        sha256: &ObjectId,
-    ) -> Result<Put, StoreError> {
+    fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError> {
         let put = || self.inner.put_file(key, path, size, sha256);
         self.call(Verb::PutFile, &key.to_string(), put)
     }
 
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
-        self.call(Verb::PutBytes, &key.to_string(), || {
-            self.inner.put_bytes(key, bytes)
-        })
+        self.call(Verb::PutBytes, &key.to_string(), || self.inner.put_bytes(key, bytes))
     }
 
     fn get(&self, key: &Key, max_bytes: u64) -> Result<Vec<u8>, StoreError> {
         self.call(Verb::Get, &key.to_string(), || match self.damaged(key)? {
             None => self.inner.get(key, max_bytes),
-            Some(bytes) if bytes.len() as u64 > max_bytes => {
-                Err(self.corrupt(key, "it is too large"))
-            }
+            Some(bytes) if bytes.len() as u64 > max_bytes => Err(self.corrupt(key, "it is too large")),
             Some(bytes) => Ok(bytes),
         })
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.call(Verb::GetRange, &key.to_string(), || {
-            match self.damaged(key)? {
-                None => self.inner.get_range(key, offset, length),
-                Some(bytes) => {
-                    slice(&bytes, offset, length).ok_or_else(|| self.corrupt(key, "it ends before"))
-                }
-            }
+        self.call(Verb::GetRange, &key.to_string(), || match self.damaged(key)? {
+            None => self.inner.get_range(key, offset, length),
+            Some(bytes) => slice(&bytes, offset, length).ok_or_else(|| self.corrupt(key, "it ends before")),
         })
     }
 
-    fn read_back(
-        &self,
-        key: &Key,
-        seen: &mut dyn FnMut(u64),
-    ) -> Result<(u64, ObjectId), StoreError> {
-        self.call(Verb::ReadBack, &key.to_string(), || {
-            match self.damaged(key)? {
-                None => self.inner.read_back(key, seen),
-                Some(bytes) => {
-                    seen(bytes.len() as u64);
-                    Ok((bytes.len() as u64, ObjectId::of(&bytes)))
-                }
+    fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError> {
+        self.call(Verb::ReadBack, &key.to_string(), || match self.damaged(key)? {
+            None => self.inner.read_back(key, seen),
+            Some(bytes) => {
+                seen(bytes.len() as u64);
+                Ok((bytes.len() as u64, ObjectId::of(&bytes)))
             }
         })
     }
@@ -300,11 +255,7 @@ impl Store for FaultStore {
     fn head(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         self.call(Verb::Head, &key.to_string(), || {
             let hidden = self.plan().hidden.contains(key);
-            if hidden {
-                Ok(None)
-            } else {
-                self.inner.head(key)
-            }
+            if hidden { Ok(None) } else { self.inner.head(key) }
         })
     }
 
@@ -344,21 +295,9 @@ mod tests {
         assert_eq!(error.kind, StoreErrorKind::Full);
         assert_eq!(inner.head(&Key::RecoverPy).unwrap(), None);
         let kind = StoreErrorKind::Unreachable;
-        faulty.fail(Fault {
-            verb: Some(Verb::PutBytes),
-            nth: 1,
-            kind,
-            after: true,
-            lasting: false,
-        });
-        assert_eq!(
-            faulty.put_bytes(&Key::RecoverPy, b"2").unwrap_err().kind,
-            kind
-        );
-        assert_eq!(
-            faulty.put_bytes(&Key::RecoverPy, b"2").unwrap(),
-            Put::AlreadyThere
-        );
+        faulty.fail(Fault { verb: Some(Verb::PutBytes), nth: 1, kind, after: true, lasting: false });
+        assert_eq!(faulty.put_bytes(&Key::RecoverPy, b"2").unwrap_err().kind, kind);
+        assert_eq!(faulty.put_bytes(&Key::RecoverPy, b"2").unwrap(), Put::AlreadyThere);
         assert_eq!(faulty.count(Verb::PutBytes), 4);
         faulty.fail_all(StoreErrorKind::Missing);
         assert!(faulty.get(&KEY, 9).is_err() && faulty.list(Prefix::Marks).is_err());
@@ -371,15 +310,9 @@ mod tests {
         inner.put_bytes(&Key::RecoverPy, b"wxyz").unwrap();
         faulty.damage(&KEY, Damage::Flip(1));
         assert_eq!(faulty.get(&KEY, 9).unwrap(), b"accd");
-        assert_eq!(
-            faulty.read_back(&KEY, &mut |_| {}).unwrap().1,
-            ObjectId::of(b"accd")
-        );
+        assert_eq!(faulty.read_back(&KEY, &mut |_| {}).unwrap().1, ObjectId::of(b"accd"));
         faulty.damage(&KEY, Damage::Truncate(3));
-        assert_eq!(
-            faulty.get_range(&KEY, 2, 2).unwrap_err().kind,
-            StoreErrorKind::Corrupt
-        );
+        assert_eq!(faulty.get_range(&KEY, 2, 2).unwrap_err().kind, StoreErrorKind::Corrupt);
         assert_eq!(faulty.head(&KEY).unwrap(), Some(4));
         faulty.damage(&KEY, Damage::Swap(Key::RecoverPy));
         assert_eq!(faulty.get_range(&KEY, 1, 2).unwrap(), b"xy");

@@ -22,21 +22,12 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store, without `backstay.json`.
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            objects: Mutex::default(),
-        }
+        Self { name: name.to_owned(), objects: Mutex::default() }
     }
 
     /// Puts `bytes` whatever was there: damage done by hand.
     pub fn force(&self, key: &Key, bytes: &[u8]) {
-        self.objects().insert(
-            key.clone(),
-            Object {
-                bytes: bytes.to_vec(),
-                modified: None,
-            },
-        );
+        self.objects().insert(key.clone(), Object { bytes: bytes.to_vec(), modified: None });
     }
 
     /// Says when the object was put; listings tell it.
@@ -62,13 +53,7 @@ impl MemoryStore {
         key: &Key,
         why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StoreError {
-        StoreError {
-            kind,
-            store: self.name.clone(),
-            verb,
-            subject: key.to_string(),
-            source: why.into(),
-        }
+        StoreError { kind, store: self.name.clone(), verb, subject: key.to_string(), source: why.into() }
     }
 
     fn read(&self, key: &Key) -> Result<Vec<u8>, StoreError> {
@@ -86,13 +71,7 @@ impl Store for MemoryStore {
         "memory".to_owned()
     }
 
-    fn put_file(
-        &self,
-        key: &Key,
-        path: &Path,
-        size: u64,
-        sha256: &ObjectId,
-    ) -> Result<Put, StoreError> {
+    fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError> {
         let fail = |e: std::io::Error| self.error(StoreErrorKind::Other, "write", key, e);
         let bytes = std::fs::read(path).map_err(fail)?;
         if bytes.len() as u64 != size || ObjectId::of(&bytes) != *sha256 {
@@ -108,22 +87,11 @@ impl Store for MemoryStore {
         let mut objects = self.objects();
         match objects.get(key) {
             None => {
-                objects.insert(
-                    key.clone(),
-                    Object {
-                        bytes: bytes.to_vec(),
-                        modified: None,
-                    },
-                );
+                objects.insert(key.clone(), Object { bytes: bytes.to_vec(), modified: None });
                 Ok(Put::Created)
             }
             Some(object) if object.bytes == bytes => Ok(Put::AlreadyThere),
-            Some(_) => Err(self.error(
-                StoreErrorKind::Exists,
-                "write",
-                key,
-                "other bytes are there",
-            )),
+            Some(_) => Err(self.error(StoreErrorKind::Exists, "write", key, "other bytes are there")),
         }
     }
 
@@ -132,12 +100,7 @@ impl Store for MemoryStore {
         if bytes.len() as u64 <= max_bytes {
             return Ok(bytes);
         }
-        Err(self.error(
-            StoreErrorKind::Corrupt,
-            "read",
-            key,
-            "it is larger than expected",
-        ))
+        Err(self.error(StoreErrorKind::Corrupt, "read", key, "it is larger than expected"))
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
@@ -145,21 +108,14 @@ impl Store for MemoryStore {
             .ok_or_else(|| self.error(StoreErrorKind::Corrupt, "read", key, "it ends before"))
     }
 
-    fn read_back(
-        &self,
-        key: &Key,
-        seen: &mut dyn FnMut(u64),
-    ) -> Result<(u64, ObjectId), StoreError> {
+    fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError> {
         let bytes = self.read(key)?;
         seen(bytes.len() as u64);
         Ok((bytes.len() as u64, ObjectId::of(&bytes)))
     }
 
     fn head(&self, key: &Key) -> Result<Option<u64>, StoreError> {
-        Ok(self
-            .objects()
-            .get(key)
-            .map(|object| object.bytes.len() as u64))
+        Ok(self.objects().get(key).map(|object| object.bytes.len() as u64))
     }
 
     fn list(&self, prefix: Prefix) -> Result<Vec<Listed>, StoreError> {
@@ -170,11 +126,7 @@ impl Store for MemoryStore {
             modified: object.modified,
         };
         let objects = self.objects();
-        Ok(objects
-            .iter()
-            .filter(|(key, _)| key.to_string().starts_with(&folder))
-            .map(listed)
-            .collect())
+        Ok(objects.iter().filter(|(key, _)| key.to_string().starts_with(&folder)).map(listed).collect())
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! A folder with everything that is hard to keep.
 
-use super::project::{is_root, noise, not_run};
+use super::project::{cannot_run, is_root, noise, not_run};
 use super::trees::through;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT, XattrFlags, mknodat, utimensat,
@@ -26,7 +26,7 @@ pub(crate) fn make(top: &Path) {
     if is_root() {
         owners(top);
     } else {
-        println!("NOT RUN: owners, devices, trusted and security attributes need root");
+        cannot_run("owners, devices, trusted and security attributes need root");
     }
     modes(top);
     times(top);
@@ -47,14 +47,8 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
 
 pub(crate) fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
     let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        last_modification: Timespec {
-            tv_sec: seconds,
-            tv_nsec: nanoseconds,
-        },
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds },
     };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
@@ -145,11 +139,7 @@ fn sparse(top: &Path) {
     put_sparse(&top.join("leading"), 2 * MIB, &[(2 * MIB - 5000, 5000)]);
     put_sparse(&top.join("trailing"), 3 * MIB + 5, &[(0, 4096)]);
     put_sparse(&top.join("only hole"), 40 * MIB + 1, &[]);
-    put_sparse(
-        &top.join("between"),
-        2 * MIB,
-        &[(64 << 10, 8192), (MIB, 100)],
-    );
+    put_sparse(&top.join("between"), 2 * MIB, &[(64 << 10, 8192), (MIB, 100)]);
     let many: Vec<(u64, usize)> = (0..300).map(|n| (n * 8192, 4096)).collect();
     put_sparse(&top.join("many"), 300 * 8192, &many);
     // More than 256 stretches in three of the ranges of 256 MiB that maps are of, one range without any, and one stretch over a border.
@@ -176,7 +166,7 @@ fn special(top: &Path) {
         let made = node("null", FileType::CharacterDevice, 0o666, null)
             .and_then(|()| node("block", FileType::BlockDevice, 0o600, block));
         if let Err(e) = made {
-            println!("NOT RUN: device files cannot be made here: {e}");
+            cannot_run(&format!("device files cannot be made here: {e}"));
         }
     }
 }
@@ -186,7 +176,7 @@ fn xattrs(top: &Path) {
         rustix::fs::lsetxattr(top.join(name), key, value, XattrFlags::empty())
     };
     if let Err(e) = set("main.py", "user.note", b"text") {
-        println!("NOT RUN: no user attributes on this file system: {e}");
+        cannot_run(&format!("no user attributes on this file system: {e}"));
         return;
     }
     let all: Vec<u8> = (0..=255).collect();
@@ -199,11 +189,8 @@ fn xattrs(top: &Path) {
     if !super::project::have(&["setfacl"]) {
         return;
     }
-    for (name, acl) in [
-        ("copies/a", "-mu:12345:r"),
-        ("zz", "-dmu:12345:rx,g:54321:-"),
-        ("zz", "-mg:54321:x"),
-    ] {
+    for (name, acl) in [("copies/a", "-mu:12345:r"), ("zz", "-dmu:12345:rx,g:54321:-"), ("zz", "-mg:54321:x")]
+    {
         let done = Command::new("setfacl").arg(acl).arg(top.join(name)).status();
         if !done.unwrap().success() {
             not_run("access control lists cannot be set on this file system");
@@ -225,7 +212,7 @@ fn owners(top: &Path) {
     let set = |name: &str, key: &str, value: &[u8]| {
         let done = rustix::fs::lsetxattr(top.join(name), key, value, XattrFlags::empty());
         if let Err(e) = done {
-            println!("NOT RUN: {key} cannot be set here: {e}");
+            cannot_run(&format!("{key} cannot be set here: {e}"));
         }
     };
     put(&top.join("capable"), "#!/bin/sh\n");
@@ -236,12 +223,7 @@ fn owners(top: &Path) {
 }
 
 fn modes(top: &Path) {
-    for (name, mode) in [
-        ("setuid", 0o6755),
-        ("read only", 0o444),
-        ("for all", 0o777),
-        ("strange", 0o1707),
-    ] {
+    for (name, mode) in [("setuid", 0o6755), ("read only", 0o444), ("for all", 0o777), ("strange", 0o1707)] {
         put(&top.join("modes").join(name), name);
         set_mode(&top.join("modes").join(name), mode);
     }

@@ -60,8 +60,8 @@ struct Looking {
 
 impl Looking {
     fn thing(&mut self, place: &Path, path: Vec<u8>) {
-        let meta = fs::symlink_metadata(place)
-            .unwrap_or_else(|e| panic!("{}: {e}", String::from_utf8_lossy(&path)));
+        let meta =
+            fs::symlink_metadata(place).unwrap_or_else(|e| panic!("{}: {e}", String::from_utf8_lossy(&path)));
         let facts = facts(place, &meta);
         if facts.kind == "dir" {
             self.children(place, &path);
@@ -74,10 +74,7 @@ impl Looking {
 
     fn children(&mut self, place: &Path, path: &[u8]) {
         let dir = File::open(place).unwrap();
-        let mut names: Vec<OsString> = fs::read_dir(place)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let mut names: Vec<OsString> = fs::read_dir(place).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         for name in names {
             self.thing(&through(&dir, &name), join(path, name.as_bytes()));
@@ -168,10 +165,7 @@ fn content(file: &File, ranges: &[(u64, u64)]) -> String {
         while at < end {
             let mut filled = 0;
             while filled < STEP {
-                match file
-                    .read_at(&mut buffer[filled..], at + filled as u64)
-                    .unwrap()
-                {
+                match file.read_at(&mut buffer[filled..], at + filled as u64).unwrap() {
                     0 => break,
                     n => filled += n,
                 }
@@ -234,9 +228,7 @@ fn difference(want: &Facts, have: &Facts, what: &mut String) {
             );)*
         };
     }
-    same!(
-        owner, mtime, size, device, content, target, xattrs, names
-    );
+    same!(owner, mtime, size, device, content, target, xattrs, names);
     if !holes_kept(want, have) {
         let text = format!(
             " holes are filled: {:?} ({} blocks), not {:?} ({} blocks)",
