@@ -13,6 +13,7 @@ mod durable_crash;
 mod extract_safety;
 mod golden;
 mod memory;
+mod mini;
 mod roundtrip;
 mod roundtrip_random;
 mod sqlite_child;

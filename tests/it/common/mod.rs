@@ -4,3 +4,4 @@ pub(crate) mod everything;
 pub(crate) mod project;
 pub(crate) mod tars;
 pub(crate) mod trees;
+pub(crate) mod writer;
