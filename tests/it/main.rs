@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod commit;
 mod durable_crash;
 mod extract_safety;
 mod sqlite_child;
