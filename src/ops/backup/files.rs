@@ -26,7 +26,8 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut done: HashMap<u
             None => pack_entry(build, scan, found, &links)?,
         };
         let Some(item) = item else { continue };
-        if let Some(link) = item.entry.link.filter(|_| item.entry.kind == Kind::File) {
+        let stored = !matches!(item.entry.kind, Kind::Socket | Kind::Left);
+        if let Some(link) = item.entry.link.filter(|_| stored) {
             links.entry(link).or_insert(build.items.len());
         }
         build.items.push(item);
@@ -40,15 +41,15 @@ fn pack_entry(
     found: &Found,
     links: &HashMap<u64, usize>,
 ) -> Result<Option<Item>> {
-    if found.entry.kind != Kind::File {
-        pack_bare(&mut build.packer, &found.entry)?;
-        return Ok(Some(Item::bare(found.entry.clone())));
-    }
     let first = found.entry.link.and_then(|link| links.get(&link)).and_then(|&place| build.items.get(place));
     if let Some(first) = first.cloned() {
         let entry = Entry { path: found.entry.path.clone(), ..first.entry.clone() };
         pack_hard_link(&mut build.packer, &entry, &first.entry.path)?;
         return Ok(Some(Item { entry, ..first }));
+    }
+    if found.entry.kind != Kind::File {
+        pack_bare(&mut build.packer, &found.entry)?;
+        return Ok(Some(Item::bare(found.entry.clone())));
     }
     pack_file(build, scan, found)
 }
