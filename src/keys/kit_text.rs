@@ -88,7 +88,6 @@ fn with_backstay(kit: &Kit, out: &mut String) {
     command(out, "backstay --kit kit.txt list");
     paragraph(out, "3. Write the newest snapshot into a new folder:");
     command(out, &format!("backstay --kit kit.txt{identity} restore latest --to DIR"));
-    paragraph(out, "To set up the whole machine again instead: backstay recover kit.txt --to DIR");
     out.push('\n');
 }
 

@@ -19,6 +19,7 @@ use crate::ops::vault::Vault;
 use crate::source::command::{CommandLine, CommandSpec, run as run_command};
 use crate::source::folder::{Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,7 @@ pub(super) fn all<'a>(
     let stored: Vec<Stored> = stored.into_iter().flatten().collect();
     if stored.iter().all(|s| s.index.entries == 0) {
         let causes: Vec<String> =
-            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.subject, p.what)).collect();
+            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.place(), p.what)).collect();
         return Err(OpError::new(Class::Failed, "nothing at all could be captured, so no snapshot was made")
             .because(causes.join("; "))
             .hint("is a disk not mounted? older snapshots are untouched"));
@@ -176,6 +177,10 @@ impl<'a> Run<'a> {
             }
             Ok(_) => {
                 build.unreadable(&rel, format!("{} is not a file", path.display()));
+                return Ok(build);
+            }
+            Err(Errno::NOENT) => {
+                build.not_captured(&rel, &SqliteError::Missing(path.to_owned()));
                 return Ok(build);
             }
             Err(e) => {

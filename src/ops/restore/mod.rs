@@ -189,6 +189,8 @@ fn place_error(to: &Path, error: crate::archive::extract::ExtractError) -> OpErr
     let e = OpError::new(class, format!("cannot restore to {}", to.display())).because(error);
     if class == Class::Usage {
         e.hint("name a folder that does not exist yet; nothing is ever restored over something")
+    } else if to.parent().is_some_and(|above| !above.exists()) {
+        e.hint("make the folder that it is to lie in first")
     } else {
         e
     }
