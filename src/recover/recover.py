@@ -57,6 +57,7 @@ BASE32_26 = re.compile(r"\A[a-z2-7]{26}\Z")
 HEX64 = re.compile(r"\A[0-9a-f]{64}\Z")
 HEX32 = re.compile(r"\A[0-9a-f]{32}\Z")
 HEX16 = re.compile(r"\A[0-9a-f]{16}\Z")
+KIT_LINE = re.compile(r"\A[\s>]*\d+[ \t]+([a-z0-9.+-]+|RECOVER\.md)[ \t]+(\S+)[ \t]+[a-z2-7]{4}[ \t]*\Z")
 B3 = re.compile(r"\Ab3:[0-9a-f]{64}\Z")
 OCTAL4 = re.compile(r"\A[0-7]{4}\Z")
 COMPONENT = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
@@ -2157,17 +2158,43 @@ def arguments(argv):
     return options
 
 
-def take_kit(path, trusted):
-    """Secret keys and `trusted` lines of a recovery kit, wherever they stand in it."""
-    text = read_text(path)
+def kit_fields(text):
+    """The block of a recovery kit: (name, value) in order, values that were wrapped put together; and the other lines."""
+    fields, others = [], []
     for line in text.splitlines():
+        match = KIT_LINE.match(line)
+        if not match:
+            others.append(line)
+        elif match.group(1) == "+" and fields:
+            fields[-1][1] += match.group(2)
+        else:
+            fields.append([match.group(1), match.group(2)])
+    return fields, others
+
+
+def take_kit(path, trusted):
+    """Secret keys and trusted keys of a recovery kit: of its block, and of whole lines wherever they stand in it."""
+    fields, lines = kit_fields(read_text(path))
+    # Not of the block's lines: each holds a piece of a key, and a piece looks like a key.
+    secrets, keys = SECRET_KEY.findall("\n".join(lines)), []
+    for name, value in fields:
+        if name == "trusted":
+            keys.append(["ssh-ed25519 " + value, "host"])
+        elif name == "trusted-roles" and keys:
+            keys[-1][1] = value
+        elif name == "identity" and value not in secrets:
+            secrets.append(value)
+    for key, roles in keys:
+        if roles != "-":  # a key that is named, and trusted for nothing
+            trusted.add("%s roles=%s" % (key, roles), path)
+    for line in lines:
         words = line.strip(" \t#*|->").split()
         if words and words[0].lower().startswith("trusted") and PUBLIC_KEY.search(line):
             if "roles=" not in line:
                 roles = [w for w in re.split(r"[\s,;()\[\]]+", PUBLIC_KEY.sub(" ", line)) if w in ROLES]
                 line += " roles=" + ",".join(roles or ["host"])
             trusted.add(line, path)
-    return SECRET_KEY.findall(text)
+    return secrets
 
 
 def run(argv):
