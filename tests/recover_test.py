@@ -376,6 +376,49 @@ class Target(Case):
         self.standard(USAGE, "restore", "latest", "--to", self.to, "--wrong")
         self.standard(USAGE, "list", "more")
 
+    def test_a_stopped_restore_leaves_nothing_behind(self):
+        bin_dir = os.path.join(self.dir, "bin")
+        os.mkdir(bin_dir)
+        with open(bin_dir + "/sync", "w") as f:  # what it runs last: by then everything is written
+            f.write("#!/bin/sh\nkill -TERM $PPID\nexit 1\n")
+        os.chmod(bin_dir + "/sync", 0o755)
+        env = dict(os.environ, PATH=bin_dir + ":" + os.environ["PATH"])
+        snapshot = SHARED["vault"]["snapshots"]["alone"]
+        done = self.standard(FAILED, "restore", snapshot, "--to", self.to, env=env)
+        self.assertIn("stopped", done.stderr)
+        self.assert_nothing_restored()
+
+    def test_a_protected_identity_is_asked_for_once(self):
+        v = SHARED["vault"]
+        locked = os.path.join(self.dir, "locked.age")
+        self.at_terminal(["age", "-p", "-o", locked, v["identities"][0]], [b"word\n", b"word\n"])
+        snapshot = v["snapshots"]["alone"]
+        code, text = self.at_terminal([sys.executable, RECOVER, v["store"], "-i", locked, "--trust", v["trust"], "restore",
+                                       snapshot, "--to", self.to], [b"word\n"])
+        self.assertEqual((code, text.count("Enter passphrase")), (OK, 1), text)
+        self.assert_equal_trees(snapshot)
+
+    def at_terminal(self, words, answers):
+        """Runs a command at a terminal of its own; answers each question for a passphrase."""
+        import pty
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execvp(words[0], words)
+        text, asked = b"", 0
+        while True:
+            try:
+                data = os.read(fd, 4096)
+            except OSError:
+                break
+            if not data:
+                break
+            text += data
+            if len(re.findall(rb"(?i)(?:enter|confirm) passphrase", text)) > asked and asked < len(answers):
+                os.write(fd, answers[asked])
+                asked += 1
+        os.close(fd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text.decode("utf-8", "replace")
+
     def test_a_wrong_identity_says_so(self):
         v = SHARED["vault"]
         done = self.run_recover(FAILED, v["store"], "-i", SHARED["one"].path, "--trust", v["trust"], "restore", "latest",
@@ -985,7 +1028,7 @@ class Page(Case):
 
     def bash(self, *scripts):
         done = subprocess.run(["bash"], input="\n".join(scripts), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True, errors="replace", cwd=self.dir)
+                              universal_newlines=True, errors="replace", cwd=self.dir, env=dict(os.environ, TMPDIR=self.dir))
         return done
 
     def steps(self, *names):

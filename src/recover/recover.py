@@ -6,6 +6,7 @@ check who wrote a snapshot. RECOVER.md, beside this file, says how to use it.
 
     python3 recover.py STORE_DIR -i IDENTITY list
     python3 recover.py STORE_DIR -i IDENTITY --trust 'ssh-ed25519 AAAA...' restore latest --to DIR
+    python3 recover.py STORE_DIR --kit KIT.txt restore ID --to DIR COMPONENT/PATH
 
 It only reads the store. It writes into a new folder beside the target, which gets the target's name
 when everything is there. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 restored, with problems
@@ -153,13 +154,16 @@ def _no_float(_text):
     raise ValueError("a number is not an integer")
 
 
+STRICT = json.JSONDecoder(object_pairs_hook=_no_twins, parse_int=_integer, parse_float=_no_float,
+                          parse_constant=_no_float)
+
+
 def parse_line(line, what, limit=LINE_MAX):
     """One JSON object or array of a line (without its end)."""
     if len(line) > limit:
         raise Damage("%s: a line is longer than it may be" % what)
     try:
-        return json.loads(line.decode("utf-8"), object_pairs_hook=_no_twins, parse_int=_integer,
-                          parse_float=_no_float, parse_constant=_no_float)
+        return STRICT.decode(line.decode("utf-8"))
     except (ValueError, RecursionError) as e:
         raise Damage("%s: not the JSON it must be: %s" % (what, e))
 
@@ -1401,7 +1405,7 @@ class Spool:
     def get(self, number):
         self.file.seek(self.starts[number])
         size = struct.unpack(">I", self.file.read(4))[0]
-        return json.loads(self.file.read(size))
+        return json.loads(self.file.read(size).decode())
 
     def __len__(self):
         return len(self.starts)
