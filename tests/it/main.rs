@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
 mod architecture;
+mod docs;
 mod durable_crash;
 mod extract_safety;
 mod sqlite_child;

@@ -20,23 +20,14 @@ pub(super) struct Output {
 impl Output {
     /// A new file in `dir` that only its owner may read, under a name that nobody can have prepared.
     pub(super) fn create(dir: &Path) -> Result<Self, ArchiveError> {
-        let failed = |path: &Path, source| ArchiveError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |path: &Path, source| ArchiveError::Io { path: path.to_owned(), source };
         let mut random = [0; 16];
         let filled = SystemRandom::new().fill(&mut random);
         filled.map_err(|_| failed(dir, io::Error::other("the system gives no random numbers")))?;
         let name = data_encoding::HEXLOWER.encode(&random);
         let path = dir.join(format!("archive-{name}.partial"));
         let file = create_private(&path).map_err(|e| failed(&path, e))?;
-        Ok(Self {
-            file,
-            path,
-            hash: Context::new(&SHA256),
-            size: 0,
-            finished: false,
-        })
+        Ok(Self { file, path, hash: Context::new(&SHA256), size: 0, finished: false })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -51,20 +42,14 @@ impl Output {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
         let written = self.file.write_all(bytes);
-        written.map_err(|source| ArchiveError::Io {
-            path: self.path.clone(),
-            source,
-        })
+        written.map_err(|source| ArchiveError::Io { path: self.path.clone(), source })
     }
 
     /// Makes the file durable and lets it stay; gives its path and name. A failed fsync must never be tried again: the kernel may
     /// have dropped the pages and would then report success.
     pub(super) fn finish(mut self) -> Result<(PathBuf, ObjectId), ArchiveError> {
         let synced = self.file.sync_all();
-        synced.map_err(|source| ArchiveError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
+        synced.map_err(|source| ArchiveError::Io { path: self.path.clone(), source })?;
         let mut id = [0; 32];
         id.copy_from_slice(self.hash.clone().finish().as_ref());
         self.finished = true;
