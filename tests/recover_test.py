@@ -975,6 +975,43 @@ class Hostile(Made):
         with self.assertRaises(AssertionError):
             self.accepted(vault.commit(signer("key"), [component(plain(b"f"))]), vault)
 
+    def test_an_object_sealed_again_by_somebody_else_is_refused(self):
+        """age proves nothing about the writer: whoever knows the recipient can seal other content of the same size."""
+        data = random.Random(5).randbytes(5000)
+        vault = self.make()
+        plains = {}
+        seal = vault.encrypt
+        def encrypt(data):
+            sealed = seal(data)
+            plains[hashlib.sha256(sealed).hexdigest()] = data
+            return sealed
+        vault.encrypt = encrypt
+        snapshot = vault.commit(signer("key"), [component(plain(b"f", data), plain(b"mode", b""))])
+        self.accepted(snapshot, vault)
+        for kind, _size, sha, _set in record_of(vault.store, snapshot)["objects"]:
+            with self.subTest(kind=kind):
+                path = object_path(vault.store, kind, sha)
+                with open(path, "rb") as f:
+                    good = f.read()
+                packed = mini_vault.run("zstd", "-dqc", data=plains[sha])
+                other = packed.replace(data[:64], b"forged!!" * 8).replace(b'"mode":"0644"', b'"mode":"4755"').replace(
+                    b'"hostname":"mini-1"', b'"hostname":"evil-1"')
+                self.assertNotEqual(packed, other)
+                forged = seal(mini_vault.compress(other))
+                # A skippable frame makes up the size, so that only the hash can tell.
+                lack = len(plains[sha]) - len(mini_vault.compress(other))
+                if lack >= 8:
+                    forged = seal(mini_vault.compress(other) + b"\x5e\x2a\x4d\x18" + (lack - 8).to_bytes(4, "little")
+                                  + b"\0" * (lack - 8))
+                os.unlink(path)
+                with open(path, "wb") as f:
+                    f.write(forged)
+                self.refused(snapshot, vault, "not those that were written")
+                os.unlink(path)
+                with open(path, "wb") as f:
+                    f.write(good)
+        self.accepted(snapshot, vault)
+
     def test_memory_stays_flat_for_a_large_archive(self):
         if not mini_vault.B3SUM:
             self.skipTest("b3sum is not installed: hashing so much in Python takes too long")
