@@ -697,7 +697,7 @@ class Chains(Made):
         vault, key = self.make(), signer("key")
         old = vault.commit(key, [component(plain(b"f"))])
         new = vault.commit(key, [component(plain(b"f"))])
-        damage(vault.store + "/snapshots/%s.json" % new, "cut")
+        damage(vault.store + "/snapshots/%s.json" % new, "middle")
         self.refused("latest", vault, "newer by its name")
         self.accepted(old, vault)
 
