@@ -42,21 +42,19 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
     if let Some(parent) = parent_of(path) {
         make_private_dirs(parent)?;
     }
-    write_new(path, text, 0o600)
+    write_new(path, text)
 }
 
-/// Makes a new file that anybody may read.
-pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), KeyError> {
-    write_new(path, text, 0o644)
-}
+const FILE_MODE: u32 = 0o600;
 
-fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), KeyError> {
+fn write_new(path: &Path, text: &str) -> Result<(), KeyError> {
     let unwritable = |source: std::io::Error| match source.kind() {
         ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
         _ => KeyError::Unwritable { path: path.to_owned(), source },
     };
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(unwritable)?;
-    let written = fill(file, text, mode).and_then(|()| match parent_of(path) {
+    let file =
+        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path).map_err(unwritable)?;
+    let written = fill(file, text).and_then(|()| match parent_of(path) {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     });
@@ -67,9 +65,9 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), KeyError> {
     })
 }
 
-fn fill(mut file: File, text: &str, mode: u32) -> std::io::Result<()> {
+fn fill(mut file: File, text: &str) -> std::io::Result<()> {
     // The umask may have taken bits away from the owner.
-    file.set_permissions(Permissions::from_mode(mode))?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

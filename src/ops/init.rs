@@ -81,15 +81,14 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         made: Vec::new(),
         components: Vec::new(),
         kit: None,
-        identity_only_in_kit: options.offline_identity,
-        kit_opens: options.recipients.is_empty(),
+        identity_only_in_kit: false,
+        kit_opens: false,
         stores: Vec::new(),
         notes: options.proposal.notes.clone(),
     };
-    let only_in_kit = match options.config_path.exists() {
-        true => false,
-        false => fresh(options, clock, &mut report)?,
-    };
+    if options.config_path.symlink_metadata().is_err() {
+        fresh(options, clock, &mut report)?;
+    }
     let config = load(&options.config_path)?;
     report.components = config.components.iter().map(|c| c.name.to_string()).collect();
     let signer = Signer::load(&config.signing.key_file)
@@ -106,7 +105,7 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         make_store(&store.name, path, &vault, &signer, clock, &mut report)?;
         report.stores.push(format!("{} ({})", store.name, path.display()));
     }
-    complete_kit(options, &config, (vault, signer.id().into()), only_in_kit, &mut report, clock)?;
+    complete_kit(options, &config, (vault, signer.id().into()), &mut report, clock)?;
     Ok(report)
 }
 
@@ -133,8 +132,8 @@ fn new_id() -> Result<VaultId> {
     Ok(VaultId::from_random(random.doing(Class::Failed, || "no random numbers are to be had".into())?))
 }
 
-/// Makes keys and writes the configuration. True when the identity is in the kit alone.
-fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<bool> {
+/// Makes keys and writes the configuration.
+fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<()> {
     let project = project_name(&options.dir);
     let places = key_places(options, &project)?;
     let signer = make_signer(&places, report)?;
@@ -178,7 +177,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     crate::durable::write_new(&options.config_path, text.as_bytes(), 0o644)
         .doing(Class::Failed, || format!("cannot write {}", options.config_path.display()))?;
     report.made.push(format!("configuration {}", options.config_path.display()));
-    Ok(options.offline_identity)
+    Ok(())
 }
 
 fn project_name(dir: &Path) -> String {
@@ -350,21 +349,27 @@ fn complete_kit(
     options: &InitOptions,
     config: &Config,
     (vault, host): (VaultId, HostId),
-    only_in_kit: bool,
     report: &mut InitReport,
     clock: &dyn Clock,
 ) -> Result<()> {
     let beside = config.signing.key_file.with_file_name("recovery-kit.txt");
     let path = options.kit.clone().unwrap_or(beside);
-    let identity_file = config.encryption.identity_file.as_ref().filter(|f| f.exists());
-    report.identity_only_in_kit = only_in_kit;
-    if path.exists() {
-        report.kit = Some(path.display().to_string());
-        report.kit_opens = only_in_kit || identity_file.is_some();
-        return Ok(());
-    }
-    report.kit_opens = identity_file.is_some();
-    write_kit(parts_of(config, vault, host, clock.now()), &path, report)?;
+    let identity_here = config.encryption.identity_file.as_ref().is_some_and(|f| f.exists());
     report.kit = Some(path.display().to_string());
+    if path.symlink_metadata().is_err() {
+        report.kit_opens = identity_here;
+        return write_kit(parts_of(config, vault, host, clock.now()), &path, report);
+    }
+    let kit = Kit::load(&path)
+        .doing(Class::Config, || format!("{} is there, but is no recovery kit", path.display()))
+        .map_err(|e| {
+            e.hint("move it away, or name another file with --kit; nothing is ever written over it")
+        })?;
+    if kit.vault != vault {
+        let what = format!("{} is the recovery kit of another project", path.display());
+        return Err(OpError::new(Class::Config, what).hint("name another file with --kit"));
+    }
+    report.kit_opens = !kit.identities.is_empty();
+    report.identity_only_in_kit = report.kit_opens && !identity_here;
     Ok(())
 }

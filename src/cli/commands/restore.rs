@@ -16,16 +16,15 @@ pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
             &RestoreOptions {
                 snapshot: args.id.clone(),
                 paths: args.paths.clone(),
-                to: std::path::absolute(to).map_err(|e| {
-                    OpError::new(Class::Usage, format!("{} is not a usable path", to.display())).because(e)
-                })?,
+                to: super::tidy(to)?,
                 accept_untrusted: args.untrusted.accept_untrusted,
                 ignore_owners: args.no_owners,
             },
         )?,
         None => in_place(&session, args)?,
     };
-    super::show(terminal, &report, render::restore);
+    super::show(terminal, &report, render::restore)?;
+    super::say_after(terminal, &[render::problems_again(&report.problems)]);
     Ok(exit::code_of_problems(&report.problems))
 }
 

@@ -93,6 +93,7 @@ pub struct BackupReport {
 pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let config = Arc::clone(session.config()?);
     let components = chosen(&config.components, &options.only)?;
+    session.check_writable()?;
     let writer = session.writer()?;
     let _held = crate::ops::lock::hold(session, "backup")?;
     let spool = prepare_spool(session, &writer)?;
