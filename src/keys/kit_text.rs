@@ -104,6 +104,7 @@ fn without_backstay(kit: &Kit, out: &mut String) {
             None => item(out, &format!("{name}: no hash was known when this kit was made")),
         }
     }
+    paragraph(out, "The script takes this text as a file: python3 recover.py STORE --kit kit.txt list");
     if kit.identities.is_empty() {
         paragraph(out, "They need the identity file, which is kept elsewhere.");
     } else {

@@ -68,6 +68,14 @@ impl Chain<'_> {
 
     /// Adds a mark.
     pub fn mark(&mut self, statement: Statement, time: Timestamp) -> Result<ObjectId> {
+        let (key, bytes, hash) = self.sealed_mark(statement, time)?;
+        self.put_entry(&key, &bytes)?;
+        self.advance(hash)?;
+        self.settled()?;
+        Ok(hash)
+    }
+
+    fn sealed_mark(&self, statement: Statement, time: Timestamp) -> Result<(Key, Vec<u8>, ObjectId)> {
         let mark = Mark {
             format: crate::model::manifest::FORMAT,
             needs: Vec::new(),
@@ -83,10 +91,7 @@ impl Chain<'_> {
         };
         let (bytes, hash) = seal_document(&mark, self.signer, namespace::MARK)
             .doing(Class::Failed, || "cannot sign a mark".into())?;
-        self.put_entry(&Key::Mark(mark.signer, mark.number), &bytes)?;
-        self.advance(hash)?;
-        self.settled()?;
-        Ok(hash)
+        Ok((Key::Mark(mark.signer, mark.number), bytes, hash))
     }
 
     /// Keeps a signed entry here, then puts it.
@@ -104,9 +109,14 @@ impl Chain<'_> {
     fn void(&mut self, record: &Record, hash: ObjectId, why: &str) -> Result<()> {
         let target = Target { snapshot: record.snapshot.clone(), record: hash };
         let instance = Some(self.instance.clone());
-        let time = record.finished;
-        self.mark(Statement::Void { target, instance, reason: why.to_owned() }, time)?;
-        Ok(())
+        let statement = Statement::Void { target, instance, reason: why.to_owned() };
+        let (key, bytes, hash) = self.sealed_mark(statement, record.finished)?;
+        let keep = || "cannot keep the mark that voids a snapshot".into();
+        let record_key = Key::Record(record.snapshot.clone());
+        self.state.swap_pending(&record_key, &key, &bytes).doing(Class::Failed, keep)?;
+        in_store(self.store, self.store.put_bytes(&key, &bytes))?;
+        self.advance(hash)?;
+        self.settled()
     }
 
     /// Proves that every object is there with its size and that no tombstone names one. Gives the reason when not.

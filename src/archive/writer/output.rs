@@ -26,11 +26,7 @@ impl Output {
         filled.map_err(|_| failed(dir, io::Error::other("the system gives no random numbers")))?;
         let name = data_encoding::HEXLOWER.encode(&random);
         let path = dir.join(format!("archive-{name}.partial"));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|e| failed(&path, e))?;
+        let file = create_private(&path).map_err(|e| failed(&path, e))?;
         Ok(Self { file, path, hash: Context::new(&SHA256), size: 0, finished: false })
     }
 
@@ -61,10 +57,25 @@ impl Output {
     }
 }
 
+/// Mode 0600 whatever the umask: open so that it never has more, then set in case the umask left less.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let file = options.mode(0o600).open(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
 impl Drop for Output {
     fn drop(&mut self) {
         if !self.finished {
-            // Nothing better can be done: the spool is cleared of `.partial` files at the next run.
+            // Nothing better can be done: whoever owns the folder finds it by its name's end.
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
             unreadable_count: 0,
             rules: Vec::new(),
             strict: component.strict,
+            alone: true,
             items: Vec::new(),
             packer: Packer::new(self.pack.clone(), about, size),
             names: &self.session.names,
@@ -193,7 +194,10 @@ impl<'a> Run<'a> {
                 match pack_database(&mut build, entry, captured) {
                     Ok(item) => build.items.push(item),
                     Err(ContentError::Run(e)) => return Err(e),
-                    Err(ContentError::Read(e)) => build.unreadable(&rel, format!("cannot be captured: {e}")),
+                    Err(ContentError::Read(e)) => {
+                        build.alone = false;
+                        build.unreadable(&rel, format!("cannot be captured: {e}"));
+                    }
                 }
             }
             Err(error) => build.not_captured(&rel, &error),
@@ -247,7 +251,7 @@ impl<'a> Run<'a> {
             Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(e)) => {
-                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"))
+                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"));
             }
         }
         Ok(build)
@@ -295,6 +299,7 @@ impl<'a> Run<'a> {
                     Ok(item) => Some(item),
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
+                        build.alone = false;
                         build
                             .unreadable(&found.entry.path, format!("cannot be captured through SQLite: {e}"));
                         pack_file(build, scan, found)?

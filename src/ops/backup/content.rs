@@ -106,7 +106,9 @@ pub(super) fn pack(
     entry: &Entry,
     content: &mut Content<'_>,
 ) -> std::result::Result<PackedContent, ContentError> {
-    let bytes: u64 = content.ranges.iter().map(|r| r.1).sum();
+    let ranges = aligned(content.ranges, content.size);
+    let content = &mut Content { size: content.size, ranges: &ranges, read: content.read };
+    let bytes: u64 = ranges.iter().map(|r| r.1).sum();
     let mut copy = Copy {
         hasher: blake3::Hasher::new(),
         buffer: vec![0; STEP.min(usize::try_from(bytes).unwrap_or(STEP))],
@@ -122,6 +124,21 @@ pub(super) fn pack(
     let size = copy.shrunk_to.unwrap_or(content.size);
     let hash = ContentHash(*copy.hasher.finalize().as_bytes());
     Ok(PackedContent { extents: copy.extents, hash, size, parts })
+}
+
+/// Ranges widened to whole 512-byte blocks (the last may end with the file), neighbours joined: tar programs agree on no other sparse files.
+fn aligned(ranges: &[(u64, u64)], size: u64) -> Vec<(u64, u64)> {
+    let mut wide: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+    for &(offset, length) in ranges {
+        let start = offset / 512 * 512;
+        let end = (offset + length).next_multiple_of(512).min(size);
+        match wide.last_mut() {
+            Some(last) if last.0 + last.1 >= start => last.1 = last.1.max(end - last.0),
+            _ if end > start => wide.push((start, end - start)),
+            _ => {}
+        }
+    }
+    wide
 }
 
 fn pack_whole(
@@ -273,6 +290,14 @@ mod tests {
         }
         let all: Vec<u64> = ranges.iter().flat_map(|r| r.0..r.0 + r.1).collect();
         assert_eq!(bytes, all);
+    }
+
+    #[test]
+    fn sparse_ranges_are_whole_blocks_and_cover_what_they_covered() {
+        assert_eq!(aligned(&[(0, 700)], 700), [(0, 700)]);
+        assert_eq!(aligned(&[(100, 1), (600, 500), (5000, 10)], 9000), [(0, 1536), (4608, 512)]);
+        assert_eq!(aligned(&[(0, 512), (512, 512)], 4096), [(0, 1024)]);
+        assert_eq!(aligned(&[], 4096), []);
     }
 
     #[test]

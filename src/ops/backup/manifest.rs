@@ -68,7 +68,7 @@ pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
         files: count(Kind::File),
         dirs: count(Kind::Dir),
         size: entries.iter().map(|e| e.size).sum(),
-        alone: true,
+        alone: build.alone,
         segments,
         archives: names,
         unreadable: build.unreadable_count,

@@ -226,15 +226,12 @@ fn write_listing(
         let first = entry.link.and_then(|link| first_names.get(&link)).cloned();
         match (entry.kind, first) {
             (Kind::Socket | Kind::Left, _) => continue,
-            (Kind::File, Some(first)) => links.push((first, entry)),
-            (Kind::File, None) => {
+            (kind, Some(first)) if kind != Kind::Dir => links.push((first, entry)),
+            (Kind::File, _) => {
                 let extents = listing.extents.get(&place).map_or(&[][..], Vec::as_slice);
                 let ranges = extents.iter().map(|e| (e.offset, e.length)).collect();
                 pieces.extend(extents.iter().map(|&extent| Piece { extent, file: pending.len() }));
                 pending.push(Pending::new(entry, ranges));
-                if let Some(link) = entry.link {
-                    first_names.insert(link, entry.path.clone());
-                }
             }
             _ => drop(
                 extractor
@@ -242,9 +239,13 @@ fn write_listing(
                     .doing(Class::Failed, || format!("cannot make {component}/{}", entry.path))?,
             ),
         }
+        if let Some(link) = entry.link {
+            first_names.entry(link).or_insert_with(|| entry.path.clone());
+        }
         report.entries += 1;
     }
-    report.files += (pending.len() + links.len()) as u64;
+    let more_names = links.iter().filter(|(_, e)| e.kind == Kind::File).count();
+    report.files += (pending.len() + more_names) as u64;
     let progress = &session.around.progress;
     let advance = |bytes| progress.advance(bytes);
     let pool = Pool::for_machine();
@@ -259,7 +260,7 @@ fn write_listing(
     report.files -= damaged.len() as u64;
     report.problems.extend(damaged);
     for (first, entry) in links {
-        if whole.contains(&first) {
+        if entry.kind != Kind::File || whole.contains(&first) {
             extractor
                 .hard_link(&first, entry)
                 .doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;

@@ -1,0 +1,5 @@
+//! What several modules of tests share.
+
+pub(crate) mod everything;
+pub(crate) mod project;
+pub(crate) mod trees;
