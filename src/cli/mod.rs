@@ -19,6 +19,7 @@ use clap::Parser;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Says a line on standard error. A standard error that is closed is no reason to fail.
 pub fn say(text: &str) {
@@ -38,15 +39,18 @@ pub fn out(text: &str) -> Result<()> {
     }
 }
 
-/// Asks a question on the terminal; `None` when there is nobody to ask.
-pub fn ask(question: &str) -> Option<String> {
+/// Asks a question on the terminal; `None` when there is nobody to ask. Nothing is under way meanwhile: a signal ends the program at once.
+pub fn ask(interrupt: &Interrupt, question: &str) -> Option<String> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
     }
     let _unheard = write!(io::stderr().lock(), "{question} ");
+    let before = interrupt.asked().swap(true, Ordering::Relaxed);
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).ok()?;
-    Some(answer.trim().to_owned())
+    let read = io::stdin().read_line(&mut answer);
+    interrupt.asked().store(before, Ordering::Relaxed);
+    // The end of the input is no answer.
+    (read.ok()? > 0).then(|| answer.trim().to_owned())
 }
 
 /// What a command needs beside its own arguments.

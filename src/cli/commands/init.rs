@@ -37,6 +37,8 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     };
     let (keys_root, state_root) = roots()?;
     let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
+    let away = config_path.parent() != Some(&*dir);
+    let (proposal, store) = if away { absolute(&dir, proposal, &store)? } else { (proposal, store) };
     let options = InitOptions {
         dir,
         config_path,
@@ -151,7 +153,7 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
     }
     let mut kept = Vec::new();
     for component in proposal.components {
-        match ask(&format!("Protect {}? [Y/n]", component.name)).as_deref() {
+        match ask(&terminal.interrupt, &format!("Protect {}? [Y/n]", component.name)).as_deref() {
             None => {
                 return Err(OpError::new(Class::Usage, "nobody is here to ask whether this is right").hint(
                     "look at the proposal above, then add --yes; backstay.toml can be changed at any time",
@@ -162,7 +164,7 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
         }
     }
     if kept.is_empty()
-        && ask("Write a configuration that protects nothing yet? [y/N]")
+        && ask(&terminal.interrupt, "Write a configuration that protects nothing yet? [y/N]")
             .is_none_or(|a| !a.starts_with(['y', 'Y']))
     {
         return Err(OpError::new(Class::Usage, "nothing was written")
@@ -170,6 +172,24 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
     }
     proposal.components = kept;
     Ok(proposal)
+}
+
+/// For a configuration that lies elsewhere: what it names begins at the root, not beside it.
+fn absolute(dir: &Path, mut proposal: Proposal, store: &str) -> Result<(Proposal, String)> {
+    let whole = |path: &str| {
+        let joined = if path == "." { dir.to_owned() } else { dir.join(path) };
+        joined.into_os_string().into_string().map_err(|path| {
+            OpError::new(Class::Usage, format!("{} has bytes that no configuration can hold", path.display()))
+                .hint("keep the configuration in the project's folder")
+        })
+    };
+    for component in &mut proposal.components {
+        match &mut component.what {
+            What::Folder(path) | What::Sqlite(path) => *path = whole(path)?,
+            What::Paths(paths) => *paths = paths.iter().map(|p| whole(p)).collect::<Result<_>>()?,
+        }
+    }
+    Ok((proposal, if store.is_empty() { String::new() } else { whole(store)? }))
 }
 
 fn describe(component: &Proposed) -> String {

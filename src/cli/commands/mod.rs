@@ -39,7 +39,7 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
             out(&String::from_utf8_lossy(&text))?;
             Ok(0)
         }
-        Command::Man { dir } => man(&dir),
+        Command::Man { dir } => man(terminal, &dir),
     }
 }
 
@@ -157,14 +157,16 @@ fn write_kit(kit: &crate::keys::kit::Kit, path: &Path) -> Result<()> {
     }
 }
 
-fn man(dir: &Path) -> Result<u8> {
+fn man(terminal: &Terminal, dir: &Path) -> Result<u8> {
     std::fs::create_dir_all(dir).doing(Class::Failed, || format!("cannot make {}", dir.display()))?;
     clap_mangen::generate_to(Cli::command(), dir)
         .doing(Class::Failed, || format!("cannot write manual pages to {}", dir.display()))?;
-    say(&format!(
-        "manual pages are in {}; read one with: man -l {}",
-        dir.display(),
-        dir.join("backstay.1").display()
-    ));
+    let dir = tidy(dir)?;
+    if terminal.global.json {
+        render::json(&serde_json::json!({ "dir": dir.display().to_string() }))?;
+    } else {
+        let first = dir.join("backstay.1");
+        say(&format!("manual pages are in {}; read one with: man -l {}", dir.display(), first.display()));
+    }
     Ok(0)
 }

@@ -33,7 +33,7 @@ fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Resul
         plan_in_place(session, &args.id, &args.paths, args.untrusted.accept_untrusted, args.no_owners)?;
     tell(&plan);
     if !args.yes {
-        match ask("Go ahead? [y/N]").as_deref() {
+        match ask(&session.around.interrupt, "Go ahead? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => {}
             Some(_) => {
                 return Err(OpError::new(Class::Failed, "not confirmed; nothing was changed"));

@@ -221,10 +221,14 @@ impl<'a> Run<'a> {
             check: check.as_ref().map(words),
         };
         build.instant = self.session.around.clock.now();
-        let output = match run_command(&spec, self.pack.spool) {
+        let interrupt = &self.session.around.interrupt;
+        let output = match run_command(&spec, self.pack.spool, &|| interrupt.signal().is_some()) {
             Ok(output) => output,
             Err(e) => {
-                build.unreadable(&rel, chain_text(&e));
+                interrupt.check()?;
+                let what = chain_text(&e);
+                let named = format!("component {}: ", component.name);
+                build.unreadable(&rel, what.strip_prefix(&named).unwrap_or(&what).to_owned());
                 return Ok(build);
             }
         };
