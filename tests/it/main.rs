@@ -4,10 +4,15 @@
 mod architecture;
 mod commit;
 mod common;
+mod damage;
 mod docs;
 mod durable_crash;
 mod extract_safety;
+mod forge;
+mod forged;
+mod forged_history;
 mod golden;
+mod lab;
 mod memory;
 mod roundtrip;
 mod roundtrip_random;
