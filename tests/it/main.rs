@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
 mod architecture;
+mod damage;
 mod durable_crash;
 mod extract_safety;
+mod forged;
+#[path = "common/lab.rs"]
+mod lab;
 mod sqlite_child;
