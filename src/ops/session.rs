@@ -12,7 +12,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::vault::{Judge, Vault, store_error};
 use crate::platform::users::Names;
-use crate::store::{LocalStore, Store};
+use crate::store::{Key, LocalStore, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,11 +148,16 @@ impl Session {
         };
         let vault = Vault::read(&*self.store, &judge)?;
         if let Some(state) = &self.state {
-            state
-                .trust_store(self.store.name(), &vault.info.vault, &vault.info.instance)
-                .doing(Class::Damage, || {
-                    format!("store {:?} is not the one seen before", self.store.name())
-                })?;
+            state.trust_store(self.store.name(), &vault.info.vault, &vault.info.instance).doing(
+                Class::Damage,
+                || {
+                    format!(
+                        "store {:?} is not the one seen before: so says its {}",
+                        self.store.name(),
+                        Key::Store
+                    )
+                },
+            )?;
             vault.remember(state)?;
         }
         Ok(vault)
