@@ -125,7 +125,7 @@ impl InPlacePlan {
         let owners = if self.ignore_owners { Owners::Ignore } else { Owners::Keep };
         let staging = Staging::make(base)?;
         let extractor = super::extractor(session, staging.root()?, owners, listing)?;
-        write_listing(session, &self.opened.identities, listing, extractor, report)?;
+        write_listing(session, &self.opened, listing, extractor, report)?;
         check_databases(listing, &staging.path, report);
         session.around.interrupt.check()?;
         let damaged: HashSet<String> = report

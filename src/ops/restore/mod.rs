@@ -14,13 +14,15 @@ use crate::keys::Identities;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{Index, IndexComponent};
 use crate::model::report::Phase;
-use crate::model::{Entry, Kind, Problem, ProblemKind, Record, RelPath, SnapshotId};
+use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, Record, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::objects::SnapshotReader;
 use crate::ops::select::{self, Selection};
-use crate::ops::session::Session;
+use crate::ops::session::{Session, in_store};
+use crate::ops::shape;
+use crate::store::Key;
 use read::{Archives, Piece, Reading};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use write::{Files, Pending};
@@ -86,23 +88,25 @@ impl Listing {
             listing.archives.add(segment.archives);
             listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
         }
-        listing.check_order()?;
+        shape::check(&listing.component, &listing.entries)?;
         for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
             let (extents, archives) = reader.extents(entry)?;
             listing.extents.insert(place, extents);
             listing.archives.add(archives);
         }
-        listing.archives.settle();
+        if let Err(why) = listing.archives.settle() {
+            let what = format!("the listing of component {} is damaged", listing.component.name);
+            return Err(OpError::new(Class::Damage, what).because(why));
+        }
         selection.check_found(&listing.entries)?;
         Ok(listing)
     }
 
-    fn check_order(&self) -> Result<()> {
-        if self.entries.windows(2).all(|pair| pair[0].path < pair[1].path) {
-            return Ok(());
-        }
-        let what = format!("the listings of component {} overlap", self.component.name);
-        Err(OpError::new(Class::Damage, what))
+    /// The archives that must be there whole: of a whole component all, else those that content lies in.
+    fn archives_needed(&self) -> BTreeSet<ObjectId> {
+        let whole = self.entries.len() as u64 == self.component.entries;
+        let all = self.component.archives.iter().filter(|_| whole).copied();
+        all.chain(self.extents.values().flatten().map(|e| e.archive)).collect()
     }
 
     /// Bytes of content.
@@ -159,7 +163,7 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     for listing in &listings {
         let root = target.component(&listing.component.name).map_err(|e| place_error(&options.to, e))?;
         let extractor = extractor(session, root, owners, listing)?;
-        write_listing(session, &opened.identities, listing, extractor, &mut report)?;
+        write_listing(session, &opened, listing, extractor, &mut report)?;
         check_databases(listing, &target.staging_path().join(listing.component.name.as_str()), &mut report);
     }
     session.around.interrupt.check()?;
@@ -210,7 +214,7 @@ fn check_space(to: &Path, bytes: u64) -> Result<()> {
 /// Makes every entry of `listing` in the extractor's tree.
 fn write_listing(
     session: &Session,
-    identities: &Identities,
+    opened: &Opened,
     listing: &Listing,
     extractor: Extractor<'_>,
     report: &mut RestoreReport,
@@ -248,9 +252,16 @@ fn write_listing(
     let pool = Pool::for_machine();
     let mut files = Files::new(&extractor, component, pending, &advance);
     files.empty_ones()?;
-    let reading =
-        Reading { store: &session.store, identities, pool: &pool, interrupt: &session.around.interrupt };
+    let reading = Reading {
+        store: &session.store,
+        record: &opened.record,
+        identities: &opened.identities,
+        pool: &pool,
+        interrupt: &session.around.interrupt,
+    };
     reading.deliver(pieces, &listing.archives, &mut files)?;
+    files.leave_unfinished_out()?;
+    report.problems.extend(check_sizes(session, &opened.record, listing)?);
     let damaged = std::mem::take(&mut files.damaged);
     let whole = files.whole();
     drop(files);
@@ -279,6 +290,23 @@ fn write_listing(
     };
     report.problems.extend(problems.into_iter().map(named));
     Ok(())
+}
+
+/// Archives that are not there with the size that the record gives. What could be had of them was proved and is restored.
+fn check_sizes(session: &Session, record: &Record, listing: &Listing) -> Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    for id in listing.archives_needed() {
+        let key = Key::Archive(id);
+        let size = record.object(&id).map_or(0, |o| o.size);
+        let what = match in_store(&*session.store, session.store.head(&key))? {
+            Some(found) if found == size => continue,
+            Some(found) => format!("is damaged: it has {found} bytes, and the record says {size}"),
+            None => "is missing".to_owned(),
+        };
+        let (kind, subject) = (ProblemKind::Damaged, key.to_string());
+        problems.push(Problem { kind, component: None, subject, what, hint: None });
+    }
+    Ok(problems)
 }
 
 /// Checks every restored database.
