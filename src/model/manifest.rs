@@ -313,6 +313,9 @@ impl<'a> Lines<'a> {
     pub(crate) fn header<T: DeserializeOwned>(&mut self, kind: &str) -> Result<T, ManifestError> {
         let line = self.raw()?.ok_or_else(|| self.malformed("it is empty"))?;
         let version: Version = serde_json::from_slice(line).map_err(|e| self.malformed(e))?;
+        if version.format == 0 {
+            return Err(self.malformed("there is no format 0"));
+        }
         check_version(version.format, &version.needs).map_err(ManifestError::TooNew)?;
         if version.kind != kind {
             return Err(self.malformed(format!("it is a {:?}, not a {kind:?}", version.kind)));

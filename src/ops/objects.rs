@@ -149,13 +149,17 @@ impl SnapshotReader<'_> {
     }
 
     /// All extents of a file, from its entry or its maps, and the archives that maps add.
-    pub fn extents(&self, entry: &Entry) -> Result<(Vec<Extent>, Vec<ArchiveInfo>)> {
+    pub fn extents(
+        &self,
+        component: &IndexComponent,
+        entry: &Entry,
+    ) -> Result<(Vec<Extent>, Vec<ArchiveInfo>)> {
         if entry.maps.is_empty() {
             return Ok((entry.extents.clone(), Vec::new()));
         }
         let (mut extents, mut archives) = (Vec::new(), Vec::new());
         for map in &entry.maps {
-            let what = format!("a map of {}", entry.path);
+            let what = format!("a map of {}/{}", component.name, entry.path);
             let bytes = self.manifest(&map.object, Some(map.size), &what)?;
             let what = self.named(&what, &map.object);
             let decoded = Map::decode(&bytes, map.offset, entry.size).map_err(|e| content_error(e, &what))?;

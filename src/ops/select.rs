@@ -139,13 +139,18 @@ fn damaged_of_that_name(vault: &Vault, text: &str) -> Option<OpError> {
 
 fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
     let mut why = breaks_of(vault, hosts);
-    if why.is_empty() {
+    let newer = vault.bad.iter().any(|bad| bad.too_new);
+    if why.is_empty() && !newer {
         return Ok(());
     }
+    let what = if why.is_empty() {
+        "there are newer documents in this store than this backstay understands, so it cannot say which snapshot is the latest"
+    } else {
+        "the history in this store is not whole, so nobody can say which snapshot is the latest"
+    };
     // Very often the two have one cause, and this is the one that can be looked at.
     why.extend(vault.bad.iter().map(|bad| format!("{} cannot be used: {}", bad.key, bad.why)));
-    let what = "the history in this store is not whole, so nobody can say which snapshot is the latest";
-    let hint = if vault.bad.iter().any(|bad| bad.too_new) {
+    let hint = if newer {
         "a newer backstay wrote some of it: upgrade this one; or name a snapshot by its id"
     } else {
         "`backstay list` shows what is there; name a snapshot by its id to use it all the same"

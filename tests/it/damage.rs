@@ -2,7 +2,7 @@
 
 use crate::lab::{Lab, Node, Ran, noise, put, set_mode, tree};
 use backstay::keys::open_document;
-use backstay::model::document::{self, namespace};
+use backstay::model::document::namespace;
 use backstay::model::mark::Mark;
 use backstay::model::{ObjectKind, Record};
 use backstay::store::Key;
@@ -263,4 +263,117 @@ fn every_kind_of_damage_to_every_object_is_noticed_and_named_and_nothing_wrong_i
     });
     assert!(cases > 200, "{cases}");
     assert!(wrong.is_empty(), "{} of {cases} cases went wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// One large file alone in its archive: every chunk of 64 KiB is read back.
+#[test]
+fn one_flipped_bit_in_any_chunk_of_an_archive_is_noticed_and_the_file_left_out() {
+    let content = noise(9, 4 << 20);
+    let lab = Lab::new(
+        |dir| put(&dir.join("app/large"), &content),
+        "component = [{ name = \"app\", path = \"app\" }]",
+    );
+    lab.backup();
+    let archives: Vec<Key> = lab.keys().into_iter().filter(|k| matches!(k, Key::Archive(_))).collect();
+    assert_eq!(archives.len(), 1);
+    let path = lab.object(&archives[0]);
+    let size = fs::metadata(&path).unwrap().len();
+    assert!(size > 4 << 20);
+    // The first places are in the age header; the last byte is of the last tag.
+    let places = (0..size).step_by(64 << 10).chain([50, 120, 170, size - 1]);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mut cases = 0;
+    for place in places {
+        let flip = || {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, place).unwrap();
+            file.write_all_at(&[byte[0] ^ 1 << (place / 7 % 8)], place).unwrap();
+        };
+        flip();
+        let (ran, found) = lab.restore(&["latest"]);
+        ran.expect(13, &["app/large", &archives[0].to_string()]);
+        assert!(!found.unwrap().contains_key(Path::new("app/large")), "byte {place}");
+        flip();
+        cases += 1;
+    }
+    assert!(cases >= 68, "{cases}");
+    let (ran, found) = lab.restore(&["latest"]);
+    ran.expect(0, &[]);
+    assert!(matches!(&found.unwrap()[Path::new("app/large")], Node::File(_, bytes) if *bytes == content));
+}
+
+#[test]
+fn damage_in_one_frame_costs_only_the_files_in_it() {
+    let files = ["one", "two", "three"];
+    let lab = Lab::new(
+        |dir| {
+            for (seed, name) in files.iter().enumerate() {
+                put(&dir.join("app").join(name), &noise(seed as u64, 4_300_000));
+            }
+        },
+        "component = [{ name = \"app\", path = \"app\" }]",
+    );
+    lab.backup();
+    let archive = lab.keys().into_iter().find(|k| matches!(k, Key::Archive(_))).unwrap();
+    let mut bytes = fs::read(lab.object(&archive)).unwrap();
+    // Packed in the order of their names: this is in the first.
+    bytes[2 << 20] ^= 1;
+    fs::write(lab.object(&archive), bytes).unwrap();
+    let (ran, found) = lab.restore(&["latest"]);
+    ran.expect(13, &["app/one", &archive.to_string()]);
+    let found = found.unwrap();
+    let there: Vec<bool> = files.iter().map(|f| found.contains_key(&Path::new("app").join(f))).collect();
+    assert_eq!(there, [false, true, true], "{}", ran.text());
+}
+
+/// `backstay.json` is not signed: what of it can be changed without a trace is said here.
+#[test]
+fn every_flip_in_what_the_store_says_of_itself_is_noticed_or_without_meaning() {
+    let lab =
+        Lab::new(|dir| put(&dir.join("app/a"), b"x"), "component = [{ name = \"app\", path = \"app\" }]");
+    lab.backup();
+    let sound = lab.run(&["list"]).expect(0, &[]).out.clone();
+    let path = lab.object(&Key::Store);
+    let bytes = fs::read(&path).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    // The time and the program that made it: nothing is decided by them.
+    let free = text.find("\"created\":").unwrap()..text.len();
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, flipped).unwrap();
+        let ran = lab.run(&["list"]);
+        if ran.code == 0 {
+            assert!(free.contains(&at), "byte {at} of {text}");
+            assert_eq!(ran.out, sound, "byte {at}");
+        } else {
+            ran.expect(13, &["backstay.json"]);
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_signed_document_is_noticed() {
+    let lab =
+        Lab::new(|dir| put(&dir.join("app/a"), b"x"), "component = [{ name = \"app\", path = \"app\" }]");
+    lab.backup();
+    for key in lab.keys() {
+        let open = |bytes: &[u8]| match key {
+            Key::Record(_) => open_document::<Record>(bytes, "record", namespace::RECORD).map(drop),
+            _ => open_document::<Mark>(bytes, "mark", namespace::MARK).map(drop),
+        };
+        if !matches!(key, Key::Record(_) | Key::Mark(..)) {
+            continue;
+        }
+        let mut bytes = fs::read(lab.object(&key)).unwrap();
+        open(&bytes).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&bytes).is_err(), "{key}: bit {bit} of {} bytes", bytes.len());
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        for cut in 0..bytes.len() {
+            assert!(open(&bytes[..cut]).is_err(), "{key}: cut at {cut}");
+        }
+    }
 }

@@ -5,7 +5,10 @@ mod architecture;
 mod damage;
 mod durable_crash;
 mod extract_safety;
+#[path = "common/forge.rs"]
+mod forge;
 mod forged;
+mod forged_history;
 #[path = "common/lab.rs"]
 mod lab;
 mod sqlite_child;

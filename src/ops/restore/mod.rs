@@ -90,7 +90,7 @@ impl Listing {
         }
         shape::check(&listing.component, &listing.entries)?;
         for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
-            let (extents, archives) = reader.extents(entry)?;
+            let (extents, archives) = reader.extents(&listing.component, entry)?;
             listing.extents.insert(place, extents);
             listing.archives.add(archives);
         }
