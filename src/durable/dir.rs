@@ -193,7 +193,7 @@ impl Dir {
             crash::around::<_, io::Error>("rename", || Ok(rename(&source, from_name, self, name)?));
         match renamed.as_ref().map_err(Errno::from_io_error) {
             Ok(()) => self.sync().inspect_err(|_| {
-                let _ = &source;
+                let _ = rename(self, name, &source, from_name);
             }),
             Err(Some(Errno::EXIST)) => Err(DurableError::Exists { path: to }),
             Err(Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) => {

@@ -7,6 +7,7 @@ use crate::catalog::State;
 use crate::config::propose::Proposal;
 use crate::config::template::Values;
 use crate::config::{Config, Trusted, template};
+use crate::durable::{Dir, crash};
 use crate::keys::identity::{SecretIdentity, generate, load_identity_file};
 use crate::keys::kit::Kit;
 use crate::keys::{NamingKey, RecipientSet, Signer};
@@ -86,10 +87,10 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         stores: Vec::new(),
         notes: options.proposal.notes.clone(),
     };
-    let only_in_kit = match options.config_path.exists() {
-        true => false,
-        false => fresh(options, clock, &mut report)?,
-    };
+    if !options.config_path.exists() {
+        fresh(options, clock, &mut report)?;
+    }
+    crash::point("init: configuration there");
     let config = load(&options.config_path)?;
     report.components = config
         .components
@@ -109,6 +110,7 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
             config.state_dir.display()
         )
     })?;
+    crash::point("init: state there");
     let vault = match config.project.vault.clone() {
         Some(vault) => vault,
         None => known_vault(&state, &config)?,
@@ -120,14 +122,16 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
             .stores
             .push(format!("{} ({})", store.name, path.display()));
     }
+    crash::point("init: stores there");
     complete_kit(
         options,
         &config,
         (vault, signer.id().into()),
-        only_in_kit,
         &mut report,
         clock,
     )?;
+    crash::point("init: kit there");
+    clear_litter(options, &config)?;
     Ok(report)
 }
 
@@ -135,6 +139,27 @@ fn load(path: &Path) -> Result<Config> {
     Config::load(path).doing(Class::Config, || {
         format!("{} cannot be used", path.display())
     })
+}
+
+/// Removes what killed runs left beside the files that this one made: an unfinished kit holds an identity that nobody may find.
+fn clear_litter(options: &InitOptions, config: &Config) -> Result<()> {
+    let beside = [
+        Some(config.signing.key_file.as_path()),
+        Some(options.config_path.as_path()),
+        options.kit.as_deref(),
+    ];
+    for folder in beside.into_iter().flatten().filter_map(Path::parent) {
+        let swept = Dir::open(folder).and_then(|dir| {
+            crate::durable::sweep(&dir, jiff::Timestamp::MAX, &crate::durable::is_temp_name)
+        });
+        swept.doing(Class::Failed, || {
+            format!(
+                "cannot remove what a killed run left in {}",
+                folder.display()
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// The vault of a configuration that does not name it: that of its first store, or a new one.
@@ -160,15 +185,22 @@ fn new_id() -> Result<VaultId> {
     })?))
 }
 
-/// Makes keys and writes the configuration. True when the identity is in the kit alone.
-fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<bool> {
+/// Makes keys and writes the configuration.
+fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<()> {
     let project = project_name(&options.dir);
     let places = key_places(options, &project)?;
+    crash::point("init: key folder there");
     let signer = make_signer(&places, report)?;
+    crash::point("init: signing key there");
     make_naming(&places, report)?;
-    let (recipients, identity) = make_recipients(options, &places, clock, report)?;
+    crash::point("init: naming key there");
+    let Encryption {
+        recipients,
+        identity,
+        vault,
+    } = make_recipients(options, &places, signer.id().into(), clock, report)?;
+    crash::point("init: identity there");
     RecipientSet::parse(&recipients).doing(Class::Usage, || "a recipient cannot be used".into())?;
-    let vault = new_id()?;
     let kept = options.recipients.is_empty() && !options.offline_identity;
     let roles = vec![Role::Host, Role::Verify, Role::Prune];
     let trusted = vec![Trusted {
@@ -191,6 +223,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
             now: clock.now(),
         };
         write_kit(parts, &places.kit, report)?;
+        crash::point("init: offline kit there");
     }
     let values = Values {
         project: project.clone(),
@@ -217,7 +250,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     report
         .made
         .push(format!("configuration {}", options.config_path.display()));
-    Ok(options.offline_identity)
+    Ok(())
 }
 
 fn project_name(dir: &Path) -> String {
@@ -296,47 +329,94 @@ pub fn naming_path(signing: &Path) -> PathBuf {
     signing.with_file_name("naming_key")
 }
 
+/// Whom a new vault is sealed to.
+struct Encryption {
+    recipients: Vec<String>,
+    /// The identity, when it must not be on this machine and is nowhere yet.
+    identity: Option<SecretIdentity>,
+    vault: VaultId,
+}
+
 /// The recipients of a new project, and the identity when it must not be on this machine.
 fn make_recipients(
     options: &InitOptions,
     places: &KeyPlaces,
+    host: HostId,
     clock: &dyn Clock,
     report: &mut InitReport,
-) -> Result<(Vec<String>, Option<SecretIdentity>)> {
-    if !options.recipients.is_empty() {
-        return Ok((options.recipients.clone(), None));
+) -> Result<Encryption> {
+    if let Some(kit) = kit_of_earlier_run(options, places, host)? {
+        return Ok(Encryption {
+            recipients: kit.recipients,
+            identity: None,
+            vault: kit.vault,
+        });
     }
-    let cannot = || format!("cannot use the identity {}", places.identity.display());
+    let sealed_to = |recipients, identity| {
+        Ok(Encryption {
+            recipients,
+            identity,
+            vault: new_id()?,
+        })
+    };
     if options.offline_identity {
-        if places.kit.exists() {
-            return offline_again(places);
-        }
         let (identity, recipient) = generate();
-        return Ok((vec![recipient], Some(identity)));
+        return sealed_to(vec![recipient], Some(identity));
     }
-    if places.identity.exists() {
-        let there = load_identity_file(&places.identity).doing(Class::Config, cannot)?;
-        return Ok((there.iter().map(SecretIdentity::recipient).collect(), None));
+    let here = recipients_here(options, places)?;
+    if !here.is_empty() {
+        return sealed_to(here, None);
     }
     let (identity, recipient) = generate();
     identity
         .write(&places.identity, clock.now())
-        .doing(Class::Failed, cannot)?;
+        .doing(Class::Failed, || {
+            format!("cannot write the identity {}", places.identity.display())
+        })?;
     report
         .made
         .push(format!("identity {}", places.identity.display()));
-    Ok((vec![recipient], None))
+    sealed_to(vec![recipient], None)
 }
 
-/// A run that was cut off after it wrote the kit: the identity is there and nowhere else.
-fn offline_again(places: &KeyPlaces) -> Result<(Vec<String>, Option<SecretIdentity>)> {
-    let kit = Kit::load(&places.kit).doing(Class::Config, || {
-        format!(
-            "{} is there, but is no kit of an earlier run",
-            places.kit.display()
-        )
+/// The kit of an earlier run for this project whose configuration is not there: it names the vault, and with `--offline-identity` it holds the only
+/// identity. Any other kit at its place would be passed over in silence, and open nothing.
+fn kit_of_earlier_run(
+    options: &InitOptions,
+    places: &KeyPlaces,
+    host: HostId,
+) -> Result<Option<Kit>> {
+    if !places.kit.exists() {
+        return Ok(None);
+    }
+    let taken = |why: &str| {
+        let what = format!("{} is there already, and {why}", places.kit.display());
+        OpError::new(Class::Config, what)
+            .hint("move it away, or name another file for the new kit with --kit FILE")
+    };
+    let kit = match Kit::load(&places.kit) {
+        Ok(kit) => kit,
+        Err(e) => return Err(taken("is no kit of an earlier run").because(e)),
+    };
+    if kit.host != host {
+        return Err(taken("is the kit of another project or machine"));
+    }
+    if options.offline_identity || kit.recipients == recipients_here(options, places)? {
+        return Ok(Some(kit));
+    }
+    Err(taken("belongs to another identity")
+        .hint("if a run with --offline-identity was interrupted, say that again; else move the kit away to begin anew"))
+}
+
+/// The recipients that this run would use without a kit; none when their identity is still to be made.
+fn recipients_here(options: &InitOptions, places: &KeyPlaces) -> Result<Vec<String>> {
+    if !options.recipients.is_empty() || !places.identity.exists() {
+        return Ok(options.recipients.clone());
+    }
+    let there = load_identity_file(&places.identity).doing(Class::Config, || {
+        format!("cannot use the identity {}", places.identity.display())
     })?;
-    Ok((kit.recipients, None))
+    Ok(there.iter().map(SecretIdentity::recipient).collect())
 }
 
 /// Makes a store where there is none; compares where there is one.
@@ -360,7 +440,10 @@ fn make_store(
         .hint("name another folder for this project's store"));
     }
     let cannot = || format!("cannot make store {name:?} in {}", path.display());
-    let store = LocalStore::create(name, path).doing(Class::Store, cannot)?;
+    let store = LocalStore::create(name, path)
+        .doing(Class::Store, cannot)?
+        .writing_as(&signer.id());
+    crash::point("init: store folders there");
     for (key, signature_key, bytes) in [
         (Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD),
         (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY),
@@ -378,8 +461,10 @@ fn make_store(
             &store,
             store.put_bytes(&signature_key, signature.as_bytes()),
         )?;
+        crash::point("init: instructions put");
     }
     ignore_file(path)?;
+    crash::point("init: ignore file there");
     let info = StoreInfo {
         format: crate::model::manifest::FORMAT,
         needs: Vec::new(),
@@ -420,7 +505,6 @@ fn complete_kit(
     options: &InitOptions,
     config: &Config,
     (vault, host): (VaultId, HostId),
-    only_in_kit: bool,
     report: &mut InitReport,
     clock: &dyn Clock,
 ) -> Result<()> {
@@ -431,14 +515,25 @@ fn complete_kit(
         .identity_file
         .as_ref()
         .filter(|f| f.exists());
-    report.identity_only_in_kit = only_in_kit;
     if path.exists() {
         report.kit = Some(path.display().to_string());
-        report.kit_opens = only_in_kit || identity_file.is_some();
+        report.kit_opens = opens(&path, config, &vault);
+        report.identity_only_in_kit = report.kit_opens && identity_file.is_none();
         return Ok(());
     }
+    report.identity_only_in_kit = false;
     report.kit_opens = identity_file.is_some();
     write_kit(parts_of(config, vault, host, clock.now()), &path, report)?;
     report.kit = Some(path.display().to_string());
     Ok(())
+}
+
+/// Whether the kit at `path` is of this vault and holds an identity that the configuration's recipients belong to.
+fn opens(path: &Path, config: &Config, vault: &VaultId) -> bool {
+    let Ok(kit) = Kit::load(path) else {
+        return false;
+    };
+    let recipients = &config.encryption.recipients;
+    let mut own = kit.identities.iter().map(SecretIdentity::recipient);
+    kit.vault == *vault && own.any(|recipient| recipients.contains(&recipient))
 }

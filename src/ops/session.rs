@@ -7,7 +7,7 @@ use crate::keys::kit::Kit;
 use crate::keys::kit::StoreAt;
 use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
-use crate::model::{Clock, HostId, Progress, VaultId};
+use crate::model::{Clock, HostId, Progress, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::vault::{Judge, Vault, store_error};
@@ -85,7 +85,12 @@ pub struct Writer {
 impl Session {
     /// Opens the project of `config`.
     pub fn open(config: Arc<Config>, around: Surroundings) -> Result<Self> {
-        let store = open_configured_store(&config, around.store.as_deref())?;
+        let key_file = &config.signing.key_file;
+        let signer = match key_file.exists() {
+            true => Some(load_signer(key_file)?.id()),
+            false => None,
+        };
+        let store = open_configured_store(&config, around.store.as_deref(), signer.as_ref())?;
         let state = State::open(&config.state_dir).doing(Class::Failed, || {
             format!(
                 "cannot open the state directory {}",
@@ -93,11 +98,6 @@ impl Session {
             )
         })?;
         let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
-        let key_file = &config.signing.key_file;
-        let host = match key_file.exists() {
-            true => Some(load_signer(key_file)?.id().into()),
-            false => None,
-        };
         let seen = state.heads().doing(Class::Damage, || {
             "cannot read what was seen of the vault before".into()
         })?;
@@ -119,7 +119,7 @@ impl Session {
             state: Some(state),
             trust,
             vault,
-            host,
+            host: signer.map(Into::into),
             names: Names::default(),
             heads,
             kit_identities: Vec::new(),
@@ -129,7 +129,7 @@ impl Session {
     /// Opens a vault with nothing but a kit, for reading.
     pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
         let store = match around.store.as_deref() {
-            Some(place) => open_store("store", Path::new(place))?,
+            Some(place) => open_store("store", Path::new(place), None)?,
             None => open_kit_store(&kit)?,
         };
         Ok(Self {
@@ -250,7 +250,11 @@ fn load_signer(key_file: &Path) -> Result<Signer> {
     })
 }
 
-fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dyn Store>> {
+fn open_configured_store(
+    config: &Config,
+    wanted: Option<&str>,
+    writer: Option<&SignerId>,
+) -> Result<Arc<dyn Store>> {
     if config.stores.len() > 1 {
         return Err(OpError::new(
             Class::Config,
@@ -269,10 +273,10 @@ fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dy
         None => first,
         Some(name) => match config.stores.iter().find(|s| s.name == name) {
             Some(store) => store,
-            None => return open_store("store", Path::new(name)),
+            None => return open_store("store", Path::new(name), writer),
         },
     };
-    open_store(&chosen.name, crate::ops::layout::store_path(chosen))
+    open_store(&chosen.name, crate::ops::layout::store_path(chosen), writer)
 }
 
 fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
@@ -291,16 +295,19 @@ fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
         )
         .hint("name a folder that holds a copy of it with --store PATH"));
     };
-    open_store(&store.name, Path::new(path)).map_err(|e| {
+    open_store(&store.name, Path::new(path), None).map_err(|e| {
         e.hint(format!(
             "the kit says {path}; if the store is elsewhere now, name it with --store PATH"
         ))
     })
 }
 
-fn open_store(name: &str, path: &Path) -> Result<Arc<dyn Store>> {
+fn open_store(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
     match LocalStore::open(name, path) {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => Ok(match writer {
+            Some(writer) => Arc::new(store.writing_as(writer)),
+            None => Arc::new(store),
+        }),
         Err(e) => {
             let what = format!("store {name:?} ({}) cannot be opened", path.display());
             let hint = "is the disk mounted? a new store is made by `backstay init`";

@@ -1,6 +1,7 @@
 //! The file an archive is written to, and its SHA-256.
 
 use crate::archive::error::ArchiveError;
+use crate::durable::crash;
 use crate::model::ObjectId;
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -33,7 +34,8 @@ impl Output {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|e| failed(&path, e))?;
+        let file = crash::around("create archive", || options.open(&path))
+            .map_err(|e| failed(&path, e))?;
         Ok(Self {
             file,
             path,
@@ -54,7 +56,7 @@ impl Output {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
-        let written = self.file.write_all(bytes);
+        let written = crash::around("write archive", || self.file.write_all(bytes));
         written.map_err(|source| ArchiveError::Io {
             path: self.path.clone(),
             source,
@@ -64,7 +66,7 @@ impl Output {
     /// Makes the file durable and lets it stay; gives its path and name. A failed fsync must never be tried again: the kernel may
     /// have dropped the pages and would then report success.
     pub(super) fn finish(mut self) -> Result<(PathBuf, ObjectId), ArchiveError> {
-        let synced = self.file.sync_all();
+        let synced = crash::around("fsync archive", || self.file.sync_all());
         synced.map_err(|source| ArchiveError::Io {
             path: self.path.clone(),
             source,

@@ -62,6 +62,7 @@ fn show<T: serde::Serialize>(terminal: &Terminal, report: &T, text: impl Fn(&T) 
     } else {
         out(&text(report));
     }
+    crate::durable::crash::point("report shown");
 }
 
 fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {

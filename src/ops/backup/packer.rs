@@ -2,6 +2,7 @@
 
 use crate::archive::pax::Member;
 use crate::archive::{About, ArchiveError, ArchiveWriter, Pool, SealedArchive};
+use crate::durable::crash;
 use crate::keys::RecipientSet;
 use crate::model::entry::MAP_RANGE;
 use crate::model::manifest::ArchiveInfo;
@@ -71,7 +72,17 @@ impl<'a> Packer<'a> {
 
     fn failed(&self, error: ArchiveError) -> OpError {
         let what = format!("cannot pack component {}", self.component());
-        OpError::new(Class::Failed, what).because(error)
+        match &error {
+            ArchiveError::Io { source, .. } if is_full(source) => {
+                let spool = self.run.spool.display();
+                OpError::new(Class::Store, what)
+                    .because(error)
+                    .hint(format!(
+                        "make room on the disk of {spool}; nothing that was committed is touched"
+                    ))
+            }
+            _ => OpError::new(Class::Failed, what).because(error),
+        }
     }
 
     /// Begins a member; gives the archive's place in the run and the tar offset of the member's data.
@@ -133,14 +144,17 @@ impl<'a> Packer<'a> {
         let Some(writer) = self.current.take() else {
             return Ok(());
         };
+        crash::point("pack: archive to be sealed");
         let SealedArchive {
             path,
             id,
             size,
             info,
         } = writer.finish().map_err(|e| self.failed(e))?;
+        crash::point("pack: archive sealed");
         let put = self.run.store.put_file(&Key::Archive(id), &path, size, &id);
         in_store(self.run.store, put)?;
+        crash::point("pack: archive put");
         self.stored.push(info);
         Ok(())
     }
@@ -150,6 +164,15 @@ impl<'a> Packer<'a> {
         self.seal()?;
         Ok(std::mem::take(&mut self.stored))
     }
+}
+
+/// No room, or no more of what this user may have.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 /// Extents with their archives' names, cut at multiples of [`MAP_RANGE`] of the file.

@@ -3,6 +3,7 @@
 //! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
 
 mod inplace;
+mod litter;
 pub(crate) mod read;
 mod write;
 
@@ -10,6 +11,7 @@ pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
 use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners, Target};
+use crate::durable::crash;
 use crate::keys::Identities;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{Index, IndexComponent};
@@ -181,7 +183,9 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
         .collect::<Result<_>>()?;
     let bytes = listings.iter().map(Listing::bytes).sum();
     check_space(&options.to, bytes)?;
+    crash::point("restore: begun");
     let target = Target::create(&options.to).map_err(|e| place_error(&options.to, e))?;
+    crash::point("restore: staging made");
     session.around.progress.phase(Phase::Restore, Some(bytes));
     let mut report = RestoreReport {
         snapshot: opened.record.snapshot.clone(),
@@ -209,12 +213,14 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
             &target.staging_path().join(listing.component.name.as_str()),
             &mut report,
         );
+        crash::point("restore: component whole");
     }
     session.around.interrupt.check()?;
     for problem in &report.problems {
         session.around.progress.problem(problem);
     }
     target.publish().map_err(|e| place_error(&options.to, e))?;
+    crash::point("restore: published");
     Ok(report)
 }
 
