@@ -148,18 +148,24 @@ fn clear_litter(options: &InitOptions, config: &Config) -> Result<()> {
         Some(options.config_path.as_path()),
         options.kit.as_deref(),
     ];
-    for folder in beside.into_iter().flatten().filter_map(Path::parent) {
-        let swept = Dir::open(folder).and_then(|dir| {
-            crate::durable::sweep(&dir, jiff::Timestamp::MAX, &crate::durable::is_temp_name)
-        });
-        swept.doing(Class::Failed, || {
-            format!(
-                "cannot remove what a killed run left in {}",
-                folder.display()
-            )
-        })?;
-    }
-    Ok(())
+    beside.into_iter().flatten().try_for_each(clear_unfinished)
+}
+
+/// Removes what killed runs left beside `path` instead of it. Call it for the configuration before looking at the project: else that would be
+/// proposed for protection.
+pub fn clear_unfinished(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let swept = Dir::open(folder).and_then(|dir| {
+        crate::durable::sweep(&dir, jiff::Timestamp::MAX, &crate::durable::is_temp_name)
+    });
+    swept.map(drop).doing(Class::Failed, || {
+        format!(
+            "cannot remove what a killed run left in {}",
+            folder.display()
+        )
+    })
 }
 
 /// The vault of a configuration that does not name it: that of its first store, or a new one.
@@ -487,6 +493,7 @@ fn ignore_file(store: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
+    clear_unfinished(&path)?;
     crate::durable::write_new(&path, b"# backups do not belong into git\n*\n", 0o644)
         .doing(Class::Store, || format!("cannot write {}", path.display()))
 }

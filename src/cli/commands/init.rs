@@ -5,7 +5,7 @@ use crate::cli::{Terminal, ask, open, render, say};
 use crate::config::propose::{Proposal, Proposed, What, propose};
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::init::{InitOptions, InitReport, run as set_up};
+use crate::ops::init::{InitOptions, InitReport, clear_unfinished, run as set_up};
 use std::path::{Path, PathBuf};
 
 /// Where backups go when nothing is said: in the project, because that is where people look.
@@ -30,6 +30,7 @@ pub fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         "the configuration's path cannot be used".into()
     })?;
     check_words(terminal, args)?;
+    clear_unfinished(&config_path)?;
     let fresh = !config_path.exists();
     let store = chosen_store(terminal, &config_path, fresh)?;
     let proposal = if fresh {

@@ -72,16 +72,13 @@ impl<'a> Packer<'a> {
 
     fn failed(&self, error: ArchiveError) -> OpError {
         let what = format!("cannot pack component {}", self.component());
-        match &error {
-            ArchiveError::Io { source, .. } if is_full(source) => {
-                let spool = self.run.spool.display();
-                OpError::new(Class::Store, what)
-                    .because(error)
-                    .hint(format!(
-                        "make room on the disk of {spool}; nothing that was committed is touched"
-                    ))
-            }
-            _ => OpError::new(Class::Failed, what).because(error),
+        let hint = match &error {
+            ArchiveError::Io { source, .. } => spool_hint(source.kind()),
+            _ => None,
+        };
+        match hint {
+            Some(hint) => OpError::new(Class::Store, what).because(error).hint(hint),
+            None => OpError::new(Class::Failed, what).because(error),
         }
     }
 
@@ -166,13 +163,18 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// No room, or no more of what this user may have.
-fn is_full(error: &std::io::Error) -> bool {
+/// What to do where the disk on which archives are prepared, the store's own, takes none.
+fn spool_hint(kind: std::io::ErrorKind) -> Option<&'static str> {
     use std::io::ErrorKind;
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("make room on that disk; nothing that was committed is touched")
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            Some("check who may read and write there")
+        }
+        _ => None,
+    }
 }
 
 /// Extents with their archives' names, cut at multiples of [`MAP_RANGE`] of the file.

@@ -49,7 +49,11 @@ impl Prepared {
     /// The next run, which nobody helps.
     fn next_run(&self, before: &BTreeMap<String, bool>, restore: bool, what: &str) {
         let output = self.bed.run(&["backup", "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{what}: next run: {output:?}");
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{what}: next run: {output:?}"
+        );
         let id = reported(&output).expect("a report");
         let list = self.bed.list(what);
         assert!(list[&id], "{what}: the next snapshot is not good");
@@ -84,7 +88,11 @@ fn a_backup_killed_anywhere_leaves_whole_snapshots_only_and_the_next_run_needs_n
         let what = format!("killed at {point} ({})", points[point - 1]);
         let orders = [(KILL_AT, &*point.to_string())];
         let killed = prepared.bed.run_with(&["backup", "--json"], &orders);
-        assert_eq!(killed.status.code(), None, "{what}: it was not killed");
+        if killed.status.code().is_some() {
+            // How many folders are made depends on the names of objects, which differ from run to run.
+            assert!(point + 40 > points.len(), "{what}: it was not killed");
+            assert_code(&killed, 0);
+        }
         let list = prepared.look(&what);
         if let Some(id) = reported(&killed) {
             assert_eq!(list.get(&id), Some(&true), "{what}: it had been reported");

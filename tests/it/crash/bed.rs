@@ -394,7 +394,9 @@ pub(super) fn chosen(points: &[String], about: usize) -> Vec<usize> {
     let mut seen = BTreeSet::new();
     let first = all.clone().filter(|n| seen.insert(points[n - 1].clone()));
     let mut chosen: BTreeSet<usize> = first.collect();
-    let step = points.len().div_ceil(about.saturating_sub(chosen.len()).max(1));
+    let step = points
+        .len()
+        .div_ceil(about.saturating_sub(chosen.len()).max(1));
     chosen.extend(all.step_by(step.max(1)));
     chosen.insert(points.len());
     chosen.into_iter().collect()

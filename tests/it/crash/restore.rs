@@ -39,7 +39,10 @@ fn a_restore_killed_anywhere_gave_everything_or_nothing_its_name() {
         let there = target(&bed).exists();
         seen[usize::from(there)] = true;
         for name in beside(&bed) {
-            assert!(name.starts_with(".back.backstay-partial-"), "{what}: {name}");
+            assert!(
+                name.starts_with(".back.backstay-partial-"),
+                "{what}: {name}"
+            );
         }
         let again = bed.run(&RESTORE);
         // What is there is never restored over.
@@ -57,7 +60,10 @@ fn a_restore_of_which_any_system_call_fails_leaves_nothing_and_can_be_repeated()
     let calls = points.len() / 2;
     let every = if long() { 1 } else { 11 };
     let mut failed = 0;
-    for (turn, errno) in [Errno::IO, Errno::NOSPC, Errno::ACCESS].into_iter().enumerate() {
+    for (turn, errno) in [Errno::IO, Errno::NOSPC, Errno::ACCESS]
+        .into_iter()
+        .enumerate()
+    {
         for call in (1 + scatter(turn, every)..=calls).step_by(every) {
             bed.reset();
             let what = format!("{errno} at call {call}");
@@ -68,7 +74,7 @@ fn a_restore_of_which_any_system_call_fails_leaves_nothing_and_can_be_repeated()
                 // A file that could not be read is left out, and said.
                 Some(13) if target(&bed).exists() => {
                     let words = String::from_utf8_lossy(&output.stderr);
-                    assert!(words.contains("damaged"), "{what}: {words}");
+                    assert!(words.contains("problem: "), "{what}: {words}");
                     let back = tree(&target(&bed));
                     assert!(back.len() < tree(&bed.app()).len(), "{what}");
                     failed += 1;

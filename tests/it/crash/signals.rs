@@ -101,7 +101,10 @@ fn of_two_backups_at_once_one_says_who_is_at_work_since_when() {
     let words = String::from_utf8_lossy(&second.stderr);
     let who = format!("backup since {}", jiff::Timestamp::now().strftime("%Y-"));
     assert!(words.contains(&who), "{words}");
-    assert!(words.contains(&format!("process {}", first.id())), "{words}");
+    assert!(
+        words.contains(&format!("process {}", first.id())),
+        "{words}"
+    );
     assert!(words.contains("--wait"), "{words}");
     // Looking needs no lock.
     assert_eq!(bed.list("while another is at work").len(), 1);
