@@ -2,4 +2,5 @@
 
 pub(crate) mod everything;
 pub(crate) mod project;
+pub(crate) mod tars;
 pub(crate) mod trees;
