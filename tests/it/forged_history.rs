@@ -118,7 +118,7 @@ fn documents_that_fail_a_check_are_named_and_used_for_nothing() {
     let mut twice = record.clone();
     twice.objects.push(twice.objects[0]);
     let mut backdated = record.clone();
-    backdated.started = backdated.started - jiff::SignedDuration::from_hours(1);
+    backdated.started -= jiff::SignedDuration::from_hours(1);
     let mut stolen = value.clone();
     stolen["signer"] = Signer::generate().unwrap().id().to_string().into();
     let armored = |value: &Value| {
