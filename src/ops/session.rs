@@ -14,7 +14,7 @@ use crate::ops::interrupt::Interrupt;
 use crate::ops::layout::store_path;
 use crate::ops::vault::{Judge, Vault, store_error};
 use crate::platform::users::Names;
-use crate::store::{LocalStore, Store, StoreErrorKind};
+use crate::store::{Key, LocalStore, Store, StoreErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -169,7 +169,9 @@ impl Session {
         let seen = state
             .keep_stores(&names)
             .and_then(|()| state.trust_store(self.store.name(), &vault.info.vault, &vault.info.instance));
-        seen.doing(Class::Damage, || format!("store {:?} is not the one seen before", self.store.name()))?;
+        seen.doing(Class::Damage, || {
+            format!("store {:?} is not the one seen before: so says its {}", self.store.name(), Key::Store)
+        })?;
         Ok(())
     }
 

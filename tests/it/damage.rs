@@ -27,8 +27,8 @@ fn many_small(dir: &Path) {
         u32::from_le_bytes(hash.as_bytes()[..4].try_into().unwrap()).is_multiple_of(2048)
     };
     // After the 512th entry the listing is cut where a path says so.
-    let cut = (0..).map(|n| format!("n/600-{n}")).find(|path| says_cut(path)).unwrap();
-    for name in (0..=650).map(|n| format!("n/{n:03}")).chain([cut]) {
+    let cut = (0..).map(|n| format!("n/515-{n}")).find(|path| says_cut(path)).unwrap();
+    for name in (0..=520).map(|n| format!("n/{n:03}")).chain([cut]) {
         put(&dir.join(name), b"");
     }
 }

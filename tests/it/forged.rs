@@ -325,7 +325,8 @@ fn what_a_newer_program_wrote_is_called_newer_and_never_damaged() {
             edit(&mut lines[0]);
             record.index = Some(forge.put_manifest(record, &old, &joined(&lines)).id);
         };
-        let makes: [(&str, &dyn Fn(&mut Record)); 2] =
+        type Make<'m> = (&'m str, &'m dyn Fn(&mut Record));
+        let makes: [Make<'_>; 2] =
             [("a listing of component app", &newer_listing), ("the index", &newer_index)];
         for (place, (what, make)) in makes.iter().enumerate() {
             let mut record = forge.next(&signer, (10 * seed + place) as u8);

@@ -271,7 +271,7 @@ impl<'a> Exchange<'a> {
         let parent = parent.unwrap_or_else(RelPath::root);
         let dir = open_live_dir(live_base.as_fd(), &parent, true).doing(Class::Failed, what)?;
         for made in &dir.created {
-            self.remember_made(made, outside.is_some());
+            self.remember_made(made, outside.is_some())?;
         }
         if is_dir {
             return Ok(());
@@ -327,7 +327,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Keeps a directory that was just made, `made` from the base or from `/`, for [`Exchange::finish_made`].
-    fn remember_made(&mut self, made: &RelPath, out: bool) {
+    fn remember_made(&mut self, made: &RelPath, out: bool) -> Result<()> {
         let listing = self.listing;
         let listed = |e: &&Entry| match outside(&listing.component, &e.path) {
             Some(path) => out && path == made.as_bytes(),
@@ -335,19 +335,25 @@ impl<'a> Exchange<'a> {
         };
         let base = if out { Path::new("/") } else { self.base };
         if let Some(entry) = listing.entries.iter().find(listed) {
+            // Owner and mode at once, open for its owner: a run that is killed here is not followed by one that makes this directory.
+            self.finish_dir(base, made, &Entry { mode: entry.mode | 0o700, ..entry.clone() })?;
             self.made.push((base.to_owned(), made.clone(), entry));
         }
+        Ok(())
+    }
+
+    fn finish_dir(&self, base: &Path, made: &RelPath, entry: &Entry) -> Result<()> {
+        let what = || format!("cannot finish directory {}", base.join(made.to_string()).display());
+        let base = at::open_place(base).doing(Class::Failed, what)?;
+        let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes()).doing(Class::Failed, what)?;
+        self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)
     }
 
     /// Gives the directories that were made their metadata, the deepest first: now nothing more comes into them, which would change their time,
     /// and which a closed one would refuse.
     fn finish_made(&mut self) -> Result<()> {
         while let Some((base, made, entry)) = self.made.pop() {
-            let what = || format!("cannot finish directory {}", base.join(made.to_string()).display());
-            let base = at::open_place(&base).doing(Class::Failed, what)?;
-            let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes());
-            let dir = dir.doing(Class::Failed, what)?;
-            self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)?;
+            self.finish_dir(&base, &made, entry)?;
         }
         Ok(())
     }

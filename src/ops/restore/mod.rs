@@ -24,7 +24,7 @@ use crate::ops::session::{Session, in_store};
 use crate::ops::shape;
 use crate::store::Key;
 use read::{Archives, Piece, Reading};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use write::{Files, Pending};
@@ -276,21 +276,7 @@ fn write_listing(
     drop(files);
     report.files -= damaged.len() as u64;
     report.problems.extend(damaged);
-    for (first, entry) in links {
-        if entry.kind != Kind::File || whole.contains(&first) {
-            extractor
-                .hard_link(&first, entry)
-                .doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
-        } else {
-            let what = format!("it is another name of {first}, which is damaged");
-            report.problems.push(Problem::at_path(
-                ProblemKind::Damaged,
-                component,
-                entry.path.as_bytes(),
-                what,
-            ));
-        }
-    }
+    make_links(&links, &whole, &extractor, component, report)?;
     let problems =
         extractor.finish().doing(Class::Failed, || format!("cannot finish component {component}"))?;
     let named = |mut p: Problem| {
@@ -298,6 +284,28 @@ fn write_listing(
         p
     };
     report.problems.extend(problems.into_iter().map(named));
+    Ok(())
+}
+
+/// Makes the other names of files that were written whole.
+fn make_links(
+    links: &[(RelPath, &Entry)],
+    whole: &HashSet<RelPath>,
+    extractor: &Extractor<'_>,
+    component: &str,
+    report: &mut RestoreReport,
+) -> Result<()> {
+    for (first, entry) in links {
+        if entry.kind != Kind::File || whole.contains(first) {
+            let made = extractor.hard_link(first, entry);
+            made.doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
+            continue;
+        }
+        report.files -= 1;
+        let what = format!("it is another name of {first}, which is damaged");
+        let path = entry.path.as_bytes();
+        report.problems.push(Problem::at_path(ProblemKind::Damaged, component, path, what));
+    }
     Ok(())
 }
 

@@ -3,6 +3,9 @@
 //! Keys come first and the configuration last, so that a run that was cut off leaves nothing that names a key which does not exist; what it
 //! made is taken up by the next run.
 
+mod kit;
+mod store;
+
 use crate::catalog::State;
 use crate::config::propose::Proposal;
 use crate::config::template::Values;
@@ -11,18 +14,16 @@ use crate::durable::{Dir, crash};
 use crate::keys::identity::{SecretIdentity, generate, load_identity_file};
 use crate::keys::kit::Kit;
 use crate::keys::{NamingKey, RecipientSet, Signer};
-use crate::model::document::namespace;
 use crate::model::mark::Role;
 use crate::model::{Clock, HostId, VaultId};
-use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
-use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::kit::{IdentityFrom, Parts, assemble, parts_of};
+use crate::ops::kit::{IdentityFrom, Parts};
 use crate::ops::layout::store_path;
-use crate::ops::session::in_store;
-use crate::ops::vault::{StoreInfo, store_info};
-use crate::store::{Key, LocalStore, Store};
+use crate::ops::vault::store_info;
+use crate::store::LocalStore;
+use kit::{complete_kit, write_kit};
 use std::path::{Path, PathBuf};
+use store::make_store;
 
 /// What to set up.
 pub struct InitOptions {
@@ -342,108 +343,4 @@ fn recipients_here(options: &InitOptions, places: &KeyPlaces) -> Result<Vec<Stri
     let there = load_identity_file(&places.identity)
         .doing(Class::Config, || format!("cannot use the identity {}", places.identity.display()))?;
     Ok(there.iter().map(SecretIdentity::recipient).collect())
-}
-
-/// Makes a store where there is none; compares where there is one.
-fn make_store(
-    name: &str,
-    path: &Path,
-    vault: &VaultId,
-    signer: &Signer,
-    clock: &dyn Clock,
-    report: &mut InitReport,
-) -> Result<()> {
-    if let Ok(open) = LocalStore::open(name, path) {
-        let info = store_info(&open)?;
-        if info.vault == *vault {
-            return Ok(());
-        }
-        return Err(OpError::new(
-            Class::Config,
-            format!("{} holds the vault of another project", path.display()),
-        )
-        .hint("name another folder for this project's store"));
-    }
-    let cannot = || format!("cannot make store {name:?} in {}", path.display());
-    let store = LocalStore::create(name, path).doing(Class::Store, cannot)?.writing_as(&signer.id());
-    crash::point("init: store folders there");
-    for (key, signature_key, bytes) in
-        [(Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD), (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY)]
-    {
-        if in_store(&store, store.head(&key))?.is_some()
-            && in_store(&store, store.head(&signature_key))?.is_some()
-        {
-            continue; // an earlier run was cut off after these
-        }
-        let signature = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
-        in_store(&store, store.put_bytes(&key, bytes))?;
-        in_store(&store, store.put_bytes(&signature_key, signature.as_bytes()))?;
-        crash::point("init: instructions put");
-    }
-    ignore_file(path)?;
-    crash::point("init: ignore file there");
-    let info = StoreInfo {
-        format: crate::model::manifest::FORMAT,
-        needs: Vec::new(),
-        doc: "store".into(),
-        vault: vault.clone(),
-        instance: new_id()?,
-        created: clock.now(),
-        agent: AGENT.into(),
-    };
-    let line = crate::model::document::line_of(&info).doing(Class::Failed, cannot)?;
-    // Last: a store without this file is no store yet.
-    in_store(&store, store.put_bytes(&Key::Store, &line))?;
-    report.made.push(format!("store {}", path.display()));
-    Ok(())
-}
-
-/// A store in a working tree must not be committed to git.
-fn ignore_file(store: &Path) -> Result<()> {
-    let path = store.join(".gitignore");
-    if path.exists() {
-        return Ok(());
-    }
-    clear_unfinished(&path)?;
-    crate::durable::write_new(&path, b"# backups do not belong into git\n*\n", 0o644)
-        .doing(Class::Store, || format!("cannot write {}", path.display()))
-}
-
-fn write_kit(parts: Parts<'_>, path: &Path, report: &mut InitReport) -> Result<()> {
-    let kit = assemble(parts)?;
-    kit.write(path)
-        .doing(Class::Failed, || format!("cannot write the recovery kit to {}", path.display()))?;
-    report.made.push(format!("recovery kit {}", path.display()));
-    Ok(())
-}
-
-/// Writes the kit when it is not there yet and can be made here.
-fn complete_kit(
-    options: &InitOptions,
-    config: &Config,
-    (vault, host): (VaultId, HostId),
-    report: &mut InitReport,
-    clock: &dyn Clock,
-) -> Result<()> {
-    let beside = config.signing.key_file.with_file_name("recovery-kit.txt");
-    let path = options.kit.clone().unwrap_or(beside);
-    let identity_here = config.encryption.identity_file.as_ref().is_some_and(|f| f.exists());
-    report.kit = Some(path.display().to_string());
-    if path.symlink_metadata().is_err() {
-        report.kit_opens = identity_here;
-        return write_kit(parts_of(config, vault, host, clock.now()), &path, report);
-    }
-    let kit = Kit::load(&path)
-        .doing(Class::Config, || format!("{} is there, but is no recovery kit", path.display()))
-        .map_err(|e| {
-            e.hint("move it away, or name another file with --kit; nothing is ever written over it")
-        })?;
-    if kit.vault != vault {
-        let what = format!("{} is the recovery kit of another project", path.display());
-        return Err(OpError::new(Class::Config, what).hint("name another file with --kit"));
-    }
-    let recipients = &config.encryption.recipients;
-    report.kit_opens = kit.identities.iter().any(|identity| recipients.contains(&identity.recipient()));
-    report.identity_only_in_kit = report.kit_opens && !identity_here;
-    Ok(())
 }
