@@ -24,7 +24,7 @@ mod tests;
 
 pub use about::About;
 pub use check::{ArchiveSummary, check_archive};
-pub use error::ArchiveError;
+pub use error::{ArchiveError, Damage};
 pub use object::{open_manifest, seal_manifest};
 pub use pax::{Member, MemberKind, Sparse};
 pub use pool::{Pool, PoolGone, Ticket};

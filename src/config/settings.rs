@@ -287,7 +287,7 @@ impl Component {
             }
             Spec::Sqlite { path, .. } => line("sqlite", &show(path)),
             Spec::Command { command: CommandLine::Args(args), .. } => {
-                args.iter().for_each(|a| line("argument", a))
+                args.iter().for_each(|a| line("argument", a));
             }
             Spec::Command { command: CommandLine::Shell(text), .. } => line("shell", text),
         }

@@ -58,7 +58,7 @@ fn round_trip(dir: &Path) -> (Proposal, String) {
         match (&component.spec, &proposed.what) {
             (Spec::Folder { path }, What::Folder(p)) if p == "." => assert_eq!(path, dir),
             (Spec::Folder { path }, What::Folder(p)) | (Spec::Sqlite { path, .. }, What::Sqlite(p)) => {
-                assert_eq!(*path, dir.join(p))
+                assert_eq!(*path, dir.join(p));
             }
             (Spec::Paths { paths }, What::Paths(p)) => {
                 assert!(paths.iter().zip(p).all(|(a, b)| *a == dir.join(b)));

@@ -364,7 +364,7 @@ mod tests {
                 // Only the line end is missing.
                 Ok(found) => assert_eq!((found.public(), end), (vec![recipient.clone()], bytes.len() - 1)),
                 Err(error) => {
-                    assert!(!format!("{error:?}").contains(&identity.reveal()[16..30]), "{error:?}")
+                    assert!(!format!("{error:?}").contains(&identity.reveal()[16..30]), "{error:?}");
                 }
             }
         }

@@ -51,20 +51,20 @@ impl fmt::Display for Break {
         write!(f, "the history signed by {signer} ")?;
         match kind {
             BreakKind::Forked { hashes } => {
-                write!(f, "is forked: {} entries have number {number}", hashes.len())?
+                write!(f, "is forked: {} entries have number {number}", hashes.len())?;
             }
             BreakKind::Gap { to } if to == number => {
                 write!(f, "has a gap: entry {number} is missing")?;
             }
             BreakKind::Gap { to } => write!(f, "has a gap: entries {number} to {to} are missing")?,
             BreakKind::WrongPrevious => {
-                write!(f, "does not hang together: entry {number} follows on another entry")?
+                write!(f, "does not hang together: entry {number} follows on another entry")?;
             }
             BreakKind::RolledBack { seen, found } => {
                 write!(f, "was rolled back: entry {seen} was seen before, now the last is {found}")?;
             }
             BreakKind::Rewritten { .. } => {
-                write!(f, "was rewritten: entry {number} is not the one seen before")?
+                write!(f, "was rewritten: entry {number} is not the one seen before")?;
             }
         }
         match snapshot {

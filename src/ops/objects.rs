@@ -29,9 +29,9 @@ fn damaged(what: String) -> OpError {
 /// An archive's error while `what` was being read.
 pub fn archive_error(error: ArchiveError, what: String) -> OpError {
     match error {
-        ArchiveError::NoIdentity { .. } => OpError::new(Class::NoIdentity, what).because(error).hint(
-            "no identity here opens it; give another with -i FILE, or the recovery kit with --kit FILE",
-        ),
+        ArchiveError::NoIdentity { .. } => OpError::new(Class::NoIdentity, what)
+            .because(error)
+            .hint("give another identity with -i FILE, or the recovery kit with --kit FILE"),
         _ => damaged(what).because(error),
     }
 }

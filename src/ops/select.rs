@@ -4,11 +4,11 @@ use crate::model::chain::{KnownSnapshot, Trust};
 use crate::model::index::{Index, IndexComponent};
 use crate::model::selector::{Selector, SelectorError, Summary};
 use crate::model::{Entry, HostId, RelPath};
-use crate::ops::error::{Class, OpError, Result};
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::vault::{Vault, is_trusted};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component as Part, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// What is wanted of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +99,8 @@ pub fn snapshot<'v>(
     accept_untrusted: bool,
 ) -> Result<&'v KnownSnapshot> {
     let now = session.around.clock.now();
-    let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system()).map_err(selector_error)?;
+    let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system())
+        .map_err(|e| tag_of_that_name(vault, text).unwrap_or_else(|| selector_error(e)))?;
     let hosts = hosts(session, vault)?;
     let chooses = selector.chooses();
     let meant = |s: &&KnownSnapshot| !chooses || (is_trusted(s) && hosts.contains(&s.record.host));
@@ -127,6 +128,13 @@ pub fn snapshot<'v>(
     let found = pool[place];
     refuse_unfit(found, accept_untrusted)?;
     Ok(found)
+}
+
+/// A word that is no id may well be a tag.
+fn tag_of_that_name(vault: &Vault, text: &str) -> Option<OpError> {
+    vault.snapshots().find(|s| s.tags.contains(text))?;
+    let what = format!("{text:?} names no snapshot");
+    Some(OpError::new(Class::Usage, what).hint(format!("it is a tag: name it as tag:{text}")))
 }
 
 /// When the record that was named is there but damaged, that is the answer, not "not found".
@@ -186,7 +194,11 @@ fn selector_error(error: SelectorError) -> OpError {
         SelectorError::NotFound { .. } => Class::NotFound,
         _ => Class::Usage,
     };
-    OpError::new(class, error.to_string()).hint("`backstay list` shows the snapshots; ID may be a unique beginning, latest, latest~1, tag:NAME or @TIME")
+    let hint = match error {
+        SelectorError::Ambiguous { .. } => "give more characters of the id",
+        _ => "`backstay list` shows the snapshots, `backstay --help` how they can be named",
+    };
+    OpError::new(class, error.to_string()).hint(hint)
 }
 
 /// The component called `name`.
@@ -197,7 +209,7 @@ pub fn component<'i>(index: &'i Index, name: &str) -> Result<&'i IndexComponent>
             Class::NotFound,
             format!("there is no component {name:?} in snapshot {}", index.header.snapshot),
         )
-        .hint(format!("there are: {}", names.join(", ")))
+        .hint(format!("there are: {}; a path of this machine begins with ./ or /", names.join(", ")))
     })
 }
 
@@ -238,11 +250,14 @@ pub fn path(session: &Session, index: &Index, arg: &str) -> Result<(String, Opti
 }
 
 fn live_path(session: &Session, index: &Index, arg: &Path) -> Result<(String, Option<RelPath>)> {
-    let absolute = absolute(arg)?;
+    let absolute = crate::platform::place::tidy(arg)
+        .doing(Class::Usage, || format!("{} is not a usable path", arg.display()))?;
     let mut best: Option<(usize, String, Option<RelPath>)> = None;
     for component in &index.components {
         let base = live_base(session, component);
-        let Ok(rest) = absolute.strip_prefix(&base) else {
+        // The current directory comes without symbolic links, the configuration's perhaps with them.
+        let real = base.canonicalize().unwrap_or_else(|_| base.clone());
+        let Ok(rest) = absolute.strip_prefix(&base).or_else(|_| absolute.strip_prefix(&real)) else {
             continue;
         };
         let rest = RelPath::new(rest.as_os_str().as_bytes()).ok();
@@ -271,28 +286,6 @@ pub fn live_base(session: &Session, component: &IndexComponent) -> PathBuf {
         Some(configured) => crate::ops::layout::base_of(configured, config).0,
         None => PathBuf::from(&component.base),
     }
-}
-
-/// `path` made absolute without following links or asking whether it exists.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let joined = if path.is_absolute() {
-        path.to_owned()
-    } else {
-        let here = std::env::current_dir();
-        here.map_err(|e| OpError::new(Class::Failed, "the current directory cannot be read").because(e))?
-            .join(path)
-    };
-    let mut clean = PathBuf::new();
-    for part in joined.components() {
-        match part {
-            Part::ParentDir => {
-                clean.pop();
-            }
-            Part::CurDir => {}
-            other => clean.push(other),
-        }
-    }
-    Ok(clean)
 }
 
 #[cfg(test)]

@@ -1,14 +1,29 @@
 //! Integration tests, one binary: each module holds promises of one kind.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may fail loudly"
+)]
 
 mod architecture;
+mod commit;
+mod common;
+mod crash;
 mod damage;
+mod docs;
 mod durable_crash;
 mod extract_safety;
 #[path = "common/forge.rs"]
 mod forge;
 mod forged;
 mod forged_history;
+mod golden;
 #[path = "common/lab.rs"]
 mod lab;
+mod memory;
+mod roundtrip;
+mod roundtrip_random;
 mod sqlite_child;
+mod stock;

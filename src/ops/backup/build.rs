@@ -40,6 +40,8 @@ pub(super) struct Build<'a> {
     pub(super) unreadable_count: u64,
     pub(super) rules: Vec<String>,
     pub(super) strict: bool,
+    /// Whether unpacking this run's archives gives just this component.
+    pub(super) alone: bool,
     pub(super) items: Vec<Item>,
     pub(super) packer: Packer<'a>,
     pub(super) names: &'a Names,

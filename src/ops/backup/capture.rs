@@ -19,6 +19,7 @@ use crate::ops::vault::Vault;
 use crate::source::command::{CommandLine, CommandSpec, run as run_command};
 use crate::source::folder::{Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
+use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,7 @@ pub(super) fn all<'a>(
     let stored: Vec<Stored> = stored.into_iter().flatten().collect();
     if stored.iter().all(|s| s.index.entries == 0) {
         let causes: Vec<String> =
-            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.subject, p.what)).collect();
+            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.place(), p.what)).collect();
         return Err(OpError::new(Class::Failed, "nothing at all could be captured, so no snapshot was made")
             .because(causes.join("; "))
             .hint("is a disk not mounted? older snapshots are untouched"));
@@ -131,6 +132,7 @@ impl<'a> Run<'a> {
             unreadable_count: 0,
             rules: Vec::new(),
             strict: component.strict,
+            alone: true,
             items: Vec::new(),
             packer: Packer::new(self.pack.clone(), about, size),
             names: &self.session.names,
@@ -177,6 +179,10 @@ impl<'a> Run<'a> {
                 build.unreadable(&rel, format!("{} is not a file", path.display()));
                 return Ok(build);
             }
+            Err(Errno::NOENT) => {
+                build.not_captured(&rel, &SqliteError::Missing(path.to_owned()));
+                return Ok(build);
+            }
             Err(e) => {
                 build.unreadable(&rel, format!("{} cannot be read: {}", path.display(), io::Error::from(e)));
                 return Ok(build);
@@ -188,7 +194,10 @@ impl<'a> Run<'a> {
                 match pack_database(&mut build, entry, captured) {
                     Ok(item) => build.items.push(item),
                     Err(ContentError::Run(e)) => return Err(e),
-                    Err(ContentError::Read(e)) => build.unreadable(&rel, format!("cannot be captured: {e}")),
+                    Err(ContentError::Read(e)) => {
+                        build.alone = false;
+                        build.unreadable(&rel, format!("cannot be captured: {e}"));
+                    }
                 }
             }
             Err(error) => build.not_captured(&rel, &error),
@@ -212,10 +221,14 @@ impl<'a> Run<'a> {
             check: check.as_ref().map(words),
         };
         build.instant = self.session.around.clock.now();
-        let output = match run_command(&spec, self.pack.spool) {
+        let interrupt = &self.session.around.interrupt;
+        let output = match run_command(&spec, self.pack.spool, &|| interrupt.signal().is_some()) {
             Ok(output) => output,
             Err(e) => {
-                build.unreadable(&rel, chain_text(&e));
+                interrupt.check()?;
+                let what = chain_text(&e);
+                let named = format!("component {}: ", component.name);
+                build.unreadable(&rel, what.strip_prefix(&named).unwrap_or(&what).to_owned());
                 return Ok(build);
             }
         };
@@ -238,7 +251,7 @@ impl<'a> Run<'a> {
             Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(e)) => {
-                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"))
+                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"));
             }
         }
         Ok(build)
@@ -290,6 +303,7 @@ impl<'a> Run<'a> {
                     Ok(item) => Some(item),
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
+                        build.alone = false;
                         build
                             .unreadable(&found.entry.path, format!("cannot be captured through SQLite: {e}"));
                         pack_file(build, scan, found)?

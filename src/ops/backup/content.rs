@@ -4,6 +4,7 @@ use crate::archive::pax::{Member, MemberKind, Sparse};
 use crate::model::{ContentHash, Entry, Kind, RelPath};
 use crate::ops::backup::packer::{LocalExtent, Packer};
 use crate::ops::error::{Class, Doing, Result};
+use std::collections::BTreeMap;
 use std::io;
 
 /// Content is read in steps of this many bytes.
@@ -76,6 +77,12 @@ pub(super) fn member<'a>(entry: &'a Entry, kind: MemberKind, path: &'a [u8]) -> 
     }
 }
 
+/// What says of a file that lies in parts how it is to be (its own member) says so once. A part must only be readable for whoever joins it.
+fn part<'a>(entry: &'a Entry, path: &'a [u8]) -> Member<'a> {
+    static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    Member { mode: 0o600, xattrs: &NONE, ..member(entry, MemberKind::File, path) }
+}
+
 /// Packs a member without content; sockets and what was left have none.
 pub(super) fn pack_bare(packer: &mut Packer<'_>, entry: &Entry) -> Result<()> {
     let kind = match entry.kind {
@@ -106,7 +113,9 @@ pub(super) fn pack(
     entry: &Entry,
     content: &mut Content<'_>,
 ) -> std::result::Result<PackedContent, ContentError> {
-    let bytes: u64 = content.ranges.iter().map(|r| r.1).sum();
+    let ranges = aligned(content.ranges, content.size);
+    let content = &mut Content { size: content.size, ranges: &ranges, read: content.read };
+    let bytes: u64 = ranges.iter().map(|r| r.1).sum();
     let mut copy = Copy {
         hasher: blake3::Hasher::new(),
         buffer: vec![0; STEP.min(usize::try_from(bytes).unwrap_or(STEP))],
@@ -122,6 +131,21 @@ pub(super) fn pack(
     let size = copy.shrunk_to.unwrap_or(content.size);
     let hash = ContentHash(*copy.hasher.finalize().as_bytes());
     Ok(PackedContent { extents: copy.extents, hash, size, parts })
+}
+
+/// Ranges widened to whole 512-byte blocks (the last may end with the file), neighbours joined: tar programs agree on no other sparse files.
+fn aligned(ranges: &[(u64, u64)], size: u64) -> Vec<(u64, u64)> {
+    let mut wide: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+    for &(offset, length) in ranges {
+        let start = offset / 512 * 512;
+        let end = (offset + length).next_multiple_of(512).min(size);
+        match wide.last_mut() {
+            Some(last) if last.0 + last.1 >= start => last.1 = last.1.max(end - last.0),
+            _ if end > start => wide.push((start, end - start)),
+            _ => {}
+        }
+    }
+    wide
 }
 
 fn pack_whole(
@@ -151,6 +175,9 @@ fn pack_parts(
     copy: &mut Copy,
 ) -> std::result::Result<Vec<u64>, ContentError> {
     let mut firsts = Vec::new();
+    let own_path = member_path(packer.component(), &entry.path);
+    packer.begin(&member(entry, MemberKind::File, &own_path))?;
+    packer.end(false)?;
     for mut pairs in cut_into_parts(content.ranges, packer.archive_size) {
         let first = pairs.first().map_or(0, |p| p.0);
         let is_last = pairs.last().map(|p| p.0 + p.1) == content.ranges.last().map(|r| r.0 + r.1);
@@ -161,7 +188,7 @@ fn pack_parts(
         let line = part_line(&pairs)?;
         let path = part_path(packer.component(), &entry.path, first);
         let size = line.len() as u64 + data;
-        let part = Member { size, ..member(entry, MemberKind::File, &path) };
+        let part = Member { size, ..part(entry, &path) };
         let (archive, begun) = packer.begin(&part)?;
         packer.plain(&line)?;
         let mut at = begun + line.len() as u64;
@@ -189,7 +216,7 @@ pub(super) fn void_parts(packer: &mut Packer<'_>, entry: &Entry, firsts: &[u64])
     let line = part_line(&[])?;
     for &first in firsts {
         let path = part_path(packer.component(), &entry.path, first);
-        packer.begin(&Member { size: line.len() as u64, ..member(entry, MemberKind::File, &path) })?;
+        packer.begin(&Member { size: line.len() as u64, ..part(entry, &path) })?;
         packer.plain(&line)?;
         packer.end(false)?;
     }
@@ -273,6 +300,14 @@ mod tests {
         }
         let all: Vec<u64> = ranges.iter().flat_map(|r| r.0..r.0 + r.1).collect();
         assert_eq!(bytes, all);
+    }
+
+    #[test]
+    fn sparse_ranges_are_whole_blocks_and_cover_what_they_covered() {
+        assert_eq!(aligned(&[(0, 700)], 700), [(0, 700)]);
+        assert_eq!(aligned(&[(100, 1), (600, 500), (5000, 10)], 9000), [(0, 1536), (4608, 512)]);
+        assert_eq!(aligned(&[(0, 512), (512, 512)], 4096), [(0, 1024)]);
+        assert_eq!(aligned(&[], 4096), []);
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut done: HashMap<u
             None => pack_entry(build, scan, found, &links)?,
         };
         let Some(item) = item else { continue };
-        if let Some(link) = item.entry.link.filter(|_| item.entry.kind == Kind::File) {
+        let stored = !matches!(item.entry.kind, Kind::Socket | Kind::Left);
+        if let Some(link) = item.entry.link.filter(|_| stored) {
             links.entry(link).or_insert(build.items.len());
         }
         build.items.push(item);
@@ -40,15 +41,15 @@ fn pack_entry(
     found: &Found,
     links: &HashMap<u64, usize>,
 ) -> Result<Option<Item>> {
-    if found.entry.kind != Kind::File {
-        pack_bare(&mut build.packer, &found.entry)?;
-        return Ok(Some(Item::bare(found.entry.clone())));
-    }
     let first = found.entry.link.and_then(|link| links.get(&link)).and_then(|&place| build.items.get(place));
     if let Some(first) = first.cloned() {
         let entry = Entry { path: found.entry.path.clone(), ..first.entry.clone() };
         pack_hard_link(&mut build.packer, &entry, &first.entry.path)?;
         return Ok(Some(Item { entry, ..first }));
+    }
+    if found.entry.kind != Kind::File {
+        pack_bare(&mut build.packer, &found.entry)?;
+        return Ok(Some(Item::bare(found.entry.clone())));
     }
     pack_file(build, scan, found)
 }
@@ -60,7 +61,8 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
     for _ in 0..TRIES {
         let open = match scan.tree.open(found, build.names) {
             Ok(open) => open,
-            Err(OpenError::Vanished { .. }) if last.is_some() => break,
+            // What was packed of it stays, and is said to be unsteady.
+            Err(_) if last.is_some() => break,
             Err(error) => return Ok(Some(left_behind(build, found, &error))),
         };
         for warning in &open.warnings {
@@ -70,6 +72,7 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
             Ok(packed) => finished(&open.entry, packed, &mut parts),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(source)) => {
+                build.alone = false; // its archive holds a torso that the listing does not know
                 let path = found.entry.path.clone();
                 return Ok(Some(left_behind(build, found, &OpenError::Unreadable { path, source })));
             }

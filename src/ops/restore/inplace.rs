@@ -4,16 +4,19 @@
 //! does not have is left as it is.
 
 use crate::archive::extract::{Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name};
+use crate::durable::crash;
 use crate::model::entry::FLAG_DATABASE;
+use crate::model::index::{ComponentKind, IndexComponent};
 use crate::model::path::escape;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::restore::litter::{STAGING, Unfinished, clear_staging};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, write_listing};
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::platform::{at, remove::remove_tree};
 use data_encoding::HEXLOWER;
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{FlockOperation, RenameFlags, renameat_with};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,7 +60,7 @@ pub fn plan_in_place(
     let (mut listings, mut files) = (Vec::new(), Vec::new());
     for selection in &selections {
         let listing = Listing::read(&opened.reader(session), &opened.index, selection)?;
-        if listing.component.kind == crate::model::index::ComponentKind::Command {
+        if listing.component.kind == ComponentKind::Command {
             let what = format!(
                 "component {} is the output of a command and lies nowhere on this machine",
                 selection.component
@@ -66,10 +69,14 @@ pub fn plan_in_place(
         }
         let base = select::live_base(session, &listing.component);
         for entry in listing.entries.iter().filter(|e| comes_back(e)) {
-            let live = live_path(&base, &entry.path);
+            let live = live_path(&base, outside(&listing.component, &entry.path), &entry.path);
+            let replaces = live.symlink_metadata().is_ok();
+            if replaces && entry.kind == Kind::Dir {
+                continue;
+            }
             files.push(PlannedFile {
                 path: escape(live.as_os_str().as_bytes()),
-                replaces: live.symlink_metadata().is_ok(),
+                replaces,
                 database: entry.has_flag(FLAG_DATABASE),
             });
         }
@@ -78,16 +85,29 @@ pub fn plan_in_place(
     Ok(InPlacePlan { opened, listings, files, ignore_owners })
 }
 
-/// What is exchanged: everything but directories (made when missing) and what is never restored.
+/// What is exchanged (directories are made when missing, and else left as they are): everything but what is never restored, and what has no
+/// place of its own.
 fn comes_back(entry: &Entry) -> bool {
-    !matches!(entry.kind, Kind::Dir | Kind::Socket | Kind::Left)
+    !matches!(entry.kind, Kind::Socket | Kind::Left) && !entry.path.is_root()
 }
 
-fn live_path(base: &Path, path: &RelPath) -> PathBuf {
-    let bytes = path.as_bytes();
-    match bytes.strip_prefix(b"_root/") {
+/// In a list of paths, what lies outside of the base is kept below this.
+const OUTSIDE: &[u8] = b"_root";
+
+/// The path from `/` of what lies outside of the base. Only lists have such paths: a folder may hold a `_root` of its own.
+fn outside<'p>(component: &IndexComponent, path: &'p RelPath) -> Option<&'p [u8]> {
+    let rest = path.as_bytes().strip_prefix(OUTSIDE)?;
+    match (component.kind, rest) {
+        (ComponentKind::Paths, []) => Some(rest),
+        (ComponentKind::Paths, [b'/', below @ ..]) => Some(below),
+        _ => None,
+    }
+}
+
+fn live_path(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> PathBuf {
+    match outside {
         Some(rest) => Path::new("/").join(std::ffi::OsStr::from_bytes(rest)),
-        None => base.join(std::ffi::OsStr::from_bytes(bytes)),
+        None => base.join(std::ffi::OsStr::from_bytes(path.as_bytes())),
     }
 }
 
@@ -106,8 +126,16 @@ impl InPlacePlan {
             kept: Vec::new(),
             problems: Vec::new(),
         };
+        // All of them are brought and proved before the first live file of any is touched.
+        let mut staged = Vec::new();
         for (base, listing) in &self.listings {
-            self.component(session, base, listing, &mut report)?;
+            staged.push(self.stage(session, base, listing, &mut report)?);
+            crash::point("in place: component staged");
+        }
+        session.around.interrupt.check()?;
+        for staged in staged {
+            self.exchange(session, staged, &mut report)?;
+            crash::point("in place: component exchanged");
         }
         for problem in &report.problems {
             session.around.progress.problem(problem);
@@ -115,35 +143,64 @@ impl InPlacePlan {
         Ok(report)
     }
 
-    fn component(
+    fn owners(&self) -> Owners {
+        if self.ignore_owners { Owners::Ignore } else { Owners::Keep }
+    }
+
+    /// Brings the files of a component into a hidden folder beside their places.
+    fn stage<'a>(
         &self,
         session: &Session,
-        base: &Path,
-        listing: &Listing,
+        base: &'a Path,
+        listing: &'a Listing,
         report: &mut RestoreReport,
-    ) -> Result<()> {
-        let owners = if self.ignore_owners { Owners::Ignore } else { Owners::Keep };
+    ) -> Result<Staged<'a>> {
         let staging = Staging::make(base)?;
-        let extractor = super::extractor(session, staging.root()?, owners, listing)?;
+        crash::point("in place: staging made");
+        let extractor = super::extractor(session, staging.root()?, self.owners(), listing)?;
         write_listing(session, &self.opened, listing, extractor, report)?;
         check_databases(listing, &staging.path, report);
-        session.around.interrupt.check()?;
         let damaged: HashSet<String> = report
             .problems
             .iter()
             .filter(|p| p.kind == ProblemKind::Damaged)
             .map(|p| p.subject.clone())
             .collect();
-        let finisher = super::extractor(session, staging.root()?, owners, listing)?;
+        Ok(Staged { base, listing, staging, damaged })
+    }
+
+    /// Exchanges them one by one.
+    fn exchange(&self, session: &Session, staged: Staged<'_>, report: &mut RestoreReport) -> Result<()> {
+        let Staged { base, listing, staging, damaged } = staged;
+        let finisher = super::extractor(session, staging.root()?, self.owners(), listing)?;
         let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let step = Exchange { staging: &staging, base, listing, finisher: &finisher, stamp };
-        for entry in
-            listing.entries.iter().filter(|e| comes_back(e) && !damaged.contains(&escape(e.path.as_bytes())))
-        {
-            step.entry(entry, report)?;
-        }
+        let mut step = Exchange {
+            staging: &staging,
+            base,
+            listing,
+            finisher: &finisher,
+            stamp,
+            made: Vec::new(),
+            unfinished: Unfinished::default(),
+        };
+        let exchanged = listing
+            .entries
+            .iter()
+            .filter(|e| comes_back(e) && !damaged.contains(&escape(e.path.as_bytes())))
+            .try_for_each(|entry| step.entry(entry, report));
+        let finished = step.finish_made();
+        exchanged.and(finished)?;
         staging.remove()
     }
+}
+
+/// A component's files, proved and ready to be exchanged.
+struct Staged<'a> {
+    base: &'a Path,
+    listing: &'a Listing,
+    staging: Staging,
+    /// Paths that are left out.
+    damaged: HashSet<String>,
 }
 
 /// The hidden folder in a component in which files wait to be exchanged.
@@ -152,6 +209,8 @@ struct Staging {
     name: Vec<u8>,
     path: PathBuf,
     root: OwnedFd,
+    /// No other restore is at work in this component.
+    alone: bool,
 }
 
 impl Staging {
@@ -161,10 +220,13 @@ impl Staging {
             e.hint("if the whole folder is gone, restore it with --to and move it into place")
         })?;
         let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
-        let name = format!(".backstay-restore-{}", HEXLOWER.encode(&random)).into_bytes();
+        let alone = clear_staging(dir.as_fd()).doing(Class::Failed, what)?;
+        let name = [STAGING, HEXLOWER.encode(&random).as_bytes()].concat();
         let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
+        // As long as this is open, nobody takes the folder for a killed restore's. Without locks nobody removes any.
+        let _ = rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive);
         let path = base.join(std::ffi::OsStr::from_bytes(&name));
-        Ok(Self { base: dir, name, path, root })
+        Ok(Self { base: dir, name, path, root, alone })
     }
 
     fn root(&self) -> Result<OwnedFd> {
@@ -190,24 +252,42 @@ struct Exchange<'a> {
     listing: &'a Listing,
     finisher: &'a Extractor<'a>,
     stamp: String,
+    /// Directories that were made, private to their owner until everything is in them.
+    made: Vec<(PathBuf, RelPath, &'a Entry)>,
+    unfinished: Unfinished,
 }
 
-impl Exchange<'_> {
-    fn entry(&self, entry: &Entry, report: &mut RestoreReport) -> Result<()> {
-        let live = live_path(self.base, &entry.path);
+impl<'a> Exchange<'a> {
+    fn entry(&mut self, entry: &'a Entry, report: &mut RestoreReport) -> Result<()> {
+        let outside = outside(&self.listing.component, &entry.path);
+        if outside.is_some_and(<[u8]>::is_empty) {
+            return Ok(());
+        }
+        let live = live_path(self.base, outside, &entry.path);
         let what = || format!("cannot put {} in place", escape(live.as_os_str().as_bytes()));
-        let (live_base, live_rel) = self.live_base(&entry.path)?;
-        let parent = live_rel.parent().unwrap_or_else(RelPath::root);
+        let (live_base, live_rel) = self.live_base(outside, &entry.path)?;
+        let is_dir = entry.kind == Kind::Dir;
+        let parent = if is_dir { Some(live_rel.clone()) } else { live_rel.parent() };
+        let parent = parent.unwrap_or_else(RelPath::root);
         let dir = open_live_dir(live_base.as_fd(), &parent, true).doing(Class::Failed, what)?;
-        for made in dir.created.iter().rev() {
-            self.finish_made(&live_base, made, &entry.path).doing(Class::Failed, what)?;
+        for made in &dir.created {
+            self.remember_made(made, outside.is_some());
+        }
+        if is_dir {
+            return Ok(());
+        }
+        if self.staging.alone {
+            let cleared = self.unfinished.clear(dir.dir.as_fd());
+            cleared.doing(Class::Failed, what)?;
         }
         let name = live_rel.name();
         if entry.has_flag(FLAG_DATABASE) {
             self.sidecars_aside(dir.dir.as_fd(), name, &live, report).doing(Class::Failed, what)?;
         }
+        crash::point("in place: sidecars aside");
         let temporary = temporary_name(name).doing(Class::Failed, what)?;
         self.bring(&entry.path, dir.dir.as_fd(), &temporary).doing(Class::Failed, what)?;
+        crash::point("in place: file brought");
         let replaced = replace_in_place(dir.dir.as_fd(), name, &temporary, &self.keep_as(name))
             .doing(Class::Failed, what)?;
         if let Replaced::Kept { name } = replaced {
@@ -219,8 +299,7 @@ impl Exchange<'_> {
     }
 
     /// The directory that a path is opened below, and the path from there.
-    fn live_base(&self, path: &RelPath) -> Result<(OwnedFd, RelPath)> {
-        let outside = path.as_bytes().strip_prefix(b"_root/");
+    fn live_base(&self, outside: Option<&[u8]>, path: &RelPath) -> Result<(OwnedFd, RelPath)> {
         let (base, rest) = match outside {
             Some(rest) => (Path::new("/"), rest),
             None => (self.base, path.as_bytes()),
@@ -247,18 +326,30 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    fn finish_made(&self, base: &OwnedFd, made: &RelPath, of: &RelPath) -> std::io::Result<()> {
-        let outside = of.as_bytes().starts_with(b"_root/");
-        let listed = |e: &&Entry| {
-            let path = e.path.as_bytes();
-            let path = if outside { path.strip_prefix(b"_root/").unwrap_or(path) } else { path };
-            path == made.as_bytes()
+    /// Keeps a directory that was just made, `made` from the base or from `/`, for [`Exchange::finish_made`].
+    fn remember_made(&mut self, made: &RelPath, out: bool) {
+        let listing = self.listing;
+        let listed = |e: &&Entry| match outside(&listing.component, &e.path) {
+            Some(path) => out && path == made.as_bytes(),
+            None => !out && e.path == *made,
         };
-        let Some(entry) = self.listing.entries.iter().find(listed) else {
-            return Ok(());
-        };
-        let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes())?;
-        self.finisher.finish_dir(&dir, entry).map_err(std::io::Error::other)
+        let base = if out { Path::new("/") } else { self.base };
+        if let Some(entry) = listing.entries.iter().find(listed) {
+            self.made.push((base.to_owned(), made.clone(), entry));
+        }
+    }
+
+    /// Gives the directories that were made their metadata, the deepest first: now nothing more comes into them, which would change their time,
+    /// and which a closed one would refuse.
+    fn finish_made(&mut self) -> Result<()> {
+        while let Some((base, made, entry)) = self.made.pop() {
+            let what = || format!("cannot finish directory {}", base.join(made.to_string()).display());
+            let base = at::open_place(&base).doing(Class::Failed, what)?;
+            let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes());
+            let dir = dir.doing(Class::Failed, what)?;
+            self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)?;
+        }
+        Ok(())
     }
 
     /// A write-ahead log that belongs to the old database must never be replayed over the restored one.
@@ -275,7 +366,7 @@ impl Exchange<'_> {
                 continue;
             }
             let kept = self.keep_as(&sidecar);
-            at::rename_new(dir, &sidecar, &kept)?;
+            crash::around("sidecar aside", || at::rename_new(dir, &sidecar, &kept))?;
             report
                 .kept
                 .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&kept)).as_os_str().as_bytes()));

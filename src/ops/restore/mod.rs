@@ -3,6 +3,7 @@
 //! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
 
 mod inplace;
+mod litter;
 pub(crate) mod read;
 mod write;
 
@@ -10,6 +11,7 @@ pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
 use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners, Target};
+use crate::durable::crash;
 use crate::keys::Identities;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{Index, IndexComponent};
@@ -147,7 +149,9 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
         selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect::<Result<_>>()?;
     let bytes = listings.iter().map(Listing::bytes).sum();
     check_space(&options.to, bytes)?;
+    crash::point("restore: begun");
     let target = Target::create(&options.to).map_err(|e| place_error(&options.to, e))?;
+    crash::point("restore: staging made");
     session.around.progress.phase(Phase::Restore, Some(bytes));
     let mut report = RestoreReport {
         snapshot: opened.record.snapshot.clone(),
@@ -165,12 +169,14 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
         let extractor = extractor(session, root, owners, listing)?;
         write_listing(session, &opened, listing, extractor, &mut report)?;
         check_databases(listing, &target.staging_path().join(listing.component.name.as_str()), &mut report);
+        crash::point("restore: component whole");
     }
     session.around.interrupt.check()?;
     for problem in &report.problems {
         session.around.progress.problem(problem);
     }
     target.publish().map_err(|e| place_error(&options.to, e))?;
+    crash::point("restore: published");
     Ok(report)
 }
 
@@ -193,6 +199,8 @@ fn place_error(to: &Path, error: crate::archive::extract::ExtractError) -> OpErr
     let e = OpError::new(class, format!("cannot restore to {}", to.display())).because(error);
     if class == Class::Usage {
         e.hint("name a folder that does not exist yet; nothing is ever restored over something")
+    } else if to.parent().is_some_and(|above| !above.exists()) {
+        e.hint("make the folder that it is to lie in first")
     } else {
         e
     }
@@ -228,15 +236,12 @@ fn write_listing(
         let first = entry.link.and_then(|link| first_names.get(&link)).cloned();
         match (entry.kind, first) {
             (Kind::Socket | Kind::Left, _) => continue,
-            (Kind::File, Some(first)) => links.push((first, entry)),
-            (Kind::File, None) => {
+            (kind, Some(first)) if kind != Kind::Dir => links.push((first, entry)),
+            (Kind::File, _) => {
                 let extents = listing.extents.get(&place).map_or(&[][..], Vec::as_slice);
                 let ranges = extents.iter().map(|e| (e.offset, e.length)).collect();
                 pieces.extend(extents.iter().map(|&extent| Piece { extent, file: pending.len() }));
                 pending.push(Pending::new(entry, ranges));
-                if let Some(link) = entry.link {
-                    first_names.insert(link, entry.path.clone());
-                }
             }
             _ => drop(
                 extractor
@@ -244,9 +249,13 @@ fn write_listing(
                     .doing(Class::Failed, || format!("cannot make {component}/{}", entry.path))?,
             ),
         }
+        if let Some(link) = entry.link {
+            first_names.entry(link).or_insert_with(|| entry.path.clone());
+        }
         report.entries += 1;
     }
-    report.files += (pending.len() + links.len()) as u64;
+    let more_names = links.iter().filter(|(_, e)| e.kind == Kind::File).count();
+    report.files += (pending.len() + more_names) as u64;
     let progress = &session.around.progress;
     let advance = |bytes| progress.advance(bytes);
     let pool = Pool::for_machine();
@@ -287,7 +296,7 @@ fn make_links(
     report: &mut RestoreReport,
 ) -> Result<()> {
     for (first, entry) in links {
-        if whole.contains(first) {
+        if entry.kind != Kind::File || whole.contains(first) {
             let made = extractor.hard_link(first, entry);
             made.doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
             continue;

@@ -111,10 +111,8 @@ impl<'e, 'x> Files<'e, 'x> {
 
     fn file(&mut self, file: usize) -> Result<&File> {
         if !self.open.contains_key(&file) {
-            if self.order.len() >= OPEN_MAX {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.open.remove(&oldest);
-                }
+            if let Some(oldest) = self.order.pop_front_if(|_| self.open.len() >= OPEN_MAX) {
+                self.open.remove(&oldest);
             }
             let entry = self.pending[file].entry;
             let made = if self.pending[file].created {

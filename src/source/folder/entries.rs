@@ -46,9 +46,7 @@ impl Walker<'_> {
             let hint = "dump it with a command, or stop its program while backups run";
             self.problem(ProblemKind::Warning, &path, what, Some(hint));
         }
-        let index = self.out.len();
-        let several = stat.st_nlink > 1;
-        if let Some(first) = several.then(|| self.links.first_of(inode(stat), index)).flatten() {
+        if let Some(first) = self.first_name(stat) {
             return self.further_name(path, first);
         }
         let mut entry = Entry::new(path, Kind::File);
@@ -61,7 +59,14 @@ impl Walker<'_> {
         self.out.push(found);
     }
 
-    /// Another name of the file at `first`: the same in all but the path, whatever happened to it since.
+    /// Where the first name of this inode is, if it was seen; else the next entry becomes it.
+    fn first_name(&mut self, stat: &Stat) -> Option<usize> {
+        let next = self.out.len();
+        let several = stat.st_nlink > 1;
+        several.then(|| self.links.first_of(inode(stat), next)).flatten()
+    }
+
+    /// Another name of what is at `first`: the same in all but the path, whatever happened to it since.
     fn further_name(&mut self, path: RelPath, first: usize) {
         let first = &mut self.out[first];
         first.entry.link.get_or_insert_with(|| link_number(&first.entry.path));
@@ -84,6 +89,9 @@ impl Walker<'_> {
 
     /// A symbolic link, FIFO, device or socket: never opened.
     pub(super) fn special(&mut self, path: RelPath, name: &CStr, dir: &OwnedFd, stat: &Stat, kind: Kind) {
+        if let Some(first) = self.first_name(stat) {
+            return self.further_name(path, first);
+        }
         let mut entry = Entry::new(path, kind);
         capture::fill(&mut entry, stat, self.names);
         if kind == Kind::Symlink {

@@ -218,7 +218,7 @@ impl Excluded {
                 Some((None, pattern)) => own.push(pattern),
                 Some((Some(dir), pattern)) => by_dir.entry(dir).or_default().push(pattern),
                 None => {
-                    bad.push(BadPattern { pattern: line.clone(), why: "its directory is not a path".into() })
+                    bad.push(BadPattern { pattern: line.clone(), why: "its directory is not a path".into() });
                 }
             }
         }

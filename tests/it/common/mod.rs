@@ -1,0 +1,6 @@
+//! What several modules of tests share.
+
+pub(crate) mod everything;
+pub(crate) mod project;
+pub(crate) mod tars;
+pub(crate) mod trees;
