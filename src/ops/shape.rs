@@ -49,10 +49,18 @@ fn nested(entries: &[Entry]) -> Wrong<'_> {
 /// All names of one inode must say the same: only the first is read.
 fn links(entries: &[Entry]) -> Wrong<'_> {
     let mut firsts: HashMap<u64, &Entry> = HashMap::new();
-    for entry in entries.iter().filter(|e| e.kind == Kind::File) {
+    for entry in entries {
         let Some(link) = entry.link else { continue };
+        if entry.kind == Kind::Dir {
+            return Some((&entry.path, "it is a directory, which has one name only"));
+        }
         let first = *firsts.entry(link).or_insert(entry);
-        if *first != (Entry { path: first.path.clone(), ..entry.clone() }) {
+        let same = match entry.kind {
+            Kind::File => *first == Entry { path: first.path.clone(), ..entry.clone() },
+            // Nothing but these is made once for all names; times may have changed between two looks.
+            kind => (first.kind, &first.target, first.dev) == (kind, &entry.target, entry.dev),
+        };
+        if !same {
             return Some((&entry.path, "it is another name of a file, and says something else of it"));
         }
     }

@@ -104,6 +104,20 @@ const HOSTILE: &[Hostile] = &[
     ("a map that is not there", |l| mapped(l, "ab".repeat(32), 1, 0), "lists it otherwise or not"),
     ("a map at an odd place", |l| mapped(l, "ab".repeat(32), 1, 5), "multiples of 256 MiB"),
     ("names of one inode that differ", |l| two_names(l), "a2: it is another name of a file"),
+    (
+        "a directory with two names",
+        |l| entry(l, "b")["link"] = "00000000000000aa".into(),
+        "b: it is a directory, which has one name only",
+    ),
+    (
+        "a link that is another name of a file",
+        |l| {
+            entry(l, "a")["link"] = "00000000000000aa".into();
+            l.push(link("s", "a"));
+            entry(l, "s")["link"] = "00000000000000aa".into();
+        },
+        "s: it is another name of a file",
+    ),
     ("a line of 17 MiB", |l| entry(l, "a")["x"] = "x".repeat(17 << 20).into(), "longer than 16 MiB"),
     (
         "the listing of another component",
