@@ -134,13 +134,13 @@ fn new_id() -> Result<VaultId> {
 
 /// Makes keys and writes the configuration.
 fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<()> {
+    check_recipients(&options.recipients)?;
     let project = project_name(&options.dir);
     let places = key_places(options, &project)?;
     let signer = make_signer(&places, report)?;
     make_naming(&places, report)?;
-    let (recipients, identity) = make_recipients(options, &places, clock, report)?;
-    RecipientSet::parse(&recipients).doing(Class::Usage, || "a recipient cannot be used".into())?;
-    let vault = new_id()?;
+    let Sealing { recipients, identity, vault } = make_recipients(options, &places, clock, report)?;
+    let vault = vault.map_or_else(new_id, Ok)?;
     let kept = options.recipients.is_empty() && !options.offline_identity;
     let roles = vec![Role::Host, Role::Verify, Role::Prune];
     let trusted =
@@ -178,6 +178,16 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
         .doing(Class::Failed, || format!("cannot write {}", options.config_path.display()))?;
     report.made.push(format!("configuration {}", options.config_path.display()));
     Ok(())
+}
+
+fn check_recipients(given: &[String]) -> Result<()> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    RecipientSet::parse(given)
+        .map(drop)
+        .doing(Class::Usage, || "a recipient cannot be used".into())
+        .map_err(|e| e.hint("a recipient is the line that begins with age1, as `age-keygen` prints it"))
 }
 
 fn project_name(dir: &Path) -> String {
@@ -239,15 +249,24 @@ pub fn naming_path(signing: &Path) -> PathBuf {
     signing.with_file_name("naming_key")
 }
 
-/// The recipients of a new project, and the identity when it must not be on this machine.
+/// Whom a new project's snapshots are sealed to.
+struct Sealing {
+    recipients: Vec<String>,
+    /// The identity, when it must not be on this machine.
+    identity: Option<SecretIdentity>,
+    /// The vault, when an earlier run wrote a kit for it that cannot be made again.
+    vault: Option<VaultId>,
+}
+
 fn make_recipients(
     options: &InitOptions,
     places: &KeyPlaces,
     clock: &dyn Clock,
     report: &mut InitReport,
-) -> Result<(Vec<String>, Option<SecretIdentity>)> {
+) -> Result<Sealing> {
+    let sealing = |recipients, identity| Ok(Sealing { recipients, identity, vault: None });
     if !options.recipients.is_empty() {
-        return Ok((options.recipients.clone(), None));
+        return sealing(options.recipients.clone(), None);
     }
     let cannot = || format!("cannot use the identity {}", places.identity.display());
     if options.offline_identity {
@@ -255,24 +274,24 @@ fn make_recipients(
             return offline_again(places);
         }
         let (identity, recipient) = generate();
-        return Ok((vec![recipient], Some(identity)));
+        return sealing(vec![recipient], Some(identity));
     }
     if places.identity.exists() {
         let there = load_identity_file(&places.identity).doing(Class::Config, cannot)?;
-        return Ok((there.iter().map(SecretIdentity::recipient).collect(), None));
+        return sealing(there.iter().map(SecretIdentity::recipient).collect(), None);
     }
     let (identity, recipient) = generate();
     identity.write(&places.identity, clock.now()).doing(Class::Failed, cannot)?;
     report.made.push(format!("identity {}", places.identity.display()));
-    Ok((vec![recipient], None))
+    sealing(vec![recipient], None)
 }
 
-/// A run that was cut off after it wrote the kit: the identity is there and nowhere else.
-fn offline_again(places: &KeyPlaces) -> Result<(Vec<String>, Option<SecretIdentity>)> {
+/// A run that was cut off after it wrote the kit: the identity is there and nowhere else, so the vault is the one that the kit names.
+fn offline_again(places: &KeyPlaces) -> Result<Sealing> {
     let kit = Kit::load(&places.kit).doing(Class::Config, || {
         format!("{} is there, but is no kit of an earlier run", places.kit.display())
     })?;
-    Ok((kit.recipients, None))
+    Ok(Sealing { recipients: kit.recipients, identity: None, vault: Some(kit.vault) })
 }
 
 /// Makes a store where there is none; compares where there is one.

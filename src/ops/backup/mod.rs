@@ -96,8 +96,9 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     session.check_writable()?;
     let writer = session.writer()?;
     let _held = crate::ops::lock::hold(session, "backup")?;
-    let spool = prepare_spool(session, &writer)?;
+    // Before anything is written: a store of another vault must stay as it is.
     let vault = session.read_vault()?;
+    let spool = prepare_spool(session, &writer)?;
     let mut chain = open_chain(session, &writer, &vault)?;
     if let Some(told) = chain.finish_pending()? {
         session.note(&told);

@@ -1,5 +1,6 @@
 //! What several modules of tests share.
 
 pub(crate) mod everything;
+pub(crate) mod person;
 pub(crate) mod project;
 pub(crate) mod trees;
