@@ -54,7 +54,8 @@ pub(super) fn config_error(path: &Path, error: ConfigErrors) -> OpError {
 pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
     let global = &terminal.global;
     if global.store.len() > 1 {
-        return Err(OpError::new(Class::Usage, "--store can be given once only"));
+        return Err(OpError::new(Class::Usage, "--store was given more than once")
+            .hint("one store is read at a time; run the command once for each"));
     }
     let hosts = match (&global.host, global.all_hosts) {
         (Some(name), _) => HostChoice::Named(name.clone()),

@@ -8,6 +8,9 @@
 )]
 
 mod architecture;
+mod cli;
+mod cli_errors;
+mod cli_init;
 mod commit;
 mod common;
 mod crash;

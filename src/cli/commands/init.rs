@@ -16,12 +16,7 @@ const DEFAULT_STORE: &str = "backups";
 
 /// Runs `init`.
 pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
-    let dir = args.dir.as_deref().unwrap_or(Path::new("."));
-    let dir =
-        std::fs::canonicalize(dir).doing(Class::Usage, || format!("{} is not a folder", dir.display()))?;
-    if !dir.is_dir() {
-        return Err(OpError::new(Class::Usage, format!("{} is not a folder", dir.display())));
-    }
+    let dir = project_folder(args.dir.as_deref().unwrap_or(Path::new(".")))?;
     let config_path = match &terminal.global.config {
         Some(path) => super::tidy(path)?,
         None => dir.join(FILE_NAME),
@@ -60,13 +55,24 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     Ok(0)
 }
 
+fn project_folder(named: &Path) -> Result<PathBuf> {
+    let found = std::fs::canonicalize(named).and_then(|dir| match dir.is_dir() {
+        true => Ok(dir),
+        false => Err(std::io::ErrorKind::NotADirectory.into()),
+    });
+    found
+        .doing(Class::Usage, || format!("{} is not a folder", named.display()))
+        .map_err(|e| e.hint("name the folder that the application lies in, or run `backstay init` there"))
+}
+
 fn check_words(terminal: &Terminal, args: &InitArgs) -> Result<()> {
     if args.offline_identity && !args.recipients.is_empty() {
         return Err(OpError::new(Class::Usage, "--offline-identity and --recipient exclude each other")
             .hint("with --recipient you hold the identity already, and none is made"));
     }
     if terminal.global.store.len() > 1 {
-        return Err(OpError::new(Class::Usage, "this version of backstay keeps one store a project"));
+        return Err(OpError::new(Class::Usage, "this version of backstay keeps one store a project")
+            .hint("give --store once; copy that folder elsewhere by other means"));
     }
     if let Some(url) = terminal.global.store.iter().find(|s| s.contains("://") || s.starts_with("file:")) {
         return Err(OpError::new(

@@ -97,9 +97,10 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let writer = session.writer()?;
     let _held = crate::ops::lock::hold(session, "backup")?;
     crash::point("backup: lock held");
+    // Before anything is written: a store of another vault must stay as it is.
+    let vault = session.read_vault()?;
     let spool = prepare_spool(session)?;
     crash::point("backup: spool swept");
-    let vault = session.read_vault()?;
     let mut chain = open_chain(session, &writer, &vault)?;
     if let Some(told) = chain.finish_pending()? {
         session.note(&told);

@@ -164,6 +164,7 @@ fn new_id() -> Result<VaultId> {
 
 /// Makes keys and writes the configuration.
 fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<()> {
+    check_recipients(&options.recipients)?;
     let project = project_name(&options.dir);
     let places = key_places(options, &project)?;
     crash::point("init: key folder there");
@@ -213,6 +214,16 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
         .doing(Class::Failed, || format!("cannot write {}", options.config_path.display()))?;
     report.made.push(format!("configuration {}", options.config_path.display()));
     Ok(())
+}
+
+fn check_recipients(given: &[String]) -> Result<()> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    RecipientSet::parse(given)
+        .map(drop)
+        .doing(Class::Usage, || "a recipient cannot be used".into())
+        .map_err(|e| e.hint("a recipient is the line that begins with age1, as `age-keygen` prints it"))
 }
 
 fn project_name(dir: &Path) -> String {
