@@ -133,8 +133,8 @@ fn clear_litter(options: &InitOptions, config: &Config) -> Result<()> {
 /// Removes what killed runs left beside `path` instead of it. Call it for the configuration before looking at the project: else that would be
 /// proposed for protection.
 pub fn clear_unfinished(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent() else {
-        return Ok(());
+    let Some(folder) = path.parent().filter(|folder| folder.is_dir()) else {
+        return Ok(()); // there is nothing to clear; whoever writes there says what is wrong
     };
     let swept = Dir::open(folder)
         .and_then(|dir| crate::durable::sweep(&dir, jiff::Timestamp::MAX, &crate::durable::is_temp_name));
