@@ -5,7 +5,7 @@ use backstay::config::Config;
 use backstay::keys::SecretIdentity;
 use backstay::keys::identity::load_identity_file;
 use backstay::keys::kit::Kit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn prepare() -> Bed {
     let bed = Bed::new();
