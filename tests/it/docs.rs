@@ -162,7 +162,8 @@ fn every_variable_and_exit_code_that_is_named_exists() {
 #[test]
 fn every_command_that_is_named_exists() {
     let mut named = 0;
-    for (path, text) in documents() {
+    // docs/cli.md is the program's own help, and held to it by the test that writes it: its usage lines are no commands.
+    for (path, text) in documents().into_iter().filter(|(path, _)| !path.ends_with("docs/cli.md")) {
         let mut lines = code_spans(&text);
         lines.extend(commands::fenced_lines(&text));
         named += commands::check(&path, &lines);
