@@ -376,6 +376,49 @@ class Target(Case):
         self.standard(USAGE, "restore", "latest", "--to", self.to, "--wrong")
         self.standard(USAGE, "list", "more")
 
+    def test_a_stopped_restore_leaves_nothing_behind(self):
+        bin_dir = os.path.join(self.dir, "bin")
+        os.mkdir(bin_dir)
+        with open(bin_dir + "/sync", "w") as f:  # what it runs last: by then everything is written
+            f.write("#!/bin/sh\nkill -TERM $PPID\nexit 1\n")
+        os.chmod(bin_dir + "/sync", 0o755)
+        env = dict(os.environ, PATH=bin_dir + ":" + os.environ["PATH"])
+        snapshot = SHARED["vault"]["snapshots"]["alone"]
+        done = self.standard(FAILED, "restore", snapshot, "--to", self.to, env=env)
+        self.assertIn("stopped", done.stderr)
+        self.assert_nothing_restored()
+
+    def test_a_protected_identity_is_asked_for_once(self):
+        v = SHARED["vault"]
+        locked = os.path.join(self.dir, "locked.age")
+        self.at_terminal(["age", "-p", "-o", locked, v["identities"][0]], [b"word\n", b"word\n"])
+        snapshot = v["snapshots"]["alone"]
+        code, text = self.at_terminal([sys.executable, RECOVER, v["store"], "-i", locked, "--trust", v["trust"], "restore",
+                                       snapshot, "--to", self.to], [b"word\n"])
+        self.assertEqual((code, text.count("Enter passphrase")), (OK, 1), text)
+        self.assert_equal_trees(snapshot)
+
+    def at_terminal(self, words, answers):
+        """Runs a command at a terminal of its own; answers each question for a passphrase."""
+        import pty
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execvp(words[0], words)
+        text, asked = b"", 0
+        while True:
+            try:
+                data = os.read(fd, 4096)
+            except OSError:
+                break
+            if not data:
+                break
+            text += data
+            if len(re.findall(rb"(?i)(?:enter|confirm) passphrase", text)) > asked and asked < len(answers):
+                os.write(fd, answers[asked])
+                asked += 1
+        os.close(fd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text.decode("utf-8", "replace")
+
     def test_a_wrong_identity_says_so(self):
         v = SHARED["vault"]
         done = self.run_recover(FAILED, v["store"], "-i", SHARED["one"].path, "--trust", v["trust"], "restore", "latest",
@@ -639,6 +682,25 @@ class Chains(Made):
         trust = [key.public, pruner.public + " roles=prune"]
         self.assertIn(two, self.accepted("latest", vault, trust=trust).stderr)
 
+    def test_a_signer_cannot_settle_its_own_fork(self):
+        vault, key = self.make(), signer("key")
+        number, previous = key.number, key.previous
+        one = vault.commit(key, [component(plain(b"f"))])
+        key.number, key.previous = number, previous
+        two = vault.commit(key, [component(plain(b"f", b"other"))])
+        vault.mark(key, "settle", of=key.id, entry=number, keep=vault.record_hash(two), drop=[vault.record_hash(one)])
+        done = self.run_recover(DAMAGED, *self.words(vault, key.public + " roles=host,prune"), "restore", "latest", "--to",
+                                self.to)
+        self.assertIn("two different entries", done.stderr)
+
+    def test_a_damaged_newest_record_is_not_passed_over(self):
+        vault, key = self.make(), signer("key")
+        old = vault.commit(key, [component(plain(b"f"))])
+        new = vault.commit(key, [component(plain(b"f"))])
+        damage(vault.store + "/snapshots/%s.json" % new, "middle")
+        self.refused("latest", vault, "newer by its name")
+        self.accepted(old, vault)
+
     def test_a_rewritten_past_is_seen(self):
         vault, key = self.make(), signer("key")
         vault.commit(key, [component(plain(b"f"))])
@@ -681,6 +743,17 @@ class Chains(Made):
             {"signer": key.id, "number": 1, "hash": vault.record_hash(first), "snapshot": first}])
         os.unlink(vault.store + "/snapshots/%s.json" % first)
         self.assertIn(newest, self.accepted("latest", vault).stderr)
+
+    def test_nobody_else_can_excuse_absent_entries(self):
+        vault, key, other = self.make(), signer("key"), signer("other")
+        first = vault.commit(key, [component(plain(b"f"))])
+        vault.commit(key, [component(plain(b"f"))])
+        vault.mark(other, "absent", instance=vault.instance, entries=[
+            {"signer": key.id, "number": 1, "hash": vault.record_hash(first), "snapshot": first}])
+        os.unlink(vault.store + "/snapshots/%s.json" % first)
+        self.refused("latest", vault, "missing here")
+        done = self.run_recover(DAMAGED, *self.words(vault, key.public, other.public), "restore", "latest", "--to", self.to)
+        self.assertIn("missing here", done.stderr)
 
     def test_a_gap_as_wide_as_the_numbers_allow_costs_no_time(self):
         vault, key = self.make(), signer("key")
@@ -759,10 +832,10 @@ class Hostile(Made):
         self.accepted(snapshot, vault)
 
     def test_no_path_leads_out_of_the_target(self):
-        for path in ("../canary", "/etc/passwd", "d/../../canary", "d/..", "..", "d//f", "", "d/./f", "d/\x00f", "d/f/",
-                     "./g", "d/" * 4097 + "f", "d/" + "x" * 65536):
+        for path in (b"../canary", b"/etc/passwd", b"d/../../canary", b"d/..", b"..", b"d//f", b"", b"d/./f", b"d/\0f", b"d/f/",
+                     b"./g", b"d/" * 4097 + b"f", b"d/" + b"x" * 65536, b"d/../\xff"):
             with self.subTest(path=path[:40]):
-                self.refused(*self.tampered("entry", self.entry_change("g", path=path)))
+                self.refused(*self.tampered("", None, folder(b"d"), plain(path, b"dead")), "not a path inside")
 
     def test_nothing_is_written_through_a_link(self):
         out = os.fsencode(self.dir)
@@ -837,7 +910,10 @@ class Hostile(Made):
                 doc["archives"][0].update(fields)
                 return [mini_vault.line_of(doc)] + lines[1:]
             return apply
-        for change in (header(component="other"), header(type="map"), header(archives={}), archive(size=5), archive(tar=512),
+        def larger(lines):
+            size = json.loads(lines[0])["archives"][0]["size"]
+            return archive(size=size + 1)(lines)
+        for change in (larger, header(component="other"), header(type="map"), header(archives={}), archive(size=5), archive(tar=512),
                        archive(sha256="0" * 64), archive(payload=10**9), archive(frames=[]),
                        archive(frames=[[0, 0, 9, 5 << 20]]), archive(frames=[[0, 0, 99, 512], [0, 0, 99, 512]]),
                        lambda lines: lines[:1], lambda lines: lines[:-1], lambda lines: [], lambda lines: lines + [b"\n"],
@@ -906,6 +982,25 @@ class Hostile(Made):
                 snapshot = vault.commit(key, [component(plain(b"f", new))], tamper=tamper)
                 (self.accepted if good else self.refused)(snapshot, vault)
 
+    def test_a_map_stays_in_its_range(self):
+        def blocks(fill):
+            return [(n * 4096, bytes([fill if n % 2 else 33]) * 4096) for n in range(600)]
+
+        def entry(fill):
+            content = blocks(fill)
+            return meta(b"f", "file", size=2 * mini_vault.MAP_RANGE, content=content,
+                        hash="b3:" + mini_vault.blake3(b"".join(data for _, data in content)).hex())
+
+        def beyond(lines):
+            row = json.loads(lines[-1])
+            return lines[:-1] + [mini_vault.line_of([mini_vault.MAP_RANGE] + row[1:])]
+        for change, good in ((lambda lines: lines, True), (beyond, False)):
+            vault, key = self.make("range-%d" % good), signer("key")
+            vault.commit(key, [component(entry(65))])
+            snapshot = vault.commit(key, [component(entry(66))],
+                                    tamper=lambda what, value: change(value) if what == "map" else value)
+            (self.accepted if good else self.refused)(snapshot, vault)
+
     def test_a_bomb_is_cut_short(self):
         bomb = b'{"path":"' + b"x" * (80 << 20) + b'"}\n'
         self.refused(*self.tampered("segment", lambda lines: lines + [bomb]))
@@ -931,6 +1026,43 @@ class Hostile(Made):
         vault.encrypt = lambda data: b"age-encryption.org/v1\n--- \n" + data
         with self.assertRaises(AssertionError):
             self.accepted(vault.commit(signer("key"), [component(plain(b"f"))]), vault)
+
+    def test_an_object_sealed_again_by_somebody_else_is_refused(self):
+        """age proves nothing about the writer: whoever knows the recipient can seal other content of the same size."""
+        data = random.Random(5).randbytes(5000)
+        vault = self.make()
+        plains = {}
+        seal = vault.encrypt
+        def encrypt(data):
+            sealed = seal(data)
+            plains[hashlib.sha256(sealed).hexdigest()] = data
+            return sealed
+        vault.encrypt = encrypt
+        snapshot = vault.commit(signer("key"), [component(plain(b"f", data), plain(b"mode", b""))])
+        self.accepted(snapshot, vault)
+        for kind, _size, sha, _set in record_of(vault.store, snapshot)["objects"]:
+            with self.subTest(kind=kind):
+                path = object_path(vault.store, kind, sha)
+                with open(path, "rb") as f:
+                    good = f.read()
+                packed = mini_vault.run("zstd", "-dqc", data=plains[sha])
+                other = packed.replace(data[:64], b"forged!!" * 8).replace(b'"mode":"0644"', b'"mode":"4755"').replace(
+                    b'"hostname":"mini-1"', b'"hostname":"evil-1"')
+                self.assertNotEqual(packed, other)
+                forged = seal(mini_vault.compress(other))
+                # A skippable frame makes up the size, so that only the hash can tell.
+                lack = len(plains[sha]) - len(mini_vault.compress(other))
+                if lack >= 8:
+                    forged = seal(mini_vault.compress(other) + b"\x5e\x2a\x4d\x18" + (lack - 8).to_bytes(4, "little")
+                                  + b"\0" * (lack - 8))
+                os.unlink(path)
+                with open(path, "wb") as f:
+                    f.write(forged)
+                self.refused(snapshot, vault, "not those that were written")
+                os.unlink(path)
+                with open(path, "wb") as f:
+                    f.write(good)
+        self.accepted(snapshot, vault)
 
     def test_memory_stays_flat_for_a_large_archive(self):
         if not mini_vault.B3SUM:
@@ -985,7 +1117,7 @@ class Page(Case):
 
     def bash(self, *scripts):
         done = subprocess.run(["bash"], input="\n".join(scripts), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True, errors="replace", cwd=self.dir)
+                              universal_newlines=True, errors="replace", cwd=self.dir, env=dict(os.environ, TMPDIR=self.dir))
         return done
 
     def steps(self, *names):

@@ -96,7 +96,7 @@ pub enum StateError {
     },
     /// Two stores are one, or one is a copy of the other.
     #[error(
-        "stores {store:?} and {other:?} have the same instance {instance}: they are one store, or one is a copied folder; make a new store and fill it with `backstay sync`"
+        "stores {store:?} and {other:?} have the same instance {instance}: they are one store, or one is a copied folder; name a folder of its own for each, and let `backstay init` make a store in it"
     )]
     SameInstance {
         /// The store looked at.

@@ -10,7 +10,7 @@ What went wrong?
   a file is gone             backstay restore latest COMPONENT/PATH --in-place
   the whole folder is wrong  backstay restore latest --to NEW_FOLDER
   the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
-  backstay itself is gone    RECOVER.md in the store says how to do without
+  this program is gone, too  RECOVER.md in the store says how to do without it
 
 ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
 PATH is COMPONENT, COMPONENT/PATH, or a path of this machine beginning with ./ or /.
@@ -27,11 +27,12 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub struct Global {
     /// Configuration file (else backstay.toml, found upward from here, or $BACKSTAY_CONFIG)
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "directory")]
     pub config: Option<PathBuf>,
-    /// Work as if started in this directory
+    /// Work as if started in this directory: its backstay.toml is meant, and relative paths are relative to it
     #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
     /// Identity file that opens snapshots (may be given several times)
@@ -40,7 +41,8 @@ pub struct Global {
     /// Recovery kit instead of a configuration: reading commands work from any machine. `init` writes the kit to this file
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kit: Option<PathBuf>,
-    /// Store to use: a name of the configuration, or a path
+    /// Store to use: a name of the configuration, or the path of a moved store or of a copy, which is only read. For
+    /// `init`: where the new store is to be
     #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
     pub store: Vec<String>,
     /// Snapshots of this host (a beginning of its id) instead of this one's
@@ -55,7 +57,7 @@ pub struct Global {
     /// Only problems and results
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// More about what is done
+    /// Also say which configuration and store are used
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Wait for another run to end (at most DURATION) instead of failing
@@ -123,17 +125,6 @@ pub enum Command {
         /// Where to
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
-    },
-    /// Captures a database on behalf of `backup`; speaks with its parent only.
-    #[command(name = "__capture-sqlite", hide = true)]
-    CaptureSqlite,
-    /// Writes to the demo's database until it is ended.
-    #[command(name = "__demo-writer", hide = true)]
-    DemoWriter {
-        /// The database.
-        database: PathBuf,
-        /// Written once a second's worth of rows is in.
-        ready: PathBuf,
     },
 }
 
@@ -219,6 +210,7 @@ pub struct CatArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["to", "in_place"]))]
 pub struct RestoreArgs {
     /// Which snapshot
     #[arg(value_name = "ID")]
@@ -227,7 +219,7 @@ pub struct RestoreArgs {
     #[arg(value_name = "PATH")]
     pub paths: Vec<String>,
     /// A folder that does not exist yet, or is empty
-    #[arg(long, alias = "target", value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "in_place", conflicts_with = "in_place")]
+    #[arg(long, alias = "target", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub to: Option<PathBuf>,
     /// Put files back where they were; each old file is kept beside the restored one
     #[arg(long)]

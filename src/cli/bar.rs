@@ -77,18 +77,16 @@ impl Progress for Shown {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         (state.phase, state.total, state.told) = (word(phase), total_bytes, Instant::now());
         self.done.store(0, Ordering::Relaxed);
-        self.bar.reset();
         let template = match total_bytes {
-            Some(total) => {
-                self.bar.set_length(total);
-                "{msg:20} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"
-            }
+            Some(_) => "{msg:20} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
             None => "{spinner} {msg}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
         }
         self.bar.set_message(state.phase);
+        self.bar.set_length(total_bytes.unwrap_or(0));
+        self.bar.reset();
         self.tell(&state, 0);
     }
 

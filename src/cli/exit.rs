@@ -1,5 +1,6 @@
 //! The only map from errors and outcomes to exit codes, and the only place that prints errors.
 
+use crate::config::ConfigErrors;
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, OpError};
 use serde::Serialize;
@@ -61,25 +62,34 @@ struct ErrorDocument {
 
 /// Says an error: `error:`, `caused by:` lines, `hint:`. With `json` also as the one document on standard output.
 pub fn report(error: &OpError, code: u8, json: bool) {
+    let mut text = format!("error: {error}\n");
     let mut causes = Vec::new();
     let mut cause = error.source();
     while let Some(e) = cause {
-        causes.push(e.to_string());
+        let said = e.to_string();
+        // Several lines are an account of their own: mistakes of a configuration, each shown beside its line.
+        let lead = if said.contains('\n') { "" } else { "caused by: " };
+        text.push_str(&format!("{lead}{}\n", said.trim_end()));
+        match e.downcast_ref::<ConfigErrors>().map(ConfigErrors::lines) {
+            Some(lines) if !lines.is_empty() => causes.extend(lines),
+            _ => causes.push(said),
+        }
         cause = e.source();
-    }
-    let mut text = format!("error: {error}\n");
-    for cause in &causes {
-        text.push_str(&format!("caused by: {cause}\n"));
     }
     if let Some(hint) = &error.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
     super::say(text.trim_end());
     if json {
-        let hint = error.hint.clone();
-        let document = ErrorDocument { error: error.to_string(), caused_by: causes, hint, exit_code: code };
-        super::render::json(&document);
+        document(&error.to_string(), causes, error.hint.clone(), code);
     }
+}
+
+/// Writes an error as the one document on standard output.
+pub(super) fn document(error: &str, caused_by: Vec<String>, hint: Option<String>, exit_code: u8) {
+    let document = ErrorDocument { error: error.to_owned(), caused_by, hint, exit_code };
+    // The exit code says that it failed; there is nowhere left to say that this could not be written.
+    let _unread = super::render::json(&document);
 }
 
 #[cfg(test)]

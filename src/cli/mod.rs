@@ -7,38 +7,50 @@ mod bar;
 mod commands;
 mod demo;
 pub mod exit;
+mod internal;
 mod open;
 pub mod render;
 
-use crate::ops::error::OpError;
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
-use args::{Cli, Command};
+use args::Cli;
 use bar::Shown;
 use clap::Parser;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Says a line on standard error. A standard error that is closed is no reason to fail.
 pub fn say(text: &str) {
     let _unheard = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Writes data to standard output. Whoever reads it may stop when it has enough.
-pub fn out(text: &str) {
+/// Writes data to standard output. Whoever reads it may stop when it has enough; a full disk behind it is an error.
+pub fn out(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    let _unread = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(OpError::new(Class::Failed, "the result cannot be written to standard output")
+                .because(e)
+                .hint("what was asked for is done; only its report is lost"))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Asks a question on the terminal; `None` when there is nobody to ask.
-pub fn ask(question: &str) -> Option<String> {
+/// Asks a question on the terminal; `None` when there is nobody to ask. Nothing is under way meanwhile: a signal ends the program at once.
+pub fn ask(interrupt: &Interrupt, question: &str) -> Option<String> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
     }
     let _unheard = write!(io::stderr().lock(), "{question} ");
+    let before = interrupt.asked().swap(true, Ordering::Relaxed);
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).ok()?;
-    Some(answer.trim().to_owned())
+    let read = io::stdin().read_line(&mut answer);
+    interrupt.asked().store(before, Ordering::Relaxed);
+    // The end of the input is no answer.
+    (read.ok()? > 0).then(|| answer.trim().to_owned())
 }
 
 /// What a command needs beside its own arguments.
@@ -53,27 +65,48 @@ pub struct Terminal {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    if let Some(code) = internal::run() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => {
-            let _unheard = e.print();
-            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
-        }
+        Err(e) => return ExitCode::from(refuse(&e)),
     };
-    if matches!(cli.command, Command::CaptureSqlite) {
-        return ExitCode::from(u8::try_from(crate::source::sqlite::child_main()).unwrap_or(1));
-    }
     let interrupt = Interrupt::default();
     catch_signals(&interrupt);
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
     let terminal = Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone() };
-    let done = commands::run(&terminal, cli.command);
+    let done = go_there(&terminal.global).and_then(|()| commands::run(&terminal, cli.command));
     shown.end();
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(fail(&error, &interrupt, json)),
     }
+}
+
+/// `-C`: everything relative that follows is relative to that directory.
+fn go_there(global: &args::Global) -> Result<()> {
+    let Some(dir) = &global.directory else {
+        return Ok(());
+    };
+    std::env::set_current_dir(dir).doing(Class::Usage, || format!("cannot work in {} (-C)", dir.display()))
+}
+
+/// Says what is wrong with the arguments, or shows the help that was asked for.
+fn refuse(error: &clap::Error) -> u8 {
+    let _unheard = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    if std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json") {
+        let text = error.to_string();
+        let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let what = what.strip_prefix("error: ").unwrap_or(what).trim();
+        let usage = rest.lines().find(|line| line.starts_with("Usage: ")).map(str::to_owned);
+        exit::document(what, Vec::new(), usage, 2);
+    }
+    2
 }
 
 fn fail(error: &OpError, interrupt: &Interrupt, json: bool) -> u8 {

@@ -1,65 +1,61 @@
 //! From global arguments to an open session.
 
 use crate::cli::Terminal;
-use crate::config::{self, Config};
-use crate::keys::kit::Kit;
+use crate::config::{self, Config, ConfigErrors};
+use crate::keys::{Kit, KitError};
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{HostChoice, Session, Surroundings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The directory that the command works in.
-pub(super) fn directory(terminal: &Terminal) -> Result<PathBuf> {
-    let here =
-        || std::env::current_dir().doing(Class::Failed, || "the current directory cannot be read".into());
-    match &terminal.global.directory {
-        None => here(),
-        Some(dir) => {
-            let joined = if dir.is_absolute() { dir.clone() } else { here()?.join(dir) };
-            if !joined.is_dir() {
-                return Err(OpError::new(Class::Usage, format!("{} is not a directory", dir.display())));
-            }
-            Ok(joined)
-        }
-    }
-}
-
-/// The configuration file that is meant.
+/// The configuration file that is meant. `-C` was followed already.
 pub(super) fn config_path(terminal: &Terminal) -> Result<PathBuf> {
     if let Some(path) = &terminal.global.config {
-        return absolute(path);
+        return tidy(path);
     }
-    let dir = directory(terminal)?;
-    let named = std::env::var_os("BACKSTAY_CONFIG").filter(|_| terminal.global.directory.is_none());
-    if let Some(path) = named {
-        return absolute(Path::new(&path));
+    let named = std::env::var_os("BACKSTAY_CONFIG").filter(|path| !path.is_empty());
+    if let (Some(path), None) = (named, &terminal.global.directory) {
+        return tidy(Path::new(&path));
     }
-    config::find(&dir).ok_or_else(|| {
-        OpError::new(Class::Config, format!("there is no backstay.toml in {} or above", dir.display()))
-            .hint("`backstay init` makes one; or name it with -c FILE")
+    let here = tidy(Path::new("."))?;
+    config::find(&here).ok_or_else(|| {
+        let what = format!("there is no {} in {} or above", config::FILE_NAME, here.display());
+        OpError::new(Class::Config, what).hint("`backstay init` makes one; or name it with -c FILE")
     })
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).doing(Class::Usage, || format!("{} is not a usable path", path.display()))
+fn tidy(path: &Path) -> Result<PathBuf> {
+    let named = || format!("{:?} is not a usable path", path.display().to_string());
+    crate::platform::place::tidy(path).doing(Class::Usage, named)
 }
 
 /// Reads the configuration, all mistakes at once.
 pub(super) fn load_config(path: &Path) -> Result<Config> {
-    let loaded = config::check_permissions(path).and_then(|()| Config::load(path));
-    loaded.map_err(|e| {
-        crate::cli::say(e.to_string().trim_end());
-        OpError::new(Class::Config, format!("{} cannot be used", path.display()))
-            .hint("every key is described in docs/configuration.md")
-    })
+    Config::load(path).map_err(|e| config_error(path, e))
+}
+
+/// An error of the configuration at `path`: every mistake is a cause, with its line.
+pub(super) fn config_error(path: &Path, error: ConfigErrors) -> OpError {
+    let unusable = OpError::new(Class::Config, format!("{} cannot be used", path.display()));
+    match error {
+        ConfigErrors::Unsafe { why, hint, .. } => unusable.because(why).hint(hint),
+        ConfigErrors::Mistakes { .. } => {
+            unusable.because(error).hint("every key is described in docs/configuration.md")
+        }
+        _ => unusable.because(error).hint(
+            "name the file with -c FILE or BACKSTAY_CONFIG, or run backstay in the project's folder; \
+             `backstay init` makes one",
+        ),
+    }
 }
 
 /// What comes from outside of the configuration.
 pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
     let global = &terminal.global;
     if global.store.len() > 1 {
-        return Err(OpError::new(Class::Usage, "only `init` takes several --store"));
+        return Err(OpError::new(Class::Usage, "--store was given more than once")
+            .hint("one store is read at a time; run the command once for each"));
     }
     let hosts = match (&global.host, global.all_hosts) {
         (Some(name), _) => HostChoice::Named(name.clone()),
@@ -85,12 +81,29 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     if let Some(kit) = &terminal.global.kit {
         return Session::open_kit(load_kit(kit)?, around);
     }
-    let config = load_config(&config_path(terminal)?)?;
-    Session::open(Arc::new(config), around)
+    let path = config_path(terminal)?;
+    let session = Session::open(Arc::new(load_config(&path)?), around)?;
+    if terminal.global.verbose {
+        crate::cli::say(&format!("configuration {}", path.display()));
+        crate::cli::say(&format!("store {} ({})", session.store.name(), session.store.location()));
+    }
+    Ok(session)
 }
 
 fn load_kit(path: &Path) -> Result<Kit> {
-    Kit::load(path).doing(Class::NoIdentity, || format!("the recovery kit {} cannot be used", path.display()))
+    Kit::load(path).map_err(|e| {
+        let hint = match e {
+            KitError::Unreadable { .. } => {
+                "name the file that `backstay init` or `backstay kit -o FILE` wrote"
+            }
+            KitError::NoBlock => "is it another file? an identity file is given with -i FILE",
+            KitError::TooNew { .. } => "a newer backstay wrote it; upgrade this one",
+            _ => "compare it with the printed kit, line by line",
+        };
+        OpError::new(Class::NoIdentity, format!("the recovery kit {} cannot be used", path.display()))
+            .because(e)
+            .hint(hint)
+    })
 }
 
 /// Opens the project by its configuration, which writing needs.

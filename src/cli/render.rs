@@ -1,17 +1,27 @@
 //! Reports as text and as JSON, from the same report.
 
+use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
 use crate::ops::backup::{BackupPlan, BackupReport};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::look::{ListReport, LsReport, LsRow, ShowReport, SnapshotRow};
 use crate::ops::restore::RestoreReport;
 use serde::Serialize;
 
 /// Writes one JSON document to standard output.
-pub fn json<T: Serialize>(document: &T) {
-    match serde_json::to_string_pretty(document) {
-        Ok(text) => super::out(&format!("{text}\n")),
-        Err(e) => super::say(&format!("error: the result cannot be written as JSON: {e}")),
+pub fn json<T: Serialize>(document: &T) -> Result<()> {
+    let text = serde_json::to_string_pretty(document);
+    let text = text.doing(Class::Failed, || "internal: the result cannot be written as JSON".into())?;
+    super::out(&format!("{text}\n"))
+}
+
+/// `1 file`, `2 files`, `3 entries`.
+pub fn count(number: u64, noun: &str) -> String {
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {noun}s"),
     }
 }
 
@@ -44,28 +54,26 @@ pub fn problem(problem: &Problem) -> String {
         ProblemKind::Warning => "warning",
         _ => "problem",
     };
-    let place = match &problem.component {
-        Some(component) if problem.subject == "." => component.clone(),
-        Some(component) => format!("{component}/{}", problem.subject),
-        None => problem.subject.clone(),
-    };
-    let mut text = format!("{word}: {place}: {}", problem.what);
+    let mut text = format!("{word}: {}: {}", problem.place(), problem.what);
     if let Some(hint) = &problem.hint {
         text.push_str(&format!("\n  hint: {hint}"));
     }
     text
 }
 
-fn problems_again(problems: &[Problem], out: &mut String) {
+/// What went wrong, once more at the end, where it is read; empty when nothing did.
+pub fn problems_again(problems: &[Problem]) -> String {
     let failures: Vec<&Problem> = problems.iter().filter(|p| p.is_failure()).collect();
     if failures.is_empty() {
-        return;
+        return String::new();
     }
-    out.push_str(&format!("\n{} of the things asked for failed:\n", failures.len()));
+    let mut out = format!("\n{} in all:", count(failures.len() as u64, "problem"));
     for failure in failures {
         let text = problem(failure);
-        out.push_str(&format!("  {}\n", text.strip_prefix("problem: ").unwrap_or(&text)));
+        let text = text.strip_prefix("problem: ").unwrap_or(&text);
+        out.push_str(&format!("\n  {}", text.replace('\n', "\n  ")));
     }
+    out
 }
 
 /// What `backup` says.
@@ -81,32 +89,33 @@ pub fn backup(report: &BackupReport) -> String {
             (true, CheckResult::Deferred) => "  too large to check now",
             (true, CheckResult::None) => "",
         };
-        out.push_str(&format!("  {:<16} {:>9}  {} entries{note}\n", c.name, size(c.size), c.entries));
+        let entries = count(c.entries, "entry");
+        out.push_str(&format!("  {:<16} {:>9}  {entries}{note}\n", c.name, size(c.size)));
     }
     let proof = if report.good { "read back and proved" } else { "read back" };
     out.push_str(&format!(
-        "stored {} in {} objects in {} ({}), {proof}, in {:.1} s\n",
+        "stored {} in {} in {} ({}), {proof}, in {:.1} s\n",
         size(report.stored_bytes),
-        report.objects,
+        count(report.objects, "object"),
         report.store,
         report.location,
         report.seconds
     ));
-    problems_again(&report.problems, &mut out);
-    history(&report.history, &mut out);
     out
 }
 
-fn history(lines: &[String], out: &mut String) {
+/// What is missing in the history; empty when nothing is.
+pub fn history(lines: &[String]) -> String {
     if lines.is_empty() {
-        return;
+        return String::new();
     }
-    out.push_str(
-        "\nTHE HISTORY IN THIS STORE IS NOT WHOLE. Somebody or something removed, hid or changed entries:\n",
+    let mut out = String::from(
+        "\nTHE HISTORY IN THIS STORE IS NOT WHOLE. Somebody or something removed, hid or changed entries:",
     );
     for line in lines {
-        out.push_str(&format!("  {line}\n"));
+        out.push_str(&format!("\n  {line}"));
     }
+    out
 }
 
 fn state_of(row: &SnapshotRow) -> String {
@@ -149,24 +158,32 @@ pub fn list(report: &ListReport) -> String {
         if let Some(note) = &row.note {
             what.push_str(&format!("  {}", plain(note)));
         }
-        out.push_str(&format!(
-            "{:<25}  {:<19}  {:>8}  {:<10}  {}\n",
-            row.id.as_str(),
-            time(row.started),
-            size(row.size),
-            state_of(row),
-            what.trim()
-        ));
+        let (time, size, state) = (time(row.started), size(row.size), state_of(row));
+        let line = format!("{:<25}  {time:<19}  {size:>8}  {state:<10}  {}", row.id.as_str(), what.trim());
+        out.push_str(line.trim_end());
+        out.push('\n');
     }
     for bad in &report.damaged {
         let word = if bad.too_new { "TOO NEW" } else { "DAMAGED" };
         out.push_str(&format!("{word}: {}: {}\n", bad.key, bad.why));
     }
-    history(&report.history, &mut out);
-    if !report.opened && !report.snapshots.is_empty() {
-        out.push_str("(no identity here: names and notes are not shown; give one with -i FILE)\n");
-    }
     out
+}
+
+/// What a list could not tell, and how it could; empty when it told all.
+pub fn unopened(report: &ListReport) -> String {
+    let readable = |r: &&SnapshotRow| r.trusted && r.void.is_none() && r.kind != SnapshotKind::Partial;
+    let closed = report.snapshots.iter().filter(readable).filter(|r| r.components.is_none()).count();
+    match (closed, report.opened) {
+        (0, _) => String::new(),
+        (_, false) => "no identity is here, so names and notes are not shown; \
+             give one with -i FILE, or the recovery kit with --kit FILE"
+            .to_owned(),
+        (closed, true) => format!(
+            "names and notes of {} could not be read; `backstay show ID` says why",
+            count(closed as u64, "snapshot")
+        ),
+    }
 }
 
 fn plain(text: &str) -> String {
@@ -193,7 +210,7 @@ pub fn show(report: &ShowReport) -> String {
     if let Some(note) = &row.note {
         line("note", &plain(note));
     }
-    line("stored", &format!("{} in {} objects", size(row.stored_bytes), report.objects));
+    line("stored", &format!("{} in {}", size(row.stored_bytes), count(report.objects, "object")));
     line("made by", &report.agent);
     for verdict in &report.verdicts {
         line("verdict", verdict);
@@ -203,7 +220,8 @@ pub fn show(report: &ShowReport) -> String {
         let stands = if c.alone { "stands alone" } else { "depends on older archives" };
         out.push_str(&format!("  from       {} ({})\n", plain(&c.base), c.method));
         out.push_str(&format!("  state of   {}\n", time(c.instant)));
-        out.push_str(&format!("  holds      {} files, {} entries, {}\n", c.files, c.entries, size(c.size)));
+        let (files, entries) = (count(c.files, "file"), count(c.entries, "entry"));
+        out.push_str(&format!("  holds      {files}, {entries}, {}\n", size(c.size)));
         out.push_str(&format!("  archives   {}, {stands}\n", c.archives));
         let complete = if c.complete { "yes".to_owned() } else { format!("NO, {} not read", c.unreadable) };
         out.push_str(&format!("  complete   {complete}\n"));
@@ -232,6 +250,20 @@ fn type_letter(row: &LsRow) -> char {
     }
 }
 
+/// Why something that was there is not in the snapshot.
+fn left_because(why: Option<Why>) -> &'static str {
+    match why {
+        Some(Why::Component) => "belongs to another component",
+        Some(Why::Store) => "a store",
+        Some(Why::State) => "backstay's own state",
+        Some(Why::Sidecar) => "part of the database beside it, captured with that",
+        Some(Why::Unreadable) => "could not be read",
+        Some(Why::Vanished) => "vanished before it was read",
+        Some(Why::Mount) => "on another file system",
+        None => "not captured",
+    }
+}
+
 /// What `ls` says.
 pub fn ls(report: &LsReport) -> String {
     let mut out = String::new();
@@ -243,17 +275,16 @@ pub fn ls(report: &LsReport) -> String {
         if let Some(target) = &row.target {
             name.push_str(&format!(" -> {target}"));
         }
-        if row.kind == Kind::Left {
-            name.push_str(" (there, but not in the snapshot)");
-        }
         let flags = if row.flags.is_empty() { String::new() } else { format!("  [{}]", row.flags.join(" ")) };
+        let letter = type_letter(row);
+        if row.kind == Kind::Left {
+            let why = left_because(row.why);
+            out.push_str(&format!("{letter}{:>52} {name}  (not in the snapshot: {why})\n", ""));
+            continue;
+        }
+        let (mode, user, group, size) = (&row.mode, &row.user, &row.group, size(row.size));
         out.push_str(&format!(
-            "{}{:>4} {:<8} {:<8} {:>9} {moment:<19} {name}{flags}\n",
-            type_letter(row),
-            row.mode,
-            row.user,
-            row.group,
-            size(row.size)
+            "{letter}{mode:>4} {user:<8} {group:<8} {size:>9} {moment:<19} {name}{flags}\n"
         ));
     }
     out
@@ -265,7 +296,7 @@ pub fn plan(plan: &BackupPlan) -> String {
     for c in &plan.components {
         let amount = match c.method.as_str() {
             "command" => "the output of its command".to_owned(),
-            _ => format!("{} files, {}", c.files, size(c.size)),
+            _ => format!("{}, {}", count(c.files, "file"), size(c.size)),
         };
         out.push_str(&format!("  {:<16} {amount}\n", c.name));
         for database in &c.databases {
@@ -275,17 +306,16 @@ pub fn plan(plan: &BackupPlan) -> String {
             out.push_str(&format!("    without {}\n", c.rules.join(", ")));
         }
     }
-    problems_again(&plan.problems, &mut out);
     out
 }
 
 /// What `restore` says.
 pub fn restore(report: &RestoreReport) -> String {
     let mut out = format!(
-        "restored {} files ({}, {} entries) of snapshot {} to {}\n",
-        report.files,
+        "restored {} ({}, {}) of snapshot {} to {}\n",
+        count(report.files, "file"),
         size(report.bytes),
-        report.entries,
+        count(report.entries, "entry"),
         report.snapshot,
         report.to
     );
@@ -295,13 +325,19 @@ pub fn restore(report: &RestoreReport) -> String {
     for kept in &report.kept {
         out.push_str(&format!("the old one is kept as {kept}\n"));
     }
-    problems_again(&report.problems, &mut out);
     out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_a_thing_is_one() {
+        let said: Vec<String> =
+            [0, 1, 2].iter().flat_map(|n| [count(*n, "file"), count(*n, "entry")]).collect();
+        assert_eq!(said, ["0 files", "0 entries", "1 file", "1 entry", "2 files", "2 entries"]);
+    }
 
     #[test]
     fn sizes_have_three_digits_at_most() {

@@ -115,6 +115,19 @@ impl ConfigErrors {
         Self::Mistakes { path: path.to_owned(), mistakes: mistakes.collect() }
     }
 
+    /// Each mistake on a line of its own; empty when the file could not be read at all.
+    pub fn lines(&self) -> Vec<String> {
+        let Self::Mistakes { path, mistakes } = self else {
+            return Vec::new();
+        };
+        let line = |mistake: &Mistake| {
+            let place = mistake.place.as_ref().map_or(String::new(), |p| format!(":{}:{}", p.line, p.column));
+            let hint = mistake.hint.as_ref().map_or(String::new(), |hint| format!(" ({hint})"));
+            format!("{}{place}: {}{hint}", show(path), mistake.what)
+        };
+        mistakes.iter().map(line).collect()
+    }
+
     /// The single mistakes; empty when the file could not be read at all.
     pub fn mistakes(&self) -> &[Mistake] {
         match self {

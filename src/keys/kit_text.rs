@@ -88,7 +88,6 @@ fn with_backstay(kit: &Kit, out: &mut String) {
     command(out, "backstay --kit kit.txt list");
     paragraph(out, "3. Write the newest snapshot into a new folder:");
     command(out, &format!("backstay --kit kit.txt{identity} restore latest --to DIR"));
-    paragraph(out, "To set up the whole machine again instead: backstay recover kit.txt --to DIR");
     out.push('\n');
 }
 
@@ -105,6 +104,7 @@ fn without_backstay(kit: &Kit, out: &mut String) {
             None => item(out, &format!("{name}: no hash was known when this kit was made")),
         }
     }
+    paragraph(out, "The script takes this text as a file: python3 recover.py STORE --kit kit.txt list");
     if kit.identities.is_empty() {
         paragraph(out, "They need the identity file, which is kept elsewhere.");
     } else {

@@ -1,7 +1,7 @@
 //! Signing keys: OpenSSH Ed25519 keys and SSHSIG signatures, as `ssh-keygen -Y` makes and checks them.
 
 use crate::keys::error::KeyError;
-use crate::keys::file::{read_secret, write_public, write_secret};
+use crate::keys::file::{read_secret, write_secret};
 use crate::model::SignerId;
 use crate::model::chain::signer_of_text;
 use ring::rand::SecureRandom;
@@ -108,7 +108,7 @@ impl Signer {
             return Err(KeyError::Exists { path: public });
         }
         write_secret(path, &self.reveal()?)?;
-        write_public(&public, &format!("{} {}\n", self.text, self.key.comment()))
+        write_secret(&public, &format!("{} {}\n", self.text, self.key.comment()))
     }
 
     /// The private key as OpenSSH text: for the key file and the kit, nothing else.

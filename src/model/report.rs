@@ -55,6 +55,15 @@ impl Problem {
         self
     }
 
+    /// Where it is, for people: the component and the path in it.
+    pub fn place(&self) -> String {
+        match &self.component {
+            Some(component) if self.subject == "." => component.clone(),
+            Some(component) => format!("{component}/{}", self.subject),
+            None => self.subject.clone(),
+        }
+    }
+
     /// True when a run with this problem did less than was asked.
     pub fn is_failure(&self) -> bool {
         self.kind != ProblemKind::Warning

@@ -104,6 +104,10 @@ pub enum SelectorError {
     },
 }
 
+fn there_are(number: usize) -> String {
+    if number == 1 { "there is 1".into() } else { format!("there are {number}") }
+}
+
 fn list(ids: &[SnapshotId]) -> String {
     ids.iter().map(SnapshotId::as_str).collect::<Vec<_>>().join(", ")
 }
@@ -180,11 +184,11 @@ impl Selector {
             };
         };
         match &self.what {
-            What::Latest(_) => format!("there are {}", normal.len()),
+            What::Latest(_) => there_are(normal.len()),
             What::LatestGood => format!("none of {} is good; the newest is {}", normal.len(), newest.id),
             What::LatestSafety => "there are no safety snapshots".into(),
             What::At(_) => format!("the oldest is {}", oldest.id),
-            What::Id => format!("there are {}, the newest is {}", normal.len(), newest.id),
+            What::Id => format!("{}, the newest is {}", there_are(normal.len()), newest.id),
             What::Tag(_) => {
                 let tags: BTreeSet<&str> = usable().flat_map(|s| s.tags.iter().map(String::as_str)).collect();
                 match tags.is_empty() {

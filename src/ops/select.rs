@@ -4,11 +4,11 @@ use crate::model::chain::{KnownSnapshot, Trust};
 use crate::model::index::{Index, IndexComponent};
 use crate::model::selector::{Selector, SelectorError, Summary};
 use crate::model::{Entry, HostId, RelPath};
-use crate::ops::error::{Class, OpError, Result};
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::vault::{Vault, is_trusted};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component as Part, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// What is wanted of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +67,11 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
             match found.len() {
                 1 => Ok(found),
                 0 => {
-                    Err(OpError::new(Class::NotFound, format!("no host {text:?} has trusted snapshots here")))
+                    Err(OpError::new(Class::NotFound, format!("no host {text:?} has trusted snapshots here"))
+                        .hint("`backstay list --all-hosts` shows what is here; a host counts when its key is among [signing] trusted"))
                 }
-                _ => Err(OpError::new(Class::Usage, format!("{text:?} means more than one host"))),
+                _ => Err(OpError::new(Class::Usage, format!("{text:?} means more than one host"))
+                    .hint("give more of the host's id; `backstay list --all-hosts --json` shows them")),
             }
         }
         HostChoice::Own => match session.host {
@@ -99,7 +101,8 @@ pub fn snapshot<'v>(
     accept_untrusted: bool,
 ) -> Result<&'v KnownSnapshot> {
     let now = session.around.clock.now();
-    let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system()).map_err(selector_error)?;
+    let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system())
+        .map_err(|e| tag_of_that_name(vault, text).unwrap_or_else(|| selector_error(e)))?;
     let hosts = hosts(session, vault)?;
     let chooses = selector.chooses();
     let meant = |s: &&KnownSnapshot| !chooses || (is_trusted(s) && hosts.contains(&s.record.host));
@@ -110,17 +113,30 @@ pub fn snapshot<'v>(
     }
     if chooses {
         refuse_broken(vault, &hosts)?;
+        for bad in &vault.bad {
+            session.note(&format!("{} cannot be used and is passed over: {}", bad.key, bad.why));
+        }
     }
     let summaries: Vec<Summary> = pool.iter().map(|s| Summary::from(*s)).collect();
     let place = match selector.resolve(&summaries) {
         Ok(place) => place,
         Err(error) => {
-            return Err(damaged_of_that_name(vault, text).unwrap_or_else(|| selector_error(error)));
+            let damaged = damaged_of_that_name(vault, text);
+            let damaged =
+                damaged.or_else(|| (chooses && pool.is_empty()).then(|| none_left(vault)).flatten());
+            return Err(damaged.unwrap_or_else(|| selector_error(error)));
         }
     };
     let found = pool[place];
     refuse_unfit(found, accept_untrusted)?;
     Ok(found)
+}
+
+/// A word that is no id may well be a tag.
+fn tag_of_that_name(vault: &Vault, text: &str) -> Option<OpError> {
+    vault.snapshots().find(|s| s.tags.contains(text))?;
+    let what = format!("{text:?} names no snapshot");
+    Some(OpError::new(Class::Usage, what).hint(format!("it is a tag: name it as tag:{text}")))
 }
 
 /// When the record that was named is there but damaged, that is the answer, not "not found".
@@ -132,14 +148,31 @@ fn damaged_of_that_name(vault: &Vault, text: &str) -> Option<OpError> {
 }
 
 fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
-    let breaks = breaks_of(vault, hosts);
-    if breaks.is_empty() {
+    let mut why = breaks_of(vault, hosts);
+    let newer = vault.bad.iter().any(|bad| bad.too_new);
+    if why.is_empty() && !newer {
         return Ok(());
     }
-    let what = "the history in this store is not whole, so nobody can say which snapshot is the latest";
-    Err(OpError::new(Class::Damage, what)
-        .because(breaks.join("; "))
-        .hint("`backstay list` shows what is there; name a snapshot by its id to use it all the same"))
+    let what = if why.is_empty() {
+        "there are newer documents in this store than this backstay understands, so it cannot say which snapshot is the latest"
+    } else {
+        "the history in this store is not whole, so nobody can say which snapshot is the latest"
+    };
+    // Very often the two have one cause, and this is the one that can be looked at.
+    why.extend(vault.bad.iter().map(|bad| format!("{} cannot be used: {}", bad.key, bad.why)));
+    let hint = if newer {
+        "a newer backstay wrote some of it: upgrade this one; or name a snapshot by its id"
+    } else {
+        "`backstay list` shows what is there; name a snapshot by its id to use it all the same"
+    };
+    Err(OpError::new(Class::Damage, what).because(why.join("; ")).hint(hint))
+}
+
+/// When there is no snapshot to choose from, but there are documents that cannot be used, these are the answer.
+fn none_left(vault: &Vault) -> Option<OpError> {
+    let bad: Vec<String> = vault.bad.iter().map(|bad| format!("{}: {}", bad.key, bad.why)).collect();
+    let what = "no snapshot in this store can be used";
+    (!bad.is_empty()).then(|| OpError::new(Class::Damage, what).because(bad.join("; ")))
 }
 
 fn refuse_unfit(found: &KnownSnapshot, accept_untrusted: bool) -> Result<()> {
@@ -163,7 +196,11 @@ fn selector_error(error: SelectorError) -> OpError {
         SelectorError::NotFound { .. } => Class::NotFound,
         _ => Class::Usage,
     };
-    OpError::new(class, error.to_string()).hint("`backstay list` shows the snapshots; ID may be a unique beginning, latest, latest~1, tag:NAME or @TIME")
+    let hint = match error {
+        SelectorError::Ambiguous { .. } => "give more characters of the id",
+        _ => "`backstay list` shows the snapshots, `backstay --help` how they can be named",
+    };
+    OpError::new(class, error.to_string()).hint(hint)
 }
 
 /// The component called `name`.
@@ -174,7 +211,7 @@ pub fn component<'i>(index: &'i Index, name: &str) -> Result<&'i IndexComponent>
             Class::NotFound,
             format!("there is no component {name:?} in snapshot {}", index.header.snapshot),
         )
-        .hint(format!("there are: {}", names.join(", ")))
+        .hint(format!("there are: {}; a path of this machine begins with ./ or /", names.join(", ")))
     })
 }
 
@@ -215,11 +252,14 @@ pub fn path(session: &Session, index: &Index, arg: &str) -> Result<(String, Opti
 }
 
 fn live_path(session: &Session, index: &Index, arg: &Path) -> Result<(String, Option<RelPath>)> {
-    let absolute = absolute(arg)?;
+    let absolute = crate::platform::place::tidy(arg)
+        .doing(Class::Usage, || format!("{} is not a usable path", arg.display()))?;
     let mut best: Option<(usize, String, Option<RelPath>)> = None;
     for component in &index.components {
         let base = live_base(session, component);
-        let Ok(rest) = absolute.strip_prefix(&base) else {
+        // The current directory comes without symbolic links, the configuration's perhaps with them.
+        let real = base.canonicalize().unwrap_or_else(|_| base.clone());
+        let Ok(rest) = absolute.strip_prefix(&base).or_else(|_| absolute.strip_prefix(&real)) else {
             continue;
         };
         let rest = RelPath::new(rest.as_os_str().as_bytes()).ok();
@@ -248,28 +288,6 @@ pub fn live_base(session: &Session, component: &IndexComponent) -> PathBuf {
         Some(configured) => crate::ops::layout::base_of(configured, config).0,
         None => PathBuf::from(&component.base),
     }
-}
-
-/// `path` made absolute without following links or asking whether it exists.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let joined = if path.is_absolute() {
-        path.to_owned()
-    } else {
-        let here = std::env::current_dir();
-        here.map_err(|e| OpError::new(Class::Failed, "the current directory cannot be read").because(e))?
-            .join(path)
-    };
-    let mut clean = PathBuf::new();
-    for part in joined.components() {
-        match part {
-            Part::ParentDir => {
-                clean.pop();
-            }
-            Part::CurDir => {}
-            other => clean.push(other),
-        }
-    }
-    Ok(clean)
 }
 
 #[cfg(test)]

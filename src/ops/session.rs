@@ -2,17 +2,19 @@
 
 use crate::catalog::State;
 use crate::config::Config;
+use crate::keys::KeyError;
 use crate::keys::identity::load_identity_file;
 use crate::keys::kit::Kit;
 use crate::keys::kit::StoreAt;
 use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
-use crate::model::{Clock, HostId, Progress, VaultId};
+use crate::model::{Clock, HostId, Progress, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
+use crate::ops::layout::store_path;
 use crate::ops::vault::{Judge, Vault, store_error};
 use crate::platform::users::Names;
-use crate::store::{LocalStore, Store};
+use crate::store::{Key, LocalStore, Store, StoreErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,6 +72,8 @@ pub struct Session {
     pub names: Names,
     heads: Heads,
     kit_identities: Vec<SecretIdentity>,
+    /// The store was named by a path: one that was moved, or a copy of one. It is read, never written.
+    by_path: bool,
 }
 
 /// What a session that writes has beside.
@@ -85,16 +89,16 @@ pub struct Writer {
 impl Session {
     /// Opens the project of `config`.
     pub fn open(config: Arc<Config>, around: Surroundings) -> Result<Self> {
-        let store = open_configured_store(&config, around.store.as_deref())?;
+        let key_file = &config.signing.key_file;
+        let signer = match key_file.exists() {
+            true => Some(load_signer(key_file)?.id()),
+            false => None,
+        };
+        let (store, by_path) = open_configured_store(&config, around.store.as_deref(), signer.as_ref())?;
         let state = State::open(&config.state_dir).doing(Class::Failed, || {
             format!("cannot open the state directory {}", config.state_dir.display())
         })?;
         let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
-        let key_file = &config.signing.key_file;
-        let host = match key_file.exists() {
-            true => Some(load_signer(key_file)?.id().into()),
-            false => None,
-        };
         let seen =
             state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
         let heads = seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect();
@@ -110,17 +114,18 @@ impl Session {
             state: Some(state),
             trust,
             vault,
-            host,
+            host: signer.map(Into::into),
             names: Names::default(),
             heads,
             kit_identities: Vec::new(),
+            by_path,
         })
     }
 
     /// Opens a vault with nothing but a kit, for reading.
     pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
         let store = match around.store.as_deref() {
-            Some(place) => open_store("store", Path::new(place))?,
+            Some(place) => open_store("store", &tidy(place)?, None)?,
             None => open_kit_store(&kit)?,
         };
         Ok(Self {
@@ -135,6 +140,7 @@ impl Session {
             names: Names::default(),
             heads: kit.heads,
             kit_identities: kit.identities,
+            by_path: false,
         })
     }
 
@@ -148,14 +154,36 @@ impl Session {
         };
         let vault = Vault::read(&*self.store, &judge)?;
         if let Some(state) = &self.state {
-            state
-                .trust_store(self.store.name(), &vault.info.vault, &vault.info.instance)
-                .doing(Class::Damage, || {
-                    format!("store {:?} is not the one seen before", self.store.name())
-                })?;
+            self.recognise(state, &vault)?;
             vault.remember(state)?;
         }
         Ok(vault)
+    }
+
+    /// Compares the store with the one that had its name before. A store named by a path has none to be known by: the vault was compared.
+    fn recognise(&self, state: &State, vault: &Vault) -> Result<()> {
+        let Some(config) = self.config.as_ref().filter(|_| !self.by_path) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
+        let seen = state
+            .keep_stores(&names)
+            .and_then(|()| state.trust_store(self.store.name(), &vault.info.vault, &vault.info.instance));
+        seen.doing(Class::Damage, || {
+            format!("store {:?} is not the one seen before: so says its {}", self.store.name(), Key::Store)
+        })?;
+        Ok(())
+    }
+
+    /// Fails when the store was named by a path: what is written goes to the store of the configuration.
+    pub fn check_writable(&self) -> Result<()> {
+        if !self.by_path {
+            return Ok(());
+        }
+        let what = format!("{} is not the store of the configuration", self.store.location());
+        Err(OpError::new(Class::Usage, what).hint(
+            "a store named by a path is only read; if the store was moved, change its `path` in the configuration",
+        ))
     }
 
     /// The identities at hand: `-i`, the kit, the configuration's file. Empty when there is none here.
@@ -164,10 +192,7 @@ impl Session {
         let configured = configured.filter(|file| file.exists());
         let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
         for file in self.around.identity_files.iter().chain(&configured) {
-            all.extend(
-                load_identity_file(file)
-                    .doing(Class::NoIdentity, || format!("cannot use identity {}", file.display()))?,
-            );
+            all.extend(load_identity_file(file).map_err(|e| identity_error(file, e))?);
         }
         Ok(Identities::from_secrets(all))
     }
@@ -220,27 +245,57 @@ impl Session {
     }
 }
 
-fn load_signer(key_file: &Path) -> Result<Signer> {
-    Signer::load(key_file).doing(Class::Config, || "cannot load this host's signing key".into())
+/// An identity file that cannot be used, and what to do.
+fn identity_error(file: &Path, error: KeyError) -> OpError {
+    let hint = error.hint().unwrap_or_else(|| {
+        "an identity file holds a line AGE-SECRET-KEY-1…; a recovery kit is given with --kit FILE".into()
+    });
+    OpError::new(Class::NoIdentity, format!("cannot use identity {}", file.display()))
+        .because(error)
+        .hint(hint)
 }
 
-fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<Arc<dyn Store>> {
+fn load_signer(key_file: &Path) -> Result<Signer> {
+    Signer::load(key_file).map_err(|e| {
+        let hint = e.hint().unwrap_or_else(|| {
+            "backups can be read with --kit FILE; to make new ones without this key, set the project up again with `backstay init` and a new store".into()
+        });
+        OpError::new(Class::Config, "cannot load this host's signing key").because(e).hint(hint)
+    })
+}
+
+/// The store that is meant, and whether it was named by a path.
+fn open_configured_store(
+    config: &Config,
+    wanted: Option<&str>,
+    writer: Option<&SignerId>,
+) -> Result<(Arc<dyn Store>, bool)> {
     if config.stores.len() > 1 {
         return Err(OpError::new(Class::Config, format!("{} names several stores", config.path.display()))
             .hint("this version of backstay keeps one store a project; remove the others"));
     }
     let Some(first) = config.stores.first() else {
         return Err(OpError::new(Class::Config, format!("{} names no store", config.path.display()))
-            .hint("add one with `backstay init --store PATH`"));
+            .hint("add a [[store]] with `name` and `path`, then run `backstay init`"));
     };
-    let chosen = match wanted {
-        None => first,
-        Some(name) => match config.stores.iter().find(|s| s.name == name) {
-            Some(store) => store,
-            None => return open_store("store", Path::new(name)),
-        },
+    let Some(wanted) = wanted else {
+        return Ok((open_store(&first.name, store_path(first), writer)?, false));
     };
-    open_store(&chosen.name, crate::ops::layout::store_path(chosen))
+    if let Some(store) = config.stores.iter().find(|s| s.name == wanted) {
+        return Ok((open_store(&store.name, store_path(store), writer)?, false));
+    }
+    let path = tidy(wanted)?;
+    if let Some(store) = config.stores.iter().find(|s| store_path(s) == path) {
+        return Ok((open_store(&store.name, store_path(store), writer)?, false));
+    }
+    let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
+    let hint = format!("the configuration names: {}; anything else is taken as a path", names.join(", "));
+    Ok((open_store("store", &path, writer).map_err(|e| e.hint(hint))?, true))
+}
+
+fn tidy(path: &str) -> Result<PathBuf> {
+    crate::platform::place::tidy(Path::new(path))
+        .doing(Class::Usage, || format!("{path:?} is not a usable path"))
 }
 
 fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
@@ -254,18 +309,25 @@ fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
         )
         .hint("name a folder that holds a copy of it with --store PATH"));
     };
-    open_store(&store.name, Path::new(path)).map_err(|e| {
-        e.hint(format!("the kit says {path}; if the store is elsewhere now, name it with --store PATH"))
+    open_store(&store.name, Path::new(path), None).map_err(|e| {
+        e.hint("that is where the kit says it is; if it is elsewhere now, name it with --store PATH")
     })
 }
 
-fn open_store(name: &str, path: &Path) -> Result<Arc<dyn Store>> {
+fn open_store(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
     match LocalStore::open(name, path) {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => Ok(match writer {
+            Some(writer) => Arc::new(store.writing_as(writer)),
+            None => Arc::new(store),
+        }),
         Err(e) => {
             let what = format!("store {name:?} ({}) cannot be opened", path.display());
-            let hint = "is the disk mounted? a new store is made by `backstay init`";
-            Err(OpError::new(Class::Store, what).because(e).hint(hint))
+            let hint = match e.kind {
+                StoreErrorKind::Denied => "check who may read and write there",
+                _ => "is the disk mounted? where there never was a store, `backstay init` makes one",
+            };
+            // What the store's own error says beside its cause is said above.
+            Err(OpError::new(Class::Store, what).because(e.source).hint(hint))
         }
     }
 }

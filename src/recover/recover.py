@@ -6,6 +6,7 @@ check who wrote a snapshot. RECOVER.md, beside this file, says how to use it.
 
     python3 recover.py STORE_DIR -i IDENTITY list
     python3 recover.py STORE_DIR -i IDENTITY --trust 'ssh-ed25519 AAAA...' restore latest --to DIR
+    python3 recover.py STORE_DIR --kit KIT.txt restore ID --to DIR COMPONENT/PATH
 
 It only reads the store. It writes into a new folder beside the target, which gets the target's name
 when everything is there. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 restored, with problems
@@ -57,6 +58,7 @@ BASE32_26 = re.compile(r"\A[a-z2-7]{26}\Z")
 HEX64 = re.compile(r"\A[0-9a-f]{64}\Z")
 HEX32 = re.compile(r"\A[0-9a-f]{32}\Z")
 HEX16 = re.compile(r"\A[0-9a-f]{16}\Z")
+KIT_LINE = re.compile(r"\A[\s>]*\d+[ \t]+([a-z0-9.+-]+|RECOVER\.md)[ \t]+(\S+)[ \t]+[a-z2-7]{4}[ \t]*\Z")
 B3 = re.compile(r"\Ab3:[0-9a-f]{64}\Z")
 OCTAL4 = re.compile(r"\A[0-7]{4}\Z")
 COMPONENT = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
@@ -152,13 +154,16 @@ def _no_float(_text):
     raise ValueError("a number is not an integer")
 
 
+STRICT = json.JSONDecoder(object_pairs_hook=_no_twins, parse_int=_integer, parse_float=_no_float,
+                          parse_constant=_no_float)
+
+
 def parse_line(line, what, limit=LINE_MAX):
     """One JSON object or array of a line (without its end)."""
     if len(line) > limit:
         raise Damage("%s: a line is longer than it may be" % what)
     try:
-        return json.loads(line.decode("utf-8"), object_pairs_hook=_no_twins, parse_int=_integer,
-                          parse_float=_no_float, parse_constant=_no_float)
+        return STRICT.decode(line.decode("utf-8"))
     except (ValueError, RecursionError) as e:
         raise Damage("%s: not the JSON it must be: %s" % (what, e))
 
@@ -1400,7 +1405,7 @@ class Spool:
     def get(self, number):
         self.file.seek(self.starts[number])
         size = struct.unpack(">I", self.file.read(4))[0]
-        return json.loads(self.file.read(size))
+        return json.loads(self.file.read(size).decode())
 
     def __len__(self):
         return len(self.starts)
@@ -2157,17 +2162,43 @@ def arguments(argv):
     return options
 
 
-def take_kit(path, trusted):
-    """Secret keys and `trusted` lines of a recovery kit, wherever they stand in it."""
-    text = read_text(path)
+def kit_fields(text):
+    """The block of a recovery kit: (name, value) in order, values that were wrapped put together; and the other lines."""
+    fields, others = [], []
     for line in text.splitlines():
+        match = KIT_LINE.match(line)
+        if not match:
+            others.append(line)
+        elif match.group(1) == "+" and fields:
+            fields[-1][1] += match.group(2)
+        else:
+            fields.append([match.group(1), match.group(2)])
+    return fields, others
+
+
+def take_kit(path, trusted):
+    """Secret keys and trusted keys of a recovery kit: of its block, and of whole lines wherever they stand in it."""
+    fields, lines = kit_fields(read_text(path))
+    # Not of the block's lines: each holds a piece of a key, and a piece looks like a key.
+    secrets, keys = SECRET_KEY.findall("\n".join(lines)), []
+    for name, value in fields:
+        if name == "trusted":
+            keys.append(["ssh-ed25519 " + value, "host"])
+        elif name == "trusted-roles" and keys:
+            keys[-1][1] = value
+        elif name == "identity" and value not in secrets:
+            secrets.append(value)
+    for key, roles in keys:
+        if roles != "-":  # a key that is named, and trusted for nothing
+            trusted.add("%s roles=%s" % (key, roles), path)
+    for line in lines:
         words = line.strip(" \t#*|->").split()
         if words and words[0].lower().startswith("trusted") and PUBLIC_KEY.search(line):
             if "roles=" not in line:
                 roles = [w for w in re.split(r"[\s,;()\[\]]+", PUBLIC_KEY.sub(" ", line)) if w in ROLES]
                 line += " roles=" + ",".join(roles or ["host"])
             trusted.add(line, path)
-    return SECRET_KEY.findall(text)
+    return secrets
 
 
 def run(argv):

@@ -8,7 +8,7 @@ mod process;
 use crate::model::path::escape;
 use crate::platform::environment;
 use crate::source::command::env_file::read_env_file;
-use crate::source::command::process::{ending, tail_of, wait};
+use crate::source::command::process::{Ended, ending, tail_of, wait};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -111,6 +111,14 @@ pub enum CommandError {
         /// As in `Failed`.
         words: String,
     },
+    /// The run was asked to end.
+    #[error("component {component}: {what} was ended, because the run was")]
+    Stopped {
+        /// The component.
+        component: String,
+        /// `the command` or `its check`.
+        what: &'static str,
+    },
     /// It succeeded and wrote nothing.
     #[error("component {component}: the command succeeded, but wrote nothing{words}")]
     Empty {
@@ -163,8 +171,13 @@ pub enum CommandError {
     },
 }
 
-/// Runs the command, and its check, and gives what it wrote. The output is kept in `spool`, in a file without a name: it is gone when the file is closed.
-pub fn run(spec: &CommandSpec, spool: &Path) -> Result<CommandOutput, CommandError> {
+/// Runs the command, and its check, and gives what it wrote. The output is kept in `spool`, in a file without a name: it is gone when the
+/// file is closed. Once `stopped` says so, what runs is ended with all it started.
+pub fn run(
+    spec: &CommandSpec,
+    spool: &Path,
+    stopped: &dyn Fn() -> bool,
+) -> Result<CommandOutput, CommandError> {
     let component = || spec.component.clone();
     let io_error = |what, path: &Path, source| CommandError::Io {
         component: component(),
@@ -176,7 +189,8 @@ pub fn run(spec: &CommandSpec, spool: &Path) -> Result<CommandOutput, CommandErr
     let spooled = |source| io_error("cannot keep the output in", spool, source);
     let mut file = unnamed_file(spool).map_err(spooled)?;
     let output = Stdio::from(file.try_clone().map_err(spooled)?);
-    let words = run_one(spec, "the command", &spec.command, &variables, Stdio::null(), output)?;
+    let one = One { spec, variables: &variables, stopped };
+    let words = one.run("the command", &spec.command, Stdio::null(), output)?;
     let size = file.metadata().map_err(spooled)?.len();
     if size == 0 {
         return Err(CommandError::Empty { component: component(), words });
@@ -187,41 +201,53 @@ pub fn run(spec: &CommandSpec, spool: &Path) -> Result<CommandOutput, CommandErr
     file.seek(SeekFrom::Start(0)).map_err(spooled)?;
     if let Some(check) = &spec.check {
         let input = Stdio::from(file.try_clone().map_err(spooled)?);
-        run_one(spec, "its check", check, &variables, input, Stdio::null())?;
+        one.run("its check", check, input, Stdio::null())?;
         // The check shared our offset.
         file.seek(SeekFrom::Start(0)).map_err(spooled)?;
     }
     Ok(CommandOutput { file, size })
 }
 
-/// Runs one command to its end; gives the end of what it said on stderr.
-fn run_one(
-    spec: &CommandSpec,
-    what: &'static str,
-    line: &CommandLine,
-    variables: &[(OsString, OsString)],
-    input: Stdio,
-    output: Stdio,
-) -> Result<String, CommandError> {
-    let component = || spec.component.clone();
-    let mut command = command_of(&spec.component, line)?;
-    environment::without_secrets(&mut command).envs(variables.iter().cloned());
-    command.current_dir(&spec.dir).stdin(input).stdout(output).stderr(Stdio::piped()).process_group(0);
-    let program = escape(command.get_program().as_encoded_bytes());
-    let started = command.spawn();
-    // The command holds our copies of the output's descriptor until it is dropped.
-    drop(command);
-    let start = |source| CommandError::Start { component: component(), program: program.clone(), source };
-    let mut child = started.map_err(start)?;
-    let words = tail_of(child.stderr.take());
-    let status = wait(&mut child, spec.timeout).map_err(start)?;
-    let words = words.recv_timeout(WORDS_WAIT).unwrap_or_default();
-    match status {
-        Some(status) if status.success() => Ok(words),
-        Some(status) => {
-            Err(CommandError::Failed { component: component(), what, status: ending(status), words })
+/// What every command of a component is run with.
+struct One<'a> {
+    spec: &'a CommandSpec,
+    variables: &'a [(OsString, OsString)],
+    stopped: &'a dyn Fn() -> bool,
+}
+
+impl One<'_> {
+    /// Runs one command to its end; gives the end of what it said on stderr.
+    fn run(
+        &self,
+        what: &'static str,
+        line: &CommandLine,
+        input: Stdio,
+        output: Stdio,
+    ) -> Result<String, CommandError> {
+        let spec = self.spec;
+        let component = || spec.component.clone();
+        let mut command = command_of(&spec.component, line)?;
+        environment::without_secrets(&mut command).envs(self.variables.iter().cloned());
+        command.current_dir(&spec.dir).stdin(input).stdout(output).stderr(Stdio::piped()).process_group(0);
+        let program = escape(command.get_program().as_encoded_bytes());
+        let started = command.spawn();
+        // The command holds our copies of the output's descriptor until it is dropped.
+        drop(command);
+        let start = |source| CommandError::Start { component: component(), program: program.clone(), source };
+        let mut child = started.map_err(start)?;
+        let words = tail_of(child.stderr.take());
+        let ended = wait(&mut child, spec.timeout, self.stopped).map_err(start)?;
+        let words = words.recv_timeout(WORDS_WAIT).unwrap_or_default();
+        match ended {
+            Ended::Itself(status) if status.success() => Ok(words),
+            Ended::Itself(status) => {
+                Err(CommandError::Failed { component: component(), what, status: ending(status), words })
+            }
+            Ended::TooLong => {
+                Err(CommandError::TimedOut { component: component(), what, limit: spec.timeout, words })
+            }
+            Ended::Stopped => Err(CommandError::Stopped { component: component(), what }),
         }
-        None => Err(CommandError::TimedOut { component: component(), what, limit: spec.timeout, words }),
     }
 }
 
@@ -321,7 +347,7 @@ mod tests {
     }
     fn output(spec: &CommandSpec) -> Result<String, CommandError> {
         let spool = tempfile::tempdir().unwrap();
-        let mut output = run(spec, spool.path())?;
+        let mut output = run(spec, spool.path(), &|| false)?;
         assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0);
         assert_eq!(output.file.metadata().unwrap().permissions().mode() & 0o077, 0);
         let mut text = String::new();
@@ -407,6 +433,15 @@ mod tests {
         assert!(begin.elapsed() < Duration::from_secs(100));
         // The read ends only when the last holder of the write end is gone.
         assert_eq!(opened.join().unwrap().unwrap(), 0);
+    }
+
+    #[test]
+    fn a_command_ends_when_the_run_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = Instant::now();
+        let error = run(&spec("echo data; sleep 1000"), dir.path(), &|| true).unwrap_err();
+        assert!(matches!(error, CommandError::Stopped { .. }), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(100));
     }
 
     #[test]

@@ -45,6 +45,28 @@ impl State {
                 new: key.to_string(),
             });
         }
+        let text = self.pending_text(key, bytes)?;
+        Ok(durable::write_new(&self.dir().join(FILE), &text, 0o600)?)
+    }
+
+    /// Lets another document wait in the place of the one called `before`, in one step: for a record that is put and must now be
+    /// voided, so that a kill in between loses neither.
+    pub fn swap_pending(&self, before: &Key, key: &Key, bytes: &[u8]) -> Result<(), StateError> {
+        let _held = self.exclusively()?;
+        let there = self.pending()?;
+        if there.as_ref().is_none_or(|there| there.key != *before) {
+            let pending = there.map_or_else(|| "nothing".to_owned(), |there| there.key.to_string());
+            return Err(StateError::PendingOther {
+                path: self.dir().join(FILE),
+                pending,
+                new: key.to_string(),
+            });
+        }
+        let text = self.pending_text(key, bytes)?;
+        Ok(durable::replace(&self.dir().join(FILE), &text)?)
+    }
+
+    fn pending_text(&self, key: &Key, bytes: &[u8]) -> Result<Vec<u8>, StateError> {
         let header = Header {
             format: super::FORMAT,
             key: key.to_string(),
@@ -54,7 +76,7 @@ impl State {
         let mut text = serde_json::to_vec(&header).map_err(|e| self.damaged(e.to_string()))?;
         text.push(b'\n');
         text.extend_from_slice(bytes);
-        Ok(durable::write_new(&self.dir().join(FILE), &text, 0o600)?)
+        Ok(text)
     }
 
     /// The document that waits, if there is one.

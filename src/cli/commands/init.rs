@@ -3,9 +3,12 @@
 use crate::cli::args::InitArgs;
 use crate::cli::{Terminal, ask, open, render, say};
 use crate::config::propose::{Proposal, Proposed, What, propose};
+use crate::config::{Config, FILE_NAME, check_permissions};
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::init::{InitOptions, InitReport, run as set_up};
+use crate::ops::init::{InitOptions, InitReport, clear_unfinished, run as set_up};
+use crate::ops::layout::store_path;
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
 /// Where backups go when nothing is said: in the project, because that is where people look.
@@ -13,27 +16,25 @@ const DEFAULT_STORE: &str = "backups";
 
 /// Runs `init`.
 pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
-    let base = open::directory(terminal)?;
-    let dir = match &args.dir {
-        Some(dir) => base.join(dir),
-        None => base,
+    let dir = project_folder(args.dir.as_deref().unwrap_or(Path::new(".")))?;
+    let config_path = match &terminal.global.config {
+        Some(path) => super::tidy(path)?,
+        None => dir.join(FILE_NAME),
     };
-    let dir =
-        std::fs::canonicalize(&dir).doing(Class::Usage, || format!("{} is not a folder", dir.display()))?;
-    let config_path = terminal.global.config.clone().unwrap_or_else(|| dir.join("backstay.toml"));
-    let config_path = std::path::absolute(&config_path)
-        .doing(Class::Usage, || "the configuration's path cannot be used".into())?;
     check_words(terminal, args)?;
-    let fresh = !config_path.exists();
-    let store = chosen_store(terminal, &config_path, fresh)?;
-    let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
-    let (keys_root, state_root) = roots()?;
-    let kit = match &terminal.global.kit {
-        Some(kit) => {
-            Some(std::path::absolute(kit).doing(Class::Usage, || "the kit's path cannot be used".into())?)
-        }
-        None => None,
+    clear_unfinished(&config_path)?;
+    let fresh = config_path.symlink_metadata().is_err();
+    let store = if fresh {
+        check_place(&dir, &config_path)?;
+        new_store(terminal)?
+    } else {
+        check_existing(terminal, args, &open::load_config(&config_path)?)?;
+        String::new()
     };
+    let (keys_root, state_root) = roots()?;
+    let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
+    let away = config_path.parent() != Some(&*dir);
+    let (proposal, store) = if away { absolute(&dir, proposal, &store)? } else { (proposal, store) };
     let options = InitOptions {
         dir,
         config_path,
@@ -42,16 +43,26 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         store,
         recipients: args.recipients.clone(),
         offline_identity: args.offline_identity,
-        kit,
+        kit: terminal.global.kit.as_deref().map(super::tidy).transpose()?,
         proposal,
     };
     let report = set_up(&options, &SystemClock)?;
     if terminal.global.json {
-        render::json(&report);
+        render::json(&report)?;
     } else {
         tell(&report);
     }
     Ok(0)
+}
+
+fn project_folder(named: &Path) -> Result<PathBuf> {
+    let found = std::fs::canonicalize(named).and_then(|dir| match dir.is_dir() {
+        true => Ok(dir),
+        false => Err(std::io::ErrorKind::NotADirectory.into()),
+    });
+    found
+        .doing(Class::Usage, || format!("{} is not a folder", named.display()))
+        .map_err(|e| e.hint("name the folder that the application lies in, or run `backstay init` there"))
 }
 
 fn check_words(terminal: &Terminal, args: &InitArgs) -> Result<()> {
@@ -60,7 +71,8 @@ fn check_words(terminal: &Terminal, args: &InitArgs) -> Result<()> {
             .hint("with --recipient you hold the identity already, and none is made"));
     }
     if terminal.global.store.len() > 1 {
-        return Err(OpError::new(Class::Usage, "this version of backstay keeps one store a project"));
+        return Err(OpError::new(Class::Usage, "this version of backstay keeps one store a project")
+            .hint("give --store once; copy that folder elsewhere by other means"));
     }
     if let Some(url) = terminal.global.store.iter().find(|s| s.contains("://") || s.starts_with("file:")) {
         return Err(OpError::new(
@@ -72,31 +84,58 @@ fn check_words(terminal: &Terminal, args: &InitArgs) -> Result<()> {
     Ok(())
 }
 
-/// The store of a new configuration; an existing one names its own.
-fn chosen_store(terminal: &Terminal, config_path: &Path, fresh: bool) -> Result<String> {
-    let asked = terminal.global.store.first();
-    if !fresh {
-        if let Some(asked) = asked {
-            let config = open::load_config(config_path)?;
-            let there = std::path::absolute(asked).ok();
-            if !config
-                .stores
-                .iter()
-                .any(|s| Some(crate::ops::layout::store_path(s)) == there.as_deref() || s.name == *asked)
-            {
-                return Err(OpError::new(Class::Usage, "the configuration has a store already, and this version of backstay keeps one store a project")
-                    .hint("change `path` in its [[store]], then run `backstay init` again"));
-            }
-        }
-        return Ok(String::new());
+/// As root: what would be written must be believed by later runs. Asked before anything is made.
+fn check_place(dir: &Path, config_path: &Path) -> Result<()> {
+    let parent = config_path.parent().unwrap_or(Path::new("/"));
+    if !parent.is_dir() {
+        let what = format!("there is no folder {} for the configuration", parent.display());
+        return Err(OpError::new(Class::Usage, what).hint("make it first"));
     }
-    match asked {
-        None => Ok(DEFAULT_STORE.into()),
-        Some(path) => {
-            let absolute =
-                std::path::absolute(path).doing(Class::Usage, || format!("{path:?} is not a usable path"))?;
-            Ok(absolute.display().to_string())
+    check_permissions(parent).map_err(|e| {
+        let why = open::config_error(parent, e);
+        OpError::new(Class::Config, format!("as root, no configuration can be made in {}", parent.display()))
+            .because(why.source().map(ToString::to_string).unwrap_or_default())
+            .hint(format!(
+                "run `backstay init` as the user whose application it is; or keep the configuration with root's: \
+                 backstay init -c /etc/backstay/NAME.toml {}",
+                dir.display()
+            ))
+    })
+}
+
+/// An existing configuration is completed, never changed: what is asked for must be what it says.
+fn check_existing(terminal: &Terminal, args: &InitArgs, config: &Config) -> Result<()> {
+    let there = |what: String, hint: &str| {
+        let what = format!("{} is there already and {what}", config.path.display());
+        Err(OpError::new(Class::Usage, what).hint(hint))
+    };
+    if let Some(asked) = terminal.global.store.first() {
+        let path = super::tidy(Path::new(asked))?;
+        if !config.stores.iter().any(|s| store_path(s) == path || s.name == *asked) {
+            let hint = "change `path` in its [[store]], then run `backstay init` again; this version keeps one store a project";
+            return there(format!("names another store than {}", path.display()), hint);
         }
+    }
+    if let Some(asked) = args.recipients.iter().find(|r| !config.encryption.recipients.contains(r)) {
+        return there(
+            format!("does not name recipient {asked:?}"),
+            "add it to `recipients` in its [encryption]; snapshots made from then on open with it",
+        );
+    }
+    if args.offline_identity && config.encryption.identity_file.is_some() {
+        return there(
+            "names an identity file".into(),
+            "remove `identity_file` from its [encryption], and move that file off this machine, with the kit",
+        );
+    }
+    Ok(())
+}
+
+/// The store of a new configuration, as it will stand there.
+fn new_store(terminal: &Terminal) -> Result<String> {
+    match terminal.global.store.first() {
+        None => Ok(DEFAULT_STORE.into()),
+        Some(path) => Ok(super::tidy(Path::new(path))?.display().to_string()),
     }
 }
 
@@ -121,7 +160,7 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
     }
     let mut kept = Vec::new();
     for component in proposal.components {
-        match ask(&format!("Protect {}? [Y/n]", component.name)).as_deref() {
+        match ask(&terminal.interrupt, &format!("Protect {}? [Y/n]", component.name)).as_deref() {
             None => {
                 return Err(OpError::new(Class::Usage, "nobody is here to ask whether this is right").hint(
                     "look at the proposal above, then add --yes; backstay.toml can be changed at any time",
@@ -132,7 +171,7 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
         }
     }
     if kept.is_empty()
-        && ask("Write a configuration that protects nothing yet? [y/N]")
+        && ask(&terminal.interrupt, "Write a configuration that protects nothing yet? [y/N]")
             .is_none_or(|a| !a.starts_with(['y', 'Y']))
     {
         return Err(OpError::new(Class::Usage, "nothing was written")
@@ -140,6 +179,24 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
     }
     proposal.components = kept;
     Ok(proposal)
+}
+
+/// For a configuration that lies elsewhere: what it names begins at the root, not beside it.
+fn absolute(dir: &Path, mut proposal: Proposal, store: &str) -> Result<(Proposal, String)> {
+    let whole = |path: &str| {
+        let joined = if path == "." { dir.to_owned() } else { dir.join(path) };
+        joined.into_os_string().into_string().map_err(|path| {
+            OpError::new(Class::Usage, format!("{} has bytes that no configuration can hold", path.display()))
+                .hint("keep the configuration in the project's folder")
+        })
+    };
+    for component in &mut proposal.components {
+        match &mut component.what {
+            What::Folder(path) | What::Sqlite(path) => *path = whole(path)?,
+            What::Paths(paths) => *paths = paths.iter().map(|p| whole(p)).collect::<Result<_>>()?,
+        }
+    }
+    Ok((proposal, if store.is_empty() { String::new() } else { whole(store)? }))
 }
 
 fn describe(component: &Proposed) -> String {
@@ -187,7 +244,9 @@ fn tell(report: &InitReport) {
                     "The identity is in the kit and nowhere else. This machine cannot open its own backups. Move the kit away now.",
                 );
             } else if !report.kit_opens {
-                say("Your own identity is not in it: keep that with it.");
+                say(
+                    "No identity is in it. Keep what opens the backups with it: the kit made first, or your own identity.",
+                );
             }
         }
         None => say("No recovery kit was written; make one with: backstay kit -o FILE"),

@@ -20,7 +20,7 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::List => list(terminal),
         Command::Show(args) => {
             let report = look::show(&open::session(terminal)?, &args.id, args.untrusted.accept_untrusted)?;
-            show(terminal, &report, render::show);
+            show(terminal, &report, render::show)?;
             Ok(0)
         }
         Command::Ls(args) => ls(terminal, &args),
@@ -36,22 +36,24 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "backstay", &mut text);
-            out(&String::from_utf8_lossy(&text));
+            out(&String::from_utf8_lossy(&text))?;
             Ok(0)
         }
-        Command::Man { dir } => man(&dir),
-        Command::DemoWriter { database, ready } => crate::cli::demo::writer(&database, &ready),
-        Command::CaptureSqlite => Ok(1),
+        Command::Man { dir } => man(terminal, &dir),
     }
 }
 
-fn show<T: serde::Serialize>(terminal: &Terminal, report: &T, text: impl Fn(&T) -> String) {
+fn show<T: serde::Serialize>(terminal: &Terminal, report: &T, text: impl Fn(&T) -> String) -> Result<()> {
     terminal.shown.end();
-    if terminal.global.json {
-        render::json(report);
-    } else {
-        out(&text(report));
+    if terminal.global.json { render::json(report) } else { out(&text(report)) }
+}
+
+/// Says on standard error what must not be missed, where JSON does not say it.
+fn say_after(terminal: &Terminal, texts: &[String]) {
+    if !terminal.global.json {
+        texts.iter().filter(|text| !text.is_empty()).for_each(|text| say(text));
     }
+    crate::durable::crash::point("report shown");
 }
 
 fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
@@ -74,18 +76,21 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     let options = BackupOptions { only: args.only, note, tags: args.tags, milestone: args.milestone };
     if args.dry_run {
         let report = crate::ops::backup::plan(&session, &options)?;
-        show(terminal, &report, render::plan);
+        show(terminal, &report, render::plan)?;
+        say_after(terminal, &[render::problems_again(&report.problems)]);
         return Ok(exit::code_of_problems(&report.problems));
     }
     let report = crate::ops::backup::run(&session, &options)?;
-    show(terminal, &report, render::backup);
+    show(terminal, &report, render::backup)?;
+    say_after(terminal, &[render::problems_again(&report.problems), render::history(&report.history)]);
     let code = exit::code_of_problems(&report.problems);
     Ok(if report.history.is_empty() { code } else { 13 })
 }
 
 fn list(terminal: &Terminal) -> Result<u8> {
     let report = look::list(&open::session(terminal)?)?;
-    show(terminal, &report, render::list);
+    show(terminal, &report, render::list)?;
+    say_after(terminal, &[render::unopened(&report), render::history(&report.history)]);
     let damaged = report.damaged.iter().any(|d| !d.too_new) || !report.history.is_empty();
     Ok(if damaged { 13 } else { 0 })
 }
@@ -94,8 +99,14 @@ fn ls(terminal: &Terminal, args: &LsArgs) -> Result<u8> {
     let session = open::session(terminal)?;
     let report =
         look::ls(&session, &args.id, args.path.as_deref(), args.recursive, args.untrusted.accept_untrusted)?;
-    show(terminal, &report, render::ls);
+    show(terminal, &report, render::ls)?;
     Ok(0)
+}
+
+/// `path` as messages show it: absolute, without `..`.
+fn tidy(path: &Path) -> Result<std::path::PathBuf> {
+    crate::platform::place::tidy(path)
+        .doing(Class::Usage, || format!("{:?} is not a usable path", path.display().to_string()))
 }
 
 /// The kit holds private keys: a terminal or a private file, nothing else.
@@ -111,10 +122,10 @@ fn kit(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
     let session = open::writing_session(terminal)?;
     let kit = crate::ops::kit::make(&session)?;
     match &args.output {
-        None => out(&kit.render()),
+        None => out(&kit.render())?,
         Some(path) => {
-            kit.write(path)
-                .doing(Class::Failed, || format!("cannot write the recovery kit to {}", path.display()))?;
+            let path = tidy(path)?;
+            write_kit(&kit, &path)?;
             say(&format!(
                 "the recovery kit is in {}; keep it off this machine, and print it",
                 path.display()
@@ -122,21 +133,41 @@ fn kit(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
         }
     }
     if kit.identities.is_empty() {
-        say(
-            "warning: no identity is on this machine, so this kit cannot open the backups; keep the one made by init, or your own identity, with it",
-        );
+        say("warning: no identity is on this machine, so this kit cannot open the backups; \
+             keep the kit made by init, or your own identity, with it");
+    }
+    if terminal.global.json {
+        let file = args.output.as_deref().map(tidy).transpose()?.map(|path| path.display().to_string());
+        render::json(&serde_json::json!({ "kit": file, "opens": !kit.identities.is_empty() }))?;
     }
     Ok(0)
 }
 
-fn man(dir: &Path) -> Result<u8> {
+fn write_kit(kit: &crate::keys::kit::Kit, path: &Path) -> Result<()> {
+    let cannot = || format!("cannot write the recovery kit to {}", path.display());
+    if path.parent().is_some_and(|folder| !folder.is_dir()) {
+        return Err(OpError::new(Class::Usage, cannot())
+            .because("there is no such folder")
+            .hint("make the folder first; is the stick or disk mounted?"));
+    }
+    match kit.write(path) {
+        Err(e @ crate::keys::KeyError::Exists { .. }) => Err(OpError::new(Class::Usage, cannot())
+            .because(e)
+            .hint("name a new file; delete the old kit when the new one is in its place")),
+        written => written.doing(Class::Failed, cannot),
+    }
+}
+
+fn man(terminal: &Terminal, dir: &Path) -> Result<u8> {
     std::fs::create_dir_all(dir).doing(Class::Failed, || format!("cannot make {}", dir.display()))?;
     clap_mangen::generate_to(Cli::command(), dir)
         .doing(Class::Failed, || format!("cannot write manual pages to {}", dir.display()))?;
-    say(&format!(
-        "manual pages are in {}; read one with: man -l {}",
-        dir.display(),
-        dir.join("backstay.1").display()
-    ));
+    let dir = tidy(dir)?;
+    if terminal.global.json {
+        render::json(&serde_json::json!({ "dir": dir.display().to_string() }))?;
+    } else {
+        let first = dir.join("backstay.1");
+        say(&format!("manual pages are in {}; read one with: man -l {}", dir.display(), first.display()));
+    }
     Ok(0)
 }

@@ -16,16 +16,15 @@ pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
             &RestoreOptions {
                 snapshot: args.id.clone(),
                 paths: args.paths.clone(),
-                to: std::path::absolute(to).map_err(|e| {
-                    OpError::new(Class::Usage, format!("{} is not a usable path", to.display())).because(e)
-                })?,
+                to: super::tidy(to)?,
                 accept_untrusted: args.untrusted.accept_untrusted,
                 ignore_owners: args.no_owners,
             },
         )?,
         None => in_place(&session, args)?,
     };
-    super::show(terminal, &report, render::restore);
+    super::show(terminal, &report, render::restore)?;
+    super::say_after(terminal, &[render::problems_again(&report.problems)]);
     Ok(exit::code_of_problems(&report.problems))
 }
 
@@ -34,7 +33,7 @@ fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Resul
         plan_in_place(session, &args.id, &args.paths, args.untrusted.accept_untrusted, args.no_owners)?;
     tell(&plan);
     if !args.yes {
-        match ask("Go ahead? [y/N]").as_deref() {
+        match ask(&session.around.interrupt, "Go ahead? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => {}
             Some(_) => {
                 return Err(OpError::new(Class::Failed, "not confirmed; nothing was changed"));

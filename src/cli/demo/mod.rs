@@ -9,7 +9,7 @@ mod writer;
 pub(super) use writer::writer;
 
 use crate::cli::args::DemoArgs;
-use crate::cli::{Terminal, out, say};
+use crate::cli::{Terminal, out, render, say};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,12 +23,19 @@ pub(super) fn run(terminal: &Terminal, args: &DemoArgs) -> Result<u8> {
         app: scratch.path.join("tsushin"),
         home: scratch.path.join("home"),
         interrupt: terminal.interrupt.clone(),
+        quiet: terminal.global.quiet,
+        json: terminal.global.json,
     };
     let told = stage.play();
     if args.keep {
         say(&format!("the throw-away folder is {}", scratch.path.display()));
     }
-    told.map(|()| 0)
+    told?;
+    let folder = args.keep.then(|| scratch.path.display().to_string());
+    if terminal.global.json {
+        render::json(&serde_json::json!({ "passed": true, "folder": folder }))?;
+    }
+    Ok(0)
 }
 
 /// The throw-away folder; removed at the end unless it is to be kept.
@@ -62,6 +69,8 @@ struct Stage {
     app: PathBuf,
     home: PathBuf,
     interrupt: crate::ops::interrupt::Interrupt,
+    quiet: bool,
+    json: bool,
 }
 
 /// The service that writes to the database all the time; ended when dropped.
@@ -75,8 +84,15 @@ impl Drop for Service {
 }
 
 impl Stage {
+    /// A line of the story.
+    fn tell(&self, text: &str) {
+        if !self.quiet {
+            say(text);
+        }
+    }
+
     fn play(&self) -> Result<()> {
-        say(
+        self.tell(
             "An application: a backend, a frontend with node_modules, and a SQLite database that is written to all the time.\n",
         );
         app::make(&self.app)?;
@@ -86,23 +102,23 @@ impl Stage {
         self.type_in(&["backup", "--note", "before the change"])?;
         let before = self.copy_of_app("before")?;
 
-        say("A change: the new version is deployed.\n");
+        self.tell("A change: the new version is deployed.\n");
         app::change(&self.app)?;
         self.type_in(&["backup", "--note", "after the change", "--tag", "deployed"])?;
 
-        say("Damage: somebody deletes the wrong folder, and a file is overwritten.\n");
+        self.tell("Damage: somebody deletes the wrong folder, and a file is overwritten.\n");
         app::damage(&self.app)?;
         self.type_in(&["list"])?;
         self.type_in(&["restore", "latest", "--to", "../rescued"])?;
         let rescued = self.app.with_file_name("rescued");
         self.compare_change(&rescued)?;
 
-        say("The state before the change is there, too:\n");
+        self.tell("The state before the change is there, too:\n");
         self.type_in(&["restore", "latest~1", "--to", "../older"])?;
         let older = self.app.with_file_name("older");
         self.compare(&before, &older)?;
 
-        say("One file, straight back into its place; the damaged one is kept beside it:\n");
+        self.tell("One file, straight back into its place; the damaged one is kept beside it:\n");
         self.type_in(&["restore", "latest", "backend/main.py", "--in-place", "--yes"])?;
         app::main_is_back(&self.app)?;
         drop(service);
@@ -139,7 +155,7 @@ impl Stage {
         self.interrupt.check()?;
         let quoted: Vec<String> =
             words.iter().map(|w| if w.contains(' ') { format!("'{w}'") } else { (*w).to_owned() }).collect();
-        say(&format!("$ backstay {}", quoted.join(" ")));
+        self.tell(&format!("$ backstay {}", quoted.join(" ")));
         let output = Command::new(&self.exe)
             .args(words)
             .current_dir(&self.app)
@@ -150,15 +166,31 @@ impl Stage {
             .stdin(Stdio::null())
             .output();
         let output = output.doing(Class::Failed, || format!("cannot run backstay {}", quoted.join(" ")))?;
-        out(&String::from_utf8_lossy(&output.stdout));
-        say(&String::from_utf8_lossy(&output.stderr));
+        let [answer, said] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
         if output.status.success() {
-            return Ok(());
+            return self.show(&answer, &said);
         }
+        say(&format!("{answer}{said}"));
         Err(OpError::new(
             Class::Failed,
             format!("backstay {} ended with {}", quoted.join(" "), output.status),
         ))
+    }
+
+    /// Shows what a command wrote, each where the command would have.
+    fn show(&self, answer: &str, said: &str) -> Result<()> {
+        match (self.quiet, self.json) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                say(&format!("{answer}{said}"));
+                Ok(())
+            }
+            (false, false) => {
+                out(answer)?;
+                say(said);
+                Ok(())
+            }
+        }
     }
 
     fn copy_of_app(&self, name: &str) -> Result<PathBuf> {
@@ -182,7 +214,7 @@ impl Stage {
 
     fn check_database(&self, restored: &Path) -> Result<()> {
         let rows = writer::check(&restored.join("db").join("agent.db"))?;
-        say(&format!(
+        self.tell(&format!(
             "compared: the trees are equal; the database is whole and holds the first {rows} rows that were written\n"
         ));
         Ok(())

@@ -17,9 +17,10 @@ use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::source::command::{CommandLine, CommandSpec, run as run_command};
-use crate::source::folder::{Scan, SourceError, scan};
+use crate::source::folder::{Excluded, Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
-use std::collections::HashMap;
+use rustix::io::Errno;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +98,7 @@ pub(super) fn all<'a>(
     let stored: Vec<Stored> = stored.into_iter().flatten().collect();
     if stored.iter().all(|s| s.index.entries == 0) {
         let causes: Vec<String> =
-            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.subject, p.what)).collect();
+            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.place(), p.what)).collect();
         return Err(OpError::new(Class::Failed, "nothing at all could be captured, so no snapshot was made")
             .because(causes.join("; "))
             .hint("is a disk not mounted? older snapshots are untouched"));
@@ -131,6 +132,7 @@ impl<'a> Run<'a> {
             unreadable_count: 0,
             rules: Vec::new(),
             strict: component.strict,
+            allow: Excluded::from_rules(&component.allow_unreadable).0,
             alone: true,
             items: Vec::new(),
             packer: Packer::new(self.pack.clone(), about, size),
@@ -178,6 +180,10 @@ impl<'a> Run<'a> {
                 build.unreadable(&rel, format!("{} is not a file", path.display()));
                 return Ok(build);
             }
+            Err(Errno::NOENT) => {
+                build.not_captured(&rel, &SqliteError::Missing(path.to_owned()));
+                return Ok(build);
+            }
             Err(e) => {
                 build.unreadable(&rel, format!("{} cannot be read: {}", path.display(), io::Error::from(e)));
                 return Ok(build);
@@ -216,10 +222,14 @@ impl<'a> Run<'a> {
             check: check.as_ref().map(words),
         };
         build.instant = self.session.around.clock.now();
-        let output = match run_command(&spec, self.pack.spool) {
+        let interrupt = &self.session.around.interrupt;
+        let output = match run_command(&spec, self.pack.spool, &|| interrupt.signal().is_some()) {
             Ok(output) => output,
             Err(e) => {
-                build.unreadable(&rel, chain_text(&e));
+                interrupt.check()?;
+                let what = chain_text(&e);
+                let named = format!("component {}: ", component.name);
+                build.unreadable(&rel, what.strip_prefix(&named).unwrap_or(&what).to_owned());
                 return Ok(build);
             }
         };
@@ -282,7 +292,11 @@ impl<'a> Run<'a> {
     /// Captures the databases that a walk found, before any file of it is read.
     fn databases(&self, build: &mut Build<'a>, scan: &Scan) -> Result<HashMap<usize, Item>> {
         let mut done = HashMap::new();
+        let mut linked = HashSet::new();
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
+            if found.entry.link.is_some_and(|link| linked.contains(&link)) {
+                continue; // another name of one that is captured: it becomes a link to that
+            }
             let path = scan.tree.real_path(&found.entry.path);
             let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
             let item = match capture(&spec) {
@@ -299,6 +313,7 @@ impl<'a> Run<'a> {
                 Err(error) => self.as_bytes(build, scan, place, &error, &mut done)?,
             };
             if let Some(item) = item {
+                linked.extend(found.entry.link);
                 done.insert(place, item);
             }
         }

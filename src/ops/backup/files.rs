@@ -132,7 +132,7 @@ fn left_behind(build: &mut Build<'_>, found: &Found, error: &OpenError) -> Item 
     entry.why = Some(why);
     if why == Why::Vanished {
         build.warn(&path, what);
-    } else {
+    } else if !build.allow.covers(&path, false) {
         build.unreadable(&path, what);
     }
     Item::bare(entry)

@@ -5,9 +5,12 @@ use crate::model::report::Phase;
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
 use crate::ops::backup::{BackupOptions, chosen};
 use crate::ops::error::Result;
-use crate::ops::layout::{component_paths, folder_spec};
+use crate::ops::layout::folder_spec;
 use crate::ops::session::Session;
 use crate::source::folder::scan;
+use crate::source::sqlite::SqliteError;
+use std::io;
+use std::path::Path;
 
 /// One component of a plan.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -57,7 +60,7 @@ pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
                 planned.method = "sqlite".into();
                 match path.metadata() {
                     Ok(facts) => (planned.files, planned.size) = (1, facts.len()),
-                    Err(e) => plan.missing(component.name.as_str(), &format!("{}: {e}", path.display())),
+                    Err(e) => plan.no_database(component.name.as_str(), path, &e),
                 }
             }
             Spec::Command { .. } => planned.method = "command".into(),
@@ -71,6 +74,14 @@ pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
 impl BackupPlan {
     fn missing(&mut self, component: &str, what: &str) {
         self.problems.push(Problem::at_path(ProblemKind::Unreadable, component, b".", what));
+    }
+
+    fn no_database(&mut self, component: &str, path: &Path, error: &io::Error) {
+        let missing = SqliteError::Missing(path.to_owned());
+        match error.kind() {
+            io::ErrorKind::NotFound => self.missing(component, &missing.to_string()),
+            _ => self.missing(component, &format!("{} cannot be read: {error}", path.display())),
+        }
     }
 
     fn walk(
@@ -91,12 +102,7 @@ impl BackupPlan {
                 planned.rules.clone_from(&scan.rules);
             }
             Err(e) => {
-                let paths: Vec<String> =
-                    component_paths(component).iter().map(|p| p.display().to_string()).collect();
-                self.missing(
-                    component.name.as_str(),
-                    &format!("{}: {}", paths.join(", "), crate::ops::backup::chain_text(&e)),
-                );
+                self.missing(component.name.as_str(), &crate::ops::backup::chain_text(&e));
             }
         }
         self.problems.extend(problems);

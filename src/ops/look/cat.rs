@@ -41,6 +41,7 @@ pub fn cat(
     let pool = Pool::for_machine();
     let reading = Reading {
         store: &session.store,
+        record: &opened.record,
         identities: &opened.identities,
         pool: &pool,
         interrupt: &session.around.interrupt,
@@ -61,7 +62,8 @@ fn single_path(index: &Index, component: &str) -> Result<RelPath> {
     let component = select::component(index, component)?;
     let first = component.segments.first().filter(|_| component.single).map(|s| s.first.clone());
     first.ok_or_else(|| {
-        OpError::new(Class::Usage, format!("{} is not one file; name a path in it", component.name))
+        OpError::new(Class::Usage, format!("component {} is not one file", component.name))
+            .hint(format!("name a path in it; `backstay ls ID {} -r` lists them", component.name))
     })
 }
 

@@ -6,14 +6,27 @@ use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So much of what a command says on stderr is kept: the end.
 const WORDS_MAX: usize = 4 << 10;
 /// After SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
-/// Waits for `child`; when `limit` is over, ends it and everything in its process group. `None`: that was so.
-pub(super) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+/// How often it is asked whether the run is to end.
+const ASKED: Duration = Duration::from_millis(100);
+
+/// How a child came to its end.
+pub(super) enum Ended {
+    /// By itself.
+    Itself(ExitStatus),
+    /// It took longer than it may.
+    TooLong,
+    /// The run is to end.
+    Stopped,
+}
+
+/// Waits for `child`; when `limit` is over, or `stopped` says so, ends it and everything in its process group.
+pub(super) fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> io::Result<Ended> {
     let pid = Pid::from_child(child);
     let (ended, end) = channel();
     // It waits without collecting the child, so that its number stays its own until the group is ended.
@@ -23,15 +36,25 @@ pub(super) fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<Exit
         let _ = ended.send(());
     });
     let timed_out = |limit| end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
-    if !timed_out(limit) {
-        return child.wait().map(Some);
-    }
+    let begun = Instant::now();
+    let why = loop {
+        let left = limit.saturating_sub(begun.elapsed());
+        if !timed_out(left.min(ASKED)) {
+            return child.wait().map(Ended::Itself);
+        }
+        if stopped() {
+            break Ended::Stopped;
+        }
+        if left <= ASKED {
+            break Ended::TooLong;
+        }
+    };
     // These fail only when nothing is left to end.
     let _ = kill_process_group(pid, Signal::TERM);
     let _still_there = timed_out(GRACE);
     let _ = kill_process_group(pid, Signal::KILL);
     child.wait()?;
-    Ok(None)
+    Ok(why)
 }
 
 /// Reads `stderr` to its end in a thread of its own and gives the last of it, printable, after `: `.

@@ -114,9 +114,7 @@ impl SqliteError {
                 "correct the path in the configuration; remove the component if the database is not used yet",
             ),
             Self::NotADatabase(..) => Some("if it is encrypted, dump it with a command component"),
-            Self::Locked(..) => {
-                Some("let the program that uses it end its transaction, or raise `busy_limit`")
-            }
+            Self::Locked(..) => Some("let the program that uses it end its transaction, and back up again"),
             Self::WriterWouldWait(..) => {
                 Some("switch the database to WAL mode (PRAGMA journal_mode=WAL), or raise `lock_limit`")
             }

@@ -1,0 +1,188 @@
+//! `docs/json.md` and `docs/cli.md` say what the program does.
+
+use crate::common::person::Person;
+use backstay::cli::args::Cli;
+use clap::CommandFactory as _;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A section of `docs/json.md`: the type of each field, and the example.
+struct Section {
+    types: BTreeMap<String, String>,
+    example: Value,
+}
+
+fn sections() -> BTreeMap<String, Section> {
+    let text = document("json.md");
+    let mut sections = BTreeMap::new();
+    for part in text.split("\n## ").skip(1) {
+        let title = part.lines().next().unwrap().trim_matches('`').to_owned();
+        let rows = part.lines().filter(|line| line.starts_with("| `"));
+        let types = rows.map(|row| {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let may_be_missing = if cells[2].contains("may be missing") { ", may be missing" } else { "" };
+            (
+                cells[0].trim_start_matches("| ").trim_matches('`').to_owned(),
+                format!("{}{may_be_missing}", cells[1]),
+            )
+        });
+        let types = types.collect();
+        let example = part.split("```json\n").nth(1).unwrap().split("\n```").next().unwrap();
+        let example = serde_json::from_str(example).unwrap_or_else(|e| panic!("the example of {title}: {e}"));
+        sections.insert(title, Section { types, example });
+    }
+    sections
+}
+
+/// Every field of `value` with the types it has; problems have a section of their own.
+fn fields(value: &Value, at: &str, found: &mut BTreeMap<String, BTreeSet<&'static str>>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                found.entry(path.clone()).or_default().insert(type_of(value));
+                if !["problems", "problem"].contains(&name.as_str()) {
+                    fields(value, &path, found);
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| fields(value, &format!("{at}[]"), found)),
+        _ => {}
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    }
+}
+
+/// What commands wrote, by section.
+#[derive(Default)]
+struct Written(BTreeMap<&'static str, Vec<Value>>);
+
+impl Written {
+    fn add(&mut self, section: &'static str, document: Value) {
+        for name in ["problems", "problem"] {
+            let problems = document.get(name).cloned().unwrap_or_default();
+            let problems = problems.as_array().cloned().unwrap_or_else(|| vec![problems]);
+            let entries = self.0.entry("Problems").or_default();
+            entries.extend(problems.into_iter().filter(Value::is_object));
+        }
+        self.0.entry(section).or_default().push(document);
+    }
+}
+
+/// Runs everything that writes JSON, with and without trouble.
+fn everything() -> Written {
+    let person = Person::new();
+    let mut written = Written::default();
+    written.add("Errors", person.json(14, ["list"]));
+    written.add("Errors", person.json(2, ["list", "--bogus"]));
+    written.add("Errors", person.json(2, ["kit"]));
+    written.add("`backstay init`", person.json(0, ["init", "--yes"]));
+    written.add("`backstay init`", person.json(0, ["init"]));
+    written.add("`backstay backup`", person.json(0, ["backup", "--tag", "stable", "--note", "x"]));
+    person.configure("[[component]]\nname = \"uploads\"\npath = \"uploads\"");
+    let secret = person.app.join("backend/secret");
+    std::os::unix::fs::symlink("app", person.app.join("backend/link")).unwrap();
+    fs::write(&secret, "x").unwrap();
+    written.add("`backstay backup`", person.json(3, ["backup"]));
+    written.add("`backstay backup --dry-run`", person.json(3, ["backup", "--dry-run"]));
+    written.add("`backstay show`", person.json(0, ["show", "latest~1"]));
+    written.add("`backstay ls`", person.json(0, ["ls", "latest", "-r"]));
+    written.add("`backstay ls`", person.json(0, ["ls", "latest"]));
+    written.add("`backstay restore`", person.json(0, ["restore", "latest", "backend", "--to", "../back"]));
+    fs::write(&secret, "y").unwrap();
+    let in_place = ["restore", "latest", "backend/secret", "--in-place", "--yes"];
+    written.add("`backstay restore`", person.json(0, in_place));
+    written.add("`backstay kit -o FILE`", person.json(0, ["kit", "-o", "../kit.txt"]));
+    written.add("`backstay demo`", person.json(0, ["demo", "--quiet"]));
+    written.add("`backstay man DIR`", person.json(0, ["man", "../man"]));
+    let said = person.run(["backup", "--progress", "json", "--json"]).code(3);
+    for line in said.err.lines() {
+        written.add("Progress", serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")));
+    }
+    fs::write(person.store().join("snapshots/20261116T030000Z-aaaaaaaa.json"), "nonsense").unwrap();
+    written.add("`backstay list`", person.json(13, ["list"]));
+    person.reconfigure("identity_file", "# identity_file");
+    written.add("`backstay list`", person.json(13, ["list"]));
+    written
+}
+
+#[test]
+fn every_json_document_is_as_it_is_documented() {
+    let (sections, written) = (sections(), everything());
+    let titles: BTreeSet<&str> = sections.keys().map(String::as_str).collect();
+    let shown: BTreeSet<&str> = written.0.keys().map(|t| t.trim_matches('`')).collect();
+    assert_eq!(titles, shown, "sections of docs/json.md, and what commands wrote");
+    for (title, documents) in &written.0 {
+        let section = &sections[title.trim_matches('`')];
+        let mut real = BTreeMap::new();
+        documents.iter().for_each(|document| fields(document, "", &mut real));
+        let mut example = BTreeMap::new();
+        fields(&section.example, "", &mut example);
+        for (path, types) in real.iter().chain(&example) {
+            let said = section.types.get(path).unwrap_or_else(|| panic!("{title}: {path} is not documented"));
+            for kind in types {
+                assert!(said.contains(kind), "{title}: {path} is {kind}, and documented as {said}");
+            }
+        }
+        for (path, said) in &section.types {
+            assert!(real.contains_key(path), "{title}: {path} is documented, and never written");
+            let top = !path.contains(['.', '[']);
+            let always = documents.iter().all(|d| d.get(path).is_some());
+            assert!(!top || always || said.contains("may be missing"), "{title}: {path} is not always there");
+            let shown = example.contains_key(path) || said.contains("may be missing");
+            assert!(shown, "{title}: the example lacks {path}");
+        }
+    }
+}
+
+/// `docs/cli.md`, made from what the program itself says.
+fn command_line() -> String {
+    let mut out = String::from(
+        "# Command line\n\n\
+         Made from the program's own help: `BACKSTAY_BLESS=1 cargo test --test it cli::documents` writes it anew. What a command returns is in \
+         [exit-codes.md](exit-codes.md), its JSON in [json.md](json.md).\n\n\
+         Options of all commands may stand before or after the command. Data and JSON go to standard output, everything else to standard error.\n",
+    );
+    let mut all = Cli::command().term_width(100);
+    let mut section = |title: &str, help: String| {
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        out.push_str(&format!("\n## `{title}`\n\n```text\n{}\n```\n", lines.join("\n").trim()));
+    };
+    section("backstay", all.render_long_help().to_string());
+    for command in all.get_subcommands().filter(|c| !c.is_hide_set()) {
+        let name = format!("backstay {}", command.get_name());
+        let mut command = command.clone().bin_name(&name).term_width(100);
+        section(&name, command.render_long_help().to_string());
+    }
+    out
+}
+
+#[test]
+fn the_command_line_is_as_it_is_documented() {
+    let now = command_line();
+    if std::env::var_os("BACKSTAY_BLESS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
+        fs::write(path, &now).unwrap();
+    }
+    let documented = document("cli.md");
+    for (line, (documented, now)) in documented.lines().zip(now.lines()).enumerate() {
+        assert_eq!(documented, now, "docs/cli.md, line {}; BACKSTAY_BLESS=1 writes it anew", line + 1);
+    }
+    assert_eq!(documented.lines().count(), now.lines().count(), "BACKSTAY_BLESS=1 writes docs/cli.md anew");
+}

@@ -1,0 +1,194 @@
+//! A commit that does not hold is void, and says so: objects that vanish and tombstones that appear around the record's put.
+
+use backstay::model::mark::Tombstone;
+use backstay::model::{ObjectKind, SilentProgress, SystemClock};
+use backstay::ops::backup::{BackupOptions, run as backup};
+use backstay::ops::interrupt::Interrupt;
+use backstay::ops::session::{HostChoice, Session, Surroundings};
+use backstay::ops::{init, look};
+use backstay::store::testing::{Fault, FaultStore, MemoryStore, Verb};
+use backstay::store::{Key, Prefix, Store, StoreErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+
+fn around() -> Surroundings {
+    Surroundings {
+        clock: Arc::new(SystemClock),
+        progress: Arc::new(SilentProgress),
+        interrupt: Interrupt::default(),
+        exe: env!("CARGO_BIN_EXE_backstay").into(),
+        identity_files: Vec::new(),
+        store: None,
+        hosts: HostChoice::Own,
+        wait: None,
+    }
+}
+
+/// A project whose store is in memory behind a wrapper that tests can disturb.
+fn project(dir: &Path) -> (Session, Arc<MemoryStore>, Arc<FaultStore>) {
+    let app = dir.join("app");
+    std::fs::create_dir_all(app.join("code")).unwrap();
+    std::fs::write(app.join("code/a.txt"), "hello").unwrap();
+    let options = init::InitOptions {
+        dir: app.clone(),
+        config_path: app.join("backstay.toml"),
+        keys_root: dir.join("keys"),
+        state_root: dir.join("state"),
+        store: "backups".into(),
+        recipients: Vec::new(),
+        offline_identity: false,
+        kit: None,
+        proposal: backstay::config::propose::propose(&app),
+    };
+    init::run(&options, &SystemClock).unwrap();
+    let config = backstay::config::Config::load(&options.config_path).unwrap();
+    let mut session = Session::open(Arc::new(config), around()).unwrap();
+    let memory = Arc::new(MemoryStore::new("local"));
+    for key in [Key::Store, Key::RecoverMd] {
+        memory.put_bytes(&key, &session.store.get(&key, 1 << 20).unwrap()).unwrap();
+    }
+    let faults = Arc::new(FaultStore::new(Arc::clone(&memory) as Arc<dyn Store>));
+    session.store = Arc::clone(&faults) as Arc<dyn Store>;
+    (session, memory, faults)
+}
+
+fn states(session: &Session) -> Vec<(bool, bool)> {
+    let list = look::list(session).unwrap();
+    assert!(list.history.is_empty(), "{:?}", list.history);
+    list.snapshots.iter().map(|s| (s.void.is_some(), s.good)).collect()
+}
+
+/// Does something just before the record is put: after the first proof, before the second.
+fn before_the_record(faults: &FaultStore, act: impl Fn() + Send + Sync + 'static) {
+    let hook = move |verb: Verb, key: &str| {
+        if verb == Verb::PutBytes && key.starts_with("snapshots/") {
+            act();
+        }
+    };
+    faults.on_call(Arc::new(hook));
+}
+
+#[test]
+fn an_object_that_vanishes_after_the_record_was_put_voids_the_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, faults) = project(dir.path());
+    let victim = Arc::clone(&memory);
+    before_the_record(&faults, move || {
+        let archive = victim.list(Prefix::Archives).unwrap().remove(0);
+        victim.delete(&archive.key).unwrap();
+    });
+    let error = backup(&session, &BackupOptions::default()).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("archives/") && cause.contains("missing"), "{error}: {cause}");
+    faults.reset();
+    assert_eq!(states(&session), [(true, false)]);
+    backup(&session, &BackupOptions::default()).unwrap();
+    assert_eq!(states(&session), [(true, false), (false, true)]);
+}
+
+#[test]
+fn a_tombstone_that_appears_while_the_record_is_put_voids_the_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, faults) = project(dir.path());
+    let instance = session.read_vault().unwrap().info.instance;
+    let vault = session.read_vault().unwrap().info.vault;
+    let victim = Arc::clone(&memory);
+    before_the_record(&faults, move || {
+        let archive = victim.list(Prefix::Archives).unwrap().remove(0);
+        let Key::Archive(object) = archive.key else { panic!() };
+        let id: backstay::model::SnapshotId = "20261123T080000Z-abcdefgh".parse().unwrap();
+        let tombstone = Tombstone {
+            format: 1,
+            needs: vec![],
+            doc: "tombstone".into(),
+            vault: vault.clone(),
+            instance: instance.clone(),
+            id: id.clone(),
+            signer: backstay::model::SignerId([9; 16]),
+            created: jiff::Timestamp::now(),
+            not_before: jiff::Timestamp::now(),
+            snapshots: vec![],
+            objects: vec![(ObjectKind::Archive, object)],
+        };
+        let line = backstay::model::document::line_of(&tombstone).unwrap();
+        victim.put_bytes(&Key::Tombstone(id), &line).unwrap();
+    });
+    let error = backup(&session, &BackupOptions::default()).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("a prune is about to delete archives/"), "{error}: {cause}");
+    faults.reset();
+    assert_eq!(states(&session), [(true, false)]);
+}
+
+#[test]
+fn a_tombstone_that_cannot_be_read_stops_the_commit_and_nothing_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, _faults) = project(dir.path());
+    let id: backstay::model::SnapshotId = "20261123T080000Z-abcdefgh".parse().unwrap();
+    memory.put_bytes(&Key::Tombstone(id), b"garbage\n").unwrap();
+    backup(&session, &BackupOptions::default()).unwrap_err();
+    assert_eq!(states(&session), []);
+}
+
+#[test]
+fn what_was_signed_and_not_put_is_put_by_the_next_run_before_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, _memory, faults) = project(dir.path());
+    // One listing, the index, the record: the third put of bytes is the record's.
+    faults.fail_nth(Verb::PutBytes, 3, StoreErrorKind::Unreachable);
+    backup(&session, &BackupOptions::default()).unwrap_err();
+    assert!(faults.calls().last().unwrap().1.starts_with("snapshots/"), "{:?}", faults.calls());
+    faults.reset();
+    assert_eq!(states(&session), []);
+    backup(&session, &BackupOptions::default()).unwrap();
+    let rows = states(&session);
+    assert_eq!(rows.len(), 2, "the interrupted snapshot was whole, and is committed now: {rows:?}");
+    assert!(rows.iter().all(|(void, _)| !void));
+}
+
+#[test]
+fn a_record_whose_reply_was_lost_is_found_and_its_number_not_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, _memory, faults) = project(dir.path());
+    let kind = StoreErrorKind::Unreachable;
+    faults.fail(Fault { verb: Some(Verb::PutBytes), nth: 3, kind, after: true, lasting: false });
+    backup(&session, &BackupOptions::default()).unwrap_err();
+    faults.reset();
+    backup(&session, &BackupOptions::default()).unwrap();
+    let rows = states(&session);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+}
+
+#[test]
+fn what_was_signed_but_whose_objects_are_gone_is_put_and_void() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, faults) = project(dir.path());
+    faults.fail_nth(Verb::PutBytes, 3, StoreErrorKind::Unreachable);
+    backup(&session, &BackupOptions::default()).unwrap_err();
+    faults.reset();
+    memory.delete(&memory.list(Prefix::Archives).unwrap().remove(0).key).unwrap();
+    backup(&session, &BackupOptions::default()).unwrap();
+    assert_eq!(states(&session), [(true, false), (false, true)]);
+}
+
+#[test]
+fn a_write_that_the_store_did_not_keep_is_found_before_anything_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, faults) = project(dir.path());
+    let victim = Arc::clone(&memory);
+    let hook = move |verb: Verb, _: &str| {
+        if verb == Verb::ReadBack {
+            for listed in victim.list(Prefix::Archives).unwrap() {
+                let mut bytes = victim.get(&listed.key, 1 << 30).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                victim.force(&listed.key, &bytes);
+            }
+        }
+    };
+    faults.on_call(Arc::new(hook));
+    let error = backup(&session, &BackupOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("did not keep archives/"), "{error}");
+    faults.reset();
+    assert_eq!(states(&session), []);
+}
