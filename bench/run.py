@@ -165,7 +165,7 @@ class Pipeline(Tool):
 
     def backup(self):
         out = self.store / f"{time.time_ns()}.tar.zst.age"
-        return self.do(f"set -o pipefail; tar -C {self.source.parent} -c {self.source.name} | zstd -q -T0 -3 | age -r {self.recipient} > {out}", shell=True)
+        return self.do(f"set -o pipefail; tar --format=posix -C {self.source.parent} -c {self.source.name} | zstd -q -T0 -3 | age -r {self.recipient} > {out}", shell=True)
 
     def restore(self, to):
         to.mkdir()

@@ -682,6 +682,25 @@ class Chains(Made):
         trust = [key.public, pruner.public + " roles=prune"]
         self.assertIn(two, self.accepted("latest", vault, trust=trust).stderr)
 
+    def test_a_signer_cannot_settle_its_own_fork(self):
+        vault, key = self.make(), signer("key")
+        number, previous = key.number, key.previous
+        one = vault.commit(key, [component(plain(b"f"))])
+        key.number, key.previous = number, previous
+        two = vault.commit(key, [component(plain(b"f", b"other"))])
+        vault.mark(key, "settle", of=key.id, entry=number, keep=vault.record_hash(two), drop=[vault.record_hash(one)])
+        done = self.run_recover(DAMAGED, *self.words(vault, key.public + " roles=host,prune"), "restore", "latest", "--to",
+                                self.to)
+        self.assertIn("two different entries", done.stderr)
+
+    def test_a_damaged_newest_record_is_not_passed_over(self):
+        vault, key = self.make(), signer("key")
+        old = vault.commit(key, [component(plain(b"f"))])
+        new = vault.commit(key, [component(plain(b"f"))])
+        damage(vault.store + "/snapshots/%s.json" % new, "middle")
+        self.refused("latest", vault, "newer by its name")
+        self.accepted(old, vault)
+
     def test_a_rewritten_past_is_seen(self):
         vault, key = self.make(), signer("key")
         vault.commit(key, [component(plain(b"f"))])
@@ -724,6 +743,17 @@ class Chains(Made):
             {"signer": key.id, "number": 1, "hash": vault.record_hash(first), "snapshot": first}])
         os.unlink(vault.store + "/snapshots/%s.json" % first)
         self.assertIn(newest, self.accepted("latest", vault).stderr)
+
+    def test_nobody_else_can_excuse_absent_entries(self):
+        vault, key, other = self.make(), signer("key"), signer("other")
+        first = vault.commit(key, [component(plain(b"f"))])
+        vault.commit(key, [component(plain(b"f"))])
+        vault.mark(other, "absent", instance=vault.instance, entries=[
+            {"signer": key.id, "number": 1, "hash": vault.record_hash(first), "snapshot": first}])
+        os.unlink(vault.store + "/snapshots/%s.json" % first)
+        self.refused("latest", vault, "missing here")
+        done = self.run_recover(DAMAGED, *self.words(vault, key.public, other.public), "restore", "latest", "--to", self.to)
+        self.assertIn("missing here", done.stderr)
 
     def test_a_gap_as_wide_as_the_numbers_allow_costs_no_time(self):
         vault, key = self.make(), signer("key")
@@ -802,10 +832,10 @@ class Hostile(Made):
         self.accepted(snapshot, vault)
 
     def test_no_path_leads_out_of_the_target(self):
-        for path in ("../canary", "/etc/passwd", "d/../../canary", "d/..", "..", "d//f", "", "d/./f", "d/\x00f", "d/f/",
-                     "./g", "d/" * 4097 + "f", "d/" + "x" * 65536):
+        for path in (b"../canary", b"/etc/passwd", b"d/../../canary", b"d/..", b"..", b"d//f", b"", b"d/./f", b"d/\0f", b"d/f/",
+                     b"./g", b"d/" * 4097 + b"f", b"d/" + b"x" * 65536, b"d/../\xff"):
             with self.subTest(path=path[:40]):
-                self.refused(*self.tampered("entry", self.entry_change("g", path=path)))
+                self.refused(*self.tampered("", None, folder(b"d"), plain(path, b"dead")), "not a path inside")
 
     def test_nothing_is_written_through_a_link(self):
         out = os.fsencode(self.dir)
@@ -880,7 +910,10 @@ class Hostile(Made):
                 doc["archives"][0].update(fields)
                 return [mini_vault.line_of(doc)] + lines[1:]
             return apply
-        for change in (header(component="other"), header(type="map"), header(archives={}), archive(size=5), archive(tar=512),
+        def larger(lines):
+            size = json.loads(lines[0])["archives"][0]["size"]
+            return archive(size=size + 1)(lines)
+        for change in (larger, header(component="other"), header(type="map"), header(archives={}), archive(size=5), archive(tar=512),
                        archive(sha256="0" * 64), archive(payload=10**9), archive(frames=[]),
                        archive(frames=[[0, 0, 9, 5 << 20]]), archive(frames=[[0, 0, 99, 512], [0, 0, 99, 512]]),
                        lambda lines: lines[:1], lambda lines: lines[:-1], lambda lines: [], lambda lines: lines + [b"\n"],
@@ -948,6 +981,25 @@ class Hostile(Made):
                 tamper = lambda what, value: change(value) if what == "map" else value
                 snapshot = vault.commit(key, [component(plain(b"f", new))], tamper=tamper)
                 (self.accepted if good else self.refused)(snapshot, vault)
+
+    def test_a_map_stays_in_its_range(self):
+        def blocks(fill):
+            return [(n * 4096, bytes([fill if n % 2 else 33]) * 4096) for n in range(600)]
+
+        def entry(fill):
+            content = blocks(fill)
+            return meta(b"f", "file", size=2 * mini_vault.MAP_RANGE, content=content,
+                        hash="b3:" + mini_vault.blake3(b"".join(data for _, data in content)).hex())
+
+        def beyond(lines):
+            row = json.loads(lines[-1])
+            return lines[:-1] + [mini_vault.line_of([mini_vault.MAP_RANGE] + row[1:])]
+        for change, good in ((lambda lines: lines, True), (beyond, False)):
+            vault, key = self.make("range-%d" % good), signer("key")
+            vault.commit(key, [component(entry(65))])
+            snapshot = vault.commit(key, [component(entry(66))],
+                                    tamper=lambda what, value: change(value) if what == "map" else value)
+            (self.accepted if good else self.refused)(snapshot, vault)
 
     def test_a_bomb_is_cut_short(self):
         bomb = b'{"path":"' + b"x" * (80 << 20) + b'"}\n'

@@ -34,7 +34,7 @@ pub fn check_archive(object: impl Read, identities: &Identities) -> Result<Archi
     let chunks = ChunkReader::open(&mut object, identities)?;
     let payload = chunks.opener.payload_offset();
     let mut tar = TarReader::new(FrameReader::new(chunks)?, SUBJECT);
-    let about = first_member(&mut tar)?;
+    let about = first_member(&mut tar, SUBJECT)?;
     let mut members = 1;
     while let Some(member) = tar.next_member()? {
         belongs(&member, &about).map_err(|e| e.of(SUBJECT))?;
@@ -48,8 +48,9 @@ pub fn check_archive(object: impl Read, identities: &Identities) -> Result<Archi
     Ok(ArchiveSummary { about, members, tar_len, info })
 }
 
-fn first_member<R: Read>(tar: &mut TarReader<R>) -> Result<About, ArchiveError> {
-    let damaged = |what: String| Damage::from(what).of(SUBJECT);
+/// Reads the first member, which says whose the archive is.
+pub(super) fn first_member<R: Read>(tar: &mut TarReader<R>, subject: &str) -> Result<About, ArchiveError> {
+    let damaged = |what: String| Damage::from(what).of(subject);
     let member = tar.next_member()?.ok_or_else(|| damaged("it has no members".into()))?;
     let described = member.path == ABOUT_PATH && member.kind == MemberKind::File && member.sparse.is_none();
     if !described || member.size > ABOUT_BYTES_MAX {
@@ -58,7 +59,7 @@ fn first_member<R: Read>(tar: &mut TarReader<R>) -> Result<About, ArchiveError> 
     let mut content = vec![0; member.size as usize];
     tar.read_data(&mut content)?;
     About::decode(&content).map_err(|e| match e {
-        DocumentError::TooNew(what) => ArchiveError::TooNew { subject: SUBJECT.into(), what },
+        DocumentError::TooNew(what) => ArchiveError::TooNew { subject: subject.to_owned(), what },
         DocumentError::Malformed(what) => damaged(format!(".backstay/archive.json: {what}")),
     })
 }

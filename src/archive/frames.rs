@@ -11,7 +11,9 @@ use zstd::zstd_safe;
 /// A frame holds at most this many bytes of content.
 pub const CONTENT_MAX: usize = FRAME_TAR_MAX as usize;
 /// Largest window a reader accepts.
-const WINDOW_MAX: u64 = 8 << 20;
+const WINDOW_MAX: u64 = 1 << WINDOW_LOG_MAX;
+/// The same as a power of two: 8 MiB.
+pub const WINDOW_LOG_MAX: u32 = 23;
 const FRAME_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// A skippable frame begins with this; only the seek table may be one.
 pub const TABLE_MAGIC: [u8; 4] = 0x184D_2A5E_u32.to_le_bytes();

@@ -3,8 +3,11 @@
 //! Bytes that come out were authenticated by age under a key that any recipient's sender could make: whoever did not compare the SHA-256 of
 //! the whole archive must compare the content hash of each file before using them.
 
-use crate::archive::error::{ArchiveError, Damage};
+use crate::archive::about::About;
+use crate::archive::check::first_member;
+use crate::archive::error::{ArchiveError, Damage, from_read};
 use crate::archive::frames::{self, Unpacker};
+use crate::archive::pax::TarReader;
 use crate::archive::payload::{CHUNK, Opener, PREFIX_MAX, SEALED_CHUNK, TAG};
 use crate::keys::Identities;
 use crate::model::manifest::{ArchiveInfo, FRAME_TAR_MAX, Frame};
@@ -28,6 +31,9 @@ pub struct ArchiveReader {
     /// Length of the age plaintext.
     plain: u64,
 }
+
+/// The first block of the first frame, which holds the first member, ends within this many chunks: a block has at most 128 KiB.
+const ABOUT_CHUNKS: u64 = 3;
 
 /// Frames that lie in neighbouring chunks, and these chunks (the second number excluded).
 struct Run<'a> {
@@ -61,6 +67,15 @@ impl ArchiveReader {
     /// What the archive was opened with.
     pub fn info(&self) -> &ArchiveInfo {
         &self.info
+    }
+
+    /// Whose archive it says it is: its first member.
+    pub fn about(&self) -> Result<About, ArchiveError> {
+        let plain = self.read_chunks((0, self.chunks.min(ABOUT_CHUNKS)))?;
+        let failed = |e| from_read(e, &self.subject);
+        let mut content = zstd::stream::read::Decoder::with_buffer(&plain[..]).map_err(failed)?;
+        content.window_log_max(frames::WINDOW_LOG_MAX).map_err(failed)?;
+        first_member(&mut TarReader::new(content, &self.subject), &self.subject)
     }
 
     /// The content of `frames`, which are sorted and apart. Neighbours are read in one range, so the caller bounds memory by how many it

@@ -3,6 +3,7 @@
 //! Environment of a debug build:
 //!
 //! - `BACKSTAY_TEST_CRASH=<n>`: the n-th point that the process passes (from 1) kills it with SIGKILL.
+//! - `BACKSTAY_TEST_SIGNAL=<n>:<signal>`: the n-th point sends the process that signal (by number) and goes on.
 //! - `BACKSTAY_TEST_FAIL=<n>:<errno>`: the n-th wrapped system call is not made and gives that error number.
 //! - `BACKSTAY_TEST_CRASH_COUNT_FILE=<path>`: each point passed is added to that file, a line `<n> <name>`, so that a test knows
 //!   how many there are.
@@ -37,6 +38,7 @@ pub use armed::{fail_call, fired};
 
 #[cfg(debug_assertions)]
 mod armed {
+    use rustix::process::Signal;
     use std::cell::Cell;
     use std::io::{self, Write as _};
     use std::path::PathBuf;
@@ -46,6 +48,7 @@ mod armed {
     /// What the environment asks for, read once.
     struct Orders {
         kill_at: Option<u64>,
+        signal_at: Option<(u64, i32)>,
         fail_at: Option<(u64, i32)>,
         log: Option<PathBuf>,
     }
@@ -61,11 +64,15 @@ mod armed {
     fn orders() -> &'static Orders {
         ORDERS.get_or_init(|| {
             let text = |name: &str| std::env::var(name).ok();
-            let fail = text("BACKSTAY_TEST_FAIL");
-            let fail = fail.as_deref().and_then(|text| text.split_once(':'));
+            let pair = |name: &str| {
+                let text = text(name)?;
+                let (at, what) = text.split_once(':')?;
+                Some((at.parse().ok()?, what.parse().ok()?))
+            };
             Orders {
                 kill_at: text("BACKSTAY_TEST_CRASH").and_then(|n| n.parse().ok()),
-                fail_at: fail.and_then(|(n, errno)| Some((n.parse().ok()?, errno.parse().ok()?))),
+                signal_at: pair("BACKSTAY_TEST_SIGNAL"),
+                fail_at: pair("BACKSTAY_TEST_FAIL"),
                 log: std::env::var_os("BACKSTAY_TEST_CRASH_COUNT_FILE").map(PathBuf::from),
             }
         })
@@ -80,9 +87,15 @@ mod armed {
             // One write a line, so that lines of several threads do not mix.
             let _ = file.write_all(format!("{number} {name}\n").as_bytes());
         }
+        let me = rustix::process::getpid();
         if orders.kill_at == Some(number) {
-            let me = rustix::process::getpid();
-            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process(me, Signal::KILL);
+        }
+        if let Some((at, signal)) = orders.signal_at
+            && at == number
+            && let Some(signal) = Signal::from_named_raw(signal)
+        {
+            let _ = rustix::process::kill_process(me, signal);
         }
     }
 

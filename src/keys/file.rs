@@ -1,6 +1,10 @@
-//! Files that hold secrets: made once, never overwritten, for their owner alone.
+//! Files that hold secrets: made once, never overwritten, for their owner alone. A file has its name only when it is whole: half a key under its
+//! name would stop every later run.
 
 use crate::keys::error::KeyError;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::io::Errno;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -52,24 +56,51 @@ fn write_new(path: &Path, text: &str) -> Result<(), KeyError> {
         ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
         _ => KeyError::Unwritable { path: path.to_owned(), source },
     };
-    let file =
-        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path).map_err(unwritable)?;
-    let written = fill(file, text).and_then(|()| match parent_of(path) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    });
-    written.map_err(|source| {
-        // It is ours (created a moment ago) and not whole: better none than half a key.
-        let _ = std::fs::remove_file(path);
-        KeyError::Unwritable { path: path.to_owned(), source }
-    })
+    let temporary = temporary_beside(path)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(&temporary)
+        .map_err(unwritable)?;
+    // Held until it has its name: a sweep of what killed runs left must not take it for that.
+    let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    let written = fill(&file, text).and_then(|()| take_name(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+        .and_then(|()| match parent_of(path) {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        })
+        .map_err(unwritable)
 }
 
-fn fill(mut file: File, text: &str) -> std::io::Result<()> {
+fn fill(mut file: &File, text: &str) -> std::io::Result<()> {
     // The umask may have taken bits away from the owner.
     file.set_permissions(Permissions::from_mode(FILE_MODE))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// The kind of name that sweeps of unfinished files look for.
+fn temporary_beside(path: &Path) -> Result<PathBuf, KeyError> {
+    let mut random = [0; 16];
+    SystemRandom::new().fill(&mut random).map_err(|_| KeyError::Random)?;
+    let name = format!(".backstay-{}.tmp", data_encoding::HEXLOWER.encode(&random));
+    Ok(path.with_file_name(name))
+}
+
+/// Never over something: there is one moment in which the name is given, or it is taken.
+fn take_name(from: &Path, to: &Path) -> std::io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        other => Ok(other?),
+    }
 }
 
 fn parent_of(path: &Path) -> Option<&Path> {
@@ -134,5 +165,52 @@ mod tests {
         let below_a_file = dir.path().join("file/key");
         std::fs::write(dir.path().join("file"), "").unwrap();
         assert!(matches!(write_secret(&below_a_file, "x"), Err(KeyError::Unwritable { .. })));
+    }
+
+    /// Every name in `dir`, with its content.
+    fn files(dir: &Path) -> Vec<(String, String)> {
+        let mut found: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|e| {
+                let e = e.unwrap();
+                let text = std::fs::read_to_string(e.path()).unwrap();
+                (e.file_name().into_string().unwrap(), text)
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_not_touched_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        write_secret(&path, "one").unwrap();
+        let error = write_secret(&path, "two").unwrap_err();
+        assert!(matches!(error, KeyError::Exists { .. }), "{error}");
+        assert_eq!(files(dir.path()), [("key".to_owned(), "one".to_owned())]);
+    }
+
+    #[test]
+    fn a_key_file_is_never_seen_half_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = "k".repeat(200_000);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..200 {
+                    write_secret(&dir.path().join(format!("{n}")), &whole).unwrap();
+                }
+                done.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+                    if !entry.file_name().to_string_lossy().starts_with('.') {
+                        assert_eq!(entry.metadata().unwrap().len(), 200_000);
+                    }
+                }
+            }
+        });
+        assert_eq!(files(dir.path()).len(), 200);
     }
 }

@@ -101,6 +101,9 @@ pub fn open_document<T: Document + DeserializeOwned>(
     document::parse::<IgnoredAny>(line, kind).map_err(from_document)?;
     let signature =
         std::str::from_utf8(signature).map_err(|_| damaged("its signature is not text".into()))?;
+    if !signature.ends_with('\n') {
+        return Err(damaged("its last line does not end".into()));
+    }
     let key = verify(namespace, line, signature).map_err(|e| damaged(e.to_string()))?;
     let value: T = document::parse(line, kind).map_err(from_document)?;
     if value.signer() != key.id {

@@ -56,6 +56,9 @@ struct Version {
 pub fn parse<'a, T: Deserialize<'a>>(line: &'a [u8], kind: &str) -> Result<T, DocumentError> {
     let malformed = |e: serde_json::Error| DocumentError::Malformed(e.to_string());
     let version: Version = serde_json::from_slice(line).map_err(malformed)?;
+    if version.format == 0 {
+        return Err(DocumentError::Malformed("there is no format 0".into()));
+    }
     check_version(version.format, &version.needs).map_err(DocumentError::TooNew)?;
     if version.kind != kind {
         return Err(DocumentError::Malformed(format!("it is a {:?}, not a {kind:?}", version.kind)));

@@ -2,7 +2,8 @@
 
 use crate::model::id::ContentHash;
 use crate::model::id::ObjectId;
-use crate::model::path::RelPath;
+use crate::model::manifest::NUMBER_END;
+use crate::model::path::{PATH_BYTES_MAX, RelPath};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -271,6 +272,9 @@ impl RawEntry {
             return Err(at("files, and only files, have a size"));
         }
         let size = self.size.unwrap_or(0);
+        if size >= NUMBER_END {
+            return Err(at("its size is impossible"));
+        }
         entry.extents = check_extents(&self.extents, archives, size).map_err(|why| at(&why))?;
         entry.maps = check_maps(&self.maps, size).map_err(|why| at(&why))?;
         if let Some(link) = self.link {
@@ -310,8 +314,8 @@ fn check_shape(entry: &Entry) -> Result<(), &'static str> {
     if (entry.kind == Kind::Symlink) != entry.target.is_some() {
         return Err("symbolic links, and only they, have a target");
     }
-    if entry.target.as_ref().is_some_and(|t| t.is_empty() || t.contains(&0)) {
-        return Err("the target is empty or holds a NUL byte");
+    if entry.target.as_ref().is_some_and(|t| t.is_empty() || t.contains(&0) || t.len() > PATH_BYTES_MAX) {
+        return Err("the target is empty, too long or holds a NUL byte");
     }
     if matches!(entry.kind, Kind::Char | Kind::Block) != entry.dev.is_some() {
         return Err("devices, and only they, have device numbers");

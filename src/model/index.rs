@@ -8,6 +8,9 @@ use crate::model::record::CheckResult;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// An index has at most this many components.
+pub const COMPONENTS_MAX: usize = 4096;
+
 /// What a component is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -222,6 +225,8 @@ impl RawComponent {
         let segments: Option<Vec<_>> = self.segments.into_iter().map(RawSegmentRef::check).collect();
         let segments = segments?;
         let apart = segments.windows(2).all(|pair| pair[0].last < pair[1].first);
+        let entries = segments.iter().try_fold(0_u64, |sum, s| sum.checked_add(s.entries));
+        let apart = apart && entries == Some(self.entries);
         apart.then_some(IndexComponent {
             name: self.component,
             number: self.number,
@@ -266,6 +271,9 @@ impl Index {
         while let Some(raw) = lines.next::<RawComponent>()? {
             let component =
                 raw.check().ok_or_else(|| lines.malformed("a component's segments are impossible"))?;
+            if components.len() >= COMPONENTS_MAX {
+                return Err(lines.malformed("there are more than 4096 components"));
+            }
             if components.iter().any(|c| c.name == component.name) {
                 return Err(lines.malformed("a component is listed twice"));
             }

@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 
 /// The format this program reads and writes.
 pub const FORMAT: u32 = 1;
+/// Numbers in documents are below this: all programs that read JSON take them for the same number.
+pub const NUMBER_END: u64 = 1 << 53;
+/// A line of a manifest has at most this many bytes.
+const LINE_BYTES_MAX: usize = 16 << 20;
 /// A manifest object may unpack to at most this many bytes.
 pub const MANIFEST_BYTES_MAX: usize = 64 << 20;
 
@@ -102,14 +106,16 @@ impl ArchiveInfo {
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let ordered = self.frames.windows(2).all(|w| w[0].tar_offset + w[0].tar_length <= w[1].tar_offset);
+        let apart = |w: &[Frame]| w[0].tar_offset.saturating_add(w[0].tar_length) <= w[1].tar_offset;
+        let ordered = self.frames.windows(2).all(apart);
         let sane = |f: &Frame| {
             f.tar_length > 0
                 && f.tar_length <= FRAME_TAR_MAX
                 && f.tar_offset.checked_add(f.tar_length).is_some_and(|end| end <= self.tar)
                 && f.offset.checked_add(f.length).is_some_and(|end| end <= self.size)
         };
-        if self.payload >= self.size || !self.frames.iter().all(sane) || !ordered {
+        let numbers = self.size < NUMBER_END && self.tar < NUMBER_END;
+        if self.payload >= self.size || !numbers || !self.frames.iter().all(sane) || !ordered {
             return Err("an archive's description is impossible");
         }
         Ok(())
@@ -296,6 +302,9 @@ impl<'a> Lines<'a> {
         let end = self.rest.iter().position(|&b| b == b'\n');
         let end = end.ok_or_else(|| self.malformed("the last line is cut off"))?;
         let line = &self.rest[..end];
+        if line.len() > LINE_BYTES_MAX {
+            return Err(self.malformed("the line is longer than 16 MiB"));
+        }
         self.rest = &self.rest[end + 1..];
         Ok(Some(line))
     }
@@ -304,6 +313,9 @@ impl<'a> Lines<'a> {
     pub(crate) fn header<T: DeserializeOwned>(&mut self, kind: &str) -> Result<T, ManifestError> {
         let line = self.raw()?.ok_or_else(|| self.malformed("it is empty"))?;
         let version: Version = serde_json::from_slice(line).map_err(|e| self.malformed(e))?;
+        if version.format == 0 {
+            return Err(self.malformed("there is no format 0"));
+        }
         check_version(version.format, &version.needs).map_err(ManifestError::TooNew)?;
         if version.kind != kind {
             return Err(self.malformed(format!("it is a {:?}, not a {kind:?}", version.kind)));

@@ -19,7 +19,9 @@ pub struct BadPath {
 pub struct RelPath(Box<[u8]>);
 
 /// Longest path that a reader accepts, in bytes.
-pub const PATH_BYTES_MAX: usize = 1 << 16;
+pub const PATH_BYTES_MAX: usize = 65_535;
+/// Most parts of a path that a reader accepts.
+pub const PATH_PARTS_MAX: usize = 4096;
 
 impl RelPath {
     /// The root.
@@ -44,6 +46,9 @@ impl RelPath {
         }
         if bytes.len() > PATH_BYTES_MAX {
             return Some("it is too long");
+        }
+        if bytes.split(|&b| b == b'/').count() > PATH_PARTS_MAX {
+            return Some("it has too many parts");
         }
         if bytes.contains(&0) {
             return Some("it holds a NUL byte");

@@ -1,6 +1,7 @@
 //! The record: the small public document whose presence commits a snapshot.
 
 use crate::model::id::{HostId, ObjectId, RecipientId, SignerId, SnapshotId, VaultId};
+use crate::model::manifest::NUMBER_END;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +136,7 @@ pub struct Record {
 
 /// Checks that a chain entry's number and `previous` can belong together.
 pub fn check_place(number: u64, previous: Option<&ObjectId>) -> Result<(), String> {
-    if number == 0 || (number == 1) != previous.is_none() {
+    if number == 0 || number >= NUMBER_END || (number == 1) != previous.is_none() {
         return Err("its place in the chain is impossible".into());
     }
     Ok(())
@@ -161,6 +162,10 @@ impl Record {
         let sets = self.recipients.len();
         if self.objects.iter().any(|o| o.recipients as usize >= sets || o.size == 0) {
             return Err("an object names no recipient set or is empty".into());
+        }
+        let counts = self.components.iter().flat_map(|c| [c.number, c.size, c.entries]);
+        if counts.chain(self.objects.iter().map(|o| o.size)).any(|n| n >= NUMBER_END) {
+            return Err("it holds a number that is too large".into());
         }
         check_place(self.number, self.previous.as_ref())?;
         Ok(())

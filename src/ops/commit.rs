@@ -4,6 +4,7 @@
 //! was signed under a number is never signed again with other content: after a crash the same bytes are put first.
 
 use crate::catalog::{Head, State};
+use crate::durable::crash;
 use crate::keys::Signer;
 use crate::keys::signed::{open_document, seal_document};
 use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
@@ -46,21 +47,26 @@ impl Chain<'_> {
             .raise_heads(&[(id, head)])
             .doing(Class::Failed, || "cannot remember what was committed".into())?;
         self.next = (self.next.0 + 1, Some(hash));
+        crash::point("commit: head remembered");
         Ok(())
     }
 
     /// Commits a record; on any doubt the snapshot is void and this fails.
     pub fn commit(&mut self, record: &Record) -> Result<ObjectId> {
         let key = Key::Record(record.snapshot.clone());
+        crash::point("commit: begun");
         self.prove(&record.objects).map_err(|why| void_error(&why, record))?;
+        crash::point("commit: objects proved");
         let (bytes, hash) = seal_document(record, self.signer, namespace::RECORD)
             .doing(Class::Failed, || "cannot sign the record".into())?;
         self.put_entry(&key, &bytes)?;
+        crash::point("commit: record put");
         if let Err(why) = self.prove(&record.objects) {
             self.advance(hash)?;
             self.void(record, hash, &why)?;
             return Err(void_error(&why, record));
         }
+        crash::point("commit: proved again");
         self.advance(hash)?;
         self.settled()?;
         Ok(hash)
@@ -98,15 +104,20 @@ impl Chain<'_> {
     fn put_entry(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         let keep = || "cannot keep the signed entry before it is put".into();
         self.state.set_pending(key, bytes).doing(Class::Failed, keep)?;
+        crash::point("commit: entry kept");
         in_store(self.store, self.store.put_bytes(key, bytes))?;
+        crash::point("commit: entry put");
         Ok(())
     }
 
     fn settled(&self) -> Result<()> {
-        self.state.clear_pending().doing(Class::Failed, || "cannot clear what was pending".into())
+        self.state.clear_pending().doing(Class::Failed, || "cannot clear what was pending".into())?;
+        crash::point("commit: settled");
+        Ok(())
     }
 
     fn void(&mut self, record: &Record, hash: ObjectId, why: &str) -> Result<()> {
+        crash::point("commit: to be voided");
         let target = Target { snapshot: record.snapshot.clone(), record: hash };
         let instance = Some(self.instance.clone());
         let statement = Statement::Void { target, instance, reason: why.to_owned() };

@@ -34,6 +34,7 @@ pub struct OpError {
     pub class: Class,
     what: String,
     source: Option<Box<dyn Error + Send + Sync>>,
+    too_new: bool,
     /// What to do now.
     pub hint: Option<String>,
 }
@@ -41,7 +42,7 @@ pub struct OpError {
 impl OpError {
     /// An error that says `what` failed, on what.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), source: None, hint: None }
+        Self { class, what: what.into(), source: None, too_new: false, hint: None }
     }
 
     /// Adds the cause.
@@ -49,6 +50,18 @@ impl OpError {
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Says that a later program made what this is about, which is then not damaged.
+    #[must_use]
+    pub(crate) fn too_new(mut self) -> Self {
+        self.too_new = true;
+        self
+    }
+
+    /// True when a later program made what this is about.
+    pub fn is_too_new(&self) -> bool {
+        self.too_new
     }
 
     /// Adds what to do now.

@@ -3,11 +3,12 @@
 use crate::archive::{ArchiveError, open_manifest};
 use crate::keys::Identities;
 use crate::model::index::{Index, IndexComponent, SegmentRef};
-use crate::model::manifest::{Map, Segment};
+use crate::model::manifest::{ArchiveInfo, ManifestError, Map, Segment};
 use crate::model::record::SnapshotKind;
 use crate::model::{Entry, Extent, ObjectId, ObjectKind, Record};
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::in_store;
+use crate::ops::vault::too_new;
 use crate::store::{Key, Store};
 
 /// A snapshot being read: its record, and what opens it.
@@ -35,12 +36,28 @@ pub fn archive_error(error: ArchiveError, what: String) -> OpError {
     }
 }
 
+/// The error of a manifest object's content; `what` names the object.
+fn content_error(error: ManifestError, what: &str) -> OpError {
+    match error {
+        ManifestError::TooNew(_) => too_new(what).because(error),
+        _ => damaged(format!("{what} is damaged")).because(error),
+    }
+}
+
 impl SnapshotReader<'_> {
-    /// Reads a manifest object whole, proves it against its name, opens it.
-    fn manifest(&self, id: &ObjectId, what: &str) -> Result<Vec<u8>> {
+    /// Names a manifest object for people: what it is, and its key.
+    fn named(&self, what: &str, id: &ObjectId) -> String {
+        format!("{what} of snapshot {} ({})", self.record.snapshot, Key::Manifest(*id))
+    }
+
+    /// Reads a manifest object whole, proves it against its name, opens it. `size` is what led to it says, if it says one.
+    fn manifest(&self, id: &ObjectId, size: Option<u64>, what: &str) -> Result<Vec<u8>> {
         let of = || format!("{what} of snapshot {}", self.record.snapshot);
         let listed = self.record.object(id).filter(|o| o.kind == ObjectKind::Manifest);
-        let listed = listed.ok_or_else(|| damaged(format!("{} is not among the record's objects", of())))?;
+        let listed = listed.filter(|o| size.is_none_or(|size| size == o.size)).ok_or_else(|| {
+            damaged(format!("{} is damaged", self.named(what, id)))
+                .because("the record lists it otherwise or not")
+        })?;
         let key = Key::Manifest(*id);
         let bytes = match self.store.get(&key, listed.size) {
             Ok(bytes) => bytes,
@@ -52,7 +69,8 @@ impl SnapshotReader<'_> {
         if bytes.len() as u64 != listed.size || ObjectId::of(&bytes) != *id {
             return Err(damaged(format!("{} is damaged: {key} does not have the bytes its name says", of())));
         }
-        open_manifest(&bytes, self.identities).map_err(|e| archive_error(e, format!("cannot open {}", of())))
+        open_manifest(&bytes, self.identities)
+            .map_err(|e| archive_error(e, format!("cannot open {}", self.named(what, id))))
     }
 
     /// The index, compared with the record.
@@ -64,10 +82,10 @@ impl SnapshotReader<'_> {
                 format!("snapshot {} is an interim one and cannot be read", self.record.snapshot),
             )
         })?;
-        let bytes = self.manifest(&id, "the index")?;
-        let what = || format!("the index of snapshot {} is damaged", self.record.snapshot);
-        let index = Index::decode(&bytes).doing(Class::Damage, what)?;
-        self.check_index(&index).map_err(|why| damaged(what()).because(why))?;
+        let bytes = self.manifest(&id, None, "the index")?;
+        let what = self.named("the index", &id);
+        let index = Index::decode(&bytes).map_err(|e| content_error(e, &what))?;
+        self.check_index(&index).map_err(|why| damaged(format!("{what} is damaged")).because(why))?;
         Ok(index)
     }
 
@@ -101,30 +119,23 @@ impl SnapshotReader<'_> {
 
     /// One segment, compared with the index.
     pub fn segment(&self, component: &IndexComponent, reference: &SegmentRef) -> Result<Segment> {
-        let bytes =
-            self.manifest(&reference.object, &format!("a listing of component {}", component.name))?;
-        let what = || {
-            format!(
-                "a listing of component {} of snapshot {} is damaged",
-                component.name, self.record.snapshot
-            )
-        };
-        let segment = Segment::decode(&bytes).doing(Class::Damage, what)?;
+        let what = format!("a listing of component {}", component.name);
+        let bytes = self.manifest(&reference.object, Some(reference.size), &what)?;
+        let what = self.named(&what, &reference.object);
+        let segment = Segment::decode(&bytes).map_err(|e| content_error(e, &what))?;
+        let wrong = |why: String| damaged(format!("{what} is damaged")).because(why);
         let fits = segment.component == component.name
             && segment.entries.len() as u64 == reference.entries
             && segment.entries.first().is_some_and(|e| e.path == reference.first)
             && segment.entries.last().is_some_and(|e| e.path == reference.last);
         if !fits {
-            return Err(damaged(what()).because("it is not the one that the index means"));
+            return Err(wrong("it is not the one that the index means".into()));
         }
-        self.check_archives(&segment.archives).map_err(|why| damaged(what()).because(why))?;
+        self.check_archives(&segment.archives).map_err(wrong)?;
         Ok(segment)
     }
 
-    fn check_archives(
-        &self,
-        archives: &[crate::model::manifest::ArchiveInfo],
-    ) -> std::result::Result<(), String> {
+    fn check_archives(&self, archives: &[ArchiveInfo]) -> std::result::Result<(), String> {
         for archive in archives {
             let listed = self.record.object(&archive.sha256);
             if !listed.is_some_and(|o| o.kind == ObjectKind::Archive && o.size == archive.size) {
@@ -138,16 +149,22 @@ impl SnapshotReader<'_> {
     }
 
     /// All extents of a file, from its entry or its maps, and the archives that maps add.
-    pub fn extents(&self, entry: &Entry) -> Result<(Vec<Extent>, Vec<crate::model::manifest::ArchiveInfo>)> {
+    pub fn extents(
+        &self,
+        component: &IndexComponent,
+        entry: &Entry,
+    ) -> Result<(Vec<Extent>, Vec<ArchiveInfo>)> {
         if entry.maps.is_empty() {
             return Ok((entry.extents.clone(), Vec::new()));
         }
         let (mut extents, mut archives) = (Vec::new(), Vec::new());
         for map in &entry.maps {
-            let bytes = self.manifest(&map.object, &format!("a map of {}", entry.path))?;
-            let what = || format!("a map of {} in snapshot {} is damaged", entry.path, self.record.snapshot);
-            let decoded = Map::decode(&bytes, map.offset, entry.size).doing(Class::Damage, what)?;
-            self.check_archives(&decoded.archives).map_err(|why| damaged(what()).because(why))?;
+            let what = format!("a map of {}/{}", component.name, entry.path);
+            let bytes = self.manifest(&map.object, Some(map.size), &what)?;
+            let what = self.named(&what, &map.object);
+            let decoded = Map::decode(&bytes, map.offset, entry.size).map_err(|e| content_error(e, &what))?;
+            self.check_archives(&decoded.archives)
+                .map_err(|why| damaged(format!("{what} is damaged")).because(why))?;
             extents.extend(decoded.extents);
             archives.extend(decoded.archives);
         }

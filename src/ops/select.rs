@@ -111,12 +111,18 @@ pub fn snapshot<'v>(
     }
     if chooses {
         refuse_broken(vault, &hosts)?;
+        for bad in &vault.bad {
+            session.note(&format!("{} cannot be used and is passed over: {}", bad.key, bad.why));
+        }
     }
     let summaries: Vec<Summary> = pool.iter().map(|s| Summary::from(*s)).collect();
     let place = match selector.resolve(&summaries) {
         Ok(place) => place,
         Err(error) => {
-            return Err(damaged_of_that_name(vault, text).unwrap_or_else(|| selector_error(error)));
+            let damaged = damaged_of_that_name(vault, text);
+            let damaged =
+                damaged.or_else(|| (chooses && pool.is_empty()).then(|| none_left(vault)).flatten());
+            return Err(damaged.unwrap_or_else(|| selector_error(error)));
         }
     };
     let found = pool[place];
@@ -140,14 +146,31 @@ fn damaged_of_that_name(vault: &Vault, text: &str) -> Option<OpError> {
 }
 
 fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
-    let breaks = breaks_of(vault, hosts);
-    if breaks.is_empty() {
+    let mut why = breaks_of(vault, hosts);
+    let newer = vault.bad.iter().any(|bad| bad.too_new);
+    if why.is_empty() && !newer {
         return Ok(());
     }
-    let what = "the history in this store is not whole, so nobody can say which snapshot is the latest";
-    Err(OpError::new(Class::Damage, what)
-        .because(breaks.join("; "))
-        .hint("`backstay list` shows what is there; name a snapshot by its id to use it all the same"))
+    let what = if why.is_empty() {
+        "there are newer documents in this store than this backstay understands, so it cannot say which snapshot is the latest"
+    } else {
+        "the history in this store is not whole, so nobody can say which snapshot is the latest"
+    };
+    // Very often the two have one cause, and this is the one that can be looked at.
+    why.extend(vault.bad.iter().map(|bad| format!("{} cannot be used: {}", bad.key, bad.why)));
+    let hint = if newer {
+        "a newer backstay wrote some of it: upgrade this one; or name a snapshot by its id"
+    } else {
+        "`backstay list` shows what is there; name a snapshot by its id to use it all the same"
+    };
+    Err(OpError::new(Class::Damage, what).because(why.join("; ")).hint(hint))
+}
+
+/// When there is no snapshot to choose from, but there are documents that cannot be used, these are the answer.
+fn none_left(vault: &Vault) -> Option<OpError> {
+    let bad: Vec<String> = vault.bad.iter().map(|bad| format!("{}: {}", bad.key, bad.why)).collect();
+    let what = "no snapshot in this store can be used";
+    (!bad.is_empty()).then(|| OpError::new(Class::Damage, what).because(bad.join("; ")))
 }
 
 fn refuse_unfit(found: &KnownSnapshot, accept_untrusted: bool) -> Result<()> {

@@ -8,13 +8,13 @@ use crate::keys::kit::Kit;
 use crate::keys::kit::StoreAt;
 use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
-use crate::model::{Clock, HostId, Progress, VaultId};
+use crate::model::{Clock, HostId, Progress, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::layout::store_path;
 use crate::ops::vault::{Judge, Vault, store_error};
 use crate::platform::users::Names;
-use crate::store::{LocalStore, Store, StoreErrorKind};
+use crate::store::{Key, LocalStore, Store, StoreErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -89,16 +89,16 @@ pub struct Writer {
 impl Session {
     /// Opens the project of `config`.
     pub fn open(config: Arc<Config>, around: Surroundings) -> Result<Self> {
-        let (store, by_path) = open_configured_store(&config, around.store.as_deref())?;
+        let key_file = &config.signing.key_file;
+        let signer = match key_file.exists() {
+            true => Some(load_signer(key_file)?.id()),
+            false => None,
+        };
+        let (store, by_path) = open_configured_store(&config, around.store.as_deref(), signer.as_ref())?;
         let state = State::open(&config.state_dir).doing(Class::Failed, || {
             format!("cannot open the state directory {}", config.state_dir.display())
         })?;
         let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
-        let key_file = &config.signing.key_file;
-        let host = match key_file.exists() {
-            true => Some(load_signer(key_file)?.id().into()),
-            false => None,
-        };
         let seen =
             state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
         let heads = seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect();
@@ -114,7 +114,7 @@ impl Session {
             state: Some(state),
             trust,
             vault,
-            host,
+            host: signer.map(Into::into),
             names: Names::default(),
             heads,
             kit_identities: Vec::new(),
@@ -125,7 +125,7 @@ impl Session {
     /// Opens a vault with nothing but a kit, for reading.
     pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
         let store = match around.store.as_deref() {
-            Some(place) => open_store("store", &tidy(place)?)?,
+            Some(place) => open_store("store", &tidy(place)?, None)?,
             None => open_kit_store(&kit)?,
         };
         Ok(Self {
@@ -169,7 +169,9 @@ impl Session {
         let seen = state
             .keep_stores(&names)
             .and_then(|()| state.trust_store(self.store.name(), &vault.info.vault, &vault.info.instance));
-        seen.doing(Class::Damage, || format!("store {:?} is not the one seen before", self.store.name()))?;
+        seen.doing(Class::Damage, || {
+            format!("store {:?} is not the one seen before: so says its {}", self.store.name(), Key::Store)
+        })?;
         Ok(())
     }
 
@@ -263,7 +265,11 @@ fn load_signer(key_file: &Path) -> Result<Signer> {
 }
 
 /// The store that is meant, and whether it was named by a path.
-fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<(Arc<dyn Store>, bool)> {
+fn open_configured_store(
+    config: &Config,
+    wanted: Option<&str>,
+    writer: Option<&SignerId>,
+) -> Result<(Arc<dyn Store>, bool)> {
     if config.stores.len() > 1 {
         return Err(OpError::new(Class::Config, format!("{} names several stores", config.path.display()))
             .hint("this version of backstay keeps one store a project; remove the others"));
@@ -273,18 +279,18 @@ fn open_configured_store(config: &Config, wanted: Option<&str>) -> Result<(Arc<d
             .hint("add a [[store]] with `name` and `path`, then run `backstay init`"));
     };
     let Some(wanted) = wanted else {
-        return Ok((open_store(&first.name, store_path(first))?, false));
+        return Ok((open_store(&first.name, store_path(first), writer)?, false));
     };
     if let Some(store) = config.stores.iter().find(|s| s.name == wanted) {
-        return Ok((open_store(&store.name, store_path(store))?, false));
+        return Ok((open_store(&store.name, store_path(store), writer)?, false));
     }
     let path = tidy(wanted)?;
     if let Some(store) = config.stores.iter().find(|s| store_path(s) == path) {
-        return Ok((open_store(&store.name, store_path(store))?, false));
+        return Ok((open_store(&store.name, store_path(store), writer)?, false));
     }
     let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
     let hint = format!("the configuration names: {}; anything else is taken as a path", names.join(", "));
-    Ok((open_store("store", &path).map_err(|e| e.hint(hint))?, true))
+    Ok((open_store("store", &path, writer).map_err(|e| e.hint(hint))?, true))
 }
 
 fn tidy(path: &str) -> Result<PathBuf> {
@@ -303,14 +309,17 @@ fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
         )
         .hint("name a folder that holds a copy of it with --store PATH"));
     };
-    open_store(&store.name, Path::new(path)).map_err(|e| {
+    open_store(&store.name, Path::new(path), None).map_err(|e| {
         e.hint("that is where the kit says it is; if it is elsewhere now, name it with --store PATH")
     })
 }
 
-fn open_store(name: &str, path: &Path) -> Result<Arc<dyn Store>> {
+fn open_store(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
     match LocalStore::open(name, path) {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => Ok(match writer {
+            Some(writer) => Arc::new(store.writing_as(writer)),
+            None => Arc::new(store),
+        }),
         Err(e) => {
             let what = format!("store {name:?} ({}) cannot be opened", path.display());
             let hint = match e.kind {

@@ -4,7 +4,7 @@ use crate::catalog::{Head, State};
 use crate::keys::TrustList;
 use crate::keys::signed::{OpenError, open_document};
 use crate::model::chain::{ChainEntry, EntryBody, Heads, History, KnownSnapshot, Reader};
-use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
+use crate::model::document::{DOCUMENT_BYTES_MAX, DocumentError, namespace};
 use crate::model::mark::Mark;
 use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
@@ -61,12 +61,25 @@ pub fn is_trusted(snapshot: &KnownSnapshot) -> bool {
     snapshot.trusted == crate::model::chain::Trust::Trusted
 }
 
+/// That a later program wrote `what`: nothing is wrong with it.
+pub fn too_new(what: &str) -> OpError {
+    OpError::new(Class::Damage, format!("{what} is newer than this backstay understands"))
+        .hint("upgrade backstay; nothing is wrong with what is stored")
+        .too_new()
+}
+
 /// Reads `backstay.json`.
 pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
     let bytes = store.get(&Key::Store, 1 << 20).map_err(|e| store_error(e, store))?;
-    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let damaged = || format!("{} of store {:?} cannot be read", Key::Store, store.name());
-    crate::model::document::parse(line, "store").doing(Class::Damage, damaged)
+    let of = format!("{} of store {:?}", Key::Store, store.name());
+    let one_line = bytes.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'));
+    let line = one_line.ok_or_else(|| {
+        OpError::new(Class::Damage, format!("{of} cannot be read")).because("it is not one whole line")
+    })?;
+    crate::model::document::parse(line, "store").map_err(|e| match e {
+        DocumentError::TooNew(_) => too_new(&of).because(e),
+        _ => OpError::new(Class::Damage, format!("{of} cannot be read")).because(e),
+    })
 }
 
 /// A store's error, with the class and hint its kind asks for.
@@ -110,7 +123,12 @@ impl Vault {
     pub fn read(store: &dyn Store, judge: &Judge<'_>) -> Result<Self> {
         let info = store_info(store)?;
         if judge.vault.is_some_and(|expected| *expected != info.vault) {
-            let what = format!("store {:?} ({}) belongs to another vault", store.name(), store.location());
+            let what = format!(
+                "store {:?} ({}) belongs to another vault, as its {} says",
+                store.name(),
+                store.location(),
+                Key::Store
+            );
             let hint = "is another disk mounted there? backstay touches nothing in it";
             return Err(OpError::new(Class::Damage, what).hint(hint));
         }

@@ -5,7 +5,7 @@
 //! symbolic link below the root: whoever may write into the store could lead us out of it.
 
 use crate::durable::{self, Dir, DurableError, Swept};
-use crate::model::{ObjectId, Timestamp};
+use crate::model::{ObjectId, SignerId, Timestamp};
 use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -33,6 +33,8 @@ pub struct LocalStore {
     root: PathBuf,
     /// Device and inode of the root: after an unmount another directory lies at the same path.
     identity: (u64, u64),
+    /// The folder in `.incoming/` that is this writer's alone; without one, `.incoming/` itself.
+    own: Option<String>,
     /// Folders whose own names this process has made durable.
     settled: Mutex<HashSet<PathBuf>>,
 }
@@ -69,7 +71,21 @@ impl LocalStore {
 
     fn at(name: &str, path: &Path, root: &Dir) -> Result<Self, StoreError> {
         let identity = root.identity().map_err(|e| error(name, "open", path.display().to_string(), e))?;
-        Ok(Self { name: name.to_owned(), root: path.to_owned(), identity, settled: Mutex::default() })
+        Ok(Self {
+            name: name.to_owned(),
+            root: path.to_owned(),
+            identity,
+            own: None,
+            settled: Mutex::default(),
+        })
+    }
+
+    /// Prepares everything in a folder of its own in `.incoming/`. Several hosts may share the store: what a killed run of this one left can then be
+    /// told from what another is writing just now.
+    #[must_use]
+    pub fn writing_as(mut self, writer: &SignerId) -> Self {
+        self.own = Some(writer.to_string());
+        self
     }
 
     /// Removes files in `.incoming/` that were last changed before `older_than` and that no process has locked: what killed runs left.
@@ -153,6 +169,10 @@ impl LocalStore {
 
     fn incoming(&self) -> Result<PathBuf, StoreError> {
         let dir = self.settled_child(&self.root("write")?, INCOMING);
+        let dir = dir.and_then(|dir| match &self.own {
+            Some(own) => self.settled_child(&dir, own),
+            None => Ok(dir),
+        });
         dir.map(|dir| dir.path().to_owned()).map_err(|e| self.error("write", &INCOMING, e))
     }
 

@@ -205,6 +205,7 @@ fn the_blocks_of_the_readme_do_what_they_say() {
     let project = stage.home.join("tsushin");
     let _service = blocks::application(&project);
     let text = fs::read_to_string(top().join("README.md")).unwrap();
+    assert!(text.contains("./test") && top().join("test").is_file(), "the README names ./test");
     let mut compared = 0;
     for block in blocks(&text).into_iter().filter(|b| b.comment.starts_with("test: ")) {
         let run = stage.run(&block.script, &project, &[]);

@@ -13,10 +13,18 @@ mod cli_errors;
 mod cli_init;
 mod commit;
 mod common;
+mod crash;
+mod damage;
 mod docs;
 mod durable_crash;
 mod extract_safety;
+#[path = "common/forge.rs"]
+mod forge;
+mod forged;
+mod forged_history;
 mod golden;
+#[path = "common/lab.rs"]
+mod lab;
 mod memory;
 mod roundtrip;
 mod roundtrip_random;

@@ -5,6 +5,7 @@ use super::error::ExtractError;
 use super::made::{Made, Register, Sort, key};
 use super::settle::{Settler, Wanted};
 use super::troubles::Troubles;
+use crate::durable::crash;
 use crate::model::{Entry, Kind, Problem, RelPath};
 use crate::platform::apply::{self, Subject};
 use crate::platform::at::{self, FileId};
@@ -99,7 +100,7 @@ impl<'a> Extractor<'a> {
             }
         } else {
             let dir = self.parent_of(&entry.path)?;
-            let made = at::create_dir(&*dir, entry.path.name());
+            let made = crash::around("make restored directory", || at::create_dir(&*dir, entry.path.name()));
             let (fd, facts) = made.map_err(|e| cannot_make("make directory", entry, e))?;
             let key = key(entry.path.as_bytes());
             self.made.add(key, facts.id, Sort::Dir);
@@ -114,7 +115,7 @@ impl<'a> Extractor<'a> {
     /// written stays a hole.
     pub fn create_file(&self, entry: &Entry) -> Result<File, ExtractError> {
         let dir = self.parent_of(&entry.path)?;
-        let made = at::create_file(&*dir, entry.path.name());
+        let made = crash::around("make restored file", || at::create_file(&*dir, entry.path.name()));
         let (file, facts) = made.map_err(|e| cannot_make("make file", entry, e))?;
         // Where extents reach the end, writing them gives the size; a call less for every small file.
         let reached = entry.extents.last().map_or(0, |e| e.offset.saturating_add(e.length));
@@ -137,7 +138,9 @@ impl<'a> Extractor<'a> {
 
     /// Gives a written file its metadata. Content must be complete: writing later changes the time again.
     pub fn finish_file(&self, file: &File, entry: &Entry) -> Result<(), ExtractError> {
-        self.settle(Subject::Open(file.as_fd()), entry)
+        self.settle(Subject::Open(file.as_fd()), entry)?;
+        crash::point("restored file finished");
+        Ok(())
     }
 
     /// Removes a file that this extractor made: its content turned out to be damaged.

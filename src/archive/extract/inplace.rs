@@ -5,6 +5,7 @@
 
 use super::error::ExtractError;
 use super::target::partial_name;
+use crate::durable::crash;
 use crate::model::RelPath;
 use crate::platform::at;
 use std::io;
@@ -87,6 +88,7 @@ pub fn replace_in_place(
             Some(_) => swap(dir, name, staged, keep_as),
         };
         if let Some(done) = done.map_err(ExtractError::named("replace", name))? {
+            crash::point("exchange: done");
             at::sync_dir(dir).map_err(ExtractError::named("sync the directory of", name))?;
             return Ok(done);
         }
@@ -110,7 +112,7 @@ fn sync_staged(dir: BorrowedFd<'_>, staged: &[u8]) -> io::Result<()> {
 
 /// `None` when something appeared under the live name meanwhile.
 fn put_new(dir: BorrowedFd<'_>, name: &[u8], staged: &[u8]) -> io::Result<Option<Replaced>> {
-    match at::rename_new(dir, staged, name) {
+    match crash::around("put new in place", || at::rename_new(dir, staged, name)) {
         Err(e) if at::is_unsupported(&e) => {}
         other => return unless_taken(other, Replaced::New),
     }
@@ -136,7 +138,8 @@ fn swap(dir: BorrowedFd<'_>, name: &[u8], staged: &[u8], keep_as: &[u8]) -> io::
         Err(e) if at::is_unsupported(&e) => return swap_by_link(dir, name, staged, keep_as),
         Err(e) => return Err(e),
     };
-    let Err(error) = at::exchange(dir, &kept, name) else {
+    crash::point("exchange: new file has the kept name");
+    let Err(error) = crash::around("exchange", || at::exchange(dir, &kept, name)) else {
         return Ok(Some(Replaced::Kept { name: kept }));
     };
     at::rename_new(dir, &kept, staged)?;

@@ -1,6 +1,7 @@
 //! The place of a restore: private beside it until everything is there, then the place itself.
 
 use super::error::ExtractError;
+use crate::durable::crash;
 use crate::model::ComponentName;
 use crate::platform::apply::{ACL_ACCESS, ACL_DEFAULT, Subject};
 use crate::platform::at::{self, FileId};
@@ -92,7 +93,8 @@ impl Target {
     /// restored is complete and stays in the staging directory; the error says where.
     pub fn publish(mut self) -> Result<(), ExtractError> {
         let staging = self.staging_path();
-        at::sync_file_system(&self.staging).map_err(ExtractError::on("sync", &staging))?;
+        crash::around("sync restored tree", || at::sync_file_system(&self.staging))
+            .map_err(ExtractError::on("sync", &staging))?;
         let facts =
             at::facts_at(&self.parent, &self.staging_name).map_err(ExtractError::on("look at", &staging))?;
         if facts.id != self.id {
@@ -105,7 +107,7 @@ impl Target {
             let (place, staging) = (self.place.clone(), staging);
             ExtractError::Unpublished { place, staging, source }
         };
-        self.move_to_place().map_err(unpublished)?;
+        crash::around("publish", || self.move_to_place()).map_err(unpublished)?;
         at::sync_dir(&self.parent).map_err(ExtractError::on("sync the folder of", &self.place))
     }
 

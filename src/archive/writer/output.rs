@@ -1,6 +1,7 @@
 //! The file an archive is written to, and its SHA-256.
 
 use crate::archive::error::ArchiveError;
+use crate::durable::crash;
 use crate::model::ObjectId;
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -26,7 +27,7 @@ impl Output {
         filled.map_err(|_| failed(dir, io::Error::other("the system gives no random numbers")))?;
         let name = data_encoding::HEXLOWER.encode(&random);
         let path = dir.join(format!("archive-{name}.partial"));
-        let file = create_private(&path).map_err(|e| failed(&path, e))?;
+        let file = crash::around("create archive", || create_private(&path)).map_err(|e| failed(&path, e))?;
         Ok(Self { file, path, hash: Context::new(&SHA256), size: 0, finished: false })
     }
 
@@ -41,14 +42,14 @@ impl Output {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
-        let written = self.file.write_all(bytes);
+        let written = crash::around("write archive", || self.file.write_all(bytes));
         written.map_err(|source| ArchiveError::Io { path: self.path.clone(), source })
     }
 
     /// Makes the file durable and lets it stay; gives its path and name. A failed fsync must never be tried again: the kernel may
     /// have dropped the pages and would then report success.
     pub(super) fn finish(mut self) -> Result<(PathBuf, ObjectId), ArchiveError> {
-        let synced = self.file.sync_all();
+        let synced = crash::around("fsync archive", || self.file.sync_all());
         synced.map_err(|source| ArchiveError::Io { path: self.path.clone(), source })?;
         let mut id = [0; 32];
         id.copy_from_slice(self.hash.clone().finish().as_ref());

@@ -6,7 +6,7 @@ use crate::config::propose::{Proposal, Proposed, What, propose};
 use crate::config::{Config, FILE_NAME, check_permissions};
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::init::{InitOptions, InitReport, run as set_up};
+use crate::ops::init::{InitOptions, InitReport, clear_unfinished, run as set_up};
 use crate::ops::layout::store_path;
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         None => dir.join(FILE_NAME),
     };
     check_words(terminal, args)?;
+    clear_unfinished(&config_path)?;
     let fresh = config_path.symlink_metadata().is_err();
     let store = if fresh {
         check_place(&dir, &config_path)?;

@@ -53,6 +53,7 @@ fn say_after(terminal: &Terminal, texts: &[String]) {
     if !terminal.global.json {
         texts.iter().filter(|text| !text.is_empty()).for_each(|text| say(text));
     }
+    crate::durable::crash::point("report shown");
 }
 
 fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {

@@ -20,7 +20,7 @@ use crate::source::command::{CommandLine, CommandSpec, run as run_command};
 use crate::source::folder::{Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -291,7 +291,11 @@ impl<'a> Run<'a> {
     /// Captures the databases that a walk found, before any file of it is read.
     fn databases(&self, build: &mut Build<'a>, scan: &Scan) -> Result<HashMap<usize, Item>> {
         let mut done = HashMap::new();
+        let mut linked = HashSet::new();
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
+            if found.entry.link.is_some_and(|link| linked.contains(&link)) {
+                continue; // another name of one that is captured: it becomes a link to that
+            }
             let path = scan.tree.real_path(&found.entry.path);
             let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
             let item = match capture(&spec) {
@@ -308,6 +312,7 @@ impl<'a> Run<'a> {
                 Err(error) => self.as_bytes(build, scan, place, &error, &mut done)?,
             };
             if let Some(item) = item {
+                linked.extend(found.entry.link);
                 done.insert(place, item);
             }
         }

@@ -4,6 +4,7 @@ use crate::archive::pax::{Member, MemberKind, Sparse};
 use crate::model::{ContentHash, Entry, Kind, RelPath};
 use crate::ops::backup::packer::{LocalExtent, Packer};
 use crate::ops::error::{Class, Doing, Result};
+use std::collections::BTreeMap;
 use std::io;
 
 /// Content is read in steps of this many bytes.
@@ -74,6 +75,12 @@ pub(super) fn member<'a>(entry: &'a Entry, kind: MemberKind, path: &'a [u8]) -> 
         xattrs: &entry.xattrs,
         sparse: None,
     }
+}
+
+/// What says of a file that lies in parts how it is to be (its own member) says so once. A part must only be readable for whoever joins it.
+fn part<'a>(entry: &'a Entry, path: &'a [u8]) -> Member<'a> {
+    static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    Member { mode: 0o600, xattrs: &NONE, ..member(entry, MemberKind::File, path) }
 }
 
 /// Packs a member without content; sockets and what was left have none.
@@ -168,6 +175,9 @@ fn pack_parts(
     copy: &mut Copy,
 ) -> std::result::Result<Vec<u64>, ContentError> {
     let mut firsts = Vec::new();
+    let own_path = member_path(packer.component(), &entry.path);
+    packer.begin(&member(entry, MemberKind::File, &own_path))?;
+    packer.end(false)?;
     for mut pairs in cut_into_parts(content.ranges, packer.archive_size) {
         let first = pairs.first().map_or(0, |p| p.0);
         let is_last = pairs.last().map(|p| p.0 + p.1) == content.ranges.last().map(|r| r.0 + r.1);
@@ -178,7 +188,7 @@ fn pack_parts(
         let line = part_line(&pairs)?;
         let path = part_path(packer.component(), &entry.path, first);
         let size = line.len() as u64 + data;
-        let part = Member { size, ..member(entry, MemberKind::File, &path) };
+        let part = Member { size, ..part(entry, &path) };
         let (archive, begun) = packer.begin(&part)?;
         packer.plain(&line)?;
         let mut at = begun + line.len() as u64;
@@ -206,7 +216,7 @@ pub(super) fn void_parts(packer: &mut Packer<'_>, entry: &Entry, firsts: &[u64])
     let line = part_line(&[])?;
     for &first in firsts {
         let path = part_path(packer.component(), &entry.path, first);
-        packer.begin(&Member { size: line.len() as u64, ..member(entry, MemberKind::File, &path) })?;
+        packer.begin(&Member { size: line.len() as u64, ..part(entry, &path) })?;
         packer.plain(&line)?;
         packer.end(false)?;
     }

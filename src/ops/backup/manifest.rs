@@ -1,6 +1,7 @@
 //! The listing of a component: maps, segments, and its line in the index.
 
 use crate::archive::seal_manifest;
+use crate::durable::crash;
 use crate::model::entry::{EXTENTS_INLINE_MAX, MAP_RANGE};
 use crate::model::index::{IndexComponent, SegmentRef};
 use crate::model::manifest::{ArchiveInfo, ArchiveTable, Map, Segment};
@@ -26,7 +27,9 @@ pub(super) struct Stored {
 pub(super) fn put_manifest(run: &PackRun<'_>, content: &[u8]) -> Result<ObjectRef> {
     let sealed = seal_manifest(content, run.recipients);
     let (id, bytes) = sealed.doing(Class::Failed, || "cannot seal a listing".into())?;
+    crash::point("pack: listing sealed");
     in_store(run.store, run.store.put_bytes(&Key::Manifest(id), &bytes))?;
+    crash::point("pack: listing put");
     Ok(ObjectRef { kind: ObjectKind::Manifest, size: bytes.len() as u64, id, recipients: 0 })
 }
 

@@ -17,7 +17,7 @@ pub use plan::{BackupPlan, PlannedComponent, plan};
 
 use crate::archive::Pool;
 use crate::config::Component;
-use crate::durable::{Dir, DurableError, create_dirs};
+use crate::durable::{Dir, DurableError, crash, create_dirs};
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
@@ -96,13 +96,16 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     session.check_writable()?;
     let writer = session.writer()?;
     let _held = crate::ops::lock::hold(session, "backup")?;
+    crash::point("backup: lock held");
     // Before anything is written: a store of another vault must stay as it is.
     let vault = session.read_vault()?;
-    let spool = prepare_spool(session, &writer)?;
+    let spool = prepare_spool(session)?;
+    crash::point("backup: spool swept");
     let mut chain = open_chain(session, &writer, &vault)?;
     if let Some(told) = chain.finish_pending()? {
         session.note(&told);
     }
+    crash::point("backup: nothing pending");
     let started = session.around.clock.now();
     let id = SnapshotId::new(
         started,
@@ -119,6 +122,7 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
         interrupt: &session.around.interrupt,
     };
     let stored = capture::all(session, &writer, &vault, &components, &run)?;
+    crash::point("backup: captured");
     let snapshot = Snapshot { id, started, options, stored };
     snapshot.finish(session, &writer, &run, &mut chain, &vault)
 }
@@ -145,10 +149,9 @@ fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component
 }
 
 /// The directory where archives are prepared, without what killed runs left there.
-fn prepare_spool(session: &Session, writer: &Writer) -> Result<PathBuf> {
+fn prepare_spool(session: &Session) -> Result<PathBuf> {
     let spool = match session.store.spool_dir() {
-        // Several hosts may share the store; each has a folder of its own there.
-        Some(dir) => dir.join(writer.signer.id().to_string()),
+        Some(dir) => dir,
         None => session.state()?.spool_dir(),
     };
     let sweep = || -> std::result::Result<(), DurableError> {
@@ -158,6 +161,10 @@ fn prepare_spool(session: &Session, writer: &Writer) -> Result<PathBuf> {
         Ok(())
     };
     sweep().doing(Class::Store, || format!("cannot prepare the spool directory {}", spool.display()))?;
+    let state = session.state()?;
+    state
+        .sweep(Timestamp::MAX)
+        .doing(Class::Failed, || format!("cannot clear the state directory {}", state.dir().display()))?;
     Ok(spool)
 }
 
@@ -197,15 +204,20 @@ impl Snapshot<'_> {
         let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
         let index_object = manifest::put_manifest(run, &encoded)?;
         let objects = self.objects(&index_object);
+        crash::point("backup: index put");
         let now = session.around.clock.now();
         readback::read_back(session, &objects)?;
+        crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
         session.around.interrupt.check()?;
         let hash = chain.commit(&record)?;
+        crash::point("backup: committed");
         readback::read_record(session, &record, hash)?;
+        crash::point("backup: record read back");
         let verdict = self.verdict(&record, hash, chain, now);
         let good = verdict.good;
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
+        crash::point("backup: verdict put");
         Ok(self.report(session, &record, vault, good && record.complete))
     }
 

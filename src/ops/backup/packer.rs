@@ -2,6 +2,7 @@
 
 use crate::archive::pax::Member;
 use crate::archive::{About, ArchiveError, ArchiveWriter, Pool, SealedArchive};
+use crate::durable::crash;
 use crate::keys::RecipientSet;
 use crate::model::entry::MAP_RANGE;
 use crate::model::manifest::ArchiveInfo;
@@ -65,7 +66,14 @@ impl<'a> Packer<'a> {
 
     fn failed(&self, error: ArchiveError) -> OpError {
         let what = format!("cannot pack component {}", self.component());
-        OpError::new(Class::Failed, what).because(error)
+        let hint = match &error {
+            ArchiveError::Io { source, .. } => spool_hint(source.kind()),
+            _ => None,
+        };
+        match hint {
+            Some(hint) => OpError::new(Class::Store, what).because(error).hint(hint),
+            None => OpError::new(Class::Failed, what).because(error),
+        }
     }
 
     /// Begins a member; gives the archive's place in the run and the tar offset of the member's data.
@@ -122,9 +130,12 @@ impl<'a> Packer<'a> {
         let Some(writer) = self.current.take() else {
             return Ok(());
         };
+        crash::point("pack: archive to be sealed");
         let SealedArchive { path, id, size, info } = writer.finish().map_err(|e| self.failed(e))?;
+        crash::point("pack: archive sealed");
         let put = self.run.store.put_file(&Key::Archive(id), &path, size, &id);
         in_store(self.run.store, put)?;
+        crash::point("pack: archive put");
         self.stored.push(info);
         Ok(())
     }
@@ -133,6 +144,20 @@ impl<'a> Packer<'a> {
     pub(super) fn finish(mut self) -> Result<Vec<ArchiveInfo>> {
         self.seal()?;
         Ok(std::mem::take(&mut self.stored))
+    }
+}
+
+/// What to do where the disk on which archives are prepared, the store's own, takes none.
+fn spool_hint(kind: std::io::ErrorKind) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("make room on that disk; nothing that was committed is touched")
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            Some("check who may read and write there")
+        }
+        _ => None,
     }
 }
 

@@ -41,6 +41,7 @@ pub fn cat(
     let pool = Pool::for_machine();
     let reading = Reading {
         store: &session.store,
+        record: &opened.record,
         identities: &opened.identities,
         pool: &pool,
         interrupt: &session.around.interrupt,

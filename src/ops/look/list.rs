@@ -4,12 +4,15 @@ use crate::keys::Identities;
 use crate::model::chain::{KnownSnapshot, Trust};
 use crate::model::index::IndexComponent;
 use crate::model::record::{CheckResult, SnapshotKind};
-use crate::model::{SnapshotId, Timestamp};
-use crate::ops::error::Result;
+use crate::model::{Record, SnapshotId, Timestamp};
+use crate::ops::error::{Class, OpError, Result};
 use crate::ops::objects::SnapshotReader;
+use crate::ops::recover_files;
+use crate::ops::restore::read::chain_text;
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::vault::{BadDocument, Vault, is_trusted};
+use crate::store::Key;
 use serde::Serialize;
 
 /// One snapshot in a list.
@@ -76,24 +79,41 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let identities = session.identities()?;
     let hosts = select::hosts(session, &vault)?;
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
-    let rows = vault.snapshots().filter(wanted).map(|s| row(session, s, &identities));
+    let mut damaged = vault.bad.clone();
+    let rows = vault.snapshots().filter(wanted).map(|s| {
+        let (row, bad) = row(session, s, &identities);
+        damaged.extend(bad);
+        row
+    });
+    let snapshots = rows.collect();
+    damaged.extend(recover_files::check(&*session.store, &vault)?);
     Ok(ListReport {
         store: session.store.name().to_owned(),
         location: session.store.location(),
-        snapshots: rows.collect(),
+        snapshots,
         history: select::breaks_of(&vault, &hosts),
-        damaged: vault.bad,
+        damaged,
         opened: !identities.is_empty(),
     })
 }
 
-fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> SnapshotRow {
+/// The line of a snapshot, and its index when that is damaged. A list tells what it can: an index that cannot be opened costs names
+/// and notes only.
+fn row(
+    session: &Session,
+    known: &KnownSnapshot,
+    identities: &Identities,
+) -> (SnapshotRow, Option<BadDocument>) {
     let record = &known.record;
     let reader = SnapshotReader { store: &*session.store, record, identities };
-    // A list tells what it can: an index that cannot be opened here costs names and notes, and `show` says why.
-    let index = (!identities.is_empty() && is_trusted(known)).then(|| reader.index().ok()).flatten();
+    let readable = !identities.is_empty() && is_trusted(known) && known.void.is_none();
+    let (index, bad) = match readable.then(|| reader.index()) {
+        Some(Ok(index)) => (Some(index), None),
+        Some(Err(e)) => (None, bad_index(record, &e)),
+        None => (None, None),
+    };
     let note = sealed_note(known, identities).or_else(|| index.as_ref().and_then(|i| i.header.note.clone()));
-    SnapshotRow {
+    let row = SnapshotRow {
         id: record.snapshot.clone(),
         host: record.host.to_string(),
         hostname: index.as_ref().map(|i| i.header.hostname.clone()),
@@ -113,9 +133,16 @@ fn row(session: &Session, known: &KnownSnapshot, identities: &Identities) -> Sna
         milestone: known.milestone,
         note,
         components: index.map(|i| i.components.iter().map(|c| c.name.to_string()).collect()),
-        size: record.components.iter().map(|c| c.size).sum(),
-        stored_bytes: record.objects.iter().map(|o| o.size).sum(),
-    }
+        size: record.components.iter().fold(0, |sum, c| sum.saturating_add(c.size)),
+        stored_bytes: record.objects.iter().fold(0, |sum, o| sum.saturating_add(o.size)),
+    };
+    (row, bad)
+}
+
+fn bad_index(record: &Record, error: &OpError) -> Option<BadDocument> {
+    let index = record.index.filter(|_| error.class == Class::Damage)?;
+    let (key, why) = (Key::Manifest(index).to_string(), chain_text(error));
+    Some(BadDocument { key, why, too_new: error.is_too_new() })
 }
 
 /// The note that a mark gave it later, if an identity here opens it.
@@ -182,7 +209,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let reader = SnapshotReader { store: &*session.store, record: &known.record, identities: &identities };
     let index = reader.index()?;
     Ok(ShowReport {
-        row: row(session, known, &identities),
+        row: row(session, known, &identities).0,
         details: index.components.iter().map(component_row).collect(),
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),

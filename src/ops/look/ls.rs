@@ -7,6 +7,7 @@ use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::{Opened, open};
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
+use crate::ops::shape;
 use serde::Serialize;
 
 /// One line of `ls`.
@@ -117,6 +118,7 @@ fn entries_of(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection)
         let segment = reader.segment(component, reference)?;
         entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
     }
+    shape::check(component, &entries)?;
     selection.check_found(&entries)?;
     Ok(entries)
 }

@@ -4,17 +4,19 @@
 //! does not have is left as it is.
 
 use crate::archive::extract::{Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name};
+use crate::durable::crash;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{ComponentKind, IndexComponent};
 use crate::model::path::escape;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::restore::litter::{STAGING, Unfinished, clear_staging};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, write_listing};
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::platform::{at, remove::remove_tree};
 use data_encoding::HEXLOWER;
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{FlockOperation, RenameFlags, renameat_with};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -124,8 +126,16 @@ impl InPlacePlan {
             kept: Vec::new(),
             problems: Vec::new(),
         };
+        // All of them are brought and proved before the first live file of any is touched.
+        let mut staged = Vec::new();
         for (base, listing) in &self.listings {
-            self.component(session, base, listing, &mut report)?;
+            staged.push(self.stage(session, base, listing, &mut report)?);
+            crash::point("in place: component staged");
+        }
+        session.around.interrupt.check()?;
+        for staged in staged {
+            self.exchange(session, staged, &mut report)?;
+            crash::point("in place: component exchanged");
         }
         for problem in &report.problems {
             session.around.progress.problem(problem);
@@ -133,29 +143,46 @@ impl InPlacePlan {
         Ok(report)
     }
 
-    fn component(
+    fn owners(&self) -> Owners {
+        if self.ignore_owners { Owners::Ignore } else { Owners::Keep }
+    }
+
+    /// Brings the files of a component into a hidden folder beside their places.
+    fn stage<'a>(
         &self,
         session: &Session,
-        base: &Path,
-        listing: &Listing,
+        base: &'a Path,
+        listing: &'a Listing,
         report: &mut RestoreReport,
-    ) -> Result<()> {
-        let owners = if self.ignore_owners { Owners::Ignore } else { Owners::Keep };
+    ) -> Result<Staged<'a>> {
         let staging = Staging::make(base)?;
-        let extractor = super::extractor(session, staging.root()?, owners, listing)?;
-        write_listing(session, &self.opened.identities, listing, extractor, report)?;
+        crash::point("in place: staging made");
+        let extractor = super::extractor(session, staging.root()?, self.owners(), listing)?;
+        write_listing(session, &self.opened, listing, extractor, report)?;
         check_databases(listing, &staging.path, report);
-        session.around.interrupt.check()?;
         let damaged: HashSet<String> = report
             .problems
             .iter()
             .filter(|p| p.kind == ProblemKind::Damaged)
             .map(|p| p.subject.clone())
             .collect();
-        let finisher = super::extractor(session, staging.root()?, owners, listing)?;
+        Ok(Staged { base, listing, staging, damaged })
+    }
+
+    /// Exchanges them one by one.
+    fn exchange(&self, session: &Session, staged: Staged<'_>, report: &mut RestoreReport) -> Result<()> {
+        let Staged { base, listing, staging, damaged } = staged;
+        let finisher = super::extractor(session, staging.root()?, self.owners(), listing)?;
         let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let mut step =
-            Exchange { staging: &staging, base, listing, finisher: &finisher, stamp, made: Vec::new() };
+        let mut step = Exchange {
+            staging: &staging,
+            base,
+            listing,
+            finisher: &finisher,
+            stamp,
+            made: Vec::new(),
+            unfinished: Unfinished::default(),
+        };
         let exchanged = listing
             .entries
             .iter()
@@ -167,12 +194,23 @@ impl InPlacePlan {
     }
 }
 
+/// A component's files, proved and ready to be exchanged.
+struct Staged<'a> {
+    base: &'a Path,
+    listing: &'a Listing,
+    staging: Staging,
+    /// Paths that are left out.
+    damaged: HashSet<String>,
+}
+
 /// The hidden folder in a component in which files wait to be exchanged.
 struct Staging {
     base: OwnedFd,
     name: Vec<u8>,
     path: PathBuf,
     root: OwnedFd,
+    /// No other restore is at work in this component.
+    alone: bool,
 }
 
 impl Staging {
@@ -182,10 +220,13 @@ impl Staging {
             e.hint("if the whole folder is gone, restore it with --to and move it into place")
         })?;
         let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
-        let name = format!(".backstay-restore-{}", HEXLOWER.encode(&random)).into_bytes();
+        let alone = clear_staging(dir.as_fd()).doing(Class::Failed, what)?;
+        let name = [STAGING, HEXLOWER.encode(&random).as_bytes()].concat();
         let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
+        // As long as this is open, nobody takes the folder for a killed restore's. Without locks nobody removes any.
+        let _ = rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive);
         let path = base.join(std::ffi::OsStr::from_bytes(&name));
-        Ok(Self { base: dir, name, path, root })
+        Ok(Self { base: dir, name, path, root, alone })
     }
 
     fn root(&self) -> Result<OwnedFd> {
@@ -213,6 +254,7 @@ struct Exchange<'a> {
     stamp: String,
     /// Directories that were made, private to their owner until everything is in them.
     made: Vec<(PathBuf, RelPath, &'a Entry)>,
+    unfinished: Unfinished,
 }
 
 impl<'a> Exchange<'a> {
@@ -229,17 +271,23 @@ impl<'a> Exchange<'a> {
         let parent = parent.unwrap_or_else(RelPath::root);
         let dir = open_live_dir(live_base.as_fd(), &parent, true).doing(Class::Failed, what)?;
         for made in &dir.created {
-            self.remember_made(made, outside.is_some());
+            self.remember_made(made, outside.is_some())?;
         }
         if is_dir {
             return Ok(());
+        }
+        if self.staging.alone {
+            let cleared = self.unfinished.clear(dir.dir.as_fd());
+            cleared.doing(Class::Failed, what)?;
         }
         let name = live_rel.name();
         if entry.has_flag(FLAG_DATABASE) {
             self.sidecars_aside(dir.dir.as_fd(), name, &live, report).doing(Class::Failed, what)?;
         }
+        crash::point("in place: sidecars aside");
         let temporary = temporary_name(name).doing(Class::Failed, what)?;
         self.bring(&entry.path, dir.dir.as_fd(), &temporary).doing(Class::Failed, what)?;
+        crash::point("in place: file brought");
         let replaced = replace_in_place(dir.dir.as_fd(), name, &temporary, &self.keep_as(name))
             .doing(Class::Failed, what)?;
         if let Replaced::Kept { name } = replaced {
@@ -279,7 +327,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Keeps a directory that was just made, `made` from the base or from `/`, for [`Exchange::finish_made`].
-    fn remember_made(&mut self, made: &RelPath, out: bool) {
+    fn remember_made(&mut self, made: &RelPath, out: bool) -> Result<()> {
         let listing = self.listing;
         let listed = |e: &&Entry| match outside(&listing.component, &e.path) {
             Some(path) => out && path == made.as_bytes(),
@@ -287,19 +335,25 @@ impl<'a> Exchange<'a> {
         };
         let base = if out { Path::new("/") } else { self.base };
         if let Some(entry) = listing.entries.iter().find(listed) {
+            // Owner and mode at once, open for its owner: a run that is killed here is not followed by one that makes this directory.
+            self.finish_dir(base, made, &Entry { mode: entry.mode | 0o700, ..entry.clone() })?;
             self.made.push((base.to_owned(), made.clone(), entry));
         }
+        Ok(())
+    }
+
+    fn finish_dir(&self, base: &Path, made: &RelPath, entry: &Entry) -> Result<()> {
+        let what = || format!("cannot finish directory {}", base.join(made.to_string()).display());
+        let base = at::open_place(base).doing(Class::Failed, what)?;
+        let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes()).doing(Class::Failed, what)?;
+        self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)
     }
 
     /// Gives the directories that were made their metadata, the deepest first: now nothing more comes into them, which would change their time,
     /// and which a closed one would refuse.
     fn finish_made(&mut self) -> Result<()> {
         while let Some((base, made, entry)) = self.made.pop() {
-            let what = || format!("cannot finish directory {}", base.join(made.to_string()).display());
-            let base = at::open_place(&base).doing(Class::Failed, what)?;
-            let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes());
-            let dir = dir.doing(Class::Failed, what)?;
-            self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)?;
+            self.finish_dir(&base, &made, entry)?;
         }
         Ok(())
     }
@@ -318,7 +372,7 @@ impl<'a> Exchange<'a> {
                 continue;
             }
             let kept = self.keep_as(&sidecar);
-            at::rename_new(dir, &sidecar, &kept)?;
+            crash::around("sidecar aside", || at::rename_new(dir, &sidecar, &kept))?;
             report
                 .kept
                 .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&kept)).as_os_str().as_bytes()));

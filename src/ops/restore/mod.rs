@@ -3,6 +3,7 @@
 //! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
 
 mod inplace;
+mod litter;
 pub(crate) mod read;
 mod write;
 
@@ -10,17 +11,20 @@ pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
 use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners, Target};
+use crate::durable::crash;
 use crate::keys::Identities;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{Index, IndexComponent};
 use crate::model::report::Phase;
-use crate::model::{Entry, Kind, Problem, ProblemKind, Record, RelPath, SnapshotId};
+use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, Record, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::objects::SnapshotReader;
 use crate::ops::select::{self, Selection};
-use crate::ops::session::Session;
+use crate::ops::session::{Session, in_store};
+use crate::ops::shape;
+use crate::store::Key;
 use read::{Archives, Piece, Reading};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use write::{Files, Pending};
@@ -86,23 +90,25 @@ impl Listing {
             listing.archives.add(segment.archives);
             listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
         }
-        listing.check_order()?;
+        shape::check(&listing.component, &listing.entries)?;
         for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
-            let (extents, archives) = reader.extents(entry)?;
+            let (extents, archives) = reader.extents(&listing.component, entry)?;
             listing.extents.insert(place, extents);
             listing.archives.add(archives);
         }
-        listing.archives.settle();
+        if let Err(why) = listing.archives.settle() {
+            let what = format!("the listing of component {} is damaged", listing.component.name);
+            return Err(OpError::new(Class::Damage, what).because(why));
+        }
         selection.check_found(&listing.entries)?;
         Ok(listing)
     }
 
-    fn check_order(&self) -> Result<()> {
-        if self.entries.windows(2).all(|pair| pair[0].path < pair[1].path) {
-            return Ok(());
-        }
-        let what = format!("the listings of component {} overlap", self.component.name);
-        Err(OpError::new(Class::Damage, what))
+    /// The archives that must be there whole: of a whole component all, else those that content lies in.
+    fn archives_needed(&self) -> BTreeSet<ObjectId> {
+        let whole = self.entries.len() as u64 == self.component.entries;
+        let all = self.component.archives.iter().filter(|_| whole).copied();
+        all.chain(self.extents.values().flatten().map(|e| e.archive)).collect()
     }
 
     /// Bytes of content.
@@ -143,7 +149,9 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
         selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect::<Result<_>>()?;
     let bytes = listings.iter().map(Listing::bytes).sum();
     check_space(&options.to, bytes)?;
+    crash::point("restore: begun");
     let target = Target::create(&options.to).map_err(|e| place_error(&options.to, e))?;
+    crash::point("restore: staging made");
     session.around.progress.phase(Phase::Restore, Some(bytes));
     let mut report = RestoreReport {
         snapshot: opened.record.snapshot.clone(),
@@ -159,14 +167,16 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     for listing in &listings {
         let root = target.component(&listing.component.name).map_err(|e| place_error(&options.to, e))?;
         let extractor = extractor(session, root, owners, listing)?;
-        write_listing(session, &opened.identities, listing, extractor, &mut report)?;
+        write_listing(session, &opened, listing, extractor, &mut report)?;
         check_databases(listing, &target.staging_path().join(listing.component.name.as_str()), &mut report);
+        crash::point("restore: component whole");
     }
     session.around.interrupt.check()?;
     for problem in &report.problems {
         session.around.progress.problem(problem);
     }
     target.publish().map_err(|e| place_error(&options.to, e))?;
+    crash::point("restore: published");
     Ok(report)
 }
 
@@ -212,7 +222,7 @@ fn check_space(to: &Path, bytes: u64) -> Result<()> {
 /// Makes every entry of `listing` in the extractor's tree.
 fn write_listing(
     session: &Session,
-    identities: &Identities,
+    opened: &Opened,
     listing: &Listing,
     extractor: Extractor<'_>,
     report: &mut RestoreReport,
@@ -251,29 +261,22 @@ fn write_listing(
     let pool = Pool::for_machine();
     let mut files = Files::new(&extractor, component, pending, &advance);
     files.empty_ones()?;
-    let reading =
-        Reading { store: &session.store, identities, pool: &pool, interrupt: &session.around.interrupt };
+    let reading = Reading {
+        store: &session.store,
+        record: &opened.record,
+        identities: &opened.identities,
+        pool: &pool,
+        interrupt: &session.around.interrupt,
+    };
     reading.deliver(pieces, &listing.archives, &mut files)?;
+    files.leave_unfinished_out()?;
+    report.problems.extend(check_sizes(session, &opened.record, listing)?);
     let damaged = std::mem::take(&mut files.damaged);
     let whole = files.whole();
     drop(files);
     report.files -= damaged.len() as u64;
     report.problems.extend(damaged);
-    for (first, entry) in links {
-        if entry.kind != Kind::File || whole.contains(&first) {
-            extractor
-                .hard_link(&first, entry)
-                .doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
-        } else {
-            let what = format!("it is another name of {first}, which is damaged");
-            report.problems.push(Problem::at_path(
-                ProblemKind::Damaged,
-                component,
-                entry.path.as_bytes(),
-                what,
-            ));
-        }
-    }
+    make_links(&links, &whole, &extractor, component, report)?;
     let problems =
         extractor.finish().doing(Class::Failed, || format!("cannot finish component {component}"))?;
     let named = |mut p: Problem| {
@@ -282,6 +285,45 @@ fn write_listing(
     };
     report.problems.extend(problems.into_iter().map(named));
     Ok(())
+}
+
+/// Makes the other names of files that were written whole.
+fn make_links(
+    links: &[(RelPath, &Entry)],
+    whole: &HashSet<RelPath>,
+    extractor: &Extractor<'_>,
+    component: &str,
+    report: &mut RestoreReport,
+) -> Result<()> {
+    for (first, entry) in links {
+        if entry.kind != Kind::File || whole.contains(first) {
+            let made = extractor.hard_link(first, entry);
+            made.doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
+            continue;
+        }
+        report.files -= 1;
+        let what = format!("it is another name of {first}, which is damaged");
+        let path = entry.path.as_bytes();
+        report.problems.push(Problem::at_path(ProblemKind::Damaged, component, path, what));
+    }
+    Ok(())
+}
+
+/// Archives that are not there with the size that the record gives. What could be had of them was proved and is restored.
+fn check_sizes(session: &Session, record: &Record, listing: &Listing) -> Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    for id in listing.archives_needed() {
+        let key = Key::Archive(id);
+        let size = record.object(&id).map_or(0, |o| o.size);
+        let what = match in_store(&*session.store, session.store.head(&key))? {
+            Some(found) if found == size => continue,
+            Some(found) => format!("is damaged: it has {found} bytes, and the record says {size}"),
+            None => "is missing".to_owned(),
+        };
+        let (kind, subject) = (ProblemKind::Damaged, key.to_string());
+        problems.push(Problem { kind, component: None, subject, what, hint: None });
+    }
+    Ok(problems)
 }
 
 /// Checks every restored database.

@@ -1,13 +1,12 @@
 //! Reading stretches of archives in parallel, delivered in order of archive and tar offset.
 
-use crate::archive::{ArchiveReader, Pool, RangeRead};
+use crate::archive::{ArchiveError, ArchiveReader, Pool, RangeRead};
 use crate::keys::Identities;
 use crate::model::manifest::{ArchiveInfo, Frame};
-use crate::model::{Extent, ObjectId};
+use crate::model::{Extent, ObjectId, Record};
 use crate::ops::error::Result;
 use crate::ops::interrupt::Interrupt;
 use crate::ops::objects::archive_error;
-use crate::ops::session::in_store;
 use crate::store::{Key, Store};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -37,12 +36,19 @@ impl Archives {
         }
     }
 
-    /// Sorts frames and drops doubles; call it once, when all is added.
-    pub(crate) fn settle(&mut self) {
+    /// Sorts frames and drops doubles; call it once, when all is added. Fails when listings contradict each other: every byte of an
+    /// archive lies in one frame.
+    pub(crate) fn settle(&mut self) -> std::result::Result<(), String> {
         for info in self.0.values_mut() {
             info.frames.sort_by_key(|f| (f.tar_offset, f.offset));
             info.frames.dedup();
+            let apart =
+                |pair: &[Frame]| pair[0].tar_offset.saturating_add(pair[0].tar_length) <= pair[1].tar_offset;
+            if !info.frames.windows(2).all(apart) {
+                return Err(format!("it gives frames of {} that overlap", Key::Archive(info.sha256)));
+            }
         }
+        Ok(())
     }
 }
 
@@ -57,6 +63,7 @@ pub(crate) trait Sink {
 /// What reading needs.
 pub(crate) struct Reading<'a> {
     pub(crate) store: &'a Arc<dyn Store>,
+    pub(crate) record: &'a Record,
     pub(crate) identities: &'a Identities,
     pub(crate) pool: &'a Pool,
     pub(crate) interrupt: &'a Interrupt,
@@ -103,25 +110,23 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn is_whole(&self, key: &Key, info: &ArchiveInfo) -> Result<bool> {
-        let found = in_store(&**self.store, self.store.read_back(key, &mut |_| {}))?;
-        Ok(found == (info.size, info.sha256))
-    }
-
     fn archive(&self, info: &ArchiveInfo, pieces: &[Piece], sink: &mut dyn Sink) -> Result<()> {
         let key = Key::Archive(info.sha256);
         let source = Arc::new(StoreRange { store: Arc::clone(self.store), key: key.clone() });
         let reader = match ArchiveReader::open(source, info.clone(), self.identities) {
             Ok(reader) => Arc::new(reader),
-            Err(e @ crate::archive::ArchiveError::NoIdentity { .. }) => {
-                // A damaged header looks like one for somebody else; the object's name tells them apart.
-                if self.is_whole(&key, info)? {
-                    return Err(archive_error(e, format!("cannot open {key}")));
-                }
-                return lose(pieces, &format!("{key} is damaged"), sink);
+            Err(ArchiveError::NoIdentity { .. }) if self.should_open(info) => {
+                let why = "its age header does not open with the key that it was sealed to";
+                return lose(pieces, &format!("{key}: {why}"), sink);
+            }
+            Err(e @ ArchiveError::NoIdentity { .. }) => {
+                return Err(archive_error(e, format!("cannot open {key}")));
             }
             Err(e) => return lose(pieces, &format!("{key}: {}", chain_text(&e)), sink),
         };
+        if let Some(why) = self.foreign(&reader) {
+            return lose(pieces, &format!("{key}: {why}"), sink);
+        }
         let mut batches = batches(info, pieces).into_iter();
         let mut under_way = VecDeque::new();
         let mut cursor = Cursor { pieces, first: 0 };
@@ -139,11 +144,49 @@ impl Reading<'_> {
             let read = read.and_then(|frames| frames.map_err(|e| format!("{key}: {}", chain_text(&e))));
             match read {
                 Ok(frames) => cursor.deliver(&batch, &frames, sink)?,
-                Err(why) => cursor.lose(&batch, &why, sink)?,
+                Err(why) if batch.len() == 1 => cursor.lose(&batch, &why, sink)?,
+                Err(_) => one_by_one(&reader, &batch, &mut cursor, &key, sink)?,
             }
         }
         cursor.uncovered(info, sink)
     }
+}
+
+impl Reading<'_> {
+    /// True when an identity at hand is one of those that the record says the archive is sealed to.
+    fn should_open(&self, info: &ArchiveInfo) -> bool {
+        let object = self.record.object(&info.sha256);
+        let recipients = object.and_then(|o| self.record.recipients.get(o.recipients as usize));
+        recipients.is_some_and(|recipients| self.identities.open_any(recipients))
+    }
+
+    /// Why the archive must not be used: it was made for another host. One whose own line cannot be read is not known to be: what its
+    /// damage costs is found frame by frame.
+    fn foreign(&self, reader: &ArchiveReader) -> Option<String> {
+        match reader.about() {
+            Ok(about) if about.host == self.record.host && about.vault == self.record.vault => None,
+            Ok(about) => Some(format!("it was made by host {} of vault {}", about.host, about.vault)),
+            Err(e @ ArchiveError::TooNew { .. }) => Some(chain_text(&e)),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Reads frames again that could not be read together, so that only those are lost that are damaged.
+fn one_by_one(
+    reader: &ArchiveReader,
+    batch: &[Frame],
+    cursor: &mut Cursor<'_>,
+    key: &Key,
+    sink: &mut dyn Sink,
+) -> Result<()> {
+    for frame in batch.chunks(1) {
+        match reader.read_frames(frame) {
+            Ok(content) => cursor.deliver(frame, &content, sink)?,
+            Err(e) => cursor.lose(frame, &format!("{key}: {}", chain_text(&e)), sink)?,
+        }
+    }
+    Ok(())
 }
 
 fn lose(pieces: &[Piece], why: &str, sink: &mut dyn Sink) -> Result<()> {

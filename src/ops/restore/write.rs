@@ -94,6 +94,16 @@ impl<'e, 'x> Files<'e, 'x> {
         Ok(())
     }
 
+    /// Leaves out what not every byte came for. Listings that were checked leave nothing so: this is the last line.
+    pub(super) fn leave_unfinished_out(&mut self) -> Result<()> {
+        for file in 0..self.pending.len() {
+            if self.pending[file].missing > 0 && !self.is_lost(file) {
+                self.lost(file, "not all of its bytes came")?;
+            }
+        }
+        Ok(())
+    }
+
     fn failed(&self, file: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpError {
         let what = format!("cannot write {}/{}", self.component, self.pending[file].entry.path);
         OpError::new(Class::Failed, what).because(error)
@@ -185,6 +195,9 @@ impl Sink for Files<'_, '_> {
         if self.is_lost(file) {
             return Ok(());
         }
+        let Some(missing) = self.pending[file].missing.checked_sub(bytes.len() as u64) else {
+            return self.lost(file, "more bytes came than its listing says");
+        };
         self.pending[file].hash(offset, bytes);
         let handle = self.file(file)?;
         let mut done = 0;
@@ -196,7 +209,7 @@ impl Sink for Files<'_, '_> {
                 Err(e) => return Err(self.failed(file, io::Error::from(e))),
             }
         }
-        self.pending[file].missing -= bytes.len() as u64;
+        self.pending[file].missing = missing;
         if self.pending[file].missing == 0 {
             self.complete(file)?;
         }

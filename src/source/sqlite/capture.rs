@@ -1,5 +1,6 @@
 //! The parent's side: starts the child and reads what it sends.
 
+use crate::durable::crash;
 use crate::model::record::CheckResult;
 use crate::platform::environment;
 use crate::source::sqlite::SqliteSpec;
@@ -172,6 +173,7 @@ impl SqliteCapture {
             return Err(talk.died("it announced an impossible size"));
         }
         let Header { page_size, instant, .. } = header;
+        crash::point("sqlite: transaction begun");
         Ok(Self { size, page_size, method, instant, talk, left: size, chunk: Vec::new(), used: 0 })
     }
 
@@ -184,6 +186,7 @@ impl SqliteCapture {
             return Err(SqliteError::NotRead(self.talk.database.clone(), self.left));
         }
         let trailer: Trailer = self.talk.json(Tag::Trailer)?;
+        crash::point("sqlite: all pages read");
         if let Some(Process { child, .. }) = &mut self.talk.process {
             match child.wait() {
                 Ok(status) if status.success() => {}

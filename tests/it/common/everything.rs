@@ -14,11 +14,16 @@ use std::process::Command;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// Makes it at `top`, which must not exist. What needs root or a program that is not here is left out and said.
-pub(crate) fn make(top: &Path) {
+/// So many folders with names of 250 bytes make a path that nobody can use at once, …
+pub(crate) const BEYOND_PATH_MAX: u8 = 17;
+/// … and so many just fit.
+pub(crate) const WITHIN_PATH_MAX: u8 = 15;
+
+/// Makes it at `top`, which must not exist, with `levels` of folders with long names. What needs root or a program that is not here is left out and said.
+pub(crate) fn make(top: &Path, levels: u8) {
     fs::create_dir_all(top).unwrap();
     contents(top);
-    names(top);
+    names(top, levels);
     links(top);
     sparse(top);
     special(top);
@@ -71,7 +76,7 @@ fn contents(top: &Path) {
     put(&top.join("order/a-"), "1");
 }
 
-fn names(top: &Path) {
+fn names(top: &Path, levels: u8) {
     let top = top.join("names");
     let odd: [&[u8]; 12] = [
         b"new\nline",
@@ -93,9 +98,8 @@ fn names(top: &Path) {
     put(&raw(&top, b"folder \xff\n/in it"), "x");
     put(&raw(&top, &[b'n'; 255]), "255 bytes");
     put(&raw(&top, &[0xe9; 255]), "255 other bytes");
-    // Longer than the system takes in one path.
     let mut dir = File::open(&top).unwrap();
-    for level in 0..17u8 {
+    for level in 0..levels {
         let name = vec![b'a' + level; 250];
         let place = through(&dir, OsStr::from_bytes(&name));
         fs::create_dir(&place).unwrap();
@@ -182,6 +186,7 @@ fn xattrs(top: &Path) {
     let all: Vec<u8> = (0..=255).collect();
     set("main.py", "user.bytes", &all).unwrap();
     set("main.py", "user.empty", b"").unwrap();
+    set("main.py", "user.a=b", b"a name with =").unwrap();
     set("empty", "user.long", &[b'v'; 2000]).unwrap();
     set("empty folder", "user.folder", b"of a folder").unwrap();
     set("hard/one", "user.\u{fc}", "\u{fc}\n".as_bytes()).unwrap();

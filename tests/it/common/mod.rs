@@ -3,4 +3,5 @@
 pub(crate) mod everything;
 pub(crate) mod person;
 pub(crate) mod project;
+pub(crate) mod tars;
 pub(crate) mod trees;

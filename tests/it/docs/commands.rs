@@ -27,9 +27,10 @@ fn commands_of(line: &str) -> Vec<Vec<String>> {
         let begins =
             before.is_empty() || before.ends_with(['$', ';', '|', '&', '(', ':']) || before.ends_with("--");
         let words = words(&line[at..]);
-        // `cargo run -- demo` and prose such as "a store of backstay does" are no command lines.
+        // `cargo run -- demo` and prose such as "a store of backstay does" are no command lines, and
+        // `backstay __…` is for the program itself.
         let is_command =
-            words.len() > 1 && words[1].starts_with(|c: char| c.is_ascii_lowercase() || c == '-' || c == '_');
+            words.len() > 1 && words[1].starts_with(|c: char| c.is_ascii_lowercase() || c == '-');
         if begins && is_command {
             found.push(words);
         }

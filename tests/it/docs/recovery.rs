@@ -181,7 +181,7 @@ fn the_store_is_damaged(story: &mut Story) {
     flip_a_byte(&archive);
 
     story
-        .meanwhile("first=$(ls -d \"$STORE\"/snapshots/*.json | head -n 1); mv \"$first\" \"$OTHER/hidden\"");
+        .meanwhile("first=\"$STORE/snapshots/$(backstay list | awk 'NR == 2 {print $1}').json\"; mv \"$first\" \"$OTHER/hidden\"");
     let said = story.well("by-id");
     assert!(said.contains("NOT WHOLE") && said.contains("exit code 13"), "{said}");
     story.is_main(&story.other("by-id/backend/main.py"));

@@ -3,25 +3,27 @@
 //! Keys come first and the configuration last, so that a run that was cut off leaves nothing that names a key which does not exist; what it
 //! made is taken up by the next run.
 
+mod kit;
+mod store;
+
 use crate::catalog::State;
 use crate::config::propose::Proposal;
 use crate::config::template::Values;
 use crate::config::{Config, Trusted, template};
+use crate::durable::{Dir, crash};
 use crate::keys::identity::{SecretIdentity, generate, load_identity_file};
 use crate::keys::kit::Kit;
 use crate::keys::{NamingKey, RecipientSet, Signer};
-use crate::model::document::namespace;
 use crate::model::mark::Role;
 use crate::model::{Clock, HostId, VaultId};
-use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
-use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::kit::{IdentityFrom, Parts, assemble, parts_of};
+use crate::ops::kit::{IdentityFrom, Parts};
 use crate::ops::layout::store_path;
-use crate::ops::session::in_store;
-use crate::ops::vault::{StoreInfo, store_info};
-use crate::store::{Key, LocalStore, Store};
+use crate::ops::vault::store_info;
+use crate::store::LocalStore;
+use kit::{complete_kit, write_kit};
 use std::path::{Path, PathBuf};
+use store::make_store;
 
 /// What to set up.
 pub struct InitOptions {
@@ -89,6 +91,7 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
     if options.config_path.symlink_metadata().is_err() {
         fresh(options, clock, &mut report)?;
     }
+    crash::point("init: configuration there");
     let config = load(&options.config_path)?;
     report.components = config.components.iter().map(|c| c.name.to_string()).collect();
     let signer = Signer::load(&config.signing.key_file)
@@ -96,6 +99,7 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         .map_err(|e| e.hint("if this machine is a new one, bring the keys back from the recovery kit"))?;
     let state = State::open(&config.state_dir)
         .doing(Class::Failed, || format!("cannot open the state directory {}", config.state_dir.display()))?;
+    crash::point("init: state there");
     let vault = match config.project.vault.clone() {
         Some(vault) => vault,
         None => known_vault(&state, &config)?,
@@ -105,12 +109,38 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         make_store(&store.name, path, &vault, &signer, clock, &mut report)?;
         report.stores.push(format!("{} ({})", store.name, path.display()));
     }
+    crash::point("init: stores there");
     complete_kit(options, &config, (vault, signer.id().into()), &mut report, clock)?;
+    crash::point("init: kit there");
+    clear_litter(options, &config)?;
     Ok(report)
 }
 
 fn load(path: &Path) -> Result<Config> {
     Config::load(path).doing(Class::Config, || format!("{} cannot be used", path.display()))
+}
+
+/// Removes what killed runs left beside the files that this one made: an unfinished kit holds an identity that nobody may find.
+fn clear_litter(options: &InitOptions, config: &Config) -> Result<()> {
+    let beside = [
+        Some(config.signing.key_file.as_path()),
+        Some(options.config_path.as_path()),
+        options.kit.as_deref(),
+    ];
+    beside.into_iter().flatten().try_for_each(clear_unfinished)
+}
+
+/// Removes what killed runs left beside `path` instead of it. Call it for the configuration before looking at the project: else that would be
+/// proposed for protection.
+pub fn clear_unfinished(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let swept = Dir::open(folder)
+        .and_then(|dir| crate::durable::sweep(&dir, jiff::Timestamp::MAX, &crate::durable::is_temp_name));
+    swept
+        .map(drop)
+        .doing(Class::Failed, || format!("cannot remove what a killed run left in {}", folder.display()))
 }
 
 /// The vault of a configuration that does not name it: that of its first store, or a new one.
@@ -137,10 +167,14 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     check_recipients(&options.recipients)?;
     let project = project_name(&options.dir);
     let places = key_places(options, &project)?;
+    crash::point("init: key folder there");
     let signer = make_signer(&places, report)?;
+    crash::point("init: signing key there");
     make_naming(&places, report)?;
-    let Sealing { recipients, identity, vault } = make_recipients(options, &places, clock, report)?;
-    let vault = vault.map_or_else(new_id, Ok)?;
+    crash::point("init: naming key there");
+    let Encryption { recipients, identity, vault } =
+        make_recipients(options, &places, signer.id().into(), clock, report)?;
+    crash::point("init: identity there");
     let kept = options.recipients.is_empty() && !options.offline_identity;
     let roles = vec![Role::Host, Role::Verify, Role::Prune];
     let trusted =
@@ -160,6 +194,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
             now: clock.now(),
         };
         write_kit(parts, &places.kit, report)?;
+        crash::point("init: offline kit there");
     }
     let values = Values {
         project: project.clone(),
@@ -180,6 +215,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     Ok(())
 }
 
+/// Before anything is made: recipients that were given can be sealed to.
 fn check_recipients(given: &[String]) -> Result<()> {
     if given.is_empty() {
         return Ok(());
@@ -249,146 +285,73 @@ pub fn naming_path(signing: &Path) -> PathBuf {
     signing.with_file_name("naming_key")
 }
 
-/// Whom a new project's snapshots are sealed to.
-struct Sealing {
+/// Whom a new vault is sealed to.
+struct Encryption {
     recipients: Vec<String>,
-    /// The identity, when it must not be on this machine.
+    /// The identity, when it must not be on this machine and is nowhere yet.
     identity: Option<SecretIdentity>,
-    /// The vault, when an earlier run wrote a kit for it that cannot be made again.
-    vault: Option<VaultId>,
+    vault: VaultId,
 }
 
+/// The recipients of a new project, and the identity when it must not be on this machine.
 fn make_recipients(
     options: &InitOptions,
     places: &KeyPlaces,
+    host: HostId,
     clock: &dyn Clock,
     report: &mut InitReport,
-) -> Result<Sealing> {
-    let sealing = |recipients, identity| Ok(Sealing { recipients, identity, vault: None });
-    if !options.recipients.is_empty() {
-        return sealing(options.recipients.clone(), None);
+) -> Result<Encryption> {
+    if let Some(kit) = kit_of_earlier_run(options, places, host)? {
+        return Ok(Encryption { recipients: kit.recipients, identity: None, vault: kit.vault });
     }
-    let cannot = || format!("cannot use the identity {}", places.identity.display());
+    let sealed_to = |recipients, identity| Ok(Encryption { recipients, identity, vault: new_id()? });
     if options.offline_identity {
-        if places.kit.exists() {
-            return offline_again(places);
-        }
         let (identity, recipient) = generate();
-        return sealing(vec![recipient], Some(identity));
+        return sealed_to(vec![recipient], Some(identity));
     }
-    if places.identity.exists() {
-        let there = load_identity_file(&places.identity).doing(Class::Config, cannot)?;
-        return sealing(there.iter().map(SecretIdentity::recipient).collect(), None);
+    let here = recipients_here(options, places)?;
+    if !here.is_empty() {
+        return sealed_to(here, None);
     }
     let (identity, recipient) = generate();
-    identity.write(&places.identity, clock.now()).doing(Class::Failed, cannot)?;
+    identity
+        .write(&places.identity, clock.now())
+        .doing(Class::Failed, || format!("cannot write the identity {}", places.identity.display()))?;
     report.made.push(format!("identity {}", places.identity.display()));
-    sealing(vec![recipient], None)
+    sealed_to(vec![recipient], None)
 }
 
-/// A run that was cut off after it wrote the kit: the identity is there and nowhere else, so the vault is the one that the kit names.
-fn offline_again(places: &KeyPlaces) -> Result<Sealing> {
-    let kit = Kit::load(&places.kit).doing(Class::Config, || {
-        format!("{} is there, but is no kit of an earlier run", places.kit.display())
-    })?;
-    Ok(Sealing { recipients: kit.recipients, identity: None, vault: Some(kit.vault) })
-}
-
-/// Makes a store where there is none; compares where there is one.
-fn make_store(
-    name: &str,
-    path: &Path,
-    vault: &VaultId,
-    signer: &Signer,
-    clock: &dyn Clock,
-    report: &mut InitReport,
-) -> Result<()> {
-    if let Ok(open) = LocalStore::open(name, path) {
-        let info = store_info(&open)?;
-        if info.vault == *vault {
-            return Ok(());
-        }
-        return Err(OpError::new(
-            Class::Config,
-            format!("{} holds the vault of another project", path.display()),
-        )
-        .hint("name another folder for this project's store"));
+/// The kit of an earlier run for this project whose configuration is not there: it names the vault, and with `--offline-identity` it holds the only
+/// identity. Any other kit at its place would be passed over in silence, and open nothing.
+fn kit_of_earlier_run(options: &InitOptions, places: &KeyPlaces, host: HostId) -> Result<Option<Kit>> {
+    if !places.kit.exists() {
+        return Ok(None);
     }
-    let cannot = || format!("cannot make store {name:?} in {}", path.display());
-    let store = LocalStore::create(name, path).doing(Class::Store, cannot)?;
-    for (key, signature_key, bytes) in
-        [(Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD), (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY)]
-    {
-        if in_store(&store, store.head(&key))?.is_some()
-            && in_store(&store, store.head(&signature_key))?.is_some()
-        {
-            continue; // an earlier run was cut off after these
-        }
-        let signature = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
-        in_store(&store, store.put_bytes(&key, bytes))?;
-        in_store(&store, store.put_bytes(&signature_key, signature.as_bytes()))?;
-    }
-    ignore_file(path)?;
-    let info = StoreInfo {
-        format: crate::model::manifest::FORMAT,
-        needs: Vec::new(),
-        doc: "store".into(),
-        vault: vault.clone(),
-        instance: new_id()?,
-        created: clock.now(),
-        agent: AGENT.into(),
+    let taken = |why: &str| {
+        let what = format!("{} is there already, and {why}", places.kit.display());
+        OpError::new(Class::Config, what)
+            .hint("move it away, or name another file for the new kit with --kit FILE")
     };
-    let line = crate::model::document::line_of(&info).doing(Class::Failed, cannot)?;
-    // Last: a store without this file is no store yet.
-    in_store(&store, store.put_bytes(&Key::Store, &line))?;
-    report.made.push(format!("store {}", path.display()));
-    Ok(())
+    let kit = match Kit::load(&places.kit) {
+        Ok(kit) => kit,
+        Err(e) => return Err(taken("is no kit of an earlier run").because(e)),
+    };
+    if kit.host != host {
+        return Err(taken("is the kit of another project or machine"));
+    }
+    if options.offline_identity || kit.recipients == recipients_here(options, places)? {
+        return Ok(Some(kit));
+    }
+    Err(taken("belongs to another identity")
+        .hint("if a run with --offline-identity was interrupted, say that again; else move the kit away to begin anew"))
 }
 
-/// A store in a working tree must not be committed to git.
-fn ignore_file(store: &Path) -> Result<()> {
-    let path = store.join(".gitignore");
-    if path.exists() {
-        return Ok(());
+/// The recipients that this run would use without a kit; none when their identity is still to be made.
+fn recipients_here(options: &InitOptions, places: &KeyPlaces) -> Result<Vec<String>> {
+    if !options.recipients.is_empty() || !places.identity.exists() {
+        return Ok(options.recipients.clone());
     }
-    crate::durable::write_new(&path, b"# backups do not belong into git\n*\n", 0o644)
-        .doing(Class::Store, || format!("cannot write {}", path.display()))
-}
-
-fn write_kit(parts: Parts<'_>, path: &Path, report: &mut InitReport) -> Result<()> {
-    let kit = assemble(parts)?;
-    kit.write(path)
-        .doing(Class::Failed, || format!("cannot write the recovery kit to {}", path.display()))?;
-    report.made.push(format!("recovery kit {}", path.display()));
-    Ok(())
-}
-
-/// Writes the kit when it is not there yet and can be made here.
-fn complete_kit(
-    options: &InitOptions,
-    config: &Config,
-    (vault, host): (VaultId, HostId),
-    report: &mut InitReport,
-    clock: &dyn Clock,
-) -> Result<()> {
-    let beside = config.signing.key_file.with_file_name("recovery-kit.txt");
-    let path = options.kit.clone().unwrap_or(beside);
-    let identity_here = config.encryption.identity_file.as_ref().is_some_and(|f| f.exists());
-    report.kit = Some(path.display().to_string());
-    if path.symlink_metadata().is_err() {
-        report.kit_opens = identity_here;
-        return write_kit(parts_of(config, vault, host, clock.now()), &path, report);
-    }
-    let kit = Kit::load(&path)
-        .doing(Class::Config, || format!("{} is there, but is no recovery kit", path.display()))
-        .map_err(|e| {
-            e.hint("move it away, or name another file with --kit; nothing is ever written over it")
-        })?;
-    if kit.vault != vault {
-        let what = format!("{} is the recovery kit of another project", path.display());
-        return Err(OpError::new(Class::Config, what).hint("name another file with --kit"));
-    }
-    report.kit_opens = !kit.identities.is_empty();
-    report.identity_only_in_kit = report.kit_opens && !identity_here;
-    Ok(())
+    let there = load_identity_file(&places.identity)
+        .doing(Class::Config, || format!("cannot use the identity {}", places.identity.display()))?;
+    Ok(there.iter().map(SecretIdentity::recipient).collect())
 }

@@ -1,0 +1,49 @@
+//! The kit of a project: written once, never over anything.
+
+use super::{InitOptions, InitReport};
+use crate::config::Config;
+use crate::keys::kit::Kit;
+use crate::model::{Clock, HostId, VaultId};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::kit::{Parts, assemble, parts_of};
+use std::path::Path;
+
+/// Writes a kit to a file that is not there yet.
+pub(super) fn write_kit(parts: Parts<'_>, path: &Path, report: &mut InitReport) -> Result<()> {
+    let kit = assemble(parts)?;
+    kit.write(path)
+        .doing(Class::Failed, || format!("cannot write the recovery kit to {}", path.display()))?;
+    report.made.push(format!("recovery kit {}", path.display()));
+    Ok(())
+}
+
+/// Writes the kit when it is not there yet and can be made here.
+pub(super) fn complete_kit(
+    options: &InitOptions,
+    config: &Config,
+    (vault, host): (VaultId, HostId),
+    report: &mut InitReport,
+    clock: &dyn Clock,
+) -> Result<()> {
+    let beside = config.signing.key_file.with_file_name("recovery-kit.txt");
+    let path = options.kit.clone().unwrap_or(beside);
+    let identity_here = config.encryption.identity_file.as_ref().is_some_and(|f| f.exists());
+    report.kit = Some(path.display().to_string());
+    if path.symlink_metadata().is_err() {
+        report.kit_opens = identity_here;
+        return write_kit(parts_of(config, vault, host, clock.now()), &path, report);
+    }
+    let kit = Kit::load(&path)
+        .doing(Class::Config, || format!("{} is there, but is no recovery kit", path.display()))
+        .map_err(|e| {
+            e.hint("move it away, or name another file with --kit; nothing is ever written over it")
+        })?;
+    if kit.vault != vault {
+        let what = format!("{} is the recovery kit of another project", path.display());
+        return Err(OpError::new(Class::Config, what).hint("name another file with --kit"));
+    }
+    let recipients = &config.encryption.recipients;
+    report.kit_opens = kit.identities.iter().any(|identity| recipients.contains(&identity.recipient()));
+    report.identity_only_in_kit = report.kit_opens && !identity_here;
+    Ok(())
+}
