@@ -67,9 +67,11 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
             match found.len() {
                 1 => Ok(found),
                 0 => {
-                    Err(OpError::new(Class::NotFound, format!("no host {text:?} has trusted snapshots here")))
+                    Err(OpError::new(Class::NotFound, format!("no host {text:?} has trusted snapshots here"))
+                        .hint("`backstay list --all-hosts --json` shows the hosts by id; a host is also what its key is called in `trusted`"))
                 }
-                _ => Err(OpError::new(Class::Usage, format!("{text:?} means more than one host"))),
+                _ => Err(OpError::new(Class::Usage, format!("{text:?} means more than one host"))
+                    .hint("give more characters of the host's id")),
             }
         }
         HostChoice::Own => match session.host {
