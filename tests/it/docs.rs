@@ -114,6 +114,9 @@ fn every_test_that_is_cited_exists() {
     let tests = tests();
     let mut cited = 0;
     for (path, text) in documents() {
+        if path.ends_with("docs/json.md") {
+            continue; // fields, which a test of their own compares
+        }
         for span in code_spans(&text) {
             let is_name = span.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             // No key of the configuration has so many underscores.
@@ -157,6 +160,7 @@ fn every_command_that_is_named_exists() {
     for (path, text) in documents() {
         let mut lines = code_spans(&text);
         lines.extend(commands::fenced_lines(&text));
+        lines.retain(|line| !line.starts_with("Usage: ")); // a form, not a command
         named += commands::check(&path, &lines);
     }
     assert!(named > 30, "only {named} commands are named: are they found at all?");
