@@ -10,7 +10,7 @@ What went wrong?
   a file is gone             backstay restore latest COMPONENT/PATH --in-place
   the whole folder is wrong  backstay restore latest --to NEW_FOLDER
   the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
-  this program is gone       RECOVER.md in the store says how to do without
+  this program is gone, too  RECOVER.md in the store says how to do without it
 
 ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
 PATH is COMPONENT, COMPONENT/PATH, or a path of this machine beginning with ./ or /.

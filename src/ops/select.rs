@@ -68,10 +68,10 @@ pub fn hosts(session: &Session, vault: &Vault) -> Result<Vec<HostId>> {
                 1 => Ok(found),
                 0 => {
                     Err(OpError::new(Class::NotFound, format!("no host {text:?} has trusted snapshots here"))
-                        .hint("`backstay list --all-hosts --json` shows the hosts by id; a host is also what its key is called in `trusted`"))
+                        .hint("`backstay list --all-hosts` shows what is here; a host counts when its key is among [signing] trusted"))
                 }
                 _ => Err(OpError::new(Class::Usage, format!("{text:?} means more than one host"))
-                    .hint("give more characters of the host's id")),
+                    .hint("give more of the host's id; `backstay list --all-hosts --json` shows them")),
             }
         }
         HostChoice::Own => match session.host {

@@ -41,7 +41,12 @@ fn results_go_to_standard_output_and_all_else_to_standard_error() {
     assert!(quiet_out(&["kit", "-o", "../kit.txt"]).contains("keep it off this machine"));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let completions = quiet_err(&["completions", shell]);
-        assert!(completions.contains("restore") && !completions.contains("capture-sqlite"), "{shell}");
+        assert!(
+            completions.contains("restore")
+                && !completions.contains("__capture-sqlite")
+                && !completions.contains("__demo-writer"),
+            "{shell}: {completions}"
+        );
     }
     quiet_out(&["man", "../man"]);
     let pages: Vec<_> =

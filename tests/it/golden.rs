@@ -1,1 +1,115 @@
+//! Vaults of every release, committed as they were written: each later build must read them. They are never made again.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Runs the program on a golden vault, with nothing of this machine.
+fn run(vault: &Path, home: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
+    command.env_clear().env("HOME", home).current_dir(home);
+    command.arg("--kit").arg(vault.join("kit.txt")).arg("--store").arg(vault.join("store"));
+    command.args(args).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What `expected.txt` says: snapshot → path (hex) → mode as `ls` writes it, time, and link target or SHA-256.
+fn expected(vault: &Path) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut snapshots: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in fs::read_to_string(vault.join("expected.txt")).unwrap().lines() {
+        match line.strip_prefix("# ") {
+            Some(id) => current = id.to_owned(),
+            None => {
+                let (path, rest) = line.split_once(' ').unwrap();
+                snapshots.entry(current.clone()).or_default().insert(path.to_owned(), rest.to_owned());
+            }
+        }
+    }
+    snapshots
+}
+
+fn mode_text(facts: &fs::Metadata) -> String {
+    let kind = match facts.mode() & 0o170_000 {
+        0o040_000 => 'd',
+        0o120_000 => 'l',
+        0o010_000 => 'p',
+        _ => '-',
+    };
+    let bits =
+        (0..9).rev().map(|bit| if facts.mode() >> bit & 1 == 1 { ['x', 'w', 'r'][bit % 3] } else { '-' });
+    std::iter::once(kind).chain(bits).collect()
+}
+
+fn found(top: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![top.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            let facts = fs::symlink_metadata(&path).unwrap();
+            let what = if facts.is_symlink() {
+                fs::read_link(&path).unwrap().display().to_string()
+            } else if facts.is_file() {
+                backstay::model::ObjectId::of(&fs::read(&path).unwrap()).to_string()
+            } else {
+                "-".to_owned()
+            };
+            if facts.is_dir() {
+                waiting.push(path.clone());
+            }
+            let name = data_encoding::HEXLOWER.encode(path.strip_prefix(top).unwrap().as_os_str().as_bytes());
+            let time = i128::from(facts.mtime()) * 1_000_000_000 + i128::from(facts.mtime_nsec());
+            found.insert(name, format!("{} {time} {what}", mode_text(&facts)));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_release_s_vault_is_listed_and_restored_exactly() {
+    let mut seen = 0;
+    for version in fs::read_dir(golden()).unwrap() {
+        let vault = version.unwrap().path();
+        if !vault.is_dir() {
+            continue;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let snapshots = expected(&vault);
+        let list = text(&run(&vault, home.path(), &["list"]));
+        assert_eq!(list.lines().filter(|l| l.contains(" good ")).count(), snapshots.len(), "{list}");
+        for (id, wanted) in &snapshots {
+            assert!(list.contains(id.as_str()), "{list}");
+            let to = home.path().join(id);
+            text(&run(&vault, home.path(), &["restore", id, "--to", to.to_str().unwrap(), "--no-owners"]));
+            let mut found = found(&to);
+            // The folders that hold the components are made by the restore: components of single files and lists have no root of their own time.
+            found.retain(|path, _| wanted.contains_key(path));
+            assert_eq!(found.len(), wanted.len(), "{id}: something did not come back");
+            for (path, what) in wanted {
+                // The folder of a component of single files or a list is the restore's own.
+                let inner = data_encoding::HEXLOWER.decode(path.as_bytes()).unwrap().contains(&b'/');
+                let same =
+                    found[path] == *what || (!inner && what.starts_with('d') && found[path].starts_with('d'));
+                assert!(same, "{id}: {path}: {what} became {}", found[path]);
+            }
+            seen += wanted.len();
+        }
+        let newest = text(&run(&vault, home.path(), &["show", "latest", "--json"]));
+        assert!(newest.contains("\"tags\""), "{newest}");
+        let listing = text(&run(&vault, home.path(), &["ls", "latest", "-r"]));
+        assert!(listing.lines().count() > 10, "{listing}");
+    }
+    assert!(seen > 20, "the golden vaults were not found");
+}

@@ -26,6 +26,7 @@ mod golden;
 #[path = "common/lab.rs"]
 mod lab;
 mod memory;
+mod mini;
 mod roundtrip;
 mod roundtrip_random;
 mod sqlite_child;

@@ -1,1 +1,62 @@
+//! Memory stays bounded, however large the files are and however many.
 
+use crate::common::everything::{MIB, put, put_sparse};
+use crate::common::project::{Project, expect_code, long, noise, not_run};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The promise, in KiB.
+const PEAK_MAX: u64 = 192 << 10;
+
+/// The program as it is released, if it was built, is not older than what is tested, and so is the same; else the one under test.
+fn released() -> PathBuf {
+    let tested = Path::new(env!("CARGO_BIN_EXE_backstay"));
+    let profiles = tested.parent().and_then(Path::parent).unwrap();
+    let release = profiles.join("release/backstay");
+    let age = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    if age(&release) >= age(tested) { release } else { tested.to_owned() }
+}
+
+/// Runs the program, which must succeed, and returns the peak of its resident memory in KiB. That of its children counts, too: the largest.
+fn peak(project: &Project, args: &[&str]) -> u64 {
+    let report = project.top.join("peak");
+    let mut time = Command::new("/usr/bin/time");
+    time.args(["-f", "%M", "-o"]).arg(&report).arg(released()).args(args);
+    time.env_clear().env("HOME", &project.home).env("PATH", std::env::var_os("PATH").unwrap());
+    expect_code(time.current_dir(&project.dir).stdin(Stdio::null()).output().unwrap(), 0);
+    fs::read_to_string(report).unwrap().trim().parse().unwrap()
+}
+
+/// Large files with and without holes, and many small ones: about `total` MiB in all.
+fn fill(app: &Path, total: u64) {
+    let large = total / 2;
+    put(&app.join("large"), "");
+    let mut file = File::create(app.join("large")).unwrap();
+    for seed in 0..large {
+        file.write_all(&noise(seed + 1, 1 << 20)).unwrap();
+    }
+    let stretches = total / 6;
+    let sparse: Vec<(u64, usize)> = (0..stretches * 256).map(|n| (n * 8192, 4096)).collect();
+    put_sparse(&app.join("many holes"), stretches * 256 * 8192 + 2000 * MIB, &sparse);
+    for n in 0..total * 10 {
+        put(&app.join(format!("many/{}/{n}", n % 50)), noise(n, 30_000));
+    }
+}
+
+#[test]
+fn backup_and_restore_stay_below_192_mib() {
+    if !Path::new("/usr/bin/time").exists() {
+        return not_run("/usr/bin/time not found: memory was not measured");
+    }
+    let components = "[[component]]\nname = \"app\"\npath = \"app\"\n";
+    let project = Project::new(components, "");
+    fill(&project.dir.join("app"), if long() { 5000 } else { 300 });
+    let backup = peak(&project, &["backup"]);
+    let to = project.top.join("restored");
+    let restore = peak(&project, &["restore", "latest", "--to", to.to_str().unwrap()]);
+    println!("peak of {}: backup {backup} KiB, restore {restore} KiB", released().display());
+    assert!(backup <= PEAK_MAX, "backup took {backup} KiB at its peak");
+    assert!(restore <= PEAK_MAX, "restore took {restore} KiB at its peak");
+}

@@ -5,6 +5,7 @@ use crate::model::record::CheckResult;
 use crate::model::{ComponentName, Entry, Problem, Timestamp};
 use crate::ops::backup::packer::{LocalExtent, Packer};
 use crate::platform::users::Names;
+use crate::source::folder::Excluded;
 
 /// An entry with its content packed, its archives not yet named.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub(super) struct Build<'a> {
     pub(super) unreadable_count: u64,
     pub(super) rules: Vec<String>,
     pub(super) strict: bool,
+    /// What may be unreadable without making the snapshot incomplete.
+    pub(super) allow: Excluded,
     /// Whether unpacking this run's archives gives just this component.
     pub(super) alone: bool,
     pub(super) items: Vec<Item>,

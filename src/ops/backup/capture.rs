@@ -17,7 +17,7 @@ use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::source::command::{CommandLine, CommandSpec, run as run_command};
-use crate::source::folder::{Scan, SourceError, scan};
+use crate::source::folder::{Excluded, Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
             unreadable_count: 0,
             rules: Vec::new(),
             strict: component.strict,
+            allow: Excluded::from_rules(&component.allow_unreadable).0,
             alone: true,
             items: Vec::new(),
             packer: Packer::new(self.pack.clone(), about, size),

@@ -63,7 +63,7 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
             Ok(open) => open,
             // What was packed of it stays, and is said to be unsteady.
             Err(_) if last.is_some() => break,
-            Err(error) => return Ok(Some(left_behind(build, scan, found, &error))),
+            Err(error) => return Ok(Some(left_behind(build, found, &error))),
         };
         for warning in &open.warnings {
             build.problem(warning.clone());
@@ -74,8 +74,7 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
             Err(ContentError::Read(source)) => {
                 build.alone = false; // its archive holds a torso that the listing does not know
                 let path = found.entry.path.clone();
-                let error = OpenError::Unreadable { path, source };
-                return Ok(Some(left_behind(build, scan, found, &error)));
+                return Ok(Some(left_behind(build, found, &OpenError::Unreadable { path, source })));
             }
         };
         item.database_hint = found.database;
@@ -120,7 +119,7 @@ fn pack_open(build: &mut Build<'_>, open: &OpenFile) -> std::result::Result<Pack
 }
 
 /// The entry that says that something is there (or was) but not in this snapshot.
-fn left_behind(build: &mut Build<'_>, scan: &Scan, found: &Found, error: &OpenError) -> Item {
+fn left_behind(build: &mut Build<'_>, found: &Found, error: &OpenError) -> Item {
     let path = found.entry.path.clone();
     let mut entry = Entry::new(path.clone(), Kind::Left);
     let (why, what) = match error {
@@ -133,7 +132,7 @@ fn left_behind(build: &mut Build<'_>, scan: &Scan, found: &Found, error: &OpenEr
     entry.why = Some(why);
     if why == Why::Vanished {
         build.warn(&path, what);
-    } else if !scan.may_be_unreadable(&path) {
+    } else if !build.allow.covers(&path, false) {
         build.unreadable(&path, what);
     }
     Item::bare(entry)

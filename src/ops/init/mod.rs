@@ -133,8 +133,8 @@ fn clear_litter(options: &InitOptions, config: &Config) -> Result<()> {
 /// Removes what killed runs left beside `path` instead of it. Call it for the configuration before looking at the project: else that would be
 /// proposed for protection.
 pub fn clear_unfinished(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent() else {
-        return Ok(());
+    let Some(folder) = path.parent().filter(|folder| folder.is_dir()) else {
+        return Ok(()); // there is nothing to clear; whoever writes there says what is wrong
     };
     let swept = Dir::open(folder)
         .and_then(|dir| crate::durable::sweep(&dir, jiff::Timestamp::MAX, &crate::durable::is_temp_name));
@@ -175,6 +175,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     let Encryption { recipients, identity, vault } =
         make_recipients(options, &places, signer.id().into(), clock, report)?;
     crash::point("init: identity there");
+    RecipientSet::parse(&recipients).doing(Class::Usage, || "a recipient cannot be used".into())?;
     let kept = options.recipients.is_empty() && !options.offline_identity;
     let roles = vec![Role::Host, Role::Verify, Role::Prune];
     let trusted =
@@ -215,7 +216,6 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     Ok(())
 }
 
-/// Before anything is made: recipients that were given can be sealed to.
 fn check_recipients(given: &[String]) -> Result<()> {
     if given.is_empty() {
         return Ok(());

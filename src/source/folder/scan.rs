@@ -60,16 +60,9 @@ pub struct Scan {
     pub bytes: u64,
     /// The directory, open: files are read through it.
     pub tree: Tree,
-    /// What may be unreadable.
-    allow: Layer,
 }
 
 impl Scan {
-    /// True when the component says that `path` need not be readable: then it is no problem that it is not.
-    pub fn may_be_unreadable(&self, path: &RelPath) -> bool {
-        self.allow.covers(path, false)
-    }
-
     /// The database `path` and its sidecars as plain files marked `crash_consistent`, for when it could not be captured through SQLite. They take the
     /// place of the entries of the same paths. Nothing that is not there comes back.
     pub fn as_bytes(&self, path: &RelPath, names: &Names) -> Vec<Found> {
@@ -96,13 +89,13 @@ pub fn scan(
     problems: &mut dyn FnMut(Problem),
 ) -> Result<Scan, SourceError> {
     let tree = Tree::new(spec)?;
-    let allow = Layer::strict(&spec.allow_unreadable)?;
     if let What::Single(path) = &spec.what {
-        return single(path, tree, allow, names);
+        return single(path, tree, names);
     }
     let rules = Rules::new(&pattern_files(spec)?, &spec.exclude)?;
+    let allow = Layer::strict(&spec.allow_unreadable)?;
     let nested = nested_of(spec, tree.real_base());
-    let mut walker = Walker::new(spec, &tree, names, rules, &allow, nested, problems);
+    let mut walker = Walker::new(spec, &tree, names, rules, allow, nested, problems);
     match &spec.what {
         What::List(paths) => {
             let selection = selection_of(tree.real_base(), paths)?;
@@ -115,7 +108,7 @@ pub fn scan(
     }
     let (entries, rules) = walker.finish();
     let bytes = entries.iter().map(|f| f.entry.size).sum();
-    Ok(Scan { entries, rules, bytes, tree, allow })
+    Ok(Scan { entries, rules, bytes, tree })
 }
 
 /// The lines of the pattern files that are named by path.
@@ -135,7 +128,7 @@ pub(super) fn lines_of(text: &[u8]) -> Vec<String> {
     text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect()
 }
 
-fn single(path: &Path, tree: Tree, allow: Layer, names: &Names) -> Result<Scan, SourceError> {
+fn single(path: &Path, tree: Tree, names: &Names) -> Result<Scan, SourceError> {
     let missing = || SourceError::Missing { path: path.to_owned() };
     let name = path.file_name().ok_or_else(missing)?;
     let rel = RelPath::new(name.as_bytes()).map_err(|_| missing())?;
@@ -161,5 +154,5 @@ fn single(path: &Path, tree: Tree, allow: Layer, names: &Names) -> Result<Scan, 
     let size = found.entry.size;
     found.database = databases::size_fits(size)
         && tree.open_file(&found.entry.path).is_ok_and(databases::has_sqlite_header);
-    Ok(Scan { entries: vec![found], rules: Vec::new(), bytes: size, tree, allow })
+    Ok(Scan { entries: vec![found], rules: Vec::new(), bytes: size, tree })
 }

@@ -63,7 +63,7 @@ pub(super) struct Walker<'a> {
     pub(super) tree: &'a Tree,
     pub(super) names: &'a Names,
     pub(super) rules: Rules,
-    pub(super) allow: &'a Layer,
+    pub(super) allow: Layer,
     pub(super) nested: HashMap<RelPath, Why>,
     pub(super) problems: &'a mut dyn FnMut(Problem),
     pub(super) stack: Vec<Frame>,
@@ -81,7 +81,7 @@ impl<'a> Walker<'a> {
         tree: &'a Tree,
         names: &'a Names,
         rules: Rules,
-        allow: &'a Layer,
+        allow: Layer,
         nested: HashMap<RelPath, Why>,
         problems: &'a mut dyn FnMut(Problem),
     ) -> Self {

@@ -155,7 +155,7 @@ fn every_json_document_is_as_it_is_documented() {
 fn command_line() -> String {
     let mut out = String::from(
         "# Command line\n\n\
-         Made from the program's own help, and compared with it by a test. What a command returns is in \
+         Made from the program's own help: `BACKSTAY_BLESS=1 cargo test --test it cli::documents` writes it anew. What a command returns is in \
          [exit-codes.md](exit-codes.md), its JSON in [json.md](json.md).\n\n\
          Options of all commands may stand before or after the command. Data and JSON go to standard output, everything else to standard error.\n",
     );

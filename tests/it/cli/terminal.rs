@@ -8,13 +8,14 @@ use std::process::Stdio;
 
 /// Runs `backstay args` on a terminal where somebody types `typed`.
 fn on_a_terminal(person: &Person, typed: &str, variables: &[(&str, &str)], args: &[&str]) -> Said {
-    let command = person.command::<&str>([]);
+    let mut command = person.command::<&str>([]);
     let words: Vec<String> = [exe().to_str().unwrap()].iter().chain(args).map(|w| format!("'{w}'")).collect();
     let mut script = std::process::Command::new("script");
     script.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(&person.app).env_clear();
     for (name, value) in command.get_envs() {
         script.env(name, value.unwrap());
     }
+    command.env_clear();
     script.env("TERM", "xterm").envs(variables.iter().copied());
     let mut child =
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

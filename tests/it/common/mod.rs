@@ -5,3 +5,4 @@ pub(crate) mod person;
 pub(crate) mod project;
 pub(crate) mod tars;
 pub(crate) mod trees;
+pub(crate) mod writer;

@@ -199,7 +199,7 @@ pub(crate) fn by_tar_crate(tar: &Path) -> (Members, usize) {
         };
         let name = records.get(&b"GNU.sparse.name"[..]).cloned();
         let name = name.unwrap_or_else(|| entry.path_bytes().into_owned());
-        let target = entry.link_name_bytes().map(|t| t.into_owned()).unwrap_or_default();
+        let target = entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
         insert(&mut members, &name, Member::new(kind, size, mtime, target));
     }
     (members, unreadable)

@@ -5,7 +5,7 @@ use backstay::config::Config;
 use backstay::keys::SecretIdentity;
 use backstay::keys::identity::load_identity_file;
 use backstay::keys::kit::Kit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn prepare() -> Bed {
     let bed = Bed::new();
@@ -34,7 +34,7 @@ fn files_with_identities(bed: &Bed) -> Vec<PathBuf> {
 }
 
 /// The kit opens what is backed up now; it and the configuration know one and the same identity.
-fn assert_usable(bed: &Bed, kit_path: &PathBuf, offline: bool, what: &str) {
+fn assert_usable(bed: &Bed, kit_path: &Path, offline: bool, what: &str) {
     let config = Config::load(&bed.app().join("backstay.toml")).unwrap();
     let kit = Kit::load(kit_path).unwrap();
     assert_eq!(kit.recipients, config.encryption.recipients, "{what}");
