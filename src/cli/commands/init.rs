@@ -22,7 +22,6 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         None => dir.join(FILE_NAME),
     };
     check_words(terminal, args)?;
-    clear_unfinished(&config_path)?;
     let fresh = config_path.symlink_metadata().is_err();
     let store = if fresh {
         check_place(&dir, &config_path)?;
@@ -31,6 +30,7 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         check_existing(terminal, args, &open::load_config(&config_path)?)?;
         String::new()
     };
+    clear_unfinished(&config_path)?;
     let (keys_root, state_root) = roots()?;
     let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
     let away = config_path.parent() != Some(&*dir);
