@@ -2,9 +2,10 @@
 # Run by the job `setup` in an image that has `mc` and little else: shell builtins only. Makes what is missing, so it may run again and again.
 # No key is ever an argument: mc takes the server's from the environment, those of new users from standard input.
 set -eu
-export HOME=/tmp MC_CONFIG_DIR=/tmp/mc
-read -r root_user </run/secrets/root_user || [ -n "$root_user" ]
-read -r root_password </run/secrets/root_password || [ -n "$root_password" ]
+secrets=${SECRETS:-/run/secrets} deploy=${DEPLOY:-/deploy} work=${WORK:-/tmp}
+export HOME="$work" MC_CONFIG_DIR="$work/mc"
+read -r root_user <"$secrets/root_user" || [ -n "$root_user" ]
+read -r root_password <"$secrets/root_password" || [ -n "$root_password" ]
 export MC_HOST_store="http://$root_user:$root_password@$ENDPOINT_HOST"
 
 mc mb --ignore-existing "store/$BUCKET"
@@ -22,7 +23,7 @@ for user in host pruner; do
       aws_access_key_id) access=$value ;;
       aws_secret_access_key) secret=$value ;;
     esac
-  done <"/run/secrets/$user.credentials"
+  done <"$secrets/$user.credentials"
   while IFS= read -r line || [ -n "$line" ]; do
     while :; do
       case $line in
@@ -31,8 +32,8 @@ for user in host pruner; do
       esac
     done
     printf '%s\n' "$line"
-  done <"/deploy/$user.json" >"/tmp/$user.json"
-  mc admin policy create store "$BUCKET-$user" "/tmp/$user.json"
+  done <"$deploy/$user.json" >"$work/$user.json"
+  mc admin policy create store "$BUCKET-$user" "$work/$user.json"
   printf '%s\n%s\n' "$access" "$secret" | mc admin user add store
   case $(mc admin user info store "$access") in
     *"$BUCKET-$user"*) ;;
