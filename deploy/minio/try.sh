@@ -16,10 +16,6 @@ install -m 0600 /run/secrets/host.credentials "$HOME/credentials"
 backstay init --yes . --store /tmp/local
 cat >>backstay.toml <<EOF
 
-[[component]]
-name = "data"
-path = "data"
-
 [[store]]
 name = "minio"
 url = "s3://$BUCKET/try-$(date +%s)"
@@ -31,5 +27,5 @@ backstay init --yes .
 backstay backup
 rm -rf /tmp/local
 backstay --store minio restore latest --to /tmp/restored
-diff -r data /tmp/restored/data
+diff -r data /tmp/restored/app/data
 echo 'a backup went to the server and came back equal'

@@ -1,5 +1,5 @@
 """The least of an S3 client that can send what others will not: wrong checksums, conditions on every request. Standard library only; path style; keys from the environment."""
-import base64, datetime, hashlib, hmac, http.client, os, urllib.parse
+import base64, contextlib, datetime, hashlib, hmac, http.client, os, urllib.parse
 import xml.etree.ElementTree as ET
 
 
@@ -65,7 +65,8 @@ class S3:
             for name, value in headers.items():
                 connection.putheader(name, value)
             connection.putheader("content-length", str(len(body)))
-            connection.endheaders(body or None)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):   # a refusal may come before the body is sent
+                connection.endheaders(body or None)
             return Answer(connection.getresponse(), method == "HEAD")
         finally:
             connection.close()
