@@ -5,6 +5,7 @@
 
 pub mod layout;
 pub mod local;
+pub mod s3;
 #[doc(hidden)]
 pub mod testing;
 
