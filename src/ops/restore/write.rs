@@ -33,14 +33,7 @@ enum Hashing {
 impl<'e> Pending<'e> {
     pub(super) fn new(entry: &'e Entry, ranges: Vec<(u64, u64)>) -> Self {
         let missing = ranges.iter().map(|r| r.1).sum();
-        Self {
-            entry,
-            ranges,
-            missing,
-            hashing: Hashing::NotBegun,
-            lost: None,
-            created: false,
-        }
+        Self { entry, ranges, missing, hashing: Hashing::NotBegun, lost: None, created: false }
     }
 
     /// Hashes `bytes` when they are the next ones of the file.

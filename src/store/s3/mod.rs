@@ -8,6 +8,7 @@
 mod address;
 mod capabilities;
 mod client;
+pub mod credentials;
 mod failure;
 mod limit;
 mod list;
