@@ -3,6 +3,7 @@
 pub(crate) mod everything;
 pub(crate) mod person;
 pub(crate) mod project;
+pub(crate) mod s3;
 pub(crate) mod tars;
 pub(crate) mod trees;
 pub(crate) mod writer;
