@@ -30,5 +30,6 @@ mod mini;
 mod roundtrip;
 mod roundtrip_random;
 mod s3_faults;
+mod s3;
 mod sqlite_child;
 mod stock;

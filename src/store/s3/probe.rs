@@ -25,6 +25,11 @@ fn refuses(failure: &Failure) -> bool {
         && !failure.is_absent()
 }
 
+/// The same request, with a signature that covers the SHA-256 of other bytes.
+fn signed_for_other(truth: &Call) -> Call {
+    Call { sha256: ObjectId::of(SECOND), ..truth.clone() }
+}
+
 fn checksum_of(bytes: &[u8]) -> String {
     BASE64.encode(ObjectId::of(bytes).as_bytes())
 }
@@ -126,22 +131,33 @@ impl S3Store {
     /// Puts whose SHA-256 is another's: once in the checksum, once in the signature.
     async fn try_lies(&self, key: &str, other: &str, found: &mut Capabilities) -> Result<(), Failure> {
         if found.checksum_put == Compared::Ignored {
-            let lie = self.probe_put(key, FIRST).header(HEADER, &checksum_of(SECOND));
-            found.checksum_put = self.caught(&lie).await?.map_or(Compared::Ignored, |()| Compared::Enforced);
+            let truth = self.probe_put(key, FIRST);
+            let lie = truth.clone().header(HEADER, &checksum_of(SECOND));
+            if self.catches(&lie, &truth).await? {
+                found.checksum_put = Compared::Enforced;
+            }
         }
-        let mut lie = self.probe_put(other, FIRST);
-        lie.sha256 = ObjectId::of(SECOND);
-        found.payload_put = self.caught(&lie).await?.is_some();
+        let truth = self.probe_put(other, FIRST);
+        found.payload_put = self.catches(&signed_for_other(&truth), &truth).await?;
         Ok(())
     }
 
-    /// `Some` when the server refused.
-    async fn caught(&self, lie: &Call) -> Result<Option<()>, Failure> {
-        match self.client.run(lie).await {
-            Ok(_) => Ok(None),
-            // Some servers see a wrong signature here; they refused all the same.
-            Err(e) if refuses(&e) || e.kind == StoreErrorKind::Denied => Ok(Some(())),
-            Err(e) => Err(e),
+    /// True when the server refuses `lie`. Servers that answer it with a fault of their own must take the truth between two such answers: then it was no
+    /// hour of bad luck.
+    async fn catches(&self, lie: &Call, truth: &Call) -> Result<bool, Failure> {
+        let mut faults = 0;
+        loop {
+            match self.client.attempt(lie).await {
+                Ok(_) => return Ok(false),
+                // Some servers see a wrong signature here; they refused all the same.
+                Err(e) if refuses(&e) || e.kind == StoreErrorKind::Denied => return Ok(true),
+                Err(e) if e.status < 500 => return Ok(false),
+                Err(_) => faults += 1,
+            }
+            if faults == 2 {
+                return Ok(true);
+            }
+            self.client.run(truth).await?;
         }
     }
 
@@ -175,19 +191,16 @@ impl S3Store {
         found: &mut Capabilities,
     ) -> Result<(), Failure> {
         if with_checksum {
-            found.checksum_part =
-                match self.client.run(&part.clone().header(HEADER, &checksum_of(FIRST))).await {
-                    Ok(_) => {
-                        let lie = part.clone().header(HEADER, &checksum_of(SECOND));
-                        self.caught(&lie).await?.map_or(Compared::Ignored, |()| Compared::Enforced)
-                    }
-                    Err(e) if refuses(&e) => Compared::Refused,
-                    Err(e) => return Err(e),
-                };
+            let truth = part.clone().header(HEADER, &checksum_of(FIRST));
+            let lie = part.clone().header(HEADER, &checksum_of(SECOND));
+            found.checksum_part = match self.client.run(&truth).await {
+                Ok(_) if self.catches(&lie, &truth).await? => Compared::Enforced,
+                Ok(_) => Compared::Ignored,
+                Err(e) if refuses(&e) => Compared::Refused,
+                Err(e) => return Err(e),
+            };
         }
-        let mut lie = part;
-        lie.sha256 = ObjectId::of(SECOND);
-        found.payload_part = self.caught(&lie).await?.is_some();
+        found.payload_part = self.catches(&signed_for_other(&part), &part).await?;
         Ok(())
     }
 
