@@ -39,7 +39,9 @@ pub(super) fn base(spec: &S3Spec) -> Result<String, Failure> {
         "https" => {}
         "http" if spec.allow_http || is_loopback(authority.host()) => {}
         "http" => {
-            return Err(wrong("is plain HTTP, which others can read and change; allow_http = true allows it"));
+            return Err(wrong(
+                "is plain HTTP, which others can read and change; allow_http = true allows it",
+            ));
         }
         _ => return Err(wrong("must begin with https://")),
     }
