@@ -209,6 +209,10 @@ impl Shared {
             Answer::error(403, "ExpiredToken").write(stream, &date, op == Op::Head)?;
             return Ok(Then::NextRequest);
         }
+        if manner.refuses_conditions && head.headers.contains_key("if-none-match") {
+            Answer::error(501, "NotImplemented").write(stream, &date, false)?;
+            return Ok(Then::NextRequest);
+        }
         let request = Request { op, key, head, body, date };
         match fault {
             None => {
@@ -334,11 +338,14 @@ impl Shared {
                 stream.write_all(&answer.head(&request.date, false))?;
                 stream.write_all(body(bytes))?;
             }
-            Fault::CutChunks(bytes) => {
+            Fault::CutChunks(bytes) | Fault::ShortChunks(bytes) => {
                 stream.write_all(&answer.head(&request.date, true))?;
                 write!(stream, "{:x}\r\n", bytes.min(answer.body.len()))?;
                 stream.write_all(body(bytes))?;
                 stream.write_all(b"\r\n")?;
+                if matches!(fault, Fault::ShortChunks(_)) {
+                    stream.write_all(b"0\r\n\r\n")?;
+                }
             }
             Fault::StallDown(bytes) => {
                 stream.write_all(&answer.head(&request.date, false))?;

@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     CutDown(usize),
     /// The answer comes in chunks and ends after so many bytes without the last one.
     CutChunks(usize),
+    /// The answer comes in chunks and is ended properly after so many bytes.
+    ShortChunks(usize),
     /// The answer stops after so many bytes and the connection stays.
     StallDown(usize),
     /// One byte of the answer at a time, slower than any useful connection.
@@ -137,6 +139,8 @@ pub(crate) struct Manner {
     pub page: usize,
     /// `If-None-Match` is ignored, always.
     pub overwrites: bool,
+    /// `If-None-Match` is answered with 501.
+    pub refuses_conditions: bool,
     /// Ranges are answered with 200 and the whole object.
     pub whole_for_ranges: bool,
     /// `x-amz-checksum-sha256` is refused as not known.
@@ -155,6 +159,7 @@ impl Default for Manner {
             skew: 0,
             page: 1000,
             overwrites: false,
+            refuses_conditions: false,
             whole_for_ranges: false,
             refuses_checksums: false,
             ignores_checksums: false,
