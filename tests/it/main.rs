@@ -29,5 +29,6 @@ mod memory;
 mod mini;
 mod roundtrip;
 mod roundtrip_random;
+mod s3_faults;
 mod sqlite_child;
 mod stock;

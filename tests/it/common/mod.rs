@@ -1,6 +1,7 @@
 //! What several modules of tests share.
 
 pub(crate) mod everything;
+pub(crate) mod fault_server;
 pub(crate) mod person;
 pub(crate) mod project;
 pub(crate) mod tars;

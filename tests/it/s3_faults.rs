@@ -1,0 +1,3 @@
+//! What a store in a bucket does when its server misbehaves.
+
+mod server;
