@@ -31,3 +31,4 @@ mod roundtrip;
 mod roundtrip_random;
 mod sqlite_child;
 mod stock;
+mod stores;

@@ -25,11 +25,21 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     let fresh = config_path.symlink_metadata().is_err();
     let store = if fresh {
         check_place(&dir, &config_path)?;
+        if args.replace_store.is_some() {
+            return Err(OpError::new(
+                Class::Usage,
+                "there is no configuration yet, so no store of it is lost",
+            )
+            .hint("leave --replace-store away"));
+        }
         new_store(terminal)?
     } else {
         check_existing(terminal, args, &open::load_config(&config_path)?)?;
         String::new()
     };
+    let more = if fresh { terminal.global.store.get(1..).unwrap_or(&[]) } else { &[] };
+    let more = more.iter().map(|path| Ok(super::tidy(Path::new(path))?.display().to_string()));
+    let more_stores = more.collect::<Result<Vec<String>>>()?;
     clear_unfinished(&config_path)?;
     let (keys_root, state_root) = roots()?;
     let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
@@ -41,6 +51,8 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         keys_root,
         state_root,
         store,
+        more_stores,
+        replace_store: args.replace_store.clone(),
         recipients: args.recipients.clone(),
         offline_identity: args.offline_identity,
         kit: terminal.global.kit.as_deref().map(super::tidy).transpose()?,
@@ -50,7 +62,7 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     if terminal.global.json {
         render::json(&report)?;
     } else {
-        tell(&report);
+        tell(&report, fresh);
     }
     Ok(0)
 }
@@ -69,10 +81,6 @@ fn check_words(terminal: &Terminal, args: &InitArgs) -> Result<()> {
     if args.offline_identity && !args.recipients.is_empty() {
         return Err(OpError::new(Class::Usage, "--offline-identity and --recipient exclude each other")
             .hint("with --recipient you hold the identity already, and none is made"));
-    }
-    if terminal.global.store.len() > 1 {
-        return Err(OpError::new(Class::Usage, "this version of backstay keeps one store a project")
-            .hint("give --store once; copy that folder elsewhere by other means"));
     }
     if let Some(url) = terminal.global.store.iter().find(|s| s.contains("://") || s.starts_with("file:")) {
         return Err(OpError::new(
@@ -109,11 +117,11 @@ fn check_existing(terminal: &Terminal, args: &InitArgs, config: &Config) -> Resu
         let what = format!("{} is there already and {what}", config.path.display());
         Err(OpError::new(Class::Usage, what).hint(hint))
     };
-    if let Some(asked) = terminal.global.store.first() {
+    for asked in &terminal.global.store {
         let path = super::tidy(Path::new(asked))?;
         if !config.stores.iter().any(|s| store_path(s) == path || s.name == *asked) {
-            let hint = "change `path` in its [[store]], then run `backstay init` again; this version keeps one store a project";
-            return there(format!("names another store than {}", path.display()), hint);
+            let hint = "add a [[store]] with a `name` and that `path` to it (or change the `path` of one that was moved), then run `backstay init` again";
+            return there(format!("names no store {}", path.display()), hint);
         }
     }
     if let Some(asked) = args.recipients.iter().find(|r| !config.encryption.recipients.contains(r)) {
@@ -225,7 +233,7 @@ fn roots() -> Result<(PathBuf, PathBuf)> {
     })
 }
 
-fn tell(report: &InitReport) {
+fn tell(report: &InitReport, fresh: bool) {
     for made in &report.made {
         say(&format!("made {made}"));
     }
@@ -251,7 +259,13 @@ fn tell(report: &InitReport) {
         }
         None => say("No recovery kit was written; make one with: backstay kit -o FILE"),
     }
-    say("Nothing is off this machine yet: keep the store, or a copy of it, on another disk or machine.");
+    // Those of a proposal were said with it.
+    for note in report.notes.iter().filter(|_| !fresh) {
+        say(&format!("note: {note}"));
+    }
+    if report.stores.len() < 2 {
+        say("Nothing is off this machine yet: keep the store, or a second one, on another disk or machine.");
+    }
     say("");
     say("Next:  backstay backup");
 }
