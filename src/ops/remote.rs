@@ -49,6 +49,20 @@ pub fn open_bucket(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &I
     S3Store::open(spec(name, place, state_dir, interrupt)).map_err(|e| cannot("opened", name, place, e))
 }
 
+/// The same, or `None` when it is certain that there is no store.
+pub fn bucket_if_there(
+    name: &str,
+    place: &UrlPlace,
+    state_dir: &Path,
+    interrupt: &Interrupt,
+) -> Result<Option<S3Store>> {
+    match S3Store::open(spec(name, place, state_dir, interrupt)) {
+        Ok(store) => Ok(Some(store)),
+        Err(e) if e.kind == StoreErrorKind::Missing => Ok(None),
+        Err(e) => Err(cannot("opened", name, place, e)),
+    }
+}
+
 /// Reaches the place for a store in a bucket, which has no `backstay.json` yet; makes the bucket if that is wanted.
 pub fn create_in_bucket(
     name: &str,

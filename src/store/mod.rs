@@ -95,6 +95,19 @@ pub trait Store: Send + Sync {
     /// On success the file at `path` is gone (moved or removed).
     fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError>;
 
+    /// Puts the file at `path` (as for [`Store::put_file`]) under `key` in the place of what is there: after a crash there is the old object
+    /// or the new one. Only for a data object whose bytes were read and proved wrong just now; nothing else is ever replaced.
+    fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
+        let _ = (path, size, sha256);
+        Err(StoreError {
+            kind: StoreErrorKind::Other,
+            store: self.name().to_owned(),
+            verb: "replace",
+            subject: key.to_string(),
+            source: "this store cannot replace objects".into(),
+        })
+    }
+
     /// Puts `bytes` under `key`, create-only, durable on return.
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError>;
 
@@ -116,13 +129,4 @@ pub trait Store: Send + Sync {
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
-
-    /// Puts the file at `path`, as [`Store::put_file`] takes it, over the object under `key`: mending, after the object's bytes were read and proved
-    /// wrong just now. On success the file at `path` is gone.
-    fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
-        let (_, _, _) = (path, size, sha256);
-        let (kind, store, verb) = (StoreErrorKind::Other, self.name().to_owned(), "replace");
-        let source = "this store cannot replace objects".into();
-        Err(StoreError { kind, store, verb, subject: key.to_string(), source })
-    }
 }

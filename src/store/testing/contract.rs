@@ -15,6 +15,31 @@ pub fn contract(make: &dyn Fn() -> Box<dyn Store>) {
     listings_are_sorted_and_complete(&*make());
     deleting_twice_is_fine(&*make());
     of_concurrent_puts_one_creates(&*make());
+    what_is_replaced_is_whole(&*make());
+}
+
+fn what_is_replaced_is_whole(store: &dyn Store) {
+    let good = b"good bytes";
+    let (id, key) = (ObjectId::of(good), Key::Archive(ObjectId::of(good)));
+    store.put_bytes(&key, b"bad bytes").unwrap();
+    let path = tempfile_dir().join(format!("replacement-{id}"));
+    std::fs::write(&path, good).unwrap();
+    match store.replace(&key, &path, good.len() as u64, &id) {
+        Ok(()) => {
+            assert_eq!(store.get(&key, 100).unwrap(), good);
+            assert!(!path.exists());
+            std::fs::write(&path, b"other byte").unwrap();
+            let error = store.replace(&key, &path, good.len() as u64, &id).unwrap_err();
+            assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+            assert_eq!(store.get(&key, 100).unwrap(), good);
+        }
+        // A store that cannot says so, and what is there stays.
+        Err(e) => {
+            assert_eq!(e.kind, StoreErrorKind::Other, "{e}");
+            assert_eq!(store.get(&key, 100).unwrap(), b"bad bytes");
+        }
+    }
+    let _ = std::fs::remove_file(&path);
 }
 
 fn record(number: u32) -> Key {
