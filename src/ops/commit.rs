@@ -150,7 +150,8 @@ impl Chain<'_> {
         Ok(())
     }
 
-    fn sizes(&self, objects: &[ObjectRef]) -> std::result::Result<BTreeMap<Key, u64>, String> {
+    /// The sizes of those of `objects` that are there.
+    pub(crate) fn sizes(&self, objects: &[ObjectRef]) -> std::result::Result<BTreeMap<Key, u64>, String> {
         let mut sizes = BTreeMap::new();
         if objects.len() > HEADS_MAX {
             for prefix in [Prefix::Archives, Prefix::Manifests] {
@@ -169,7 +170,7 @@ impl Chain<'_> {
     }
 
     /// Every object that some tombstone names, whoever signed it. One that cannot be read stops the commit.
-    fn doomed(&self) -> Result<HashSet<ObjectId>> {
+    pub(crate) fn doomed(&self) -> Result<HashSet<ObjectId>> {
         let mut doomed = HashSet::new();
         for listed in in_store(self.store, self.store.list(Prefix::Tombstones))? {
             let bytes = in_store(self.store, self.store.get(&listed.key, DOCUMENT_BYTES_MAX))?;

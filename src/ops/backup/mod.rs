@@ -8,27 +8,36 @@ mod capture;
 pub(crate) use capture::chain_text;
 mod content;
 mod files;
+mod listing;
 mod manifest;
 mod packer;
 mod plan;
 mod readback;
+mod reuse;
+mod shelf;
+mod streams;
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
 
 use crate::archive::Pool;
 use crate::config::Component;
 use crate::durable::{Dir, DurableError, crash, create_dirs};
+use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
-use crate::model::{Problem, Record, SnapshotId, Timestamp};
+use crate::model::{ObjectId, Problem, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
+use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
+use readback::Proofs;
+use reuse::Reuse;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +52,8 @@ pub struct BackupOptions {
     pub tags: Vec<String>,
     /// Retention must keep it for ever.
     pub milestone: bool,
+    /// Refer to nothing older: the snapshot stands alone.
+    pub full: bool,
 }
 
 /// One component of a snapshot that was made.
@@ -77,6 +88,8 @@ pub struct BackupReport {
     pub objects: u64,
     /// Bytes put.
     pub stored_bytes: u64,
+    /// Bytes of objects that were there before and that this snapshot needs, too.
+    pub reused_bytes: u64,
     /// The store.
     pub store: String,
     /// Where that is.
@@ -121,10 +134,14 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
         progress: &*session.around.progress,
         interrupt: &session.around.interrupt,
     };
-    let stored = capture::all(session, &writer, &vault, &components, &run)?;
+    let numbers: Vec<u64> = components.iter().map(|c| component_number(&writer.naming, &c.name)).collect();
+    let reuse = Reuse::open(session, &writer, &vault, &chain, &numbers, options.full)?;
+    crash::point("backup: catalog read");
+    let capture = Run { session, writer: &writer, vault: &vault, pack: &run, reuse: &reuse };
+    let stored = capture::all(capture, &components)?;
     crash::point("backup: captured");
     let snapshot = Snapshot { id, started, options, stored };
-    snapshot.finish(session, &writer, &run, &mut chain, &vault)
+    snapshot.finish(session, &writer, &run, &mut chain, &vault, reuse)
 }
 
 fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
@@ -193,12 +210,13 @@ struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     fn finish(
-        self,
+        mut self,
         session: &Session,
         writer: &Writer,
         run: &PackRun<'_>,
         chain: &mut Chain<'_>,
         vault: &Vault,
+        reuse: Reuse,
     ) -> Result<BackupReport> {
         let index = self.index(session, writer, chain)?;
         let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
@@ -206,19 +224,23 @@ impl Snapshot<'_> {
         let objects = self.objects(&index_object);
         crash::point("backup: index put");
         let now = session.around.clock.now();
-        readback::read_back(session, &objects)?;
+        let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
+        let proofs = Proofs::plan(&objects, &reuse, &reused, now);
+        readback::read_back(session, &proofs.chosen(&objects))?;
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
         session.around.interrupt.check()?;
         let hash = chain.commit(&record)?;
         crash::point("backup: committed");
+        let saved = self.stored.iter_mut().map(|s| std::mem::take(&mut s.saved)).collect();
+        reuse.save(session, &record, hash, saved);
         readback::read_record(session, &record, hash)?;
         crash::point("backup: record read back");
-        let verdict = self.verdict(&record, hash, chain, now);
-        let good = verdict.good;
+        let verdict = self.verdict(&record, hash, chain, now, proofs.covered());
+        let good = verdict.good && proofs.others_hold;
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
-        Ok(self.report(session, &record, vault, good && record.complete))
+        Ok(self.report(session, &record, vault, good && record.complete, &reused))
     }
 
     fn objects(&self, index: &ObjectRef) -> Vec<ObjectRef> {
@@ -295,9 +317,10 @@ impl Snapshot<'_> {
     fn verdict(
         &self,
         record: &Record,
-        hash: crate::model::ObjectId,
+        hash: ObjectId,
         chain: &Chain<'_>,
         began: Timestamp,
+        covered: Vec<(u64, u64)>,
     ) -> Verdict {
         let checks: Vec<(u64, CheckResult)> = record
             .components
@@ -311,13 +334,20 @@ impl Snapshot<'_> {
             level: Level::Read,
             began,
             good: checks.iter().all(|c| c.1 != CheckResult::Failed),
-            covered: vec![(0, record.objects.len() as u64)],
+            covered,
             bad: Vec::new(),
             checks,
         }
     }
 
-    fn report(self, session: &Session, record: &Record, vault: &Vault, good: bool) -> BackupReport {
+    fn report(
+        self,
+        session: &Session,
+        record: &Record,
+        vault: &Vault,
+        good: bool,
+        reused: &HashSet<ObjectId>,
+    ) -> BackupReport {
         let component = |s: &Stored| ComponentReport {
             name: s.index.name.to_string(),
             size: s.index.size,
@@ -326,14 +356,16 @@ impl Snapshot<'_> {
             check: s.index.check,
             instant: s.index.instant,
         };
+        let new = || record.objects.iter().filter(|o| !reused.contains(&o.id));
         let took = session.around.clock.now().duration_since(self.started);
         BackupReport {
             snapshot: self.id,
             complete: record.complete,
             good,
             components: self.stored.iter().map(component).collect(),
-            objects: record.objects.len() as u64,
-            stored_bytes: record.objects.iter().map(|o| o.size).sum(),
+            objects: new().count() as u64,
+            stored_bytes: new().map(|o| o.size).sum(),
+            reused_bytes: record.objects.iter().filter(|o| reused.contains(&o.id)).map(|o| o.size).sum(),
             store: session.store.name().to_owned(),
             location: session.store.location(),
             seconds: took.as_secs_f64(),
