@@ -10,6 +10,8 @@ pub const ABOUT_PATH: &[u8] = b".backstay/archive.json";
 /// That member is at most this long.
 pub(crate) const ABOUT_BYTES_MAX: u64 = 64 << 10;
 
+const DELTA_TEXT: &str = "New and changed files, and parts of files, of one component, packed by backstay; the rest lies in older archives. \
+    age -d, zstd -d and tar -x open it, recover.py puts all together. RECOVER.md in the store says the rest.";
 const TEXT: &str = "Files of one component, packed by backstay: age -d, zstd -d and tar -x give them back. \
     RECOVER.md in the store says the rest.";
 
@@ -22,6 +24,8 @@ pub struct About {
     pub host: HostId,
     /// The component whose files are in it.
     pub component: ComponentName,
+    /// Whether it holds only what was new.
+    pub delta: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,7 +50,7 @@ impl About {
             vault: self.vault.clone(),
             host: self.host,
             component: self.component.clone(),
-            about: TEXT.into(),
+            about: if self.delta { DELTA_TEXT } else { TEXT }.into(),
         })
     }
 
@@ -58,6 +62,7 @@ impl About {
             return Err(cut());
         }
         let line: Line = document::parse(line, "archive")?;
-        Ok(Self { vault: line.vault, host: line.host, component: line.component })
+        let delta = line.about == DELTA_TEXT;
+        Ok(Self { vault: line.vault, host: line.host, component: line.component, delta })
     }
 }

@@ -167,7 +167,7 @@ pub struct BackupArgs {
     /// Say what would be captured, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Store everything anew (this version always does)
+    /// Store everything anew, so that the snapshot needs nothing older
     #[arg(long)]
     pub full: bool,
 }

@@ -16,7 +16,7 @@ pub mod manifest;
 pub mod mark;
 mod mark_rules;
 pub mod path;
-mod proof;
+pub mod proof;
 pub mod record;
 pub mod report;
 pub mod segment_cut;

@@ -119,13 +119,19 @@ impl RelPath {
     }
 }
 
+/// Compares the bytes of two paths in walk order (see [`RelPath`]).
+pub fn walk_order(one: &[u8], other: &[u8]) -> Ordering {
+    if one == b"." || other == b"." {
+        return (other == b".").cmp(&(one == b"."));
+    }
+    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let low = |b: &u8| if *b == b'/' { 0 } else { *b };
+    one[same..].first().map(low).cmp(&other[same..].first().map(low))
+}
+
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.is_root() || other.is_root() {
-            return other.is_root().cmp(&self.is_root());
-        }
-        let low = |b: &u8| if *b == b'/' { 0 } else { *b };
-        self.0.iter().map(low).cmp(other.0.iter().map(low))
+        walk_order(&self.0, &other.0)
     }
 }
 impl PartialOrd for RelPath {

@@ -1,6 +1,6 @@
 //! Which snapshots are good: what counting verdicts prove, for how long, and what ends it.
 
-use crate::model::chain::{KnownSnapshot, KnownVerdict, Reader};
+use crate::model::chain::{History, KnownSnapshot, KnownVerdict, Reader};
 use crate::model::id::{HostId, ObjectId, VaultId};
 use crate::model::mark::Level;
 use crate::model::record::{CheckResult, SnapshotKind};
@@ -78,6 +78,33 @@ fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> 
         }
     }
     objects
+}
+
+/// What counting verdicts say of one object in one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// It was found missing or damaged, and nobody proved it since.
+    pub bad: bool,
+    /// When the last proof that still holds began; `None` when there is none.
+    pub proved: Option<Timestamp>,
+}
+
+impl Said {
+    fn standing(&self) -> Standing {
+        let holds = |proof: Option<(usize, Timestamp)>| proof.filter(|(place, _)| Some(*place) > self.bad);
+        let proved = holds(self.own).into_iter().chain(holds(self.other)).map(|(_, began)| began).max();
+        Standing { bad: self.bad.is_some() && proved.is_none(), proved }
+    }
+}
+
+impl History {
+    /// What counting verdicts say of the objects of `host` in the store `instance`. Objects that none names are not listed.
+    pub fn standing(&self, host: &HostId, instance: &VaultId) -> HashMap<ObjectId, Standing> {
+        let snapshots = self.hosts.get(host).map_or(&[][..], Vec::as_slice);
+        let mut known = objects(snapshots);
+        let said = known.remove(&(*host, instance.clone())).unwrap_or_default();
+        said.into_iter().map(|(id, said)| (id, said.standing())).collect()
+    }
 }
 
 /// To be there is no proof; to have been taken by a server that compares the hash is one.

@@ -172,6 +172,16 @@ impl Chain<'_> {
         self.look(objects).unwrap_or_else(|e| Err(e.to_string()))
     }
 
+    /// The sizes of those of `objects` that are there.
+    pub(crate) fn sizes(&self, objects: &[ObjectRef]) -> Result<BTreeMap<Key, u64>> {
+        sizes(self.store, objects)
+    }
+
+    /// Every object that some tombstone of this store names, whoever signed it. One that cannot be read stops the commit.
+    pub(crate) fn doomed(&self) -> Result<HashSet<ObjectId>> {
+        doomed(self.store, &self.instance)
+    }
+
     /// Ends what an earlier run signed and did not see through: puts the same bytes, and voids the snapshot when its objects are
     /// not all there. Must run before anything else is signed.
     pub fn finish_pending(&mut self) -> Result<Option<String>> {

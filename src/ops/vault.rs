@@ -99,7 +99,7 @@ pub struct Vault {
 }
 
 /// How long a proof counts.
-const REVERIFY: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+pub(crate) const REVERIFY: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 
 /// True when the snapshot is what its host said.
 pub fn is_trusted(snapshot: &KnownSnapshot) -> bool {

@@ -450,8 +450,12 @@ fn an_archive_of_another_host_is_not_read() {
     let (signer, other) = (forge.lab.signer(), Signer::generate().unwrap());
     let mut record = forge.next(&signer, 1);
     // Made by an honest program on another host, whose identity is the same.
-    let about =
-        About { vault: record.vault.clone(), host: other.id().into(), component: "app".parse().unwrap() };
+    let about = About {
+        vault: record.vault.clone(),
+        host: other.id().into(),
+        component: "app".parse().unwrap(),
+        delta: false,
+    };
     let pool = Arc::new(Pool::for_machine());
     let spool = forge.lab.path("spool");
     fs::create_dir(&spool).unwrap();

@@ -23,6 +23,7 @@ mod forge;
 mod forged;
 mod forged_history;
 mod golden;
+mod incremental;
 #[path = "common/lab.rs"]
 mod lab;
 mod memory;

@@ -44,6 +44,7 @@ pub(crate) fn about() -> About {
         vault: crate::model::VaultId::from_random([3; 17]),
         host: crate::model::HostId([5; 16]),
         component: "backend".parse().unwrap(),
+        delta: false,
     }
 }
 

@@ -73,7 +73,8 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
         return Err(OpError::new(Class::Usage, format!("{tag:?} cannot be a tag"))
             .hint("a tag has 1 to 128 bytes and no control characters; tags are public"));
     }
-    let options = BackupOptions { only: args.only, note, tags: args.tags, milestone: args.milestone };
+    let BackupArgs { only, tags, milestone, full, .. } = args;
+    let options = BackupOptions { only, note, tags, milestone, full };
     if args.dry_run {
         let report = crate::ops::backup::plan(&session, &options)?;
         show(terminal, &report, render::plan)?;

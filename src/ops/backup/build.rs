@@ -2,16 +2,25 @@
 
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
-use crate::model::{ComponentName, Entry, Problem, Timestamp};
+use crate::model::{ComponentName, Entry, Problem, RelPath, Timestamp};
+use crate::ops::backup::listing::Listing;
 use crate::ops::backup::packer::{LocalExtent, Packer};
+use crate::ops::backup::reuse::{Facts, Old, Settled};
 use crate::platform::users::Names;
 use crate::source::folder::Excluded;
+use std::collections::BTreeMap;
 
-/// An entry with its content packed, its archives not yet named.
+/// An entry with its content packed: what lies in archives of this run, which have no names yet, beside what the entry refers to already.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
+    /// Its extents are those in older archives, all of them also where it has maps.
     pub(super) entry: Entry,
+    /// What was packed in this run.
     pub(super) extents: Vec<LocalExtent>,
+    /// What will tell whether it is still the same.
+    pub(super) facts: Facts,
+    /// A member of this run's archives has it.
+    pub(super) packed: bool,
     /// Parts of earlier tries that the last one does not have.
     pub(super) superseded: Vec<u64>,
     /// It looked like a database but was packed as a file.
@@ -21,7 +30,13 @@ pub(super) struct Item {
 impl Item {
     /// An entry without content.
     pub(super) fn bare(entry: Entry) -> Self {
-        Self { entry, extents: Vec::new(), superseded: Vec::new(), database_hint: false }
+        let (extents, superseded) = (Vec::new(), Vec::new());
+        Self { entry, extents, facts: Facts::default(), packed: true, superseded, database_hint: false }
+    }
+
+    /// An entry that is as it was.
+    pub(super) fn unchanged(entry: Entry, facts: Facts) -> Self {
+        Self { facts, packed: false, ..Self::bare(entry) }
     }
 }
 
@@ -45,7 +60,13 @@ pub(super) struct Build<'a> {
     pub(super) allow: Excluded,
     /// Whether unpacking this run's archives gives just this component.
     pub(super) alone: bool,
-    pub(super) items: Vec<Item>,
+    /// What it had before.
+    pub(super) old: Old<'a>,
+    /// Which times tell of every change.
+    pub(super) settled: Settled,
+    pub(super) listing: Listing,
+    /// Entries that the walk did not list, by path.
+    pub(super) unlisted: BTreeMap<RelPath, Item>,
     pub(super) packer: Packer<'a>,
     pub(super) names: &'a Names,
     pub(super) problems: Vec<Problem>,

@@ -1,70 +1,49 @@
 //! Capturing all components in the right order: databases and dumps first, then folders, in which databases come before files.
 
 use crate::archive::About;
-use crate::config::{Component, Spec, SqliteCheck};
+use crate::config::{Component, Spec};
 use crate::keys::naming::{component_number, setup};
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
 use crate::model::report::Phase;
-use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath, Timestamp};
+use crate::model::{Entry, Problem, ProblemKind, RelPath};
 use crate::ops::backup::build::{Build, Item};
-use crate::ops::backup::content::{Content, ContentError, pack};
-use crate::ops::backup::files::{pack_database, pack_file, pack_found};
+use crate::ops::backup::content::ContentError;
+use crate::ops::backup::files::{Databases, pack_database, pack_file, pack_found};
+use crate::ops::backup::listing::Listing;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::packer::{PackRun, Packer, archive_size_for};
+use crate::ops::backup::reuse::{Facts, Reuse, Settled, same_database};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
-use crate::source::command::{CommandLine, CommandSpec, run as run_command};
 use crate::source::folder::{Excluded, Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
-use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a busy database is waited for.
-const BUSY_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long writers of a database in rollback-journal mode may be made to wait.
-const LOCK_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(2);
 
-/// The configuration's command as the source takes it: the two are of rows that do not know each other.
-fn words(command: &crate::config::CommandLine) -> CommandLine {
-    match command {
-        crate::config::CommandLine::Args(args) => CommandLine::Args(args.clone()),
-        crate::config::CommandLine::Shell(line) => CommandLine::Shell(line.clone()),
-    }
-}
-
-fn policy(check: SqliteCheck) -> CheckPolicy {
-    match check {
-        SqliteCheck::Auto => CheckPolicy::Auto,
-        SqliteCheck::Always => CheckPolicy::Always,
-        SqliteCheck::Never => CheckPolicy::Never,
-    }
-}
-
-struct Run<'a> {
-    session: &'a Session,
-    writer: &'a Writer,
-    vault: &'a Vault,
-    pack: &'a PackRun<'a>,
-    all: &'a [Component],
+/// What capturing needs.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) session: &'a Session,
+    pub(super) writer: &'a Writer,
+    pub(super) vault: &'a Vault,
+    pub(super) pack: &'a PackRun<'a>,
+    /// What of earlier snapshots may be referred to.
+    pub(super) reuse: &'a Reuse,
 }
 
 /// Captures `components` and puts all their data objects. Fails when nothing at all could be captured.
-pub(super) fn all<'a>(
-    session: &'a Session,
-    writer: &'a Writer,
-    vault: &'a Vault,
-    components: &[&Component],
-    pack: &'a PackRun<'a>,
-) -> Result<Vec<Stored>> {
-    let config = session.config()?;
-    let run = Run { session, writer, vault, pack, all: &config.components };
+pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>> {
+    let pack = run.pack;
     let mut stored: Vec<Option<Stored>> = components.iter().map(|_| None).collect();
     pack.progress.phase(Phase::Capture, None);
     for (slot, component) in stored.iter_mut().zip(components) {
@@ -85,7 +64,7 @@ pub(super) fn all<'a>(
     for (_, (build, scan)) in &mut scans {
         databases.push(match scan {
             Some(scan) => run.databases(build, scan)?,
-            None => HashMap::new(),
+            None => Databases::default(),
         });
     }
     for ((place, (mut build, scan)), databases) in scans.into_iter().zip(databases) {
@@ -107,19 +86,29 @@ pub(super) fn all<'a>(
 }
 
 impl<'a> Run<'a> {
-    fn build(&self, component: &Component, kind: ComponentKind, method: &str, bytes: u64) -> Build<'a> {
+    /// A component of which nothing was captured yet.
+    pub(super) fn build(
+        &self,
+        component: &Component,
+        kind: ComponentKind,
+        method: &str,
+        bytes: u64,
+    ) -> Build<'a> {
         let now = self.session.around.clock.now();
+        let number = component_number(&self.writer.naming, &component.name);
+        let old = self.reuse.component(number);
         let about = About {
             vault: self.vault.info.vault.clone(),
             host: self.vault.host_of(&self.writer.signer.id()),
             component: component.name.clone(),
+            delta: !old.is_empty(),
         };
         let configured = self.session.config.as_ref().and_then(|c| c.packing.archive_size);
         let size = configured.unwrap_or_else(|| archive_size_for(bytes));
         let (base, single) = base_of(component, self.session.config.as_deref());
         Build {
             name: component.name.clone(),
-            number: component_number(&self.writer.naming, &component.name),
+            number,
             setup: setup(&self.writer.naming, &component.canonical()),
             kind,
             base: base.display().to_string(),
@@ -134,128 +123,14 @@ impl<'a> Run<'a> {
             strict: component.strict,
             allow: Excluded::from_rules(&component.allow_unreadable).0,
             alone: true,
-            items: Vec::new(),
+            old,
+            settled: Settled::at(now),
+            listing: Listing::default(),
+            unlisted: BTreeMap::new(),
             packer: Packer::new(self.pack.clone(), about, size),
             names: &self.session.names,
             problems: Vec::new(),
         }
-    }
-
-    /// A database or the output of a command.
-    fn stream(&self, component: &Component) -> Result<Stored> {
-        let build = match &component.spec {
-            Spec::Sqlite { path, .. } => self.sqlite(component, path)?,
-            _ => self.command(component)?,
-        };
-        store_component(build)
-    }
-
-    fn sqlite_spec(&self, component: &Component, path: &Path) -> SqliteSpec {
-        let (check, lock_limit) = match &component.spec {
-            Spec::Sqlite { check, lock_limit, .. } => (*check, *lock_limit),
-            _ => (SqliteCheck::Auto, LOCK_LIMIT),
-        };
-        SqliteSpec {
-            no_links: false,
-            component: component.name.to_string(),
-            database: path.to_owned(),
-            exe: self.session.around.exe.clone(),
-            lock_limit,
-            check: policy(check),
-            spool: self.pack.spool.to_owned(),
-            busy_limit: BUSY_LIMIT,
-        }
-    }
-
-    fn sqlite(&self, component: &Component, path: &Path) -> Result<Build<'a>> {
-        let mut build = self.build(component, ComponentKind::Sqlite, "sqlite-pages", 0);
-        let name = path.file_name().map_or(&b"database"[..], |n| std::os::unix::ffi::OsStrExt::as_bytes(n));
-        let rel = RelPath::new(name).map_err(|e| OpError::new(Class::Config, e.to_string()))?;
-        let mut entry = Entry::new(rel.clone(), Kind::File);
-        match rustix::fs::stat(path) {
-            Ok(stat) if crate::platform::capture::kind_of(&stat) == Some(Kind::File) => {
-                crate::platform::capture::fill(&mut entry, &stat, &self.session.names);
-            }
-            Ok(_) => {
-                build.unreadable(&rel, format!("{} is not a file", path.display()));
-                return Ok(build);
-            }
-            Err(Errno::NOENT) => {
-                build.not_captured(&rel, &SqliteError::Missing(path.to_owned()));
-                return Ok(build);
-            }
-            Err(e) => {
-                build.unreadable(&rel, format!("{} cannot be read: {}", path.display(), io::Error::from(e)));
-                return Ok(build);
-            }
-        }
-        match capture(&self.sqlite_spec(component, path)) {
-            Ok(captured) => {
-                (build.method, build.instant) = (captured.method.to_owned(), captured.instant);
-                match pack_database(&mut build, entry, captured) {
-                    Ok(item) => build.items.push(item),
-                    Err(ContentError::Run(e)) => return Err(e),
-                    Err(ContentError::Read(e)) => {
-                        build.alone = false;
-                        build.unreadable(&rel, format!("cannot be captured: {e}"));
-                    }
-                }
-            }
-            Err(error) => build.not_captured(&rel, &error),
-        }
-        Ok(build)
-    }
-
-    fn command(&self, component: &Component) -> Result<Build<'a>> {
-        let mut build = self.build(component, ComponentKind::Command, "command", 0);
-        let rel = RelPath::new(b"output").map_err(|e| OpError::new(Class::Failed, e.to_string()))?;
-        let Spec::Command { command, check, env_file, timeout, min_size, .. } = &component.spec else {
-            return Ok(build);
-        };
-        let spec = CommandSpec {
-            component: component.name.to_string(),
-            command: words(command),
-            dir: self.session.config()?.dir.clone(),
-            env_file: env_file.clone(),
-            timeout: *timeout,
-            min_size: *min_size,
-            check: check.as_ref().map(words),
-        };
-        build.instant = self.session.around.clock.now();
-        let interrupt = &self.session.around.interrupt;
-        let output = match run_command(&spec, self.pack.spool, &|| interrupt.signal().is_some()) {
-            Ok(output) => output,
-            Err(e) => {
-                interrupt.check()?;
-                let what = chain_text(&e);
-                let named = format!("component {}: ", component.name);
-                build.unreadable(&rel, what.strip_prefix(&named).unwrap_or(&what).to_owned());
-                return Ok(build);
-            }
-        };
-        if check.is_some() {
-            build.checked(&rel, CheckResult::Passed, &[]);
-        }
-        let mut entry = Entry::new(rel.clone(), Kind::File);
-        (entry.mode, entry.mtime) = (0o600, seconds_of(build.instant));
-        (entry.uid, entry.gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        (entry.user, entry.group) = (self.session.names.user(entry.uid), self.session.names.group(entry.gid));
-        let mut read = |offset: u64, buffer: &mut [u8]| {
-            rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
-        };
-        let mut content = Content { size: output.size, ranges: &[(0, output.size)], read: &mut read };
-        match pack(&mut build.packer, &entry, &mut content) {
-            Ok(packed) if packed.size == output.size => {
-                (entry.size, entry.hash) = (packed.size, Some(packed.hash));
-                build.items.push(Item { extents: packed.extents, ..Item::bare(entry) });
-            }
-            Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
-            Err(ContentError::Run(e)) => return Err(e),
-            Err(ContentError::Read(e)) => {
-                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"));
-            }
-        }
-        Ok(build)
     }
 
     /// Walks a folder or a list of paths.
@@ -264,7 +139,7 @@ impl<'a> Run<'a> {
             Spec::Paths { .. } => ComponentKind::Paths,
             _ => ComponentKind::Folder,
         };
-        let spec = folder_spec(component, self.all, self.session)?;
+        let spec = folder_spec(component, &self.session.config()?.components, self.session)?;
         let mut build = self.build(component, kind, "files", 0);
         let mut problems = Vec::new();
         let scanned = scan(&spec, &self.session.names, &mut |problem| problems.push(problem));
@@ -290,17 +165,24 @@ impl<'a> Run<'a> {
     }
 
     /// Captures the databases that a walk found, before any file of it is read.
-    fn databases(&self, build: &mut Build<'a>, scan: &Scan) -> Result<HashMap<usize, Item>> {
-        let mut done = HashMap::new();
+    fn databases(&self, build: &mut Build<'a>, scan: &Scan) -> Result<Databases> {
+        let mut databases = Databases::default();
         let mut linked = HashSet::new();
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
             if found.entry.link.is_some_and(|link| linked.contains(&link)) {
                 continue; // another name of one that is captured: it becomes a link to that
             }
             let path = scan.tree.real_path(&found.entry.path);
+            let facts = Facts::of_database(&path, build.settled);
+            if let Some(item) = build.unchanged_database(&found.entry, facts.as_ref()) {
+                linked.extend(found.entry.link);
+                databases.unchanged.insert(place, item);
+                continue;
+            }
+            let facts = facts.unwrap_or_default();
             let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
             let item = match capture(&spec) {
-                Ok(captured) => match pack_database(build, found.entry.clone(), captured) {
+                Ok(captured) => match pack_database(build, found.entry.clone(), captured, facts) {
                     Ok(item) => Some(item),
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
@@ -310,14 +192,14 @@ impl<'a> Run<'a> {
                         pack_file(build, scan, found)?
                     }
                 },
-                Err(error) => self.as_bytes(build, scan, place, &error, &mut done)?,
+                Err(error) => self.as_bytes(build, scan, place, &error, &mut databases.done)?,
             };
             if let Some(item) = item {
                 linked.extend(found.entry.link);
-                done.insert(place, item);
+                databases.done.insert(place, item);
             }
         }
-        Ok(done)
+        Ok(databases)
     }
 
     fn found_spec(&self, database: PathBuf) -> SqliteSpec {
@@ -361,7 +243,7 @@ impl<'a> Run<'a> {
             match place {
                 Ok(place) => drop(done.insert(place, item)),
                 // A sidecar that was not there when the folder was listed.
-                Err(_) => build.items.push(item),
+                Err(_) => drop(build.unlisted.insert(part.entry.path.clone(), item)),
             }
         }
         Ok(done.remove(&place))
@@ -369,7 +251,16 @@ impl<'a> Run<'a> {
 }
 
 impl Build<'_> {
-    fn not_captured(&mut self, path: &RelPath, error: &SqliteError) {
+    /// The item of a database that is as it was. `facts` are of now.
+    pub(super) fn unchanged_database(&mut self, entry: &Entry, facts: Option<&Facts>) -> Option<Item> {
+        let row = same_database(&self.old, entry.path.as_bytes(), facts?)?;
+        self.checked(&entry.path, row.check, &[]);
+        self.alone = false;
+        let facts = Facts::of_row(&row);
+        Some(Item::unchanged(Entry { link: entry.link, ..row.entry }, facts))
+    }
+
+    pub(super) fn not_captured(&mut self, path: &RelPath, error: &SqliteError) {
         let what = format!("the database cannot be captured: {}", chain_text(error));
         self.unreadable_count += 1;
         self.complete = false;
@@ -386,10 +277,6 @@ impl Build<'_> {
         let problem = Problem::at_path(ProblemKind::Unreadable, self.name.as_str(), b".", what);
         self.problem(problem.hint("is its disk mounted, and is the path in backstay.toml right?"));
     }
-}
-
-fn seconds_of(time: Timestamp) -> (i64, u32) {
-    (time.as_second(), u32::try_from(time.subsec_nanosecond()).unwrap_or(0))
 }
 
 /// An error and its causes on one line.

@@ -7,6 +7,7 @@ use crate::ops::backup::build::{Build, Item};
 use crate::ops::backup::content::{
     Content, ContentError, PackedContent, pack, pack_bare, pack_hard_link, void_parts,
 };
+use crate::ops::backup::reuse::{Cursor, Facts, Settled, Whole};
 use crate::ops::error::Result;
 use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness};
 use crate::source::sqlite::SqliteCapture;
@@ -17,35 +18,86 @@ use std::io::{self, Read};
 /// How often a file that changes while it is read is packed again.
 const TRIES: usize = 3;
 
-/// Packs every entry of `scan` that is not packed yet. `done` has the databases, by their place in the scan.
-pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut done: HashMap<usize, Item>) -> Result<()> {
-    let mut links: HashMap<u64, usize> = HashMap::new();
-    for (place, found) in scan.entries.iter().enumerate() {
-        let item = match done.remove(&place) {
+/// What became of the databases of a scan, by their places in it.
+#[derive(Default)]
+pub(super) struct Databases {
+    /// Captured, or packed as bytes.
+    pub(super) done: HashMap<usize, Item>,
+    /// As they were.
+    pub(super) unchanged: HashMap<usize, Item>,
+}
+
+/// Lists every entry of `scan`, and packs what is not packed yet and not as it was.
+pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut databases: Databases) -> Result<()> {
+    let mut links: HashMap<u64, Item> = HashMap::new();
+    let mut cursor = Cursor::new(build.old);
+    let mut place = 0;
+    while let Some(found) = scan.entries.get(place) {
+        while let Some(first) = build.unlisted.first_entry().filter(|first| *first.key() < found.entry.path) {
+            let item = first.remove();
+            build.listing.push(item);
+        }
+        if let Some(whole) = whole_stretch(build, &mut cursor, &scan.entries[place..], place, &databases) {
+            build.alone = false;
+            place += usize::try_from(whole.sums.entries).unwrap_or(usize::MAX);
+            build.packer.run.progress.advance(whole.sums.size);
+            build.listing.push_whole(whole);
+            continue;
+        }
+        let known = databases.done.remove(&place).or_else(|| databases.unchanged.remove(&place));
+        let item = match known {
             Some(item) => Some(item),
-            None => pack_entry(build, scan, found, &links)?,
+            None => take_entry(build, scan, found, &links, &mut cursor)?,
         };
+        place += 1;
         let Some(item) = item else { continue };
+        build.alone &= item.packed;
         let stored = !matches!(item.entry.kind, Kind::Socket | Kind::Left);
         if let Some(link) = item.entry.link.filter(|_| stored) {
-            links.entry(link).or_insert(build.items.len());
+            links.entry(link).or_insert_with(|| item.clone());
         }
-        build.items.push(item);
+        build.listing.push(item);
+    }
+    for (_, item) in std::mem::take(&mut build.unlisted) {
+        build.listing.push(item);
     }
     Ok(())
 }
 
-fn pack_entry(
+/// The stretch that begins here, when all of it is as it was.
+fn whole_stretch(
+    build: &Build<'_>,
+    cursor: &mut Cursor<'_>,
+    found: &[Found],
+    place: usize,
+    databases: &Databases,
+) -> Option<Whole> {
+    if !build.listing.at_boundary() {
+        return None;
+    }
+    let whole = cursor.whole_stretch(found, |at| databases.unchanged.contains_key(&(place + at)))?;
+    let last = found.get(usize::try_from(whole.sums.entries).ok()?.checked_sub(1)?)?;
+    let next = build.unlisted.first_key_value();
+    next.is_none_or(|(path, _)| *path > last.entry.path).then_some(whole)
+}
+
+fn take_entry(
     build: &mut Build<'_>,
     scan: &Scan,
     found: &Found,
-    links: &HashMap<u64, usize>,
+    links: &HashMap<u64, Item>,
+    cursor: &mut Cursor<'_>,
 ) -> Result<Option<Item>> {
-    let first = found.entry.link.and_then(|link| links.get(&link)).and_then(|&place| build.items.get(place));
-    if let Some(first) = first.cloned() {
+    if let Some(first) = found.entry.link.and_then(|link| links.get(&link)) {
         let entry = Entry { path: found.entry.path.clone(), ..first.entry.clone() };
-        pack_hard_link(&mut build.packer, &entry, &first.entry.path)?;
-        return Ok(Some(Item { entry, ..first }));
+        if first.packed {
+            pack_hard_link(&mut build.packer, &entry, &first.entry.path)?;
+        }
+        return Ok(Some(Item { entry, ..first.clone() }));
+    }
+    if let Some((entry, facts)) = cursor.unchanged(found) {
+        build.packer.run.progress.advance(entry.size);
+        return Ok(Some(Item::unchanged(entry, facts)));
     }
     if found.entry.kind != Kind::File {
         pack_bare(&mut build.packer, &found.entry)?;
@@ -69,7 +121,7 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
             build.problem(warning.clone());
         }
         let mut item = match pack_open(build, &open) {
-            Ok(packed) => finished(&open.entry, packed, &mut parts),
+            Ok(packed) => finished(&open, packed, &mut parts, build.settled),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(source)) => {
                 build.alone = false; // its archive holds a torso that the listing does not know
@@ -89,13 +141,14 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
     close(build, last, true)
 }
 
-fn finished(entry: &Entry, packed: PackedContent, parts: &mut Vec<u64>) -> Item {
+fn finished(open: &OpenFile, packed: PackedContent, parts: &mut Vec<u64>, settled: Settled) -> Item {
     let superseded = parts.iter().copied().filter(|first| !packed.parts.contains(first)).collect();
     parts.extend(packed.parts.iter().copied().filter(|first| !parts.contains(first)).collect::<Vec<_>>());
-    let mut entry = entry.clone();
+    let mut entry = open.entry.clone();
     entry.size = packed.size;
     entry.hash = Some(packed.hash);
-    Item { entry, extents: packed.extents, superseded, database_hint: false }
+    let facts = Facts::of(open.ident, settled);
+    Item { extents: packed.extents, superseded, facts, ..Item::bare(entry) }
 }
 
 fn close(build: &mut Build<'_>, last: Option<Item>, unsteady: bool) -> Result<Option<Item>> {
@@ -106,6 +159,7 @@ fn close(build: &mut Build<'_>, last: Option<Item>, unsteady: bool) -> Result<Op
     void_parts(&mut build.packer, &item.entry, &superseded)?;
     if unsteady {
         item.entry.flags.push(FLAG_UNSTEADY.to_owned());
+        item.facts = Facts::default();
         build.unsteady(&item.entry.path);
     }
     Ok(Some(item))
@@ -138,11 +192,12 @@ fn left_behind(build: &mut Build<'_>, found: &Found, error: &OpenError) -> Item 
     Item::bare(entry)
 }
 
-/// Packs a database that is captured through SQLite, as the file `entry`.
+/// Packs a database that is captured through SQLite, as the file `entry`. `facts` are from before the capture.
 pub(super) fn pack_database(
     build: &mut Build<'_>,
     mut entry: Entry,
     mut capture: SqliteCapture,
+    facts: Facts,
 ) -> std::result::Result<Item, ContentError> {
     let size = capture.size;
     let mut at = 0;
@@ -164,7 +219,8 @@ pub(super) fn pack_database(
     entry.size = size;
     entry.hash = Some(packed.hash);
     entry.flags.push(FLAG_DATABASE.to_owned());
-    Ok(Item { entry, extents: packed.extents, superseded: Vec::new(), database_hint: false })
+    let facts = Facts { check: Some(outcome.result), ..facts };
+    Ok(Item { extents: packed.extents, facts, ..Item::bare(entry) })
 }
 
 impl Build<'_> {

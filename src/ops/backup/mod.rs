@@ -8,11 +8,15 @@ mod capture;
 pub(crate) use capture::chain_text;
 mod content;
 mod files;
+mod listing;
 mod manifest;
 mod packer;
 mod plan;
 mod readback;
+mod reuse;
 mod several;
+mod shelf;
+mod streams;
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use several::StoreReport;
@@ -20,17 +24,22 @@ pub use several::StoreReport;
 use crate::archive::Pool;
 use crate::config::Component;
 use crate::durable::{Dir, DurableError, crash, create_dirs};
+use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
-use crate::model::{Problem, Record, SnapshotId, Timestamp};
+use crate::model::{ObjectId, Problem, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
+use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
+use readback::Proofs;
+use reuse::Reuse;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +54,8 @@ pub struct BackupOptions {
     pub tags: Vec<String>,
     /// Retention must keep it for ever.
     pub milestone: bool,
+    /// Refer to nothing older: the snapshot stands alone.
+    pub full: bool,
 }
 
 /// One component of a snapshot that was made.
@@ -79,6 +90,8 @@ pub struct BackupReport {
     pub objects: u64,
     /// Bytes put.
     pub stored_bytes: u64,
+    /// Bytes of objects that were there before and that this snapshot needs, too.
+    pub reused_bytes: u64,
     /// The store.
     pub store: String,
     /// Where that is.
@@ -143,10 +156,15 @@ impl Making<'_> {
             progress: &*session.around.progress,
             interrupt: &session.around.interrupt,
         };
-        let stored = capture::all(session, self.writer, self.vault, self.components, &run)?;
+        let number = |c: &&Component| component_number(&self.writer.naming, &c.name);
+        let numbers: Vec<u64> = self.components.iter().map(number).collect();
+        let reuse = Reuse::open(session, self.writer, self.vault, chain, &numbers, self.options.full)?;
+        crash::point("backup: catalog read");
+        let capture = Run { session, writer: self.writer, vault: self.vault, pack: &run, reuse: &reuse };
+        let stored = capture::all(capture, self.components)?;
         crash::point("backup: captured");
         let snapshot = Snapshot { id, started, options: self.options, stored };
-        snapshot.finish(session, self.writer, &run, chain, self.vault)
+        snapshot.finish(session, self.writer, &run, chain, self.vault, reuse)
     }
 }
 
@@ -233,12 +251,13 @@ struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     fn finish(
-        self,
+        mut self,
         session: &Session,
         writer: &Writer,
         run: &PackRun<'_>,
         chain: &mut Chain<'_>,
         vault: &Vault,
+        reuse: Reuse,
     ) -> Result<BackupReport> {
         let index = self.index(session, writer, chain)?;
         let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
@@ -246,19 +265,23 @@ impl Snapshot<'_> {
         let objects = self.objects(&index_object);
         crash::point("backup: index put");
         let now = session.around.clock.now();
-        readback::read_back(session, &objects)?;
+        let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
+        let proofs = Proofs::plan(&objects, &reuse, &reused, now);
+        readback::read_back(session, &proofs.chosen(&objects))?;
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
         session.around.interrupt.check()?;
         let hash = chain.commit(&record)?;
         crash::point("backup: committed");
+        let saved = self.stored.iter_mut().map(|s| std::mem::take(&mut s.saved)).collect();
+        reuse.save(session, &record, hash, saved);
         readback::read_record(session, &record, hash)?;
         crash::point("backup: record read back");
-        let verdict = self.verdict(&record, hash, chain, now);
-        let good = verdict.good;
+        let verdict = self.verdict(&record, hash, chain, now, proofs.covered());
+        let good = verdict.good && proofs.others_hold;
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
-        Ok(self.report(session, &record, vault, good && record.complete))
+        Ok(self.report(session, &record, vault, good && record.complete, &reused))
     }
 
     fn objects(&self, index: &ObjectRef) -> Vec<ObjectRef> {
@@ -335,9 +358,10 @@ impl Snapshot<'_> {
     fn verdict(
         &self,
         record: &Record,
-        hash: crate::model::ObjectId,
+        hash: ObjectId,
         chain: &Chain<'_>,
         began: Timestamp,
+        covered: Vec<(u64, u64)>,
     ) -> Verdict {
         let checks: Vec<(u64, CheckResult)> = record
             .components
@@ -351,13 +375,20 @@ impl Snapshot<'_> {
             level: Level::Read,
             began,
             good: checks.iter().all(|c| c.1 != CheckResult::Failed),
-            covered: vec![(0, record.objects.len() as u64)],
+            covered,
             bad: Vec::new(),
             checks,
         }
     }
 
-    fn report(self, session: &Session, record: &Record, vault: &Vault, good: bool) -> BackupReport {
+    fn report(
+        self,
+        session: &Session,
+        record: &Record,
+        vault: &Vault,
+        good: bool,
+        reused: &HashSet<ObjectId>,
+    ) -> BackupReport {
         let component = |s: &Stored| ComponentReport {
             name: s.index.name.to_string(),
             size: s.index.size,
@@ -366,14 +397,16 @@ impl Snapshot<'_> {
             check: s.index.check,
             instant: s.index.instant,
         };
+        let new = || record.objects.iter().filter(|o| !reused.contains(&o.id));
         let took = session.around.clock.now().duration_since(self.started);
         BackupReport {
             snapshot: self.id,
             complete: record.complete,
             good,
             components: self.stored.iter().map(component).collect(),
-            objects: record.objects.len() as u64,
-            stored_bytes: record.objects.iter().map(|o| o.size).sum(),
+            objects: new().count() as u64,
+            stored_bytes: new().map(|o| o.size).sum(),
+            reused_bytes: record.objects.iter().filter(|o| reused.contains(&o.id)).map(|o| o.size).sum(),
             store: session.store.name().to_owned(),
             location: session.store.location(),
             stores: vec![StoreReport::of_lead(session)],

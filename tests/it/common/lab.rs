@@ -142,9 +142,15 @@ impl Lab {
 
     /// Runs the program in the project's folder.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, &[])
+    }
+
+    /// The same with variables set.
+    pub(crate) fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
         command.args(args).current_dir(self.path("project")).env_clear();
         command.env("HOME", self.path("home")).env("PATH", "/usr/bin:/bin").env("TZ", "UTC");
+        command.envs(env.iter().copied());
         let output = command.stdin(Stdio::null()).output().unwrap();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         Ran { code: output.status.code().unwrap_or(-1), out: output.stdout, err }
@@ -162,6 +168,13 @@ impl Lab {
         ran.expect(0, &[]);
         let report: serde_json::Value = serde_json::from_slice(&ran.out).unwrap();
         report["snapshot"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a snapshot while files count as settled at once (see `BACKSTAY_TEST_SETTLE_MS`) and gives the report.
+    pub(crate) fn backup_settled(&self, args: &[&str]) -> serde_json::Value {
+        let ran = self.run_with(&[&["--json", "backup"], args].concat(), &[("BACKSTAY_TEST_SETTLE_MS", "0")]);
+        ran.expect(0, &[]);
+        serde_json::from_slice(&ran.out).unwrap()
     }
 
     /// Restores into a new folder, whose tree it gives when there is one, and removes it again.

@@ -166,7 +166,7 @@ fn the_identity_is_gone(story: &mut Story) {
 }
 
 fn the_store_is_damaged(story: &mut Story) {
-    story.meanwhile("backstay backup");
+    story.meanwhile("backstay backup --full");
     assert_eq!(story.well("check"), "", "a whole store has nothing to say");
     let archive = story.archive();
     flip_a_byte(&archive);

@@ -1,0 +1,275 @@
+//! What the catalog gives back, and that no damage to it goes unnoticed.
+
+use super::*;
+use crate::model::entry::{FLAG_DATABASE, Why};
+use crate::model::manifest::Frame;
+use crate::model::record::CheckResult;
+use crate::model::{ContentHash, Entry, Extent, HostId, Kind, MapRef, VaultId};
+use crate::platform::capture::Ident;
+use std::path::{Path, PathBuf};
+
+fn id(n: u8) -> ObjectId {
+    ObjectId([n; 32])
+}
+
+fn ident(n: u64) -> Ident {
+    Ident { dev: 7, ino: n, size: 5000 + n, mtime: (-3, 999_999_999), ctime: (1_800_000_000, 5) }
+}
+
+fn file(path: &str, n: u64) -> Row {
+    let mut entry = Entry::new(RelPath::new(path.as_bytes()).unwrap(), Kind::File);
+    (entry.mode, entry.uid, entry.gid) = (0o4755, 1000, 100);
+    (entry.user, entry.group) = (Some("app".into()), None);
+    (entry.size, entry.hash, entry.mtime) = (5000 + n, Some(ContentHash([9; 32])), (-3, 999_999_999));
+    entry.link = (n % 2 == 0).then_some(u64::MAX - n);
+    let extent = |offset, archive, length| Extent { offset, archive, tar_offset: 1536 + offset, length };
+    entry.extents = vec![extent(0, id(1), 100), extent(700, id(2), 300), extent(1000, id(1), 4000)];
+    entry.xattrs.insert("user.x".into(), vec![0, 255]);
+    Row::new(entry, Some(ident(n)), n % 3 == 0)
+}
+
+fn rows() -> Vec<Row> {
+    let mut dir = Entry::new(RelPath::root(), Kind::Dir);
+    dir.group = Some("app".into());
+    let mut link = Entry::new(RelPath::new(b"l\xff").unwrap(), Kind::Symlink);
+    link.target = Some(b"to\xfe".to_vec());
+    let mut left = Entry::new(RelPath::new(b"left").unwrap(), Kind::Left);
+    left.why = Some(Why::Vanished);
+    let mut device = Entry::new(RelPath::new(b"m").unwrap(), Kind::Char);
+    device.dev = Some((1, 1 << 20));
+    let mut database = file("z.db", 9);
+    database.entry.flags.push(FLAG_DATABASE.into());
+    database.entry.maps.push(MapRef { offset: 0, object: id(77), size: 1234 });
+    (database.beside, database.check) = ([Some(ident(3)), None], CheckResult::Deferred);
+    let bare = |entry| Row::new(entry, None, false);
+    vec![
+        bare(dir),
+        file("a", 1),
+        file("a/b", 2),
+        file("b", 3),
+        bare(left),
+        bare(link),
+        bare(device),
+        database,
+    ]
+}
+
+fn archive(n: u8) -> KnownArchive {
+    let frame = |at: u64| Frame { tar_offset: at << 22, offset: at * 100, length: 100, tar_length: 1 << 22 };
+    let info = ArchiveInfo {
+        sha256: id(n),
+        size: 1 << 30,
+        payload: 200,
+        tar: 1 << 31,
+        frames: (0..300).map(frame).collect(),
+    };
+    KnownArchive { info, age: u64::from(n), delta: n == 2, recipients: vec![RecipientId([n; 16])] }
+}
+
+fn stretch(n: u8, rows: &[Row]) -> KnownStretch {
+    KnownStretch {
+        segment: id(n),
+        size: 4000,
+        recipients: vec![RecipientId([1; 16]), RecipientId([2; 16])],
+        first: rows[0].entry.path.clone(),
+        last: rows[rows.len() - 1].entry.path.clone(),
+        maps: vec![(id(77), 1234)],
+        packed: Stretch::encode(rows).unwrap(),
+    }
+}
+
+/// A catalog in a folder of its own, with two stretches of one component and one of another.
+struct Bed {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    vault: VaultId,
+    host: HostId,
+}
+
+const RECORD: ObjectId = ObjectId([50; 32]);
+
+impl Bed {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let bed = Self { _dir: dir, path, vault: VaultId::from_random([3; 17]), host: HostId([4; 16]) };
+        let (later, earlier) = ([file("x", 1)], rows());
+        let two = vec![stretch(11, &later[..]), stretch(10, &earlier[..7])];
+        let archives = vec![archive(1), archive(2)];
+        let one = ComponentUpdate { number: 5, keep: vec![], put: two, archives };
+        let other = ComponentUpdate { number: 6, put: vec![stretch(12, &rows())], ..Default::default() };
+        bed.save(None, &RECORD, vec![one, other]).unwrap();
+        bed
+    }
+
+    fn save(
+        &self,
+        before: Option<ObjectId>,
+        record: &ObjectId,
+        components: Vec<ComponentUpdate>,
+    ) -> Result<(), KnownError> {
+        let now = Expected { vault: &self.vault, host: &self.host, record };
+        save(&self.path, &Update { now, before, components })
+    }
+
+    fn load(&self, record: &ObjectId) -> Loaded {
+        load(&self.path, &Expected { vault: &self.vault, host: &self.host, record })
+    }
+
+    fn known(&self, record: &ObjectId) -> Known {
+        match self.load(record) {
+            Loaded::Usable(known) => known,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sql(&self, text: &str) {
+        rusqlite::Connection::open(&self.path).unwrap().execute_batch(text).unwrap();
+    }
+}
+
+#[test]
+fn rows_come_back_as_they_were() {
+    let rows = rows();
+    let stretch = Stretch::open(&Stretch::encode(&rows).unwrap()).unwrap();
+    let back: Vec<Row> = stretch.rows().map(|row| row.decode().unwrap()).collect();
+    assert_eq!(back, rows);
+    let database: Vec<bool> = stretch.rows().map(|row| row.database).collect();
+    assert_eq!(database, [false, false, false, false, false, false, false, true]);
+    assert_eq!(stretch.sums, Sums { entries: 8, files: 4, dirs: 1, size: 20_000 + 15 });
+    assert_eq!(stretch.archives, [(id(1), 4 * 4100), (id(2), 4 * 300)]);
+    assert_eq!(stretch.maps, [(id(77), 1234)]);
+}
+
+#[test]
+fn bytes_that_are_no_stretch_give_none_and_never_panic() {
+    let good = Stretch::encode(&rows()).unwrap();
+    let plain = zstd::bulk::decompress(&good, 1 << 20).unwrap();
+    let read = |plain: &[u8]| {
+        let stretch = Stretch::open(&zstd::bulk::compress(plain, 1).unwrap())?;
+        let rows: Vec<_> = stretch.rows().map(|row| row.decode()).collect();
+        (rows.len() as u64 == stretch.sums.entries && rows.iter().all(Option::is_some)).then_some(())
+    };
+    assert!(read(&plain).is_some());
+    for cut in 0..plain.len() {
+        assert!(read(&plain[..cut]).is_none(), "cut at {cut}");
+    }
+    for at in 0..plain.len() {
+        for bit in [0, 3, 7] {
+            let mut flipped = plain.clone();
+            flipped[at] ^= 1 << bit;
+            let _no_panic = read(&flipped);
+        }
+    }
+    assert!(Stretch::open(&good[..good.len() - 1]).is_none() && Stretch::open(b"").is_none());
+}
+
+#[test]
+fn a_catalog_gives_back_what_was_saved_in_walk_order() {
+    let bed = Bed::new();
+    let known = bed.known(&RECORD);
+    assert_eq!(known.archives.values().cloned().collect::<Vec<_>>(), [archive(1), archive(2)]);
+    let (later, earlier) = ([file("x", 1)], rows());
+    assert_eq!(known.components[&5], [stretch(10, &earlier[..7]), stretch(11, &later[..])]);
+    assert_eq!(known.components[&6].len(), 1);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&bed.path.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn an_update_keeps_what_it_names_and_leaves_other_components_alone() {
+    let bed = Bed::new();
+    let put = vec![stretch(20, &[file("y", 4)])];
+    let archives = vec![archive(2), archive(3)];
+    let update = ComponentUpdate { number: 5, keep: vec![id(10)], put, archives };
+    let next = id(51);
+    bed.save(Some(RECORD), &next, vec![update]).unwrap();
+    assert!(matches!(bed.load(&RECORD), Loaded::Useless(_)), "it describes the next record now");
+    let known = bed.known(&next);
+    let segments: Vec<ObjectId> = known.components[&5].iter().map(|s| s.segment).collect();
+    assert_eq!(segments, [id(10), id(20)]);
+    assert_eq!(known.components[&6][0].segment, id(12));
+    assert_eq!(known.archives.keys().copied().collect::<Vec<_>>(), [id(2), id(3)]);
+}
+
+#[test]
+fn a_catalog_of_another_record_host_or_vault_is_not_used() {
+    let bed = Bed::new();
+    assert!(matches!(bed.load(&id(49)), Loaded::Useless(_)));
+    let load = |vault: &VaultId, host: &HostId| {
+        matches!(load(&bed.path, &Expected { vault, host, record: &RECORD }), Loaded::Usable(_))
+    };
+    assert!(load(&bed.vault, &bed.host));
+    let (vault, host) = (VaultId::from_random([4; 17]), HostId([5; 16]));
+    assert!(!load(&vault, &bed.host) && !load(&bed.vault, &host));
+    assert!(matches!(bed.save(Some(id(49)), &id(52), vec![]), Err(KnownError::Changed { .. })));
+}
+
+#[test]
+fn no_part_of_a_row_changes_or_moves_unnoticed() {
+    let changes = [
+        "UPDATE stretches SET packed = (SELECT packed FROM stretches WHERE component = 6) WHERE component = 5",
+        "UPDATE stretches SET body = (SELECT body FROM stretches WHERE component = 6) WHERE component = 5",
+        "UPDATE stretches SET component = 9 WHERE component = 6",
+        "UPDATE stretches SET segment = zeroblob(32) WHERE component = 6",
+        "UPDATE stretches SET sum = zeroblob(32) WHERE component = 6",
+        "UPDATE archives SET id = zeroblob(32) WHERE component = 5 AND id = (SELECT max(id) FROM archives)",
+        "UPDATE archives SET body = substr(body, 1, 20) WHERE component = 5",
+        "UPDATE meta SET value = x'32' WHERE key = 'format'",
+        "DELETE FROM meta WHERE key = 'record'",
+        "DROP TABLE archives",
+    ];
+    for change in changes {
+        let bed = Bed::new();
+        bed.sql(change);
+        assert!(matches!(bed.load(&RECORD), Loaded::Useless(_)), "{change}");
+    }
+}
+
+#[test]
+fn stretches_that_overlap_are_not_used() {
+    let bed = Bed::new();
+    let put = vec![stretch(20, &[file("a/a", 4)])];
+    let update = ComponentUpdate { number: 5, keep: vec![id(10)], put, archives: vec![] };
+    bed.save(Some(RECORD), &id(51), vec![update]).unwrap();
+    assert!(matches!(bed.load(&id(51)), Loaded::Useless(_)));
+}
+
+#[test]
+fn damaged_pages_never_give_other_rows() {
+    let bed = Bed::new();
+    let good = std::fs::read(&bed.path).unwrap();
+    let before = bed.known(&RECORD);
+    let mut useless = 0;
+    for at in (0..good.len()).step_by(61) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x55;
+        remove(&bed.path).unwrap();
+        std::fs::write(&bed.path, &bytes).unwrap();
+        match bed.load(&RECORD) {
+            // A row may be lost with its page, which costs time; none may be another.
+            Loaded::Usable(known) => {
+                assert!(known.archives.iter().all(|(id, a)| before.archives.get(id) == Some(a)), "byte {at}");
+                let all = |k: &Known| k.components.values().flatten().cloned().collect::<Vec<_>>();
+                let old = all(&before);
+                assert!(all(&known).iter().all(|s| old.contains(s)), "byte {at}");
+            }
+            Loaded::Useless(_) => useless += 1,
+            Loaded::Absent => panic!("it is there"),
+        }
+    }
+    assert!(useless > 20, "{useless}");
+}
+
+#[test]
+fn what_is_no_database_or_no_file_is_useless_and_nothing_is_absent() {
+    let bed = Bed::new();
+    remove(&bed.path).unwrap();
+    assert!(matches!(bed.load(&RECORD), Loaded::Absent));
+    std::fs::write(&bed.path, b"not a database, not even nearly").unwrap();
+    assert!(matches!(bed.load(&RECORD), Loaded::Useless(_)));
+    remove(&bed.path).unwrap();
+    std::fs::create_dir(&bed.path).unwrap();
+    assert!(matches!(bed.load(&RECORD), Loaded::Useless(_)));
+    assert!(!Path::new(&bed.path).join("x").exists());
+}

@@ -1,0 +1,82 @@
+//! A component's entries in walk order, cut into segments as they come.
+
+use crate::catalog::known::Sums;
+use crate::model::entry::{EXTENTS_INLINE_MAX, MAP_RANGE};
+use crate::model::segment_cut::{Cutter, estimated_bytes};
+use crate::ops::backup::build::Item;
+use crate::ops::backup::packer::LocalExtent;
+use crate::ops::backup::reuse::Whole;
+
+/// What becomes one segment.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// All of an earlier one.
+    Whole(Whole),
+    /// These entries, never none.
+    Items(Vec<Item>),
+}
+
+/// Entries in walk order.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    pieces: Vec<Piece>,
+    open: Vec<Item>,
+    cutter: Cutter,
+    sums: Sums,
+}
+
+impl Listing {
+    /// Adds an entry.
+    pub(super) fn push(&mut self, item: Item) {
+        let bytes = estimated_bytes(&item.entry) + extents_bytes(&item);
+        if self.cutter.must_cut_before(bytes) {
+            self.cut();
+        }
+        self.sums.count(&item.entry);
+        let ends = self.cutter.add(&item.entry, bytes);
+        self.open.push(item);
+        if ends {
+            self.cut();
+        }
+    }
+
+    /// True when the next entry begins a segment.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Adds all entries of an earlier segment; only at a boundary.
+    pub(super) fn push_whole(&mut self, whole: Whole) {
+        self.sums.add(whole.sums);
+        self.pieces.push(Piece::Whole(whole));
+    }
+
+    fn cut(&mut self) {
+        if !self.open.is_empty() {
+            self.pieces.push(Piece::Items(std::mem::take(&mut self.open)));
+        }
+        self.cutter.reset();
+    }
+
+    /// Sums over all entries.
+    pub(super) fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    /// The segments to be.
+    pub(super) fn finish(mut self) -> Vec<Piece> {
+        self.cut();
+        self.pieces
+    }
+}
+
+/// What the extents of this run will add, as [`estimated_bytes`] counts those that an entry has.
+fn extents_bytes(item: &Item) -> usize {
+    let ranges = |e: &LocalExtent| (e.offset + e.length.max(1) - 1) / MAP_RANGE - e.offset / MAP_RANGE + 1;
+    let own: usize = item.extents.iter().map(|e| ranges(e) as usize).sum();
+    if own <= EXTENTS_INLINE_MAX {
+        return own * 64;
+    }
+    let size = usize::try_from(item.entry.size.div_ceil(MAP_RANGE)).unwrap_or(usize::MAX >> 8);
+    size * 96
+}

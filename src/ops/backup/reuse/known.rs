@@ -1,0 +1,148 @@
+//! Whether something is as it was when it was captured last.
+
+use crate::catalog::known::{Row, RowRef};
+use crate::model::entry::FLAG_CRASH_CONSISTENT;
+use crate::model::record::CheckResult;
+use crate::model::{Entry, Kind, Timestamp};
+use crate::ops::backup::reuse::{Old, cursor};
+use crate::platform::capture::Ident;
+use crate::source::folder::Found;
+use std::path::{Path, PathBuf};
+
+/// A file that was changed so shortly before it was read may be changed again without its times telling: clocks tick slowly.
+const SETTLED_NS: i128 = 2_000_000_000;
+
+/// Whether times tell of every change.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ops::backup) struct Settled {
+    /// Nanoseconds since 1970; times at or before this have settled.
+    before: i128,
+}
+
+impl Settled {
+    /// For what is read from `now` on.
+    pub(in crate::ops::backup) fn at(now: Timestamp) -> Self {
+        Self { before: now.as_nanosecond() - margin() }
+    }
+
+    fn holds(&self, ident: &Ident) -> bool {
+        let nanos = |(s, ns): (i64, u32)| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        nanos(ident.mtime) <= self.before && nanos(ident.ctime) <= self.before
+    }
+}
+
+/// In debug builds a test may set another margin, in milliseconds, so that it need not wait.
+fn margin() -> i128 {
+    #[cfg(debug_assertions)]
+    if let Some(ms) = std::env::var("BACKSTAY_TEST_SETTLE_MS").ok().and_then(|ms| ms.parse::<i128>().ok()) {
+        return ms * 1_000_000;
+    }
+    SETTLED_NS
+}
+
+/// What will tell, next time, whether an entry is still the same.
+#[derive(Debug, Clone, Default)]
+pub(in crate::ops::backup) struct Facts {
+    pub(in crate::ops::backup) ident: Option<Ident>,
+    pub(in crate::ops::backup) safe: bool,
+    pub(in crate::ops::backup) beside: [Option<Ident>; 2],
+    pub(in crate::ops::backup) check: Option<CheckResult>,
+}
+
+impl Facts {
+    /// Of a file that was read.
+    pub(in crate::ops::backup) fn of(ident: Ident, settled: Settled) -> Self {
+        Self { ident: Some(ident), safe: settled.holds(&ident), ..Self::default() }
+    }
+
+    /// Of a database, before it is captured: later changes will show. `None` when it cannot be told.
+    pub(in crate::ops::backup) fn of_database(path: &Path, settled: Settled) -> Option<Self> {
+        let stat = |path: &Path| match rustix::fs::lstat(path) {
+            Ok(stat) => Ok(Some(Ident::of(&stat))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(e),
+        };
+        let beside = |ending: &str| -> rustix::io::Result<Option<Ident>> {
+            let mut name = path.as_os_str().to_owned();
+            name.push(ending);
+            // An empty log holds nothing, like one that is not there: SQLite makes and removes them as it opens and closes.
+            Ok(stat(&PathBuf::from(name))?.filter(|ident| ident.size > 0))
+        };
+        let ident = stat(path).ok()??;
+        let beside = [beside("-wal").ok()?, beside("-journal").ok()?];
+        let safe = settled.holds(&ident) && beside.iter().flatten().all(|ident| settled.holds(ident));
+        Some(Self { ident: Some(ident), safe, beside, check: None })
+    }
+
+    /// Of what a row says.
+    pub(in crate::ops::backup) fn of_row(row: &Row) -> Self {
+        Self { ident: row.ident, safe: row.safe, beside: row.beside, check: Some(row.check) }
+    }
+}
+
+fn same_owners(row: &RowRef<'_>, entry: &Entry) -> bool {
+    row.user.map(|n| &**n) == entry.user.as_deref() && row.group.map(|n| &**n) == entry.group.as_deref()
+}
+
+/// True when the file that `found` is has the bytes it had.
+pub(in crate::ops::backup) fn same_file(row: &RowRef<'_>, found: &Found) -> bool {
+    let entry = &found.entry;
+    let kind = row.kind == Kind::File && entry.kind == Kind::File && !row.database && !found.database;
+    let meta = (row.mode, row.uid, row.gid) == (entry.mode, entry.uid, entry.gid);
+    kind && meta && row.safe && row.ident == Some(found.ident())
+}
+
+/// True when the entry of `found` would be that of `row` again.
+fn same_entry(row: &RowRef<'_>, found: &Found) -> bool {
+    let entry = &found.entry;
+    if entry.kind == Kind::File {
+        let flag = row.crash_consistent == entry.has_flag(FLAG_CRASH_CONSISTENT);
+        return same_file(row, found) && row.link == entry.link && same_owners(row, entry) && flag;
+    }
+    row.kind == entry.kind && row.decode().is_some_and(|row| row.entry == *entry)
+}
+
+impl cursor::Cursor<'_> {
+    /// The stretch that the first of `found` begins, when all of it is as it was. `database` says of those that are databases whether they are.
+    pub(in crate::ops::backup) fn whole_stretch(
+        &mut self,
+        found: &[Found],
+        database: impl Fn(usize) -> bool,
+    ) -> Option<cursor::Whole> {
+        let first = found.first()?.entry.path.as_bytes();
+        self.whole(first, found.len(), |place, row| {
+            let Some(found) = found.get(place) else { return false };
+            if row.path != found.entry.path.as_bytes() {
+                return false;
+            }
+            if found.database { row.database && database(place) } else { same_entry(row, found) }
+        })
+    }
+
+    /// The entry of `found` as it was stored, when it is still the same and may be used.
+    pub(in crate::ops::backup) fn unchanged(&mut self, found: &Found) -> Option<(Entry, Facts)> {
+        let old = self.old;
+        let row = self.seek(found.entry.path.as_bytes())?;
+        if found.entry.kind == Kind::File {
+            if !same_file(&row, found) {
+                return None;
+            }
+            let row = row.decode().filter(|row| cursor::usable(&old, row))?;
+            let facts = Facts::of_row(&row);
+            let mut entry = row.entry;
+            (entry.link, entry.flags) = (found.entry.link, found.entry.flags.clone());
+            (entry.user, entry.group) = (found.entry.user.clone(), found.entry.group.clone());
+            return Some((entry, facts));
+        }
+        let row = row.decode().filter(|row| row.entry == found.entry)?;
+        Some((row.entry, Facts::default()))
+    }
+}
+
+/// A database that is as it was, when it may be used: its entry with what was stored.
+pub(in crate::ops::backup) fn same_database(old: &Old<'_>, path: &[u8], facts: &Facts) -> Option<Row> {
+    let row = cursor::Cursor::new(*old).seek(path)?.decode()?;
+    let same = row.safe && row.ident.is_some() && row.ident == facts.ident && row.beside == facts.beside;
+    let passed = row.check != CheckResult::Failed;
+    (same && passed && cursor::usable(old, &row)).then_some(row)
+}

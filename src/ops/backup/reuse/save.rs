@@ -1,0 +1,38 @@
+//! Writing down what a committed snapshot holds. Only after the commit: before it, nothing may be remembered.
+
+use crate::catalog::known::{ComponentUpdate, Expected, Update, remove, save};
+use crate::durable::crash;
+use crate::model::{ObjectId, Record};
+use crate::ops::backup::chain_text;
+use crate::ops::backup::reuse::Reuse;
+use crate::ops::session::Session;
+
+/// What a component's listing changes in the catalog; archives of this run have no age yet.
+pub(in crate::ops::backup) type Saved = ComponentUpdate;
+
+impl Reuse {
+    /// Remembers what `record`, which is committed under the hash `hash`, holds. A catalog that cannot be written is removed, and said: it costs the next run time,
+    /// nothing else.
+    pub(in crate::ops::backup) fn save(
+        self,
+        session: &Session,
+        record: &Record,
+        hash: ObjectId,
+        mut components: Vec<Saved>,
+    ) {
+        for archive in components.iter_mut().flat_map(|c| &mut c.archives) {
+            archive.age = archive.age.min(record.number);
+        }
+        let now = Expected { vault: &record.vault, host: &record.host, record: &hash };
+        let update = Update { now, before: self.known.record, components };
+        crash::point("backup: catalog to be written");
+        if let Err(error) = save(&self.path, &update) {
+            drop(remove(&self.path));
+            let why = chain_text(&error);
+            session.note(&format!(
+                "the next backup will read everything, because this one cannot be remembered: {why}"
+            ));
+        }
+        crash::point("backup: catalog written");
+    }
+}

@@ -1,0 +1,216 @@
+//! The segments of one component: those of before where nothing changed, new ones elsewhere.
+
+use crate::catalog::known::{KnownArchive, KnownStretch, Row, Stretch};
+use crate::model::entry::EXTENTS_INLINE_MAX;
+use crate::model::index::SegmentRef;
+use crate::model::manifest::{ArchiveInfo, ArchiveTable, Segment};
+use crate::model::record::CheckResult;
+use crate::model::{ComponentName, Entry, ObjectId, ObjectKind, ObjectRef};
+use crate::ops::backup::build::Item;
+use crate::ops::backup::manifest::{archive_ref, internal, put_manifest, put_maps};
+use crate::ops::backup::packer::{PackRun, resolve};
+use crate::ops::backup::reuse::{Old, Saved, Whole};
+use crate::ops::error::{Class, Doing, Result};
+use std::collections::{BTreeMap, HashSet};
+
+/// Segments and all that they refer to.
+#[derive(Default)]
+pub(super) struct Shelved {
+    pub(super) segments: Vec<SegmentRef>,
+    /// Oldest first.
+    pub(super) archives: Vec<ObjectRef>,
+    pub(super) manifests: Vec<ObjectRef>,
+    pub(super) reused: HashSet<ObjectId>,
+    pub(super) saved: Saved,
+}
+
+/// Puts segments, one after the other.
+pub(super) struct Shelf<'a> {
+    run: &'a PackRun<'a>,
+    name: &'a ComponentName,
+    old: Old<'a>,
+    /// The archives of this run, in order.
+    made: Vec<ObjectId>,
+    alone: bool,
+    /// Described archives: all of this run, and older ones once they are referred to.
+    table: ArchiveTable,
+    /// Older archives that are referred to.
+    older: BTreeMap<ObjectId, &'a KnownArchive>,
+    out: Shelved,
+}
+
+impl<'a> Shelf<'a> {
+    pub(super) fn new(
+        run: &'a PackRun<'a>,
+        name: &'a ComponentName,
+        old: Old<'a>,
+        infos: Vec<ArchiveInfo>,
+        alone: bool,
+    ) -> Self {
+        let made = infos.iter().map(|i| i.sha256).collect();
+        let table = infos.into_iter().map(|i| (i.sha256, i)).collect();
+        Self { run, name, old, made, alone, table, older: BTreeMap::new(), out: Shelved::default() }
+    }
+
+    fn refer(&mut self, archive: &ObjectId) {
+        if let Some(known) = self.old.archive(archive).filter(|_| !self.made.contains(archive)) {
+            self.older.insert(*archive, known);
+        }
+    }
+
+    fn manifest(&mut self, object: ObjectRef, reused: bool) {
+        if reused && !self.out.reused.insert(object.id) {
+            return; // two names of one file have the same maps
+        }
+        self.out.manifests.push(object);
+    }
+
+    fn reuse_manifest(&mut self, id: ObjectId, size: u64) {
+        self.manifest(ObjectRef { kind: ObjectKind::Manifest, size, id, recipients: 0 }, true);
+    }
+
+    fn segment_of(&mut self, known: &KnownStretch, entries: u64) {
+        let KnownStretch { segment, size, first, last, maps, .. } = known;
+        for (id, size) in maps {
+            self.reuse_manifest(*id, *size);
+        }
+        self.reuse_manifest(*segment, *size);
+        let (first, last) = (first.clone(), last.clone());
+        self.out.segments.push(SegmentRef { object: *segment, size: *size, entries, first, last });
+    }
+
+    /// An earlier segment of which everything is as it was.
+    pub(super) fn whole(&mut self, whole: &Whole) -> Result<()> {
+        let stretches = self.old.stretches;
+        let known = stretches.get(whole.place).ok_or_else(|| internal("a stretch that is not there"))?;
+        for (archive, _) in &whole.archives {
+            self.refer(archive);
+        }
+        self.out.saved.keep.push(known.segment);
+        self.segment_of(known, whole.sums.entries);
+        Ok(())
+    }
+
+    /// A segment of these entries: the earlier one, if it says the same.
+    pub(super) fn items(&mut self, items: Vec<Item>) -> Result<()> {
+        let mut rows = Vec::with_capacity(items.len());
+        for item in items {
+            rows.push(self.row(item)?);
+        }
+        for extent in rows.iter().flat_map(|row| &row.entry.extents) {
+            let archive = extent.archive;
+            self.refer(&archive);
+        }
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Ok(());
+        };
+        let (first, last) = (first.entry.path.clone(), last.entry.path.clone());
+        let entries = rows.len() as u64;
+        let packed =
+            Stretch::encode(&rows).doing(Class::Failed, || "cannot pack rows of the catalog".into())?;
+        let mut maps: Vec<(ObjectId, u64)> =
+            rows.iter().flat_map(|row| row.entry.maps.iter().map(|m| (m.object, m.size))).collect();
+        maps.sort_unstable();
+        maps.dedup();
+        let recipients = self.old.recipients().to_vec();
+        let stretches = self.old.stretches;
+        let at = stretches.binary_search_by(|s| s.first.cmp(&first)).ok().and_then(|at| stretches.get(at));
+        let same = at.filter(|known| self.old.may_use(&known.segment) && says_the_same(known, &rows));
+        let (segment, size) = match same {
+            Some(known) => {
+                self.segment_of(known, entries);
+                (known.segment, known.size)
+            }
+            None => self.put(rows, entries)?,
+        };
+        let known = KnownStretch { segment, size, recipients, first, last, maps, packed };
+        self.out.saved.put.push(known);
+        Ok(())
+    }
+
+    /// Names the archives of an entry, and writes maps where it has many extents.
+    fn row(&mut self, item: Item) -> Result<Row> {
+        let Item { mut entry, extents, facts, .. } = item;
+        if !extents.is_empty() {
+            entry.extents.extend(resolve(&extents, &self.made)?);
+            entry.extents.sort_unstable_by_key(|e| e.offset);
+            entry.maps.clear();
+        }
+        if entry.maps.is_empty() && entry.extents.len() > EXTENTS_INLINE_MAX {
+            self.describe(&entry)?;
+            let mut objects = Vec::new();
+            entry.maps = put_maps(self.run, &entry.extents, &self.table, &mut objects)?;
+            self.out.manifests.extend(objects);
+        }
+        let check = facts.check.unwrap_or(CheckResult::None);
+        Ok(Row { entry, ident: facts.ident, safe: facts.safe, beside: facts.beside, check })
+    }
+
+    /// Brings the descriptions of the older archives that `entry` refers to into the table.
+    fn describe(&mut self, entry: &Entry) -> Result<()> {
+        for extent in &entry.extents {
+            if !self.table.contains_key(&extent.archive) {
+                let known = self.old.archive(&extent.archive);
+                let known = known.ok_or_else(|| internal("an extent in an archive that is not known"))?;
+                self.table.insert(extent.archive, known.info.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, rows: Vec<Row>, entries: u64) -> Result<(ObjectId, u64)> {
+        let mut listed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut entry = row.entry;
+            for map in &entry.maps {
+                if self.old.may_use(&map.object) && !self.out.manifests.iter().any(|o| o.id == map.object) {
+                    self.reuse_manifest(map.object, map.size);
+                }
+            }
+            if entry.maps.is_empty() {
+                self.describe(&entry)?;
+            } else {
+                entry.extents.clear();
+            }
+            listed.push(entry);
+        }
+        let content = Segment::encode(self.name, &listed, &self.table).map_err(internal)?;
+        let object = put_manifest(self.run, &content)?;
+        self.manifest(object, false);
+        let (Some(first), Some(last)) = (listed.first(), listed.last()) else {
+            return Err(internal("a segment without entries"));
+        };
+        let (first, last) = (first.path.clone(), last.path.clone());
+        let (object, size) = (object.id, object.size);
+        self.out.segments.push(SegmentRef { object, size, entries, first, last });
+        Ok((object, size))
+    }
+
+    /// All segments, and everything that they refer to.
+    pub(super) fn finish(self) -> Shelved {
+        let mut out = self.out;
+        let mut older: Vec<&KnownArchive> = self.older.into_values().collect();
+        older.sort_by_key(|archive| (archive.age, archive.info.sha256));
+        for archive in older {
+            out.archives.push(archive_ref(&archive.info));
+            out.reused.insert(archive.info.sha256);
+            out.saved.archives.push(archive.clone());
+        }
+        for id in &self.made {
+            let Some(info) = self.table.get(id) else { continue };
+            out.archives.push(archive_ref(info));
+            let (info, recipients) = (info.clone(), self.old.recipients().to_vec());
+            out.saved.archives.push(KnownArchive { info, age: u64::MAX, delta: !self.alone, recipients });
+        }
+        out
+    }
+}
+
+/// True when the earlier segment has just these entries.
+fn says_the_same(known: &KnownStretch, rows: &[Row]) -> bool {
+    let Some(stretch) = known.open().filter(|s| s.sums.entries == rows.len() as u64) else {
+        return false;
+    };
+    let mut old = stretch.rows();
+    rows.iter().all(|row| old.next().and_then(|old| old.decode()).is_some_and(|old| old.entry == row.entry))
+}
