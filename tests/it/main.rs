@@ -30,5 +30,6 @@ mod mini;
 mod roundtrip;
 mod roundtrip_random;
 mod s3;
+mod s3_servers;
 mod sqlite_child;
 mod stock;

@@ -20,6 +20,8 @@ use std::time::Duration;
 const MAX_XML: usize = 16 << 20;
 const MAX_ERROR: usize = 64 << 10;
 const MAX_RETRIES: u32 = 10;
+/// For a server that never answered: it is more likely away than busy, and other stores are waiting.
+const MAX_CALLS: u32 = 4;
 const MAX_TIME: Duration = Duration::from_secs(15 * 60);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -249,7 +251,8 @@ impl<'a> Patience<'a> {
             Again::After(said) => said.max(self.back_off()),
         };
         let spent = self.client.transport.timer().now().saturating_sub(self.began);
-        if self.tries == MAX_RETRIES || spent + wait > MAX_TIME {
+        let most = if self.client.transport.reached() { MAX_RETRIES } else { MAX_CALLS };
+        if self.tries >= most || spent + wait > MAX_TIME {
             let tries = self.tries + 1;
             return Err(failure.and(&format!("given up after {tries} tries in {} seconds", spent.as_secs())));
         }

@@ -47,6 +47,10 @@ impl S3Store {
         over: bool,
     ) -> Result<Put, Failure> {
         let known = self.capabilities_now().await?;
+        if !known.multipart {
+            let text = format!("it has {size} bytes, and this server takes no uploads in parts of {PART}");
+            return Err(Failure::new(StoreErrorKind::Other, text));
+        }
         self.sweep_remembered().await;
         if !over && self.size_of(key).await?.is_some() {
             match self.compare(key, size, sha256).await? {
@@ -69,9 +73,13 @@ impl S3Store {
                 // Someone aborted what we remember: begin again, once.
                 Err(e) if e.status == 404 && resumed => upload.forget(&self.spec),
                 Err(e) if may_go_on(&e) => return Err(e),
-                Err(e) => {
+                Err(mut e) => {
                     upload.forget(&self.spec);
                     let _ = self.abort(&upload.path, &upload.upload_id).await;
+                    if e.is_absent() {
+                        // It is the upload that is not there.
+                        e.kind = StoreErrorKind::Other;
+                    }
                     return Err(e);
                 }
             }
