@@ -77,7 +77,7 @@ fn a_probe_says_what_the_server_does_and_leaves_nothing() {
     assert_eq!(found.checksum_part, Compared::Ignored);
     assert!(found.payload_put && found.payload_part && found.proves_parts(), "{found:?}");
     assert_eq!((found.versioning, found.object_lock), (None, None));
-    assert_eq!(left, Vec::<std::path::PathBuf>::new());
+    assert_eq!(left, Vec::<PathBuf>::new());
 }
 
 #[test]

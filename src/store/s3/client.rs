@@ -137,13 +137,17 @@ impl Client {
         }
     }
 
-    async fn whole(&self, call: &Call) -> Result<Reply, Failure> {
+    /// Sends once; gives a whole answer.
+    pub(super) async fn whole(&self, call: &Call) -> Result<Reply, Failure> {
         let mut answer = self.attempt(call).await?;
         let body = answer.all(MAX_XML).await?;
         let mut reply = Reply { headers: answer.headers, xml: Element::default() };
         let Some(root) = call.expects else { return Ok(reply) };
         match xml::parse(&body) {
-            Some(tree) if tree.name == root => reply.xml = tree,
+            // Some servers leave the end off the names of their answers.
+            Some(tree) if tree.name == root || tree.name == root.trim_end_matches("Result") => {
+                reply.xml = tree
+            }
             // Some errors come after the head with its 200 was sent.
             Some(tree) if tree.name == "Error" => {
                 let status = match tree.text_of("Code") {
