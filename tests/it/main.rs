@@ -32,6 +32,7 @@ mod roundtrip;
 mod roundtrip_random;
 mod s3;
 mod s3_faults;
+mod s3_servers;
 mod sqlite_child;
 mod stock;
 mod stores;

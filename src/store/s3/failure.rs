@@ -197,3 +197,67 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::s3::xml;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Failure {
+        let pairs = headers.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+        });
+        Failure::of_answer(status, &pairs.collect(), xml::parse(body.as_bytes()).as_ref())
+    }
+
+    fn error(code: &str) -> String {
+        format!("<Error><Code>{code}</Code><Message>why\u{7} it failed</Message></Error>")
+    }
+
+    #[test]
+    fn every_answer_has_its_kind_and_says_whether_to_try_again() {
+        use StoreErrorKind as Kind;
+        let never = Again::Never;
+        for (status, code, kind, again) in [
+            (404, "NoSuchKey", Kind::NotFound, never),
+            (404, "NoSuchBucket", Kind::Missing, never),
+            (403, "AccessDenied", Kind::Denied, never),
+            (401, "", Kind::Denied, never),
+            (400, "ExpiredToken", Kind::Denied, never),
+            (400, "RequestTimeout", Kind::Unreachable, Again::Soon),
+            (400, "InvalidArgument", Kind::Other, never),
+            (409, "ConditionalRequestConflict", Kind::Exists, never),
+            (412, "PreconditionFailed", Kind::Exists, never),
+            (429, "", Kind::Unreachable, Again::Soon),
+            (500, "InternalError", Kind::Unreachable, Again::Soon),
+            (501, "NotImplemented", Kind::Other, never),
+            (503, "SlowDown", Kind::Unreachable, Again::Soon),
+            (507, "", Kind::Full, never),
+            (403, "QuotaExceeded", Kind::Full, never),
+        ] {
+            let failure = answer(status, &[], &error(code));
+            assert_eq!((failure.kind, failure.again), (kind, again), "{status} {code}");
+            assert_eq!(failure.uncertain, status >= 500, "{status}");
+        }
+        let slow = answer(503, &[("retry-after", "7")], "");
+        assert_eq!(slow.again, Again::After(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn an_error_says_what_the_server_said_in_one_line() {
+        assert_eq!(
+            answer(403, &[], &error("AccessDenied")).to_string(),
+            "the server answered 403 AccessDenied: why it failed"
+        );
+        assert_eq!(answer(403, &[], "").to_string(), "the server answered 403 (Forbidden)");
+    }
+
+    #[test]
+    fn a_redirect_names_the_region_or_the_host_and_never_a_signed_address() {
+        let region = answer(301, &[("x-amz-bucket-region", "eu-west-1")], "").to_string();
+        assert!(region.contains("region = \"eu-west-1\""), "{region}");
+        let location = [("location", "https://elsewhere.example/x?X-Amz-Signature=secret")];
+        let host = answer(307, &location, "").to_string();
+        assert!(host.contains("elsewhere.example") && !host.contains("secret"), "{host}");
+    }
+}

@@ -84,7 +84,12 @@ impl S3Store {
         match found {
             Ok(_) => Ok(store),
             Err(e) if e.is_absent() => {
-                let why = Failure::new(StoreErrorKind::Missing, "there is no backstay.json in it");
+                // Not every server says of an object that its bucket is not there.
+                let no_file = Failure::new(StoreErrorKind::Missing, "there is no backstay.json in it");
+                let why = match store.wait(store.look_into_bucket()) {
+                    Err(e) if e.kind == StoreErrorKind::Missing => e,
+                    _ => no_file,
+                };
                 Err(store.error("open", &location, why))
             }
             // Too large or cut short: the store is there, and its reader will say what is wrong with the file.

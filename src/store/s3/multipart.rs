@@ -47,6 +47,10 @@ impl S3Store {
         over: bool,
     ) -> Result<Put, Failure> {
         let known = self.capabilities_now().await?;
+        if !known.multipart {
+            let text = format!("it has {size} bytes, and this server takes no uploads in parts of {PART}");
+            return Err(Failure::new(StoreErrorKind::Other, text));
+        }
         self.sweep_remembered().await;
         if !over && self.size_of(key).await?.is_some() {
             match self.compare(key, size, sha256).await? {
@@ -55,8 +59,9 @@ impl S3Store {
                 There::Nothing => {}
             }
         }
+        let mut anew = false;
         loop {
-            let (mut upload, resumed) = self.upload_for(key, size, sha256, &known).await?;
+            let (mut upload, resumed) = self.upload_for(key, size, sha256, &known, anew).await?;
             let outcome = match self.send_parts(&mut upload, file, &known).await {
                 Ok(()) => self.complete(&upload, key, &known, over).await,
                 Err(failure) => Err(failure),
@@ -66,12 +71,17 @@ impl S3Store {
                     upload.forget(&self.spec);
                     return Ok(put);
                 }
-                // Someone aborted what we remember: begin again, once.
-                Err(e) if e.status == 404 && resumed => upload.forget(&self.spec),
+                // Someone may have aborted what we remember, which some servers answer like a want of rights. Where a
+                // new upload can begin it does; else what we remember stays.
+                Err(e) if matches!(e.status, 403 | 404) && resumed => anew = true,
                 Err(e) if may_go_on(&e) => return Err(e),
-                Err(e) => {
+                Err(mut e) => {
                     upload.forget(&self.spec);
                     let _ = self.abort(&upload.path, &upload.upload_id).await;
+                    if e.is_absent() {
+                        // It is the upload that is not there.
+                        e.kind = StoreErrorKind::Other;
+                    }
                     return Err(e);
                 }
             }
@@ -85,16 +95,16 @@ impl S3Store {
         size: u64,
         sha256: &ObjectId,
         known: &Capabilities,
+        anew: bool,
     ) -> Result<(Upload, bool), Failure> {
         let path = self.path(key);
         let sends_checksum = known.sends_checksum(known.checksum_part);
-        if let Some(upload) = Upload::load(&self.spec, sha256) {
+        let old = Upload::load(&self.spec, sha256);
+        if let Some(upload) = old.as_ref().filter(|_| !anew) {
             let same = upload.path == path && upload.size == size && upload.checksum == sends_checksum;
             if same && upload.part_size == part_size(size) {
-                return Ok((upload, true));
+                return Ok((upload.clone(), true));
             }
-            upload.forget(&self.spec);
-            let _ = self.abort(&upload.path, &upload.upload_id).await;
         }
         let mut call = self.putting(Call::new(Method::POST, &path)).query("uploads", "");
         if sends_checksum {
@@ -107,6 +117,9 @@ impl S3Store {
         let upload =
             Upload::new(&self.spec, path, upload_id, (size, part_size(size)), *sha256, sends_checksum);
         upload.save(&self.spec)?;
+        if let Some(old) = old {
+            let _ = self.abort(&old.path, &old.upload_id).await;
+        }
         Ok((upload, false))
     }
 

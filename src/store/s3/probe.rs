@@ -219,7 +219,8 @@ impl S3Store {
     /// Whether a setting of the bucket says `Enabled`; `None` when it may not be asked or the server knows no such thing.
     async fn says(&self, query: &'static str, root: &'static str, field: &str) -> Option<bool> {
         let call = Call::new(Method::GET, "").query(query, "").expects(root);
-        match self.client.run(&call).await {
+        // Once: what is not answered is not known, and a server that sends something else here sends it always.
+        match self.client.whole(&call).await {
             Ok(reply) => Some(reply.xml.text_of(field) == Some("Enabled")),
             Err(e) if e.code == "ObjectLockConfigurationNotFoundError" => Some(false),
             Err(_) => None,

@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use http::HeaderMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Bodies are sent in slices of this many bytes: what is watched and limited.
@@ -79,6 +79,8 @@ pub(super) struct Transport {
     moving: Arc<Moving>,
     /// Seconds that the server's clock is ahead of ours.
     skew: AtomicI64,
+    /// Something answered, once.
+    reached: AtomicBool,
 }
 
 impl Transport {
@@ -90,7 +92,12 @@ impl Transport {
             down: spec.limit_download.map(Limit::new),
             counts: Counts::default(),
         };
-        Ok(Self { http, moving: Arc::new(moving), skew: AtomicI64::new(UNKNOWN) })
+        Ok(Self {
+            http,
+            moving: Arc::new(moving),
+            skew: AtomicI64::new(UNKNOWN),
+            reached: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn timer(&self) -> &dyn Timer {
@@ -106,6 +113,11 @@ impl Transport {
         Some(self.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN)
     }
 
+    /// True once anything answered.
+    pub(super) fn reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
     /// Sends a signed request; the answer may have any status.
     pub(super) async fn send(&self, head: http::Request<()>, body: Bytes) -> Result<Answer, Failure> {
         let pulse = Arc::new(Pulse::default());
@@ -117,6 +129,7 @@ impl Transport {
             Either::Right((why, _)) => return Err(Failure::broken(why)),
         };
         pulse.moved(0);
+        self.reached.store(true, Ordering::Relaxed);
         self.note_clock(answer.headers());
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let transport = Arc::clone(&self.moving);

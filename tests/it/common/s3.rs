@@ -131,12 +131,11 @@ impl S3 for Odd {
             req.input.checksum_sha256 = None;
         }
         let end = self.events.parts_end.load(Ordering::SeqCst);
-        if end > 0 && self.events.parts.load(Ordering::SeqCst) >= end {
+        let room = |parts: u32| (end == 0 || parts < end).then_some(parts + 1);
+        if self.events.parts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).is_err() {
             return Err(s3_error!(AccessDenied, "no more parts"));
         }
-        let taken = self.inner.upload_part(req).await?;
-        count(&self.events.parts);
-        Ok(taken)
+        self.inner.upload_part(req).await
     }
 
     async fn complete_multipart_upload(
