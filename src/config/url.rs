@@ -234,8 +234,10 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, Wrong> {
     }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let loopback = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let url = format!("{scheme}://{host}{port}{}", uri.path().trim_end_matches('/'));
-    Ok(Endpoint { url, plain, loopback })
+    if !matches!(uri.path(), "" | "/") {
+        return wrong("an endpoint is a server alone, without a path", shape);
+    }
+    Ok(Endpoint { url: format!("{scheme}://{host}{port}"), plain, loopback })
 }
 
 #[cfg(test)]
@@ -316,7 +318,6 @@ mod tests {
     fn an_endpoint_is_a_server_and_nothing_secret() {
         for (text, url, plain, loopback) in [
             ("https://MinIO.example:9000/", "https://minio.example:9000", false, false),
-            ("https://x.example/storage/v1/s3", "https://x.example/storage/v1/s3", false, false),
             ("http://localhost:9000", "http://localhost:9000", true, true),
             ("http://127.0.0.53", "http://127.0.0.53", true, true),
             ("http://[::1]:9000", "http://[::1]:9000", true, true),
@@ -335,6 +336,7 @@ mod tests {
             "https://me:canary@x",
             "https://x/?canary",
             "https://${HOST}",
+            "https://x/bucket",
             "https://a b",
         ] {
             let wrong = endpoint(text).expect_err(text);

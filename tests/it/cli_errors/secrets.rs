@@ -119,6 +119,77 @@ fn a_secret_in_the_configuration_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn children_do_not_get_the_keys_of_stores() {
+    let person = Person::set_up();
+    person.configure("[[component]]\nname = \"environment\"\ncommand = [\"env\"]");
+    let variables =
+        ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "BACKSTAY_ANY"];
+    let mut command = person.command(["backup"]);
+    command.envs(variables.map(|name| (name, "canary-of-a-store"))).env("PGHOST", "theirs");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen = person.ok(["cat", "latest", "environment"]).out;
+    assert!(seen.contains("PATH=") && seen.contains("PGHOST=theirs"), "{seen}");
+    assert!(!seen.contains("canary") && variables.iter().all(|name| !seen.contains(name)), "{seen}");
+}
+
+#[test]
+fn keys_of_a_bucket_appear_nowhere_whatever_becomes_of_it() {
+    use crate::common::fault_server::{Fault, FaultServer, Nth, Op};
+    let person = Person::set_up();
+    let server = FaultServer::start();
+    for op in [Op::Put, Op::Get, Op::List, Op::Bucket, Op::Head] {
+        server.fault(op, Nth::All, Fault::Refuse(403, "AccessDenied", None));
+    }
+    let keys = "aws_access_key_id = canary-id\naws_secret_access_key = canary-secret\naws_session_token = canary-token\n";
+    let write = |name: &str, text: &str| {
+        let path = person.home.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    write(".aws/credentials", &format!("[default]\n{keys}[other]\n{keys}"));
+    let file = write("s3.ini", &format!("[default]\n{keys}"));
+    let broken = write("broken.ini", &format!("[default]\n{keys}canary-of-a-line\n"));
+    let config = fs::read_to_string(person.config_path()).unwrap();
+    let settings = [
+        String::new(),
+        "profile = \"other\"".to_owned(),
+        "profile = \"none\"".to_owned(),
+        format!("credentials_file = \"{}\"", file.display()),
+        format!("credentials_file = \"{}\"", broken.display()),
+    ];
+    for setting in settings {
+        let store = format!(
+            "[[store]]\nname = \"offsite\"\nurl = \"s3://bucket/x\"\nendpoint = \"{}\"",
+            server.endpoint()
+        );
+        fs::write(person.config_path(), format!("{config}\n{store}\n{setting}\n")).unwrap();
+        for args in [
+            &["backup", "-v", "--progress", "json"][..],
+            &["backup", "--json", "--progress", "plain"],
+            &["init"],
+            &["init", "--json"],
+            &["list", "-v", "--store", "offsite"],
+            &["list", "--json", "--store", "offsite"],
+        ] {
+            let mut command = person.command(args);
+            command.env("AWS_ACCESS_KEY_ID", "canary-env-id").env("AWS_SECRET_ACCESS_KEY", "canary-env");
+            let output = command.env("RUST_BACKTRACE", "full").output().unwrap();
+            let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
+            assert!(!output.status.success(), "{args:?} with {setting}: {said}");
+            // A server may say whose key it refused; backstay itself names no part of one.
+            assert!(!said.contains("canary"), "{args:?} with {setting}: {said}");
+        }
+    }
+    let state = person.home.join(".local/state");
+    for (path, _, content) in everything_below(&state).into_iter().chain(everything_below(&person.store())) {
+        assert!(!content.windows(6).any(|w| w == b"canary"), "{}", path.display());
+    }
+}
+
+#[test]
 fn the_kit_that_is_written_holds_what_it_must_and_is_private() {
     let person = Person::set_up();
     person.ok(["kit", "-o", "../kit.txt"]);

@@ -57,10 +57,6 @@ impl Bed {
         Self::with(Manner::default(), CALM, testing::keys())
     }
 
-    pub(super) fn in_haste() -> Self {
-        Self::with(Manner::default(), HASTE, testing::keys())
-    }
-
     pub(super) fn with(manner: Manner, faster: u32, keys: Arc<dyn Credentials>) -> Self {
         let server = FaultServer::with(manner);
         let state = tempfile::tempdir().unwrap();

@@ -141,7 +141,13 @@ fn a_connection_that_stands_still_or_crawls_is_dropped() {
                 &[(Do::List, Op::List), (Do::PutParts, Op::Complete)],
                 Succeed,
             ),
-            line("C4", Fault::Drip, Nth::First(1), &[(Do::Get, Op::Get)], Succeed),
+            line(
+                "C4",
+                Fault::Drip,
+                Nth::First(1),
+                &[(Do::Get, Op::Get)],
+                Fail(Kind::Unreachable, "longer than 15 minutes"),
+            ),
         ],
         HASTE,
     );
@@ -164,6 +170,13 @@ fn an_answer_that_is_none_is_not_believed() {
                 Nth::First(1),
                 &[(Do::PutParts, Op::Begin), (Do::PutParts, Op::Complete), (Do::List, Op::List)],
                 Succeed,
+            ),
+            line(
+                "C8",
+                Fault::OkEmpty,
+                Nth::First(1),
+                PUTS,
+                Fail(Kind::Unreachable, "did not say that it stored it"),
             ),
             line("C8", Fault::Captive, Nth::First(1), ALL, Succeed),
             line("C8", Fault::Captive, Nth::All, ALL, Fail(Kind::Unreachable, "web page")),

@@ -131,6 +131,11 @@ fn what_a_server_cannot_do_is_found_out_before_it_is_relied_on() {
     able.perform(Do::PutParts).unwrap();
     let bodies = [Op::Put, Op::Part];
     assert!(able.server.calls().iter().filter(|c| bodies.contains(&c.op)).all(|call| call.checksum));
+    let able = Bed::new();
+    able.perform(Do::PutBytes).unwrap();
+    let calls = able.server.calls();
+    let [put] = &calls[..] else { panic!("one request is enough: {calls:?}") };
+    assert!(put.op == Op::Put && put.create_only && put.key.starts_with("p/x/archives/"), "{put:?}");
 }
 
 #[test]

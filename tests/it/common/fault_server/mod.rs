@@ -39,6 +39,8 @@ struct Shared {
     manner: Mutex<Manner>,
     calls: Mutex<Vec<Call>>,
     stop: AtomicBool,
+    /// Ended with the server.
+    connections: Mutex<Vec<TcpStream>>,
     /// Wakes those that hold a connection and say nothing.
     ended: (Mutex<bool>, Condvar),
 }
@@ -63,6 +65,7 @@ impl FaultServer {
             manner: Mutex::new(manner),
             calls: Mutex::default(),
             stop: AtomicBool::new(false),
+            connections: Mutex::default(),
             ended: (Mutex::new(false), Condvar::new()),
         });
         let own = Arc::clone(&shared);
@@ -72,6 +75,7 @@ impl FaultServer {
                     return;
                 }
                 let own = Arc::clone(&own);
+                own.connections.lock().unwrap().extend(stream.try_clone());
                 // A client that goes away is no failure of the server.
                 std::thread::spawn(move || drop(own.serve(stream)));
             }
@@ -144,6 +148,9 @@ impl Drop for FaultServer {
         self.shared.stop.store(true, Ordering::SeqCst);
         *self.shared.ended.0.lock().unwrap() = true;
         self.shared.ended.1.notify_all();
+        for connection in self.shared.connections.lock().unwrap().drain(..) {
+            drop(connection.shutdown(std::net::Shutdown::Both));
+        }
         // Wakes the thread that waits for connections.
         drop(TcpStream::connect(self.address));
     }
@@ -270,9 +277,6 @@ impl Shared {
             }
             Fault::StaleSize(size) => {
                 say(Answer { says_length: Some(size), ..self.perform(request, manner) }, stream)
-            }
-            Fault::IgnoreCondition => {
-                say(self.perform(request, &Manner { overwrites: true, ..manner.clone() }), stream)
             }
             Fault::Twice => {
                 let first = self.perform(request, manner);

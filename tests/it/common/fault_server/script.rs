@@ -87,8 +87,6 @@ pub(crate) enum Fault {
     StaleSize(u64),
     /// Nothing is done; sent elsewhere.
     Redirect(u16, String),
-    /// The condition of a put is ignored.
-    IgnoreCondition,
     /// The request is done twice, as by a proxy that delivers it again.
     Twice,
     /// The newest object is left out of the listing.

@@ -45,9 +45,12 @@ fn answer(mut stream: TcpStream) {
     let head = String::from_utf8_lossy(&head).into_owned();
     let body = if head.starts_with("PUT /latest/api/token") {
         "token".to_owned()
+    } else if head.starts_with("GET /container ") {
+        r#"{"AccessKeyId":"AKCONTAINER","SecretAccessKey":"canary","Token":"canary","Expiration":"2099-01-01T00:00:00Z"}"#.to_owned()
     } else if head.starts_with("GET /latest/meta-data/iam/security-credentials/ ") {
         "app".to_owned()
     } else {
+        // Only the second version of the service is asked: the first can be made to answer others.
         assert!(head.to_lowercase().contains("x-aws-ec2-metadata-token: token"), "{head}");
         r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"AKINSTANCE","SecretAccessKey":"canary","Token":"canary","Expiration":"2099-01-01T00:00:00Z","LastUpdated":"2027-01-01T00:00:00Z"}"#.to_owned()
     };

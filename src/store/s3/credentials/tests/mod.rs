@@ -294,3 +294,35 @@ fn a_machine_without_metadata_service_waits_for_it_two_seconds_at_most() {
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     }
 }
+
+/// Set for a test's own second run.
+const CHILD: &str = "BACKSTAY_TEST_CREDENTIALS_CHILD";
+
+#[test]
+fn a_container_gives_its_role() {
+    if std::env::var_os(CHILD).is_some() {
+        let chain = AwsChain::new(CredentialsSpec::default());
+        assert_eq!(key(&chain), "AKCONTAINER");
+        assert_eq!(chain.source(), "the role of the container");
+        return;
+    }
+    // Where a container's role is to be had is in the environment of the process, and nowhere else.
+    let service = Metadata::start(metadata::Manner::Answers);
+    let home = tempfile::tempdir().unwrap();
+    let test = "store::s3::credentials::tests::a_container_gives_its_role";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/container", service.address))
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(!said.contains("canary"), "{said}");
+}
