@@ -1,0 +1,102 @@
+//! What a worker does with a window of content: it hashes it, and says which blocks are what they were.
+
+use crate::ops::backup::blocks::table::{BlockTable, Short, short};
+use crate::ops::backup::blocks::tree::{GROUP, group_hash};
+use blake3::hazmat::ChainingValue;
+use std::sync::Arc;
+
+/// What workers do.
+pub(super) struct Plan {
+    /// Block size of the table to be made.
+    pub(super) block: usize,
+    /// The content has no holes, so that offsets in the file are offsets in what is hashed.
+    pub(super) dense: bool,
+    pub(super) old: Option<Arc<BlockTable>>,
+}
+
+impl Plan {
+    /// The block size that is compared: that of the old table.
+    pub(super) fn compared(&self) -> usize {
+        self.old.as_ref().map_or(self.block, |old| old.block as usize)
+    }
+}
+
+/// A window that was hashed.
+pub(super) struct Hashed {
+    /// Offset in the file.
+    pub(super) at: u64,
+    /// The content, holes as zeros.
+    pub(super) data: Vec<u8>,
+    pub(super) hashes: Vec<Short>,
+    /// Of dense content.
+    pub(super) groups: Vec<ChainingValue>,
+    /// For each block of [`Plan::compared`] bytes whether it is what it was at this offset.
+    pub(super) kept: Vec<bool>,
+}
+
+/// Hashes `data`, which begins at `at`, a multiple of both block sizes and of [`GROUP`].
+pub(super) fn hash(plan: &Plan, at: u64, data: Vec<u8>) -> Hashed {
+    let mut hashed =
+        Hashed { at, data: Vec::new(), hashes: Vec::new(), groups: Vec::new(), kept: Vec::new() };
+    if plan.dense {
+        let group = |(i, bytes)| group_hash(at + (i * GROUP) as u64, bytes);
+        hashed.groups = data.chunks(GROUP).enumerate().map(group).collect();
+    }
+    let like_old = plan.old.as_deref().filter(|old| old.block as usize == plan.block);
+    let unit = plan.block.max(GROUP);
+    for (i, bytes) in data.chunks(unit).enumerate() {
+        let offset = at + (i * unit) as u64;
+        let groups = hashed.groups.get(i * unit / GROUP..).unwrap_or_default();
+        match like_old.and_then(|old| unchanged(old, offset, bytes.len(), groups)) {
+            Some(blocks) => {
+                hashed.hashes.extend_from_slice(blocks);
+                hashed.kept.resize(hashed.hashes.len(), true);
+            }
+            None => hash_blocks(plan.block, like_old, offset, bytes, &mut hashed),
+        }
+    }
+    if let Some(old) = plan.old.as_deref().filter(|_| like_old.is_none()) {
+        let size = old.block as usize;
+        let same = |(i, bytes)| is_old(old, at + (i * size) as u64, &block_hash(bytes));
+        hashed.kept = data.chunks(size).enumerate().map(same).collect();
+    }
+    hashed.data = data;
+    hashed
+}
+
+/// The old hashes of the blocks in `length` bytes from `offset`, if all their groups are what they were.
+fn unchanged<'a>(
+    old: &'a BlockTable,
+    offset: u64,
+    length: usize,
+    groups: &[ChainingValue],
+) -> Option<&'a [Short]> {
+    let index = |unit: usize| usize::try_from(offset / unit as u64).ok();
+    let count = length.div_ceil(GROUP);
+    let first = index(GROUP)?;
+    let before = old.groups.get(first..first.checked_add(count)?)?;
+    let now = groups.get(..count)?;
+    let same = before.iter().zip(now).all(|(before, now)| *before == short(now));
+    // The old file's last block is longer where only its beginning is left, though all groups of that may be equal.
+    let block = old.block as usize;
+    let ends = old.size.saturating_sub(offset) == length as u64 || length.is_multiple_of(block);
+    let first = index(block)?;
+    old.hashes.get(first..first.checked_add(length.div_ceil(block))?).filter(|_| same && ends)
+}
+
+fn hash_blocks(block: usize, old: Option<&BlockTable>, offset: u64, bytes: &[u8], hashed: &mut Hashed) {
+    for (i, bytes) in bytes.chunks(block).enumerate() {
+        let hash = block_hash(bytes);
+        hashed.kept.push(old.is_some_and(|old| is_old(old, offset + (i * block) as u64, &hash)));
+        hashed.hashes.push(hash);
+    }
+}
+
+pub(super) fn block_hash(bytes: &[u8]) -> Short {
+    short(blake3::hash(bytes).as_bytes())
+}
+
+fn is_old(old: &BlockTable, offset: u64, hash: &Short) -> bool {
+    let index = usize::try_from(offset / u64::from(old.block)).ok();
+    index.and_then(|i| old.hashes.get(i)) == Some(hash)
+}
