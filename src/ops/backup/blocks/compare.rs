@@ -4,6 +4,7 @@ use crate::archive::{Pool, PoolGone, Ticket};
 use crate::model::{ContentHash, Extent};
 use crate::ops::backup::blocks::hashing::{Hashed, Plan, block_hash, hash};
 use crate::ops::backup::blocks::place::stretches;
+use crate::ops::backup::blocks::shift::Search;
 use crate::ops::backup::blocks::size::Content;
 use crate::ops::backup::blocks::table::{BlockTable, Short, short};
 use crate::ops::backup::blocks::tree::{GROUP, Tree};
@@ -81,7 +82,8 @@ pub(crate) fn compare<S: Sink>(
 ) -> Result<Compared, CompareError<S::Error>> {
     let dense = request.ranges == [(0, request.size)] || request.size == 0;
     let old = request.old.map(|old| old.table.clone()).filter(|table| table.size > 0);
-    let plan = Arc::new(Plan { block: request.block as usize, dense, old });
+    let sums = request.content == Content::File;
+    let plan = Arc::new(Plan { block: request.block as usize, dense, sums, old });
     let window = WINDOW.max(plan.block).max(plan.compared());
     let ahead = request.pool.threads() * 2 + 2;
     let mut source = Source { windows: Windows::new(request, window), read, ended: None, spare: Vec::new() };
@@ -98,6 +100,7 @@ pub(crate) fn compare<S: Sink>(
         done.window(&hashed, &covered).map_err(CompareError::Sink)?;
         source.spare.push(hashed.data);
     }
+    done.searched(true).map_err(CompareError::Sink)?;
     Ok(done.finish(source.ended.unwrap_or(request.size)))
 }
 
@@ -201,6 +204,8 @@ struct Done<'a, S> {
     table: BlockTable,
     zeros: Short,
     whole: Whole,
+    /// Looks for content that is not what it was at its place.
+    search: Option<Search>,
 }
 
 enum Whole {
@@ -221,8 +226,9 @@ impl<'a, S: Sink> Done<'a, S> {
             groups: Vec::new(),
             sums: Vec::new(),
         };
+        let search = plan.old.as_ref().filter(|_| plan.sums).and_then(Search::new);
         let zeros = if plan.dense { [0; 16] } else { block_hash(&vec![0; plan.block]) };
-        Self { plan, extents: request.old.map_or(&[], |old| old.extents), sink, table, zeros, whole }
+        Self { plan, extents: request.old.map_or(&[], |old| old.extents), sink, table, zeros, whole, search }
     }
 
     fn window(&mut self, hashed: &Hashed, covered: &[Range<u64>]) -> Result<(), S::Error> {
@@ -241,6 +247,7 @@ impl<'a, S: Sink> Done<'a, S> {
         }
         self.holes_until(hashed.at);
         self.table.hashes.extend_from_slice(&hashed.hashes);
+        self.table.sums.extend_from_slice(&hashed.sums);
         for range in covered {
             self.range(hashed, range.clone())?;
         }
@@ -250,7 +257,9 @@ impl<'a, S: Sink> Done<'a, S> {
     /// Adds the blocks of a hole that no window showed.
     fn holes_until(&mut self, offset: u64) {
         let blocks = usize::try_from(offset / self.plan.block as u64).unwrap_or(usize::MAX);
-        self.table.hashes.resize(self.table.hashes.len().max(blocks), self.zeros);
+        let blocks = blocks.max(self.table.hashes.len());
+        self.table.hashes.resize(blocks, self.zeros);
+        self.table.sums.resize(if self.plan.sums { blocks } else { 0 }, 0);
     }
 
     /// Tells the sink about a covered range of a window, by runs of blocks that are as they were, or are not.
@@ -264,11 +273,41 @@ impl<'a, S: Sink> Done<'a, S> {
             let end = (hashed.at + (first + run) as u64 * block).min(range.end);
             let bytes = bytes_of(hashed, &(range.start..end));
             match kept {
-                true => self.kept(range.start, range.start, bytes)?,
-                false => self.sink.fresh(range.start, bytes)?,
+                true => {
+                    self.searched(true)?;
+                    self.kept(range.start, range.start, bytes)?;
+                }
+                false => self.changed(range.start, bytes)?,
             }
             range.start = end;
         }
+        Ok(())
+    }
+
+    /// Bytes that are not what they were at their place.
+    fn changed(&mut self, offset: u64, bytes: &[u8]) -> Result<(), S::Error> {
+        let gap = |search: &Search| search.at + search.bytes.len() as u64 != offset;
+        if self.search.as_ref().is_some_and(gap) {
+            self.searched(true)?;
+        }
+        let Some(search) = &mut self.search else { return self.sink.fresh(offset, bytes) };
+        search.feed(offset, bytes);
+        self.searched(false)
+    }
+
+    /// Tells the sink what the search decided; all of it where the stretch ends that it is fed with.
+    fn searched(&mut self, last: bool) -> Result<(), S::Error> {
+        let Some(mut search) = self.search.take() else { return Ok(()) };
+        let cuts = search.cuts(last);
+        for cut in &cuts {
+            let (offset, bytes) = (search.at + cut.range.start as u64, &search.bytes[cut.range.clone()]);
+            match cut.old {
+                Some(old) => self.kept(offset, old, bytes)?,
+                None => self.sink.fresh(offset, bytes)?,
+            }
+        }
+        search.forget(&cuts, last);
+        self.search = Some(search);
         Ok(())
     }
 
@@ -294,6 +333,7 @@ impl<'a, S: Sink> Done<'a, S> {
         let tail = usize::try_from(size % self.plan.block as u64).unwrap_or(0);
         if self.table.hashes.len() < BlockTable::blocks_of(size, self.table.block) {
             self.table.hashes.push(block_hash(&vec![0; tail]));
+            self.table.sums.extend(self.plan.sums.then_some(0));
         }
         self.table.size = size;
         let hash = match self.whole {

@@ -1,8 +1,10 @@
 //! What a worker does with a window of content: it hashes it, and says which blocks are what they were.
 
+use crate::ops::backup::blocks::sums::Sums;
 use crate::ops::backup::blocks::table::{BlockTable, Short, short};
 use crate::ops::backup::blocks::tree::{GROUP, group_hash};
 use blake3::hazmat::ChainingValue;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What workers do.
@@ -11,6 +13,8 @@ pub(super) struct Plan {
     pub(super) block: usize,
     /// The content has no holes, so that offsets in the file are offsets in what is hashed.
     pub(super) dense: bool,
+    /// Make sums, by which blocks are found at other offsets.
+    pub(super) sums: bool,
     pub(super) old: Option<Arc<BlockTable>>,
 }
 
@@ -28,6 +32,8 @@ pub(super) struct Hashed {
     /// The content, holes as zeros.
     pub(super) data: Vec<u8>,
     pub(super) hashes: Vec<Short>,
+    /// Keys of [`Sums`], if the plan says so.
+    pub(super) sums: Vec<u64>,
     /// Of dense content.
     pub(super) groups: Vec<ChainingValue>,
     /// For each block of [`Plan::compared`] bytes whether it is what it was at this offset.
@@ -36,23 +42,25 @@ pub(super) struct Hashed {
 
 /// Hashes `data`, which begins at `at`, a multiple of both block sizes and of [`GROUP`].
 pub(super) fn hash(plan: &Plan, at: u64, data: Vec<u8>) -> Hashed {
-    let mut hashed =
-        Hashed { at, data: Vec::new(), hashes: Vec::new(), groups: Vec::new(), kept: Vec::new() };
+    let (hashes, sums, groups, kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut hashed = Hashed { at, data: Vec::new(), hashes, sums, groups, kept };
     if plan.dense {
         let group = |(i, bytes)| group_hash(at + (i * GROUP) as u64, bytes);
         hashed.groups = data.chunks(GROUP).enumerate().map(group).collect();
     }
-    let like_old = plan.old.as_deref().filter(|old| old.block as usize == plan.block);
+    let like = |old: &&BlockTable| old.block as usize == plan.block && old.sums.is_empty() != plan.sums;
+    let like_old = plan.old.as_deref().filter(like);
     let unit = plan.block.max(GROUP);
     for (i, bytes) in data.chunks(unit).enumerate() {
         let offset = at + (i * unit) as u64;
         let groups = hashed.groups.get(i * unit / GROUP..).unwrap_or_default();
-        match like_old.and_then(|old| unchanged(old, offset, bytes.len(), groups)) {
-            Some(blocks) => {
-                hashed.hashes.extend_from_slice(blocks);
+        match like_old.and_then(|old| Some((old, unchanged(old, offset, bytes.len(), groups)?))) {
+            Some((old, blocks)) => {
+                hashed.hashes.extend_from_slice(&old.hashes[blocks.clone()]);
+                hashed.sums.extend_from_slice(old.sums.get(blocks).unwrap_or_default());
                 hashed.kept.resize(hashed.hashes.len(), true);
             }
-            None => hash_blocks(plan.block, like_old, offset, bytes, &mut hashed),
+            None => hash_blocks(plan, like_old, offset, bytes, &mut hashed),
         }
     }
     if let Some(old) = plan.old.as_deref().filter(|_| like_old.is_none()) {
@@ -64,13 +72,8 @@ pub(super) fn hash(plan: &Plan, at: u64, data: Vec<u8>) -> Hashed {
     hashed
 }
 
-/// The old hashes of the blocks in `length` bytes from `offset`, if all their groups are what they were.
-fn unchanged<'a>(
-    old: &'a BlockTable,
-    offset: u64,
-    length: usize,
-    groups: &[ChainingValue],
-) -> Option<&'a [Short]> {
+/// Which blocks are in `length` bytes from `offset`, if all their groups are what they were.
+fn unchanged(old: &BlockTable, offset: u64, length: usize, groups: &[ChainingValue]) -> Option<Range<usize>> {
     let index = |unit: usize| usize::try_from(offset / unit as u64).ok();
     let count = length.div_ceil(GROUP);
     let first = index(GROUP)?;
@@ -81,14 +84,18 @@ fn unchanged<'a>(
     let block = old.block as usize;
     let ends = old.size.saturating_sub(offset) == length as u64 || length.is_multiple_of(block);
     let first = index(block)?;
-    old.hashes.get(first..first.checked_add(length.div_ceil(block))?).filter(|_| same && ends)
+    let blocks = first..first.checked_add(length.div_ceil(block))?;
+    (same && ends && blocks.end <= old.hashes.len()).then_some(blocks)
 }
 
-fn hash_blocks(block: usize, old: Option<&BlockTable>, offset: u64, bytes: &[u8], hashed: &mut Hashed) {
-    for (i, bytes) in bytes.chunks(block).enumerate() {
+fn hash_blocks(plan: &Plan, old: Option<&BlockTable>, offset: u64, bytes: &[u8], hashed: &mut Hashed) {
+    for (i, bytes) in bytes.chunks(plan.block).enumerate() {
         let hash = block_hash(bytes);
-        hashed.kept.push(old.is_some_and(|old| is_old(old, offset + (i * block) as u64, &hash)));
+        hashed.kept.push(old.is_some_and(|old| is_old(old, offset + (i * plan.block) as u64, &hash)));
         hashed.hashes.push(hash);
+        if plan.sums {
+            hashed.sums.push(Sums::of(bytes).key());
+        }
     }
 }
 

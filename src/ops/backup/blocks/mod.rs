@@ -11,7 +11,9 @@ mod compare;
 mod hashing;
 mod parts;
 mod place;
+mod shift;
 mod size;
+mod sums;
 mod table;
 mod tree;
 

@@ -1,5 +1,6 @@
 //! Random old and new content: what is kept and what is new must give the new content, byte for byte.
 
+mod measure;
 mod random;
 mod world;
 
@@ -8,6 +9,7 @@ use crate::archive::Pool;
 use proptest::prelude::*;
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use world::{Content as Bytes, Outcome, World, run};
 
 proptest! {
@@ -166,4 +168,60 @@ fn ranges_whose_extents_are_equal_keep_their_maps() {
     new[1].tar_offset = 11;
     assert_eq!(unchanged_ranges(&old, &new, 3 * range + 10), [true, false, true, true]);
     assert_eq!(unchanged_ranges(&old, &new[..2], 3 * range + 10), [true, false, true, false]);
+}
+
+fn lines(count: usize, salt: u64) -> Vec<u8> {
+    let mut rng = random::Rng(salt);
+    let line =
+        |i| format!("{i} GET /items/{}?page={} {}\n", rng.below(1 << 40), rng.below(100), rng.below(5000));
+    (0..count).map(line).collect::<String>().into_bytes()
+}
+
+#[test]
+fn content_that_moved_is_found_where_it_lay() {
+    let mut world = World::new(16384);
+    let bytes = lines(40_000, 8);
+    run(&mut world, &Bytes::dense(bytes.clone()));
+    let mut inserted = bytes.clone();
+    drop(inserted.splice(1_000_000..1_000_000, *b"a line more\n"));
+    drop(inserted.splice(200_000..200_000, *b"and another\n"));
+    let packed = run(&mut world, &Bytes::dense(inserted)).packed;
+    assert!(packed <= 2 * 16384 + 24, "{packed} bytes for two lines");
+    let mut rotated = bytes[700_000..].to_vec();
+    rotated.extend_from_slice(b"a new end\n");
+    let packed = run(&mut world, &Bytes::dense(rotated)).packed;
+    assert!(packed <= 2 * 16384, "{packed} bytes for a beginning that was cut off");
+}
+
+#[test]
+fn the_search_holds_less_than_two_windows() {
+    let mut world = World::new(4096);
+    run(&mut world, &Bytes::dense(numbers(100_000, 9)));
+    let mut search = shift::Search::new(&world.table.unwrap()).unwrap();
+    let new = numbers(400_000, 10);
+    for (i, bytes) in new.chunks(50_000).enumerate() {
+        search.feed(i as u64 * 50_000, bytes);
+        let cuts = search.cuts(false);
+        search.forget(&cuts, false);
+        assert!(search.bytes.len() <= 4096);
+    }
+}
+
+#[test]
+fn content_made_to_deceive_the_sums_costs_bounded_time() {
+    let mut world = World::new(16384);
+    let bytes = numbers(20 * 16384, 11);
+    run(&mut world, &Bytes::dense(bytes));
+    let table = Arc::make_mut(world.table.as_mut().unwrap());
+    table.hashes.iter_mut().for_each(|hash| hash[0] ^= 1);
+    // Every position of content that repeats itself has the sum of the old block that does.
+    let period = [1, 2, 3, 4];
+    let repeated: Vec<u8> = period.iter().copied().cycle().take(16384).collect();
+    table.sums.fill(sums::Sums::of(&repeated).key());
+    let mut search = shift::Search::new(&world.table.unwrap()).unwrap();
+    search.feed(0, &period.repeat(100_000));
+    let cuts = search.cuts(true);
+    assert_eq!(cuts, [shift::Cut { range: 0..400_000, old: None }]);
+    let most = 64 + 400_000 * 8 / 16384;
+    assert!(search.in_vain > 10 && search.in_vain <= most, "{} blocks were hashed in vain", search.in_vain);
 }
