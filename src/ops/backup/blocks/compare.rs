@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// Bytes that a worker hashes at a time, unless a block is longer: enough to make handing over cheap, little enough to stay in its cache.
 const WINDOW: usize = 256 << 10;
 
+/// At most so many bytes are read before what they are is told, unless a window alone is longer.
+const AHEAD_BYTES: usize = 8 << 20;
+
 /// The content as it was at the last snapshot.
 #[derive(Clone, Copy)]
 pub(crate) struct Old<'a> {
@@ -85,7 +88,7 @@ pub(crate) fn compare<S: Sink>(
     let sums = request.content == Content::File;
     let plan = Arc::new(Plan { block: request.block as usize, dense, sums, old });
     let window = WINDOW.max(plan.block).max(plan.compared());
-    let ahead = request.pool.threads() * 2 + 2;
+    let ahead = (request.pool.threads() * 2 + 2).min((AHEAD_BYTES / window).max(2));
     let mut source = Source { windows: Windows::new(request, window), read, ended: None, spare: Vec::new() };
     let mut done = Done::new(&plan, request, sink);
     let mut waiting: VecDeque<(Ticket<Hashed>, Vec<Range<u64>>)> = VecDeque::new();
@@ -145,6 +148,9 @@ impl Iterator for Windows<'_> {
     }
 }
 
+/// A window: where it begins, its bytes, and which of them are data.
+type Read = (u64, Vec<u8>, Vec<Range<u64>>);
+
 struct Source<'a, 'r> {
     windows: Windows<'a>,
     read: &'r mut dyn FnMut(u64, &mut [u8]) -> io::Result<usize>,
@@ -154,8 +160,8 @@ struct Source<'a, 'r> {
 }
 
 impl Source<'_, '_> {
-    /// The next window: where it begins, its bytes, and which of them are data.
-    fn next(&mut self, dense: bool) -> io::Result<Option<(u64, Vec<u8>, Vec<Range<u64>>)>> {
+    /// The next window.
+    fn next(&mut self, dense: bool) -> io::Result<Option<Read>> {
         if self.ended.is_some() {
             return Ok(None);
         }
@@ -236,7 +242,9 @@ impl<'a, S: Sink> Done<'a, S> {
             Whole::Groups(tree) => {
                 for (group, bytes) in hashed.groups.iter().zip(hashed.data.chunks(GROUP)) {
                     tree.push(*group, bytes);
-                    self.table.groups.push(short(group));
+                    if self.plan.block < GROUP {
+                        self.table.groups.push(short(group));
+                    }
                 }
             }
             Whole::Stream(hasher) => {
@@ -319,7 +327,7 @@ impl<'a, S: Sink> Done<'a, S> {
                 bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()));
             match stretch.place {
                 Some((archive, tar_offset)) => {
-                    self.sink.kept(Extent { offset, archive, tar_offset, length })?
+                    self.sink.kept(Extent { offset, archive, tar_offset, length })?;
                 }
                 None => self.sink.fresh(offset, these)?,
             }

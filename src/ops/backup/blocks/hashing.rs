@@ -50,17 +50,19 @@ pub(super) fn hash(plan: &Plan, at: u64, data: Vec<u8>) -> Hashed {
     }
     let like = |old: &&BlockTable| old.block as usize == plan.block && old.sums.is_empty() != plan.sums;
     let like_old = plan.old.as_deref().filter(like);
-    let unit = plan.block.max(GROUP);
-    for (i, bytes) in data.chunks(unit).enumerate() {
-        let offset = at + (i * unit) as u64;
-        let groups = hashed.groups.get(i * unit / GROUP..).unwrap_or_default();
-        match like_old.and_then(|old| Some((old, unchanged(old, offset, bytes.len(), groups)?))) {
-            Some((old, blocks)) => {
-                hashed.hashes.extend_from_slice(&old.hashes[blocks.clone()]);
-                hashed.sums.extend_from_slice(old.sums.get(blocks).unwrap_or_default());
-                hashed.kept.resize(hashed.hashes.len(), true);
+    if plan.block >= GROUP {
+        hash_blocks(plan, like_old, at, &data, &mut hashed);
+    } else {
+        for (i, bytes) in data.chunks(GROUP).enumerate() {
+            let (offset, group) = (at + (i * GROUP) as u64, hashed.groups.get(i));
+            match like_old.and_then(|old| Some((old, unchanged(old, offset, bytes.len(), group?)?))) {
+                Some((old, blocks)) => {
+                    hashed.hashes.extend_from_slice(&old.hashes[blocks.clone()]);
+                    hashed.sums.extend_from_slice(old.sums.get(blocks).unwrap_or_default());
+                    hashed.kept.resize(hashed.hashes.len(), true);
+                }
+                None => hash_blocks(plan, like_old, offset, bytes, &mut hashed),
             }
-            None => hash_blocks(plan, like_old, offset, bytes, &mut hashed),
         }
     }
     if let Some(old) = plan.old.as_deref().filter(|_| like_old.is_none()) {
@@ -72,20 +74,15 @@ pub(super) fn hash(plan: &Plan, at: u64, data: Vec<u8>) -> Hashed {
     hashed
 }
 
-/// Which blocks are in `length` bytes from `offset`, if all their groups are what they were.
-fn unchanged(old: &BlockTable, offset: u64, length: usize, groups: &[ChainingValue]) -> Option<Range<usize>> {
-    let index = |unit: usize| usize::try_from(offset / unit as u64).ok();
-    let count = length.div_ceil(GROUP);
-    let first = index(GROUP)?;
-    let before = old.groups.get(first..first.checked_add(count)?)?;
-    let now = groups.get(..count)?;
-    let same = before.iter().zip(now).all(|(before, now)| *before == short(now));
-    // The old file's last block is longer where only its beginning is left, though all groups of that may be equal.
+/// Which blocks are in the group of `length` bytes at `offset`, if it is what it was.
+fn unchanged(old: &BlockTable, offset: u64, length: usize, group: &ChainingValue) -> Option<Range<usize>> {
+    let place = usize::try_from(offset / GROUP as u64).ok()?;
+    let same = old.groups.get(place) == Some(&short(group));
     let block = old.block as usize;
-    let ends = old.size.saturating_sub(offset) == length as u64 || length.is_multiple_of(block);
-    let first = index(block)?;
+    let first = usize::try_from(offset / block as u64).ok()?;
+    // A group that is equal is as long as it was, and so has as many blocks.
     let blocks = first..first.checked_add(length.div_ceil(block))?;
-    (same && ends && blocks.end <= old.hashes.len()).then_some(blocks)
+    (same && blocks.end <= old.hashes.len()).then_some(blocks)
 }
 
 fn hash_blocks(plan: &Plan, old: Option<&BlockTable>, offset: u64, bytes: &[u8], hashed: &mut Hashed) {

@@ -124,8 +124,7 @@ impl Search {
             found = index.find(sums.key()).filter(|block| self.confirm(*block, *at));
         }
         while found.is_none() {
-            let Some(block) = roll_to_candidate(&self.bytes[*at..], length, &index, &mut sums) else { break };
-            let (rolled, candidate) = block;
+            let (rolled, candidate) = index.roll(&self.bytes[*at..], length, &mut sums);
             self.credit = (self.credit + rolled as u64 * CREDIT).min(length as u64 * CREDIT_BLOCKS);
             *at += rolled;
             match candidate {
@@ -151,21 +150,4 @@ impl Search {
         }
         is
     }
-}
-
-/// Rolls `sums`, which are those of the first `length` of `bytes`: how far, and the block that may begin there; without one when the bytes are used up.
-fn roll_to_candidate(
-    bytes: &[u8],
-    length: usize,
-    index: &Index,
-    sums: &mut Sums,
-) -> Option<(usize, Option<usize>)> {
-    let next = bytes.get(length..).filter(|next| !next.is_empty())?;
-    for (rolled, (out, next)) in bytes.iter().zip(next).enumerate() {
-        sums.roll(length as u64, *out, *next);
-        if let Some(block) = index.find(sums.key()) {
-            return Some((rolled + 1, Some(block)));
-        }
-    }
-    Some((next.len(), None))
 }

@@ -7,7 +7,7 @@ const FILE_BLOCKS: u64 = 1 << 20;
 /// The same for databases: their blocks are pages while 16 GiB of 4 KiB pages last, and then several pages.
 const DATABASE_BLOCKS: u64 = 1 << 22;
 /// Blocks never grow beyond this, so that a window stays small.
-const BLOCK_MAX: u32 = 64 << 20;
+const BLOCK_MAX: u32 = 8 << 20;
 
 /// What the blocks of some content should follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

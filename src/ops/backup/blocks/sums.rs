@@ -1,6 +1,7 @@
 //! Sums that can be rolled over content byte by byte, and the old blocks found by them. A sum proves nothing: whoever finds a block compares its hash.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Sums keep this many bits: with 2^20 blocks one position in a million is looked at in vain.
 const BITS: u32 = 40;
@@ -55,12 +56,14 @@ impl Sums {
     }
 
     /// Moves the stretch of `length` bytes on by one.
-    pub(super) fn roll(&mut self, length: u64, out: u8, next: u8) {
+    #[inline]
+    fn roll(&mut self, length: u64, out: u8, next: u8) {
         self.plain = self.plain + u64::from(next) - u64::from(out);
         self.weighted = self.weighted + self.plain - length * u64::from(out);
     }
 
     /// One number of both, [`BITS`] long; 0 for zeros.
+    #[inline]
     pub(super) fn key(self) -> u64 {
         let mixed = self.plain.wrapping_mul(0x9E37_79B9_7F4A_7C15)
             ^ self.weighted.wrapping_mul(0xD6E8_FEB8_6659_FD93);
@@ -70,36 +73,78 @@ impl Sums {
 
 /// Blocks by their sums' keys.
 pub(super) struct Index {
-    /// A bit for every key that occurs, by its low bits: nearly all positions end here.
+    /// A bit for every key that occurs, by its high bits: nearly all positions end here.
     seen: Vec<u64>,
-    blocks: HashMap<u64, usize>,
+    /// How far to shift a key to get its bit's number.
+    shift: u32,
+    blocks: HashMap<u64, usize, BuildHasherDefault<Mixed>>,
 }
 
 impl Index {
     /// An index of the first `count` blocks. Zeros are not in it.
     pub(super) fn new(keys: &[u64], count: usize) -> Self {
         let keys = &keys[..count.min(keys.len())];
-        let words = (keys.len() / 2).next_power_of_two().max(64);
-        let mut index = Self { seen: vec![0; words], blocks: HashMap::with_capacity(keys.len()) };
+        let words = (keys.len() * 2).next_power_of_two().max(64);
+        let shift = BITS.saturating_sub(words.trailing_zeros() + 6);
+        let blocks = HashMap::with_capacity_and_hasher(keys.len(), BuildHasherDefault::default());
+        let mut index = Self { seen: vec![0; words], shift, blocks };
         for (block, &key) in keys.iter().enumerate().filter(|(_, key)| **key != 0) {
-            let (word, bit) = index.bit(key);
-            index.seen[word] |= bit;
+            let bit = (key >> shift) as usize;
+            if let Some(word) = index.seen.get_mut(bit / 64) {
+                *word |= 1 << (bit % 64);
+            }
             index.blocks.entry(key).or_insert(block);
         }
         index
     }
 
-    fn bit(&self, key: u64) -> (usize, u64) {
-        ((key >> 6) as usize & (self.seen.len() - 1), 1 << (key & 63))
+    /// Whether a block with this key is likely.
+    #[inline]
+    fn may_have(&self, key: u64) -> bool {
+        let bit = (key >> self.shift) as usize;
+        self.seen.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 
     /// The first block with this key.
     pub(super) fn find(&self, key: u64) -> Option<usize> {
-        let (word, bit) = self.bit(key);
-        if self.seen[word] & bit == 0 {
-            return None;
-        }
         self.blocks.get(&key).copied()
+    }
+
+    /// Rolls `sums`, which are those of the first `length` of `bytes`: how far, and the block that may begin there; without one where the bytes are used up.
+    pub(super) fn roll(&self, bytes: &[u8], length: usize, sums: &mut Sums) -> (usize, Option<usize>) {
+        let next = bytes.get(length..).unwrap_or_default();
+        let mut rolling = *sums;
+        for (rolled, (out, next)) in bytes.iter().zip(next).enumerate() {
+            rolling.roll(length as u64, *out, *next);
+            if self.may_have(rolling.key())
+                && let Some(block) = self.find(rolling.key())
+            {
+                *sums = rolling;
+                return (rolled + 1, Some(block));
+            }
+        }
+        *sums = rolling;
+        (next.len(), None)
+    }
+}
+
+/// Keys are mixed already.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
 

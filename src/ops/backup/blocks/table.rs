@@ -22,7 +22,7 @@ pub(crate) struct BlockTable {
     pub(crate) size: u64,
     /// One a block: BLAKE3 of its content, holes read as zeros.
     pub(super) hashes: Vec<Short>,
-    /// One a group of [`GROUP`] bytes, at its place in the file; none where the file has holes.
+    /// One a group of [`GROUP`] bytes, at its place in the file; none where the file has holes, or where blocks are as long themselves.
     pub(super) groups: Vec<Short>,
     /// One a block: a sum that can be rolled over content in which the block may lie elsewhere; none for databases.
     pub(super) sums: Vec<u64>,
@@ -130,9 +130,10 @@ mod tests {
             (0..count as u64).map(|i| short(blake3::hash(&(i ^ salt).to_le_bytes()).as_bytes())).collect()
         };
         let blocks = BlockTable::blocks_of(size, block);
-        let groups = if holes { 0 } else { BlockTable::blocks_of(size, GROUP as u32) };
+        let groups =
+            if holes || block as usize >= GROUP { 0 } else { BlockTable::blocks_of(size, GROUP as u32) };
         let sums = if sums {
-            (0..blocks as u64).map(|i| i * 0x1_2345_6789 & 0xff_ffff_ffff).collect()
+            (0..blocks as u64).map(|i| (i * 0x1_2345_6789) & 0xff_ffff_ffff).collect()
         } else {
             Vec::new()
         };
@@ -142,12 +143,14 @@ mod tests {
     #[test]
     fn tables_come_back_from_their_ranges() {
         for size in [0, 1, 5000, MAP_RANGE, MAP_RANGE + 1, 2 * MAP_RANGE + 70_000] {
-            for (holes, sums) in [(false, false), (true, false), (false, true), (true, true)] {
-                let table = table(size, 65536, holes, sums);
+            for (block, holes, sums) in
+                [(4096, false, false), (4096, true, false), (8192, false, true), (65536, false, true)]
+            {
+                let table = table(size, block, holes, sums);
                 let ranges = table.encode();
                 assert_eq!(ranges.len() as u64, size.div_ceil(MAP_RANGE));
                 let back = BlockTable::decode(&ranges).unwrap();
-                assert!(back == table || size == 0, "{size} {holes} {sums}");
+                assert!(back == table || size == 0, "{size} {block} {holes} {sums}");
             }
         }
     }
@@ -164,7 +167,7 @@ mod tests {
 
     #[test]
     fn damaged_ranges_are_refused() {
-        let good = table(MAP_RANGE + 70_000, 65536, false, true).encode();
+        let good = table(MAP_RANGE + 70_000, 8192, false, true).encode();
         let refused = |ranges: &[Vec<u8>]| BlockTable::decode(ranges).is_err();
         assert!(!refused(&good));
         for at in [0, 1, 2, 5, 8, 13] {

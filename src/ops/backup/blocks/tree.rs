@@ -3,7 +3,7 @@
 use crate::model::ContentHash;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
-/// Groups are this long, and aligned: long enough for BLAKE3's widest instructions, short enough that a changed page makes few others be looked at.
+/// Groups are this long, and aligned: long enough for BLAKE3's widest instructions, short enough that few other blocks are hashed because one of them changed.
 pub(super) const GROUP: usize = 16 << 10;
 
 /// The hash of the group at `offset` of the file: a node of the whole file's BLAKE3 tree. It depends on the offset.

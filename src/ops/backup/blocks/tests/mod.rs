@@ -86,6 +86,17 @@ fn holes_cost_nothing_and_are_not_read() {
 }
 
 #[test]
+fn what_changed_on_both_sides_of_a_hole_stays_on_its_side() {
+    let mut world = World::new(16384);
+    let text = lines(4000, 12);
+    run(&mut world, &Bytes::dense(text.clone()));
+    // Without the hole between them these two would be one old block.
+    let (left, right) = (text[40_000..50_000].to_vec(), text[50_000..80_000].to_vec());
+    let content = Bytes { size: 300_000, data: vec![(100_000, left), (270_000, right)] };
+    assert!(run(&mut world, &content).packed <= 40_000);
+}
+
+#[test]
 fn a_file_that_shrinks_while_it_is_read_ends_early() {
     let mut world = World::new(4096);
     let bytes = numbers(900_000, 6);

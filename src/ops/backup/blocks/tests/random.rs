@@ -45,6 +45,11 @@ pub(super) fn versions(seed: u64) -> Result<(), TestCaseError> {
         world.kind = Kind::Database(world.block);
     }
     let mut bytes = fresh_bytes(&mut rng, 900_000);
+    for _ in 0..rng.below(4) {
+        let at = rng.below(bytes.len() as u64 + 1) as usize;
+        let length = (rng.length(100_000) as usize).min(bytes.len() - at);
+        bytes[at..at + length].fill(0);
+    }
     for _ in 0..4 {
         let content = with_holes(&mut rng, &bytes);
         run(&mut world, &content);
@@ -71,24 +76,33 @@ fn fresh_bytes(rng: &mut Rng, most: u64) -> Vec<u8> {
         .collect()
 }
 
-/// Some stretches become holes: zeros that no range covers.
+/// Some stretches of zeros, or parts of them, become holes that no range covers; some ranges are cut in two.
 fn with_holes(rng: &mut Rng, bytes: &[u8]) -> Content {
-    let size = bytes.len() as u64;
     if rng.chance(2) {
         return Content::dense(bytes.to_vec());
     }
-    let unit = if rng.chance(2) { 4096 } else { 1 };
     let (mut at, mut data) = (0, Vec::new());
-    while at < size {
-        let end = (at + (rng.length(200_000) + 1).next_multiple_of(unit)).min(size);
-        // A hole must be zeros: only what is zero may be left out.
-        let piece = &bytes[at as usize..end as usize];
-        if !(rng.chance(2) && piece.iter().all(|b| *b == 0)) {
-            data.push((at, piece.to_vec()));
+    let mut range = |from: usize, to: usize| {
+        if from < to {
+            data.push((from as u64, bytes[from..to].to_vec()));
         }
-        at = end;
+    };
+    for run in bytes.chunk_by(|a, b| (*a == 0) == (*b == 0)).scan(0, |end, run| {
+        *end += run.len();
+        Some((*end - run.len(), *end, run[0] == 0))
+    }) {
+        let (from, to, zeros) = run;
+        if zeros && to - from > 20 && !rng.chance(4) {
+            let margin = if rng.chance(2) { rng.below((to - from) as u64 / 2) as usize } else { 0 };
+            range(at, from + margin);
+            at = to;
+        } else if rng.chance(4000) {
+            range(at, to);
+            at = to;
+        }
     }
-    Content { size, data }
+    range(at, bytes.len());
+    Content { size: bytes.len() as u64, data }
 }
 
 /// Archives get lost, or are to be packed again: some extents are gone, wholly or in part.
