@@ -2,7 +2,7 @@
 
 use crate::config::{Component, Config, Place, Spec, StoreConfig};
 use crate::model::entry::Why;
-use crate::ops::error::Result;
+use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::Session;
 use crate::source::folder::{FolderSpec, What};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,8 @@ fn nested(component: &Component, all: &[Component], config: &Config) -> Vec<(Pat
             nested.extend(sidecars(path).map(|p| (p, Why::Sidecar)));
         }
     }
-    nested.extend(config.stores.iter().map(|s| (store_path(s).to_owned(), Why::Store)));
+    let on_this_machine = config.stores.iter().filter(|s| matches!(s.place, Place::Path(_)));
+    nested.extend(on_this_machine.map(|s| (store_path(s).to_owned(), Why::Store)));
     nested.push((config.state_dir.clone(), Why::State));
     nested
 }
@@ -71,10 +72,24 @@ pub fn component_paths(component: &Component) -> Vec<PathBuf> {
     }
 }
 
-/// The folder of a store.
+/// The folder of a store; of one in a bucket none, which is why [`only_folders`] is asked before.
 pub fn store_path(store: &StoreConfig) -> &Path {
-    let Place::Path(path) = &store.place;
-    path
+    match &store.place {
+        Place::Path(path) => path,
+        Place::Url(_) => Path::new(""),
+    }
+}
+
+/// Fails when a store of `config` is not a folder: the operations cannot open such a one yet.
+pub fn only_folders(config: &Config) -> Result<()> {
+    let Some(store) = config.stores.iter().find(|s| !matches!(s.place, Place::Path(_))) else {
+        return Ok(());
+    };
+    Err(OpError::new(
+        Class::Config,
+        format!("store {:?} is a bucket, which this version cannot open", store.name),
+    )
+    .hint("use `path`: a directory"))
 }
 
 /// The files that SQLite keeps beside a database.

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod look;
 pub mod objects;
 pub mod recover_files;
+pub mod remote;
 pub mod restore;
 pub mod select;
 pub mod session;

@@ -270,6 +270,7 @@ fn open_configured_store(
     wanted: Option<&str>,
     writer: Option<&SignerId>,
 ) -> Result<(Arc<dyn Store>, bool)> {
+    crate::ops::layout::only_folders(config)?;
     if config.stores.len() > 1 {
         return Err(OpError::new(Class::Config, format!("{} names several stores", config.path.display()))
             .hint("this version of backstay keeps one store a project; remove the others"));

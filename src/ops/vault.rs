@@ -97,6 +97,7 @@ pub fn store_error(error: crate::store::StoreError, store: &dyn Store) -> OpErro
         Kind::Exists => {
             (Class::Damage, Some("the object there has other bytes than its name says; look at that disk"))
         }
+        Kind::Interrupted => (Class::Interrupted, None),
         Kind::Other => (Class::Store, None),
     };
     let error = OpError::new(class, what).because(error);

@@ -5,6 +5,7 @@
 
 pub mod layout;
 pub mod local;
+pub mod s3;
 #[doc(hidden)]
 pub mod testing;
 
@@ -32,6 +33,8 @@ pub enum StoreErrorKind {
     Full,
     /// What came back is not what was asked for: wrong length, too large.
     Corrupt,
+    /// The wait for it was interrupted.
+    Interrupted,
     /// Anything else.
     Other,
 }
@@ -69,6 +72,8 @@ pub struct Listed {
 pub enum Put {
     /// The object was created.
     Created,
+    /// Created, and the store itself compared the SHA-256 of what it keeps.
+    Proved,
     /// The same bytes were there already (read and compared).
     AlreadyThere,
 }
@@ -111,4 +116,13 @@ pub trait Store: Send + Sync {
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Puts the file at `path`, as [`Store::put_file`] takes it, over the object under `key`: mending, after the object's bytes were read and proved
+    /// wrong just now. On success the file at `path` is gone.
+    fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
+        let (_, _, _) = (path, size, sha256);
+        let (kind, store, verb) = (StoreErrorKind::Other, self.name().to_owned(), "replace");
+        let source = "this store cannot replace objects".into();
+        Err(StoreError { kind, store, verb, subject: key.to_string(), source })
+    }
 }

@@ -29,5 +29,7 @@ mod memory;
 mod mini;
 mod roundtrip;
 mod roundtrip_random;
+mod s3_faults;
+mod s3;
 mod sqlite_child;
 mod stock;

@@ -93,6 +93,7 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
     }
     crash::point("init: configuration there");
     let config = load(&options.config_path)?;
+    crate::ops::layout::only_folders(&config)?;
     report.components = config.components.iter().map(|c| c.name.to_string()).collect();
     let signer = Signer::load(&config.signing.key_file)
         .doing(Class::Config, || "cannot load this host's signing key".into())
