@@ -109,6 +109,10 @@ pub enum Command {
     ///
     /// Nothing is ever restored over something. With --in-place each file is exchanged for the restored one, and the old one is kept beside it.
     Restore(RestoreArgs),
+    /// Bring to each store what it lacks or holds damaged and another store has
+    ///
+    /// First of all to a store that is new or was away. What is there already is not sent again.
+    Sync(SyncArgs),
     /// Print the recovery kit: everything a fresh machine needs to open these backups
     ///
     /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.
@@ -238,6 +242,19 @@ pub struct RestoreArgs {
     pub yes: bool,
     #[command(flatten)]
     pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Only from this store (else from any that has it)
+    #[arg(long, value_name = "STORE")]
+    pub from: Option<String>,
+    /// Only to this store (else to all); needed for one that shows less than it did before
+    #[arg(long, value_name = "STORE")]
+    pub to: Option<String>,
+    /// Read every object and compare it, not only those that are missing or of another size
+    #[arg(long)]
+    pub read_data: bool,
 }
 
 #[derive(Debug, Args)]

@@ -85,7 +85,9 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     let session = Session::open(Arc::new(load_config(&path)?), around)?;
     if terminal.global.verbose {
         crate::cli::say(&format!("configuration {}", path.display()));
-        crate::cli::say(&format!("store {} ({})", session.store.name(), session.store.location()));
+        for slot in &session.stores {
+            crate::cli::say(&format!("store {} ({})", slot.name, slot.place));
+        }
     }
     Ok(session)
 }

@@ -3,10 +3,11 @@
 use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
-use crate::ops::backup::{BackupPlan, BackupReport};
+use crate::ops::backup::{BackupPlan, BackupReport, StoreReport};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::look::{ListReport, LsReport, LsRow, ShowReport, SnapshotRow};
 use crate::ops::restore::RestoreReport;
+use crate::ops::sync::SyncReport;
 use serde::Serialize;
 
 /// Writes one JSON document to standard output.
@@ -101,6 +102,45 @@ pub fn backup(report: &BackupReport) -> String {
         report.location,
         report.seconds
     ));
+    for store in report.stores.iter().filter(|s| s.name != report.store) {
+        out.push_str(&store_line(store));
+    }
+    out
+}
+
+/// What came of a snapshot in a store that did not lead.
+fn store_line(store: &StoreReport) -> String {
+    let at = format!("{} ({})", store.name, store.location);
+    let copied = format!("{} in {} copied", size(store.copied_bytes), count(store.copied_objects, "object"));
+    match (store.has_snapshot, store.entries_behind) {
+        (true, 0) => format!("also in {at}: {copied}\n"),
+        (true, behind) => format!("also in {at}: {copied}; it lacks {}\n", count(behind, "older entry")),
+        (false, behind) => format!("NOT in {at}, which is {} behind\n", count(behind, "entry")),
+    }
+}
+
+/// What `sync` says.
+pub fn sync(report: &SyncReport) -> String {
+    let mut out = String::new();
+    for store in &report.stores {
+        let at = format!("{} ({})", store.name, store.location);
+        if !store.here {
+            out.push_str(&format!("{at}: away, nothing was brought\n"));
+            continue;
+        }
+        let entries = count(store.entries, "entry");
+        let objects = format!("{} in {}", size(store.bytes), count(store.objects, "object"));
+        match (store.entries, store.objects) {
+            (0, 0) if store.mended.is_empty() => out.push_str(&format!("{at}: nothing was missing\n")),
+            _ => out.push_str(&format!("{at}: {entries} and {objects} brought\n")),
+        }
+        for mended in &store.mended {
+            out.push_str(&format!("  mended {mended}\n"));
+        }
+        for lost in &store.lost {
+            out.push_str(&format!("  LOST {lost}\n"));
+        }
+    }
     out
 }
 

@@ -76,6 +76,8 @@ pub(super) struct CatchUp<'a, 'c> {
     /// By view: objects that a verdict proved there before.
     known: Vec<HashSet<ObjectId>>,
     pub(super) sent: BTreeMap<usize, Sent>,
+    /// The only view that objects are read from, when one was named.
+    pub(super) only: Option<usize>,
 }
 
 impl<'a, 'c> CatchUp<'a, 'c> {
@@ -89,7 +91,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         let ledger = Ledger::of(session, vault, &host)?;
         let known = vault.views.iter().map(|v| proved_in(vault, &host, &v.info.instance)).collect();
         let (proved, sent) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { session, chain, ledger, views: &vault.views, lead, proved, known, sent })
+        Ok(Self { session, chain, ledger, views: &vault.views, lead, proved, known, sent, only: None })
     }
 
     /// Takes up what the chain has signed since.
@@ -210,9 +212,11 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         })
     }
 
-    fn carrier(&self, view: usize) -> Carrier<'a> {
-        let lead = self.views.get(self.lead).into_iter();
-        let others = self.views.iter().enumerate().filter(|(v, _)| *v != self.lead).map(|(_, v)| v);
+    /// Brings objects to the store at `view`: from the lead, else from the others.
+    pub(super) fn carrier(&self, view: usize) -> Carrier<'a> {
+        let lead = self.views.get(self.only.unwrap_or(self.lead)).into_iter();
+        let others = self.views.iter().enumerate().filter(|(v, _)| *v != self.lead && self.only.is_none());
+        let others = others.map(|(_, v)| v);
         let sources = lead.chain(others).map(|v| Arc::clone(&v.store)).collect();
         Carrier { session: self.session, sources, to: Arc::clone(&self.views[view].store) }
     }
@@ -303,7 +307,7 @@ enum Brought {
 
 fn held_up(record: &Record, store: &Arc<dyn crate::store::Store>, why: &str) -> OpError {
     let what = format!("snapshot {} could not be brought into store {:?}", record.snapshot, store.name());
-    OpError::new(Class::Failed, what)
+    OpError::new(Class::Store, what)
         .because(why.to_owned())
         .hint("the next backup, or `backstay sync`, tries again")
 }

@@ -23,7 +23,9 @@ pub mod restore;
 pub mod select;
 pub mod session;
 pub mod shape;
+pub mod sources;
 pub mod stores;
+pub mod sync;
 
 mod union;
 pub mod vault;

@@ -14,3 +14,4 @@ mod init;
 mod power;
 mod restore;
 mod signals;
+mod stores;

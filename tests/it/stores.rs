@@ -170,3 +170,175 @@ fn a_snapshot_that_only_a_lost_store_had_is_said_to_be_absent_and_the_others_sta
     assert_eq!(all["history"], Value::Array(Vec::new()), "{all:#}");
     assert_eq!(two.list("local").len(), 4);
 }
+
+/// Turns one byte in the middle of `file`.
+fn damage(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+impl Two {
+    /// Restores the newest snapshot and compares one file; gives what was said.
+    #[track_caller]
+    fn restore(&self, code: i32, main_py: &str) -> Said {
+        let to = self.person.top.join("restored");
+        let _ = fs::remove_dir_all(&to);
+        let said = self.person.run(["restore", "latest", "--to", to.to_str().unwrap()]).code(code);
+        assert_eq!(fs::read_to_string(to.join("backend/app/main.py")).unwrap(), main_py);
+        assert!(to.join("db/agent.db").exists() && to.join("settings/.env").exists());
+        said
+    }
+}
+
+#[test]
+fn what_is_damaged_or_missing_in_one_store_is_restored_from_another_until_sync_mends_it() {
+    let two = Two::new();
+    two.change("whole\n");
+    two.backup(0);
+    let hurt: [fn(&Path); 2] = [damage, |file| fs::remove_file(file).unwrap()];
+    for (turn, hurt) in hurt.into_iter().enumerate() {
+        for object in objects(&two.first(), &DATA) {
+            hurt(&two.first().join(object));
+        }
+        let said =
+            two.restore(4, "whole\n").says(&["store local", "read from store second", "backstay sync"]);
+        assert!(!said.err.contains("DAMAGED"), "{said}");
+        let cat = two.person.run(["cat", "latest", "backend/app/main.py"]).code(4);
+        assert_eq!(cat.out, "whole\n");
+        // Exactly the one that was named: then it is damage.
+        two.person.run(["cat", "latest", "backend/app/main.py", "--store", "local"]).code(13);
+        assert_eq!(two.main_py("latest", "second").code(0).out, "whole\n");
+        let args: &[&str] = if turn == 0 { &["sync", "--read-data"] } else { &["sync"] };
+        let report = two.person.json(0, args);
+        let mended = report["stores"][0]["mended"].as_array().unwrap().len();
+        assert_eq!(mended, objects(&two.second(), &DATA).len(), "{report:#}");
+        assert_eq!(two.restore(0, "whole\n").err.matches("second").count(), 0);
+        assert_eq!(two.list("local"), two.list("second"));
+    }
+    assert_eq!(two.person.json(0, ["sync"])["stores"][0]["objects"], 0, "what is there is not sent again");
+}
+
+#[test]
+fn what_no_store_has_whole_is_said_by_sync_and_replaced_by_nothing() {
+    let two = Two::new();
+    two.backup(0);
+    let archive = objects(&two.first(), &["archives"]).remove(0);
+    for store in [two.first(), two.second()] {
+        damage(&store.join(&archive));
+    }
+    let before = fs::read(two.first().join(&archive)).unwrap();
+    let report = two.person.json(13, ["sync", "--read-data"]);
+    assert_eq!(report["stores"][0]["lost"][0], archive.to_str().unwrap(), "{report:#}");
+    assert_eq!(fs::read(two.first().join(&archive)).unwrap(), before);
+}
+
+#[test]
+fn a_new_store_is_filled_by_sync_with_the_whole_history() {
+    let person = Person::set_up();
+    let ids: Vec<String> = (0..3).map(|_| person.backup()).collect();
+    let two = Two { person };
+    let second = two.second();
+    two.person.configure(&format!("[[store]]\nname = \"second\"\npath = {:?}", second.display().to_string()));
+    two.person.run(["backup"]).code(10).error().says(&["never seen", "backstay init"]);
+    two.person.ok(["init"]);
+    let report = two.person.json(0, ["sync"]);
+    assert_eq!(report["stores"][1]["entries_behind"], 0, "{report:#}");
+    assert_eq!(two.list("second"), ids);
+    assert_eq!(two.list("local"), ids);
+    assert_eq!(id(&two.backup(0)), two.list("second")[3]);
+    // What a fresh machine needs is in the kit: all stores.
+    let kit = two.person.top.join("kit.txt");
+    two.person.ok(["kit", "-o", kit.to_str().unwrap()]);
+    Two::unplug(&two.first());
+    let said = two.person.run(["--kit", kit.to_str().unwrap(), "cat", "latest", "settings/.env"]).code(0);
+    assert_eq!(said.out, "SECRET_KEY=canary-of-the-env-file\n");
+    said.says(&["store local is away"]);
+}
+
+#[test]
+fn a_store_that_was_rolled_back_is_noticed_and_healed_only_by_name() {
+    let two = Two::new();
+    two.backup(0);
+    let image = two.person.top.join("image");
+    copy(&two.second(), &image);
+    two.change("later\n");
+    two.backup(0);
+    copy(&image, &two.second());
+    let before = objects(&two.second(), &SIGNED);
+    two.change("last\n");
+    let report = two.backup(4);
+    let problem = report["stores"][1]["problem"].as_str().unwrap();
+    assert!(problem.contains("shows less than it held before"), "{report:#}");
+    two.person.run(["sync"]).code(4).says(&["shows less than it held before", "sync --to second"]);
+    assert_eq!(objects(&two.second(), &SIGNED), before, "nothing is written to it");
+    // The primary, rolled back, is noticed by whoever only reads, too, and the newest snapshot is known all the same.
+    let first = two.person.top.join("first");
+    copy(&two.first(), &first);
+    two.person.run(["sync", "--to", "second"]).code(4).says(&["shows less than it held before"]);
+    assert_eq!(two.list("second"), two.list("local"));
+    assert_eq!(id(&two.backup(0)), *two.list("second").last().unwrap());
+    copy(&first, &two.first());
+    two.restore(4, "last\n").says(&["store local", "shows less than it held before"]);
+}
+
+#[test]
+fn the_newest_entry_hidden_in_the_primary_is_noticed_because_another_store_has_it() {
+    let two = Two::new();
+    two.backup(0);
+    two.change("newest\n");
+    let newest = id(&two.backup(0));
+    fs::remove_file(two.first().join(format!("snapshots/{newest}.json"))).unwrap();
+    let report = two.person.json(4, ["list"]);
+    assert_eq!(report["snapshots"][1]["id"], newest.as_str(), "{report:#}");
+    assert_eq!(report["history"], Value::Array(Vec::new()), "another store explains it: {report:#}");
+    two.restore(4, "newest\n").says(&["store local", "shows less than it held before"]);
+    let report = two.backup(4);
+    assert_eq!(report["store"], "second", "{report:#}");
+}
+
+#[test]
+fn two_stores_with_one_instance_are_refused() {
+    let person = Person::set_up();
+    person.backup();
+    let two = Two { person };
+    copy(&two.first(), &two.second());
+    let second = two.second().display().to_string();
+    two.person.configure(&format!("[[store]]\nname = \"second\"\npath = {second:?}"));
+    two.person.run(["init"]).code(13).says(&["same instance"]);
+    let before = objects(&two.second(), &SIGNED);
+    two.person.run(["backup"]).code(10).says(&["same instance"]);
+    assert_eq!(objects(&two.second(), &SIGNED), before);
+}
+
+#[test]
+fn a_store_that_is_lost_for_good_is_replaced_only_by_name() {
+    let two = Two::new();
+    two.backup(0);
+    fs::remove_dir_all(two.second()).unwrap();
+    two.person.fails(10, ["init"]).says(&["--replace-store second"]);
+    two.backup(4);
+    two.person.fails(2, ["init", "--replace-store", "local"]);
+    two.person.ok(["init", "--replace-store", "second"]).says(&["made store"]);
+    two.backup(0);
+    assert_eq!(two.list("second"), two.list("local"));
+    assert_eq!(two.list("second").len(), 3);
+}
+
+#[test]
+fn a_configuration_with_several_stores_is_made_at_once() {
+    let person = Person::new();
+    let (a, b) = (person.top.join("a"), person.top.join("b"));
+    person.ok(["init", "--yes", "--store", a.to_str().unwrap(), "--store", b.to_str().unwrap()]);
+    let report = person.json(0, ["backup"]);
+    assert_eq!(report["stores"].as_array().unwrap().len(), 2, "{report:#}");
+    assert_eq!(objects(&a, &DATA), objects(&b, &DATA));
+    person.fails(2, ["backup", "--store", "local"]);
+    person.fails(2, ["sync", "--from", "nowhere"]);
+}

@@ -172,3 +172,36 @@ fn a_sweep_removes_leftovers_and_no_state() {
     assert_eq!(state.heads().unwrap().len(), 1);
     assert!(!state.dir().join(left).exists());
 }
+
+#[test]
+fn a_document_is_kept_until_it_is_forgotten_and_no_other_takes_its_number() {
+    let (_dir, state) = state();
+    let key = Key::Mark(A, 7);
+    assert!(state.kept_documents().unwrap().is_empty());
+    state.keep_document(&A, 7, &key, b"seven").unwrap();
+    state.keep_document(&A, 7, &key, b"seven").unwrap();
+    state.keep_document(&A, 6, &Key::Mark(A, 6), b"six").unwrap();
+    assert!(matches!(state.keep_document(&A, 7, &key, b"other"), Err(StateError::PendingOther { .. })));
+    let kept = State::open(state.dir()).unwrap().kept_documents().unwrap();
+    assert_eq!(kept.iter().map(|k| &k.bytes[..]).collect::<Vec<_>>(), [&b"six"[..], b"seven"]);
+    state.forget_document(&A, 7).unwrap();
+    state.forget_document(&A, 7).unwrap();
+    assert_eq!(state.kept_documents().unwrap().len(), 1);
+    let path = state.dir().join("outbox").join(format!("{A}.{:010}", 6));
+    std::fs::write(path, b"{}\n").unwrap();
+    assert!(matches!(state.kept_documents(), Err(StateError::Corrupt { .. })));
+}
+
+#[test]
+fn what_was_seen_in_a_store_only_rises_and_outlives_its_place_in_the_configuration() {
+    let (_dir, state) = state();
+    let (one, two) = (VaultId::from_random([1; 17]), VaultId::from_random([2; 17]));
+    state.trust_store("one", &VaultId::from_random([9; 17]), &one).unwrap();
+    state.raise_heads_in(&one, &[(A, head(7, "a7")), (B, head(1, "b1"))]).unwrap();
+    state.raise_heads_in(&one, &[(A, head(3, "a3")), (B, head(2, "b2"))]).unwrap();
+    assert!(state.heads_in(&two).unwrap().is_empty());
+    state.keep_stores(&["other"]).unwrap();
+    assert_eq!(state.instance_of("one").unwrap(), None);
+    let heads = State::open(state.dir()).unwrap().heads_in(&one).unwrap();
+    assert_eq!((heads[&A], heads[&B]), (head(7, "a7"), head(2, "b2")));
+}

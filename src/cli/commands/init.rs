@@ -274,7 +274,7 @@ fn tell(report: &InitReport, fresh: bool) {
         say(&format!("note: {note}"));
     }
     if report.stores.len() < 2 {
-        say("Nothing is off this machine yet: keep the store, or a second one, on another disk or machine.");
+        say("Nothing is off this machine yet: keep the store, or a copy of it, on another disk or machine.");
     }
     say("");
     say("Next:  backstay backup");

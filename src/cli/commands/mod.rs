@@ -3,11 +3,12 @@
 mod init;
 mod restore;
 
-use crate::cli::args::{BackupArgs, Cli, Command, KitArgs, LsArgs};
+use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, KitArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
 use crate::ops::backup::BackupOptions;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::look;
+use crate::ops::sync::SyncOptions;
 use clap::CommandFactory;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -18,19 +19,16 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Init(args) => init::run(terminal, &args),
         Command::Backup(args) => backup(terminal, args),
         Command::List => list(terminal),
-        Command::Show(args) => {
-            let report = look::show(&open::session(terminal)?, &args.id, args.untrusted.accept_untrusted)?;
-            show(terminal, &report, render::show)?;
-            Ok(0)
-        }
+        Command::Show(args) => show_one(terminal, &args),
         Command::Ls(args) => ls(terminal, &args),
         Command::Cat(args) => {
             let session = open::session(terminal)?;
             let mut stdout = std::io::stdout().lock();
             look::cat(&session, &args.id, &args.path, args.untrusted.accept_untrusted, &mut stdout)?;
-            Ok(0)
+            Ok(exit::code_of_problems(&session.troubles()))
         }
         Command::Restore(args) => restore::run(terminal, &args),
+        Command::Sync(args) => sync(terminal, args),
         Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),
         Command::Completions { shell } => {
@@ -88,12 +86,31 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     Ok(if report.history.is_empty() { code } else { 13 })
 }
 
+fn sync(terminal: &Terminal, args: SyncArgs) -> Result<u8> {
+    let session = open::writing_session(terminal)?;
+    let options = SyncOptions { from: args.from, to: args.to, read_data: args.read_data };
+    let report = crate::ops::sync::run(&session, &options)?;
+    show(terminal, &report, render::sync)?;
+    say_after(terminal, &[render::problems_again(&report.problems), render::history(&report.history)]);
+    let lost = report.stores.iter().any(|store| !store.lost.is_empty());
+    let code = exit::code_of_problems(&report.problems);
+    Ok(if lost || !report.history.is_empty() { 13 } else { code })
+}
+
+fn show_one(terminal: &Terminal, args: &IdArgs) -> Result<u8> {
+    let session = open::session(terminal)?;
+    let report = look::show(&session, &args.id, args.untrusted.accept_untrusted)?;
+    show(terminal, &report, render::show)?;
+    Ok(exit::code_of_problems(&session.troubles()))
+}
+
 fn list(terminal: &Terminal) -> Result<u8> {
-    let report = look::list(&open::session(terminal)?)?;
+    let session = open::session(terminal)?;
+    let report = look::list(&session)?;
     show(terminal, &report, render::list)?;
     say_after(terminal, &[render::unopened(&report), render::history(&report.history)]);
     let damaged = report.damaged.iter().any(|d| !d.too_new) || !report.history.is_empty();
-    Ok(if damaged { 13 } else { 0 })
+    Ok(if damaged { 13 } else { exit::code_of_problems(&session.troubles()) })
 }
 
 fn ls(terminal: &Terminal, args: &LsArgs) -> Result<u8> {
@@ -101,7 +118,7 @@ fn ls(terminal: &Terminal, args: &LsArgs) -> Result<u8> {
     let report =
         look::ls(&session, &args.id, args.path.as_deref(), args.recursive, args.untrusted.accept_untrusted)?;
     show(terminal, &report, render::ls)?;
-    Ok(0)
+    Ok(exit::code_of_problems(&session.troubles()))
 }
 
 /// `path` as messages show it: absolute, without `..`.

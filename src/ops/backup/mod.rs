@@ -192,7 +192,7 @@ fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component
 }
 
 /// The directory where archives are prepared, without what killed runs left there.
-fn prepare_spool(session: &Session) -> Result<PathBuf> {
+pub(crate) fn prepare_spool(session: &Session) -> Result<PathBuf> {
     let spool = match session.store.spool_dir() {
         Some(dir) => dir,
         None => session.state()?.spool_dir(),

@@ -7,9 +7,10 @@ use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::CheckResult;
 use crate::model::{ObjectId, Record, Timestamp};
 use crate::ops::commit::prove_in;
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::in_store;
-use crate::store::{Key, Store};
+use crate::ops::union::store_problem;
+use crate::store::Key;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -83,7 +84,11 @@ impl CatchUp<'_, '_> {
         let nowhere = self.bring_objects(view, &record)?;
         let again = prove_in(&*store, &instance, &record.objects)?;
         if let Some(why) = nowhere.or_else(|| again.err()) {
-            return Err(damaged_there(&record, &store, &why).into());
+            // What is damaged there does not keep what is new from it.
+            let what = format!("snapshot {} is damaged there: {why}", record.snapshot);
+            let hint = "`backstay sync` mends it when a store that has it whole is here";
+            self.session.trouble(store_problem(store.name(), what, hint));
+            return Ok(());
         }
         if let Some(verdict) = self.verdict(view, &record, hash, began) {
             self.sign(Statement::Verdict(verdict))?;
@@ -139,27 +144,29 @@ impl CatchUp<'_, '_> {
         }))
     }
 
-    /// Proves the objects of a record of this host that lies in the store at `view`, mends what is not whole, and says what it proved.
-    pub(in crate::ops) fn mend_record(
+    /// What verdicts proved in the store at `view` counts no more: it is not what it was.
+    pub(in crate::ops) fn trust_nothing(&mut self, view: usize) {
+        if let Some(known) = self.known.get_mut(view) {
+            known.clear();
+        }
+    }
+
+    /// Takes up that an object was read and found whole in the store at `view`.
+    pub(in crate::ops) fn proved_now(&mut self, view: usize, object: ObjectId) {
+        self.proved.entry(view).or_default().insert(object, Level::Read);
+    }
+
+    /// Says what this run proved of a record's objects in the store at `view`.
+    pub(in crate::ops) fn say_proved(
         &mut self,
         view: usize,
         record: &Record,
         hash: ObjectId,
-    ) -> std::result::Result<Option<String>, Stop> {
-        let began = self.session.around.clock.now();
-        if let Some(why) = self.bring_objects(view, record)? {
-            return Ok(Some(why));
-        }
-        if let Some(verdict) = self.verdict(view, record, hash, began) {
-            self.sign(Statement::Verdict(verdict))?;
-        }
-        Ok(None)
-    }
-
-    /// What verdicts proved in the store at `view` counts no more: everything is read.
-    pub(in crate::ops) fn trust_nothing(&mut self, view: usize) {
-        if let Some(known) = self.known.get_mut(view) {
-            known.clear();
+        began: Timestamp,
+    ) -> std::result::Result<(), Stop> {
+        match self.verdict(view, record, hash, began) {
+            Some(verdict) => self.sign(Statement::Verdict(verdict)),
+            None => Ok(()),
         }
     }
 
@@ -190,11 +197,4 @@ impl CatchUp<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn damaged_there(record: &Record, store: &Arc<dyn Store>, why: &str) -> OpError {
-    let what = format!("snapshot {} is damaged in store {:?}", record.snapshot, store.name());
-    OpError::new(Class::Damage, what)
-        .because(why.to_owned())
-        .hint("`backstay sync` mends it when a store that has it whole is here")
 }

@@ -29,7 +29,7 @@ pub fn cat(
         None => single_path(&opened.index, &component)?,
     };
     let selection = Selection { component, paths: vec![wanted.clone()] };
-    let listing = Listing::read(&opened.reader(session), &opened.index, &selection)?;
+    let listing = Listing::read(&opened.reader(), &opened.index, &selection)?;
     let place = listing.entries.iter().position(|e| e.path == wanted && e.kind == Kind::File);
     let place = place.ok_or_else(|| {
         OpError::new(Class::Usage, format!("{path} is not a file"))
@@ -40,7 +40,7 @@ pub fn cat(
     let pieces = extents.iter().map(|&extent| Piece { extent, file: 0 }).collect();
     let pool = Pool::for_machine();
     let reading = Reading {
-        store: &session.store,
+        sources: &opened.sources,
         record: &opened.record,
         identities: &opened.identities,
         pool: &pool,

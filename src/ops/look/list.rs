@@ -8,6 +8,7 @@ use crate::model::{Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::objects::SnapshotReader;
 use crate::ops::recover_files;
+use crate::ops::restore::known_sources;
 use crate::ops::restore::read::chain_text;
 use crate::ops::select;
 use crate::ops::session::Session;
@@ -81,15 +82,16 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
     let mut damaged = vault.bad.clone();
     let rows = vault.snapshots().filter(wanted).map(|s| {
-        let (row, bad) = row(session, s, &identities);
+        let (row, bad) = row(session, &vault, s, &identities);
         damaged.extend(bad);
         row
     });
     let snapshots = rows.collect();
-    damaged.extend(recover_files::check(&*session.store, &vault)?);
+    let store = vault.views.first().map_or(&session.store, |v| &v.store);
+    damaged.extend(recover_files::check(&**store, &vault)?);
     Ok(ListReport {
-        store: session.store.name().to_owned(),
-        location: session.store.location(),
+        store: store.name().to_owned(),
+        location: store.location(),
         snapshots,
         history: select::breaks_of(&vault, &hosts),
         damaged,
@@ -101,11 +103,13 @@ pub fn list(session: &Session) -> Result<ListReport> {
 /// and notes only.
 fn row(
     session: &Session,
+    vault: &Vault,
     known: &KnownSnapshot,
     identities: &Identities,
 ) -> (SnapshotRow, Option<BadDocument>) {
     let record = &known.record;
-    let reader = SnapshotReader { store: &*session.store, record, identities };
+    let sources = known_sources(session, vault, known);
+    let reader = SnapshotReader { store: &sources, record, identities };
     let readable = !identities.is_empty() && is_trusted(known) && known.void.is_none();
     let (index, bad) = match readable.then(|| reader.index()) {
         Some(Ok(index)) => (Some(index), None),
@@ -206,10 +210,11 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let vault = session.read_vault()?;
     let known = select::snapshot(session, &vault, selector, accept_untrusted)?;
     let identities = session.identities_needed()?;
-    let reader = SnapshotReader { store: &*session.store, record: &known.record, identities: &identities };
+    let sources = known_sources(session, &vault, known);
+    let reader = SnapshotReader { store: &sources, record: &known.record, identities: &identities };
     let index = reader.index()?;
     Ok(ShowReport {
-        row: row(session, known, &identities).0,
+        row: row(session, &vault, known, &identities).0,
         details: index.components.iter().map(component_row).collect(),
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),
@@ -219,13 +224,17 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
 }
 
 fn verdict_lines(vault: &Vault, known: &KnownSnapshot) -> Vec<String> {
-    let here = |v: &&crate::model::chain::KnownVerdict| v.verdict.instance == vault.info.instance;
+    let of = |v: &crate::model::chain::KnownVerdict| {
+        vault.views.iter().find(|view| view.info.instance == v.verdict.instance)
+    };
     let line = |v: &crate::model::chain::KnownVerdict| {
         let level = serde_json::to_string(&v.verdict.level).unwrap_or_default();
         let word = if v.verdict.good { "good" } else { "not good" };
-        format!("{} {}: {word}", v.time, level.trim_matches('"'))
+        let place = of(v).filter(|_| vault.views.len() > 1);
+        let place = place.map(|view| format!(" in {}", view.store.name())).unwrap_or_default();
+        format!("{} {}{place}: {word}", v.time, level.trim_matches('"'))
     };
-    known.verdicts.iter().filter(here).map(line).collect()
+    known.verdicts.iter().filter(|v| of(v).is_some()).map(line).collect()
 }
 
 fn component_row(c: &IndexComponent) -> ComponentRow {

@@ -63,14 +63,14 @@ pub fn ls(
             let all = select::paths(session, &opened.index, &[])?;
             let mut rows = Vec::new();
             for selection in &all {
-                rows.extend(rows_of(session, &opened, selection, None, true)?);
+                rows.extend(rows_of(&opened, selection, None, true)?);
             }
             rows
         }
         Some(arg) => {
             let (component, path) = select::path(session, &opened.index, arg)?;
             let selection = Selection { component, paths: path.clone().into_iter().collect() };
-            rows_of(session, &opened, &selection, path, recursive)?
+            rows_of(&opened, &selection, path, recursive)?
         }
     };
     Ok(LsReport { snapshot, entries })
@@ -93,13 +93,12 @@ fn component_as_dir(c: &IndexComponent) -> LsRow {
 }
 
 fn rows_of(
-    session: &Session,
     opened: &Opened,
     selection: &Selection,
     path: Option<RelPath>,
     recursive: bool,
 ) -> Result<Vec<LsRow>> {
-    let entries = entries_of(&opened.reader(session), &opened.index, selection)?;
+    let entries = entries_of(&opened.reader(), &opened.index, selection)?;
     let top = path.unwrap_or_else(RelPath::root);
     let is_dir = entries.iter().any(|e| e.path == top && e.kind == Kind::Dir) || top.is_root();
     let shown = |e: &&Entry| match (recursive, is_dir) {

@@ -59,7 +59,7 @@ pub fn plan_in_place(
     let selections = select::paths(session, &opened.index, paths)?;
     let (mut listings, mut files) = (Vec::new(), Vec::new());
     for selection in &selections {
-        let listing = Listing::read(&opened.reader(session), &opened.index, selection)?;
+        let listing = Listing::read(&opened.reader(), &opened.index, selection)?;
         if listing.component.kind == ComponentKind::Command {
             let what = format!(
                 "component {} is the output of a command and lies nowhere on this machine",
@@ -140,6 +140,7 @@ impl InPlacePlan {
         for problem in &report.problems {
             session.around.progress.problem(problem);
         }
+        report.problems.extend(session.troubles());
         Ok(report)
     }
 

@@ -13,6 +13,7 @@ use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners, Target};
 use crate::durable::crash;
 use crate::keys::Identities;
+use crate::model::chain::KnownSnapshot;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{Index, IndexComponent};
 use crate::model::report::Phase;
@@ -22,6 +23,8 @@ use crate::ops::objects::SnapshotReader;
 use crate::ops::select::{self, Selection};
 use crate::ops::session::{Session, in_store};
 use crate::ops::shape;
+use crate::ops::sources::Sources;
+use crate::ops::vault::Vault;
 use crate::store::Key;
 use read::{Archives, Piece, Reading};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -119,6 +122,7 @@ impl Listing {
 
 /// An open snapshot: record and index proved, ready to be read.
 pub(crate) struct Opened {
+    pub(crate) sources: std::sync::Arc<Sources>,
     pub(crate) record: std::sync::Arc<Record>,
     pub(crate) index: Index,
     pub(crate) identities: Identities,
@@ -127,16 +131,23 @@ pub(crate) struct Opened {
 /// Finds a snapshot, proves it and opens its index.
 pub(crate) fn open(session: &Session, selector: &str, accept_untrusted: bool) -> Result<Opened> {
     let vault = session.read_vault()?;
-    let record = select::snapshot(session, &vault, selector, accept_untrusted)?.record.clone();
+    let known = select::snapshot(session, &vault, selector, accept_untrusted)?;
+    let sources = std::sync::Arc::new(known_sources(session, &vault, known));
+    let record = known.record.clone();
     let identities = session.identities_needed()?;
-    let reader = SnapshotReader { store: &*session.store, record: &record, identities: &identities };
+    let reader = SnapshotReader { store: &*sources, record: &record, identities: &identities };
     let index = reader.index()?;
-    Ok(Opened { record, index, identities })
+    Ok(Opened { sources, record, index, identities })
+}
+
+/// Where the objects of a snapshot are read from.
+pub(crate) fn known_sources(session: &Session, vault: &Vault, known: &KnownSnapshot) -> Sources {
+    Sources::of(session, vault, &(known.record.signer, known.record.number, known.hash))
 }
 
 impl Opened {
-    pub(crate) fn reader<'a>(&'a self, session: &'a Session) -> SnapshotReader<'a> {
-        SnapshotReader { store: &*session.store, record: &self.record, identities: &self.identities }
+    pub(crate) fn reader(&self) -> SnapshotReader<'_> {
+        SnapshotReader { store: &*self.sources, record: &self.record, identities: &self.identities }
     }
 }
 
@@ -144,7 +155,7 @@ impl Opened {
 pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport> {
     let opened = open(session, &options.snapshot, options.accept_untrusted)?;
     let selections = select::paths(session, &opened.index, &options.paths)?;
-    let reader = opened.reader(session);
+    let reader = opened.reader();
     let listings: Vec<Listing> =
         selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect::<Result<_>>()?;
     let bytes = listings.iter().map(Listing::bytes).sum();
@@ -175,6 +186,7 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     for problem in &report.problems {
         session.around.progress.problem(problem);
     }
+    report.problems.extend(session.troubles());
     target.publish().map_err(|e| place_error(&options.to, e))?;
     crash::point("restore: published");
     Ok(report)
@@ -262,7 +274,7 @@ fn write_listing(
     let mut files = Files::new(&extractor, component, pending, &advance);
     files.empty_ones()?;
     let reading = Reading {
-        store: &session.store,
+        sources: &opened.sources,
         record: &opened.record,
         identities: &opened.identities,
         pool: &pool,
@@ -270,7 +282,7 @@ fn write_listing(
     };
     reading.deliver(pieces, &listing.archives, &mut files)?;
     files.leave_unfinished_out()?;
-    report.problems.extend(check_sizes(session, &opened.record, listing)?);
+    report.problems.extend(check_sizes(opened, listing)?);
     let damaged = std::mem::take(&mut files.damaged);
     let whole = files.whole();
     drop(files);
@@ -310,16 +322,22 @@ fn make_links(
 }
 
 /// Archives that are not there with the size that the record gives. What could be had of them was proved and is restored.
-fn check_sizes(session: &Session, record: &Record, listing: &Listing) -> Result<Vec<Problem>> {
+fn check_sizes(opened: &Opened, listing: &Listing) -> Result<Vec<Problem>> {
+    let (record, sources) = (&opened.record, &opened.sources);
+    let first = sources.first();
     let mut problems = Vec::new();
     for id in listing.archives_needed() {
         let key = Key::Archive(id);
         let size = record.object(&id).map_or(0, |o| o.size);
-        let what = match in_store(&*session.store, session.store.head(&key))? {
+        let what = match in_store(&**first, first.head(&key))? {
             Some(found) if found == size => continue,
             Some(found) => format!("is damaged: it has {found} bytes, and the record says {size}"),
             None => "is missing".to_owned(),
         };
+        if let Some(other) = sources.elsewhere(&key, size).first() {
+            sources.tell(&key, &**other, &what);
+            continue;
+        }
         let (kind, subject) = (ProblemKind::Damaged, key.to_string());
         problems.push(Problem { kind, component: None, subject, what, hint: None });
     }

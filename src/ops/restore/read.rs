@@ -7,6 +7,7 @@ use crate::model::{Extent, ObjectId, Record};
 use crate::ops::error::Result;
 use crate::ops::interrupt::Interrupt;
 use crate::ops::objects::archive_error;
+use crate::ops::sources::Sources;
 use crate::store::{Key, Store};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -62,7 +63,7 @@ pub(crate) trait Sink {
 
 /// What reading needs.
 pub(crate) struct Reading<'a> {
-    pub(crate) store: &'a Arc<dyn Store>,
+    pub(crate) sources: &'a Arc<Sources>,
     pub(crate) record: &'a Record,
     pub(crate) identities: &'a Identities,
     pub(crate) pool: &'a Pool,
@@ -112,21 +113,15 @@ impl Reading<'_> {
 
     fn archive(&self, info: &ArchiveInfo, pieces: &[Piece], sink: &mut dyn Sink) -> Result<()> {
         let key = Key::Archive(info.sha256);
-        let source = Arc::new(StoreRange { store: Arc::clone(self.store), key: key.clone() });
-        let reader = match ArchiveReader::open(source, info.clone(), self.identities) {
-            Ok(reader) => Arc::new(reader),
-            Err(ArchiveError::NoIdentity { .. }) if self.should_open(info) => {
-                let why = "its age header does not open with the key that it was sealed to";
-                return lose(pieces, &format!("{key}: {why}"), sink);
-            }
-            Err(e @ ArchiveError::NoIdentity { .. }) => {
-                return Err(archive_error(e, format!("cannot open {key}")));
-            }
-            Err(e) => return lose(pieces, &format!("{key}: {}", chain_text(&e)), sink),
+        let first: Arc<dyn Store> = Arc::clone(self.sources) as _;
+        let mut spare = Spare { reading: self, info, readers: None };
+        let reader = match self.open(&first, info)? {
+            Ok(reader) => reader,
+            Err(why) => match spare.reader() {
+                Some(reader) => reader,
+                None => return lose(pieces, &format!("{key}: {why}"), sink),
+            },
         };
-        if let Some(why) = self.foreign(&reader) {
-            return lose(pieces, &format!("{key}: {why}"), sink);
-        }
         let mut batches = batches(info, pieces).into_iter();
         let mut under_way = VecDeque::new();
         let mut cursor = Cursor { pieces, first: 0 };
@@ -144,8 +139,7 @@ impl Reading<'_> {
             let read = read.and_then(|frames| frames.map_err(|e| format!("{key}: {}", chain_text(&e))));
             match read {
                 Ok(frames) => cursor.deliver(&batch, &frames, sink)?,
-                Err(why) if batch.len() == 1 => cursor.lose(&batch, &why, sink)?,
-                Err(_) => one_by_one(&reader, &batch, &mut cursor, &key, sink)?,
+                Err(_) => one_by_one(&reader, &mut spare, &batch, &mut cursor, sink)?,
             }
         }
         cursor.uncovered(info, sink)
@@ -153,6 +147,27 @@ impl Reading<'_> {
 }
 
 impl Reading<'_> {
+    /// Opens an archive in one store; the inner error is why it cannot be used.
+    fn open(
+        &self,
+        store: &Arc<dyn Store>,
+        info: &ArchiveInfo,
+    ) -> Result<std::result::Result<Arc<ArchiveReader>, String>> {
+        let key = Key::Archive(info.sha256);
+        let source = Arc::new(StoreRange { store: Arc::clone(store), key: key.clone() });
+        let reader = match ArchiveReader::open(source, info.clone(), self.identities) {
+            Ok(reader) => Arc::new(reader),
+            Err(ArchiveError::NoIdentity { .. }) if self.should_open(info) => {
+                return Ok(Err("its age header does not open with the key that it was sealed to".into()));
+            }
+            Err(e @ ArchiveError::NoIdentity { .. }) => {
+                return Err(archive_error(e, format!("cannot open {key}")));
+            }
+            Err(e) => return Ok(Err(chain_text(&e))),
+        };
+        Ok(self.foreign(&reader).map_or(Ok(reader), Err))
+    }
+
     /// True when an identity at hand is one of those that the record says the archive is sealed to.
     fn should_open(&self, info: &ArchiveInfo) -> bool {
         let object = self.record.object(&info.sha256);
@@ -175,18 +190,64 @@ impl Reading<'_> {
 /// Reads frames again that could not be read together, so that only those are lost that are damaged.
 fn one_by_one(
     reader: &ArchiveReader,
+    spare: &mut Spare<'_>,
     batch: &[Frame],
     cursor: &mut Cursor<'_>,
-    key: &Key,
     sink: &mut dyn Sink,
 ) -> Result<()> {
     for frame in batch.chunks(1) {
         match reader.read_frames(frame) {
             Ok(content) => cursor.deliver(frame, &content, sink)?,
-            Err(e) => cursor.lose(frame, &format!("{key}: {}", chain_text(&e)), sink)?,
+            Err(e) => match spare.read(frame) {
+                Some(content) => cursor.deliver(frame, &content, sink)?,
+                None => {
+                    let key = Key::Archive(spare.info.sha256);
+                    cursor.lose(frame, &format!("{key}: {}", chain_text(&e)), sink)?;
+                }
+            },
         }
     }
     Ok(())
+}
+
+/// The same archive in other stores, for what the first one cannot give.
+struct Spare<'a> {
+    reading: &'a Reading<'a>,
+    info: &'a ArchiveInfo,
+    readers: Option<Vec<(Arc<dyn Store>, Arc<ArchiveReader>)>>,
+}
+
+impl Spare<'_> {
+    fn readers(&mut self) -> &[(Arc<dyn Store>, Arc<ArchiveReader>)] {
+        let (reading, info) = (self.reading, self.info);
+        self.readers.get_or_insert_with(|| {
+            let stores = reading.sources.elsewhere(&Key::Archive(info.sha256), info.size);
+            let open =
+                |store: Arc<dyn Store>| Some((Arc::clone(&store), reading.open(&store, info).ok()?.ok()?));
+            stores.into_iter().filter_map(open).collect()
+        })
+    }
+
+    /// The archive in another store.
+    fn reader(&mut self) -> Option<Arc<ArchiveReader>> {
+        let (store, reader) = self.readers().first().cloned()?;
+        self.tell(&*store);
+        Some(reader)
+    }
+
+    /// A frame from another store, proved by age and its checksum as in the first.
+    fn read(&mut self, frame: &[Frame]) -> Option<Vec<Vec<u8>>> {
+        let read = |(store, reader): &(Arc<dyn Store>, Arc<ArchiveReader>)| {
+            Some((Arc::clone(store), reader.read_frames(frame).ok()?))
+        };
+        let (store, content) = self.readers().iter().find_map(read)?;
+        self.tell(&*store);
+        Some(content)
+    }
+
+    fn tell(&self, store: &dyn Store) {
+        self.reading.sources.tell(&Key::Archive(self.info.sha256), store, "is damaged");
+    }
 }
 
 fn lose(pieces: &[Piece], why: &str, sink: &mut dyn Sink) -> Result<()> {

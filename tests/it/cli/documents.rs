@@ -119,7 +119,22 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     person.reconfigure("identity_file", "# identity_file");
     written.add("`backstay list`", person.json(13, ["list"]));
+    several_stores(&mut written);
     written
+}
+
+/// A second store that is away, comes back and catches up.
+fn several_stores(written: &mut Written) {
+    let person = Person::set_up();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    written.add("`backstay init`", person.json(0, ["init"]));
+    written.add("`backstay backup`", person.json(0, ["backup"]));
+    let (second, away) = (person.top.join("second"), person.top.join("away"));
+    fs::rename(&second, &away).unwrap();
+    written.add("`backstay backup`", person.json(4, ["backup"]));
+    written.add("`backstay sync`", person.json(4, ["sync"]));
+    fs::rename(&away, &second).unwrap();
+    written.add("`backstay sync`", person.json(0, ["sync"]));
 }
 
 #[test]

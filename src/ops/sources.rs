@@ -1,0 +1,146 @@
+//! Where a snapshot's objects are read from: the store it was chosen in, and, for what is missing or damaged there, the others.
+//!
+//! What another store gives is proved as strictly as what the first one gives; that it was needed is said, once for each object.
+
+use crate::model::{ObjectId, VaultId};
+use crate::ops::session::Session;
+use crate::ops::stores::StoreSlot;
+use crate::ops::union::store_problem;
+use crate::ops::vault::{EntryName, Vault, store_info};
+use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// The stores that a snapshot's objects may be read from, as one store that is only read.
+pub struct Sources {
+    session: Session,
+    first: Arc<dyn Store>,
+    vault: VaultId,
+    others: OnceLock<Vec<Arc<dyn Store>>>,
+}
+
+impl Sources {
+    /// The stores of `session`: first one that `vault` was read from and that has `entry`.
+    pub fn of(session: &Session, vault: &Vault, entry: &EntryName) -> Self {
+        let has = vault.views.iter().find(|v| v.present.contains(entry)).or(vault.views.first());
+        let first = has.map_or_else(|| Arc::clone(&session.store), |v| Arc::clone(&v.store));
+        let vault = vault.info.vault.clone();
+        Self { session: session.clone(), first, vault, others: OnceLock::new() }
+    }
+
+    /// The store that is asked first.
+    pub fn first(&self) -> &Arc<dyn Store> {
+        &self.first
+    }
+
+    /// The other stores that are here, opened when they are first needed.
+    fn others(&self) -> &[Arc<dyn Store>] {
+        self.others.get_or_init(|| {
+            let beside = |slot: &&StoreSlot| slot.name != self.first.name();
+            let open = |slot: &StoreSlot| self.session.store_of(slot).ok();
+            let same = |store: &Arc<dyn Store>| store_info(&**store).is_ok_and(|i| i.vault == self.vault);
+            self.session.stores.iter().filter(beside).filter_map(open).filter(same).collect()
+        })
+    }
+
+    /// The other stores that have the object with this size.
+    pub fn elsewhere(&self, key: &Key, size: u64) -> Vec<Arc<dyn Store>> {
+        let has = |store: &&Arc<dyn Store>| store.head(key).is_ok_and(|found| found == Some(size));
+        self.others().iter().filter(has).cloned().collect()
+    }
+
+    /// Says that `store` gave what the first one could not.
+    pub fn tell(&self, key: &Key, store: &dyn Store, why: &str) {
+        let what = format!("{key} {why}; it was read from store {}", store.name());
+        self.session.trouble(store_problem(self.first.name(), what, "`backstay sync` mends it"));
+    }
+
+    fn refused(&self, verb: &'static str, key: &Key) -> StoreError {
+        let source = "stores that are read together are not written".into();
+        let store = self.first.name().to_owned();
+        StoreError { kind: StoreErrorKind::Other, store, verb, subject: key.to_string(), source }
+    }
+}
+
+/// Whether `bytes` are those that the name of a data object says.
+fn is_whole(key: &Key, bytes: &[u8]) -> bool {
+    match key {
+        Key::Archive(id) | Key::Manifest(id) => ObjectId::of(bytes) == *id,
+        _ => true,
+    }
+}
+
+fn fault(error: &StoreError) -> &'static str {
+    match error.kind {
+        StoreErrorKind::NotFound => "is missing",
+        StoreErrorKind::Corrupt => "is damaged",
+        _ => "cannot be read",
+    }
+}
+
+impl Store for Sources {
+    fn name(&self) -> &str {
+        self.first.name()
+    }
+
+    fn location(&self) -> String {
+        self.first.location()
+    }
+
+    fn put_file(&self, key: &Key, _: &Path, _: u64, _: &ObjectId) -> Result<Put, StoreError> {
+        Err(self.refused("write", key))
+    }
+
+    fn put_bytes(&self, key: &Key, _: &[u8]) -> Result<Put, StoreError> {
+        Err(self.refused("write", key))
+    }
+
+    fn get(&self, key: &Key, max_bytes: u64) -> Result<Vec<u8>, StoreError> {
+        let first = self.first.get(key, max_bytes);
+        let why = match &first {
+            Ok(bytes) if is_whole(key, bytes) => return first,
+            Ok(_) => "is damaged",
+            Err(e) => fault(e),
+        };
+        for other in self.others() {
+            if let Ok(bytes) = other.get(key, max_bytes)
+                && is_whole(key, &bytes)
+            {
+                self.tell(key, &**other, why);
+                return Ok(bytes);
+            }
+        }
+        first
+    }
+
+    /// Bytes of a part cannot be compared with the name: whoever finds them wrong asks [`Sources::elsewhere`].
+    fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        let failed = match self.first.get_range(key, offset, length) {
+            Ok(bytes) => return Ok(bytes),
+            Err(e) => e,
+        };
+        for other in self.others() {
+            if let Ok(bytes) = other.get_range(key, offset, length) {
+                self.tell(key, &**other, fault(&failed));
+                return Ok(bytes);
+            }
+        }
+        Err(failed)
+    }
+
+    fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError> {
+        self.first.read_back(key, seen)
+    }
+
+    fn head(&self, key: &Key) -> Result<Option<u64>, StoreError> {
+        self.first.head(key)
+    }
+
+    fn list(&self, prefix: Prefix) -> Result<Vec<Listed>, StoreError> {
+        self.first.list(prefix)
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        Err(self.refused("delete", key))
+    }
+}
