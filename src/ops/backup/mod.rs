@@ -5,6 +5,7 @@
 
 mod build;
 mod capture;
+mod check;
 pub(crate) use capture::chain_text;
 mod content;
 mod files;
@@ -35,7 +36,7 @@ use crate::ops::vault::Vault;
 use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
-use readback::Proofs;
+use readback::{Carried, Proofs};
 use reuse::Reuse;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -225,19 +226,27 @@ impl Snapshot<'_> {
         crash::point("backup: index put");
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
-        let proofs = Proofs::plan(&objects, &reuse, &reused, now);
+        let proofs = Proofs::plan(&objects, &reuse, &reused, now, reuse.last_backup());
         readback::read_back(session, &proofs.chosen(&objects))?;
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
         session.around.interrupt.check()?;
+        reuse.check_store(chain)?;
+        let line = crate::model::document::line_of(&record);
+        let line = line.doing(Class::Failed, || "cannot write the record".into())?;
+        let carried = Carried::of(&record, &reuse, &reused, &proofs, now);
+        let saved = self.stored.iter_mut().filter_map(|s| s.saved.take()).collect();
+        reuse.save(session, &record, ObjectId::of(&line), saved);
         let hash = chain.commit(&record)?;
         crash::point("backup: committed");
-        let saved = self.stored.iter_mut().map(|s| std::mem::take(&mut s.saved)).collect();
-        reuse.save(session, &record, hash, saved);
         readback::read_record(session, &record, hash)?;
         crash::point("backup: record read back");
         let verdict = self.verdict(&record, hash, chain, now, proofs.covered());
         let good = verdict.good && proofs.others_hold;
+        for carried in carried.verdicts(&verdict) {
+            chain.mark(Statement::Verdict(carried), session.around.clock.now())?;
+            crash::point("backup: older proofs carried over");
+        }
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
         Ok(self.report(session, &record, vault, good && record.complete, &reused))
