@@ -17,6 +17,7 @@
 //! | 0 | `model` |
 
 pub mod archive;
+pub mod bridge;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -3,12 +3,15 @@
 //! - `heads.json`: the highest chain entry ever seen of each signer. It only rises, so a store that hides its newest entries is noticed.
 //! - `pending`: the signed document that is being put. A number that was signed once is never given to other content, so it is kept here
 //!   before the first put and put again after a crash.
+//! - `outbox/`: signed documents that not every store has yet. `instances.json`: the highest entries seen in each store.
 //! - `vault.json`: the vault and the instance of each store, remembered at first sight.
 //! - `lock`, `spool/`.
 //!
 //! This module must never take a file that it cannot read for an absent one: what it would forget is what an attacker wants forgotten.
 
 mod heads;
+mod instances;
+mod outbox;
 mod pending;
 mod vault;
 
@@ -146,7 +149,10 @@ impl State {
     /// locked. The caller holds the project's lock.
     pub fn sweep(&self, older_than: Timestamp) -> Result<Swept, StateError> {
         let spool = durable::sweep(&Dir::open(&self.spool_dir())?, older_than, &|_| true)?;
-        let own = durable::sweep(&Dir::open(&self.dir)?, older_than, &durable::is_temp_name)?;
+        let mut own = durable::sweep(&Dir::open(&self.dir)?, older_than, &durable::is_temp_name)?;
+        if let Ok(outbox) = Dir::open(&self.dir.join("outbox")) {
+            own.removed += durable::sweep(&outbox, older_than, &durable::is_temp_name)?.removed;
+        }
         Ok(Swept {
             removed: spool.removed + own.removed,
             bytes: spool.bytes + own.bytes,

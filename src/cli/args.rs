@@ -41,8 +41,8 @@ pub struct Global {
     /// Recovery kit instead of a configuration: reading commands work from any machine. `init` writes the kit to this file
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kit: Option<PathBuf>,
-    /// Store to use: a name of the configuration, or the path of a moved store or of a copy, which is only read. For
-    /// `init`: where the new store is to be
+    /// Store to read, and no other: a name of the configuration, or the path of a moved store or of a copy, which is
+    /// only read. For `init`: where the new store is to be (may be given several times)
     #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
     pub store: Vec<String>,
     /// Snapshots of this host (a beginning of its id) instead of this one's
@@ -139,6 +139,12 @@ pub struct InitArgs {
     /// Keep the identity only in the recovery kit: this machine then cannot open its own backups
     #[arg(long)]
     pub offline_identity: bool,
+    /// Make a new store in the place of this one of the configuration, which is lost for good
+    #[arg(long, value_name = "NAME")]
+    pub replace_store: Option<String>,
+    /// Make the bucket of a store that is a URL, where it is not there
+    #[arg(long)]
+    pub create_bucket: bool,
     /// Take everything that is proposed
     #[arg(short, long)]
     pub yes: bool,

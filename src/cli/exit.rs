@@ -41,15 +41,15 @@ pub fn code_of(class: Class, signal: Option<i32>) -> u8 {
     }
 }
 
-/// The code of a run that ended, by the problems it met: damage before what could not be read.
+/// The code of a run that ended, by the problems it met: damage before what could not be read, that before a store that is behind.
 pub fn code_of_problems(problems: &[Problem]) -> u8 {
-    let damaged = problems.iter().any(|p| p.kind == ProblemKind::Damaged);
-    let failed = problems.iter().any(Problem::is_failure);
-    match (damaged, failed) {
-        (true, _) => 13,
-        (false, true) => 3,
-        (false, false) => 0,
-    }
+    let of = |p: &Problem| match p.kind {
+        ProblemKind::Damaged => Some((0, 13)),
+        ProblemKind::Store => Some((2, 4)),
+        _ if p.is_failure() => Some((1, 3)),
+        _ => None,
+    };
+    problems.iter().filter_map(of).min().map_or(0, |(_, code)| code)
 }
 
 #[derive(Serialize)]

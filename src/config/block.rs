@@ -56,7 +56,11 @@ impl Block {
     }
 
     pub(super) fn flag(&mut self, key: &str) -> bool {
-        self.take(key, |v| if let Value::Flag(v) = v { Some(v) } else { None }).is_some_and(|at| at.value)
+        self.flag_if_any(key).unwrap_or(false)
+    }
+
+    pub(super) fn flag_if_any(&mut self, key: &str) -> Option<bool> {
+        self.take(key, |v| if let Value::Flag(v) = v { Some(v) } else { None }).map(|at| at.value)
     }
 
     pub(super) fn number(&mut self, key: &str) -> Option<u64> {

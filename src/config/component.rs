@@ -5,8 +5,7 @@ use crate::config::keys::COMPONENT;
 use crate::config::name::slug;
 use crate::config::places::Role;
 use crate::config::render::Found;
-use crate::config::resolve::Work;
-use crate::config::schema::Kind;
+use crate::config::resolve::{Work, check_keys};
 use crate::config::settings::{CommandLine, Component, Spec, SqliteCheck};
 use crate::model::ComponentName;
 use std::path::PathBuf;
@@ -29,7 +28,7 @@ pub(super) fn component(
     let name = name.and_then(|name| component_name(work, &name));
     let kind = kind_of(work, &block, &label);
     if let Some(kind) = kind {
-        check_keys(work, &block, kind);
+        check_keys(work, &block, &COMPONENT, kind, "a component");
     }
     let spec = kind.and_then(|kind| match kind {
         "path" => Some(Spec::Folder { path: work.site(Role::Component, &label, block.text("path"))? }),
@@ -87,20 +86,6 @@ fn kind_of(work: &mut Work<'_>, block: &Block, label: &str) -> Option<&'static s
             work.mistake(Found::at(&block.named[second], what).hint("make two components of them"));
             None
         }
-    }
-}
-
-fn check_keys(work: &mut Work<'_>, block: &Block, kind: &str) {
-    for (name, span) in &block.named {
-        let Some(key) = COMPONENT.key(name) else {
-            continue;
-        };
-        if key.only.is_empty() || key.only.contains(&kind) || matches!(key.kind, Kind::Later(_)) {
-            continue;
-        }
-        let means = key.only.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
-        let what = format!("`{name}` means nothing in a component with `{kind}`");
-        work.mistake(Found::at(span, what).hint(format!("it belongs to components with {means}; remove it")));
     }
 }
 

@@ -143,6 +143,7 @@ impl Reader {
         let span = value.span();
         match key.kind {
             Kind::Text | Kind::Name | Kind::Path => self.text(key, value).map(Value::Text),
+            Kind::Word(_) => self.text(key, value).and_then(|t| self.word(key, t, &span)).map(Value::Text),
             Kind::Paths | Kind::Texts | Kind::Patterns | Kind::FileNames | Kind::Words(_) => {
                 self.texts(key, value).map(Value::Texts)
             }
@@ -163,6 +164,13 @@ impl Reader {
                 let size = self.unit(&span, units::size(&text))?;
                 self.in_range(key, &span, size, (min, max), units::show_size)?;
                 Some(Value::Number(size))
+            }
+            Kind::Rate { min, max } => {
+                let text = self.text(key, value)?;
+                let rate = self.unit(&span, units::rate(&text))?;
+                let shown = |bytes| format!("{}/s", units::show_size(bytes));
+                self.in_range(key, &span, rate, (min, max), shown)?;
+                Some(Value::Number(rate))
             }
             Kind::Command | Kind::Check => self.command(key, value).map(Value::Command),
             Kind::Table(section) => match value.get_ref().as_table() {
@@ -237,7 +245,7 @@ impl Reader {
     }
 
     fn word(&mut self, key: &Key, text: String, span: &Range<usize>) -> Option<String> {
-        let Kind::Words(words) = key.kind else {
+        let (Kind::Words(words) | Kind::Word(words)) = key.kind else {
             return Some(text);
         };
         if words.contains(&text.as_str()) {

@@ -9,7 +9,6 @@ const DAY: u64 = 86_400;
 const COUNT: Kind = Kind::Count { min: 1, max: 100_000 };
 const SPAN: Kind = Kind::Duration { min: 1, max: u64::MAX };
 const REMOVE: &str = "remove it";
-const PATH_ONLY: &str = "remove it; in this version a store is a directory: `path`";
 
 /// The whole file.
 pub(super) const FILE: Section = Section {
@@ -74,26 +73,31 @@ pub(super) const COMPONENT: Section = Section {
     ],
 };
 
+const URL: &[&str] = &["url"];
+/// A limit below this makes of every request one that takes too long.
+const RATE: Kind = Kind::Rate { min: 16 << 10, max: 1 << 40 };
+
 /// `[[store]]`.
-const STORE: Section = Section {
+pub(super) const STORE: Section = Section {
     title: "[[store]]",
     keys: &[
         required("name", Kind::Name, "commands name the store by it"),
-        required("path", Kind::Path, "it says where the store is"),
+        optional("path", Kind::Path, "none"),
+        optional("url", Kind::Text, "none"),
+        of(URL, "endpoint", Kind::Text, "AWS"),
+        of(URL, "region", Kind::Text, "that of the environment or profile, else `us-east-1`"),
+        of(URL, "path_style", Kind::Flag, "true with `endpoint`, else false"),
+        of(URL, "profile", Kind::Text, "`AWS_PROFILE`, else `default`"),
+        of(URL, "credentials_file", Kind::Path, "none"),
+        of(URL, "ca_file", Kind::Path, "none"),
+        of(URL, "storage_class", Kind::Text, "that of the bucket"),
+        of(URL, "sse", Kind::Text, "that of the bucket"),
+        of(URL, "checksum", Kind::Word(&["auto", "sha256", "none"]), "auto"),
+        of(URL, "limit_upload", RATE, "none"),
+        of(URL, "limit_download", RATE, "none"),
+        of(URL, "allow_http", Kind::Flag, "false"),
+        optional("prune", Kind::Word(&["here", "elsewhere"]), "here"),
         optional("retention", Kind::Table(&RETENTION), "that of the file"),
-        later("url", "use `path`: in this version a store is a directory"),
-        later("endpoint", PATH_ONLY),
-        later("region", PATH_ONLY),
-        later("path_style", PATH_ONLY),
-        later("profile", PATH_ONLY),
-        later("credentials_file", PATH_ONLY),
-        later("ca_file", PATH_ONLY),
-        later("storage_class", PATH_ONLY),
-        later("sse", PATH_ONLY),
-        later("checksum", PATH_ONLY),
-        later("limit_upload", PATH_ONLY),
-        later("allow_http", PATH_ONLY),
-        later("prune", "remove it; this version deletes nothing from stores"),
     ],
 };
 

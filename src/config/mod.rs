@@ -20,11 +20,14 @@ mod render;
 mod resolve;
 mod schema;
 mod settings;
+mod store;
 mod suggest;
 mod survey;
 mod syntax;
 pub mod template;
 mod units;
+mod url;
+mod url_place;
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +38,14 @@ pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use settings::{
-    CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing, Spec,
-    SqliteCheck, StoreConfig, Trusted,
+    Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing,
+    Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
 };
+pub use url_place::BadUrl;
 
 use crate::config::paths::Bases;
 use crate::config::render::Found;
+use crate::config::url::Surroundings;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -60,19 +65,34 @@ impl Config {
             String::from_utf8(bytes).map_err(|error| not_utf8(path, error.as_bytes(), error.utf8_error()))?;
         let dir = std::path::absolute(path).ok().and_then(|p| p.parent().map(Path::to_owned));
         let real_dir = dir.as_deref().and_then(|dir| dir.canonicalize().ok());
-        parse(&text, path, real_dir)
+        parse(&text, path, real_dir, &surroundings(&host()))
     }
 
-    /// Checks `text` as the content of a file at `path`, without looking at any file.
+    /// Checks `text` as the content of a file at `path`, without looking at any file. Addresses are filled in with this machine's name and
+    /// this process's environment.
     ///
     /// # Errors
     /// Every mistake in the text.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigErrors> {
-        parse(text, path, None)
+        parse(text, path, None, &surroundings(&host()))
     }
 }
 
-fn parse(text: &str, path: &Path, real_dir: Option<PathBuf>) -> Result<Config, ConfigErrors> {
+/// The name of this machine, for `{host}`.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn surroundings(host: &str) -> Surroundings<'_> {
+    Surroundings { host, variable: &|name| std::env::var_os(name) }
+}
+
+fn parse(
+    text: &str,
+    path: &Path,
+    real_dir: Option<PathBuf>,
+    around: &Surroundings<'_>,
+) -> Result<Config, ConfigErrors> {
     let unreadable = |source| ConfigErrors::Unreadable { path: path.to_owned(), source };
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let dir = absolute.parent().unwrap_or(&absolute).to_owned();
@@ -85,7 +105,7 @@ fn parse(text: &str, path: &Path, real_dir: Option<PathBuf>) -> Result<Config, C
     let mut read = file::read(text);
     let mut config = None;
     if read.is_toml {
-        config = resolve::resolve(read.block, text, &absolute, &bases, &mut read.found);
+        config = resolve::resolve(read.block, text, &absolute, (&bases, around), &mut read.found);
     }
     match config {
         Some(config) if read.found.is_empty() => Ok(config),

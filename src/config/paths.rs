@@ -56,7 +56,7 @@ fn no_other_notation(text: &str) -> Result<(), (String, String)> {
     if text.contains("://") {
         return Err((
             format!("{text:?} is a URL, not a path"),
-            "in this version a store is a directory".to_owned(),
+            "a path is a place on this machine; only a store can be a bucket: url = \"s3://…\"".to_owned(),
         ));
     }
     let drive = text.as_bytes();

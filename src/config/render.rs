@@ -251,7 +251,8 @@ fn width(c: char) -> usize {
 /// What an age identity begins with.
 pub(super) const SECRET_KEY: &str = "AGE-SECRET-KEY-";
 /// Words that announce a secret when a value follows them.
-const SECRET_WORDS: [&str; 7] = ["password", "passwd", "passphrase", "secret", "token", "_pwd", "api_key"];
+const SECRET_WORDS: [&str; 8] =
+    ["password", "passwd", "passphrase", "secret", "token", "_pwd", "api_key", "access_key"];
 
 /// `text` with everything that looks like a secret replaced, character by character, by `*`.
 pub(super) fn mask(text: &str) -> String {
@@ -279,12 +280,21 @@ fn begins(chars: &[char], word: &str) -> bool {
     chars.len() >= word.len() && word.chars().zip(chars).all(|(a, b)| a == *b)
 }
 
-/// After `://`: what stands before an `@`.
+/// After `://`: what stands before an `@`, and what follows `?`, which may be a signature.
 fn mask_user(rest: &mut [char]) {
-    let stop =
-        rest.iter().position(|c| c.is_whitespace() || matches!(c, '/' | '"' | '\'')).unwrap_or(rest.len());
-    if let Some(at) = rest[..stop].iter().rposition(|c| *c == '@') {
-        rest[..at].fill('*');
+    let ends = |c: &char| c.is_whitespace() || matches!(c, '"' | '\'');
+    let end = rest.iter().position(ends).unwrap_or(rest.len());
+    let address = &mut rest[..end];
+    let slash = address.iter().position(|c| *c == '/').unwrap_or(address.len());
+    // Keys of S3 may hold a slash: behind `user:` that is no port, everything up to the last `@` is masked.
+    let password = address[..slash].iter().position(|c| *c == ':').map(|colon| &address[colon + 1..slash]);
+    let port = password.is_none_or(|text| text.iter().all(char::is_ascii_digit));
+    let stop = if port { slash } else { address.len() };
+    if let Some(at) = address[..stop].iter().rposition(|c| *c == '@') {
+        address[..at].fill('*');
+    }
+    if let Some(query) = address.iter().position(|c| *c == '?') {
+        address[query + 1..].fill('*');
     }
 }
 
@@ -348,6 +358,9 @@ mod tests {
         for (line, secret) in [
             (format!("recipients = [\"{key}\"]"), "QQQ"),
             ("url = \"s3://me:hunter2@host/x\"".to_owned(), "hunter2"),
+            ("url = \"s3://AKIA:ab/hunter2/x@host/x\"".to_owned(), "hunter2"),
+            ("url = \"s3://host/x?X-Amz-Signature=hunter2\"".to_owned(), "hunter2"),
+            ("aws_access_key_id = \"hunter2\"".to_owned(), "hunter2"),
             ("password = \"hunter2\"".to_owned(), "hunter2"),
             ("smtp_password=hunter2".to_owned(), "hunter2"),
             ("c = [\"--password=hunter2\"]".to_owned(), "hunter2"),
@@ -359,5 +372,6 @@ mod tests {
         }
         assert_eq!(mask("password_file = \"/run/pw\""), "password_file = \"/run/pw\"");
         assert_eq!(mask("https://host/a@b"), "https://host/a@b");
+        assert_eq!(mask("https://host:9000/a@b"), "https://host:9000/a@b");
     }
 }

@@ -8,10 +8,12 @@ use crate::config::name::{is_name, slug};
 use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
 use crate::config::render::{Found, SECRET_KEY};
+use crate::config::schema::{Kind, Section};
 use crate::config::settings::{
-    Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing, Spec, StoreConfig,
-    Trusted,
+    Component, Config, Encryption, Packing, Project, Retention, Rule, Signing, Spec, Trusted,
 };
+use crate::config::store::stores;
+use crate::config::url::Surroundings;
 use crate::model::VaultId;
 use crate::model::mark::Role;
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 /// Mistakes and places, as they are gathered.
 pub(super) struct Work<'a> {
     pub bases: &'a Bases,
+    pub around: &'a Surroundings<'a>,
     pub found: Vec<Found>,
     pub places: Vec<Sited>,
 }
@@ -52,10 +55,10 @@ pub(super) fn resolve(
     mut file: Block,
     text: &str,
     path: &Path,
-    bases: &Bases,
+    (bases, around): (&Bases, &Surroundings<'_>),
     found: &mut Vec<Found>,
 ) -> Option<Config> {
-    let mut work = Work { bases, found: Vec::new(), places: Vec::new() };
+    let mut work = Work { bases, around, found: Vec::new(), places: Vec::new() };
     let project = file.block("project").and_then(|block| project(&mut work, block));
     let blocks = file.blocks("component");
     let any = !blocks.is_empty();
@@ -95,13 +98,30 @@ fn bad_name(span: &Range<usize>, text: &str) -> Found {
     }
 }
 
-fn name(work: &mut Work<'_>, at: Option<At<String>>) -> Option<String> {
+pub(super) fn name(work: &mut Work<'_>, at: Option<At<String>>) -> Option<String> {
     let At { value, span } = at?;
     if is_name(&value) {
         return Some(value);
     }
     work.mistake(bad_name(&span, &value));
     None
+}
+
+/// Complains of keys of `block` that mean nothing beside the deciding key `kind`. `noun`: `a component`, `a store`.
+pub(super) fn check_keys(work: &mut Work<'_>, block: &Block, section: &Section, kind: &str, noun: &str) {
+    for (name, span) in &block.named {
+        let Some(key) = section.key(name) else {
+            continue;
+        };
+        if key.only.is_empty() || key.only.contains(&kind) || matches!(key.kind, Kind::Later(_)) {
+            continue;
+        }
+        let means = key.only.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
+        let what = format!("`{name}` means nothing in {noun} with `{kind}`");
+        let many = noun.trim_start_matches("a ");
+        let hint = format!("it belongs to {many}s with {means}; remove it");
+        work.mistake(Found::at(span, what).hint(hint));
+    }
 }
 
 fn project(work: &mut Work<'_>, mut block: Block) -> Option<Project> {
@@ -133,36 +153,6 @@ fn components(work: &mut Work<'_>, blocks: Vec<Block>) -> Vec<Component> {
         components.extend(component(work, name, block));
     }
     components
-}
-
-fn stores(work: &mut Work<'_>, file: &mut Block) -> Vec<StoreConfig> {
-    let named = file.named.get("store").cloned();
-    let blocks = file.blocks("store");
-    if let (true, Some(span)) = (blocks.is_empty(), named) {
-        work.mistake(
-            Found::at(&span, "there is no store in it").hint("add [[store]] with a name and a path"),
-        );
-    }
-    let mut stores: Vec<StoreConfig> = Vec::new();
-    for mut block in blocks {
-        let at = block.text("name");
-        let span = at.as_ref().map(|at| at.span.clone());
-        let name = name(work, at);
-        let label = name.as_ref().map_or_else(|| "a store".to_owned(), |name| format!("store {name:?}"));
-        let path = work.site(PlaceRole::Store, &label, block.text("path"));
-        let own = block.block("retention").and_then(|b| retention(work, b));
-        let (Some(name), Some(span)) = (name, span) else {
-            continue;
-        };
-        if stores.iter().any(|s| s.name == name) {
-            work.mistake(
-                Found::at(&span, format!("there are two stores {name:?}")).hint("give each its own name"),
-            );
-        }
-        // One without a usable path has been complained of; it is kept so that a second one of its name is noticed.
-        stores.push(StoreConfig { name, place: Place::Path(path.unwrap_or_default()), retention: own });
-    }
-    stores
 }
 
 fn encryption(work: &mut Work<'_>, file: &mut Block, components: bool) -> Encryption {
@@ -249,7 +239,7 @@ fn public_key(text: &str) -> Option<String> {
     (kind == "ssh-ed25519" && shaped).then(|| format!("{kind} {blob}"))
 }
 
-fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retention> {
+pub(super) fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retention> {
     let rules = |name: &&&str| name.starts_with("keep_");
     let any = block.named.keys().collect::<Vec<_>>().iter().any(rules);
     if !any {

@@ -25,6 +25,10 @@ pub(super) enum Kind {
     Duration { min: u64, max: u64 },
     /// A size with a unit, in a range of bytes.
     Size { min: u64, max: u64 },
+    /// A size with a unit, a second.
+    Rate { min: u64, max: u64 },
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// A list of some of these words.
     Words(&'static [&'static str]),
     /// A list of program and arguments, or a line for the shell.
@@ -55,7 +59,7 @@ pub(super) struct Key {
     pub name: &'static str,
     pub kind: Kind,
     pub need: Need,
-    /// In `[[component]]`: the kinds of component (their deciding keys) in which it means something; empty: all.
+    /// In `[[component]]` and `[[store]]`: the kinds (their deciding keys) in which it means something; empty: all.
     pub only: &'static [&'static str],
 }
 
@@ -93,11 +97,13 @@ impl Kind {
             Self::Count { .. } => "a whole number",
             Self::Duration { .. } => "a duration",
             Self::Size { .. } => "a size",
+            Self::Rate { .. } => "a size a second",
             Self::Command => "a command",
             Self::Check => "a word or a command",
             Self::Table(section) => return format!("a table `{}`", section.title),
             Self::Tables(section) => return format!("tables `{}`", section.title),
             Self::Later(_) => "not supported yet",
+            Self::Word(words) => return format!("`{}`", words.join("` or `")),
             Self::Words(words) => return format!("a list of `{}`", words.join("`, `")),
         };
         text.to_owned()
@@ -116,6 +122,8 @@ impl Kind {
             Self::Count { .. } => "3",
             Self::Duration { .. } => "\"30s\"",
             Self::Size { .. } => "\"64MiB\"",
+            Self::Rate { .. } => "\"5MiB/s\"",
+            Self::Word(_) => "\"…\"",
             Self::Words(_) => "[\"host\", \"verify\"]",
             Self::Command => "[\"program\", \"argument\"]",
             Self::Check => "\"always\"",

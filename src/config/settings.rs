@@ -154,6 +154,8 @@ pub struct StoreConfig {
     pub place: Place,
     /// Its own retention, if it has one.
     pub retention: Option<Retention>,
+    /// This host deletes in it what retention lets go; otherwise somebody else does, and this host never tries.
+    pub prune_here: bool,
 }
 
 /// Where a store is.
@@ -162,6 +164,64 @@ pub struct StoreConfig {
 pub enum Place {
     /// A directory.
     Path(PathBuf),
+    /// A bucket of a server that speaks S3.
+    Url(Box<UrlPlace>),
+}
+
+/// A prefix in a bucket, and how it is reached. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlPlace {
+    /// For people: `s3://bucket/prefix`, with the names of variables in place of their values.
+    pub shown: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with, without `/` at either end; may be empty.
+    pub prefix: String,
+    /// The server, without `/` at its end; AWS if there is none.
+    pub endpoint: Option<String>,
+    /// The region, if the file names it.
+    pub region: Option<String>,
+    /// The bucket is named in the path, not in the server's name.
+    pub path_style: bool,
+    /// The profile that credentials are taken from.
+    pub profile: Option<String>,
+    /// The file that credentials are taken from, in place of `~/.aws` and the environment.
+    pub credentials_file: Option<PathBuf>,
+    /// A file of certificates (PEM) that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The storage class of what is put.
+    pub storage_class: Option<String>,
+    /// How the server encrypts what it keeps.
+    pub sse: Option<Sse>,
+    /// Whether puts carry a SHA-256.
+    pub checksum: Checksum,
+    /// At most so many bytes a second are sent.
+    pub limit_upload: Option<u64>,
+    /// At most so many bytes a second are fetched.
+    pub limit_download: Option<u64>,
+    /// A server without TLS is allowed: the file says so, or it is this machine.
+    pub allow_http: bool,
+}
+
+/// How a server encrypts what it keeps, beside what backstay does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sse {
+    /// With keys of the server's.
+    Aes256,
+    /// With a key of its key service: this one, or the bucket's.
+    Kms(Option<String>),
+}
+
+/// Whether a put carries the SHA-256 of its bytes for the server to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksum {
+    /// If the server takes it.
+    #[default]
+    Auto,
+    /// Always.
+    Sha256,
+    /// Never.
+    Off,
 }
 
 /// Who can open the snapshots.

@@ -17,7 +17,7 @@ pub struct Values {
     pub project: String,
     /// The vault, where its id is known.
     pub vault: Option<VaultId>,
-    /// Name and path of each store, the primary first.
+    /// Name and place of each store, the primary first: a path, or an address with `://`.
     pub stores: Vec<(String, String)>,
     /// Public keys that open the snapshots.
     pub recipients: Vec<String>,
@@ -59,6 +59,17 @@ const KINDS: &str = "
 # min_size = \"1kB\"                                           # less output is a failure
 ";
 
+const BUCKET: &str = "
+# A store in a bucket. Keys come from the environment, ~/.aws or credentials_file, never from this file.
+#
+# [[store]]
+# name = \"offsite\"
+# url = \"s3://my-bucket/{host}/project\"  # {host} is this machine's name; ${VAR} works here and nowhere else
+# endpoint = \"https://minio.example\"    # for servers other than AWS
+# region = \"eu-central-1\"
+# limit_upload = \"5MiB/s\"
+";
+
 const RETENTION: &str = "
 # How long snapshots are kept. This version deletes nothing; the rules are for the one that does.
 [retention]
@@ -93,7 +104,9 @@ pub fn render(proposal: &Proposal, values: &Values) -> String {
     if !proposal.notes.is_empty() {
         out.push('\n');
     }
-    let _ = stores(&mut out, values).and_then(|()| keys(&mut out, values));
+    let _ = stores(&mut out, values);
+    out.push_str(BUCKET);
+    let _ = keys(&mut out, values);
     out.push_str(RETENTION);
     out.push_str(PACKING);
     let dir = quoted(&values.state_dir);
@@ -115,12 +128,18 @@ pub fn add_store(text: &str, path: &Path, name: &str, place: &str) -> Result<Str
         out.push('\n');
     }
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let lines = ["", "[[store]]", &format!("name = {}", quoted(name)), &format!("path = {}", quoted(place))];
+    let lines = ["", "[[store]]", &format!("name = {}", quoted(name)), &place_line(place)];
     lines.iter().for_each(|line| {
         out.push_str(line);
         out.push_str(end);
     });
     Config::parse(&out, path).map(|_| out)
+}
+
+/// Where a store is: a path, unless it looks like an address.
+fn place_line(place: &str) -> String {
+    let key = if place.contains("://") { "url" } else { "path" };
+    format!("{key} = {}", quoted(place))
 }
 
 /// A TOML string.
@@ -176,7 +195,7 @@ fn stores(out: &mut String, values: &Values) -> std::fmt::Result {
     writeln!(out, "# One on another disk survives this one's end; one on this disk survives mistakes only.")?;
     for (i, (name, path)) in values.stores.iter().enumerate() {
         let blank = if i == 0 { "" } else { "\n" };
-        writeln!(out, "{blank}[[store]]\nname = {}\npath = {}", quoted(name), quoted(path))?;
+        writeln!(out, "{blank}[[store]]\nname = {}\n{}", quoted(name), place_line(path))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::config::propose::{Proposal, What, propose};
 use crate::config::template::{Values, add_store, render};
 use crate::config::tests::{RECIPIENT, public_key};
-use crate::config::{Config, Spec, Trusted};
+use crate::config::{Config, Place, Spec, Trusted};
 use crate::model::mark::Role;
 use std::fs;
 use std::path::Path;
@@ -296,6 +296,7 @@ fn the_look_ends_in_a_folder_without_end() {
 #[test]
 fn values_that_need_quoting_survive() {
     let mut values = values();
+    values.stores.push(("offsite".into(), "s3://bucket/{host}/x".into()));
     values.state_dir = "/var/lib/it's \"quoted\" \\ 東京".into();
     values.identity_file = None;
     values.trusted = Vec::new();
@@ -320,6 +321,7 @@ fn the_commented_examples_of_the_template_are_valid_too() {
         text.lines().map(|line| uncomment(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
     let config = Config::parse(&all, Path::new("/x/backstay.toml")).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.components.len(), 2);
+    assert!(matches!(&config.store("offsite").unwrap().place, Place::Url(place) if place.path_style));
     assert!(config.packing.archive_size.is_some() && config.components[0].exclude_caches);
 }
 
@@ -337,6 +339,10 @@ fn a_store_is_added_and_the_rest_stays() {
         add_store(&text, path, "local", "/mnt/x").unwrap_err().to_string().contains("two stores \"local\"")
     );
     assert!(add_store(&text, path, "twice", "backups").is_err());
+    let more = add_store(&text, path, "offsite", "s3://bucket/x").unwrap();
+    let config = Config::parse(&more, path).unwrap();
+    assert!(matches!(&config.stores[2].place, Place::Url(place) if place.bucket == "bucket"));
+    assert!(add_store(&more, path, "twice", "s3://bucket/x").is_err());
     let inline = "store = [{ name = \"a\", path = \"b\" }]\n";
     assert!(add_store(inline, path, "c", "d").is_err());
 }

@@ -64,6 +64,15 @@ pub(super) fn size(text: &str) -> Result<u64, BadUnit> {
     read(text, &SIZES, "size", SIZE_HINT, guess)
 }
 
+/// Reads a size a second such as `5MiB/s`, in bytes; `/s` may be left away.
+pub(super) fn rate(text: &str) -> Result<u64, BadUnit> {
+    let bare = text.strip_suffix("/s").unwrap_or(text);
+    size(bare).map_err(|_| BadUnit {
+        what: format!("{text:?} is not a size a second"),
+        hint: "a whole number, a unit, and a second: 5MiB/s; bits (`Mbit`) are not known".to_owned(),
+    })
+}
+
 /// Writes `bytes` with the largest unit that divides it.
 pub(super) fn show_size(bytes: u64) -> String {
     let fits = |(_, worth): &&(&str, u64)| bytes >= *worth && bytes.is_multiple_of(*worth);
@@ -121,6 +130,16 @@ mod tests {
         }
         for wrong in ["", "64", "MiB", "1.5GiB", "-1B", "18446744073709551615KiB"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_are_bytes_a_second() {
+        for text in ["5MiB/s", "5MiB"] {
+            assert_eq!(rate(text), Ok(5 << 20));
+        }
+        for wrong in ["5", "5M/s", "5Mbit/s", "5MiB/m", "5MiB /s", "/s"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
         }
     }
 

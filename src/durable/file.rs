@@ -68,6 +68,19 @@ impl NewFile {
         Ok(())
     }
 
+    /// Ends it as `name` in `dir`, with `mode`, over what is there; durable on return. For objects of a store that were proved damaged.
+    pub fn finish_over_in(
+        mut self,
+        dir: &Dir,
+        name: impl AsRef<OsStr>,
+        mode: u32,
+    ) -> Result<(), DurableError> {
+        self.seal(mode)?;
+        dir.take_over(&self.path, name.as_ref())?;
+        self.keep = true;
+        Ok(())
+    }
+
     fn seal(&self, mode: u32) -> Result<(), DurableError> {
         let permissions = std::fs::Permissions::from_mode(mode);
         crash::around("set mode", || self.file.set_permissions(permissions))

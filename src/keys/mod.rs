@@ -15,6 +15,7 @@ pub mod signer;
 pub mod trust;
 
 pub use error::KeyError;
+pub(crate) use file::read_secret;
 pub use identity::{Identities, RecipientSet, SecretIdentity};
 pub use kit::{Kit, KitError};
 pub use naming::NamingKey;

@@ -17,6 +17,8 @@ pub enum ProblemKind {
     NotRestored,
     /// Stored bytes are damaged or missing: exit 13.
     Damaged,
+    /// A store is away, behind or damaged, and another has what was asked for: exit 4.
+    Store,
 }
 
 /// Trouble that does not stop a run: reported as it happens and again at the end.

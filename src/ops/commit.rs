@@ -7,6 +7,7 @@ use crate::catalog::{Head, State};
 use crate::durable::crash;
 use crate::keys::Signer;
 use crate::keys::signed::{open_document, seal_document};
+use crate::model::chain::ChainEntry;
 use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
 use crate::model::mark::{Mark, Statement, Target, Tombstone};
 use crate::model::{HostId, ObjectId, ObjectRef, Record, SignerId, Timestamp, VaultId};
@@ -37,6 +38,18 @@ pub struct Chain<'a> {
     pub instance: VaultId,
     /// The next number and the hash of the entry before it.
     pub next: (u64, Option<ObjectId>),
+    /// Whether the configuration names several stores: then what is signed is kept here until each of them has it.
+    pub several: bool,
+    /// What was signed in this run and put, lowest number first.
+    pub signed: Vec<Signed>,
+}
+
+/// An entry that this run signed and put.
+pub struct Signed {
+    /// The entry.
+    pub entry: ChainEntry,
+    /// The whole document.
+    pub bytes: Vec<u8>,
 }
 
 impl Chain<'_> {
@@ -55,13 +68,18 @@ impl Chain<'_> {
     pub fn commit(&mut self, record: &Record) -> Result<ObjectId> {
         let key = Key::Record(record.snapshot.clone());
         crash::point("commit: begun");
-        self.prove(&record.objects).map_err(|why| void_error(&why, record))?;
+        self.look(&record.objects)?.map_err(|why| void_error(&why, record))?;
         crash::point("commit: objects proved");
         let (bytes, hash) = seal_document(record, self.signer, namespace::RECORD)
             .doing(Class::Failed, || "cannot sign the record".into())?;
         self.put_entry(&key, &bytes)?;
         crash::point("commit: record put");
-        if let Err(why) = self.prove(&record.objects) {
+        let looked = match self.look(&record.objects) {
+            // Another store may take it; the next run looks again here.
+            Err(e) if self.several => return Err(e),
+            looked => looked.unwrap_or_else(|e| Err(e.to_string())),
+        };
+        if let Err(why) = looked {
             self.advance(hash)?;
             self.void(record, hash, &why)?;
             return Err(void_error(&why, record));
@@ -69,19 +87,21 @@ impl Chain<'_> {
         crash::point("commit: proved again");
         self.advance(hash)?;
         self.settled()?;
+        self.signed.push(Signed { entry: ChainEntry::record(record.clone(), hash), bytes });
         Ok(hash)
     }
 
     /// Adds a mark.
     pub fn mark(&mut self, statement: Statement, time: Timestamp) -> Result<ObjectId> {
-        let (key, bytes, hash) = self.sealed_mark(statement, time)?;
-        self.put_entry(&key, &bytes)?;
+        let (mark, bytes, hash) = self.sealed_mark(statement, time)?;
+        self.put_entry(&Key::Mark(mark.signer, mark.number), &bytes)?;
         self.advance(hash)?;
         self.settled()?;
+        self.signed.push(Signed { entry: ChainEntry::mark(mark, hash), bytes });
         Ok(hash)
     }
 
-    fn sealed_mark(&self, statement: Statement, time: Timestamp) -> Result<(Key, Vec<u8>, ObjectId)> {
+    fn sealed_mark(&self, statement: Statement, time: Timestamp) -> Result<(Mark, Vec<u8>, ObjectId)> {
         let mark = Mark {
             format: crate::model::manifest::FORMAT,
             needs: Vec::new(),
@@ -97,16 +117,28 @@ impl Chain<'_> {
         };
         let (bytes, hash) = seal_document(&mark, self.signer, namespace::MARK)
             .doing(Class::Failed, || "cannot sign a mark".into())?;
-        Ok((Key::Mark(mark.signer, mark.number), bytes, hash))
+        Ok((mark, bytes, hash))
     }
 
     /// Keeps a signed entry here, then puts it.
     fn put_entry(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        self.keep(key, bytes)?;
         let keep = || "cannot keep the signed entry before it is put".into();
         self.state.set_pending(key, bytes).doing(Class::Failed, keep)?;
         crash::point("commit: entry kept");
         in_store(self.store, self.store.put_bytes(key, bytes))?;
         crash::point("commit: entry put");
+        Ok(())
+    }
+
+    /// Keeps what takes the next number until every store has it.
+    fn keep(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        if !self.several {
+            return Ok(());
+        }
+        let keep = || "cannot keep the signed entry until every store has it".into();
+        self.state.keep_document(&self.signer.id(), self.next.0, key, bytes).doing(Class::Failed, keep)?;
+        crash::point("commit: entry kept for all stores");
         Ok(())
     }
 
@@ -119,9 +151,11 @@ impl Chain<'_> {
     fn void(&mut self, record: &Record, hash: ObjectId, why: &str) -> Result<()> {
         crash::point("commit: to be voided");
         let target = Target { snapshot: record.snapshot.clone(), record: hash };
-        let instance = Some(self.instance.clone());
-        let statement = Statement::Void { target, instance, reason: why.to_owned() };
-        let (key, bytes, hash) = self.sealed_mark(statement, record.finished)?;
+        // Everywhere: no other store was given it before this one had it for good.
+        let statement = Statement::Void { target, instance: None, reason: why.to_owned() };
+        let (mark, bytes, hash) = self.sealed_mark(statement, record.finished)?;
+        let key = Key::Mark(mark.signer, mark.number);
+        self.keep(&key, &bytes)?;
         let keep = || "cannot keep the mark that voids a snapshot".into();
         let record_key = Key::Record(record.snapshot.clone());
         self.state.swap_pending(&record_key, &key, &bytes).doing(Class::Failed, keep)?;
@@ -130,60 +164,22 @@ impl Chain<'_> {
         self.settled()
     }
 
-    /// Proves that every object is there with its size and that no tombstone names one. Gives the reason when not.
+    fn look(&self, objects: &[ObjectRef]) -> Result<std::result::Result<(), String>> {
+        prove_in(self.store, &self.instance, objects)
+    }
+
     fn prove(&self, objects: &[ObjectRef]) -> std::result::Result<(), String> {
-        let doomed = self.doomed().map_err(|e| e.to_string())?;
-        if let Some(object) = objects.iter().find(|o| doomed.contains(&o.id)) {
-            return Err(format!("a prune is about to delete {}", Key::data(object.kind, object.id)));
-        }
-        let sizes = self.sizes(objects)?;
-        for object in objects {
-            let key = Key::data(object.kind, object.id);
-            match sizes.get(&key) {
-                Some(size) if *size == object.size => {}
-                Some(size) => {
-                    return Err(format!("{key} has {size} bytes instead of {}", object.size));
-                }
-                None => return Err(format!("{key} is missing")),
-            }
-        }
-        Ok(())
+        self.look(objects).unwrap_or_else(|e| Err(e.to_string()))
     }
 
     /// The sizes of those of `objects` that are there.
-    pub(crate) fn sizes(&self, objects: &[ObjectRef]) -> std::result::Result<BTreeMap<Key, u64>, String> {
-        let mut sizes = BTreeMap::new();
-        if objects.len() > HEADS_MAX {
-            for prefix in [Prefix::Archives, Prefix::Manifests] {
-                let listed = self.store.list(prefix).map_err(|e| e.to_string())?;
-                sizes.extend(listed.into_iter().map(|o| (o.key, o.size)));
-            }
-        } else {
-            for object in objects {
-                let key = Key::data(object.kind, object.id);
-                if let Some(size) = self.store.head(&key).map_err(|e| e.to_string())? {
-                    sizes.insert(key, size);
-                }
-            }
-        }
-        Ok(sizes)
+    pub(crate) fn sizes(&self, objects: &[ObjectRef]) -> Result<BTreeMap<Key, u64>> {
+        sizes(self.store, objects)
     }
 
-    /// Every object that some tombstone names, whoever signed it. One that cannot be read stops the commit.
+    /// Every object that some tombstone of this store names, whoever signed it. One that cannot be read stops the commit.
     pub(crate) fn doomed(&self) -> Result<HashSet<ObjectId>> {
-        let mut doomed = HashSet::new();
-        for listed in in_store(self.store, self.store.list(Prefix::Tombstones))? {
-            let bytes = in_store(self.store, self.store.get(&listed.key, DOCUMENT_BYTES_MAX))?;
-            let line = crate::model::document::split(&bytes).map_or(&bytes[..], |(line, _)| line);
-            let tombstone: Tombstone = crate::model::document::parse(line, "tombstone")
-                .doing(Class::Damage, || {
-                    format!("{} cannot be read, so nothing can be committed", listed.key)
-                })?;
-            if tombstone.instance == self.instance {
-                doomed.extend(tombstone.objects.into_iter().map(|o| o.1));
-            }
-        }
-        Ok(doomed)
+        doomed(self.store, &self.instance)
     }
 
     /// Ends what an earlier run signed and did not see through: puts the same bytes, and voids the snapshot when its objects are
@@ -196,6 +192,11 @@ impl Chain<'_> {
         let Some(pending) = pending else {
             return Ok(None);
         };
+        if self.several {
+            self.take_over(&pending)?;
+            self.settled()?;
+            return Ok(None);
+        }
         let told = match &pending.key {
             Key::Record(_) => self.finish_record(&pending.key, &pending.bytes)?,
             _ => self.finish_mark(&pending.key, &pending.bytes)?,
@@ -223,6 +224,31 @@ impl Chain<'_> {
             self.advance(hash)?;
         }
         Ok(true)
+    }
+
+    /// With several stores an entry that an earlier run signed is kept until each has it; which of them has it already is seen by reading.
+    fn take_over(&mut self, pending: &crate::catalog::Pending) -> Result<()> {
+        let entry = crate::ops::vault::parse_entry(&pending.key, &pending.bytes, &self.vault)
+            .doing(Class::Failed, || "what an earlier run signed cannot be read".into())?;
+        let Some(entry) = entry.filter(|e| e.signer() == self.signer.id()) else {
+            return Ok(());
+        };
+        let keep = || "cannot keep what an earlier run signed".into();
+        let (id, number) = (entry.signer(), entry.number());
+        self.state.keep_document(&id, number, &pending.key, &pending.bytes).doing(Class::Failed, keep)?;
+        let head = Head { number, hash: entry.hash };
+        self.state
+            .raise_heads(&[(id, head)])
+            .doing(Class::Failed, || "cannot remember what was committed".into())?;
+        self.follow(number, entry.hash);
+        Ok(())
+    }
+
+    /// Goes on after the entry `number`, when that is not behind already.
+    pub fn follow(&mut self, number: u64, hash: ObjectId) {
+        if number >= self.next.0 {
+            self.next = (number + 1, Some(hash));
+        }
     }
 
     fn finish_record(&mut self, key: &Key, bytes: &[u8]) -> Result<Option<String>> {
@@ -267,4 +293,60 @@ fn void_error(why: &str, record: &Record) -> OpError {
     OpError::new(Class::Failed, what)
         .because(why.to_owned())
         .hint("nothing that was there before is lost; run `backstay backup` again")
+}
+
+/// Proves that every object is in the store with its size and that no tombstone there names one. The inner error is why not; the outer one
+/// is the store's, and says nothing about the objects.
+pub fn prove_in(
+    store: &dyn Store,
+    instance: &VaultId,
+    objects: &[ObjectRef],
+) -> Result<std::result::Result<(), String>> {
+    let doomed = doomed(store, instance)?;
+    if let Some(object) = objects.iter().find(|o| doomed.contains(&o.id)) {
+        return Ok(Err(format!("a prune is about to delete {}", Key::data(object.kind, object.id))));
+    }
+    let sizes = sizes(store, objects)?;
+    for object in objects {
+        let key = Key::data(object.kind, object.id);
+        match sizes.get(&key) {
+            Some(size) if *size == object.size => {}
+            Some(size) => return Ok(Err(format!("{key} has {size} bytes instead of {}", object.size))),
+            None => return Ok(Err(format!("{key} is missing"))),
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn sizes(store: &dyn Store, objects: &[ObjectRef]) -> Result<BTreeMap<Key, u64>> {
+    let mut sizes = BTreeMap::new();
+    if objects.len() > HEADS_MAX {
+        for prefix in [Prefix::Archives, Prefix::Manifests] {
+            let listed = in_store(store, store.list(prefix))?;
+            sizes.extend(listed.into_iter().map(|o| (o.key, o.size)));
+        }
+    } else {
+        for object in objects {
+            let key = Key::data(object.kind, object.id);
+            if let Some(size) = in_store(store, store.head(&key))? {
+                sizes.insert(key, size);
+            }
+        }
+    }
+    Ok(sizes)
+}
+
+/// Every object that some tombstone names, whoever signed it. One that cannot be read stops the commit.
+fn doomed(store: &dyn Store, instance: &VaultId) -> Result<HashSet<ObjectId>> {
+    let mut doomed = HashSet::new();
+    for listed in in_store(store, store.list(Prefix::Tombstones))? {
+        let bytes = in_store(store, store.get(&listed.key, DOCUMENT_BYTES_MAX))?;
+        let line = crate::model::document::split(&bytes).map_or(&bytes[..], |(line, _)| line);
+        let tombstone: Tombstone = crate::model::document::parse(line, "tombstone")
+            .doing(Class::Damage, || format!("{} cannot be read, so nothing can be committed", listed.key))?;
+        if tombstone.instance == *instance {
+            doomed.extend(tombstone.objects.into_iter().map(|o| o.1));
+        }
+    }
+    Ok(doomed)
 }

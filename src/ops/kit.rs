@@ -1,6 +1,6 @@
 //! The recovery kit: made from what this host has, for the day it has nothing.
 
-use crate::config::{Config, Trusted};
+use crate::config::{Config, Place, Trusted};
 use crate::keys::identity::load_identity_file;
 use crate::keys::kit::{Kit, KitStore, StoreAt};
 use crate::keys::{NamingKey, SecretIdentity, Signer, TrustList, TrustedKey};
@@ -11,7 +11,7 @@ use crate::ops::error::{Class, Doing, Result};
 use crate::ops::init::naming_path;
 use crate::ops::session::Session;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where the identity of a kit comes from.
 pub enum IdentityFrom<'a> {
@@ -35,8 +35,8 @@ pub struct Parts<'a> {
     pub identity: IdentityFrom<'a>,
     /// Whom objects are sealed to.
     pub recipients: &'a [String],
-    /// Names and paths of stores.
-    pub stores: Vec<(String, PathBuf)>,
+    /// Names and places of stores.
+    pub stores: Vec<(String, Place)>,
     /// Trusted keys.
     pub trusted: &'a [Trusted],
     /// The newest entries known.
@@ -65,10 +65,11 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
         IdentityFrom::File(Some(file)) => load_identity_file(file)
             .doing(Class::Config, || format!("cannot use identity {}", file.display()))?,
     };
-    let store = |(name, path): (String, PathBuf)| KitStore {
-        name,
-        at: StoreAt::Path(path.display().to_string()),
-        settings: BTreeMap::new(),
+    let store = |(name, place): (String, Place)| match place {
+        Place::Path(path) => {
+            KitStore { name, at: StoreAt::Path(path.display().to_string()), settings: BTreeMap::new() }
+        }
+        Place::Url(place) => KitStore { name, at: StoreAt::Url(place.url()), settings: place.kit_settings() },
     };
     let signer =
         Signer::load(parts.key_file).doing(Class::Config, || "cannot load this host's signing key".into())?;
@@ -102,11 +103,7 @@ pub fn parts_of<'a>(config: &'a Config, vault: VaultId, host: HostId, now: jiff:
         key_file: &config.signing.key_file,
         identity: IdentityFrom::File(file),
         recipients: &config.encryption.recipients,
-        stores: config
-            .stores
-            .iter()
-            .map(|s| (s.name.clone(), crate::ops::layout::store_path(s).to_owned()))
-            .collect(),
+        stores: config.stores.iter().map(|s| (s.name.clone(), s.place.clone())).collect(),
         trusted: &config.signing.trusted,
         heads: Heads::new(),
         now,

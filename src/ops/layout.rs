@@ -57,7 +57,7 @@ fn nested(component: &Component, all: &[Component], config: &Config) -> Vec<(Pat
             nested.extend(sidecars(path).map(|p| (p, Why::Sidecar)));
         }
     }
-    nested.extend(config.stores.iter().map(|s| (store_path(s).to_owned(), Why::Store)));
+    nested.extend(config.stores.iter().filter_map(store_path).map(|path| (path.to_owned(), Why::Store)));
     nested.push((config.state_dir.clone(), Why::State));
     nested
 }
@@ -71,10 +71,12 @@ pub fn component_paths(component: &Component) -> Vec<PathBuf> {
     }
 }
 
-/// The folder of a store.
-pub fn store_path(store: &StoreConfig) -> &Path {
-    let Place::Path(path) = &store.place;
-    path
+/// The folder of a store; none of one in a bucket.
+pub fn store_path(store: &StoreConfig) -> Option<&Path> {
+    match &store.place {
+        Place::Path(path) => Some(path),
+        Place::Url(_) => None,
+    }
 }
 
 /// The files that SQLite keeps beside a database.

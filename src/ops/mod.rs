@@ -5,18 +5,25 @@
 
 pub mod assets;
 pub mod backup;
+mod carry;
+mod catchup;
 pub mod commit;
 pub mod error;
 pub mod init;
 pub mod interrupt;
 pub mod kit;
 pub mod layout;
+mod ledger;
 pub mod lock;
 pub mod look;
 pub mod objects;
 pub mod recover_files;
+pub mod remote;
 pub mod restore;
 pub mod select;
 pub mod session;
 pub mod shape;
+pub mod stores;
+
+mod union;
 pub mod vault;

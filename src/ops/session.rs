@@ -1,24 +1,25 @@
 //! What every operation on a project needs: its configuration, stores, state, keys; opened once, in an order that fails early and clearly.
 
 use crate::catalog::State;
-use crate::config::Config;
+use crate::config::{Config, Place, StoreConfig, UrlPlace};
 use crate::keys::KeyError;
 use crate::keys::identity::load_identity_file;
-use crate::keys::kit::Kit;
-use crate::keys::kit::StoreAt;
+use crate::keys::kit::{Kit, KitStore, StoreAt};
 use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
-use crate::model::{Clock, HostId, Progress, SignerId, VaultId};
+use crate::model::{Clock, HostId, Problem, Progress, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::layout::store_path;
-use crate::ops::vault::{Judge, Vault, store_error};
+use crate::ops::stores::{Means, StoreSlot};
+use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
 use crate::platform::users::Names;
-use crate::store::{Key, LocalStore, Store, StoreErrorKind};
+use crate::store::{Key, Store};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What comes from outside of the configuration.
+#[derive(Clone)]
 pub struct Surroundings {
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -51,6 +52,7 @@ pub enum HostChoice {
 }
 
 /// A project opened for reading: with its configuration, or with a kit alone.
+#[derive(Clone)]
 pub struct Session {
     /// What comes from outside.
     pub around: Surroundings,
@@ -58,8 +60,10 @@ pub struct Session {
     pub config: Option<Arc<Config>>,
     /// The project's name.
     pub project: String,
-    /// The store that is read and written.
+    /// The store that is read first, and written first: the first that is here.
     pub store: Arc<dyn Store>,
+    /// All stores, in the order of the configuration; one alone when it was named.
+    pub stores: Vec<StoreSlot>,
     /// This machine's memory of the vault; none with `--kit`.
     pub state: Option<State>,
     /// Keys whose signatures count.
@@ -69,11 +73,12 @@ pub struct Session {
     /// This host; none when it has no signing key (a laptop with a kit).
     pub host: Option<HostId>,
     /// Names of owners.
-    pub names: Names,
-    heads: Heads,
+    pub names: Arc<Names>,
+    pub(super) heads: Heads,
     kit_identities: Vec<SecretIdentity>,
     /// The store was named by a path: one that was moved, or a copy of one. It is read, never written.
     by_path: bool,
+    troubles: Arc<Mutex<Vec<Problem>>>,
 }
 
 /// What a session that writes has beside.
@@ -94,7 +99,13 @@ impl Session {
             true => Some(load_signer(key_file)?.id()),
             false => None,
         };
-        let (store, by_path) = open_configured_store(&config, around.store.as_deref(), signer.as_ref())?;
+        let means = Means {
+            writer: signer,
+            state_dir: config.state_dir.clone(),
+            interrupt: around.interrupt.clone(),
+        };
+        let (stores, by_path) = slots(&config, around.store.as_deref(), &means)?;
+        let store = first_here(&stores)?;
         let state = State::open(&config.state_dir).doing(Class::Failed, || {
             format!("cannot open the state directory {}", config.state_dir.display())
         })?;
@@ -111,72 +122,143 @@ impl Session {
             project: config.project.name.clone(),
             config: Some(config),
             store,
+            stores,
             state: Some(state),
             trust,
             vault,
             host: signer.map(Into::into),
-            names: Names::default(),
+            names: Arc::default(),
             heads,
             kit_identities: Vec::new(),
             by_path,
+            troubles: Arc::default(),
         })
     }
 
     /// Opens a vault with nothing but a kit, for reading.
     pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
-        let store = match around.store.as_deref() {
-            Some(place) => open_store("store", &tidy(place)?, None)?,
-            None => open_kit_store(&kit)?,
+        let named = around.store.as_deref();
+        let means = Means::of_reader(&around.interrupt);
+        let slot = |store: &KitStore| StoreSlot::of_kit(store, &means);
+        let stores = match named {
+            Some(name) => vec![match kit.stores.iter().find(|s| s.name == name).map(slot) {
+                Some(slot) => slot,
+                None if UrlPlace::is_url(name) => StoreSlot::bucket(moved_of_kit(name, &kit)?, &means),
+                None => StoreSlot::folder(&tidy(name)?, &means),
+            }],
+            None => kit.stores.iter().map(slot).collect(),
         };
+        if stores.is_empty() {
+            let what = "the kit names no store";
+            return Err(OpError::new(Class::Usage, what).hint("name it with --store PATH"));
+        }
+        let store = first_here(&stores)?;
         Ok(Self {
             around,
             config: None,
             project: kit.project,
             store,
+            stores,
             state: None,
             trust: kit.trusted,
             vault: Some(kit.vault),
             host: Some(kit.host),
-            names: Names::default(),
+            names: Arc::default(),
             heads: kit.heads,
             kit_identities: kit.identities,
             by_path: false,
+            troubles: Arc::default(),
         })
     }
 
-    /// Reads the store and remembers the heads it proved.
+    /// Reads what is asked about: the store, or as many of several stores as it takes to know the history. Remembers the heads it proved.
     pub fn read_vault(&self) -> Result<Vault> {
-        let judge = Judge {
-            trust: &self.trust,
-            vault: self.vault.as_ref(),
-            heads: &self.heads,
-            now: self.around.clock.now(),
+        if self.stores.len() > 1 {
+            return crate::ops::union::look(self);
+        }
+        let reading = self.read_one(&self.store)?;
+        let own_heads = self.config.as_ref().is_some_and(|c| c.stores.len() > 1) && !self.by_path;
+        let heads = match &self.state {
+            // One of several is measured by what it had; what it lacks beside is the others' to tell.
+            Some(state) if own_heads => crate::ops::union::heads_in(state, &reading.info.instance)?,
+            _ => self.heads.clone(),
         };
-        let vault = Vault::read(&*self.store, &judge)?;
+        let instance = reading.info.instance.clone();
+        let vault = Vault::of(vec![reading], &self.judge(&heads))?;
         if let Some(state) = &self.state {
-            self.recognise(state, &vault)?;
             vault.remember(state)?;
+            if !self.by_path {
+                crate::ops::union::remember_in(state, &instance, &vault.seen())?;
+            }
         }
         Ok(vault)
     }
 
+    /// Reads one store; one that is another's, or another than before, is an error and is not used.
+    pub(super) fn read_one(&self, store: &Arc<dyn Store>) -> Result<StoreReading> {
+        let reading = read_store(store, self.vault.as_ref())?;
+        if let Some(state) = &self.state {
+            self.recognise(state, &reading)?;
+        }
+        Ok(reading)
+    }
+
+    /// What a reading is judged by when `heads` were seen before.
+    pub(super) fn judge<'a>(&'a self, heads: &'a Heads) -> Judge<'a> {
+        let (trust, vault) = (&self.trust, self.vault.as_ref());
+        Judge { trust, vault, heads, now: self.around.clock.now() }
+    }
+
+    /// The store of a slot, when it is here.
+    pub fn store_of(
+        &self,
+        slot: &StoreSlot,
+    ) -> std::result::Result<Arc<dyn Store>, crate::ops::stores::Away> {
+        if slot.name == self.store.name() { Ok(Arc::clone(&self.store)) } else { slot.open() }
+    }
+
+    /// The same session with `store` as the one that is read and written first.
+    #[must_use]
+    pub fn led_by(&self, store: &Arc<dyn Store>) -> Self {
+        Self { store: Arc::clone(store), ..self.clone() }
+    }
+
+    /// Tells trouble with a store that another one makes good, once.
+    pub fn trouble(&self, problem: Problem) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if !troubles.contains(&problem) {
+            self.around.progress.problem(&problem);
+            troubles.push(problem);
+        }
+    }
+
+    /// All trouble with stores up to now.
+    pub fn troubles(&self) -> Vec<Problem> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Compares the store with the one that had its name before. A store named by a path has none to be known by: the vault was compared.
-    fn recognise(&self, state: &State, vault: &Vault) -> Result<()> {
+    fn recognise(&self, state: &State, reading: &StoreReading) -> Result<()> {
         let Some(config) = self.config.as_ref().filter(|_| !self.by_path) else {
             return Ok(());
         };
+        let (info, name) = (&reading.info, reading.store.name());
         let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
-        let seen = state
-            .keep_stores(&names)
-            .and_then(|()| state.trust_store(self.store.name(), &vault.info.vault, &vault.info.instance));
+        let seen =
+            state.keep_stores(&names).and_then(|()| state.trust_store(name, &info.vault, &info.instance));
         seen.doing(Class::Damage, || {
-            format!("store {:?} is not the one seen before: so says its {}", self.store.name(), Key::Store)
+            format!("store {name:?} is not the one seen before: so says its {}", Key::Store)
         })?;
         Ok(())
     }
 
     /// Fails when the store was named by a path: what is written goes to the store of the configuration.
     pub fn check_writable(&self) -> Result<()> {
+        let configured = self.config.as_ref().map_or(0, |c| c.stores.len());
+        if !self.by_path && self.stores.len() < configured {
+            let what = "a backup goes to every store of the configuration, and --store names one";
+            return Err(OpError::new(Class::Usage, what).hint("leave --store away; it is for reading"));
+        }
         if !self.by_path {
             return Ok(());
         }
@@ -264,72 +346,76 @@ fn load_signer(key_file: &Path) -> Result<Signer> {
     })
 }
 
-/// The store that is meant, and whether it was named by a path.
-fn open_configured_store(
-    config: &Config,
-    wanted: Option<&str>,
-    writer: Option<&SignerId>,
-) -> Result<(Arc<dyn Store>, bool)> {
-    if config.stores.len() > 1 {
-        return Err(OpError::new(Class::Config, format!("{} names several stores", config.path.display()))
-            .hint("this version of backstay keeps one store a project; remove the others"));
-    }
-    let Some(first) = config.stores.first() else {
+/// The stores that are meant, and whether it is one that was named by a path.
+fn slots(config: &Config, wanted: Option<&str>, means: &Means) -> Result<(Vec<StoreSlot>, bool)> {
+    if config.stores.is_empty() {
         return Err(OpError::new(Class::Config, format!("{} names no store", config.path.display()))
             .hint("add a [[store]] with `name` and `path`, then run `backstay init`"));
-    };
+    }
     let Some(wanted) = wanted else {
-        return Ok((open_store(&first.name, store_path(first), writer)?, false));
+        return Ok((config.stores.iter().map(|s| StoreSlot::configured(s, means)).collect(), false));
     };
     if let Some(store) = config.stores.iter().find(|s| s.name == wanted) {
-        return Ok((open_store(&store.name, store_path(store), writer)?, false));
+        return Ok((vec![StoreSlot::configured(store, means)], false));
     }
-    let path = tidy(wanted)?;
-    if let Some(store) = config.stores.iter().find(|s| store_path(s) == path) {
-        return Ok((open_store(&store.name, store_path(store), writer)?, false));
-    }
+    let slot = if UrlPlace::is_url(wanted) {
+        let place = moved(wanted, config)?;
+        if let Some(store) = config.stores.iter().find(|s| is_bucket(s, &place)) {
+            return Ok((vec![StoreSlot::configured(store, means)], false));
+        }
+        StoreSlot::bucket(place, means)
+    } else {
+        let path = tidy(wanted)?;
+        if let Some(store) = config.stores.iter().find(|s| store_path(s) == Some(&*path)) {
+            return Ok((vec![StoreSlot::configured(store, means)], false));
+        }
+        StoreSlot::folder(&path, means)
+    };
     let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
-    let hint = format!("the configuration names: {}; anything else is taken as a path", names.join(", "));
-    Ok((open_store("store", &path, writer).map_err(|e| e.hint(hint))?, true))
+    let hint = format!(
+        "the configuration names: {}; anything else is taken as a path, or as a URL where it has ://",
+        names.join(", ")
+    );
+    slot.open().map_err(|away| away.error().hint(hint))?;
+    Ok((vec![slot], true))
+}
+
+fn is_bucket(store: &StoreConfig, place: &UrlPlace) -> bool {
+    matches!(&store.place, Place::Url(own) if own.url() == place.url() && own.endpoint == place.endpoint)
+}
+
+fn moved(url: &str, config: &Config) -> Result<UrlPlace> {
+    let buckets = config.stores.iter().filter_map(|s| match &s.place {
+        Place::Url(place) => Some(&**place),
+        Place::Path(_) => None,
+    });
+    crate::ops::remote::named_bucket(url, &buckets.collect::<Vec<_>>())
+}
+
+fn moved_of_kit(url: &str, kit: &Kit) -> Result<UrlPlace> {
+    let buckets = kit.stores.iter().filter_map(|s| match &s.at {
+        StoreAt::Url(url) => UrlPlace::from_kit(url, &s.settings).ok(),
+        StoreAt::Path(_) => None,
+    });
+    let buckets: Vec<UrlPlace> = buckets.collect();
+    crate::ops::remote::named_bucket(url, &buckets.iter().collect::<Vec<_>>())
+}
+
+/// The first store that is here; when none is, why the first is not.
+fn first_here(stores: &[StoreSlot]) -> Result<Arc<dyn Store>> {
+    let mut first = None;
+    for slot in stores {
+        match slot.open() {
+            Ok(store) => return Ok(store),
+            Err(away) => first = first.or(Some(away)),
+        }
+    }
+    Err(first.map_or_else(|| OpError::new(Class::Config, "there is no store"), |away| away.error()))
 }
 
 fn tidy(path: &str) -> Result<PathBuf> {
     crate::platform::place::tidy(Path::new(path))
         .doing(Class::Usage, || format!("{path:?} is not a usable path"))
-}
-
-fn open_kit_store(kit: &Kit) -> Result<Arc<dyn Store>> {
-    let Some(store) = kit.stores.first() else {
-        return Err(OpError::new(Class::Usage, "the kit names no store").hint("name it with --store PATH"));
-    };
-    let StoreAt::Path(path) = &store.at else {
-        return Err(OpError::new(
-            Class::Usage,
-            format!("store {:?} of the kit is none that this version can open", store.name),
-        )
-        .hint("name a folder that holds a copy of it with --store PATH"));
-    };
-    open_store(&store.name, Path::new(path), None).map_err(|e| {
-        e.hint("that is where the kit says it is; if it is elsewhere now, name it with --store PATH")
-    })
-}
-
-fn open_store(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
-    match LocalStore::open(name, path) {
-        Ok(store) => Ok(match writer {
-            Some(writer) => Arc::new(store.writing_as(writer)),
-            None => Arc::new(store),
-        }),
-        Err(e) => {
-            let what = format!("store {name:?} ({}) cannot be opened", path.display());
-            let hint = match e.kind {
-                StoreErrorKind::Denied => "check who may read and write there",
-                _ => "is the disk mounted? where there never was a store, `backstay init` makes one",
-            };
-            // What the store's own error says beside its cause is said above.
-            Err(OpError::new(Class::Store, what).because(e.source).hint(hint))
-        }
-    }
 }
 
 /// Turns a store's error into an operation's.

@@ -1,4 +1,5 @@
-//! What a store holds: every record and mark read, every signature and chain verified, every time.
+//! What stores hold: every record and mark read, every signature and chain verified, every time. Of several stores the union is judged, and
+//! it stays known which entry lies where.
 
 use crate::catalog::{Head, State};
 use crate::keys::TrustList;
@@ -11,6 +12,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::store::{Key, Prefix, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// `backstay.json`: what a store says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,10 +45,53 @@ pub struct BadDocument {
     pub too_new: bool,
 }
 
-/// A store as one reading found it.
-pub struct Vault {
-    /// What the store says of itself.
+/// Everything signed that one store holds, read and its signatures verified.
+pub struct StoreReading {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What it says of itself.
     pub info: StoreInfo,
+    /// Its entries.
+    pub entries: Vec<ChainEntry>,
+    /// Documents in it that cannot be used.
+    pub bad: Vec<BadDocument>,
+}
+
+/// Signer, number and hash of an entry.
+pub type EntryName = (SignerId, u64, ObjectId);
+
+/// Names an entry.
+pub fn name_of(entry: &ChainEntry) -> EntryName {
+    (entry.signer(), entry.number(), entry.hash)
+}
+
+/// The key that an entry lies under.
+pub fn key_of(entry: &ChainEntry) -> Key {
+    match &entry.body {
+        EntryBody::Record(r) => Key::Record(r.snapshot.clone()),
+        EntryBody::Mark(m) => Key::Mark(m.signer, m.number),
+    }
+}
+
+/// One of the stores that were read, and what lies in it.
+#[derive(Clone)]
+pub struct View {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What it says of itself.
+    pub info: StoreInfo,
+    /// The entries it holds.
+    pub present: BTreeSet<EntryName>,
+}
+
+/// A vault as one reading found it: one store, or the union of several.
+pub struct Vault {
+    /// What the first of the stores says of itself.
+    pub info: StoreInfo,
+    /// The stores that were read, in their order.
+    pub views: Vec<View>,
+    /// All entries, each once or, from several stores, several times.
+    pub entries: Vec<ChainEntry>,
     /// Snapshots, marks that count, and breaks in the chains.
     pub history: History,
     /// Documents that cannot be used.
@@ -97,6 +142,7 @@ pub fn store_error(error: crate::store::StoreError, store: &dyn Store) -> OpErro
         Kind::Exists => {
             (Class::Damage, Some("the object there has other bytes than its name says; look at that disk"))
         }
+        Kind::Interrupted => (Class::Interrupted, None),
         Kind::Other => (Class::Store, None),
     };
     let error = OpError::new(class, what).because(error);
@@ -118,32 +164,48 @@ pub struct Judge<'a> {
     pub now: jiff::Timestamp,
 }
 
+/// Reads everything signed in `store`. Another vault's store than the one that is meant is an error, and nothing of it is used.
+pub fn read_store(store: &Arc<dyn Store>, meant: Option<&VaultId>) -> Result<StoreReading> {
+    let info = store_info(&**store)?;
+    if meant.is_some_and(|expected| *expected != info.vault) {
+        let what = format!(
+            "store {:?} ({}) belongs to another vault, as its {} says",
+            store.name(),
+            store.location(),
+            Key::Store
+        );
+        let hint = "is another disk mounted there? backstay touches nothing in it";
+        return Err(OpError::new(Class::Damage, what).hint(hint));
+    }
+    let mut reading = Reading { store: &**store, info: &info, entries: Vec::new(), bad: Vec::new() };
+    reading.read_all(Prefix::Records)?;
+    reading.read_all(Prefix::Marks)?;
+    let Reading { entries, bad, .. } = reading;
+    Ok(StoreReading { store: Arc::clone(store), info, entries, bad })
+}
+
 impl Vault {
-    /// Reads everything signed in `store` and judges it.
-    pub fn read(store: &dyn Store, judge: &Judge<'_>) -> Result<Self> {
-        let info = store_info(store)?;
-        if judge.vault.is_some_and(|expected| *expected != info.vault) {
-            let what = format!(
-                "store {:?} ({}) belongs to another vault, as its {} says",
-                store.name(),
-                store.location(),
-                Key::Store
-            );
-            let hint = "is another disk mounted there? backstay touches nothing in it";
-            return Err(OpError::new(Class::Damage, what).hint(hint));
-        }
-        let mut reading = Reading { store, info: &info, entries: Vec::new(), bad: Vec::new() };
-        reading.read_all(Prefix::Records)?;
-        reading.read_all(Prefix::Marks)?;
-        let Reading { entries, bad, .. } = reading;
+    /// Judges what was read in one or several stores (at least one).
+    pub fn of(readings: Vec<StoreReading>, judge: &Judge<'_>) -> Result<Self> {
         let reader = Reader {
             trusted: judge.trust.signers(),
             seen: judge.heads.clone(),
-            instances: BTreeSet::from([info.instance.clone()]),
+            instances: readings.iter().map(|r| r.info.instance.clone()).collect(),
             now: judge.now,
             reverify: REVERIFY,
         };
-        Ok(Self { info, history: History::of(entries, &reader), bad })
+        let (mut views, mut entries, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+        for reading in readings {
+            let StoreReading { store, info, entries: found, bad: unusable } = reading;
+            views.push(View { store, info, present: found.iter().map(name_of).collect() });
+            entries.extend(found);
+            bad.extend(unusable);
+        }
+        let Some(first) = views.first() else {
+            return Err(OpError::new(Class::Store, "no store could be read"));
+        };
+        let history = History::of(entries.clone(), &reader);
+        Ok(Self { info: first.info.clone(), views, entries, history, bad })
     }
 
     /// The hosts that have trusted snapshots here.
@@ -166,7 +228,8 @@ impl Vault {
         other.copied().unwrap_or(own)
     }
 
-    fn seen(&self) -> Vec<(SignerId, Head)> {
+    /// The heads that this reading proved.
+    pub fn seen(&self) -> Vec<(SignerId, Head)> {
         let head = |(signer, (number, hash)): (&SignerId, &(u64, ObjectId))| {
             (*signer, Head { number: *number, hash: *hash })
         };
@@ -188,19 +251,43 @@ struct Reading<'a> {
     bad: Vec<BadDocument>,
 }
 
+/// So many documents are read at once: a store with latency answers them together.
+const AT_ONCE: usize = 16;
+/// Fewer are not worth a thread.
+const A_THREAD: usize = 16;
+
+type Read = Result<std::result::Result<Option<ChainEntry>, OpenError>>;
+
 impl Reading<'_> {
     fn read_all(&mut self, prefix: Prefix) -> Result<()> {
         let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
-        for object in listed {
-            if let Err(problem) = self.read_one(&object.key)? {
-                let too_new = matches!(problem, OpenError::TooNew(_));
-                self.bad.push(BadDocument { key: object.key.to_string(), why: problem.to_string(), too_new });
+        let keys: Vec<Key> = listed.into_iter().map(|object| object.key).collect();
+        let share = keys.len().div_ceil(AT_ONCE).max(A_THREAD);
+        let this = &*self;
+        let read: Vec<Read> = std::thread::scope(|scope| {
+            let read_share = |keys: &[Key]| keys.iter().map(|key| this.read_one(key)).collect::<Vec<Read>>();
+            let mut shares = keys.chunks(share);
+            let mine = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares.map(|keys| scope.spawn(move || read_share(keys))).collect();
+            let mut read = read_share(mine);
+            for (other, keys) in others.into_iter().zip(keys.chunks(share).skip(1)) {
+                read.extend(other.join().unwrap_or_else(|_| read_share(keys)));
+            }
+            read
+        });
+        for (key, read) in keys.iter().zip(read) {
+            match read? {
+                Ok(entry) => self.entries.extend(entry),
+                Err(problem) => {
+                    let too_new = matches!(problem, OpenError::TooNew(_));
+                    self.bad.push(BadDocument { key: key.to_string(), why: problem.to_string(), too_new });
+                }
             }
         }
         Ok(())
     }
 
-    fn read_one(&mut self, key: &Key) -> Result<std::result::Result<(), OpenError>> {
+    fn read_one(&self, key: &Key) -> Read {
         let bytes = match self.store.get(key, DOCUMENT_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(e) if e.kind == crate::store::StoreErrorKind::Corrupt => {
@@ -208,37 +295,38 @@ impl Reading<'_> {
             }
             Err(e) => return Err(store_error(e, self.store)),
         };
-        let entry = match key {
-            Key::Record(_) => Self::record(&bytes),
-            Key::Mark(..) => Self::mark(&bytes),
-            _ => return Ok(Ok(())),
-        };
-        Ok(entry.and_then(|entry| self.accept(key, entry)))
+        Ok(parse_entry(key, &bytes, &self.info.vault))
     }
+}
 
-    fn record(bytes: &[u8]) -> std::result::Result<ChainEntry, OpenError> {
-        let signed = open_document::<Record>(bytes, "record", namespace::RECORD)?;
-        Ok(ChainEntry::record(signed.value, signed.hash))
-    }
-
-    fn mark(bytes: &[u8]) -> std::result::Result<ChainEntry, OpenError> {
-        let signed = open_document::<Mark>(bytes, "mark", namespace::MARK)?;
-        Ok(ChainEntry::mark(signed.value, signed.hash))
-    }
-
-    /// The last two checks of the format: the vault, and the object's own name.
-    fn accept(&mut self, key: &Key, entry: ChainEntry) -> std::result::Result<(), OpenError> {
-        let (vault, own) = match &entry.body {
-            EntryBody::Record(r) => (&r.vault, Key::Record(r.snapshot.clone())),
-            EntryBody::Mark(m) => (&m.vault, Key::Mark(m.signer, m.number)),
-        };
-        if *vault != self.info.vault {
-            return Err(OpenError::Damaged("it belongs to another vault".into()));
+/// The entry that lies under `key` as `bytes`: signature, vault and name verified. `None` for keys that hold no entries.
+pub fn parse_entry(
+    key: &Key,
+    bytes: &[u8],
+    vault: &VaultId,
+) -> std::result::Result<Option<ChainEntry>, OpenError> {
+    let entry = match key {
+        Key::Record(_) => {
+            let signed = open_document::<Record>(bytes, "record", namespace::RECORD)?;
+            ChainEntry::record(signed.value, signed.hash)
         }
-        if own != *key {
-            return Err(OpenError::Damaged(format!("it is {own} under another name")));
+        Key::Mark(..) => {
+            let signed = open_document::<Mark>(bytes, "mark", namespace::MARK)?;
+            ChainEntry::mark(signed.value, signed.hash)
         }
-        self.entries.push(entry);
-        Ok(())
+        _ => return Ok(None),
+    };
+    // The last two checks of the format: the vault, and the object's own name.
+    let of = match &entry.body {
+        EntryBody::Record(r) => &r.vault,
+        EntryBody::Mark(m) => &m.vault,
+    };
+    if of != vault {
+        return Err(OpenError::Damaged("it belongs to another vault".into()));
     }
+    let own = key_of(&entry);
+    if own != *key {
+        return Err(OpenError::Damaged(format!("it is {own} under another name")));
+    }
+    Ok(Some(entry))
 }

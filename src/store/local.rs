@@ -240,6 +240,10 @@ impl Store for LocalStore {
         self.put_file_new(key, path, size, sha256)
     }
 
+    fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
+        self.replace_whole(key, path, size, sha256)
+    }
+
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
         self.put_bytes_new(key, bytes)
     }

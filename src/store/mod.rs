@@ -5,6 +5,7 @@
 
 pub mod layout;
 pub mod local;
+pub mod s3;
 #[doc(hidden)]
 pub mod testing;
 
@@ -32,6 +33,8 @@ pub enum StoreErrorKind {
     Full,
     /// What came back is not what was asked for: wrong length, too large.
     Corrupt,
+    /// The wait for it was interrupted.
+    Interrupted,
     /// Anything else.
     Other,
 }
@@ -69,6 +72,8 @@ pub struct Listed {
 pub enum Put {
     /// The object was created.
     Created,
+    /// Created, and the store itself compared the SHA-256 of what it keeps.
+    Proved,
     /// The same bytes were there already (read and compared).
     AlreadyThere,
 }
@@ -89,6 +94,19 @@ pub trait Store: Send + Sync {
     /// Puts the file at `path`, which has `size` bytes with SHA-256 `sha256` and is fsynced, under `key`, create-only, durable on return.
     /// On success the file at `path` is gone (moved or removed).
     fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError>;
+
+    /// Puts the file at `path` (as for [`Store::put_file`]) under `key` in the place of what is there: after a crash there is the old object
+    /// or the new one. Only for a data object whose bytes were read and proved wrong just now; nothing else is ever replaced.
+    fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
+        let _ = (path, size, sha256);
+        Err(StoreError {
+            kind: StoreErrorKind::Other,
+            store: self.name().to_owned(),
+            verb: "replace",
+            subject: key.to_string(),
+            source: "this store cannot replace objects".into(),
+        })
+    }
 
     /// Puts `bytes` under `key`, create-only, durable on return.
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError>;

@@ -35,6 +35,8 @@ fn project(dir: &Path) -> (Session, Arc<MemoryStore>, Arc<FaultStore>) {
         keys_root: dir.join("keys"),
         state_root: dir.join("state"),
         store: "backups".into(),
+        more_stores: Vec::new(),
+        replace_store: None,
         recipients: Vec::new(),
         offline_identity: false,
         kit: None,

@@ -30,5 +30,8 @@ mod memory;
 mod mini;
 mod roundtrip;
 mod roundtrip_random;
+mod s3;
+mod s3_faults;
 mod sqlite_child;
 mod stock;
+mod stores;

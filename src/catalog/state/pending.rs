@@ -5,6 +5,7 @@ use crate::durable::{self, DurableError};
 use crate::model::ObjectId;
 use crate::store::Key;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A signed document that is to be put, or was while the process died.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl State {
                 new: key.to_string(),
             });
         }
-        let text = self.pending_text(key, bytes)?;
+        let text = document_text(&self.dir().join(FILE), key, bytes)?;
         Ok(durable::write_new(&self.dir().join(FILE), &text, 0o600)?)
     }
 
@@ -62,21 +63,8 @@ impl State {
                 new: key.to_string(),
             });
         }
-        let text = self.pending_text(key, bytes)?;
+        let text = document_text(&self.dir().join(FILE), key, bytes)?;
         Ok(durable::replace(&self.dir().join(FILE), &text)?)
-    }
-
-    fn pending_text(&self, key: &Key, bytes: &[u8]) -> Result<Vec<u8>, StateError> {
-        let header = Header {
-            format: super::FORMAT,
-            key: key.to_string(),
-            size: bytes.len() as u64,
-            sha256: ObjectId::of(bytes),
-        };
-        let mut text = serde_json::to_vec(&header).map_err(|e| self.damaged(e.to_string()))?;
-        text.push(b'\n');
-        text.extend_from_slice(bytes);
-        Ok(text)
     }
 
     /// The document that waits, if there is one.
@@ -84,19 +72,7 @@ impl State {
         let Some(text) = self.read(FILE)? else {
             return Ok(None);
         };
-        let end = text.iter().position(|b| *b == b'\n');
-        let (head, rest) = text.split_at(end.ok_or_else(|| self.damaged("it has no first line".into()))?);
-        let bytes = &rest[1..];
-        let header: Header = serde_json::from_slice(head).map_err(|e| self.damaged(e.to_string()))?;
-        if header.format != super::FORMAT {
-            let why = format!("it has format {}, and this program knows {}", header.format, super::FORMAT);
-            return Err(self.damaged(why));
-        }
-        if header.size != bytes.len() as u64 || header.sha256 != ObjectId::of(bytes) {
-            return Err(self.damaged("the document in it is not the one that was kept".into()));
-        }
-        let key = Key::parse(&header.key).ok_or_else(|| self.damaged("its key is none".into()))?;
-        Ok(Some(Pending { key, bytes: bytes.to_vec() }))
+        document_of(&self.dir().join(FILE), &text).map(Some)
     }
 
     /// Forgets the document that waits, durably: it is in every store that will ever get it from this run. None is fine.
@@ -104,8 +80,39 @@ impl State {
         let _held = self.exclusively()?;
         durable::remove(&self.dir().join(FILE)).map(drop).map_err(|e: DurableError| e.into())
     }
+}
 
-    fn damaged(&self, why: String) -> StateError {
-        StateError::Corrupt { path: self.dir().join(FILE), why, remedy: REMEDY }
+/// A signed document as the state keeps it: its key, size and hash, then its bytes.
+pub(super) fn document_text(file: &Path, key: &Key, bytes: &[u8]) -> Result<Vec<u8>, StateError> {
+    let header = Header {
+        format: super::FORMAT,
+        key: key.to_string(),
+        size: bytes.len() as u64,
+        sha256: ObjectId::of(bytes),
+    };
+    let mut text = serde_json::to_vec(&header).map_err(|e| damaged(file, e.to_string()))?;
+    text.push(b'\n');
+    text.extend_from_slice(bytes);
+    Ok(text)
+}
+
+/// Reads what [`document_text`] made.
+pub(super) fn document_of(file: &Path, text: &[u8]) -> Result<Pending, StateError> {
+    let end = text.iter().position(|b| *b == b'\n');
+    let (head, rest) = text.split_at(end.ok_or_else(|| damaged(file, "it has no first line".into()))?);
+    let bytes = &rest[1..];
+    let header: Header = serde_json::from_slice(head).map_err(|e| damaged(file, e.to_string()))?;
+    if header.format != super::FORMAT {
+        let why = format!("it has format {}, and this program knows {}", header.format, super::FORMAT);
+        return Err(damaged(file, why));
     }
+    if header.size != bytes.len() as u64 || header.sha256 != ObjectId::of(bytes) {
+        return Err(damaged(file, "the document in it is not the one that was kept".into()));
+    }
+    let key = Key::parse(&header.key).ok_or_else(|| damaged(file, "its key is none".into()))?;
+    Ok(Pending { key, bytes: bytes.to_vec() })
+}
+
+fn damaged(file: &Path, why: String) -> StateError {
+    StateError::Corrupt { path: file.to_owned(), why, remedy: REMEDY }
 }

@@ -58,6 +58,20 @@ impl State {
         Ok(Trust::First)
     }
 
+    /// The instance of the store called `name`, when it was ever seen.
+    pub fn instance_of(&self, name: &str) -> Result<Option<VaultId>, StateError> {
+        Ok(self.load::<Vault>(FILE, REMEDY)?.and_then(|known| known.stores.get(name).cloned()))
+    }
+
+    /// Forgets which store `name` was: it is lost for good, and another takes its place. What was seen in it stays remembered.
+    pub fn forget_store(&self, name: &str) -> Result<(), StateError> {
+        let _held = self.exclusively()?;
+        let Some(mut known) = self.load::<Vault>(FILE, REMEDY)? else {
+            return Ok(());
+        };
+        if known.stores.remove(name).is_none() { Ok(()) } else { self.save(FILE, known) }
+    }
+
     /// Forgets the stores that are not among `configured`, so that a store may be given another name. Call it before
     /// [`State::trust_store`], with all names of the configuration.
     pub fn keep_stores(&self, configured: &[&str]) -> Result<(), StateError> {

@@ -3,11 +3,10 @@
 use crate::cli::args::InitArgs;
 use crate::cli::{Terminal, ask, open, render, say};
 use crate::config::propose::{Proposal, Proposed, What, propose};
-use crate::config::{Config, FILE_NAME, check_permissions};
+use crate::config::{Config, FILE_NAME, Place, StoreConfig, UrlPlace, check_permissions};
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::init::{InitOptions, InitReport, clear_unfinished, run as set_up};
-use crate::ops::layout::store_path;
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
@@ -21,15 +20,25 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         Some(path) => super::tidy(path)?,
         None => dir.join(FILE_NAME),
     };
-    check_words(terminal, args)?;
+    check_words(args)?;
     let fresh = config_path.symlink_metadata().is_err();
     let store = if fresh {
         check_place(&dir, &config_path)?;
+        if args.replace_store.is_some() {
+            return Err(OpError::new(
+                Class::Usage,
+                "there is no configuration yet, so no store of it is lost",
+            )
+            .hint("leave --replace-store away"));
+        }
         new_store(terminal)?
     } else {
         check_existing(terminal, args, &open::load_config(&config_path)?)?;
         String::new()
     };
+    let more = if fresh { terminal.global.store.get(1..).unwrap_or(&[]) } else { &[] };
+    let more = more.iter().map(|place| store_place(place));
+    let more_stores = more.collect::<Result<Vec<String>>>()?;
     clear_unfinished(&config_path)?;
     let (keys_root, state_root) = roots()?;
     let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
@@ -41,6 +50,10 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         keys_root,
         state_root,
         store,
+        more_stores,
+        replace_store: args.replace_store.clone(),
+        create_bucket: args.create_bucket,
+        interrupt: terminal.interrupt.clone(),
         recipients: args.recipients.clone(),
         offline_identity: args.offline_identity,
         kit: terminal.global.kit.as_deref().map(super::tidy).transpose()?,
@@ -50,7 +63,7 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     if terminal.global.json {
         render::json(&report)?;
     } else {
-        tell(&report);
+        tell(&report, fresh);
     }
     Ok(0)
 }
@@ -65,21 +78,10 @@ fn project_folder(named: &Path) -> Result<PathBuf> {
         .map_err(|e| e.hint("name the folder that the application lies in, or run `backstay init` there"))
 }
 
-fn check_words(terminal: &Terminal, args: &InitArgs) -> Result<()> {
+fn check_words(args: &InitArgs) -> Result<()> {
     if args.offline_identity && !args.recipients.is_empty() {
         return Err(OpError::new(Class::Usage, "--offline-identity and --recipient exclude each other")
             .hint("with --recipient you hold the identity already, and none is made"));
-    }
-    if terminal.global.store.len() > 1 {
-        return Err(OpError::new(Class::Usage, "this version of backstay keeps one store a project")
-            .hint("give --store once; copy that folder elsewhere by other means"));
-    }
-    if let Some(url) = terminal.global.store.iter().find(|s| s.contains("://") || s.starts_with("file:")) {
-        return Err(OpError::new(
-            Class::Usage,
-            format!("{url:?} is not a path, and this version of backstay stores in folders only"),
-        )
-        .hint("give a folder, best on another disk"));
     }
     Ok(())
 }
@@ -109,11 +111,11 @@ fn check_existing(terminal: &Terminal, args: &InitArgs, config: &Config) -> Resu
         let what = format!("{} is there already and {what}", config.path.display());
         Err(OpError::new(Class::Usage, what).hint(hint))
     };
-    if let Some(asked) = terminal.global.store.first() {
-        let path = super::tidy(Path::new(asked))?;
-        if !config.stores.iter().any(|s| store_path(s) == path || s.name == *asked) {
-            let hint = "change `path` in its [[store]], then run `backstay init` again; this version keeps one store a project";
-            return there(format!("names another store than {}", path.display()), hint);
+    for asked in &terminal.global.store {
+        let place = store_place(asked)?;
+        if !config.stores.iter().any(|s| is_at(s, &place) || s.name == *asked) {
+            let hint = "add a [[store]] with a `name` and that `path` or `url` to it (or change the `path` of one that was moved), then run `backstay init` again";
+            return there(format!("names no store {place}"), hint);
         }
     }
     if let Some(asked) = args.recipients.iter().find(|r| !config.encryption.recipients.contains(r)) {
@@ -131,12 +133,28 @@ fn check_existing(terminal: &Terminal, args: &InitArgs, config: &Config) -> Resu
     Ok(())
 }
 
+fn is_at(store: &StoreConfig, place: &str) -> bool {
+    match &store.place {
+        Place::Path(path) => path.as_path() == Path::new(place),
+        Place::Url(own) => UrlPlace::parse(place).is_ok_and(|named| named.url() == own.url()),
+    }
+}
+
 /// The store of a new configuration, as it will stand there.
 fn new_store(terminal: &Terminal) -> Result<String> {
     match terminal.global.store.first() {
         None => Ok(DEFAULT_STORE.into()),
-        Some(path) => Ok(super::tidy(Path::new(path))?.display().to_string()),
+        Some(place) => store_place(place),
     }
+}
+
+/// A URL as it is; a path from here on made one from `/`.
+fn store_place(named: &str) -> Result<String> {
+    if UrlPlace::is_url(named) || named.starts_with("file:") {
+        let wrong = |e| OpError::new(Class::Usage, "--store cannot be used").because(e);
+        return UrlPlace::parse(named).map(|_| named.to_owned()).map_err(wrong);
+    }
+    Ok(super::tidy(Path::new(named))?.display().to_string())
 }
 
 /// Shows what was found and lets a person choose; without a terminal `--yes` must have been said.
@@ -196,7 +214,7 @@ fn absolute(dir: &Path, mut proposal: Proposal, store: &str) -> Result<(Proposal
             What::Paths(paths) => *paths = paths.iter().map(|p| whole(p)).collect::<Result<_>>()?,
         }
     }
-    Ok((proposal, if store.is_empty() { String::new() } else { whole(store)? }))
+    Ok((proposal, if store.is_empty() || UrlPlace::is_url(store) { store.to_owned() } else { whole(store)? }))
 }
 
 fn describe(component: &Proposed) -> String {
@@ -225,7 +243,7 @@ fn roots() -> Result<(PathBuf, PathBuf)> {
     })
 }
 
-fn tell(report: &InitReport) {
+fn tell(report: &InitReport, fresh: bool) {
     for made in &report.made {
         say(&format!("made {made}"));
     }
@@ -251,7 +269,13 @@ fn tell(report: &InitReport) {
         }
         None => say("No recovery kit was written; make one with: backstay kit -o FILE"),
     }
-    say("Nothing is off this machine yet: keep the store, or a copy of it, on another disk or machine.");
+    // Those of a proposal were said with it.
+    for note in report.notes.iter().filter(|_| !fresh) {
+        say(&format!("note: {note}"));
+    }
+    if report.stores.len() < 2 {
+        say("Nothing is off this machine yet: keep the store, or a second one, on another disk or machine.");
+    }
     say("");
     say("Next:  backstay backup");
 }

@@ -15,10 +15,12 @@ mod packer;
 mod plan;
 mod readback;
 mod reuse;
+mod several;
 mod shelf;
 mod streams;
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
+pub use several::StoreReport;
 
 use crate::archive::Pool;
 use crate::config::Component;
@@ -39,7 +41,7 @@ use packer::PackRun;
 use readback::{Carried, Proofs};
 use reuse::Reuse;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What to make.
@@ -95,6 +97,8 @@ pub struct BackupReport {
     pub store: String,
     /// Where that is.
     pub location: String,
+    /// What came of it in each store.
+    pub stores: Vec<StoreReport>,
     /// Seconds it took.
     pub seconds: f64,
     /// Breaks found in the history of this store, as lines.
@@ -111,6 +115,9 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let writer = session.writer()?;
     let _held = crate::ops::lock::hold(session, "backup")?;
     crash::point("backup: lock held");
+    if session.stores.len() > 1 {
+        return several::run(session, options, &components, &writer);
+    }
     // Before anything is written: a store of another vault must stay as it is.
     let vault = session.read_vault()?;
     let spool = prepare_spool(session)?;
@@ -120,29 +127,46 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
         session.note(&told);
     }
     crash::point("backup: nothing pending");
-    let started = session.around.clock.now();
-    let id = SnapshotId::new(
-        started,
-        crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?,
-    );
-    let pool = Arc::new(Pool::for_machine());
-    let run = PackRun {
-        store: &*session.store,
-        spool: &spool,
-        recipients: &writer.recipients,
-        pool: &pool,
-        level: config.packing.level,
-        progress: &*session.around.progress,
-        interrupt: &session.around.interrupt,
-    };
-    let numbers: Vec<u64> = components.iter().map(|c| component_number(&writer.naming, &c.name)).collect();
-    let reuse = Reuse::open(session, &writer, &vault, &chain, &numbers, options.full)?;
-    crash::point("backup: catalog read");
-    let capture = Run { session, writer: &writer, vault: &vault, pack: &run, reuse: &reuse };
-    let stored = capture::all(capture, &components)?;
-    crash::point("backup: captured");
-    let snapshot = Snapshot { id, started, options, stored };
-    snapshot.finish(session, &writer, &run, &mut chain, &vault, reuse)
+    let making = Making { options, components: &components, writer: &writer, vault: &vault, spool: &spool };
+    making.run(session, &mut chain)
+}
+
+/// What a snapshot is made with.
+struct Making<'a> {
+    options: &'a BackupOptions,
+    components: &'a [&'a Component],
+    writer: &'a Writer,
+    vault: &'a Vault,
+    spool: &'a Path,
+}
+
+impl Making<'_> {
+    /// Captures, packs, puts, proves and commits in the store that leads.
+    fn run(&self, session: &Session, chain: &mut Chain<'_>) -> Result<BackupReport> {
+        let started = session.around.clock.now();
+        let random = crate::durable::random_bytes();
+        let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
+        let id = SnapshotId::new(started, random);
+        let pool = Arc::new(Pool::for_machine());
+        let run = PackRun {
+            store: &*session.store,
+            spool: self.spool,
+            recipients: &self.writer.recipients,
+            pool: &pool,
+            level: session.config()?.packing.level,
+            progress: &*session.around.progress,
+            interrupt: &session.around.interrupt,
+        };
+        let number = |c: &&Component| component_number(&self.writer.naming, &c.name);
+        let numbers: Vec<u64> = self.components.iter().map(number).collect();
+        let reuse = Reuse::open(session, self.writer, self.vault, chain, &numbers, self.options.full)?;
+        crash::point("backup: catalog read");
+        let capture = Run { session, writer: self.writer, vault: self.vault, pack: &run, reuse: &reuse };
+        let stored = capture::all(capture, self.components)?;
+        crash::point("backup: captured");
+        let snapshot = Snapshot { id, started, options: self.options, stored };
+        snapshot.finish(session, self.writer, &run, chain, self.vault, reuse)
+    }
 }
 
 fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
@@ -190,15 +214,32 @@ fn prepare_spool(session: &Session) -> Result<PathBuf> {
 pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &Vault) -> Result<Chain<'a>> {
     let id = writer.signer.id();
     let host = vault.host_of(&id);
-    Ok(Chain {
+    let state = session.state()?;
+    let view = vault.views.iter().find(|v| v.store.name() == session.store.name());
+    let mut chain = Chain {
         store: &*session.store,
-        state: session.state()?,
+        state,
         signer: &writer.signer,
         host,
         vault: vault.info.vault.clone(),
-        instance: vault.info.instance.clone(),
+        instance: view.map_or(&vault.info, |v| &v.info).instance.clone(),
         next: vault.history.next(&id),
-    })
+        several: session.stores.len() > 1,
+        signed: Vec::new(),
+    };
+    // Also what was signed and is in no store that is here: its number is taken.
+    let heads =
+        state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
+    if let Some(head) = heads.get(&id) {
+        chain.follow(head.number, head.hash);
+    }
+    for kept in state.kept_documents().doing(Class::Failed, || "cannot read what was signed before".into())? {
+        let entry = crate::ops::vault::parse_entry(&kept.key, &kept.bytes, &vault.info.vault).ok().flatten();
+        if let Some(entry) = entry.filter(|e| e.signer() == id) {
+            chain.follow(entry.number(), entry.hash);
+        }
+    }
+    Ok(chain)
 }
 
 /// A snapshot whose data objects are in the store.
@@ -377,6 +418,7 @@ impl Snapshot<'_> {
             reused_bytes: record.objects.iter().filter(|o| reused.contains(&o.id)).map(|o| o.size).sum(),
             store: session.store.name().to_owned(),
             location: session.store.location(),
+            stores: vec![StoreReport::of_lead(session)],
             seconds: took.as_secs_f64(),
             history: vault.history.breaks.iter().map(ToString::to_string).collect(),
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),

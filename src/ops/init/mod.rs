@@ -9,7 +9,7 @@ mod store;
 use crate::catalog::State;
 use crate::config::propose::Proposal;
 use crate::config::template::Values;
-use crate::config::{Config, Trusted, template};
+use crate::config::{Config, Place, Trusted, UrlPlace, template};
 use crate::durable::{Dir, crash};
 use crate::keys::identity::{SecretIdentity, generate, load_identity_file};
 use crate::keys::kit::Kit;
@@ -17,10 +17,10 @@ use crate::keys::{NamingKey, RecipientSet, Signer};
 use crate::model::mark::Role;
 use crate::model::{Clock, HostId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::interrupt::Interrupt;
 use crate::ops::kit::{IdentityFrom, Parts};
-use crate::ops::layout::store_path;
+use crate::ops::stores::{Means, open_configured, place_of};
 use crate::ops::vault::store_info;
-use crate::store::LocalStore;
 use kit::{complete_kit, write_kit};
 use std::path::{Path, PathBuf};
 use store::make_store;
@@ -35,8 +35,16 @@ pub struct InitOptions {
     pub keys_root: PathBuf,
     /// Where state goes when there is no configuration yet.
     pub state_root: PathBuf,
-    /// The store's path, as it shall stand in a new configuration.
+    /// The primary store's path or URL, as it shall stand in a new configuration.
     pub store: String,
+    /// Paths or URLs of further stores of a new configuration.
+    pub more_stores: Vec<String>,
+    /// A store of the configuration that is lost for good, and is to be made anew.
+    pub replace_store: Option<String>,
+    /// The bucket of a store is made, too, where it is not there.
+    pub create_bucket: bool,
+    /// Ends waits for a network.
+    pub interrupt: Interrupt,
     /// Recipients whose identities the person holds; then none is made.
     pub recipients: Vec<String>,
     /// The identity goes only into the kit.
@@ -88,7 +96,8 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         stores: Vec::new(),
         notes: options.proposal.notes.clone(),
     };
-    if options.config_path.symlink_metadata().is_err() {
+    let there = options.config_path.symlink_metadata().is_ok();
+    if !there {
         fresh(options, clock, &mut report)?;
     }
     crash::point("init: configuration there");
@@ -102,18 +111,62 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
     crash::point("init: state there");
     let vault = match config.project.vault.clone() {
         Some(vault) => vault,
-        None => known_vault(&state, &config)?,
+        None => known_vault(options, &state, &config)?,
     };
-    for store in &config.stores {
-        let path = store_path(store);
-        make_store(&store.name, path, &vault, &signer, clock, &mut report)?;
-        report.stores.push(format!("{} ({})", store.name, path.display()));
+    make_stores(options, &config, &vault, (&signer, &state), clock, &mut report)?;
+    if there && config.stores.len() > 1 && report.made.iter().any(|made| made.starts_with("store ")) {
+        report
+            .notes
+            .push("a new store is empty: the next backup fills it, or `backstay sync` does now".into());
     }
     crash::point("init: stores there");
     complete_kit(options, &config, (vault, signer.id().into()), &mut report, clock)?;
     crash::point("init: kit there");
     clear_litter(options, &config)?;
     Ok(report)
+}
+
+/// Makes the stores that the configuration names and lacks. One that cannot be made does not keep the others from being made.
+fn make_stores(
+    options: &InitOptions,
+    config: &Config,
+    vault: &VaultId,
+    (signer, state): (&Signer, &State),
+    clock: &dyn Clock,
+    report: &mut InitReport,
+) -> Result<()> {
+    let cannot = || "cannot change which stores were seen".into();
+    let means = means(options, config, Some(signer));
+    let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
+    state.keep_stores(&names).doing(Class::Damage, cannot)?;
+    if let Some(name) = &options.replace_store {
+        let Some(store) = config.store(name) else {
+            let what = format!("{} names no store {name:?}", config.path.display());
+            return Err(OpError::new(Class::Usage, what).hint(format!("it names: {}", names.join(", "))));
+        };
+        if open_configured(store, &means).is_ok() {
+            let what = format!("store {name:?} ({}) is there", place_of(store));
+            return Err(OpError::new(Class::Usage, what)
+                .hint("only a store that is lost is replaced; move it away first"));
+        }
+        state.forget_store(name).doing(Class::Damage, cannot)?;
+    }
+    let mut failed = None;
+    for store in &config.stores {
+        match make_store(store, vault, (signer, state), (&means, options.create_bucket), clock, report) {
+            Ok(()) => report.stores.push(format!("{} ({})", store.name, place_of(store))),
+            Err(e) => failed = failed.or(Some(e)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn means(options: &InitOptions, config: &Config, signer: Option<&Signer>) -> Means {
+    Means {
+        writer: signer.map(Signer::id),
+        state_dir: config.state_dir.clone(),
+        interrupt: options.interrupt.clone(),
+    }
 }
 
 fn load(path: &Path) -> Result<Config> {
@@ -144,14 +197,14 @@ pub fn clear_unfinished(path: &Path) -> Result<()> {
 }
 
 /// The vault of a configuration that does not name it: that of its first store, or a new one.
-fn known_vault(state: &State, config: &Config) -> Result<VaultId> {
+fn known_vault(options: &InitOptions, state: &State, config: &Config) -> Result<VaultId> {
     let seen = state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?;
     if let Some(vault) = seen {
         return Ok(vault);
     }
     for store in &config.stores {
-        if let Ok(open) = LocalStore::open(&store.name, store_path(store)) {
-            return Ok(store_info(&open)?.vault);
+        if let Ok(open) = open_configured(store, &means(options, config, None)) {
+            return Ok(store_info(&*open)?.vault);
         }
     }
     new_id()
@@ -189,7 +242,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
             key_file: &places.signing,
             identity: IdentityFrom::Hand(identity.clone()),
             recipients: &recipients,
-            stores: vec![("local".to_owned(), options.dir.join(&options.store))],
+            stores: new_places(options)?,
             trusted: &trusted,
             heads: crate::model::chain::Heads::new(),
             now: clock.now(),
@@ -200,7 +253,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
     let values = Values {
         project: project.clone(),
         vault: Some(vault),
-        stores: vec![("local".into(), options.store.clone())],
+        stores: new_stores(options),
         recipients,
         identity_file: kept.then(|| places.identity.display().to_string()),
         key_file: places.signing.display().to_string(),
@@ -214,6 +267,24 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
         .doing(Class::Failed, || format!("cannot write {}", options.config_path.display()))?;
     report.made.push(format!("configuration {}", options.config_path.display()));
     Ok(())
+}
+
+/// Names and paths of the stores of a new configuration, the primary first.
+fn new_stores(options: &InitOptions) -> Vec<(String, String)> {
+    let more =
+        options.more_stores.iter().enumerate().map(|(n, path)| (format!("store-{}", n + 2), path.clone()));
+    std::iter::once(("local".to_owned(), options.store.clone())).chain(more).collect()
+}
+
+/// The same as places.
+fn new_places(options: &InitOptions) -> Result<Vec<(String, Place)>> {
+    let place = |(name, place): (String, String)| {
+        Ok(match UrlPlace::is_url(&place) {
+            true => (name, Place::Url(Box::new(crate::ops::remote::named_bucket(&place, &[])?))),
+            false => (name, Place::Path(options.dir.join(place))),
+        })
+    };
+    new_stores(options).into_iter().map(place).collect()
 }
 
 fn check_recipients(given: &[String]) -> Result<()> {

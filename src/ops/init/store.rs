@@ -1,6 +1,8 @@
 //! Making a store: what it says of itself comes last, so that a store is whole or none.
 
 use super::{InitReport, clear_unfinished, new_id};
+use crate::catalog::State;
+use crate::config::{Place, StoreConfig};
 use crate::durable::crash;
 use crate::keys::Signer;
 use crate::model::document::namespace;
@@ -9,47 +11,62 @@ use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::in_store;
+use crate::ops::stores::{Means, create_configured, open_if_there, place_of};
 use crate::ops::vault::{StoreInfo, store_info};
-use crate::store::{Key, LocalStore, Store};
+use crate::store::Key;
 use std::path::Path;
 
-/// Makes a store where there is none; compares where there is one.
+/// Makes a store where there is none; compares where there is one. What it is, is remembered.
 pub(super) fn make_store(
-    name: &str,
-    path: &Path,
+    config: &StoreConfig,
     vault: &VaultId,
-    signer: &Signer,
+    (signer, state): (&Signer, &State),
+    (means, make_bucket): (&Means, bool),
     clock: &dyn Clock,
     report: &mut InitReport,
 ) -> Result<()> {
-    if let Ok(open) = LocalStore::open(name, path) {
-        let info = store_info(&open)?;
+    let (name, place) = (&config.name, place_of(config));
+    let remember = |info: &StoreInfo| {
+        let seen = state
+            .trust_store(name, vault, &info.instance)
+            .and_then(|_| state.raise_heads_in(&info.instance, &[]));
+        seen.doing(Class::Damage, || format!("store {name:?} ({place}) is not the one seen before"))
+            .map_err(|e| e.hint(replace_hint(name)))
+    };
+    if let Some(open) = open_if_there(config, means)? {
+        let info = store_info(&*open)?;
         if info.vault == *vault {
-            return Ok(());
+            return remember(&info);
         }
-        return Err(OpError::new(
-            Class::Config,
-            format!("{} holds the vault of another project", path.display()),
-        )
-        .hint("name another folder for this project's store"));
+        return Err(OpError::new(Class::Config, format!("{place} holds the vault of another project"))
+            .hint("name another folder for this project's store"));
     }
-    let cannot = || format!("cannot make store {name:?} in {}", path.display());
-    let store = LocalStore::create(name, path).doing(Class::Store, cannot)?.writing_as(&signer.id());
+    let known =
+        state.instance_of(name).doing(Class::Damage, || "cannot read which stores were seen".into())?;
+    if known.is_some() {
+        let what = format!("store {name:?} ({place}) was there before, and is not there now");
+        return Err(OpError::new(Class::Store, what).hint(replace_hint(name)));
+    }
+    let cannot = || format!("cannot make store {name:?} in {place}");
+    let store = create_configured(config, means, make_bucket)?;
+    let store = &*store;
     crash::point("init: store folders there");
     for (key, signature_key, bytes) in
         [(Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD), (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY)]
     {
-        if in_store(&store, store.head(&key))?.is_some()
-            && in_store(&store, store.head(&signature_key))?.is_some()
+        if in_store(store, store.head(&key))?.is_some()
+            && in_store(store, store.head(&signature_key))?.is_some()
         {
             continue; // an earlier run was cut off after these
         }
         let signature = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
-        in_store(&store, store.put_bytes(&key, bytes))?;
-        in_store(&store, store.put_bytes(&signature_key, signature.as_bytes()))?;
+        in_store(store, store.put_bytes(&key, bytes))?;
+        in_store(store, store.put_bytes(&signature_key, signature.as_bytes()))?;
         crash::point("init: instructions put");
     }
-    ignore_file(path)?;
+    if let Place::Path(path) = &config.place {
+        ignore_file(path)?;
+    }
     crash::point("init: ignore file there");
     let info = StoreInfo {
         format: crate::model::manifest::FORMAT,
@@ -62,9 +79,15 @@ pub(super) fn make_store(
     };
     let line = crate::model::document::line_of(&info).doing(Class::Failed, cannot)?;
     // Last: a store without this file is no store yet.
-    in_store(&store, store.put_bytes(&Key::Store, &line))?;
-    report.made.push(format!("store {}", path.display()));
-    Ok(())
+    in_store(store, store.put_bytes(&Key::Store, &line))?;
+    report.made.push(format!("store {place}"));
+    remember(&info)
+}
+
+fn replace_hint(name: &str) -> String {
+    format!(
+        "is the disk mounted? if that store is lost for good, `backstay init --replace-store {name}` makes a new one in its place"
+    )
 }
 
 /// A store in a working tree must not be committed to git.

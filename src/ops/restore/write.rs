@@ -15,33 +15,39 @@ pub(super) struct Pending<'e> {
     /// Stretches that bytes cover, by offset.
     pub(super) ranges: Vec<(u64, u64)>,
     missing: u64,
-    /// Hashes while bytes come in file order; given up when they do not.
-    hasher: Option<(blake3::Hasher, usize, u64)>,
+    hashing: Hashing,
     lost: Option<String>,
     created: bool,
+}
+
+/// Content hashed while it comes in file order.
+enum Hashing {
+    /// Nothing came yet. A hasher is 2 KiB: a million files must not have one each.
+    NotBegun,
+    /// The hasher, the range that the next bytes belong to, and how much of that range came.
+    Running(Box<(blake3::Hasher, usize, u64)>),
+    /// The bytes did not come in order: the file is read again when it is whole.
+    GivenUp,
 }
 
 impl<'e> Pending<'e> {
     pub(super) fn new(entry: &'e Entry, ranges: Vec<(u64, u64)>) -> Self {
         let missing = ranges.iter().map(|r| r.1).sum();
-        Self {
-            entry,
-            ranges,
-            missing,
-            hasher: Some((blake3::Hasher::new(), 0, 0)),
-            lost: None,
-            created: false,
-        }
+        Self { entry, ranges, missing, hashing: Hashing::NotBegun, lost: None, created: false }
     }
 
     /// Hashes `bytes` when they are the next ones of the file.
     fn hash(&mut self, offset: u64, bytes: &[u8]) {
-        let Some((hasher, range, at)) = &mut self.hasher else {
+        if matches!(self.hashing, Hashing::NotBegun) {
+            self.hashing = Hashing::Running(Box::new((blake3::Hasher::new(), 0, 0)));
+        }
+        let Hashing::Running(running) = &mut self.hashing else {
             return;
         };
+        let (hasher, range, at) = &mut **running;
         let next = self.ranges.get(*range).map(|r| r.0 + *at);
         if next != Some(offset) {
-            self.hasher = None;
+            self.hashing = Hashing::GivenUp;
             return;
         }
         hasher.update(bytes);
@@ -153,10 +159,9 @@ impl<'e, 'x> Files<'e, 'x> {
     /// Compares the content with the entry's hash: from what was hashed on the way, or by reading the file again.
     fn proved(&mut self, file: usize) -> io::Result<bool> {
         let pending = &mut self.pending[file];
-        let hashed = pending.hasher.take().filter(|(_, range, _)| *range == pending.ranges.len());
-        let found = match hashed {
-            Some((hasher, ..)) => hasher.finalize(),
-            None => {
+        let found = match std::mem::replace(&mut pending.hashing, Hashing::GivenUp) {
+            Hashing::Running(running) if running.1 == pending.ranges.len() => running.0.finalize(),
+            _ => {
                 let ranges = pending.ranges.clone();
                 let handle = self.open.get(&file).ok_or_else(|| io::Error::other("not open"))?;
                 hash_ranges(handle, &ranges)?

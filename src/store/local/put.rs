@@ -39,6 +39,27 @@ impl LocalStore {
         Err(self.restless(key))
     }
 
+    /// Lays a copy of the file over what is there; the file itself is removed.
+    pub(super) fn replace_whole(
+        &self,
+        key: &Key,
+        path: &Path,
+        size: u64,
+        sha256: &ObjectId,
+    ) -> Result<(), StoreError> {
+        let mut source = self.check_source(key, path, size)?;
+        let (dir, name) = self.folder_for_writing(key)?;
+        let fail = |e| self.error("replace", key, e);
+        let mut copy = NewFile::create_in(&self.incoming()?).map_err(fail)?;
+        let copied = copy_hashed(&mut source, &mut copy).map_err(|e| self.io("replace", key, e))?;
+        if copied != *sha256 {
+            let why = "the file to be put has another SHA-256 than its name says";
+            return Err(self.error_of(StoreErrorKind::Corrupt, "replace", key, why));
+        }
+        copy.finish_over_in(&dir, &name, FILE_MODE).map_err(fail)?;
+        std::fs::remove_file(path).map_err(|e| self.io("clear away the spooled file of", key, e))
+    }
+
     pub(super) fn put_bytes_new(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
         for _ in 0..TRIES {
             let (dir, name) = self.folder_for_writing(key)?;

@@ -15,6 +15,31 @@ pub fn contract(make: &dyn Fn() -> Box<dyn Store>) {
     listings_are_sorted_and_complete(&*make());
     deleting_twice_is_fine(&*make());
     of_concurrent_puts_one_creates(&*make());
+    what_is_replaced_is_whole(&*make());
+}
+
+fn what_is_replaced_is_whole(store: &dyn Store) {
+    let good = b"good bytes";
+    let (id, key) = (ObjectId::of(good), Key::Archive(ObjectId::of(good)));
+    store.put_bytes(&key, b"bad bytes").unwrap();
+    let path = tempfile_dir().join(format!("replacement-{id}"));
+    std::fs::write(&path, good).unwrap();
+    match store.replace(&key, &path, good.len() as u64, &id) {
+        Ok(()) => {
+            assert_eq!(store.get(&key, 100).unwrap(), good);
+            assert!(!path.exists());
+            std::fs::write(&path, b"other byte").unwrap();
+            let error = store.replace(&key, &path, good.len() as u64, &id).unwrap_err();
+            assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+            assert_eq!(store.get(&key, 100).unwrap(), good);
+        }
+        // A store that cannot says so, and what is there stays.
+        Err(e) => {
+            assert_eq!(e.kind, StoreErrorKind::Other, "{e}");
+            assert_eq!(store.get(&key, 100).unwrap(), b"bad bytes");
+        }
+    }
+    let _ = std::fs::remove_file(&path);
 }
 
 fn record(number: u32) -> Key {
@@ -24,12 +49,20 @@ fn record(number: u32) -> Key {
     Key::Record(format!("20261123T080000Z-{random}").parse::<SnapshotId>().unwrap())
 }
 
+/// What a put did; that the store also proved it makes no difference here.
+fn did(put: Put) -> Put {
+    match put {
+        Put::Proved => Put::Created,
+        other => other,
+    }
+}
+
 fn puts_create_and_never_overwrite(store: &dyn Store) {
     let signer = SignerId([0xab; 16]);
     let data = Key::Archive(ObjectId::of(b"first"));
     let keys = [Key::Store, Key::RecoverPySig, record(1), Key::Mark(signer, 1), data];
     for key in keys {
-        assert_eq!(store.put_bytes(&key, b"first").unwrap(), Put::Created, "{key}");
+        assert_eq!(did(store.put_bytes(&key, b"first").unwrap()), Put::Created, "{key}");
         assert_eq!(store.put_bytes(&key, b"first").unwrap(), Put::AlreadyThere, "{key}");
         for other in [&b"other"[..], b"first and more", b"firs", b""] {
             let error = store.put_bytes(&key, other).unwrap_err();
@@ -37,7 +70,7 @@ fn puts_create_and_never_overwrite(store: &dyn Store) {
         }
         assert_eq!(store.get(&key, 5).unwrap(), b"first", "{key}");
     }
-    assert_eq!(store.put_bytes(&record(2), b"").unwrap(), Put::Created);
+    assert_eq!(did(store.put_bytes(&record(2), b"").unwrap()), Put::Created);
     assert_eq!(store.put_bytes(&record(2), b"").unwrap(), Put::AlreadyThere);
     assert_eq!(store.get(&record(2), 0).unwrap(), b"");
 }
@@ -59,7 +92,7 @@ fn put_by_file(
     let there = path.exists();
     let _ = std::fs::remove_file(&path);
     std::fs::remove_dir_all(&elsewhere).unwrap();
-    (put.map_err(|e| e.kind), there)
+    (put.map(did).map_err(|e| e.kind), there)
 }
 
 fn tempfile_dir() -> std::path::PathBuf {
@@ -153,13 +186,13 @@ fn deleting_twice_is_fine(store: &dyn Store) {
     store.delete(&key).unwrap();
     assert_eq!(store.head(&key).unwrap(), None);
     assert_eq!(store.list(Prefix::Tombstones).unwrap(), []);
-    assert_eq!(store.put_bytes(&key, b"y").unwrap(), Put::Created);
+    assert_eq!(did(store.put_bytes(&key, b"y").unwrap()), Put::Created);
 }
 
 fn of_concurrent_puts_one_creates(store: &dyn Store) {
     for round in 0..10 {
         let key = record(round);
-        let same: Vec<_> = at_once(|_| store.put_bytes(&key, b"same").unwrap());
+        let same: Vec<_> = at_once(|_| did(store.put_bytes(&key, b"same").unwrap()));
         assert_eq!(same.iter().filter(|put| **put == Put::Created).count(), 1, "{same:?}");
         let key = record(100 + round);
         let different = at_once(|n| store.put_bytes(&key, &[n]).map(|_| n).ok());

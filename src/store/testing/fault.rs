@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[expect(missing_docs, reason = "the names are those of the calls")]
 pub enum Verb {
     PutFile,
+    Replace,
     PutBytes,
     Get,
     GetRange,
@@ -221,6 +222,14 @@ impl Store for FaultStore {
     fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError> {
         let put = || self.inner.put_file(key, path, size, sha256);
         self.call(Verb::PutFile, &key.to_string(), put)
+    }
+
+    fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
+        self.call(Verb::Replace, &key.to_string(), || {
+            self.inner.replace(key, path, size, sha256)?;
+            self.plan().damage.remove(key);
+            Ok(())
+        })
     }
 
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {

@@ -83,6 +83,17 @@ impl Store for MemoryStore {
         Ok(put)
     }
 
+    fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
+        let fail = |e: std::io::Error| self.error(StoreErrorKind::Other, "replace", key, e);
+        let bytes = std::fs::read(path).map_err(fail)?;
+        if bytes.len() as u64 != size || ObjectId::of(&bytes) != *sha256 {
+            let why = "the file to be put is not what it was said to be";
+            return Err(self.error(StoreErrorKind::Corrupt, "replace", key, why));
+        }
+        self.force(key, &bytes);
+        std::fs::remove_file(path).map_err(fail)
+    }
+
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
         let mut objects = self.objects();
         match objects.get(key) {

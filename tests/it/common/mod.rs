@@ -1,8 +1,10 @@
 //! What several modules of tests share.
 
 pub(crate) mod everything;
+pub(crate) mod fault_server;
 pub(crate) mod person;
 pub(crate) mod project;
+pub(crate) mod s3;
 pub(crate) mod tars;
 pub(crate) mod trees;
 pub(crate) mod writer;

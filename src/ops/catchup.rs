@@ -1,0 +1,309 @@
+//! Bringing this host's entries into a store that lacks them: lowest number first, every record only after its objects were proved there.
+//!
+//! Nothing may be put above a hole that is not filled or said, and no record may be put before its objects are proved in that very store.
+
+mod prove;
+
+use crate::catalog::Head;
+use crate::durable::crash;
+use crate::model::chain::EntryBody;
+use crate::model::document::DOCUMENT_BYTES_MAX;
+use crate::model::mark::{Level, Removed, Statement, Target, Verdict};
+use crate::model::{HostId, ObjectId, Record};
+use crate::ops::carry::{Carrier, Had, NotHad, sweep_spool};
+use crate::ops::commit::{Chain, Signed, prove_in};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::ledger::{Ledger, proved_in};
+use crate::ops::session::{Session, in_store};
+use crate::ops::union::remember_in;
+use crate::ops::vault::{Vault, View};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// How often a look that found something missing is answered by bringing it.
+const LOOKS: usize = 3;
+
+/// What was sent into one store.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sent {
+    pub(super) objects: u64,
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+}
+
+/// Whose failure ended a step.
+pub(super) enum Stop {
+    /// The store that was to get something: only its own part ends.
+    Target(OpError),
+    /// The lead, into which everything signed goes first.
+    Lead(OpError),
+    /// The run is to end.
+    Run(OpError),
+}
+
+impl From<OpError> for Stop {
+    fn from(error: OpError) -> Self {
+        if error.class == Class::Interrupted { Self::Run(error) } else { Self::Target(error) }
+    }
+}
+
+impl Stop {
+    pub(super) fn error(self) -> OpError {
+        let (Self::Target(error) | Self::Lead(error) | Self::Run(error)) = self;
+        error
+    }
+}
+
+/// Whether an entry that cannot be brought may be named in an `absent` mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holes {
+    /// Always: a newer record goes into the store now.
+    Say,
+    /// Only when a newer record was brought beyond it.
+    SayIfPassed,
+}
+
+/// Brings this host's entries to the stores that were read.
+pub(super) struct CatchUp<'a, 'c> {
+    pub(super) session: &'a Session,
+    pub(super) chain: &'c mut Chain<'a>,
+    pub(super) ledger: Ledger,
+    pub(super) views: &'a [View],
+    /// The view of the store that the chain writes to.
+    pub(super) lead: usize,
+    /// By view: objects proved there in this run.
+    proved: BTreeMap<usize, HashMap<ObjectId, Level>>,
+    /// By view: objects that a verdict proved there before.
+    known: Vec<HashSet<ObjectId>>,
+    pub(super) sent: BTreeMap<usize, Sent>,
+}
+
+impl<'a, 'c> CatchUp<'a, 'c> {
+    pub(super) fn new(
+        session: &'a Session,
+        chain: &'c mut Chain<'a>,
+        vault: &'a Vault,
+        host: HostId,
+        lead: usize,
+    ) -> Result<Self> {
+        let ledger = Ledger::of(session, vault, &host)?;
+        let known = vault.views.iter().map(|v| proved_in(vault, &host, &v.info.instance)).collect();
+        let (proved, sent) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { session, chain, ledger, views: &vault.views, lead, proved, known, sent })
+    }
+
+    /// Takes up what the chain has signed since.
+    pub(super) fn learn(&mut self) {
+        for Signed { entry, bytes } in std::mem::take(&mut self.chain.signed) {
+            self.ledger.learn(entry, bytes, self.lead);
+        }
+    }
+
+    fn sign(&mut self, statement: Statement) -> std::result::Result<(), Stop> {
+        let now = self.session.around.clock.now();
+        self.chain.mark(statement, now).map_err(Stop::Lead)?;
+        self.learn();
+        Ok(())
+    }
+
+    /// Brings everything that the store at `view` lacks.
+    pub(super) fn fill(&mut self, view: usize, holes: Holes) -> std::result::Result<(), Stop> {
+        let missing = self.ledger.missing(view);
+        if missing.is_empty() || self.ledger.forked {
+            return Ok(());
+        }
+        crash::point("catch-up: begun");
+        sweep_spool(self.session, &*self.views[view].store)?;
+        let mut lost: Vec<Removed> = Vec::new();
+        let mut passed = false;
+        let mut verdicts = Vec::new();
+        for number in missing {
+            self.session.around.interrupt.check()?;
+            match self.bring(view, number)? {
+                Brought::Mark => {}
+                Brought::Record(verdict) => {
+                    passed |= !lost.is_empty();
+                    if self.lead == view {
+                        verdicts.extend(verdict);
+                    } else if let Some(verdict) = verdict {
+                        self.sign(Statement::Verdict(verdict))?;
+                    }
+                }
+                Brought::Nowhere if holes == Holes::SayIfPassed && !self.more_records(view, number) => {
+                    return Ok(());
+                }
+                Brought::Nowhere => lost.extend(self.ledger.row(number)),
+            }
+        }
+        if !lost.is_empty() && (holes == Holes::Say || passed) {
+            let instance = self.views[view].info.instance.clone();
+            self.sign(Statement::Absent { instance, entries: lost })?;
+            crash::point("catch-up: absent said");
+        }
+        for verdict in verdicts {
+            self.sign(Statement::Verdict(verdict))?;
+        }
+        self.remember(view)?;
+        Ok(())
+    }
+
+    /// True when a record above `number` is to come into the store at `view`.
+    fn more_records(&self, view: usize, number: u64) -> bool {
+        self.ledger.missing(view).into_iter().filter(|n| *n > number).any(|n| {
+            let own = self.ledger.entries.get(&n);
+            own.is_some_and(|own| {
+                matches!(own.entry.body, EntryBody::Record(_)) && !self.ledger.unwanted(&own.entry.hash, view)
+            })
+        })
+    }
+
+    /// Remembers what the store at `view` holds, when it lacks nothing below.
+    fn remember(&self, view: usize) -> Result<()> {
+        let Some(state) = self.session.state.as_ref().filter(|_| self.ledger.missing(view).is_empty()) else {
+            return Ok(());
+        };
+        let mut seen = BTreeMap::new();
+        for (number, own) in self.ledger.entries.iter().filter(|(n, _)| self.ledger.holds(view, **n)) {
+            seen.insert(own.entry.signer(), Head { number: *number, hash: own.entry.hash });
+        }
+        remember_in(state, &self.views[view].info.instance, &seen.into_iter().collect::<Vec<_>>())
+    }
+
+    fn bring(&mut self, view: usize, number: u64) -> std::result::Result<Brought, Stop> {
+        let Some(own) = self.ledger.entries.get(&number) else {
+            return Ok(Brought::Nowhere);
+        };
+        let (key, hash) = (own.key.clone(), own.entry.hash);
+        let body = own.entry.body.clone();
+        let Some(bytes) = self.document(number) else {
+            return Ok(Brought::Nowhere);
+        };
+        let store = Arc::clone(&self.views[view].store);
+        let brought = match body {
+            EntryBody::Mark(_) => {
+                in_store(&*store, store.put_bytes(&key, &bytes))?;
+                crash::point("catch-up: mark put");
+                Brought::Mark
+            }
+            EntryBody::Record(_) if self.ledger.unwanted(&hash, view) => return Ok(Brought::Nowhere),
+            EntryBody::Record(record) => match self.bring_record(view, &record, hash, &bytes)? {
+                Some(verdict) => Brought::Record(verdict),
+                None => return Ok(Brought::Nowhere),
+            },
+        };
+        self.ledger.put(number, view);
+        self.sent.entry(view).or_default().entries += 1;
+        Ok(brought)
+    }
+
+    /// The bytes of an entry: kept here, or read from a store that has it.
+    fn document(&self, number: u64) -> Option<Vec<u8>> {
+        let own = self.ledger.entries.get(&number)?;
+        let holders = self.views.iter().enumerate().filter(|(view, _)| self.ledger.holds(*view, number));
+        own.bytes.clone().or_else(|| {
+            let mut read = holders.filter_map(|(_, v)| v.store.get(&own.key, DOCUMENT_BYTES_MAX).ok());
+            let same = |bytes: &Vec<u8>| {
+                let line = crate::model::document::split(bytes).map(|(line, _)| ObjectId::of(line));
+                line == Some(own.entry.hash)
+            };
+            read.find(same)
+        })
+    }
+
+    fn carrier(&self, view: usize) -> Carrier<'a> {
+        let lead = self.views.get(self.lead).into_iter();
+        let others = self.views.iter().enumerate().filter(|(v, _)| *v != self.lead).map(|(_, v)| v);
+        let sources = lead.chain(others).map(|v| Arc::clone(&v.store)).collect();
+        Carrier { session: self.session, sources, to: Arc::clone(&self.views[view].store) }
+    }
+
+    /// Brings the objects of `record`; gives the reason when they are nowhere to be had.
+    fn bring_objects(&mut self, view: usize, record: &Record) -> std::result::Result<Option<String>, Stop> {
+        let carrier = self.carrier(view);
+        for object in &record.objects {
+            self.session.around.interrupt.check()?;
+            let proved = self.proved.entry(view).or_default();
+            if proved.contains_key(&object.id) || self.is_known(view, object)? {
+                continue;
+            }
+            let sent = self.sent.entry(view).or_default();
+            let level = match carrier.bring(object) {
+                Ok(Had::Whole) => Level::Read,
+                Ok(had) => {
+                    (sent.objects, sent.bytes) = (sent.objects + 1, sent.bytes + object.size);
+                    if let Had::Sent(level) = had { level } else { Level::Read }
+                }
+                Err(NotHad::Nowhere(why)) => return Ok(Some(why)),
+                Err(NotHad::Target(error)) => return Err(error.into()),
+            };
+            self.proved.entry(view).or_default().insert(object.id, level);
+        }
+        Ok(None)
+    }
+
+    /// An object that a verdict proved there before, and that is still there with its size.
+    fn is_known(&self, view: usize, object: &crate::model::ObjectRef) -> Result<bool> {
+        if !self.known.get(view).is_some_and(|known| known.contains(&object.id)) {
+            return Ok(false);
+        }
+        let store = &*self.views[view].store;
+        let key = crate::store::Key::data(object.kind, object.id);
+        Ok(in_store(store, store.head(&key))? == Some(object.size))
+    }
+
+    /// Objects, then the record, then the look again. `None` when its objects are nowhere to be had.
+    fn bring_record(
+        &mut self,
+        view: usize,
+        record: &Record,
+        hash: ObjectId,
+        bytes: &[u8],
+    ) -> std::result::Result<Option<Option<Verdict>>, Stop> {
+        let began = self.session.around.clock.now();
+        let (store, instance) = (Arc::clone(&self.views[view].store), self.views[view].info.instance.clone());
+        let key = crate::store::Key::Record(record.snapshot.clone());
+        let mut why = String::new();
+        for look in 0..LOOKS {
+            if let Some(reason) = self.bring_objects(view, record)? {
+                self.session.note(&format!(
+                    "snapshot {} cannot be brought into store {}: {reason}",
+                    record.snapshot,
+                    store.name()
+                ));
+                return Ok(None);
+            }
+            if let Err(reason) = prove_in(&*store, &instance, &record.objects)? {
+                // Before the record is put nothing is lost: it lags until this ends.
+                return Err(held_up(record, &store, &reason).into());
+            }
+            crash::point("catch-up: objects proved");
+            if look == 0 {
+                in_store(&*store, store.put_bytes(&key, bytes))?;
+                crash::point("catch-up: record put");
+            }
+            match prove_in(&*store, &instance, &record.objects)? {
+                Ok(()) => return Ok(Some(self.verdict(view, record, hash, began))),
+                Err(reason) => why = reason,
+            }
+            self.proved.remove(&view);
+            self.known.get_mut(view).map(HashSet::clear).unwrap_or_default();
+        }
+        let target = Target { snapshot: record.snapshot.clone(), record: hash };
+        self.sign(Statement::Void { target, instance: Some(instance), reason: why.clone() })?;
+        Err(held_up(record, &store, &why).into())
+    }
+}
+
+/// What came of bringing one entry.
+enum Brought {
+    Mark,
+    Record(Option<Verdict>),
+    Nowhere,
+}
+
+fn held_up(record: &Record, store: &Arc<dyn crate::store::Store>, why: &str) -> OpError {
+    let what = format!("snapshot {} could not be brought into store {:?}", record.snapshot, store.name());
+    OpError::new(Class::Failed, what)
+        .because(why.to_owned())
+        .hint("the next backup, or `backstay sync`, tries again")
+}

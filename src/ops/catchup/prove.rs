@@ -1,0 +1,200 @@
+//! What is proved of objects in a store, and what is found bad there: said by verdicts, the bad before it is mended.
+
+use super::{CatchUp, Stop};
+use crate::durable::crash;
+use crate::model::chain::EntryBody;
+use crate::model::mark::{Level, Statement, Target, Verdict};
+use crate::model::record::CheckResult;
+use crate::model::{ObjectId, Record, Timestamp};
+use crate::ops::commit::prove_in;
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::session::in_store;
+use crate::store::{Key, Store};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl CatchUp<'_, '_> {
+    /// What this run proved of the record's objects in the store at `view`.
+    pub(super) fn verdict(
+        &self,
+        view: usize,
+        record: &Record,
+        hash: ObjectId,
+        began: Timestamp,
+    ) -> Option<Verdict> {
+        let proved = self.proved.get(&view)?;
+        let mut level = Level::Put;
+        let mut covered: Vec<(u64, u64)> = Vec::new();
+        for (at, object) in (0u64..).zip(&record.objects) {
+            let Some(how) = proved.get(&object.id) else { continue };
+            level = level.max(*how);
+            match covered.last_mut() {
+                Some(last) if last.1 == at => last.1 = at + 1,
+                _ => covered.push((at, at + 1)),
+            }
+        }
+        if covered.is_empty() {
+            return None;
+        }
+        if proved.values().any(|how| *how == Level::Read) {
+            level = Level::Read;
+        }
+        let checks: Vec<(u64, CheckResult)> = record
+            .components
+            .iter()
+            .filter(|c| c.check != CheckResult::None)
+            .map(|c| (c.number, c.check))
+            .collect();
+        Some(Verdict {
+            target: Target { snapshot: record.snapshot.clone(), record: hash },
+            instance: self.views[view].info.instance.clone(),
+            level,
+            began,
+            good: checks.iter().all(|c| c.1 != CheckResult::Failed),
+            covered,
+            bad: Vec::new(),
+            checks,
+        })
+    }
+
+    /// Looks again at the newest record of this host in the store at `view`: a run that was killed after it was put there did not. What is
+    /// missing is brought; what nobody proved there is read and proved.
+    pub(in crate::ops) fn look_again(&mut self, view: usize) -> std::result::Result<(), Stop> {
+        let Some(number) = self.ledger.newest_record(view).filter(|_| !self.ledger.forked) else {
+            return Ok(());
+        };
+        let Some(own) = self.ledger.entries.get(&number) else {
+            return Ok(());
+        };
+        let (EntryBody::Record(record), hash) = (own.entry.body.clone(), own.entry.hash) else {
+            return Ok(());
+        };
+        let (store, instance) = (Arc::clone(&self.views[view].store), self.views[view].info.instance.clone());
+        let began = self.session.around.clock.now();
+        let whole = prove_in(&*store, &instance, &record.objects)?;
+        let proved = |id: &ObjectId| self.known.get(view).is_some_and(|known| known.contains(id));
+        if whole.is_ok() && record.objects.iter().all(|o| proved(&o.id)) {
+            return Ok(());
+        }
+        if let Err(why) = whole {
+            self.say_bad(view, &record, hash, began, &why)?;
+        }
+        crash::point("catch-up: looking again");
+        let nowhere = self.bring_objects(view, &record)?;
+        let again = prove_in(&*store, &instance, &record.objects)?;
+        if let Some(why) = nowhere.or_else(|| again.err()) {
+            return Err(damaged_there(&record, &store, &why).into());
+        }
+        if let Some(verdict) = self.verdict(view, &record, hash, began) {
+            self.sign(Statement::Verdict(verdict))?;
+        }
+        Ok(())
+    }
+
+    /// Says which objects of a record are not there, before anything is mended: what was proved of them ends with this.
+    pub(in crate::ops) fn say_bad(
+        &mut self,
+        view: usize,
+        record: &Record,
+        hash: ObjectId,
+        began: Timestamp,
+        why: &str,
+    ) -> std::result::Result<(), Stop> {
+        let store = &self.views[view].store;
+        let mut bad = BTreeSet::new();
+        for object in &record.objects {
+            let key = Key::data(object.kind, object.id);
+            if in_store(&**store, store.head(&key))? != Some(object.size) {
+                bad.insert(object.id);
+            }
+        }
+        self.session.note(&format!("store {}: snapshot {}: {why}", store.name(), record.snapshot));
+        if bad.is_empty() {
+            return Ok(());
+        }
+        self.found_bad(view, record, hash, began, bad.into_iter().collect())
+    }
+
+    /// Signs that these objects of a record were found bad in the store at `view`.
+    pub(in crate::ops) fn found_bad(
+        &mut self,
+        view: usize,
+        record: &Record,
+        hash: ObjectId,
+        began: Timestamp,
+        bad: Vec<ObjectId>,
+    ) -> std::result::Result<(), Stop> {
+        if let Some(known) = self.known.get_mut(view) {
+            known.retain(|id| !bad.contains(id));
+        }
+        self.sign(Statement::Verdict(Verdict {
+            target: Target { snapshot: record.snapshot.clone(), record: hash },
+            instance: self.views[view].info.instance.clone(),
+            level: Level::Presence,
+            began,
+            good: false,
+            covered: Vec::new(),
+            bad,
+            checks: Vec::new(),
+        }))
+    }
+
+    /// Proves the objects of a record of this host that lies in the store at `view`, mends what is not whole, and says what it proved.
+    pub(in crate::ops) fn mend_record(
+        &mut self,
+        view: usize,
+        record: &Record,
+        hash: ObjectId,
+    ) -> std::result::Result<Option<String>, Stop> {
+        let began = self.session.around.clock.now();
+        if let Some(why) = self.bring_objects(view, record)? {
+            return Ok(Some(why));
+        }
+        if let Some(verdict) = self.verdict(view, record, hash, began) {
+            self.sign(Statement::Verdict(verdict))?;
+        }
+        Ok(None)
+    }
+
+    /// What verdicts proved in the store at `view` counts no more: everything is read.
+    pub(in crate::ops) fn trust_nothing(&mut self, view: usize) {
+        if let Some(known) = self.known.get_mut(view) {
+            known.clear();
+        }
+    }
+
+    /// Forgets documents that every store of the configuration has, or is excused from.
+    pub(in crate::ops) fn tidy_outbox(&self) -> Result<()> {
+        let (state, config) = (self.session.state()?, self.session.config()?);
+        let mut lowest_missing = u64::MAX;
+        for store in &config.stores {
+            let cannot = || "cannot read which stores were seen".into();
+            let instance = state.instance_of(&store.name).doing(Class::Damage, cannot)?;
+            let view = self.views.iter().position(|v| Some(&v.info.instance) == instance.as_ref());
+            let lacks = match (view, instance) {
+                (Some(view), _) => self.ledger.missing(view).first().copied(),
+                (None, Some(instance)) => {
+                    let heads = crate::ops::union::heads_in(state, &instance)?;
+                    let head = heads.get(&self.chain.signer_id()).map_or(0, |head| head.0);
+                    Some(head + 1)
+                }
+                (None, None) => Some(1),
+            };
+            lowest_missing = lowest_missing.min(lacks.unwrap_or(u64::MAX));
+        }
+        let done = self.ledger.entries.range(..lowest_missing).filter(|(_, own)| own.bytes.is_some());
+        for (number, own) in done {
+            state
+                .forget_document(&own.entry.signer(), *number)
+                .doing(Class::Failed, || "cannot forget what every store has".into())?;
+        }
+        Ok(())
+    }
+}
+
+fn damaged_there(record: &Record, store: &Arc<dyn Store>, why: &str) -> OpError {
+    let what = format!("snapshot {} is damaged in store {:?}", record.snapshot, store.name());
+    OpError::new(Class::Damage, what)
+        .because(why.to_owned())
+        .hint("`backstay sync` mends it when a store that has it whole is here")
+}

@@ -1,0 +1,194 @@
+//! This host's chain across all stores: which entry lies where, and what each store lacks.
+
+use crate::model::chain::{ChainEntry, EntryBody};
+use crate::model::mark::{Level, Removed, Statement};
+use crate::model::{HostId, ObjectId, SignerId, VaultId};
+use crate::ops::error::{Class, Doing, Result};
+use crate::ops::session::Session;
+use crate::ops::union::excused_in;
+use crate::ops::vault::{Vault, key_of, name_of, parse_entry};
+use crate::store::Key;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// An entry of this host, and its bytes where they are at hand.
+pub(super) struct OwnEntry {
+    pub(super) key: Key,
+    pub(super) entry: ChainEntry,
+    pub(super) bytes: Option<Vec<u8>>,
+}
+
+/// What one store holds of this host's chain.
+struct Holding {
+    instance: VaultId,
+    present: BTreeSet<u64>,
+    excused: BTreeSet<u64>,
+}
+
+/// This host's entries by number, over all its keys.
+pub(super) struct Ledger {
+    pub(super) entries: BTreeMap<u64, OwnEntry>,
+    /// Entries that only marks name: nobody has them any more.
+    gone: BTreeMap<u64, Removed>,
+    holdings: Vec<Holding>,
+    /// Two entries have one number: nothing is carried across that.
+    pub(super) forked: bool,
+    voids: BTreeSet<(ObjectId, Option<VaultId>)>,
+    deleted: BTreeSet<ObjectId>,
+}
+
+impl Ledger {
+    /// What the stores that were read, and the documents kept here, hold of the chain of `host`.
+    pub(super) fn of(session: &Session, vault: &Vault, host: &HostId) -> Result<Self> {
+        let own =
+            |signer: &SignerId| vault.history.keys().is_of(signer, host) || HostId::from(*signer) == *host;
+        let mut ledger = Self {
+            entries: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            holdings: Vec::new(),
+            forked: false,
+            voids: BTreeSet::new(),
+            deleted: vault.snapshots().filter(|s| s.delete_asked).map(|s| s.hash).collect(),
+        };
+        for entry in vault.entries.iter().filter(|e| own(&e.signer())) {
+            ledger.add(entry.clone(), None);
+        }
+        let kept = session.state()?.kept_documents();
+        for kept in kept.doing(Class::Failed, || "cannot read what was signed and kept here".into())? {
+            let entry = parse_entry(&kept.key, &kept.bytes, &vault.info.vault);
+            let entry =
+                entry.doing(Class::Failed, || format!("{} cannot be read as it is kept here", kept.key))?;
+            if let Some(entry) = entry.filter(|e| own(&e.signer())) {
+                ledger.add(entry, Some(kept.bytes));
+            }
+        }
+        for view in &vault.views {
+            let held = |(number, own): (&u64, &OwnEntry)| {
+                view.present.contains(&name_of(&own.entry)).then_some(*number)
+            };
+            let excused = excused_in(vault, &view.info.instance).into_iter().filter(|e| own(&e.0));
+            ledger.holdings.push(Holding {
+                instance: view.info.instance.clone(),
+                present: ledger.entries.iter().filter_map(held).collect(),
+                excused: excused.map(|e| e.1).collect(),
+            });
+        }
+        for mark in vault.entries.iter().filter_map(ChainEntry::as_mark) {
+            if let Statement::Prune { removed: rows, .. } | Statement::Absent { entries: rows, .. } =
+                &mark.statement
+            {
+                let lost =
+                    rows.iter().filter(|row| own(&row.signer) && !ledger.entries.contains_key(&row.number));
+                ledger.gone.extend(lost.map(|row| (row.number, row.clone())).collect::<Vec<_>>());
+            }
+        }
+        Ok(ledger)
+    }
+
+    fn add(&mut self, entry: ChainEntry, bytes: Option<Vec<u8>>) {
+        if let Some(Statement::Void { target, instance, .. }) = entry.as_mark().map(|m| &m.statement) {
+            self.voids.insert((target.record, instance.clone()));
+        }
+        match self.entries.get_mut(&entry.number()) {
+            Some(there) if there.entry.hash != entry.hash => self.forked = true,
+            Some(there) => there.bytes = there.bytes.take().or(bytes),
+            None => {
+                let key = key_of(&entry);
+                self.entries.insert(entry.number(), OwnEntry { key, entry, bytes });
+            }
+        }
+    }
+
+    /// Takes up an entry that was signed just now and put into the store at `view`.
+    pub(super) fn learn(&mut self, entry: ChainEntry, bytes: Vec<u8>, view: usize) {
+        let number = entry.number();
+        if let Some(Statement::Absent { instance, entries }) = entry.as_mark().map(|m| &m.statement)
+            && let Some(holding) = self.holdings.iter_mut().find(|h| h.instance == *instance)
+        {
+            holding.excused.extend(entries.iter().map(|row| row.number));
+        }
+        self.add(entry, Some(bytes));
+        self.put(number, view);
+    }
+
+    /// Takes up that the store at `view` has an entry now.
+    pub(super) fn put(&mut self, number: u64, view: usize) {
+        if let Some(holding) = self.holdings.get_mut(view) {
+            holding.present.insert(number);
+        }
+    }
+
+    /// Numbers that the store at `view` lacks, lowest first. What no store and no mark knows is nobody's to bring.
+    pub(super) fn missing(&self, view: usize) -> Vec<u64> {
+        let Some(holding) = self.holdings.get(view) else {
+            return Vec::new();
+        };
+        let known: BTreeSet<u64> = self.entries.keys().chain(self.gone.keys()).copied().collect();
+        let there = |n: &u64| holding.present.contains(n) || holding.excused.contains(n);
+        known.into_iter().filter(|n| !there(n)).collect()
+    }
+
+    /// How an `absent` mark names the entry.
+    pub(super) fn row(&self, number: u64) -> Option<Removed> {
+        let there = self.entries.get(&number).map(|own| Removed {
+            signer: own.entry.signer(),
+            number,
+            hash: own.entry.hash,
+            snapshot: own.entry.snapshot().cloned(),
+        });
+        there.or_else(|| self.gone.get(&number).cloned())
+    }
+
+    /// True when the store at `view` holds the entry.
+    pub(super) fn holds(&self, view: usize, number: u64) -> bool {
+        self.holdings.get(view).is_some_and(|h| h.present.contains(&number))
+    }
+
+    /// True when the record must not go into the store at `view`: its commit did not hold, or somebody who may asked for it to go.
+    pub(super) fn unwanted(&self, record: &ObjectId, view: usize) -> bool {
+        let instance = self.holdings.get(view).map(|h| h.instance.clone());
+        self.voids.contains(&(*record, None))
+            || self.voids.contains(&(*record, instance))
+            || self.deleted.contains(record)
+    }
+
+    /// The newest record in the store at `view` that is not void: its number.
+    pub(super) fn newest_record(&self, view: usize) -> Option<u64> {
+        let record = |(number, own): (&u64, &OwnEntry)| {
+            let wanted =
+                matches!(own.entry.body, EntryBody::Record(_)) && !self.unwanted(&own.entry.hash, view);
+            (wanted && self.holds(view, *number)).then_some(*number)
+        };
+        self.entries.iter().rev().find_map(record)
+    }
+
+    /// The highest number there is.
+    pub(super) fn head(&self) -> u64 {
+        self.entries.keys().next_back().copied().unwrap_or(0)
+    }
+}
+
+/// Objects of a host that counting verdicts prove in a store, and that none found bad since.
+pub(super) fn proved_in(vault: &Vault, host: &HostId, instance: &VaultId) -> HashSet<ObjectId> {
+    let mut verdicts: Vec<_> = vault
+        .history
+        .snapshots(host)
+        .iter()
+        .flat_map(|s| s.verdicts.iter().map(move |v| (s, v)))
+        .filter(|(_, v)| v.verdict.instance == *instance)
+        .collect();
+    verdicts.sort_by_key(|(_, v)| (v.time, v.signer, v.number));
+    let mut proved = HashSet::new();
+    for (snapshot, known) in verdicts {
+        let objects = &snapshot.record.objects;
+        if known.verdict.level != Level::Presence {
+            let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(objects.len());
+            for (from, to) in &known.verdict.covered {
+                proved.extend(objects.iter().take(place(*to)).skip(place(*from)).map(|o| o.id));
+            }
+        }
+        for bad in &known.verdict.bad {
+            proved.remove(bad);
+        }
+    }
+    proved
+}

@@ -1,0 +1,227 @@
+//! The stores of a project: opened when they are needed, each here or away. The only place that tells kinds of stores apart.
+
+use crate::config::{Place, StoreConfig, UrlPlace};
+use crate::keys::kit::{KitStore, StoreAt};
+use crate::model::SignerId;
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::interrupt::Interrupt;
+use crate::ops::remote::{bucket_if_there, create_in_bucket, open_bucket};
+use crate::store::{LocalStore, Store, StoreErrorKind};
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// What opening a store takes beside its place.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The key of this host, where it is known: what it prepares lies apart from other writers'.
+    pub writer: Option<SignerId>,
+    /// Where it is remembered what a server can do, and which uploads are under way.
+    pub state_dir: PathBuf,
+    /// Ends waits for a network.
+    pub interrupt: Interrupt,
+}
+
+impl Means {
+    /// For one who only reads, and has no state here.
+    pub fn of_reader(interrupt: &Interrupt) -> Self {
+        let state_dir = std::env::temp_dir().join("backstay-reader");
+        Self { writer: None, state_dir, interrupt: interrupt.clone() }
+    }
+}
+
+/// Opens a store of the configuration.
+pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Store>> {
+    match &store.place {
+        Place::Path(path) => open_folder(&store.name, path, means.writer.as_ref()),
+        Place::Url(place) => {
+            Ok(Arc::new(open_bucket(&store.name, place, &means.state_dir, &means.interrupt)?))
+        }
+    }
+}
+
+/// The store, when there is one. A folder that cannot be opened is none yet; of a bucket it must be certain that nothing is in it: a server
+/// that did not answer may hold a store.
+pub fn open_if_there(store: &StoreConfig, means: &Means) -> Result<Option<Arc<dyn Store>>> {
+    match &store.place {
+        Place::Path(_) => Ok(open_configured(store, means).ok()),
+        Place::Url(place) => {
+            let found = bucket_if_there(&store.name, place, &means.state_dir, &means.interrupt)?;
+            Ok(found.map(|store| -> Arc<dyn Store> { Arc::new(store) }))
+        }
+    }
+}
+
+/// Makes the place of a store of the configuration, without `backstay.json`: it is no store yet. A bucket is made only when `make_bucket`
+/// says so.
+pub fn create_configured(store: &StoreConfig, means: &Means, make_bucket: bool) -> Result<Arc<dyn Store>> {
+    let path = match &store.place {
+        Place::Path(path) => path,
+        Place::Url(place) => {
+            let (state_dir, interrupt) = (&means.state_dir, &means.interrupt);
+            return Ok(Arc::new(create_in_bucket(&store.name, place, state_dir, interrupt, make_bucket)?));
+        }
+    };
+    let made = LocalStore::create(&store.name, path).map_err(|e| {
+        let what = format!("cannot make store {:?} in {}", store.name, path.display());
+        OpError::new(Class::Store, what).because(e)
+    })?;
+    Ok(match &means.writer {
+        Some(writer) => Arc::new(made.writing_as(writer)),
+        None => Arc::new(made),
+    })
+}
+
+/// Where a store of the configuration is, for people.
+pub fn place_of(store: &StoreConfig) -> String {
+    match &store.place {
+        Place::Path(path) => path.display().to_string(),
+        Place::Url(place) => place.shown.clone(),
+    }
+}
+
+/// Opens a store in a folder.
+pub fn open_folder(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
+    match LocalStore::open(name, path) {
+        Ok(store) => Ok(match writer {
+            Some(writer) => Arc::new(store.writing_as(writer)),
+            None => Arc::new(store),
+        }),
+        Err(e) => {
+            let what = format!("store {name:?} ({}) cannot be opened", path.display());
+            let hint = match e.kind {
+                StoreErrorKind::Denied => "check who may read and write there",
+                _ => "is the disk mounted? where there never was a store, `backstay init` makes one",
+            };
+            // What the store's own error says beside its cause is said above.
+            Err(OpError::new(Class::Store, what).because(e.source).hint(hint))
+        }
+    }
+}
+
+fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
+    const ELSEWHERE: &str =
+        "that is where the kit says it is; if it is elsewhere now, name it with --store PATH|URL";
+    let opened: Result<Arc<dyn Store>> = match &store.at {
+        StoreAt::Path(path) => open_folder(&store.name, Path::new(path), None),
+        StoreAt::Url(url) => {
+            let place = UrlPlace::from_kit(url, &store.settings).map_err(|e| {
+                let what = format!("store {:?} of the kit cannot be used", store.name);
+                OpError::new(Class::Usage, what).because(e)
+            })?;
+            open_bucket(&store.name, &place, &means.state_dir, &means.interrupt)
+                .map(|store| -> Arc<dyn Store> { Arc::new(store) })
+        }
+    };
+    opened.map_err(|e| if e.hint.is_some() { e } else { e.hint(ELSEWHERE) })
+}
+
+/// Why a store cannot be used just now. Can be told any number of times.
+#[derive(Debug, Clone)]
+pub struct Away {
+    /// What class of error it was.
+    pub class: Class,
+    what: String,
+    why: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Away {
+    /// The reason as one line.
+    pub fn line(&self) -> String {
+        std::iter::once(&self.what).chain(&self.why).map(String::as_str).collect::<Vec<_>>().join(": ")
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The error that it was.
+    pub fn error(&self) -> OpError {
+        let error = OpError::new(self.class, self.what.clone());
+        let error = if self.why.is_empty() { error } else { error.because(self.why.join(": ")) };
+        match &self.hint {
+            Some(hint) => error.hint(hint.clone()),
+            None => error,
+        }
+    }
+}
+
+impl From<&OpError> for Away {
+    fn from(error: &OpError) -> Self {
+        let mut why = Vec::new();
+        let mut cause = error.source();
+        while let Some(e) = cause {
+            why.push(e.to_string());
+            cause = e.source();
+        }
+        Self { class: error.class, what: error.to_string(), why, hint: error.hint.clone() }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum At {
+    Configured(StoreConfig),
+    Kit(KitStore),
+    Folder(PathBuf),
+    Bucket(UrlPlace),
+}
+
+type Opened = std::result::Result<Arc<dyn Store>, Away>;
+
+/// A store of a session: opened at most once, when it is first needed.
+#[derive(Clone)]
+pub struct StoreSlot {
+    /// Its name.
+    pub name: String,
+    /// Where it is, for people.
+    pub place: String,
+    at: At,
+    means: Means,
+    opened: Arc<OnceLock<Opened>>,
+}
+
+impl StoreSlot {
+    /// A store of the configuration.
+    pub fn configured(store: &StoreConfig, means: &Means) -> Self {
+        Self::new(&store.name, place_of(store), At::Configured(store.clone()), means)
+    }
+
+    /// A store of a kit.
+    pub fn of_kit(store: &KitStore, means: &Means) -> Self {
+        let (StoreAt::Path(place) | StoreAt::Url(place)) = &store.at;
+        Self::new(&store.name, place.clone(), At::Kit(store.clone()), means)
+    }
+
+    /// A store in a folder that nothing but the command line names.
+    pub fn folder(path: &Path, means: &Means) -> Self {
+        Self::new("store", path.display().to_string(), At::Folder(path.to_owned()), means)
+    }
+
+    /// A store in a bucket that nothing but the command line names.
+    pub fn bucket(place: UrlPlace, means: &Means) -> Self {
+        Self::new("store", place.shown.clone(), At::Bucket(place), means)
+    }
+
+    fn new(name: &str, place: String, at: At, means: &Means) -> Self {
+        Self { name: name.to_owned(), place, at, means: means.clone(), opened: Arc::default() }
+    }
+
+    /// The store, or why it is away.
+    pub fn open(&self) -> Opened {
+        let open = || -> Result<Arc<dyn Store>> {
+            match &self.at {
+                At::Configured(store) => open_configured(store, &self.means),
+                At::Kit(store) => open_of_kit(store, &self.means),
+                At::Folder(path) => open_folder(&self.name, path, self.means.writer.as_ref()),
+                At::Bucket(place) => {
+                    let opened =
+                        open_bucket(&self.name, place, &self.means.state_dir, &self.means.interrupt)?;
+                    Ok(Arc::new(opened) as Arc<dyn Store>)
+                }
+            }
+        };
+        self.opened.get_or_init(|| open().map_err(|e| Away::from(&e))).clone()
+    }
+}

@@ -1,0 +1,296 @@
+//! Made-up homes, programs and metadata services; no test reads the environment of the one who runs it.
+
+mod metadata;
+
+use super::*;
+use metadata::Metadata;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A home, an environment, and a clock.
+struct World {
+    home: tempfile::TempDir,
+    variables: Arc<Mutex<BTreeMap<String, String>>>,
+    clock: Arc<Hands>,
+}
+
+/// A clock that a test sets.
+struct Hands(AtomicI64);
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+impl World {
+    /// A machine in no cloud, with nothing on it.
+    fn new() -> Self {
+        let world = Self {
+            home: tempfile::tempdir().unwrap(),
+            variables: Arc::default(),
+            clock: Arc::new(Hands(AtomicI64::new(1_800_000_000))),
+        };
+        world.set("HOME", world.home.path().to_str().unwrap());
+        world.set("AWS_EC2_METADATA_DISABLED", "true");
+        world
+    }
+
+    fn set(&self, name: &str, value: &str) {
+        self.variables.lock().unwrap().insert(name.into(), value.into());
+    }
+
+    fn unset(&self, name: &str) {
+        self.variables.lock().unwrap().remove(name);
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.home.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // Another file each time, as editors and tools write it.
+        let other = path.with_extension("new");
+        std::fs::write(&other, text).unwrap();
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        path
+    }
+
+    fn chain(&self, spec: CredentialsSpec) -> AwsChain {
+        let variables = Arc::clone(&self.variables);
+        let environment = move |name: &str| variables.lock().unwrap().get(name).cloned();
+        AwsChain::within(spec, Arc::new(environment), Arc::clone(&self.clock) as Arc<dyn Clock>)
+    }
+
+    fn later(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+fn wait<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn key(chain: &AwsChain) -> String {
+    wait(chain.get_credential()).unwrap_or_else(|e| panic!("{e:?}")).key_id.clone()
+}
+
+/// The error, with everything that can be shown of it.
+fn failure(chain: &AwsChain) -> String {
+    let error = wait(chain.get_credential()).expect_err("there are credentials");
+    let own = CredentialsError::within(&error).expect("an error of ours is among the causes");
+    let all = format!("{error}\n{error:?}\n{own}\n{own:?}\n{}\n{chain:?}\n{}", own.hint(), chain.source());
+    assert!(!all.contains("canary"), "{all}");
+    own.to_string()
+}
+
+fn file(path: &Path) -> CredentialsSpec {
+    CredentialsSpec { credentials_file: Some(path.to_owned()), ..CredentialsSpec::default() }
+}
+
+fn named(profile: &str) -> CredentialsSpec {
+    CredentialsSpec { profile: Some(profile.into()), ..CredentialsSpec::default() }
+}
+
+const PROFILES: &str = "[default]\naws_access_key_id = AKDEFAULT\naws_secret_access_key = canary-1\n\
+                        [backup]\naws_access_key_id=AKBACKUP\naws_secret_access_key=canary-2\naws_session_token=canary-3\n";
+
+#[test]
+fn the_environment_comes_before_profiles_and_a_named_profile_before_the_environment() {
+    let world = World::new();
+    world.write(".aws/credentials", PROFILES);
+    let chain = world.chain(CredentialsSpec::default());
+    assert_eq!(key(&chain), "AKDEFAULT");
+    let path = world.home.path().join(".aws/credentials");
+    assert_eq!(chain.source(), format!("profile \"default\" of {}", path.display()));
+    world.set("AWS_PROFILE", "backup");
+    chain.refresh();
+    assert_eq!(key(&chain), "AKBACKUP");
+    world.set("AWS_ACCESS_KEY_ID", "AKENV");
+    world.set("AWS_SECRET_ACCESS_KEY", "canary-4");
+    world.set("AWS_SESSION_TOKEN", "canary-5");
+    let chain = world.chain(CredentialsSpec::default());
+    let given = wait(chain.get_credential()).unwrap();
+    assert_eq!((given.key_id.as_str(), given.token.as_deref()), ("AKENV", Some("canary-5")));
+    assert_eq!(chain.source(), "environment variable AWS_ACCESS_KEY_ID");
+    let chain = world.chain(named("default"));
+    assert_eq!(key(&chain), "AKDEFAULT");
+    assert!(!format!("{chain:?}").contains("canary"));
+}
+
+#[test]
+fn a_region_comes_from_the_store_the_environment_or_the_profile() {
+    let world = World::new();
+    world.write(".aws/config", "[profile backup]\nregion = eu-north-1\n[default]\nregion=eu-west-1\n");
+    assert_eq!(world.chain(CredentialsSpec::default()).region().as_deref(), Some("eu-west-1"));
+    assert_eq!(world.chain(named("backup")).region().as_deref(), Some("eu-north-1"));
+    world.set("AWS_DEFAULT_REGION", "us-west-2");
+    assert_eq!(world.chain(named("backup")).region().as_deref(), Some("us-west-2"));
+    let spec = CredentialsSpec { region: Some("sa-east-1".into()), ..named("backup") };
+    assert_eq!(world.chain(spec).region().as_deref(), Some("sa-east-1"));
+}
+
+#[test]
+fn a_credentials_file_is_used_alone_and_only_when_nobody_else_can_read_it() {
+    let world = World::new();
+    world.set("AWS_ACCESS_KEY_ID", "AKENV");
+    world.set("AWS_SECRET_ACCESS_KEY", "canary");
+    world.set("AWS_PROFILE", "elsewhere");
+    let path = world.write("s3.ini", PROFILES);
+    assert_eq!(key(&world.chain(file(&path))), "AKDEFAULT");
+    assert_eq!(
+        key(&world.chain(CredentialsSpec { profile: Some("backup".into()), ..file(&path) })),
+        "AKBACKUP"
+    );
+    for mode in [0o640, 0o604] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let told = failure(&world.chain(file(&path)));
+        assert!(told.contains("open to others") && told.contains("s3.ini"), "{told}");
+    }
+    let told = failure(&world.chain(file(&world.home.path().join("not-there"))));
+    assert!(told.contains("not-there does not exist"), "{told}");
+    let told =
+        failure(&world.chain(CredentialsSpec {
+            profile: Some("none".into()),
+            ..file(&world.write("s3.ini", PROFILES))
+        }));
+    assert!(told.contains("profile \"none\" of"), "{told}");
+}
+
+#[test]
+fn a_file_that_changes_is_read_again_and_one_that_does_not_is_not() {
+    let world = World::new();
+    let path = world.write("s3.ini", PROFILES);
+    let chain = world.chain(file(&path));
+    assert_eq!(key(&chain), "AKDEFAULT");
+    world.write("s3.ini", &PROFILES.replace("AKDEFAULT", "AKROTATED"));
+    assert_eq!(key(&chain), "AKROTATED");
+    // Half a file is an error that says where, and shows nothing of it; no old key is used in its place.
+    world.write("s3.ini", "[default]\naws_access_key_id = AK\ncanary");
+    assert!(failure(&chain).contains("s3.ini"));
+    world.write("s3.ini", PROFILES);
+    assert_eq!(key(&chain), "AKDEFAULT");
+}
+
+/// A profile whose program counts how often it was run, and gives keys that run out.
+fn program(world: &World, body: &str) -> AwsChain {
+    let script = world.home.path().join("give");
+    let count = world.home.path().join("count");
+    std::fs::write(&script, format!("#!/bin/sh\necho x >> {}\n{body}\n", count.display())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    world.write(".aws/config", &format!("[profile app]\ncredential_process = {}\n", script.display()));
+    world.chain(named("app"))
+}
+
+fn runs(world: &World) -> usize {
+    std::fs::read_to_string(world.home.path().join("count")).unwrap_or_default().lines().count()
+}
+
+const GIVES: &str = r#"echo '{"Version":1,"AccessKeyId":"AKPROC","SecretAccessKey":"canary","SessionToken":"canary","Expiration":"2027-01-15T09:00:00Z"}'"#;
+
+#[test]
+fn credentials_that_run_out_are_fetched_anew_five_minutes_before_and_once_for_all() {
+    let world = World::new(); // the clock stands at 08:00:00 of that day
+    let chain = program(&world, GIVES);
+    let all = async {
+        let many = (0..16).map(|_| chain.get_credential());
+        futures::future::join_all(many).await
+    };
+    assert!(wait(all).into_iter().all(|given| given.unwrap().key_id == "AKPROC"));
+    assert_eq!(runs(&world), 1, "sixteen requests, one program");
+    world.later(54 * 60);
+    key(&chain);
+    assert_eq!(runs(&world), 1, "six minutes are left");
+    world.later(120);
+    key(&chain);
+    assert_eq!(runs(&world), 2, "four minutes are left");
+    key(&chain);
+    assert_eq!(runs(&world), 2, "what brought nothing newer is not asked at every request");
+    world.later(31);
+    key(&chain);
+    assert_eq!(runs(&world), 3);
+    chain.refresh();
+    key(&chain);
+    assert_eq!(runs(&world), 4, "what the server refused is fetched anew");
+}
+
+#[test]
+fn credentials_at_hand_are_used_while_their_source_is_away_and_not_beyond_their_end() {
+    let world = World::new();
+    let chain = program(
+        &world,
+        &format!("test $(wc -l < {}/count) = 1 || exit 7\n{GIVES}", world.home.path().display()),
+    );
+    key(&chain);
+    world.later(57 * 60);
+    assert_eq!(key(&chain), "AKPROC");
+    assert_eq!(runs(&world), 2);
+    world.later(4 * 60);
+    assert!(failure(&chain).contains("exit status: 7"));
+}
+
+#[test]
+fn what_a_program_says_is_not_repeated() {
+    for body in [
+        "echo canary >&2; exit 3",
+        "echo canary",
+        "echo '{\"Version\":1,\"AccessKeyId\":\"AK\",\"SecretAccessKey\":[\"canary\"]}'",
+        "echo '{\"Version\":1,\"AccessKeyId\":\"AK\",\"SecretAccessKey\":\"canary\",\"Expiration\":\"canary\"}'",
+    ] {
+        let told = failure(&program(&World::new(), body));
+        assert!(told.contains("profile \"app\" of") && told.contains("process"), "{told}");
+    }
+}
+
+#[test]
+fn half_a_set_and_a_profile_that_is_not_there_are_mistakes_and_not_passed_over() {
+    let world = World::new();
+    world.write(".aws/credentials", PROFILES);
+    world.set("AWS_PROFILE", "typo");
+    assert!(failure(&world.chain(CredentialsSpec::default())).contains("profile \"typo\" of"));
+    assert!(failure(&world.chain(named("typo"))).contains("profile \"typo\" of"));
+    world.unset("AWS_PROFILE");
+    world.set("AWS_ACCESS_KEY_ID", "AKENV");
+    assert!(failure(&world.chain(CredentialsSpec::default())).contains("AWS_SECRET_ACCESS_KEY is not set"));
+}
+
+#[test]
+fn no_credentials_anywhere_names_everything_that_was_looked_at() {
+    let told = failure(&World::new().chain(CredentialsSpec::default()));
+    for place in [
+        "AWS_ACCESS_KEY_ID (not set)",
+        "profile \"default\" of",
+        ".aws/config and",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "IMDS (switched off by AWS_EC2_METADATA_DISABLED)",
+    ] {
+        assert!(told.contains(place), "{place}: {told}");
+    }
+}
+
+#[test]
+fn an_instance_gives_its_role() {
+    let world = World::new();
+    let service = Metadata::start(metadata::Manner::Answers);
+    world.unset("AWS_EC2_METADATA_DISABLED");
+    world.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address);
+    let chain = world.chain(CredentialsSpec::default());
+    assert_eq!(key(&chain), "AKINSTANCE");
+    assert_eq!(chain.source(), "the instance role of IMDS");
+}
+
+#[test]
+fn a_machine_without_metadata_service_waits_for_it_two_seconds_at_most() {
+    for manner in [metadata::Manner::Silent, metadata::Manner::Away] {
+        let world = World::new();
+        let service = Metadata::start(manner);
+        world.unset("AWS_EC2_METADATA_DISABLED");
+        world.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address);
+        let begun = Instant::now();
+        assert!(failure(&world.chain(CredentialsSpec::default())).contains("instance role of IMDS ("));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+}

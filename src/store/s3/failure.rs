@@ -1,0 +1,199 @@
+//! Why a request did not do what it should, and whether trying again makes sense.
+
+use crate::store::StoreErrorKind;
+use crate::store::s3::xml::Element;
+use http::HeaderMap;
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// Texts of servers are cut here: they are shown to people.
+const MAX_TEXT: usize = 300;
+/// Beyond this a wrong clock is the likely cause, in seconds.
+pub(super) const MAX_SKEW: i64 = 300;
+
+/// Whether trying again makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    Never,
+    Soon,
+    /// The server said when.
+    After(Duration),
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: StoreErrorKind,
+    /// The HTTP status; 0 when there was no answer.
+    pub(super) status: u16,
+    /// The server's own word for the error; may be empty.
+    pub(super) code: String,
+    /// The request may have been carried out all the same.
+    pub(super) uncertain: bool,
+    pub(super) again: Again,
+    text: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}
+
+impl Failure {
+    /// A failure that trying again does not mend.
+    pub(super) fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
+        let (text, code) = (text.into(), String::new());
+        Self { kind, status: 0, code, uncertain: false, again: Again::Never, text, source: None }
+    }
+
+    /// No answer, or half of one: trying again may help, and whether the server did what it was asked is not known.
+    pub(super) fn broken(text: impl Into<String>) -> Self {
+        let mut failure = Self::new(StoreErrorKind::Unreachable, text);
+        (failure.again, failure.uncertain) = (Again::Soon, true);
+        failure
+    }
+
+    pub(super) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds to the text.
+    pub(super) fn and(mut self, more: &str) -> Self {
+        self.text.push_str("; ");
+        self.text.push_str(more);
+        self
+    }
+
+    /// What an answer that is no success means.
+    pub(super) fn of_answer(status: u16, headers: &HeaderMap, error: Option<&Element>) -> Self {
+        let field = |name: &str| error.and_then(|e| e.text_of(name)).unwrap_or_default();
+        let code = clean(field("Code"));
+        let kind = kind_of(status, &code);
+        let again = again_of(status, &code, headers);
+        let mut text = match (status, code.as_str()) {
+            (301 | 302 | 303 | 307 | 308, _) => redirected(status, headers, error),
+            (_, "") => format!("the server answered {status}{}", in_words(status)),
+            _ => format!("the server answered {status} {code}"),
+        };
+        let message = clean(field("Message"));
+        if !message.is_empty() && !matches!(status, 300..=399) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        Self { kind, status, code, uncertain: status >= 500, again, text, source: None }
+    }
+
+    /// True when fresh keys may help.
+    pub(super) fn is_about_keys(&self) -> bool {
+        let words = ["ExpiredToken", "InvalidToken", "TokenRefreshRequired", "ExpiredTokenException"];
+        let hopeless = self.code == "RequestTimeTooSkewed";
+        (matches!(self.status, 401 | 403) && !hopeless) || words.contains(&self.code.as_str())
+    }
+
+    /// True when an object of that name is in the way, or just being put by someone else.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        matches!(self.status, 409 | 412)
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.kind == StoreErrorKind::NotFound
+    }
+}
+
+/// One line of a server's text, without what a terminal could act on.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect::<String>().trim().to_owned()
+}
+
+fn in_words(status: u16) -> String {
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+fn redirected(status: u16, headers: &HeaderMap, error: Option<&Element>) -> String {
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(clean);
+    let region = header("x-amz-bucket-region").or_else(|| error.and_then(|e| e.text_of("Region")).map(clean));
+    let host = error.and_then(|e| e.text_of("Endpoint")).map(clean).or_else(|| {
+        let host = |uri: String| uri.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+        header("location").and_then(host)
+    });
+    let to = match (region, host) {
+        (Some(region), _) => format!("the bucket is in region {region}: set region = \"{region}\""),
+        (None, Some(host)) => {
+            format!("to {host}, and requests are not sent on: set endpoint and region to the bucket's own")
+        }
+        (None, None) => "elsewhere: check endpoint and region".to_owned(),
+    };
+    format!("the server answered {status}, a redirect: {to}")
+}
+
+fn kind_of(status: u16, code: &str) -> StoreErrorKind {
+    match (status, code) {
+        (_, "NoSuchBucket") => StoreErrorKind::Missing,
+        (_, "QuotaExceeded" | "ServiceQuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull")
+        | (507, _) => StoreErrorKind::Full,
+        (401 | 403, _) | (400, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
+            StoreErrorKind::Denied
+        }
+        (404, _) => StoreErrorKind::NotFound,
+        (412 | 409, _) => StoreErrorKind::Exists,
+        (408 | 429 | 500 | 502..=599, _) | (400, "RequestTimeout") => StoreErrorKind::Unreachable,
+        _ => StoreErrorKind::Other,
+    }
+}
+
+fn again_of(status: u16, code: &str, headers: &HeaderMap) -> Again {
+    let busy =
+        matches!(code, "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "Throttling");
+    let again = match status {
+        501 | 505 | 507 => false,
+        408 | 429 | 500..=599 => true,
+        _ => busy,
+    };
+    let said = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
+    match (again, said) {
+        (false, _) => Again::Never,
+        (true, Some(seconds)) => Again::After(Duration::from_secs(seconds)),
+        (true, None) => Again::Soon,
+    }
+}
+
+/// Why a request got no answer, from what the HTTP library says; never with its URL.
+pub(super) fn of_transport(error: reqwest::Error) -> Failure {
+    let error = error.without_url();
+    if is_tls(&error) {
+        let text = "the server's certificate or TLS is not accepted (ca_file adds a certificate)";
+        return Failure::new(StoreErrorKind::Unreachable, text).because(error);
+    }
+    let connecting = error.is_connect();
+    let text = if connecting { "the server cannot be reached" } else { "the connection broke" };
+    let mut failure = Failure::broken(text).because(error);
+    failure.uncertain = !connecting;
+    failure
+}
+
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>()) {
+            return true;
+        }
+        // What is wrapped in an I/O error is not among the sources.
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}

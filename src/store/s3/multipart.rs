@@ -1,0 +1,314 @@
+//! Large objects in parts, four at a time. What was sent is remembered on this machine, so that a run that was interrupted sends no part twice.
+//!
+//! Nobody but us can complete an upload, so nothing is there before it is whole; and before it is completed the SHA-256 of all that was
+//! read is compared with the object's name.
+
+use crate::model::ObjectId;
+use crate::store::s3::S3Store;
+use crate::store::s3::capabilities::Capabilities;
+use crate::store::s3::client::{Call, Client, Reply};
+use crate::store::s3::failure::Failure;
+use crate::store::s3::put::{There, not_its_name, taken};
+use crate::store::s3::uploads::{Part, Upload};
+use crate::store::s3::xml::escape;
+use crate::store::{Key, Put, StoreErrorKind};
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::Method;
+use ring::digest::{Context, SHA256};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::task::JoinSet;
+
+/// Bytes of a part, and of the largest object that goes in one request.
+pub(super) const PART: u64 = 16 << 20;
+const MAX_PARTS: u64 = 10_000;
+/// Parts in memory at once: with [`PART`], what a put needs.
+const IN_FLIGHT: u64 = 4;
+
+/// A part that was sent, or why not.
+type Sent = Result<(u32, Part), Failure>;
+
+/// Bytes of each part of an object of `size` bytes but the last.
+fn part_size(size: u64) -> u64 {
+    size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20).max(PART)
+}
+
+impl S3Store {
+    pub(super) async fn put_in_parts(
+        &self,
+        key: &Key,
+        file: &File,
+        size: u64,
+        sha256: &ObjectId,
+        over: bool,
+    ) -> Result<Put, Failure> {
+        let known = self.capabilities_now().await?;
+        self.sweep_remembered().await;
+        if !over && self.size_of(key).await?.is_some() {
+            match self.compare(key, size, sha256).await? {
+                There::Same => return Ok(Put::AlreadyThere),
+                There::Other => return Err(taken()),
+                There::Nothing => {}
+            }
+        }
+        loop {
+            let (mut upload, resumed) = self.upload_for(key, size, sha256, &known).await?;
+            let outcome = match self.send_parts(&mut upload, file, &known).await {
+                Ok(()) => self.complete(&upload, key, &known, over).await,
+                Err(failure) => Err(failure),
+            };
+            match outcome {
+                Ok(put) => {
+                    upload.forget(&self.spec);
+                    return Ok(put);
+                }
+                // Someone aborted what we remember: begin again, once.
+                Err(e) if e.status == 404 && resumed => upload.forget(&self.spec),
+                Err(e) if may_go_on(&e) => return Err(e),
+                Err(e) => {
+                    upload.forget(&self.spec);
+                    let _ = self.abort(&upload.path, &upload.upload_id).await;
+                    return Err(e);
+                }
+            }
+        }
+    }
+
+    /// The upload to go on with, and whether it is an old one.
+    async fn upload_for(
+        &self,
+        key: &Key,
+        size: u64,
+        sha256: &ObjectId,
+        known: &Capabilities,
+    ) -> Result<(Upload, bool), Failure> {
+        let path = self.path(key);
+        let sends_checksum = known.sends_checksum(known.checksum_part);
+        if let Some(upload) = Upload::load(&self.spec, sha256) {
+            let same = upload.path == path && upload.size == size && upload.checksum == sends_checksum;
+            if same && upload.part_size == part_size(size) {
+                return Ok((upload, true));
+            }
+            upload.forget(&self.spec);
+            let _ = self.abort(&upload.path, &upload.upload_id).await;
+        }
+        let mut call = self.putting(Call::new(Method::POST, &path)).query("uploads", "");
+        if sends_checksum {
+            call = call.header("x-amz-checksum-algorithm", "SHA256");
+        }
+        let reply = self.client.run(&call.expects("InitiateMultipartUploadResult")).await?;
+        let upload_id = reply.xml.text_of("UploadId").filter(|id| !id.is_empty());
+        let upload_id =
+            upload_id.ok_or_else(|| Failure::broken("the server gave the upload no id"))?.to_owned();
+        let upload =
+            Upload::new(&self.spec, path, upload_id, (size, part_size(size)), *sha256, sends_checksum);
+        upload.save(&self.spec)?;
+        Ok((upload, false))
+    }
+
+    async fn send_parts(
+        &self,
+        upload: &mut Upload,
+        file: &File,
+        known: &Capabilities,
+    ) -> Result<(), Failure> {
+        let mut whole = Context::new(&SHA256);
+        let mut under_way: JoinSet<Sent> = JoinSet::new();
+        let at_once = usize::try_from((IN_FLIGHT * PART / upload.part_size).clamp(1, IN_FLIGHT)).unwrap_or(1);
+        let mut sent = Ok(());
+        for number in 1..=upload.count() {
+            while sent.is_ok() && under_way.len() >= at_once {
+                sent = self.take_part(under_way.join_next().await, upload);
+            }
+            if sent.is_err() {
+                break;
+            }
+            let body = read_part(file, upload, number)?;
+            whole.update(&body);
+            let sha256 = ObjectId::of(&body);
+            if upload.parts.get(&number).is_some_and(|part| part.sha256 == sha256) {
+                continue;
+            }
+            let call = self.part_call(upload, number, body, sha256, known);
+            let client = Arc::clone(&self.client);
+            under_way.spawn(async move { send_part(&client, call, number, sha256).await });
+        }
+        // After a failure the others are waited for: what they sent is remembered.
+        while let Some(done) = under_way.join_next().await {
+            let taken = self.take_part(Some(done), upload);
+            sent = sent.and(taken);
+        }
+        sent?;
+        if whole.finish().as_ref() != upload.sha256.as_bytes() {
+            return Err(not_its_name());
+        }
+        Ok(())
+    }
+
+    fn part_call(
+        &self,
+        upload: &Upload,
+        number: u32,
+        body: Bytes,
+        sha256: ObjectId,
+        known: &Capabilities,
+    ) -> Call {
+        let call = Call::new(Method::PUT, &upload.path).query("partNumber", number.to_string());
+        let call = call.query("uploadId", upload.upload_id.as_str()).body(body, sha256);
+        match known.sends_checksum(known.checksum_part) {
+            true => call.header("x-amz-checksum-sha256", &BASE64.encode(sha256.as_bytes())),
+            false => call,
+        }
+    }
+
+    /// Remembers a part that was sent.
+    fn take_part(
+        &self,
+        done: Option<Result<Sent, tokio::task::JoinError>>,
+        upload: &mut Upload,
+    ) -> Result<(), Failure> {
+        let Some(done) = done else { return Ok(()) };
+        let broken = |e| Failure::new(StoreErrorKind::Other, "a part's task ended").because(e);
+        let (number, part) = done.map_err(broken)??;
+        self.client.transport().counts().parts.fetch_add(1, Ordering::Relaxed);
+        upload.parts.insert(number, part);
+        upload.save(&self.spec)
+    }
+
+    async fn complete(
+        &self,
+        upload: &Upload,
+        key: &Key,
+        known: &Capabilities,
+        over: bool,
+    ) -> Result<Put, Failure> {
+        let completed = self.ask_to_complete(upload, known.create_only && !over).await;
+        let failure = match completed {
+            Ok(_) => {
+                self.note_put(key);
+                return match self.size_of(key).await? {
+                    Some(size) if size == upload.size => {
+                        Ok(if known.proves_parts() { Put::Proved } else { Put::Created })
+                    }
+                    Some(size) => {
+                        let text = format!("the parts make {size} bytes and not {}", upload.size);
+                        Err(Failure::new(StoreErrorKind::Corrupt, text))
+                    }
+                    None => Err(Failure::broken("it is not there although its upload was completed")),
+                };
+            }
+            Err(failure) => failure,
+        };
+        // "No such upload" after a try whose outcome is not known: that try may have completed it.
+        if !failure.uncertain && !failure.is_in_the_way() && failure.status != 404 {
+            return Err(failure);
+        }
+        match self.compare(key, upload.size, &upload.sha256).await? {
+            There::Same => {
+                self.note_put(key);
+                let _ = self.abort(&upload.path, &upload.upload_id).await;
+                Ok(Put::AlreadyThere)
+            }
+            There::Other if !over => Err(taken()),
+            _ => Err(failure),
+        }
+    }
+
+    async fn ask_to_complete(&self, upload: &Upload, create_only: bool) -> Result<Reply, Failure> {
+        let mut text =
+            String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+        for (number, part) in &upload.parts {
+            let _ = write!(text, "<Part><ETag>{}</ETag>", escape(&part.etag));
+            if part.checksum_said {
+                let _ = write!(
+                    text,
+                    "<ChecksumSHA256>{}</ChecksumSHA256>",
+                    BASE64.encode(part.sha256.as_bytes())
+                );
+            }
+            let _ = write!(text, "<PartNumber>{number}</PartNumber></Part>");
+        }
+        text.push_str("</CompleteMultipartUpload>");
+        let sha256 = ObjectId::of(text.as_bytes());
+        let call = Call::new(Method::POST, &upload.path).query("uploadId", upload.upload_id.as_str());
+        let call = call.header("content-type", "application/xml").body(Bytes::from(text), sha256);
+        let call = call.expects("CompleteMultipartUploadResult");
+        if create_only {
+            match self.client.run(&call.clone().header("if-none-match", "*")).await {
+                // Honoured for one request, not known here.
+                Err(e) if matches!(e.status, 400 | 501) && !e.uncertain || e.status == 501 => {}
+                other => return other,
+            }
+        }
+        self.client.run(&call).await
+    }
+
+    /// Ends an upload and frees its parts; one that is not there is no error.
+    pub(super) async fn abort(&self, path: &str, upload_id: &str) -> Result<(), Failure> {
+        let call = Call::new(Method::DELETE, path).query("uploadId", upload_id);
+        match self.client.run(&call).await {
+            Err(e) if e.is_absent() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Ends uploads of this machine that nobody went on with. Once in the life of a store object; trouble is left for the next.
+    async fn sweep_remembered(&self) {
+        if self.swept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for upload in Upload::stale(&self.spec, self.client.transport().timer().unix()) {
+            if self.abort(&upload.path, &upload.upload_id).await.is_ok() {
+                upload.forget(&self.spec);
+            }
+        }
+    }
+}
+
+/// True for a failure after which the same upload may be gone on with.
+fn may_go_on(failure: &Failure) -> bool {
+    use StoreErrorKind as Kind;
+    matches!(failure.kind, Kind::Unreachable | Kind::Denied | Kind::Interrupted)
+}
+
+async fn send_part(client: &Client, call: Call, number: u32, sha256: ObjectId) -> Sent {
+    let reply = client.run(&call).await?;
+    let etag =
+        reply.header("etag").ok_or_else(|| Failure::broken("the server did not say that it took a part"))?;
+    let said = reply.header("x-amz-checksum-sha256");
+    if said.is_some_and(|said| said != BASE64.encode(sha256.as_bytes())) {
+        return Err(Failure::broken("the server computed another SHA-256 for a part than we did"));
+    }
+    Ok((number, Part { etag: etag.to_owned(), sha256, checksum_said: said.is_some() }))
+}
+
+fn read_part(file: &File, upload: &Upload, number: u32) -> Result<Bytes, Failure> {
+    let offset = u64::from(number - 1) * upload.part_size;
+    let length = upload.part_size.min(upload.size - offset);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let read = file.read_exact_at(&mut bytes, offset);
+    read.map_err(|e| Failure::new(StoreErrorKind::Other, "the spooled file cannot be read").because(e))?;
+    Ok(Bytes::from(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_16_mib_until_there_would_be_more_than_ten_thousand() {
+        assert_eq!(part_size(PART + 1), PART);
+        assert_eq!(part_size(PART * MAX_PARTS), PART);
+        for size in [PART * MAX_PARTS + 1, 1 << 40, 5 << 40] {
+            let part = part_size(size);
+            assert!(
+                part > PART && size.div_ceil(part) <= MAX_PARTS && part % (1 << 20) == 0,
+                "{size} {part}"
+            );
+        }
+    }
+}

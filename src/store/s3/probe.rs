@@ -1,0 +1,228 @@
+//! Finds out what a server can do, by doing it to throw-away objects with random names below `.backstay-probe/`.
+//!
+//! This module must never touch a key of the format, and never take a refusal for a "no" when it is one of access.
+
+use crate::durable::random_bytes;
+use crate::model::{ObjectId, Timestamp};
+use crate::store::StoreErrorKind;
+use crate::store::s3::S3Store;
+use crate::store::s3::capabilities::{self, Capabilities, Compared};
+use crate::store::s3::client::Call;
+use crate::store::s3::failure::Failure;
+use crate::store::s3::spec::Checksum;
+use bytes::Bytes;
+use data_encoding::{BASE64, HEXLOWER};
+use http::Method;
+
+const FIRST: &[u8] = b"backstay looks what this server can do: 1\n";
+const SECOND: &[u8] = b"backstay looks what this server can do: 2\n";
+const HEADER: &str = "x-amz-checksum-sha256";
+
+/// True for an answer that refuses the request itself, not the right to make it.
+fn refuses(failure: &Failure) -> bool {
+    matches!(failure.status, 400..=499 | 501)
+        && failure.kind != StoreErrorKind::Denied
+        && !failure.is_absent()
+}
+
+/// The same request, with a signature that covers the SHA-256 of other bytes.
+fn signed_for_other(truth: &Call) -> Call {
+    Call { sha256: ObjectId::of(SECOND), ..truth.clone() }
+}
+
+fn checksum_of(bytes: &[u8]) -> String {
+    BASE64.encode(ObjectId::of(bytes).as_bytes())
+}
+
+impl S3Store {
+    /// A probe before a first write. Keys that may write nothing but the objects of the format get by without one.
+    pub(super) async fn probe_for_writing(&self) -> Result<Capabilities, Failure> {
+        match self.probe_now().await {
+            Err(e) if e.kind == StoreErrorKind::Denied => Ok(Capabilities::least()),
+            other => other,
+        }
+    }
+
+    pub(super) async fn probe_now(&self) -> Result<Capabilities, Failure> {
+        let random = random_bytes::<12>()
+            .map_err(|e| Failure::new(StoreErrorKind::Other, "no randomness").because(e))?;
+        let place = self.path(&format!(".backstay-probe/{}", HEXLOWER.encode(&random)));
+        let mut found = Capabilities::least();
+        let mut litter = vec![format!("{place}-1"), format!("{place}-2"), format!("{place}-3")];
+        let tried = self.try_all(&litter, &mut found).await;
+        found.delete_allowed = true;
+        for key in litter.drain(..) {
+            match self.client.run(&Call::new(Method::DELETE, &key)).await {
+                Ok(_) => {}
+                Err(e) if e.is_absent() => {}
+                Err(e) if e.kind == StoreErrorKind::Unreachable => return Err(e),
+                Err(_) => found.delete_allowed = false,
+            }
+        }
+        tried?;
+        found.versioning = self.says("versioning", "VersioningConfiguration", "Status").await;
+        found.object_lock = self.says("object-lock", "ObjectLockConfiguration", "ObjectLockEnabled").await;
+        found.probed_at =
+            Some(Timestamp::from_second(self.client.transport().timer().unix()).unwrap_or_default());
+        capabilities::save(&self.spec, &found)?;
+        Ok(found)
+    }
+
+    async fn try_all(&self, keys: &[String], found: &mut Capabilities) -> Result<(), Failure> {
+        self.try_first_put(&keys[0], found).await?;
+        self.try_again_over(&keys[0], found).await?;
+        self.try_lies(&keys[1], &keys[2], found).await?;
+        self.try_parts(&keys[2], found).await?;
+        self.try_range(&keys[0], found).await
+    }
+
+    fn probe_put(&self, key: &str, body: &'static [u8]) -> Call {
+        self.putting(Call::new(Method::PUT, key)).body(Bytes::from_static(body), ObjectId::of(body))
+    }
+
+    /// A put as plain as the server wants it: what it refuses is left off.
+    async fn try_first_put(&self, key: &str, found: &mut Capabilities) -> Result<(), Failure> {
+        let plain = self.probe_put(key, FIRST);
+        let create = plain.clone().header("if-none-match", "*");
+        if self.spec.checksum != Checksum::None {
+            match self.client.run(&create.clone().header(HEADER, &checksum_of(FIRST))).await {
+                Ok(_) => {
+                    (found.create_only, found.checksum_put) = (true, Compared::Ignored);
+                    return Ok(());
+                }
+                Err(e) if !refuses(&e) => return Err(e),
+                Err(_) => {}
+            }
+            match self.client.run(&plain.clone().header(HEADER, &checksum_of(FIRST))).await {
+                Ok(_) => {
+                    found.checksum_put = Compared::Ignored;
+                    return Ok(());
+                }
+                Err(e) if self.spec.checksum == Checksum::Sha256 || !refuses(&e) => return Err(e),
+                Err(_) => found.checksum_put = Compared::Refused,
+            }
+        }
+        match self.client.run(&create).await {
+            Ok(_) => {
+                found.create_only = true;
+                Ok(())
+            }
+            Err(e) if !refuses(&e) => Err(e),
+            Err(_) => self.client.run(&plain).await.map(drop),
+        }
+    }
+
+    /// A second put of other bytes: with the condition it must be refused and change nothing.
+    async fn try_again_over(&self, key: &str, found: &mut Capabilities) -> Result<(), Failure> {
+        if found.create_only {
+            let again = self.client.run(&self.probe_put(key, SECOND).header("if-none-match", "*")).await;
+            let kept = self.probe_bytes(key).await? == FIRST;
+            found.create_only = kept && again.is_err_and(|e| e.is_in_the_way());
+        }
+        let over = self.client.run(&self.probe_put(key, SECOND)).await;
+        found.overwrite_possible = match over {
+            Ok(_) => self.probe_bytes(key).await? == SECOND,
+            Err(e) if e.kind == StoreErrorKind::Unreachable => return Err(e),
+            Err(_) => false,
+        };
+        Ok(())
+    }
+
+    /// Puts whose SHA-256 is another's: once in the checksum, once in the signature.
+    async fn try_lies(&self, key: &str, other: &str, found: &mut Capabilities) -> Result<(), Failure> {
+        if found.checksum_put == Compared::Ignored {
+            let truth = self.probe_put(key, FIRST);
+            let lie = truth.clone().header(HEADER, &checksum_of(SECOND));
+            if self.catches(&lie, &truth).await? {
+                found.checksum_put = Compared::Enforced;
+            }
+        }
+        let truth = self.probe_put(other, FIRST);
+        found.payload_put = self.catches(&signed_for_other(&truth), &truth).await?;
+        Ok(())
+    }
+
+    /// True when the server refuses `lie`. Servers that answer it with a fault of their own must take the truth between two such answers: then it was no
+    /// hour of bad luck.
+    async fn catches(&self, lie: &Call, truth: &Call) -> Result<bool, Failure> {
+        let mut faults = 0;
+        loop {
+            match self.client.attempt(lie).await {
+                Ok(_) => return Ok(false),
+                // Some servers see a wrong signature here; they refused all the same.
+                Err(e) if refuses(&e) || e.kind == StoreErrorKind::Denied => return Ok(true),
+                Err(e) if e.status < 500 => return Ok(false),
+                Err(_) => faults += 1,
+            }
+            if faults == 2 {
+                return Ok(true);
+            }
+            self.client.run(truth).await?;
+        }
+    }
+
+    async fn try_parts(&self, key: &str, found: &mut Capabilities) -> Result<(), Failure> {
+        let plain = self.putting(Call::new(Method::POST, key)).query("uploads", "");
+        let plain = plain.expects("InitiateMultipartUploadResult");
+        let with_checksum = self.spec.checksum != Checksum::None && found.checksum_put != Compared::Refused;
+        let begin = match with_checksum {
+            true => plain.header("x-amz-checksum-algorithm", "SHA256"),
+            false => plain,
+        };
+        let id = match self.client.run(&begin).await {
+            Ok(reply) => reply.xml.text_of("UploadId").unwrap_or_default().to_owned(),
+            Err(e) if refuses(&e) => {
+                found.multipart = false;
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let part = Call::new(Method::PUT, key).query("partNumber", "1").query("uploadId", id.as_str());
+        let part = part.body(Bytes::from_static(FIRST), ObjectId::of(FIRST));
+        let tried = self.try_part(part, with_checksum, found).await;
+        self.abort(key, &id).await?;
+        tried
+    }
+
+    async fn try_part(
+        &self,
+        part: Call,
+        with_checksum: bool,
+        found: &mut Capabilities,
+    ) -> Result<(), Failure> {
+        if with_checksum {
+            let truth = part.clone().header(HEADER, &checksum_of(FIRST));
+            let lie = part.clone().header(HEADER, &checksum_of(SECOND));
+            found.checksum_part = match self.client.run(&truth).await {
+                Ok(_) if self.catches(&lie, &truth).await? => Compared::Enforced,
+                Ok(_) => Compared::Ignored,
+                Err(e) if refuses(&e) => Compared::Refused,
+                Err(e) => return Err(e),
+            };
+        }
+        found.payload_part = self.catches(&signed_for_other(&part), &part).await?;
+        Ok(())
+    }
+
+    async fn try_range(&self, key: &str, found: &mut Capabilities) -> Result<(), Failure> {
+        let call = Call::new(Method::GET, key).header("range", "bytes=9-13");
+        let mut answer = self.client.attempt(&call).await?;
+        found.ranges = answer.all(1 << 10).await? == FIRST[9..=13];
+        Ok(())
+    }
+
+    async fn probe_bytes(&self, key: &str) -> Result<Vec<u8>, Failure> {
+        let mut answer = self.client.attempt(&Call::new(Method::GET, key)).await?;
+        answer.all(1 << 10).await
+    }
+
+    /// Whether a setting of the bucket says `Enabled`; `None` when it may not be asked or the server knows no such thing.
+    async fn says(&self, query: &'static str, root: &'static str, field: &str) -> Option<bool> {
+        let call = Call::new(Method::GET, "").query(query, "").expects(root);
+        match self.client.run(&call).await {
+            Ok(reply) => Some(reply.xml.text_of(field) == Some("Enabled")),
+            Err(e) if e.code == "ObjectLockConfigurationNotFoundError" => Some(false),
+            Err(_) => None,
+        }
+    }
+}

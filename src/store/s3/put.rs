@@ -1,0 +1,193 @@
+//! Puts in one request, and deleting. What a put came to is certain before it is said: where the server's answer leaves it open, what is there is read.
+
+use crate::model::ObjectId;
+use crate::store::s3::S3Store;
+use crate::store::s3::capabilities::Capabilities;
+use crate::store::s3::client::Call;
+use crate::store::s3::failure::Failure;
+use crate::store::s3::multipart::PART;
+use crate::store::s3::spec::Sse;
+use crate::store::{Key, Put, StoreErrorKind};
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::Method;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often a put is tried when something is in its way that is gone when looked at.
+const TRIES: u32 = 4;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// What lies under a key.
+pub(super) enum There {
+    Same,
+    Other,
+    Nothing,
+}
+
+impl S3Store {
+    pub(super) async fn put_file_now(
+        &self,
+        key: &Key,
+        path: &Path,
+        size: u64,
+        sha256: &ObjectId,
+        over: bool,
+    ) -> Result<Put, Failure> {
+        let spooled = |e: std::io::Error| {
+            Failure::new(StoreErrorKind::Other, "the spooled file cannot be read or removed").because(e)
+        };
+        let file = File::open(path).map_err(spooled)?;
+        let found = file.metadata().map_err(spooled)?.len();
+        if found != size {
+            let text = format!("the file to be put has {found} bytes, not {size}");
+            return Err(Failure::new(StoreErrorKind::Corrupt, text));
+        }
+        let put = if size <= PART {
+            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+            file.take(size + 1).read_to_end(&mut bytes).map_err(spooled)?;
+            if ObjectId::of(&bytes) != *sha256 {
+                return Err(not_its_name());
+            }
+            self.put_whole(key, Bytes::from(bytes), *sha256, over).await?
+        } else {
+            self.put_in_parts(key, &file, size, sha256, over).await?
+        };
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(spooled(e)),
+            _ => Ok(put),
+        }
+    }
+
+    /// Puts `body` in one request; `over` puts it over whatever is there.
+    pub(super) async fn put_whole(
+        &self,
+        key: &Key,
+        body: Bytes,
+        sha256: ObjectId,
+        over: bool,
+    ) -> Result<Put, Failure> {
+        let known = self.capabilities_now().await?;
+        let size = body.len() as u64;
+        if !over && !known.create_only && self.size_of(key).await?.is_some() {
+            match self.compare(key, size, &sha256).await? {
+                There::Same => return Ok(Put::AlreadyThere),
+                There::Other => return Err(taken()),
+                There::Nothing => {}
+            }
+        }
+        let mut call = self.putting(Call::new(Method::PUT, &self.path(key))).body(body, sha256);
+        if known.sends_checksum(known.checksum_put) {
+            call = call.header("x-amz-checksum-sha256", &BASE64.encode(sha256.as_bytes()));
+        }
+        if !over && known.create_only {
+            call = call.header("if-none-match", "*");
+        }
+        for tried in 0..TRIES {
+            let failure = match self.client.run(&call).await {
+                Ok(reply) if reply.headers.contains_key("etag") => {
+                    self.note_put(key);
+                    return Ok(if known.proves_put() { Put::Proved } else { Put::Created });
+                }
+                Ok(_) => Failure::broken("the server did not say that it stored it"),
+                Err(failure) => failure,
+            };
+            if !failure.uncertain && !failure.is_in_the_way() {
+                return Err(failure);
+            }
+            match self.compare(key, size, &sha256).await? {
+                There::Same => {
+                    self.note_put(key);
+                    return Ok(Put::AlreadyThere);
+                }
+                There::Other if over => return Err(failure),
+                There::Other => return Err(taken()),
+                // Someone else's put is under way, or came and went.
+                There::Nothing if failure.is_in_the_way() => {
+                    self.client.transport().timer().pause(FIRST_WAIT * (1 << tried)).await;
+                }
+                There::Nothing => return Err(failure),
+            }
+        }
+        let text = "an object of that name comes and goes; is another program at work in the store?";
+        Err(Failure::new(StoreErrorKind::Other, text))
+    }
+
+    /// Reads what lies under `key`.
+    pub(super) async fn compare(&self, key: &Key, size: u64, sha256: &ObjectId) -> Result<There, Failure> {
+        match self.hash_of(key, &mut |_| {}).await {
+            Ok(found) if found == (size, *sha256) => Ok(There::Same),
+            Ok(_) => Ok(There::Other),
+            Err(e) if e.is_absent() => Ok(There::Nothing),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What goes with every object that is put, also when it goes in parts.
+    pub(super) fn putting(&self, call: Call) -> Call {
+        let mut call = call.header("content-type", "application/octet-stream");
+        if let Some(class) = &self.spec.storage_class {
+            call = call.header("x-amz-storage-class", class);
+        }
+        match &self.spec.sse {
+            None => call,
+            Some(Sse::Aes256) => call.header("x-amz-server-side-encryption", "AES256"),
+            Some(Sse::Kms(id)) => {
+                let call = call.header("x-amz-server-side-encryption", "aws:kms");
+                match id {
+                    Some(id) => call.header("x-amz-server-side-encryption-aws-kms-key-id", id),
+                    None => call,
+                }
+            }
+        }
+    }
+
+    /// What the server can do, probed when it is not known yet.
+    pub(super) async fn capabilities_now(&self) -> Result<Capabilities, Failure> {
+        let mut known = self.capabilities.lock().await;
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        let found = match super::capabilities::load(&self.spec) {
+            Some(remembered) => remembered,
+            None => self.probe_for_writing().await?,
+        };
+        *known = Some(found.clone());
+        Ok(found)
+    }
+
+    pub(super) async fn replace_now(
+        &self,
+        key: &Key,
+        path: &Path,
+        size: u64,
+        sha256: &ObjectId,
+    ) -> Result<(), Failure> {
+        self.put_file_now(key, path, size, sha256, true).await?;
+        match self.compare(key, size, sha256).await? {
+            There::Same => Ok(()),
+            _ => Err(Failure::new(
+                StoreErrorKind::Corrupt,
+                "after it was replaced the server still gives other bytes",
+            )),
+        }
+    }
+
+    pub(super) async fn delete_now(&self, key: &Key) -> Result<(), Failure> {
+        self.fresh().remove(key);
+        match self.client.run(&Call::new(Method::DELETE, &self.path(key))).await {
+            Err(e) if e.is_absent() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+pub(super) fn taken() -> Failure {
+    Failure::new(StoreErrorKind::Exists, "an object of that name is there already, with other bytes")
+}
+
+pub(super) fn not_its_name() -> Failure {
+    Failure::new(StoreErrorKind::Corrupt, "the file to be put has another SHA-256 than its name says")
+}

@@ -1,0 +1,230 @@
+//! Moves one request and its answer: counted, within the speed limits, and dropped when nothing moves.
+//!
+//! Knows nothing of S3 but that redirects are not followed: a signed request must never reach another host.
+
+use crate::bridge::Timer;
+use crate::store::StoreErrorKind;
+use crate::store::s3::failure::{Failure, of_transport};
+use crate::store::s3::limit::{Limit, Pulse};
+use crate::store::s3::spec::S3Spec;
+use bytes::Bytes;
+use futures::future::{BoxFuture, Either, FutureExt, select};
+use futures::stream::{self, BoxStream, StreamExt};
+use http::HeaderMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Bodies are sent in slices of this many bytes: what is watched and limited.
+const SLICE: usize = 128 << 10;
+const CONNECT: Duration = Duration::from_secs(20);
+/// No `Date` was seen yet.
+const UNKNOWN: i64 = i64::MIN;
+
+/// What a store's requests came to, for tests and measurements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests sent, with those that were repeated.
+    pub requests: u64,
+    /// Requests that repeated one that failed.
+    pub retries: u64,
+    /// Bytes of bodies sent.
+    pub sent: u64,
+    /// Bytes of bodies received.
+    pub received: u64,
+    /// Parts of multipart uploads that were sent and taken.
+    pub parts: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) requests: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) parts: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn now(&self) -> Counters {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (requests, retries, parts) = (of(&self.requests), of(&self.retries), of(&self.parts));
+        Counters { requests, retries, sent: of(&self.sent), received: of(&self.received), parts }
+    }
+}
+
+/// An answer whose body is still to be read.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    body: BoxStream<'static, Result<Bytes, reqwest::Error>>,
+    still: BoxFuture<'static, String>,
+    pulse: Arc<Pulse>,
+    transport: Arc<Moving>,
+}
+
+/// What a request and its answer share.
+#[derive(Debug)]
+struct Moving {
+    timer: Arc<dyn Timer>,
+    up: Option<Limit>,
+    down: Option<Limit>,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+pub(super) struct Transport {
+    http: reqwest::Client,
+    moving: Arc<Moving>,
+    /// Seconds that the server's clock is ahead of ours.
+    skew: AtomicI64,
+}
+
+impl Transport {
+    pub(super) fn new(spec: &S3Spec) -> Result<Self, Failure> {
+        let http = client(spec)?;
+        let moving = Moving {
+            timer: Arc::clone(&spec.timer),
+            up: spec.limit_upload.map(Limit::new),
+            down: spec.limit_download.map(Limit::new),
+            counts: Counts::default(),
+        };
+        Ok(Self { http, moving: Arc::new(moving), skew: AtomicI64::new(UNKNOWN) })
+    }
+
+    pub(super) fn timer(&self) -> &dyn Timer {
+        &*self.moving.timer
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.moving.counts
+    }
+
+    /// Seconds that the server's clock was ahead of this machine's at the last answer.
+    pub(super) fn skew(&self) -> Option<i64> {
+        Some(self.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN)
+    }
+
+    /// Sends a signed request; the answer may have any status.
+    pub(super) async fn send(&self, head: http::Request<()>, body: Bytes) -> Result<Answer, Failure> {
+        let pulse = Arc::new(Pulse::default());
+        let still = Arc::clone(&pulse).stands_still(Arc::clone(&self.moving.timer)).boxed();
+        let request = self.request(head, body, &pulse)?;
+        self.counts().requests.fetch_add(1, Ordering::Relaxed);
+        let (answer, still) = match select(Box::pin(self.http.execute(request)), still).await {
+            Either::Left((answer, still)) => (answer.map_err(of_transport)?, still),
+            Either::Right((why, _)) => return Err(Failure::broken(why)),
+        };
+        pulse.moved(0);
+        self.note_clock(answer.headers());
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let transport = Arc::clone(&self.moving);
+        Ok(Answer { status, headers, body: answer.bytes_stream().boxed(), still, pulse, transport })
+    }
+
+    fn request(
+        &self,
+        head: http::Request<()>,
+        body: Bytes,
+        pulse: &Arc<Pulse>,
+    ) -> Result<reqwest::Request, Failure> {
+        let (head, ()) = head.into_parts();
+        let url = head.uri.to_string().parse::<reqwest::Url>();
+        let url =
+            url.map_err(|e| Failure::new(StoreErrorKind::Other, "the address makes no URL").because(e))?;
+        let mut request = reqwest::Request::new(head.method, url);
+        *request.headers_mut() = head.headers;
+        if !body.is_empty() {
+            let (moving, pulse) = (Arc::clone(&self.moving), Arc::clone(pulse));
+            let slices = stream::unfold(body, move |mut rest| {
+                let (moving, pulse) = (Arc::clone(&moving), Arc::clone(&pulse));
+                async move {
+                    let slice = rest.split_to(rest.len().min(SLICE));
+                    if slice.is_empty() {
+                        return None;
+                    }
+                    if let Some(limit) = &moving.up {
+                        limit.take(slice.len(), &*moving.timer, &pulse).await;
+                    }
+                    pulse.moved(slice.len());
+                    moving.counts.sent.fetch_add(slice.len() as u64, Ordering::Relaxed);
+                    Some((Ok::<_, Infallible>(slice), rest))
+                }
+            });
+            *request.body_mut() = Some(reqwest::Body::wrap_stream(slices));
+        }
+        Ok(request)
+    }
+
+    fn note_clock(&self, headers: &HeaderMap) {
+        let date = headers.get("date").and_then(|v| v.to_str().ok());
+        if let Some(date) = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()) {
+            let skew = date.timestamp().as_second() - self.moving.timer.unix();
+            self.skew.store(skew, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Answer {
+    /// The next piece of the body, `None` at its announced end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let piece = match select(self.body.next(), &mut self.still).await {
+            Either::Left((piece, _)) => piece.transpose().map_err(of_transport)?,
+            Either::Right((why, _)) => return Err(Failure::broken(why)),
+        };
+        if let Some(piece) = &piece {
+            self.pulse.moved(piece.len());
+            self.transport.counts.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            if let Some(limit) = &self.transport.down {
+                limit.take(piece.len(), &*self.transport.timer, &self.pulse).await;
+            }
+        }
+        Ok(piece)
+    }
+
+    /// The whole body, when it has no more than `max` bytes.
+    pub(super) async fn all(&mut self, max: usize) -> Result<Vec<u8>, Failure> {
+        let mut all = Vec::new();
+        while let Some(piece) = self.next().await? {
+            if all.len() + piece.len() > max {
+                let text = format!("the server's answer has more than {max} bytes");
+                return Err(Failure::new(StoreErrorKind::Corrupt, text));
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all)
+    }
+
+    /// The length that the server announced for the body.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.headers.get("content-length")?.to_str().ok()?.parse().ok()
+    }
+}
+
+fn client(spec: &S3Spec) -> Result<reqwest::Client, Failure> {
+    // The library asks for a process-wide choice; whoever made one before keeps it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        // Repeating is for the layer above, which signs anew.
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .http1_only();
+    if let Some(path) = &spec.ca_file {
+        let fail =
+            |why: &str| Failure::new(StoreErrorKind::Other, format!("{why}: ca_file {}", path.display()));
+        let pem = std::fs::read(path).map_err(|e| fail("it cannot be read").because(e))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+        let certificates = certificates.map_err(|e| fail("it holds no certificates in PEM").because(e))?;
+        if certificates.is_empty() {
+            return Err(fail("it holds no certificates in PEM"));
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder
+        .build()
+        .map_err(|e| Failure::new(StoreErrorKind::Other, "no HTTP client could be made").because(e))
+}

@@ -1,0 +1,9 @@
+//! What a store in a bucket does when its server misbehaves: kinds of faults by operations, and what must come of each.
+//!
+//! Pauses take no time here, and guards run many times faster than the clock on the wall.
+
+mod bed;
+mod keys;
+mod matrix;
+mod outcomes;
+mod server;

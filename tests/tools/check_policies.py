@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""What the users `host` and `pruner` of the compose stack may do and may not: S3_ENDPOINT, the bucket in BACKUP_BUCKET, their keys from deploy/minio/secrets.
+
+  S3_ENDPOINT=http://127.0.0.1:9000 tests/tools/check_policies.py
+"""
+import os, pathlib, sys
+from s3 import S3, md5_b64
+
+SECRETS = pathlib.Path(__file__).resolve().parent.parent.parent / "deploy/minio/secrets"
+BUCKET = os.environ.get("BACKUP_BUCKET", "backups")
+failed = []
+
+
+def client(user):
+    values = dict(line.split(" = ") for line in (SECRETS / f"{user}.credentials").read_text().splitlines() if " = " in line)
+    return S3(os.environ["S3_ENDPOINT"], values["aws_access_key_id"], values["aws_secret_access_key"])
+
+
+def see(user, what, answer, allowed):
+    """An answer is a refusal when it is 403, or names AccessDenied in a list of results."""
+    refused = answer.status == 403 or "AccessDenied" in answer.all("Code")
+    well = not refused and answer.status < 300 if allowed else refused
+    print(f"{'ok  ' if well else 'FAIL'} {user} {'may' if allowed else 'may not'} {what}: {answer}")
+    if not well:
+        failed.append(what)
+
+
+def check(user, deletes):
+    s3, key = client(user), f"{BUCKET}/policy-check/{user}-{os.getpid()}"
+    put = s3.ask("PUT", key, body=b"first")
+    version = put.headers.get("x-amz-version-id", "")
+    see(user, "put", put, True)
+    see(user, "get", s3.ask("GET", key), True)
+    see(user, "list", s3.ask("GET", BUCKET, {"list-type": "2"}), True)
+    see(user, "ask for versioning", s3.ask("GET", BUCKET, {"versioning": ""}), True)
+    upload = s3.ask("POST", key + "-parts", {"uploads": ""}).one("UploadId")
+    see(user, "send a part", s3.ask("PUT", key + "-parts", {"partNumber": "1", "uploadId": upload}, b"part"), True)
+    see(user, "list parts", s3.ask("GET", key + "-parts", {"uploadId": upload}), True)
+    see(user, "abort an upload", s3.ask("DELETE", key + "-parts", {"uploadId": upload}), True)
+    see(user, "delete a version", s3.ask("DELETE", key, {"versionId": version}), False)
+    see(user, "delete", s3.ask("DELETE", key), deletes)
+    many = f"<Delete><Object><Key>{key.split('/', 1)[1]}</Key></Object></Delete>".encode()
+    see(user, "delete many", s3.ask("POST", BUCKET, {"delete": ""}, many, {"content-md5": md5_b64(many)}), deletes)
+    off = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
+    see(user, "turn versions off", s3.ask("PUT", BUCKET, {"versioning": ""}, off, {"content-md5": md5_b64(off)}), False)
+    see(user, "change the lifecycle", s3.ask("DELETE", BUCKET, {"lifecycle": ""}), False)
+    see(user, "change the policy", s3.ask("DELETE", BUCKET, {"policy": ""}), False)
+    see(user, "delete the bucket", s3.ask("DELETE", BUCKET), False)
+    see(user, "make a bucket", s3.ask("PUT", f"{BUCKET}-other"), False)
+    if not version:
+        failed.append("no version was given: are versions on?")
+    if not deletes and s3.ask("GET", key).body != b"first":
+        failed.append("the object is gone")
+
+
+check("host", deletes=False)
+check("pruner", deletes=True)
+if failed:
+    print("FAILED:", ", ".join(failed), file=sys.stderr)
+    sys.exit(1)
