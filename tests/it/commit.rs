@@ -37,6 +37,8 @@ fn project(dir: &Path) -> (Session, Arc<MemoryStore>, Arc<FaultStore>) {
         store: "backups".into(),
         more_stores: Vec::new(),
         replace_store: None,
+        create_bucket: false,
+        interrupt: backstay::ops::interrupt::Interrupt::default(),
         recipients: Vec::new(),
         offline_identity: false,
         kit: None,
