@@ -67,10 +67,14 @@ fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> 
     for (place, (snapshot, known)) in verdicts.into_iter().enumerate() {
         let said = objects.entry((snapshot.record.host, known.verdict.instance.clone())).or_default();
         if proves(known.verdict.level) {
-            let proof = Some((place, known.verdict.began.min(known.time)));
+            let began = known.verdict.began.min(known.time);
             for id in covered(snapshot, known) {
                 let object: &mut Said = said.entry(id).or_default();
-                *(if known.own { &mut object.own } else { &mut object.other }) = proof;
+                let bad = object.bad;
+                let proof = if known.own { &mut object.own } else { &mut object.other };
+                // Any proof counts: one that is carried over from older ones ends no younger one.
+                let younger = proof.filter(|(at, _)| Some(*at) > bad).map(|(_, began)| began);
+                *proof = Some((place, younger.map_or(began, |younger| younger.max(began))));
             }
         }
         for id in &known.verdict.bad {

@@ -7,6 +7,7 @@ pub mod at;
 mod beneath;
 pub mod capture;
 pub mod environment;
+pub mod filesystem;
 pub mod place;
 pub mod remove;
 pub mod users;

@@ -3,14 +3,17 @@
 //! It is a copy of what manifests say, with the facts by which a file is known again. It can be lost at any time and costs time only. It must never
 //! say that an object exists, and never be used beside a history that went on without it: the hash of the newest record tells.
 
+mod body;
 mod db;
 mod rest;
+mod save;
 mod stretch;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use db::{ComponentUpdate, Expected, KnownError, Loaded, Update, load, remove, save};
+pub use db::{ComponentUpdate, Expected, KnownError, Loaded, Update, load, remove};
+pub use save::save;
 pub use stretch::{Row, RowRef, Stretch, Sums};
 
 use crate::model::id::RecipientId;
@@ -34,6 +37,8 @@ pub struct KnownArchive {
 /// A segment and what its entries were made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownStretch {
+    /// Its number in the catalog; 0 before it is saved.
+    pub row: i64,
     /// The segment's object.
     pub segment: ObjectId,
     /// That object's size in bytes.

@@ -25,12 +25,14 @@ pub struct Row {
     pub beside: [Option<Ident>; 2],
     /// Databases: what their check said.
     pub check: CheckResult,
+    /// When its content was read last, in days since 1970.
+    pub read: u32,
 }
 
 impl Row {
     /// A row of something that is no database.
     pub fn new(entry: Entry, ident: Option<Ident>, safe: bool) -> Self {
-        Self { entry, ident, safe, beside: [None, None], check: CheckResult::None }
+        Self { entry, ident, safe, beside: [None, None], check: CheckResult::None, read: 0 }
     }
 }
 
@@ -96,6 +98,8 @@ pub struct RowRef<'a> {
     pub ident: Option<Ident>,
     /// See [`Row::safe`].
     pub safe: bool,
+    /// See [`Row::read`].
+    pub read: u32,
     /// A database that was captured through SQLite.
     pub database: bool,
     /// A database or sidecar that was packed as bytes.
@@ -265,7 +269,7 @@ impl Stretch {
             place => Some(Some(self.names.get(usize::try_from(place - 1).ok()?)?)),
         };
         let (user, group) = (name()?, name()?);
-        let (size, mtime) = (source.number()?, source.time()?);
+        let (size, mtime, read) = (source.number()?, source.time()?, source.small()?);
         let ident = if bits & IDENT == 0 { None } else { Some(get_ident(source)?) };
         let link = if bits & LINK == 0 { None } else { Some(u64::from_le_bytes(source.array()?)) };
         Some(RowRef {
@@ -276,6 +280,7 @@ impl Stretch {
             gid,
             ident,
             safe: bits & SAFE != 0,
+            read,
             database: bits & DATABASE != 0,
             crash_consistent: bits & CRASH != 0,
             link,
@@ -306,6 +311,7 @@ fn put_row<'a>(out: &mut Vec<u8>, row: &'a Row, table: &mut Table<'a>, archives:
     put(&mut bytes, table.place(entry.group.as_deref()));
     put(&mut bytes, entry.size);
     put_time(&mut bytes, entry.mtime);
+    put(&mut bytes, u64::from(row.read));
     if let Some(ident) = &row.ident {
         put_ident(&mut bytes, ident);
     }
@@ -324,6 +330,7 @@ impl RowRef<'_> {
         (entry.user, entry.group) = (self.user.cloned(), self.group.cloned());
         (entry.size, entry.mtime, entry.link) = (self.size, self.mtime, self.link);
         let mut row = Row::new(entry, self.ident, self.safe);
+        row.read = self.read;
         let mut source = Source(self.rest);
         get_rest(&mut source, &mut row, &self.stretch.archives)?;
         source.is_empty().then_some(row)

@@ -6,9 +6,10 @@ use crate::model::{ComponentName, Entry, Problem, RelPath, Timestamp};
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::packer::{LocalExtent, Packer};
 use crate::ops::backup::reuse::{Facts, Old, Settled};
+use crate::platform::filesystem::keeps_change_times;
 use crate::platform::users::Names;
-use crate::source::folder::Excluded;
-use std::collections::BTreeMap;
+use crate::source::folder::{Excluded, OpenFile};
+use std::collections::{BTreeMap, HashMap};
 
 /// An entry with its content packed: what lies in archives of this run, which have no names yet, beside what the entry refers to already.
 #[derive(Debug, Clone)]
@@ -64,6 +65,8 @@ pub(super) struct Build<'a> {
     pub(super) old: Old<'a>,
     /// Which times tell of every change.
     pub(super) settled: Settled,
+    /// Whether a device keeps change times.
+    pub(super) file_systems: HashMap<u64, bool>,
     pub(super) listing: Listing,
     /// Entries that the walk did not list, by path.
     pub(super) unlisted: BTreeMap<RelPath, Item>,
@@ -73,6 +76,16 @@ pub(super) struct Build<'a> {
 }
 
 impl Build<'_> {
+    /// What will tell, next time, whether a file that was read is still the same.
+    pub(super) fn facts_of(&mut self, open: &OpenFile) -> Facts {
+        let known = self.file_systems.entry(open.ident.dev);
+        let believed = *known.or_insert_with(|| keeps_change_times(&open.file));
+        let facts = Facts::of(open.ident, self.settled);
+        // What made trouble is looked at each time, so that the trouble is told each time.
+        let still = open.entry.flags.is_empty() && open.warnings.is_empty();
+        Facts { safe: facts.safe && believed && still, ..facts }
+    }
+
     /// Notes a problem, and tells it as it happens.
     pub(super) fn problem(&mut self, problem: Problem) {
         self.packer.run.progress.problem(&problem);

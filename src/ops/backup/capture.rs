@@ -125,6 +125,7 @@ impl<'a> Run<'a> {
             alone: true,
             old,
             settled: Settled::at(now),
+            file_systems: HashMap::new(),
             listing: Listing::default(),
             unlisted: BTreeMap::new(),
             packer: Packer::new(self.pack.clone(), about, size),
@@ -253,7 +254,7 @@ impl<'a> Run<'a> {
 impl Build<'_> {
     /// The item of a database that is as it was. `facts` are of now.
     pub(super) fn unchanged_database(&mut self, entry: &Entry, facts: Option<&Facts>) -> Option<Item> {
-        let row = same_database(&self.old, entry.path.as_bytes(), facts?)?;
+        let row = same_database(&self.old, entry.path.as_bytes(), facts?, self.settled)?;
         self.checked(&entry.path, row.check, &[]);
         self.alone = false;
         let facts = Facts::of_row(&row);

@@ -7,7 +7,7 @@ use crate::ops::backup::build::{Build, Item};
 use crate::ops::backup::content::{
     Content, ContentError, PackedContent, pack, pack_bare, pack_hard_link, void_parts,
 };
-use crate::ops::backup::reuse::{Cursor, Facts, Settled, Whole};
+use crate::ops::backup::reuse::{Cursor, Facts, Whole};
 use crate::ops::error::Result;
 use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness};
 use crate::source::sqlite::SqliteCapture;
@@ -39,6 +39,11 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut databases: Data
         }
         if let Some(whole) = whole_stretch(build, &mut cursor, &scan.entries[place..], place, &databases) {
             build.alone = false;
+            for (entry, facts) in cursor.linked() {
+                // Its other names may stand elsewhere, and must say the same.
+                let Some(link) = entry.link else { continue };
+                links.entry(link).or_insert_with(|| Item::unchanged(entry, facts));
+            }
             place += usize::try_from(whole.sums.entries).unwrap_or(usize::MAX);
             build.packer.run.progress.advance(whole.sums.size);
             build.listing.push_whole(whole);
@@ -75,7 +80,8 @@ fn whole_stretch(
     if !build.listing.at_boundary() {
         return None;
     }
-    let whole = cursor.whole_stretch(found, |at| databases.unchanged.contains_key(&(place + at)))?;
+    let whole =
+        cursor.whole_stretch(found, build.settled, |at| databases.unchanged.contains_key(&(place + at)))?;
     let last = found.get(usize::try_from(whole.sums.entries).ok()?.checked_sub(1)?)?;
     let next = build.unlisted.first_key_value();
     next.is_none_or(|(path, _)| *path > last.entry.path).then_some(whole)
@@ -95,7 +101,7 @@ fn take_entry(
         }
         return Ok(Some(Item { entry, ..first.clone() }));
     }
-    if let Some((entry, facts)) = cursor.unchanged(found) {
+    if let Some((entry, facts)) = cursor.unchanged(found, build.settled) {
         build.packer.run.progress.advance(entry.size);
         return Ok(Some(Item::unchanged(entry, facts)));
     }
@@ -121,7 +127,7 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
             build.problem(warning.clone());
         }
         let mut item = match pack_open(build, &open) {
-            Ok(packed) => finished(&open, packed, &mut parts, build.settled),
+            Ok(packed) => finished(&open, packed, &mut parts, build.facts_of(&open)),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(source)) => {
                 build.alone = false; // its archive holds a torso that the listing does not know
@@ -141,13 +147,12 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
     close(build, last, true)
 }
 
-fn finished(open: &OpenFile, packed: PackedContent, parts: &mut Vec<u64>, settled: Settled) -> Item {
+fn finished(open: &OpenFile, packed: PackedContent, parts: &mut Vec<u64>, facts: Facts) -> Item {
     let superseded = parts.iter().copied().filter(|first| !packed.parts.contains(first)).collect();
     parts.extend(packed.parts.iter().copied().filter(|first| !parts.contains(first)).collect::<Vec<_>>());
     let mut entry = open.entry.clone();
     entry.size = packed.size;
     entry.hash = Some(packed.hash);
-    let facts = Facts::of(open.ident, settled);
     Item { extents: packed.extents, superseded, facts, ..Item::bare(entry) }
 }
 

@@ -25,8 +25,8 @@ pub(super) struct Stored {
     pub(super) manifests: Vec<ObjectRef>,
     /// Those that were there before.
     pub(super) reused: HashSet<ObjectId>,
-    /// What is to be remembered of it.
-    pub(super) saved: Saved,
+    /// What is to be remembered of it; nothing when it is so incomplete that what is known already serves better.
+    pub(super) saved: Option<Saved>,
     pub(super) problems: Vec<crate::model::Problem>,
 }
 
@@ -55,6 +55,7 @@ pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
     }
     let Shelved { segments, archives, manifests, reused, mut saved } = shelf.finish();
     saved.number = build.number;
+    let saved = (build.complete || !old.holds_more_than(&sums)).then_some(saved);
     let index = IndexComponent {
         name,
         number: build.number,

@@ -7,6 +7,7 @@
 mod blocks;
 mod build;
 mod capture;
+mod check;
 pub(crate) use capture::chain_text;
 mod content;
 mod files;
@@ -15,12 +16,14 @@ mod manifest;
 mod packer;
 mod plan;
 mod readback;
+mod report;
 mod reuse;
 mod several;
 mod shelf;
 mod streams;
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
+pub use report::{BackupReport, ComponentReport};
 pub use several::StoreReport;
 
 use crate::archive::Pool;
@@ -31,7 +34,7 @@ use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
-use crate::model::{ObjectId, Problem, Record, SnapshotId, Timestamp};
+use crate::model::{ObjectId, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
@@ -39,7 +42,7 @@ use crate::ops::vault::Vault;
 use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
-use readback::Proofs;
+use readback::{Carried, Proofs};
 use reuse::Reuse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -58,54 +61,6 @@ pub struct BackupOptions {
     pub milestone: bool,
     /// Refer to nothing older: the snapshot stands alone.
     pub full: bool,
-}
-
-/// One component of a snapshot that was made.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct ComponentReport {
-    /// Its name.
-    pub name: String,
-    /// Sum of file sizes in bytes.
-    pub size: u64,
-    /// Number of entries.
-    pub entries: u64,
-    /// Whether everything was captured.
-    pub complete: bool,
-    /// What the checks said.
-    pub check: CheckResult,
-    /// The moment its state is of.
-    pub instant: Timestamp,
-}
-
-/// What was made.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct BackupReport {
-    /// The snapshot.
-    pub snapshot: SnapshotId,
-    /// Whether everything asked for was captured.
-    pub complete: bool,
-    /// Whether every object was read back and every check passed.
-    pub good: bool,
-    /// Its components.
-    pub components: Vec<ComponentReport>,
-    /// Objects put.
-    pub objects: u64,
-    /// Bytes put.
-    pub stored_bytes: u64,
-    /// Bytes of objects that were there before and that this snapshot needs, too.
-    pub reused_bytes: u64,
-    /// The store.
-    pub store: String,
-    /// Where that is.
-    pub location: String,
-    /// What came of it in each store.
-    pub stores: Vec<StoreReport>,
-    /// Seconds it took.
-    pub seconds: f64,
-    /// Breaks found in the history of this store, as lines.
-    pub history: Vec<String>,
-    /// Everything worth knowing.
-    pub problems: Vec<Problem>,
 }
 
 /// Makes a snapshot.
@@ -268,19 +223,27 @@ impl Snapshot<'_> {
         crash::point("backup: index put");
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
-        let proofs = Proofs::plan(&objects, &reuse, &reused, now);
+        let proofs = Proofs::plan(&objects, &reuse, &reused, now, reuse.last_backup());
         readback::read_back(session, &proofs.chosen(&objects))?;
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
         session.around.interrupt.check()?;
+        reuse.check_store(chain)?;
+        let line = crate::model::document::line_of(&record);
+        let line = line.doing(Class::Failed, || "cannot write the record".into())?;
+        let carried = Carried::of(&record, &reuse, &reused, &proofs, now);
+        let saved = self.stored.iter_mut().filter_map(|s| s.saved.take()).collect();
+        reuse.save(session, &record, ObjectId::of(&line), saved);
         let hash = chain.commit(&record)?;
         crash::point("backup: committed");
-        let saved = self.stored.iter_mut().map(|s| std::mem::take(&mut s.saved)).collect();
-        reuse.save(session, &record, hash, saved);
         readback::read_record(session, &record, hash)?;
         crash::point("backup: record read back");
         let verdict = self.verdict(&record, hash, chain, now, proofs.covered());
         let good = verdict.good && proofs.others_hold;
+        for carried in carried.verdicts(&verdict) {
+            chain.mark(Statement::Verdict(carried), session.around.clock.now())?;
+            crash::point("backup: older proofs carried over");
+        }
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
         Ok(self.report(session, &record, vault, good && record.complete, &reused))

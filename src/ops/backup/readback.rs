@@ -1,5 +1,6 @@
 //! Reading back what was put: a write that the store did not keep is found now, not when it is needed.
 
+use crate::model::mark::Verdict;
 use crate::model::report::Phase;
 use crate::model::{ObjectId, ObjectRef, Record, Timestamp};
 use crate::ops::backup::begin_phase;
@@ -18,35 +19,100 @@ pub(super) struct Proofs {
     pub(super) others_hold: bool,
 }
 
-/// Of what a run refers to, it reads at most this part of the bytes again, oldest proof first: so a daily backup keeps everything proved.
-const AGAIN_PART: u64 = 20;
+/// Proofs of older verdicts that stand for this snapshot, too: when prune takes the records that those were about, they end.
+pub(super) struct Carried {
+    /// When each group's oldest proof began, and the places of its objects.
+    groups: Vec<(Timestamp, Vec<u64>)>,
+}
+
+/// So many groups by age: the oldest proof of a group speaks for all of it.
+const GROUPS: i32 = 3;
+
+impl Carried {
+    /// For the objects of `record` that were there before and are not read now.
+    pub(super) fn of(
+        record: &Record,
+        reuse: &Reuse,
+        reused: &HashSet<ObjectId>,
+        proofs: &Proofs,
+        now: Timestamp,
+    ) -> Self {
+        let mut groups: Vec<(Timestamp, Vec<u64>)> =
+            (0..GROUPS).map(|_| (Timestamp::MAX, Vec::new())).collect();
+        for (place, object) in record.objects.iter().enumerate() {
+            let read = proofs.read.get(place).copied().unwrap_or(true);
+            let Some(proved) =
+                reuse.standing(&object.id).proved.filter(|_| !read && reused.contains(&object.id))
+            else {
+                continue;
+            };
+            let age = now.duration_since(proved).as_secs() / (REVERIFY.as_secs() / i64::from(GROUPS));
+            let Some(group) = usize::try_from(age.max(0)).ok().and_then(|age| groups.get_mut(age)) else {
+                continue; // a proof that does not count any more is none
+            };
+            group.0 = group.0.min(proved);
+            group.1.push(place as u64);
+        }
+        groups.retain(|(_, places)| !places.is_empty());
+        Self { groups }
+    }
+
+    /// The verdicts; `own` is that of this run.
+    pub(super) fn verdicts(self, own: &Verdict) -> Vec<Verdict> {
+        let verdict = |(began, places): (Timestamp, Vec<u64>)| {
+            let covered = ranges(places.into_iter());
+            Verdict { began, covered, checks: Vec::new(), good: true, ..own.clone() }
+        };
+        self.groups.into_iter().map(verdict).collect()
+    }
+}
+
+/// Half-open ranges of ascending places.
+fn ranges(places: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for place in places {
+        match ranges.last_mut() {
+            Some(last) if last.1 == place => last.1 += 1,
+            _ => ranges.push((place, place + 1)),
+        }
+    }
+    ranges
+}
+
+/// A proof lasts `REVERIFY`; in this part of it, everything is to be read once again.
+const CYCLE: f64 = 0.8;
 
 impl Proofs {
-    /// Those that are new and those without a proof are read; and of those whose proof has lasted half its time, some.
+    /// Those that are new and those without a proof are read; of the others those with the oldest proofs, so many bytes that all come round in time: as large a part as the
+    /// time since `before`, the last backup, is of the cycle, and one object in any case.
     pub(super) fn plan(
         objects: &[ObjectRef],
         reuse: &Reuse,
         reused: &HashSet<ObjectId>,
         now: Timestamp,
+        before: Option<Timestamp>,
     ) -> Self {
-        let since = |part: i32| now.saturating_sub(REVERIFY / part).unwrap_or(Timestamp::MIN);
-        let (expired, aged) = (since(1), since(2));
+        let expired = now.saturating_sub(REVERIFY).unwrap_or(Timestamp::MIN);
         let mut read: Vec<bool> = Vec::with_capacity(objects.len());
-        let mut old: Vec<(Timestamp, usize)> = Vec::new();
+        let mut others: Vec<(Timestamp, usize)> = Vec::new();
         for (place, object) in objects.iter().enumerate() {
             let proved = reuse.standing(&object.id).proved.filter(|_| reused.contains(&object.id));
             read.push(proved.is_none());
-            old.extend(proved.filter(|proved| *proved < aged).map(|proved| (proved, place)));
+            others.extend(proved.map(|proved| (proved, place)));
         }
-        old.sort_unstable();
-        let mut left = objects.iter().map(|o| o.size).sum::<u64>() / AGAIN_PART;
+        others.sort_unstable();
+        let total: u64 = others.iter().map(|(_, place)| objects[*place].size).sum();
+        let elapsed = before.map_or(0.0, |before| now.duration_since(before).as_secs_f64().max(0.0));
+        let part = (elapsed / (REVERIFY.as_secs_f64() * CYCLE)).min(1.0);
+        let mut left = (total as f64 * part) as u64;
         let mut others_hold = true;
-        for (place, (proved, object)) in old.into_iter().enumerate() {
-            let size = objects[object].size;
-            // One is read in any case, however large.
-            if place == 0 || size <= left {
+        for (turn, (proved, place)) in others.into_iter().enumerate() {
+            let size = objects[place].size;
+            // What was proved within a day need not be again: many runs a day would read much.
+            let fresh = now.duration_since(proved).as_hours() < 24;
+            if !fresh && (turn == 0 || size <= left) {
                 left = left.saturating_sub(size);
-                read[object] = true;
+                read[place] = true;
             } else {
                 others_hold &= proved >= expired;
             }
@@ -61,14 +127,7 @@ impl Proofs {
 
     /// Half-open ranges of the places of those that are read.
     pub(super) fn covered(&self) -> Vec<(u64, u64)> {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for place in self.read.iter().enumerate().filter(|(_, read)| **read).map(|(place, _)| place as u64) {
-            match ranges.last_mut() {
-                Some(last) if last.1 == place => last.1 += 1,
-                _ => ranges.push((place, place + 1)),
-            }
-        }
-        ranges
+        ranges(self.read.iter().enumerate().filter(|(_, read)| **read).map(|(place, _)| place as u64))
     }
 }
 

@@ -5,13 +5,14 @@ use crate::model::entry::EXTENTS_INLINE_MAX;
 use crate::model::index::SegmentRef;
 use crate::model::manifest::{ArchiveInfo, ArchiveTable, Segment};
 use crate::model::record::CheckResult;
-use crate::model::{ComponentName, Entry, ObjectId, ObjectKind, ObjectRef};
+use crate::model::{ComponentName, Entry, MapRef, ObjectId, ObjectKind, ObjectRef};
 use crate::ops::backup::build::Item;
+use crate::ops::backup::check::Checker;
 use crate::ops::backup::manifest::{archive_ref, internal, put_manifest, put_maps};
 use crate::ops::backup::packer::{PackRun, resolve};
 use crate::ops::backup::reuse::{Old, Saved, Whole};
 use crate::ops::error::{Class, Doing, Result};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Segments and all that they refer to.
 #[derive(Default)]
@@ -36,6 +37,9 @@ pub(super) struct Shelf<'a> {
     table: ArchiveTable,
     /// Older archives that are referred to.
     older: BTreeMap<ObjectId, &'a KnownArchive>,
+    checker: Checker,
+    /// Maps of files with several names, by their numbers.
+    maps: HashMap<u64, Vec<MapRef>>,
     out: Shelved,
 }
 
@@ -49,7 +53,18 @@ impl<'a> Shelf<'a> {
     ) -> Self {
         let made = infos.iter().map(|i| i.sha256).collect();
         let table = infos.into_iter().map(|i| (i.sha256, i)).collect();
-        Self { run, name, old, made, alone, table, older: BTreeMap::new(), out: Shelved::default() }
+        Self {
+            run,
+            name,
+            old,
+            made,
+            alone,
+            table,
+            older: BTreeMap::new(),
+            checker: Checker::default(),
+            maps: HashMap::new(),
+            out: Shelved::default(),
+        }
     }
 
     fn refer(&mut self, archive: &ObjectId) {
@@ -83,10 +98,11 @@ impl<'a> Shelf<'a> {
     pub(super) fn whole(&mut self, whole: &Whole) -> Result<()> {
         let stretches = self.old.stretches;
         let known = stretches.get(whole.place).ok_or_else(|| internal("a stretch that is not there"))?;
+        self.checker.stretch(&known.first, &known.last).map_err(internal)?;
         for (archive, _) in &whole.archives {
             self.refer(archive);
         }
-        self.out.saved.keep.push(known.segment);
+        self.out.saved.keep.push(known.row);
         self.segment_of(known, whole.sums.entries);
         Ok(())
     }
@@ -96,6 +112,9 @@ impl<'a> Shelf<'a> {
         let mut rows = Vec::with_capacity(items.len());
         for item in items {
             rows.push(self.row(item)?);
+        }
+        for row in &rows {
+            self.checker.entry(&row.entry).map_err(internal)?;
         }
         for extent in rows.iter().flat_map(|row| &row.entry.extents) {
             let archive = extent.archive;
@@ -108,6 +127,12 @@ impl<'a> Shelf<'a> {
         let entries = rows.len() as u64;
         let packed =
             Stretch::encode(&rows).doing(Class::Failed, || "cannot pack rows of the catalog".into())?;
+        // What is remembered is what is written, or later snapshots would refer to what is not there.
+        if !Stretch::open(&packed)
+            .is_some_and(|s| s.rows().map(|row| row.decode()).eq(rows.iter().cloned().map(Some)))
+        {
+            return Err(internal("rows of the catalog do not come back as they were"));
+        }
         let mut maps: Vec<(ObjectId, u64)> =
             rows.iter().flat_map(|row| row.entry.maps.iter().map(|m| (m.object, m.size))).collect();
         maps.sort_unstable();
@@ -123,7 +148,7 @@ impl<'a> Shelf<'a> {
             }
             None => self.put(rows, entries)?,
         };
-        let known = KnownStretch { segment, size, recipients, first, last, maps, packed };
+        let known = KnownStretch { row: 0, segment, size, recipients, first, last, maps, packed };
         self.out.saved.put.push(known);
         Ok(())
     }
@@ -139,11 +164,19 @@ impl<'a> Shelf<'a> {
         if entry.maps.is_empty() && entry.extents.len() > EXTENTS_INLINE_MAX {
             self.describe(&entry)?;
             let mut objects = Vec::new();
-            entry.maps = put_maps(self.run, &entry.extents, &self.table, &mut objects)?;
+            // All names of one file have the same maps.
+            let known = entry.link.and_then(|link| self.maps.get(&link)).cloned();
+            entry.maps = match known {
+                Some(maps) => maps,
+                None => put_maps(self.run, &entry.extents, &self.table, &mut objects)?,
+            };
             self.out.manifests.extend(objects);
+            if let Some(link) = entry.link {
+                self.maps.insert(link, entry.maps.clone());
+            }
         }
         let check = facts.check.unwrap_or(CheckResult::None);
-        Ok(Row { entry, ident: facts.ident, safe: facts.safe, beside: facts.beside, check })
+        Ok(Row { entry, ident: facts.ident, safe: facts.safe, beside: facts.beside, check, read: facts.read })
     }
 
     /// Brings the descriptions of the older archives that `entry` refers to into the table.

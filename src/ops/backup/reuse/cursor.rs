@@ -1,9 +1,9 @@
 //! Going through what is known of a component beside a walk, both in walk order.
 
 use crate::catalog::known::{Row, RowRef, Stretch, Sums};
-use crate::model::ObjectId;
 use crate::model::path::walk_order;
-use crate::ops::backup::reuse::Old;
+use crate::model::{Entry, ObjectId};
+use crate::ops::backup::reuse::{Facts, Old};
 use std::cmp::Ordering;
 
 /// A place in what is known of a component. It only moves forward.
@@ -19,6 +19,8 @@ pub(in crate::ops::backup) struct Cursor<'a> {
     pub(in crate::ops::backup) old: Old<'a>,
     place: usize,
     open: Option<Opened>,
+    /// Rows of the last whole stretch that are names of a file with several.
+    linked: Vec<Row>,
 }
 
 /// A whole stretch of which every entry is as it was.
@@ -34,7 +36,7 @@ pub(in crate::ops::backup) struct Whole {
 
 impl<'a> Cursor<'a> {
     pub(in crate::ops::backup) fn new(old: Old<'a>) -> Self {
-        Self { old, place: 0, open: None }
+        Self { old, place: 0, open: None, linked: Vec::new() }
     }
 
     fn opened(&mut self) -> Option<&mut Opened> {
@@ -94,15 +96,26 @@ impl<'a> Cursor<'a> {
         if !fits || !stretch.archives.iter().all(|(id, _)| old.may_use(id)) {
             return None;
         }
-        let mut seen = 0;
+        let (mut seen, mut linked) = (0, Vec::new());
         for row in stretch.rows() {
             if seen >= rows || !same(seen, &row) {
                 return None;
             }
             seen += 1;
+            linked.extend(row.link.and_then(|_| row.decode()));
         }
         let whole = Whole { place, sums: stretch.sums, archives: stretch.archives.clone() };
-        (seen == rows).then_some(whole)
+        if seen != rows {
+            return None;
+        }
+        self.linked = linked;
+        Some(whole)
+    }
+
+    /// Of the last whole stretch, the entries of files that have several names.
+    pub(in crate::ops::backup) fn linked(&mut self) -> Vec<(Entry, Facts)> {
+        let rows = std::mem::take(&mut self.linked);
+        rows.into_iter().map(|row| (row.entry.clone(), Facts::of_row(&row))).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::model::record::CheckResult;
 use crate::model::{Entry, Kind, Timestamp};
 use crate::ops::backup::reuse::{Old, cursor};
 use crate::platform::capture::Ident;
+use crate::platform::filesystem::keeps_change_times_at;
 use crate::source::folder::Found;
 use std::path::{Path, PathBuf};
 
@@ -17,12 +18,29 @@ const SETTLED_NS: i128 = 2_000_000_000;
 pub(in crate::ops::backup) struct Settled {
     /// Nanoseconds since 1970; times at or before this have settled.
     before: i128,
+    /// Days since 1970.
+    today: u32,
 }
+
+/// A file is read again when its content was not for so many days, however still it lies: what times do not tell (a page written through a mapping, a clock
+/// set back) is found then, and so is a disk that forgets.
+const REREAD_DAYS: u32 = 30;
 
 impl Settled {
     /// For what is read from `now` on.
     pub(in crate::ops::backup) fn at(now: Timestamp) -> Self {
-        Self { before: now.as_nanosecond() - margin() }
+        let today = u32::try_from(now.as_second() / 86_400).unwrap_or(0);
+        Self { before: now.as_nanosecond() - margin(), today }
+    }
+
+    /// True when content that was read on day `read` is to be read again: each day a thirtieth of what is old enough, told by its path.
+    fn reread(&self, read: u32, path: &[u8]) -> bool {
+        let age = self.today.saturating_sub(read);
+        if age < REREAD_DAYS {
+            return false;
+        }
+        let slot = blake3::hash(path).as_bytes()[0];
+        age >= 2 * REREAD_DAYS || u32::from(slot) % REREAD_DAYS == self.today % REREAD_DAYS
     }
 
     fn holds(&self, ident: &Ident) -> bool {
@@ -47,12 +65,14 @@ pub(in crate::ops::backup) struct Facts {
     pub(in crate::ops::backup) safe: bool,
     pub(in crate::ops::backup) beside: [Option<Ident>; 2],
     pub(in crate::ops::backup) check: Option<CheckResult>,
+    /// When its content was read last, in days since 1970.
+    pub(in crate::ops::backup) read: u32,
 }
 
 impl Facts {
     /// Of a file that was read.
     pub(in crate::ops::backup) fn of(ident: Ident, settled: Settled) -> Self {
-        Self { ident: Some(ident), safe: settled.holds(&ident), ..Self::default() }
+        Self { ident: Some(ident), safe: settled.holds(&ident), read: settled.today, ..Self::default() }
     }
 
     /// Of a database, before it is captured: later changes will show. `None` when it cannot be told.
@@ -70,13 +90,14 @@ impl Facts {
         };
         let ident = stat(path).ok()??;
         let beside = [beside("-wal").ok()?, beside("-journal").ok()?];
-        let safe = settled.holds(&ident) && beside.iter().flatten().all(|ident| settled.holds(ident));
-        Some(Self { ident: Some(ident), safe, beside, check: None })
+        let still = settled.holds(&ident) && beside.iter().flatten().all(|ident| settled.holds(ident));
+        let safe = still && keeps_change_times_at(path);
+        Some(Self { ident: Some(ident), safe, beside, check: None, read: settled.today })
     }
 
     /// Of what a row says.
     pub(in crate::ops::backup) fn of_row(row: &Row) -> Self {
-        Self { ident: row.ident, safe: row.safe, beside: row.beside, check: Some(row.check) }
+        Self { ident: row.ident, safe: row.safe, beside: row.beside, check: Some(row.check), read: row.read }
     }
 }
 
@@ -85,19 +106,20 @@ fn same_owners(row: &RowRef<'_>, entry: &Entry) -> bool {
 }
 
 /// True when the file that `found` is has the bytes it had.
-pub(in crate::ops::backup) fn same_file(row: &RowRef<'_>, found: &Found) -> bool {
+fn same_file(row: &RowRef<'_>, found: &Found, settled: Settled) -> bool {
     let entry = &found.entry;
     let kind = row.kind == Kind::File && entry.kind == Kind::File && !row.database && !found.database;
     let meta = (row.mode, row.uid, row.gid) == (entry.mode, entry.uid, entry.gid);
-    kind && meta && row.safe && row.ident == Some(found.ident())
+    let same = kind && meta && row.safe && row.ident == Some(found.ident());
+    same && !settled.reread(row.read, row.path)
 }
 
 /// True when the entry of `found` would be that of `row` again.
-fn same_entry(row: &RowRef<'_>, found: &Found) -> bool {
+fn same_entry(row: &RowRef<'_>, found: &Found, settled: Settled) -> bool {
     let entry = &found.entry;
     if entry.kind == Kind::File {
         let flag = row.crash_consistent == entry.has_flag(FLAG_CRASH_CONSISTENT);
-        return same_file(row, found) && row.link == entry.link && same_owners(row, entry) && flag;
+        return same_file(row, found, settled) && row.link == entry.link && same_owners(row, entry) && flag;
     }
     row.kind == entry.kind && row.decode().is_some_and(|row| row.entry == *entry)
 }
@@ -107,6 +129,7 @@ impl cursor::Cursor<'_> {
     pub(in crate::ops::backup) fn whole_stretch(
         &mut self,
         found: &[Found],
+        settled: Settled,
         database: impl Fn(usize) -> bool,
     ) -> Option<cursor::Whole> {
         let first = found.first()?.entry.path.as_bytes();
@@ -115,16 +138,20 @@ impl cursor::Cursor<'_> {
             if row.path != found.entry.path.as_bytes() {
                 return false;
             }
-            if found.database { row.database && database(place) } else { same_entry(row, found) }
+            if found.database { row.database && database(place) } else { same_entry(row, found, settled) }
         })
     }
 
     /// The entry of `found` as it was stored, when it is still the same and may be used.
-    pub(in crate::ops::backup) fn unchanged(&mut self, found: &Found) -> Option<(Entry, Facts)> {
+    pub(in crate::ops::backup) fn unchanged(
+        &mut self,
+        found: &Found,
+        settled: Settled,
+    ) -> Option<(Entry, Facts)> {
         let old = self.old;
         let row = self.seek(found.entry.path.as_bytes())?;
         if found.entry.kind == Kind::File {
-            if !same_file(&row, found) {
+            if !same_file(&row, found, settled) {
                 return None;
             }
             let row = row.decode().filter(|row| cursor::usable(&old, row))?;
@@ -140,9 +167,14 @@ impl cursor::Cursor<'_> {
 }
 
 /// A database that is as it was, when it may be used: its entry with what was stored.
-pub(in crate::ops::backup) fn same_database(old: &Old<'_>, path: &[u8], facts: &Facts) -> Option<Row> {
+pub(in crate::ops::backup) fn same_database(
+    old: &Old<'_>,
+    path: &[u8],
+    facts: &Facts,
+    settled: Settled,
+) -> Option<Row> {
     let row = cursor::Cursor::new(*old).seek(path)?.decode()?;
     let same = row.safe && row.ident.is_some() && row.ident == facts.ident && row.beside == facts.beside;
-    let passed = row.check != CheckResult::Failed;
+    let passed = row.check != CheckResult::Failed && !settled.reread(row.read, path);
     (same && passed && cursor::usable(old, &row)).then_some(row)
 }

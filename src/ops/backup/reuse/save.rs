@@ -1,4 +1,5 @@
-//! Writing down what a committed snapshot holds. Only after the commit: before it, nothing may be remembered.
+//! Writing down what a snapshot holds, under the hash of its record, before that is put: whether it was, the store will say, and what was known before stays
+//! beside it until then.
 
 use crate::catalog::known::{ComponentUpdate, Expected, Update, remove, save};
 use crate::durable::crash;
@@ -11,7 +12,7 @@ use crate::ops::session::Session;
 pub(in crate::ops::backup) type Saved = ComponentUpdate;
 
 impl Reuse {
-    /// Remembers what `record`, which is committed under the hash `hash`, holds. A catalog that cannot be written is removed, and said: it costs the next run time,
+    /// Remembers what `record`, which will have the hash `hash`, holds. A catalog that cannot be written is removed, and said: it costs the next run time,
     /// nothing else.
     pub(in crate::ops::backup) fn save(
         self,
