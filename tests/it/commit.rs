@@ -38,7 +38,7 @@ fn project(dir: &Path) -> (Session, Arc<MemoryStore>, Arc<FaultStore>) {
         more_stores: Vec::new(),
         replace_store: None,
         create_bucket: false,
-        interrupt: backstay::ops::interrupt::Interrupt::default(), 
+        interrupt: Interrupt::default(),
         recipients: Vec::new(),
         offline_identity: false,
         kit: None,
