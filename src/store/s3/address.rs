@@ -77,7 +77,7 @@ fn encode(text: &str, is_path: bool, into: &mut String) {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                into.push(char::from(byte))
+                into.push(char::from(byte));
             }
             b'/' if is_path => into.push('/'),
             _ => {

@@ -146,7 +146,7 @@ impl Client {
         match xml::parse(&body) {
             // Some servers leave the end off the names of their answers.
             Some(tree) if tree.name == root || tree.name == root.trim_end_matches("Result") => {
-                reply.xml = tree
+                reply.xml = tree;
             }
             // Some errors come after the head with its 200 was sent.
             Some(tree) if tree.name == "Error" => {

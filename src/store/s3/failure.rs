@@ -186,7 +186,8 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>()) {
+        let is_it = inner.and_then(|e| e.downcast_ref::<rustls::Error>()).is_some();
+        if is_it || error.is::<rustls::Error>() {
             return true;
         }
         // What is wrapped in an I/O error is not among the sources.

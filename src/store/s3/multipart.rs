@@ -319,7 +319,7 @@ mod tests {
         for size in [PART * MAX_PARTS + 1, 1 << 40, 5 << 40] {
             let part = part_size(size);
             assert!(
-                part > PART && size.div_ceil(part) <= MAX_PARTS && part % (1 << 20) == 0,
+                part > PART && size.div_ceil(part) <= MAX_PARTS && part.is_multiple_of(1 << 20),
                 "{size} {part}"
             );
         }
