@@ -160,7 +160,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
     }
 
     /// Remembers what the store at `view` holds, when it lacks nothing below.
-    fn remember(&self, view: usize) -> Result<()> {
+    pub(super) fn remember(&self, view: usize) -> Result<()> {
         let Some(state) = self.session.state.as_ref().filter(|_| self.ledger.missing(view).is_empty()) else {
             return Ok(());
         };

@@ -179,6 +179,10 @@ impl Rest<'_, '_> {
                 }
             }
             if done {
+                // Also the lead's: what is hidden there later is then known to have been there.
+                for standing in union.standings.iter().filter(|s| usable(s)) {
+                    standing.view.map_or(Ok(()), |view| self.catch_up.remember(view))?;
+                }
                 return self.catch_up.tidy_outbox();
             }
         }
