@@ -23,6 +23,7 @@ pub mod restore;
 pub mod select;
 pub mod session;
 pub mod shape;
+mod slots;
 pub mod sources;
 pub mod stores;
 pub mod sync;

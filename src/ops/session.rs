@@ -1,16 +1,16 @@
 //! What every operation on a project needs: its configuration, stores, state, keys; opened once, in an order that fails early and clearly.
 
 use crate::catalog::State;
-use crate::config::{Config, Place, StoreConfig, UrlPlace};
+use crate::config::{Config, UrlPlace};
 use crate::keys::KeyError;
 use crate::keys::identity::load_identity_file;
-use crate::keys::kit::{Kit, KitStore, StoreAt};
+use crate::keys::kit::{Kit, KitStore};
 use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
 use crate::model::{Clock, HostId, Problem, Progress, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
-use crate::ops::layout::store_path;
+use crate::ops::slots::{first_here, moved_of_kit, slots, tidy};
 use crate::ops::stores::{Means, StoreSlot};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
 use crate::platform::users::Names;
@@ -344,78 +344,6 @@ fn load_signer(key_file: &Path) -> Result<Signer> {
         });
         OpError::new(Class::Config, "cannot load this host's signing key").because(e).hint(hint)
     })
-}
-
-/// The stores that are meant, and whether it is one that was named by a path.
-fn slots(config: &Config, wanted: Option<&str>, means: &Means) -> Result<(Vec<StoreSlot>, bool)> {
-    if config.stores.is_empty() {
-        return Err(OpError::new(Class::Config, format!("{} names no store", config.path.display()))
-            .hint("add a [[store]] with `name` and `path`, then run `backstay init`"));
-    }
-    let Some(wanted) = wanted else {
-        return Ok((config.stores.iter().map(|s| StoreSlot::configured(s, means)).collect(), false));
-    };
-    if let Some(store) = config.stores.iter().find(|s| s.name == wanted) {
-        return Ok((vec![StoreSlot::configured(store, means)], false));
-    }
-    let slot = if UrlPlace::is_url(wanted) {
-        let place = moved(wanted, config)?;
-        if let Some(store) = config.stores.iter().find(|s| is_bucket(s, &place)) {
-            return Ok((vec![StoreSlot::configured(store, means)], false));
-        }
-        StoreSlot::bucket(place, means)
-    } else {
-        let path = tidy(wanted)?;
-        if let Some(store) = config.stores.iter().find(|s| store_path(s) == Some(&*path)) {
-            return Ok((vec![StoreSlot::configured(store, means)], false));
-        }
-        StoreSlot::folder(&path, means)
-    };
-    let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
-    let hint = format!(
-        "the configuration names: {}; anything else is taken as a path, or as a URL where it has ://",
-        names.join(", ")
-    );
-    slot.open().map_err(|away| away.error().hint(hint))?;
-    Ok((vec![slot], true))
-}
-
-fn is_bucket(store: &StoreConfig, place: &UrlPlace) -> bool {
-    matches!(&store.place, Place::Url(own) if own.url() == place.url() && own.endpoint == place.endpoint)
-}
-
-fn moved(url: &str, config: &Config) -> Result<UrlPlace> {
-    let buckets = config.stores.iter().filter_map(|s| match &s.place {
-        Place::Url(place) => Some(&**place),
-        Place::Path(_) => None,
-    });
-    crate::ops::remote::named_bucket(url, &buckets.collect::<Vec<_>>())
-}
-
-fn moved_of_kit(url: &str, kit: &Kit) -> Result<UrlPlace> {
-    let buckets = kit.stores.iter().filter_map(|s| match &s.at {
-        StoreAt::Url(url) => UrlPlace::from_kit(url, &s.settings).ok(),
-        StoreAt::Path(_) => None,
-    });
-    let buckets: Vec<UrlPlace> = buckets.collect();
-    crate::ops::remote::named_bucket(url, &buckets.iter().collect::<Vec<_>>())
-}
-
-/// The first store that is here; when none is, why the first is not.
-fn first_here(stores: &[StoreSlot]) -> Result<Arc<dyn Store>> {
-    let mut first = None;
-    for slot in stores {
-        match slot.open() {
-            Ok(store) => return Ok(store),
-            Err(away) => first = first.or(Some(away)),
-        }
-    }
-    Err(first.map_or_else(|| OpError::new(Class::Config, "there is no store"), |away| away.error()))
-}
-
-fn tidy(path: &str) -> Result<PathBuf> {
-    crate::platform::place::tidy(Path::new(path))
-        .doing(Class::Usage, || format!("{path:?} is not a usable path"))
 }
 
 /// Turns a store's error into an operation's.

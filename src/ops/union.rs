@@ -78,7 +78,7 @@ pub(super) fn look(session: &Session) -> Result<Vault> {
     let mut found: Vec<Found> = Vec::new();
     for slot in &session.stores {
         found.push(read_slot(session, slot));
-        if found.last().is_some_and(|found| found.is_ok()) {
+        if found.last().is_some_and(std::result::Result::is_ok) {
             break;
         }
     }
@@ -90,7 +90,7 @@ pub(super) fn look(session: &Session) -> Result<Vault> {
         found.extend(read_slots(session, rest));
         partial = false;
     }
-    if found.iter().all(|found| found.is_err()) {
+    if found.iter().all(std::result::Result::is_err) {
         return Err(first_error(&found));
     }
     for (slot, found) in session.stores.iter().zip(&found) {
@@ -108,7 +108,7 @@ pub(super) fn look(session: &Session) -> Result<Vault> {
 /// For a run that writes: all stores. Fails when none can be used.
 pub(super) fn read(session: &Session) -> Result<Union> {
     let found = read_slots(session, &session.stores);
-    if found.iter().all(|found| found.is_err()) {
+    if found.iter().all(std::result::Result::is_err) {
         return Err(first_error(&found));
     }
     judge(session, found)

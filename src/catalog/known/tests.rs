@@ -21,11 +21,11 @@ fn file(path: &str, n: u64) -> Row {
     (entry.mode, entry.uid, entry.gid) = (0o4755, 1000, 100);
     (entry.user, entry.group) = (Some("app".into()), None);
     (entry.size, entry.hash, entry.mtime) = (5000 + n, Some(ContentHash([9; 32])), (-3, 999_999_999));
-    entry.link = (n % 2 == 0).then_some(u64::MAX - n);
+    entry.link = n.is_multiple_of(2).then_some(u64::MAX - n);
     let extent = |offset, archive, length| Extent { offset, archive, tar_offset: 1536 + offset, length };
     entry.extents = vec![extent(0, id(1), 100), extent(700, id(2), 300), extent(1000, id(1), 4000)];
     entry.xattrs.insert("user.x".into(), vec![0, 255]);
-    Row::new(entry, Some(ident(n)), n % 3 == 0)
+    Row::new(entry, Some(ident(n)), n.is_multiple_of(3))
 }
 
 fn rows() -> Vec<Row> {

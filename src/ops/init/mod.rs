@@ -3,6 +3,7 @@
 //! Keys come first and the configuration last, so that a run that was cut off leaves nothing that names a key which does not exist; what it
 //! made is taken up by the next run.
 
+mod keys;
 mod kit;
 mod store;
 
@@ -11,16 +12,16 @@ use crate::config::propose::Proposal;
 use crate::config::template::Values;
 use crate::config::{Config, Place, Trusted, UrlPlace, template};
 use crate::durable::{Dir, crash};
-use crate::keys::identity::{SecretIdentity, generate, load_identity_file};
-use crate::keys::kit::Kit;
-use crate::keys::{NamingKey, RecipientSet, Signer};
+use crate::keys::{RecipientSet, Signer};
 use crate::model::mark::Role;
-use crate::model::{Clock, HostId, VaultId};
+use crate::model::{Clock, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::kit::{IdentityFrom, Parts};
 use crate::ops::stores::{Means, open_configured, place_of};
 use crate::ops::vault::store_info;
+pub use keys::naming_path;
+use keys::{Encryption, key_places, make_naming, make_recipients, make_signer};
 use kit::{complete_kit, write_kit};
 use std::path::{Path, PathBuf};
 use store::make_store;
@@ -300,129 +301,4 @@ fn check_recipients(given: &[String]) -> Result<()> {
 fn project_name(dir: &Path) -> String {
     let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     crate::config::slug(&name).unwrap_or_else(|| "project".into())
-}
-
-/// The folder of this project's keys: one that an earlier run for the same project made, or a new one. Two projects of one name get two.
-fn key_places(options: &InitOptions, project: &str) -> Result<KeyPlaces> {
-    let whose = options.config_path.as_os_str().as_encoded_bytes();
-    for number in 1.. {
-        let name = if number == 1 { project.to_owned() } else { format!("{project}-{number}") };
-        let dir = options.keys_root.join(name);
-        let marker = dir.join("project");
-        let cannot = || format!("cannot make the key folder {}", dir.display());
-        match std::fs::read(&marker) {
-            Ok(owner) if owner == whose => {}
-            Ok(_) => continue,
-            Err(_) if dir.join("signing_key").exists() => continue,
-            Err(_) => {
-                crate::durable::create_dirs(&dir, 0o700).doing(Class::Failed, cannot)?;
-                crate::durable::write_new(&marker, whose, 0o600).doing(Class::Failed, cannot)?;
-            }
-        }
-        return Ok(KeyPlaces {
-            identity: dir.join("identity.txt"),
-            signing: dir.join("signing_key"),
-            kit: options.kit.clone().unwrap_or_else(|| dir.join("recovery-kit.txt")),
-            dir,
-        });
-    }
-    Err(OpError::new(Class::Failed, "no name is free for the key folder"))
-}
-
-fn make_signer(places: &KeyPlaces, report: &mut InitReport) -> Result<Signer> {
-    let cannot = || format!("cannot use the signing key {}", places.signing.display());
-    if places.signing.exists() {
-        return Signer::load(&places.signing).doing(Class::Config, cannot);
-    }
-    let signer = Signer::generate().doing(Class::Failed, cannot)?;
-    signer.write(&places.signing).doing(Class::Failed, cannot)?;
-    report.made.push(format!("signing key {}", places.signing.display()));
-    Ok(signer)
-}
-
-fn make_naming(places: &KeyPlaces, report: &mut InitReport) -> Result<()> {
-    let path = naming_path(&places.signing);
-    if path.exists() {
-        return Ok(());
-    }
-    let cannot = || format!("cannot write the naming key {}", path.display());
-    NamingKey::generate().and_then(|key| key.write(&path)).doing(Class::Failed, cannot)?;
-    report.made.push(format!("naming key {}", path.display()));
-    Ok(())
-}
-
-/// The naming key lies beside the signing key.
-pub fn naming_path(signing: &Path) -> PathBuf {
-    signing.with_file_name("naming_key")
-}
-
-/// Whom a new vault is sealed to.
-struct Encryption {
-    recipients: Vec<String>,
-    /// The identity, when it must not be on this machine and is nowhere yet.
-    identity: Option<SecretIdentity>,
-    vault: VaultId,
-}
-
-/// The recipients of a new project, and the identity when it must not be on this machine.
-fn make_recipients(
-    options: &InitOptions,
-    places: &KeyPlaces,
-    host: HostId,
-    clock: &dyn Clock,
-    report: &mut InitReport,
-) -> Result<Encryption> {
-    if let Some(kit) = kit_of_earlier_run(options, places, host)? {
-        return Ok(Encryption { recipients: kit.recipients, identity: None, vault: kit.vault });
-    }
-    let sealed_to = |recipients, identity| Ok(Encryption { recipients, identity, vault: new_id()? });
-    if options.offline_identity {
-        let (identity, recipient) = generate();
-        return sealed_to(vec![recipient], Some(identity));
-    }
-    let here = recipients_here(options, places)?;
-    if !here.is_empty() {
-        return sealed_to(here, None);
-    }
-    let (identity, recipient) = generate();
-    identity
-        .write(&places.identity, clock.now())
-        .doing(Class::Failed, || format!("cannot write the identity {}", places.identity.display()))?;
-    report.made.push(format!("identity {}", places.identity.display()));
-    sealed_to(vec![recipient], None)
-}
-
-/// The kit of an earlier run for this project whose configuration is not there: it names the vault, and with `--offline-identity` it holds the only
-/// identity. Any other kit at its place would be passed over in silence, and open nothing.
-fn kit_of_earlier_run(options: &InitOptions, places: &KeyPlaces, host: HostId) -> Result<Option<Kit>> {
-    if !places.kit.exists() {
-        return Ok(None);
-    }
-    let taken = |why: &str| {
-        let what = format!("{} is there already, and {why}", places.kit.display());
-        OpError::new(Class::Config, what)
-            .hint("move it away, or name another file for the new kit with --kit FILE")
-    };
-    let kit = match Kit::load(&places.kit) {
-        Ok(kit) => kit,
-        Err(e) => return Err(taken("is no kit of an earlier run").because(e)),
-    };
-    if kit.host != host {
-        return Err(taken("is the kit of another project or machine"));
-    }
-    if options.offline_identity || kit.recipients == recipients_here(options, places)? {
-        return Ok(Some(kit));
-    }
-    Err(taken("belongs to another identity")
-        .hint("if a run with --offline-identity was interrupted, say that again; else move the kit away to begin anew"))
-}
-
-/// The recipients that this run would use without a kit; none when their identity is still to be made.
-fn recipients_here(options: &InitOptions, places: &KeyPlaces) -> Result<Vec<String>> {
-    if !options.recipients.is_empty() || !places.identity.exists() {
-        return Ok(options.recipients.clone());
-    }
-    let there = load_identity_file(&places.identity)
-        .doing(Class::Config, || format!("cannot use the identity {}", places.identity.display()))?;
-    Ok(there.iter().map(SecretIdentity::recipient).collect())
 }

@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::sync::Arc;
 
+/// An archive opened in several stores.
+type Readers = Vec<(Arc<dyn Store>, Arc<ArchiveReader>)>;
+
 /// A stretch of a file to be read; `file` is the caller's number for the file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
@@ -214,7 +217,7 @@ fn one_by_one(
 struct Spare<'a> {
     reading: &'a Reading<'a>,
     info: &'a ArchiveInfo,
-    readers: Option<Vec<(Arc<dyn Store>, Arc<ArchiveReader>)>>,
+    readers: Option<Readers>,
 }
 
 impl Spare<'_> {

@@ -23,7 +23,8 @@ fn prepare() -> Prepared {
     let config = bed.app().join("backstay.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     // Relative, because the bed is copied to and fro.
-    let text = text.replace("\n[packing]", "\n[[store]]\nname = \"second\"\npath = \"../second\"\n\n[packing]");
+    let text =
+        text.replace("\n[packing]", "\n[[store]]\nname = \"second\"\npath = \"../second\"\n\n[packing]");
     std::fs::write(&config, text).unwrap();
     assert_code(&bed.run(&["init"]), 0);
     let mut versions = BTreeMap::new();

@@ -90,10 +90,10 @@ impl Chain {
     /// Looks. Reads files anew each time.
     pub(super) async fn load(&self) -> Result<Loaded, CredentialsError> {
         if let Some(file) = &self.spec.credentials_file {
-            return self.from_own_file(file).await;
+            return self.look_in_own_file(file).await;
         }
         if self.spec.profile.is_some() {
-            let (words, answer, stamps) = self.from_profile().await;
+            let (words, answer, stamps) = self.look_in_profile().await;
             return only(words, answer, stamps);
         }
         let mut looked = Vec::new();
@@ -106,28 +106,31 @@ impl Chain {
             }
         };
         if let Some(end) =
-            next("environment variable AWS_ACCESS_KEY_ID".into(), self.from_environment(), Vec::new())
+            next("environment variable AWS_ACCESS_KEY_ID".into(), self.look_in_environment(), Vec::new())
         {
             return end;
         }
-        let (words, answer, stamps) = self.from_profile().await;
+        let (words, answer, stamps) = self.look_in_profile().await;
         if let Some(end) = next(words, answer, stamps) {
             return end;
         }
-        let (words, answer, stamps) = self.from_web_identity().await;
+        let (words, answer, stamps) = self.look_in_web_identity().await;
         if let Some(end) = next(words, answer, stamps) {
             return end;
         }
-        if let Some(end) = next("the role of the container".into(), self.from_container().await, Vec::new()) {
+        if let Some(end) =
+            next("the role of the container".into(), self.look_in_container().await, Vec::new())
+        {
             return end;
         }
-        if let Some(end) = next("the instance role of IMDS".into(), self.from_instance().await, Vec::new()) {
+        if let Some(end) = next("the instance role of IMDS".into(), self.look_in_instance().await, Vec::new())
+        {
             return end;
         }
         Err(CredentialsError::NoneFound { looked })
     }
 
-    fn from_environment(&self) -> Answer {
+    fn look_in_environment(&self) -> Answer {
         let key = self.variable("AWS_ACCESS_KEY_ID");
         let secret = self.variable("AWS_SECRET_ACCESS_KEY").or_else(|| self.variable("SECRET_ACCESS_KEY"));
         let given = |key, secret| {
@@ -141,7 +144,7 @@ impl Chain {
         }
     }
 
-    async fn from_own_file(&self, file: &Path) -> Result<Loaded, CredentialsError> {
+    async fn look_in_own_file(&self, file: &Path) -> Result<Loaded, CredentialsError> {
         let profile = self.profile();
         let words = format!("profile {profile:?} of {}", file.display());
         let stamps = vec![Stamp::of(file)];
@@ -156,7 +159,7 @@ impl Chain {
         only(words, answer, stamps)
     }
 
-    async fn from_profile(&self) -> (String, Answer, Vec<Stamp>) {
+    async fn look_in_profile(&self) -> (String, Answer, Vec<Stamp>) {
         let (profile, places) = (self.profile(), self.files());
         let words = format!("profile {profile:?} of {}", places.words(&profile));
         let stamps = places.all().map(|path| Stamp::of(path)).collect();
@@ -190,7 +193,7 @@ impl Chain {
         ask(&provider, LIMIT).await
     }
 
-    async fn from_web_identity(&self) -> (String, Answer, Vec<Stamp>) {
+    async fn look_in_web_identity(&self) -> (String, Answer, Vec<Stamp>) {
         let words = "web identity of AWS_WEB_IDENTITY_TOKEN_FILE".to_owned();
         let (Some(file), Some(role_arn)) =
             (self.variable("AWS_WEB_IDENTITY_TOKEN_FILE"), self.variable("AWS_ROLE_ARN"))
@@ -208,7 +211,7 @@ impl Chain {
         (words, ask(&provider, LIMIT).await, stamps)
     }
 
-    async fn from_container(&self) -> Answer {
+    async fn look_in_container(&self) -> Answer {
         let names = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
         if names.iter().all(|name| self.variable(name).is_none()) {
             return Answer::Nothing(format!("{} is not set", names[0]));
@@ -216,7 +219,7 @@ impl Chain {
         ask(&EcsCredentialsProvider::builder().configure(&self.services()).build(), LIMIT).await
     }
 
-    async fn from_instance(&self) -> Answer {
+    async fn look_in_instance(&self) -> Answer {
         if self.variable("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
             return Answer::Nothing("switched off by AWS_EC2_METADATA_DISABLED".into());
         }

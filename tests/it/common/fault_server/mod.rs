@@ -40,7 +40,7 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     stop: AtomicBool,
     /// Ended with the server.
-    connections: Mutex<Vec<TcpStream>>,
+    connections: Mutex<std::collections::BTreeMap<u16, TcpStream>>,
     /// Wakes those that hold a connection and say nothing.
     ended: (Mutex<bool>, Condvar),
 }
@@ -75,9 +75,16 @@ impl FaultServer {
                     return;
                 }
                 let own = Arc::clone(&own);
-                own.connections.lock().unwrap().extend(stream.try_clone());
-                // A client that goes away is no failure of the server.
-                std::thread::spawn(move || drop(own.serve(stream)));
+                let Ok(port) = stream.peer_addr().map(|a| a.port()) else { continue };
+                if let Ok(clone) = stream.try_clone() {
+                    own.connections.lock().unwrap().insert(port, clone);
+                }
+                std::thread::spawn(move || {
+                    // A client that goes away is no failure of the server.
+                    drop(own.serve(stream));
+                    // Only with the last handle is the connection closed.
+                    own.connections.lock().unwrap().remove(&port);
+                });
             }
         });
         Self { shared, address }
@@ -148,7 +155,7 @@ impl Drop for FaultServer {
         self.shared.stop.store(true, Ordering::SeqCst);
         *self.shared.ended.0.lock().unwrap() = true;
         self.shared.ended.1.notify_all();
-        for connection in self.shared.connections.lock().unwrap().drain(..) {
+        for connection in std::mem::take(&mut *self.shared.connections.lock().unwrap()).into_values() {
             drop(connection.shutdown(std::net::Shutdown::Both));
         }
         // Wakes the thread that waits for connections.
