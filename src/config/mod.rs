@@ -38,8 +38,8 @@ pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use settings::{
-    Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing,
-    Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
+    Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule,
+    Signing, Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
 };
 pub use url_place::BadUrl;
 

@@ -21,6 +21,7 @@ mod reuse;
 mod several;
 mod shelf;
 mod streams;
+mod unfinished;
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
@@ -47,6 +48,7 @@ use reuse::Reuse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use unfinished::Unfinished;
 
 /// What to make.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +106,9 @@ impl Making<'_> {
         let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
         let id = SnapshotId::new(started, random);
         let pool = Arc::new(Pool::for_machine());
+        let unfinished = Unfinished::of(session, &self.writer.recipients);
         let run = PackRun {
+            unfinished: unfinished.as_ref(),
             store: &*session.store,
             spool: self.spool,
             recipients: &self.writer.recipients,
@@ -121,7 +125,12 @@ impl Making<'_> {
         let stored = capture::all(capture, self.components)?;
         crash::point("backup: captured");
         let snapshot = Snapshot { id, started, options: self.options, stored };
-        snapshot.finish(session, self.writer, &run, chain, self.vault, reuse)
+        let done = snapshot.finish(session, self.writer, &run, chain, self.vault, reuse);
+        // What a store damaged must not be taken for sent again and again.
+        if done.as_ref().map_or_else(|e| e.class == Class::Damage, |_| true) {
+            unfinished.iter().for_each(Unfinished::clear);
+        }
+        done
     }
 }
 

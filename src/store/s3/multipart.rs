@@ -8,7 +8,7 @@ use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::Capabilities;
 use crate::store::s3::client::{Call, Client, Reply};
 use crate::store::s3::failure::Failure;
-use crate::store::s3::put::{There, not_its_name, taken};
+use crate::store::s3::put::{FIRST_WAIT, TRIES, There, comes_and_goes, not_its_name, taken};
 use crate::store::s3::uploads::{Part, Upload};
 use crate::store::s3::xml::escape;
 use crate::store::{Key, Put, StoreErrorKind};
@@ -199,35 +199,43 @@ impl S3Store {
         known: &Capabilities,
         over: bool,
     ) -> Result<Put, Failure> {
-        let completed = self.ask_to_complete(upload, known.create_only && !over).await;
-        let failure = match completed {
-            Ok(_) => {
-                self.note_put(key);
-                return match self.size_of(key).await? {
-                    Some(size) if size == upload.size => {
-                        Ok(if known.proves_parts() { Put::Proved } else { Put::Created })
-                    }
-                    Some(size) => {
-                        let text = format!("the parts make {size} bytes and not {}", upload.size);
-                        Err(Failure::new(StoreErrorKind::Corrupt, text))
-                    }
-                    None => Err(Failure::broken("it is not there although its upload was completed")),
-                };
+        for tried in 0..TRIES {
+            let failure = match self.ask_to_complete(upload, known.create_only && !over).await {
+                Ok(_) => return self.completed(upload, key, known).await,
+                Err(failure) => failure,
+            };
+            // "No such upload" after a try whose outcome is not known: that try may have completed it.
+            if !failure.uncertain && !failure.is_in_the_way() && failure.status != 404 {
+                return Err(failure);
             }
-            Err(failure) => failure,
-        };
-        // "No such upload" after a try whose outcome is not known: that try may have completed it.
-        if !failure.uncertain && !failure.is_in_the_way() && failure.status != 404 {
-            return Err(failure);
+            match self.compare(key, upload.size, &upload.sha256).await? {
+                There::Same => {
+                    self.note_put(key);
+                    let _ = self.abort(&upload.path, &upload.upload_id).await;
+                    return Ok(Put::AlreadyThere);
+                }
+                There::Other if !over => return Err(taken()),
+                // Someone else's put is under way, or came and went.
+                There::Nothing if failure.is_in_the_way() => {
+                    self.client.transport().timer().pause(FIRST_WAIT * (1 << tried)).await;
+                }
+                _ => return Err(failure),
+            }
         }
-        match self.compare(key, upload.size, &upload.sha256).await? {
-            There::Same => {
-                self.note_put(key);
-                let _ = self.abort(&upload.path, &upload.upload_id).await;
-                Ok(Put::AlreadyThere)
+        Err(comes_and_goes())
+    }
+
+    async fn completed(&self, upload: &Upload, key: &Key, known: &Capabilities) -> Result<Put, Failure> {
+        self.note_put(key);
+        match self.size_of(key).await? {
+            Some(size) if size == upload.size => {
+                Ok(if known.proves_parts() { Put::Proved } else { Put::Created })
             }
-            There::Other if !over => Err(taken()),
-            _ => Err(failure),
+            Some(size) => {
+                let text = format!("the parts make {size} bytes and not {}", upload.size);
+                Err(Failure::new(StoreErrorKind::Corrupt, text))
+            }
+            None => Err(Failure::broken("it is not there although its upload was completed")),
         }
     }
 
@@ -274,6 +282,7 @@ impl S3Store {
         if self.swept.swap(true, Ordering::Relaxed) {
             return;
         }
+        Upload::sweep(&self.spec);
         for upload in Upload::stale(&self.spec, self.client.transport().timer().unix()) {
             if self.abort(&upload.path, &upload.upload_id).await.is_ok() {
                 upload.forget(&self.spec);
