@@ -8,6 +8,7 @@ pub mod backup;
 mod carry;
 mod catchup;
 pub mod commit;
+pub mod diff;
 pub mod error;
 pub mod init;
 pub mod interrupt;
