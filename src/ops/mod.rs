@@ -16,6 +16,7 @@ pub mod layout;
 mod ledger;
 pub mod lock;
 pub mod look;
+pub mod marks;
 pub mod objects;
 pub mod recover_files;
 pub mod remote;
@@ -27,6 +28,5 @@ mod slots;
 pub mod sources;
 pub mod stores;
 pub mod sync;
-
 mod union;
 pub mod vault;
