@@ -24,9 +24,11 @@ mod forge;
 mod forged;
 mod forged_history;
 mod golden;
+mod hooks;
 mod incremental;
 #[path = "common/lab.rs"]
 mod lab;
+mod marks;
 mod memory;
 mod mini;
 mod roundtrip;
