@@ -98,7 +98,7 @@ pub(super) fn is_still(row: &Row, ident: Ident, database: Option<&Path>) -> bool
 fn sidecar(database: &Path, ending: &str) -> rustix::io::Result<Option<Ident>> {
     let mut name = database.as_os_str().to_owned();
     name.push(ending);
-    match rustix::fs::lstat(&PathBuf::from(name)) {
+    match rustix::fs::lstat(PathBuf::from(name)) {
         Ok(stat) => Ok(Some(Ident::of(&stat)).filter(|ident| ident.size > 0)),
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(e) => Err(e),

@@ -82,19 +82,17 @@ impl Live {
         component: &Component,
         known: KnownRows,
         problems: &mut Vec<Problem>,
-    ) -> std::result::Result<Self, NotOpen> {
+    ) -> std::result::Result<Self, Box<NotOpen>> {
         let name = component.name.as_str();
         let broken = |what: String| {
             let problem = Problem::at_path(ProblemKind::Unreadable, name, b".", what.clone());
-            NotOpen {
-                what,
-                problem: Some(problem.hint("is its disk mounted, and is the path in backstay.toml right?")),
-            }
+            let problem = problem.hint("is its disk mounted, and is the path in backstay.toml right?");
+            Box::new(NotOpen { what, problem: Some(problem) })
         };
         let (spec, database, lock_limit) = match &component.spec {
             Spec::Command { .. } => {
                 let what = "it is the output of a command, and a comparison runs none".to_owned();
-                return Err(NotOpen { what, problem: None });
+                return Err(Box::new(NotOpen { what, problem: None }));
             }
             Spec::Sqlite { path, lock_limit, .. } => {
                 let spec = single(component, path).map_err(|e| broken(format!("{}: {e}", path.display())))?;
