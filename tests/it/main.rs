@@ -26,6 +26,7 @@ mod golden;
 mod incremental;
 #[path = "common/lab.rs"]
 mod lab;
+mod leftovers;
 mod memory;
 mod mini;
 mod roundtrip;
