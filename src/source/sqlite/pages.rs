@@ -78,8 +78,11 @@ impl Source {
         let (mut buffer, mut at) = (Vec::with_capacity(CHUNK), 0);
         for number in 1..=self.pages {
             let number = i64::try_from(number).map_err(|e| Failure::new(Cause::Damaged, &e))?;
-            let page = |row: &rusqlite::Row<'_>| Ok(buffer.extend_from_slice(row.get_ref(0)?.as_blob()?));
-            match statement.query_row([number], page) {
+            let take = |row: &rusqlite::Row<'_>| {
+                buffer.extend_from_slice(row.get_ref(0)?.as_blob()?);
+                Ok(())
+            };
+            match statement.query_row([number], take) {
                 Ok(()) if buffer.len() % self.page_size as usize == 0 => {}
                 Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => {
                     return Err(Failure::new(Cause::Damaged, &format!("page {number} cannot be read")));
