@@ -8,7 +8,9 @@ mod blocks;
 mod build;
 mod capture;
 mod check;
-pub(crate) use capture::chain_text;
+pub(crate) use blocks::database_page;
+pub(crate) use capture::{BUSY_LIMIT, LOCK_LIMIT, chain_text};
+pub(crate) use reuse::FILE as CATALOG;
 mod content;
 mod files;
 mod listing;
@@ -28,8 +30,9 @@ pub use report::{BackupReport, ComponentReport};
 pub use several::StoreReport;
 
 use crate::archive::Pool;
-use crate::config::Component;
+use crate::config::{Component, Event};
 use crate::durable::{Dir, DurableError, crash, create_dirs};
+use crate::keys::Signer;
 use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
@@ -38,6 +41,7 @@ use crate::model::report::Phase;
 use crate::model::{ObjectId, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::hooks::{self, Ran};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use capture::Run;
@@ -73,19 +77,35 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let writer = session.writer()?;
     let _held = crate::ops::lock::hold(session, "backup")?;
     crash::point("backup: lock held");
-    if session.stores.len() > 1 {
-        return several::run(session, options, &components, &writer);
-    }
+    let names: Vec<String> = components.iter().map(|c| c.name.to_string()).collect();
+    let id = |report: &BackupReport| report.snapshot.to_string();
+    let Ran { outcome: mut report, problems } = hooks::around(session, Event::Backup, &names, id, || {
+        if session.stores.len() > 1 {
+            return several::run(session, options, &components, &writer);
+        }
+        in_one_store(session, options, &components, &writer)
+    })?;
+    report.problems.extend(problems);
+    Ok(report)
+}
+
+/// Makes a snapshot in the only store. The lock is held.
+fn in_one_store(
+    session: &Session,
+    options: &BackupOptions,
+    components: &[&Component],
+    writer: &Writer,
+) -> Result<BackupReport> {
     // Before anything is written: a store of another vault must stay as it is.
     let vault = session.read_vault()?;
     let spool = prepare_spool(session)?;
     crash::point("backup: spool swept");
-    let mut chain = open_chain(session, &writer, &vault)?;
+    let mut chain = open_chain(session, &writer.signer, &vault)?;
     if let Some(told) = chain.finish_pending()? {
         session.note(&told);
     }
     crash::point("backup: nothing pending");
-    let making = Making { options, components: &components, writer: &writer, vault: &vault, spool: &spool };
+    let making = Making { options, components, writer, vault: &vault, spool: &spool };
     making.run(session, &mut chain)
 }
 
@@ -176,15 +196,15 @@ pub(crate) fn prepare_spool(session: &Session) -> Result<PathBuf> {
 }
 
 /// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
-pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &Vault) -> Result<Chain<'a>> {
-    let id = writer.signer.id();
+pub(crate) fn open_chain<'a>(session: &'a Session, signer: &'a Signer, vault: &Vault) -> Result<Chain<'a>> {
+    let id = signer.id();
     let host = vault.host_of(&id);
     let state = session.state()?;
     let view = vault.views.iter().find(|v| v.store.name() == session.store.name());
     let mut chain = Chain {
         store: &*session.store,
         state,
-        signer: &writer.signer,
+        signer,
         host,
         vault: vault.info.vault.clone(),
         instance: view.map_or(&vault.info, |v| &v.info).instance.clone(),
@@ -255,6 +275,8 @@ impl Snapshot<'_> {
         }
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
+        chain.remember_store()?;
+        crash::point("backup: store remembered");
         Ok(self.report(session, &record, vault, good && record.complete, &reused))
     }
 
