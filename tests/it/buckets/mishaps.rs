@@ -174,7 +174,7 @@ fn keys_of_a_bucket_that_is_used_appear_nowhere() {
         "the kit names the file, not the keys"
     );
     for (path, _, content) in everything_below(&person.home.join(".local")) {
-        assert!(!content.windows(7).any(|w| w == b"canary-"), "{}", path.display());
+        assert!(!content.0.windows(7).any(|w| w == b"canary-"), "{}", path.display());
     }
     for key in server.keys() {
         let bytes = server.object(&key).unwrap();

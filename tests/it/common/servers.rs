@@ -1,6 +1,6 @@
 //! Real servers, where they are found: each on free ports, with a bucket, ended with its value.
 
-use super::project::not_run;
+use super::project::cannot_run;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub(crate) fn http(endpoint: &str, head: &str, body: &[u8]) -> Option<String> {
 /// SeaweedFS; its bucket is still to be made, with [`crate::common::s3`]'s keys.
 pub(crate) fn weed() -> Option<Running> {
     let Some(program) = found("BACKSTAY_WEED", "weed") else {
-        not_run("no `weed` here: SeaweedFS was not tried");
+        cannot_run("no `weed` here: SeaweedFS was not tried");
         return None;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ pub(crate) fn weed() -> Option<Running> {
 /// `rclone serve s3` on a folder, which has the bucket.
 pub(crate) fn rclone() -> Option<Running> {
     let Some(program) = found("BACKSTAY_RCLONE", "rclone") else {
-        not_run("no `rclone` here: `rclone serve s3` was not tried");
+        cannot_run("no `rclone` here: `rclone serve s3` was not tried");
         return None;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -125,7 +125,7 @@ pub(crate) fn rclone() -> Option<Running> {
 #[cfg(feature = "gcs")]
 pub(crate) fn fake_gcs() -> Option<Running> {
     let Some(program) = found("BACKSTAY_FAKE_GCS", "fake-gcs-server") else {
-        not_run("no `fake-gcs-server` here: stores at gs:// were not tried");
+        cannot_run("no `fake-gcs-server` here: stores at gs:// were not tried");
         return None;
     };
     let [port] = free_ports();
@@ -153,7 +153,7 @@ pub(crate) const AZURITE: (&str, &str) = (
 #[cfg(feature = "azure")]
 pub(crate) fn azurite() -> Option<Running> {
     let Some(program) = found("BACKSTAY_AZURITE", "azurite-blob") else {
-        not_run("no `azurite-blob` here: stores at az:// were not tried");
+        cannot_run("no `azurite-blob` here: stores at az:// were not tried");
         return None;
     };
     let dir = tempfile::tempdir().unwrap();
