@@ -336,7 +336,7 @@ mod tests {
         ] {
             match read(text) {
                 Ok(address) => {
-                    assert!(built && address.cloud == cloud && address.shown == text, "{address:?}")
+                    assert!(built && address.cloud == cloud && address.shown == text, "{address:?}");
                 }
                 Err(wrong) => assert!(!built && wrong[0].0.contains(feature), "{wrong:?}"),
             }
