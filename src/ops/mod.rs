@@ -25,6 +25,7 @@ pub mod session;
 pub mod shape;
 mod slots;
 pub mod sources;
+pub mod space;
 pub mod stores;
 pub mod sync;
 

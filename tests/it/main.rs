@@ -24,6 +24,9 @@ mod forged;
 mod forged_history;
 mod golden;
 mod incremental;
+mod incremental_content;
+mod incremental_random;
+mod incremental_space;
 #[path = "common/lab.rs"]
 mod lab;
 mod memory;

@@ -3,14 +3,16 @@
 //! Databases and dumps are captured first, folders after, and each instant is noted. Nothing here may report success before the record is durable
 //! and everything it names was read back from the store.
 
-#[allow(dead_code, unused_imports, reason = "incremental packing, which calls it, is being built")]
 mod blocks;
 mod build;
 mod capture;
 mod check;
 pub(crate) use capture::chain_text;
 mod content;
+mod damaged;
 mod files;
+mod large;
+mod laying;
 mod listing;
 mod manifest;
 mod packer;
@@ -34,7 +36,7 @@ use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
-use crate::model::{ObjectId, Record, SnapshotId, Timestamp};
+use crate::model::{ObjectId, Problem, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
@@ -43,8 +45,8 @@ use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
 use readback::{Carried, Proofs};
-use reuse::Reuse;
-use std::collections::HashSet;
+use reuse::{Reuse, Wanted, Wishes};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,8 +99,33 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Captures, packs, puts, proves and commits in the store that leads.
+    /// Captures, packs, puts, proves and commits in the store that leads. Where an older object turns out to be damaged, that is said, and it is done again without it.
     fn run(&self, session: &Session, chain: &mut Chain<'_>) -> Result<BackupReport> {
+        let (mut bad, mut told) = (BTreeSet::new(), Vec::new());
+        loop {
+            let began = session.around.clock.now();
+            match self.attempt(session, chain, &mut bad, &mut told)? {
+                Attempt::Made(mut report) => {
+                    report.problems.extend(told);
+                    return Ok(*report);
+                }
+                Attempt::Damaged(found) => {
+                    let new: BTreeSet<ObjectId> = found.difference(&bad).copied().collect();
+                    told.extend(damaged::say_bad(session, self.vault, chain, &new, Level::Read, began)?);
+                    bad.extend(found);
+                }
+            }
+        }
+    }
+
+    /// What is in `bad` is not referred to.
+    fn attempt(
+        &self,
+        session: &Session,
+        chain: &mut Chain<'_>,
+        bad: &mut BTreeSet<ObjectId>,
+        told: &mut Vec<Problem>,
+    ) -> Result<Attempt> {
         let started = session.around.clock.now();
         let random = crate::durable::random_bytes();
         let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
@@ -113,9 +140,13 @@ impl Making<'_> {
             progress: &*session.around.progress,
             interrupt: &session.around.interrupt,
         };
-        let number = |c: &&Component| component_number(&self.writer.naming, &c.name);
-        let numbers: Vec<u64> = self.components.iter().map(number).collect();
-        let reuse = Reuse::open(session, self.writer, self.vault, chain, &numbers, self.options.full)?;
+        let number = |c: &Component| component_number(&self.writer.naming, &c.name);
+        let wanted = |c: &&Component| Wanted { number: number(c), full_every: c.full_every };
+        let components: Vec<Wanted> = self.components.iter().map(wanted).collect();
+        let wishes = Wishes { components: &components, full: self.options.full, bad };
+        let reuse = Reuse::open(session, self.writer, self.vault, chain, &wishes)?;
+        told.extend(damaged::say_bad(session, self.vault, chain, &reuse.lost, Level::Presence, started)?);
+        bad.extend(&reuse.lost);
         crash::point("backup: catalog read");
         let capture = Run { session, writer: self.writer, vault: self.vault, pack: &run, reuse: &reuse };
         let stored = capture::all(capture, self.components)?;
@@ -123,6 +154,13 @@ impl Making<'_> {
         let snapshot = Snapshot { id, started, options: self.options, stored };
         snapshot.finish(session, self.writer, &run, chain, self.vault, reuse)
     }
+}
+
+/// What came of making a snapshot.
+enum Attempt {
+    Made(Box<BackupReport>),
+    /// Older objects that it was to refer to are not what their names say.
+    Damaged(BTreeSet<ObjectId>),
 }
 
 fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
@@ -215,7 +253,7 @@ impl Snapshot<'_> {
         chain: &mut Chain<'_>,
         vault: &Vault,
         reuse: Reuse,
-    ) -> Result<BackupReport> {
+    ) -> Result<Attempt> {
         let index = self.index(session, writer, chain)?;
         let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
         let index_object = manifest::put_manifest(run, &encoded)?;
@@ -224,7 +262,10 @@ impl Snapshot<'_> {
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
         let proofs = Proofs::plan(&objects, &reuse, &reused, now, reuse.last_backup());
-        readback::read_back(session, &proofs.chosen(&objects))?;
+        let damaged = readback::read_back(session, &proofs.chosen(&objects), &reused)?;
+        if !damaged.is_empty() {
+            return Ok(Attempt::Damaged(damaged));
+        }
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
         session.around.interrupt.check()?;
@@ -246,7 +287,8 @@ impl Snapshot<'_> {
         }
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
-        Ok(self.report(session, &record, vault, good && record.complete, &reused))
+        let report = self.report(session, &record, vault, good && record.complete, &reused);
+        Ok(Attempt::Made(Box::new(report)))
     }
 
     fn objects(&self, index: &ObjectRef) -> Vec<ObjectRef> {

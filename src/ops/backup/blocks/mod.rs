@@ -22,5 +22,5 @@ mod tests;
 
 pub(crate) use compare::{CompareError, Compared, Old, Request, Sink, compare};
 pub(crate) use parts::{Home, PART_BYTES, Parts, Stretch, unchanged_ranges};
-pub(crate) use size::{Content, block_size, database_page};
-pub(crate) use table::{BlockTable, TableError};
+pub(crate) use size::{Content, block_size};
+pub(crate) use table::BlockTable;
