@@ -19,7 +19,6 @@ use crate::ops::error::{Class, OpError, Result};
 use crate::platform::capture::Ident;
 use crate::source::folder::OpenFile;
 use rustix::io::pread;
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
@@ -39,10 +38,11 @@ pub(super) fn pack_file_content(build: &mut Build<'_>, open: &OpenFile) -> Packe
         return pack_small(build, entry, &ranges, &mut read);
     }
     let row = if build.old.is_empty() { None } else { build.contents.row(entry.path.as_bytes()) };
-    if !build.old.is_empty() && build.contents.has_another_of(size, row.as_ref()) {
-        if let Some(packed) = find_copy(build, entry, &ranges, &mut read)? {
-            return Ok(packed);
-        }
+    // Without block hashes only the whole tells whether it is what it was.
+    let bare = row.as_ref().is_some_and(|row| row.blocks.is_empty() && row.entry.size == size);
+    let copy = !build.old.is_empty() && (bare || build.contents.has_another_of(size, row.as_ref()));
+    if copy && let Some(packed) = find_copy(build, entry, &ranges, &mut read)? {
+        return Ok(packed);
     }
     let before = before(build, &open.ident, row);
     let content = Content { size, ranges: &ranges, read: &mut read };
@@ -58,7 +58,7 @@ pub(super) fn pack_stream(
     read: &mut Read<'_>,
 ) -> Packed {
     let row = if build.old.is_empty() { None } else { build.contents.row(entry.path.as_bytes()) };
-    let before = row.and_then(|row| blocks_of(build, &row));
+    let before = row.and_then(|row| blocks_of(build, &row, kind));
     let ranges = if size == 0 { Vec::new() } else { vec![(0, size)] };
     pack_blocks(build, entry, Content { size, ranges: &ranges, read }, kind, before)
 }
@@ -68,13 +68,14 @@ fn before(build: &mut Build<'_>, ident: &Ident, row: Option<Row>) -> Option<Befo
     if build.old.is_empty() {
         return None;
     }
-    let own = row.filter(|row| !row.blocks.is_empty());
+    let own = row.filter(|row| row.entry.size > SMALL_BYTES);
     let row = own.or_else(|| build.contents.moved(ident))?;
-    blocks_of(build, &row)
+    blocks_of(build, &row, blocks::Content::File)
 }
 
-fn blocks_of(build: &Build<'_>, row: &Row) -> Option<Before> {
-    let table = build.old.table(&row.blocks)?;
+fn blocks_of(build: &Build<'_>, row: &Row, kind: blocks::Content) -> Option<Before> {
+    let kept = build.old.table(&row.blocks);
+    let table = kept.or_else(|| build.old.table_of_stored(row, kind, build.packer.run.pool))?;
     Some((table, build.old.extents(row)))
 }
 
@@ -174,7 +175,7 @@ fn find_copy(
     let block = block_size(kind, entry.size, None);
     let pool = build.packer.run.pool.clone();
     let request = Request { pool: &pool, block, size: entry.size, ranges, content: kind, old: None };
-    let compared = match blocks::compare(&request, read, &mut Nowhere) {
+    let compared = match blocks::compare(&request, read, &mut blocks::Nowhere) {
         Ok(compared) => compared,
         Err(CompareError::Read(e)) => return Err(ContentError::Read(e)),
         Err(CompareError::Worker(e)) => return Err(worker(e).into()),
@@ -190,20 +191,6 @@ fn find_copy(
         known.blocks = build.old.keep_table(&compared.table);
     }
     Ok(Some(known))
-}
-
-struct Nowhere;
-
-impl Sink for Nowhere {
-    type Error = Infallible;
-
-    fn kept(&mut self, _: Extent) -> std::result::Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn fresh(&mut self, _: u64, _: &[u8]) -> std::result::Result<(), Infallible> {
-        Ok(())
-    }
 }
 
 fn worker(e: crate::archive::PoolGone) -> OpError {

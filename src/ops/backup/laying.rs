@@ -11,6 +11,15 @@ use std::collections::VecDeque;
 /// Ranges of the file that go into one member, in order.
 type Pairs = Vec<(u64, u64)>;
 
+/// A member that is being written.
+struct Open {
+    /// What of the file is still to come.
+    left: VecDeque<(u64, u64)>,
+    archive: usize,
+    /// Where in the tar stream its next byte goes.
+    at: u64,
+}
+
 /// Is told the content in order, and writes it into the members that were planned.
 pub(super) struct Laying<'p, 'a> {
     packer: &'p mut Packer<'a>,
@@ -20,8 +29,7 @@ pub(super) struct Laying<'p, 'a> {
     /// Parts that are not begun; none where the file lies whole.
     parts: VecDeque<Pairs>,
     whole: bool,
-    /// What is still to come of the member that is open, and where its next byte goes.
-    open: Option<(VecDeque<(u64, u64)>, usize, u64)>,
+    open: Option<Open>,
     extents: Vec<LocalExtent>,
     firsts: Vec<u64>,
 }
@@ -55,7 +63,7 @@ impl<'p, 'a> Laying<'p, 'a> {
         let size = self.ranges.iter().map(|r| r.1).sum();
         let whole = Member { size, sparse, ..member(self.entry, MemberKind::File, &path) };
         let (archive, at) = self.packer.begin(&whole)?;
-        self.open = Some((self.ranges.iter().copied().collect(), archive, at));
+        self.open = Some(Open { left: self.ranges.iter().copied().collect(), archive, at });
         Ok(())
     }
 
@@ -71,7 +79,7 @@ impl<'p, 'a> Laying<'p, 'a> {
         let size = line.len() as u64 + rest.iter().map(|p| p.1).sum::<u64>();
         let (archive, begun) = self.packer.begin(&Member { size, ..part(self.entry, &path) })?;
         self.packer.plain(&line)?;
-        self.open = Some((rest.into(), archive, begun + line.len() as u64));
+        self.open = Some(Open { left: rest.into(), archive, at: begun + line.len() as u64 });
         self.firsts.push(first);
         Ok(())
     }
@@ -81,7 +89,7 @@ impl<'p, 'a> Laying<'p, 'a> {
             if self.open.is_none() {
                 self.begin_part()?;
             }
-            let Some((left, archive, at)) = &mut self.open else { return Err(unplanned()) };
+            let Some(Open { left, archive, at }) = &mut self.open else { return Err(unplanned()) };
             let planned = left.front_mut().filter(|planned| planned.0 == offset).ok_or_else(unplanned)?;
             let length = usize::try_from(planned.1).unwrap_or(usize::MAX).min(bytes.len());
             let (these, rest) = bytes.split_at(length);
@@ -107,8 +115,8 @@ impl<'p, 'a> Laying<'p, 'a> {
 
     /// Ends the member that is open: at its announced length, whatever came, or the archive is lost for all others. Gives where the content went and the offsets of its parts.
     pub(super) fn finish(mut self) -> Result<(Vec<LocalExtent>, Vec<u64>)> {
-        if let Some((left, ..)) = self.open.take() {
-            self.packer.end(!left.is_empty())?;
+        if let Some(open) = self.open.take() {
+            self.packer.end(!open.left.is_empty())?;
         }
         Ok((self.extents, self.firsts))
     }

@@ -22,7 +22,10 @@ mod report;
 mod reuse;
 mod several;
 mod shelf;
+mod start;
 mod streams;
+
+pub(crate) use start::{open_chain, prepare_spool};
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
@@ -30,7 +33,7 @@ pub use several::StoreReport;
 
 use crate::archive::Pool;
 use crate::config::Component;
-use crate::durable::{Dir, DurableError, crash, create_dirs};
+use crate::durable::crash;
 use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
@@ -38,7 +41,7 @@ use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
 use crate::model::{ObjectId, Problem, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use capture::Run;
@@ -46,8 +49,9 @@ use manifest::Stored;
 use packer::PackRun;
 use readback::{Carried, Proofs};
 use reuse::{Reuse, Wanted, Wishes};
+use start::chosen;
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What to make.
@@ -161,79 +165,6 @@ enum Attempt {
     Made(Box<BackupReport>),
     /// Older objects that it was to refer to are not what their names say.
     Damaged(BTreeSet<ObjectId>),
-}
-
-fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
-    if let Some(unknown) = only.iter().find(|name| !all.iter().any(|c| c.name.as_str() == **name)) {
-        let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
-        return Err(OpError::new(
-            Class::NotFound,
-            format!("there is no component {unknown:?} in the configuration"),
-        )
-        .hint(format!("there are: {}", names.join(", "))));
-    }
-    let wanted = |c: &&Component| only.is_empty() || only.iter().any(|name| *name == c.name.as_str());
-    let components: Vec<&Component> = all.iter().filter(wanted).collect();
-    if components.is_empty() {
-        return Err(OpError::new(
-            Class::Config,
-            "the configuration has no component, so there is nothing to back up",
-        )
-        .hint("add a [[component]] to backstay.toml"));
-    }
-    Ok(components)
-}
-
-/// The directory where archives are prepared, without what killed runs left there.
-pub(crate) fn prepare_spool(session: &Session) -> Result<PathBuf> {
-    let spool = match session.store.spool_dir() {
-        Some(dir) => dir,
-        None => session.state()?.spool_dir(),
-    };
-    let sweep = || -> std::result::Result<(), DurableError> {
-        create_dirs(&spool, 0o700)?;
-        // The lock is held: whatever lies here belongs to no living run of this host.
-        crate::durable::sweep(&Dir::open(&spool)?, Timestamp::MAX, &|_| true)?;
-        Ok(())
-    };
-    sweep().doing(Class::Store, || format!("cannot prepare the spool directory {}", spool.display()))?;
-    let state = session.state()?;
-    state
-        .sweep(Timestamp::MAX)
-        .doing(Class::Failed, || format!("cannot clear the state directory {}", state.dir().display()))?;
-    Ok(spool)
-}
-
-/// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
-pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &Vault) -> Result<Chain<'a>> {
-    let id = writer.signer.id();
-    let host = vault.host_of(&id);
-    let state = session.state()?;
-    let view = vault.views.iter().find(|v| v.store.name() == session.store.name());
-    let mut chain = Chain {
-        store: &*session.store,
-        state,
-        signer: &writer.signer,
-        host,
-        vault: vault.info.vault.clone(),
-        instance: view.map_or(&vault.info, |v| &v.info).instance.clone(),
-        next: vault.history.next(&id),
-        several: session.stores.len() > 1,
-        signed: Vec::new(),
-    };
-    // Also what was signed and is in no store that is here: its number is taken.
-    let heads =
-        state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
-    if let Some(head) = heads.get(&id) {
-        chain.follow(head.number, head.hash);
-    }
-    for kept in state.kept_documents().doing(Class::Failed, || "cannot read what was signed before".into())? {
-        let entry = crate::ops::vault::parse_entry(&kept.key, &kept.bytes, &vault.info.vault).ok().flatten();
-        if let Some(entry) = entry.filter(|e| e.signer() == id) {
-            chain.follow(entry.number(), entry.hash);
-        }
-    }
-    Ok(chain)
 }
 
 /// A snapshot whose data objects are in the store.

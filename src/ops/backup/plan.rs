@@ -3,7 +3,8 @@
 use crate::config::Spec;
 use crate::model::report::Phase;
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
-use crate::ops::backup::{BackupOptions, chosen};
+use crate::ops::backup::BackupOptions;
+use crate::ops::backup::start::chosen;
 use crate::ops::error::Result;
 use crate::ops::layout::folder_spec;
 use crate::ops::session::Session;

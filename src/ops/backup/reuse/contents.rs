@@ -115,7 +115,7 @@ impl<'a> Contents<'a> {
             return Some(row);
         }
         if same {
-            let _taken = self.old.drained(self.old.to_drain(&row));
+            let _taken = self.old.drained(self.old.draining_of(&row));
         }
         None
     }
@@ -164,8 +164,8 @@ pub(in crate::ops::backup) fn covers(extents: &[Extent], ranges: &[(u64, u64)]) 
     joined(extents.iter().map(|e| (e.offset, e.length))).eq(joined(ranges.iter().copied()))
 }
 
-/// Neighbours joined.
-fn joined(ranges: impl Iterator<Item = (u64, u64)>) -> impl Iterator<Item = (u64, u64)> {
+/// Ranges with neighbours joined.
+pub(super) fn joined(ranges: impl Iterator<Item = (u64, u64)>) -> impl Iterator<Item = (u64, u64)> {
     let mut ranges = ranges.peekable();
     std::iter::from_fn(move || {
         let (offset, mut length) = ranges.next()?;
@@ -196,12 +196,12 @@ impl Old<'_> {
         if !row.entry.extents.iter().all(|e| self.may_use(&e.archive)) {
             return false;
         }
-        let again = self.to_drain(row);
+        let again = self.draining_of(row);
         again == 0 || (row.blocks.is_empty() && again > self.left())
     }
 
     /// How many bytes of `row` lie where they are to be packed again.
-    fn to_drain(&self, row: &Row) -> u64 {
+    fn draining_of(&self, row: &Row) -> u64 {
         row.entry.extents.iter().filter(|e| self.drains(&e.archive)).map(|e| e.length).sum()
     }
 

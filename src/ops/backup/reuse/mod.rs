@@ -9,6 +9,7 @@ mod drain;
 mod known;
 mod rebuild;
 mod save;
+mod stored;
 mod tables;
 
 pub(super) use contents::{Contents, SMALL_BYTES, covers};
@@ -19,6 +20,7 @@ pub(super) use save::Saved;
 use crate::catalog::known::{
     Expected, Known, KnownArchive, KnownStretch, Loaded, Sums, Update, load, remove, save,
 };
+use crate::keys::Identities;
 use crate::model::chain::KnownSnapshot;
 use crate::model::id::RecipientId;
 use crate::model::proof::Standing;
@@ -33,8 +35,9 @@ use drain::Drain;
 use rebuild::Rebuild;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stored::Stored;
 use tables::Gathered;
 
 /// The catalog's file in the state directory.
@@ -61,6 +64,8 @@ pub(super) struct Reuse {
     drains: HashMap<u64, Drain>,
     /// Block hashes that are not written down yet.
     gathered: Mutex<Gathered>,
+    /// What reads earlier content, when the catalog was made again in this run and has no block hashes.
+    stored: Option<Stored>,
 }
 
 /// A component that is to be captured.
@@ -115,6 +120,7 @@ impl Reuse {
             last_backup: None,
             drains: HashMap::new(),
             gathered: Mutex::default(),
+            stored: None,
         };
         let snapshots = vault.history.hosts.get(&chain.host).map_or(&[][..], Vec::as_slice);
         let Some(newest) = snapshots.iter().rev().find(|s| s.is_usable() && s.record.index.is_some()) else {
@@ -177,7 +183,7 @@ impl Reuse {
         expected: &Expected<'_>,
         numbers: &[u64],
     ) {
-        let rebuilt = || -> std::result::Result<Option<Known>, String> {
+        let rebuilt = || -> std::result::Result<Option<(Known, Identities)>, String> {
             let identities = session.identities().map_err(|e| chain_text(&e))?;
             if identities.is_empty() {
                 return Ok(None);
@@ -188,12 +194,15 @@ impl Reuse {
             let update = Update { now: *expected, before: None, components };
             save(&self.path, &update).map_err(|e| chain_text(&e))?;
             match load(&self.path, expected) {
-                Loaded::Usable(known) => Ok(Some(known)),
+                Loaded::Usable(known) => Ok(Some((known, identities))),
                 _ => Err("it does not come back as it was written".into()),
             }
         };
         match rebuilt() {
-            Ok(Some(known)) => self.known = known,
+            Ok(Some((known, identities))) => {
+                self.known = known;
+                self.stored = Some(Stored { store: Arc::clone(&session.store), identities });
+            }
             Ok(None) => session.note(
                 "what was remembered of earlier snapshots is gone, and no identity is here to read their listings: everything is packed anew",
             ),
