@@ -23,12 +23,14 @@ mod forge;
 mod forged;
 mod forged_history;
 mod golden;
+mod hooks;
 mod incremental;
 mod incremental_content;
 mod incremental_random;
 mod incremental_space;
 #[path = "common/lab.rs"]
 mod lab;
+mod marks;
 mod memory;
 mod mini;
 mod roundtrip;

@@ -2,10 +2,11 @@
 
 use crate::config::Component;
 use crate::durable::{Dir, DurableError, create_dirs};
+use crate::keys::Signer;
 use crate::model::Timestamp;
 use crate::ops::commit::Chain;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::session::{Session, Writer};
+use crate::ops::session::Session;
 use crate::ops::vault::Vault;
 use std::path::PathBuf;
 
@@ -52,15 +53,15 @@ pub(crate) fn prepare_spool(session: &Session) -> Result<PathBuf> {
 }
 
 /// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
-pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &Vault) -> Result<Chain<'a>> {
-    let id = writer.signer.id();
+pub(crate) fn open_chain<'a>(session: &'a Session, signer: &'a Signer, vault: &Vault) -> Result<Chain<'a>> {
+    let id = signer.id();
     let host = vault.host_of(&id);
     let state = session.state()?;
     let view = vault.views.iter().find(|v| v.store.name() == session.store.name());
     let mut chain = Chain {
         store: &*session.store,
         state,
-        signer: &writer.signer,
+        signer,
         host,
         vault: vault.info.vault.clone(),
         instance: view.map_or(&vault.info, |v| &v.info).instance.clone(),
