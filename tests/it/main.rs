@@ -30,6 +30,7 @@ mod incremental_random;
 mod incremental_space;
 #[path = "common/lab.rs"]
 mod lab;
+mod leftovers;
 mod marks;
 mod memory;
 mod mini;

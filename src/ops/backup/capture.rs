@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
             unreadable_count: 0,
             rules: Vec::new(),
             strict: component.strict,
-            allow: Excluded::from_rules(&component.allow_unreadable).0,
+            allow: Excluded::from_patterns(&component.allow_unreadable),
             // Members that only say what the listing says are left out of a delta.
             alone: old.is_empty(),
             full: self.reuse.full(number, old.is_empty(), now),

@@ -235,6 +235,8 @@ impl Snapshot<'_> {
         }
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
+        chain.remember_store()?;
+        crash::point("backup: store remembered");
         let report = self.report(session, &record, vault, good && record.complete, &reused);
         Ok(Attempt::Made(Box::new(report)))
     }
