@@ -41,7 +41,7 @@ use stored::Stored;
 use tables::Gathered;
 
 /// The catalog's file in the state directory.
-const FILE: &str = "catalog.db";
+pub(crate) const FILE: &str = "catalog.db";
 
 /// What is known of this host's newest snapshots, as far as it may be used now.
 pub(super) struct Reuse {
