@@ -9,6 +9,7 @@ mod carry;
 mod catchup;
 pub mod commit;
 pub mod error;
+mod hooks;
 pub mod init;
 pub mod interrupt;
 pub mod kit;
