@@ -17,6 +17,7 @@ pub mod layout;
 mod ledger;
 pub mod lock;
 pub mod look;
+pub mod marks;
 pub mod objects;
 pub mod recover_files;
 pub mod remote;
@@ -28,6 +29,5 @@ mod slots;
 pub mod sources;
 pub mod stores;
 pub mod sync;
-
 mod union;
 pub mod vault;
