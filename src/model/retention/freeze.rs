@@ -143,8 +143,8 @@ fn failed(component: u64, parts: &[Part<'_>], instance: &VaultId) -> Option<Even
 /// What the last verdict with a check of the component found in this store.
 fn check_failed(known: &KnownSnapshot, component: u64, instance: &VaultId) -> bool {
     let here = known.verdicts.iter().filter(|v| v.verdict.instance == *instance);
-    let checks = here.flat_map(|v| &v.verdict.checks).filter(|(number, _)| *number == component);
-    checks.last().is_some_and(|(_, check)| *check == CheckResult::Failed)
+    let mut checks = here.flat_map(|v| &v.verdict.checks).filter(|(number, _)| *number == component);
+    checks.next_back().is_some_and(|(_, check)| *check == CheckResult::Failed)
 }
 
 /// The last snapshot in which the component shrank by more than half, and its configuration does not say why.

@@ -88,6 +88,9 @@ fn not_good(known: &mut KnownSnapshot) {
     }
 }
 
+/// A change with its name.
+type Named<'a> = (&'a str, &'a dyn Fn(&mut KnownSnapshot));
+
 struct Asked {
     policy: Policy,
     now: Timestamp,
@@ -313,10 +316,10 @@ fn what_is_doubtful_stays_and_takes_no_place() {
         all
     };
     let future = at("2027-11-26T04:00:00Z");
-    let cases: [(&str, &dyn Fn(&mut KnownSnapshot)); 5] = [
+    let cases: [Named<'_>; 5] = [
         ("odd time", &|s| change(s, |r| (r.started, r.finished) = (future, future))),
         ("odd time", &|s| {
-            change(s, |r| (r.started, r.finished) = (at("2020-01-01T00:00:00Z"), at("2020-01-01T00:00:00Z")))
+            change(s, |r| (r.started, r.finished) = (at("2020-01-01T00:00:00Z"), at("2020-01-01T00:00:00Z")));
         }),
         ("not trusted", &|s| s.trusted = Trust::Untrusted(Untrusted::UnknownKey)),
         ("said to be void", &|s| {
@@ -379,7 +382,7 @@ fn compromised(
 fn eight_days_of_garbage_by_a_stolen_key_let_no_good_one_go_elsewhere() {
     let elsewhere = Asked { now: at("2026-12-04T04:00:00Z"), others: true, ..asked() };
     let harmless = |_: &mut KnownSnapshot| {};
-    let tricks: [(&str, &dyn Fn(&mut KnownSnapshot)); 5] = [
+    let tricks: [Named<'_>; 5] = [
         ("nothing", &harmless),
         // It says that its own old objects are bad: the verifier's proofs no longer count, were it believed.
         ("bad", &|s| s.good_by_others_in.clear()),
@@ -443,9 +446,7 @@ fn safety_snapshots_stay_seven_days_and_until_a_good_one_follows() {
     let decided = asked().decide(&all).decisions;
     assert_eq!(words(&decided[24]), ["safety snapshot of the last 7 days"]);
     assert_eq!((decided[10].keep, words(&decided[10]).len()), (false, 1));
-    for later in 11..30 {
-        not_good(&mut all[later]);
-    }
+    all.iter_mut().skip(11).for_each(not_good);
     let decided = asked().decide(&all).decisions;
     assert_eq!(words(&decided[10]), ["safety snapshot, and no good snapshot was made after it"]);
 }
@@ -457,7 +458,7 @@ fn an_interim_record_goes_with_its_run_or_after_seven_days() {
     let other = SnapshotId::new(at("2026-11-26T03:00:01Z"), [7; 5]);
     for (place, of) in [(18, run), (17, other.clone()), (5, other)] {
         change(&mut all[place], |r| {
-            (r.kind, r.run, r.components) = (SnapshotKind::Partial, Some(of), Vec::new())
+            (r.kind, r.run, r.components) = (SnapshotKind::Partial, Some(of), Vec::new());
         });
     }
     let decided = asked().decide(&all).decisions;
