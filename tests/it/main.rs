@@ -27,6 +27,7 @@ mod hooks;
 mod incremental;
 #[path = "common/lab.rs"]
 mod lab;
+mod leftovers;
 mod marks;
 mod memory;
 mod mini;

@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
             unreadable_count: 0,
             rules: Vec::new(),
             strict: component.strict,
-            allow: Excluded::from_rules(&component.allow_unreadable).0,
+            allow: Excluded::from_patterns(&component.allow_unreadable),
             alone: true,
             old,
             settled: Settled::at(now),

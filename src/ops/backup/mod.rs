@@ -264,6 +264,8 @@ impl Snapshot<'_> {
         }
         chain.mark(Statement::Verdict(verdict), session.around.clock.now())?;
         crash::point("backup: verdict put");
+        chain.remember_store()?;
+        crash::point("backup: store remembered");
         Ok(self.report(session, &record, vault, good && record.complete, &reused))
     }
 
