@@ -8,6 +8,7 @@ pub mod backup;
 mod carry;
 mod catchup;
 pub mod commit;
+pub mod diff;
 pub mod error;
 mod hooks;
 pub mod init;

@@ -13,6 +13,7 @@ mod cli_errors;
 mod cli_init;
 mod commit;
 mod common;
+mod compare;
 mod crash;
 mod damage;
 mod docs;

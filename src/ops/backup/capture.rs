@@ -25,10 +25,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a busy database is waited for.
-pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long writers of a database in rollback-journal mode may be made to wait.
-pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// What capturing needs.
 #[derive(Clone, Copy)]

@@ -25,7 +25,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// The catalog's file in the state directory.
-const FILE: &str = "catalog.db";
+pub(crate) const FILE: &str = "catalog.db";
 
 /// What is known of this host's newest snapshots, as far as it may be used now.
 pub(super) struct Reuse {
