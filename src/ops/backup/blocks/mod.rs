@@ -24,5 +24,5 @@ mod tests;
 pub(crate) use compare::{CompareError, Compared, Old, Request, Sink, compare};
 pub(crate) use nowhere::Nowhere;
 pub(crate) use parts::{Home, PART_BYTES, Parts, Stretch, unchanged_ranges};
-pub(crate) use size::{Content, block_size};
+pub(crate) use size::{Content, block_size, database_page};
 pub(crate) use table::BlockTable;

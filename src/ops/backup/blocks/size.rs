@@ -18,6 +18,16 @@ pub(crate) enum Content {
     Database(u32),
 }
 
+/// The page size that a SQLite header says, if it is one. `head` is the beginning of the file, at least 18 bytes.
+pub(crate) fn database_page(head: &[u8]) -> Option<u32> {
+    let rest = head.strip_prefix(b"SQLite format 3\0")?;
+    let size = match u16::from_be_bytes([*rest.first()?, *rest.get(1)?]) {
+        1 => 65536,
+        size => u32::from(size),
+    };
+    (size.is_power_of_two() && size >= 512).then_some(size)
+}
+
 /// The block size for `size` bytes of `content`, whose last table, if any, has blocks of `old` bytes. It changes rarely: with it, every hash does.
 pub(crate) fn block_size(content: Content, size: u64, old: Option<u32>) -> u32 {
     let (smallest, most) = match content {
@@ -63,5 +73,17 @@ mod tests {
         assert_eq!(block_size(Content::File, 1 << 20, Some(large)), large);
         assert_eq!(block_size(Content::Database(8192), 1 << 20, Some(4096)), 8192, "pages became larger");
         assert_eq!(block_size(Content::File, 1 << 20, Some(3)), small);
+    }
+
+    #[test]
+    fn page_sizes_come_from_the_header() {
+        let head = |size: [u8; 2]| [&b"SQLite format 3\0"[..], &size].concat();
+        assert_eq!(database_page(&head([0x10, 0])), Some(4096));
+        assert_eq!(database_page(&head([0, 1])), Some(65536));
+        assert_eq!(database_page(&head([2, 0])), Some(512));
+        assert_eq!(database_page(&head([1, 0])), None);
+        assert_eq!(database_page(&head([0x10, 1])), None);
+        assert_eq!(database_page(b"SQLite format 3\0"), None);
+        assert_eq!(database_page(b"something else, longer than that"), None);
     }
 }
