@@ -29,12 +29,16 @@ mod forged_history;
 mod golden;
 mod hooks;
 mod incremental;
+mod incremental_content;
+mod incremental_random;
+mod incremental_space;
 #[path = "common/lab.rs"]
 mod lab;
 mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod retention_oracle;
 mod roundtrip;
 mod roundtrip_random;
 mod s3;

@@ -5,7 +5,7 @@ use crate::common::person::Said;
 use crate::common::project::have;
 use crate::common::s3::{BUCKET, Oddities, Server};
 use crate::common::tls::{Authority, Certificate, Front};
-use crate::s3_faults::bed::{Bed, Do, told};
+use crate::s3_faults::bed::{Bed, told};
 use crate::s3_faults::matrix::ALL;
 use backstay::store::StoreErrorKind as Kind;
 use std::fs;
@@ -22,7 +22,7 @@ fn a_certificate_that_does_not_hold_ends_every_operation_at_once() {
     for certificate in [Certificate::Ended, Certificate::ForAnotherName] {
         for (what, _) in ALL {
             let (bed, front) = Bed::behind(&authority);
-            bed.perform(Do::Head).unwrap();
+            bed.perform(*what).unwrap();
             front.exchange(&authority, certificate);
             let before = bed.paused();
             let error = bed.perform(*what).unwrap_err();
