@@ -38,6 +38,7 @@ mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod month;
 mod retention_oracle;
 mod roundtrip;
 mod roundtrip_random;
