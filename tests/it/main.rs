@@ -24,6 +24,7 @@ mod forge;
 mod forged;
 mod forged_history;
 mod golden;
+mod health;
 mod hooks;
 mod incremental;
 #[path = "common/lab.rs"]

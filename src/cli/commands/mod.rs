@@ -1,6 +1,7 @@
 //! One function a command: arguments to options, call, render.
 
 mod compare;
+mod health;
 mod init;
 mod restore;
 
@@ -32,6 +33,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Diff(args) => compare::diff(terminal, args),
         Command::Restore(args) => restore::run(terminal, &args),
         Command::Sync(args) => sync(terminal, args),
+        Command::Status(args) => health::status(terminal, &args),
+        Command::Doctor => health::doctor(terminal),
         Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),
         Command::Completions { shell } => {

@@ -121,7 +121,24 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    health(&mut written);
     written
+}
+
+/// How things stand, well and not.
+fn health(written: &mut Written) {
+    let person = Person::set_up();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    person.backup();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.json(0, ["init"]);
+    person.backup();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    written.add("`backstay doctor`", person.json(0, ["doctor"]));
+    fs::rename(person.top.join("second"), person.top.join("away")).unwrap();
+    person.json(4, ["backup"]);
+    written.add("`backstay status`", person.json(0, ["status", "--check"]));
+    written.add("`backstay doctor`", person.json(18, ["doctor"]));
 }
 
 /// What differs between states, and what versions there are.
