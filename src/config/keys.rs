@@ -212,6 +212,7 @@ const RETENTION: Section = Section {
         optional("keep_yearly_within", SPAN, "none"),
         optional("keep_tags", Kind::Texts, "none"),
         optional("min_keep", COUNT, "3"),
+        optional("timezone", Kind::Text, "this machine's"),
     ],
 };
 

@@ -33,6 +33,7 @@ mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod retention_oracle;
 mod roundtrip;
 mod roundtrip_random;
 mod s3;
