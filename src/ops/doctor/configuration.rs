@@ -77,7 +77,7 @@ fn checks(config: &Config, findings: &mut Findings) {
                 "its check is switched off: a corrupt database is backed up as if it were sound, until nothing else is left",
                 "remove `check = \"never\"`",
             ),
-            Spec::Command { check: None, min_size: 0, .. } => findings.warning(
+            Spec::Command { check: None, min_size: 0..=1, .. } => findings.warning(
                 Area::Databases,
                 name,
                 "nothing checks what its command writes: a dump that ends early counts as good",

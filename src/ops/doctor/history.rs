@@ -56,7 +56,7 @@ fn unfinished(session: &Session, findings: &mut Findings) {
             "the next `backstay backup` ends what it began",
         ),
         Err(e) => {
-            findings.problem(Area::State, &shown, chain_text(&e), "see what the message says of that file")
+            findings.problem(Area::State, &shown, chain_text(&e), "see what the message says of that file");
         }
     }
     match state.kept_documents() {
@@ -68,7 +68,7 @@ fn unfinished(session: &Session, findings: &mut Findings) {
             "bring the store within reach; the next `backstay backup` or `backstay sync` brings them",
         ),
         Err(e) => {
-            findings.problem(Area::State, &shown, chain_text(&e), "see what the message says of that file")
+            findings.problem(Area::State, &shown, chain_text(&e), "see what the message says of that file");
         }
     }
 }

@@ -6,13 +6,14 @@ use crate::keys::naming::component_number;
 use crate::model::chain::{KnownSnapshot, KnownVerdict};
 use crate::model::mark::{Level, Statement};
 use crate::model::record::{CheckResult, SnapshotKind};
+use crate::model::retention::{self, Held, Scene};
 use crate::model::{HostId, SignerId, Timestamp};
 use crate::ops::error::{OpError, Result};
 use crate::ops::restore::read::chain_text;
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::status::report::{Brief, ComponentStatus, Proof, StoreStatus};
-use crate::ops::stores::place_of;
+use crate::ops::stores::{Away, place_of};
 use crate::ops::union::{self, Standing, Union};
 use crate::ops::vault::{Vault, View, is_trusted};
 
@@ -187,6 +188,7 @@ impl<'a> Look<'a> {
                 return config.components.iter().map(|c| unseen(c.name.as_str())).collect();
             }
         };
+        let frozen = self.freezes(config);
         let status = |name: &crate::model::ComponentName| {
             let number = component_number(&naming, name);
             let holds = |s: &&&KnownSnapshot| s.record.components.iter().any(|line| line.number == number);
@@ -199,10 +201,37 @@ impl<'a> Look<'a> {
                 newest_good: holding.iter().rev().find(|s| s.good).map(|s| self.brief(s)),
                 check: check.map(|line| line.check).filter(|check| *check != CheckResult::None),
                 last_proof: self.last_proof(&holding, |v| v.verdict.level != Level::Presence),
-                frozen: Vec::new(),
+                frozen: frozen.iter().filter(|(of, _)| *of == number).map(|(_, why)| why.clone()).collect(),
             }
         };
         config.components.iter().map(|c| status(&c.name)).collect()
+    }
+
+    /// Components nothing of which retention lets go now, by number, and why; store by store.
+    fn freezes(&self, config: &Config) -> Vec<(u64, String)> {
+        let all =
+            self.host.and_then(|host| self.vault.history.hosts.get(&host)).map_or(&[][..], Vec::as_slice);
+        let mut found = Vec::new();
+        for view in &self.vault.views {
+            let Some(store) = config.store(view.store.name()) else { continue };
+            let has = |s: &&KnownSnapshot| view.present.contains(&(s.record.signer, s.record.number, s.hash));
+            let held: Vec<Held<'_>> =
+                all.iter().filter(has).map(|known| Held { known, stored: None }).collect();
+            let policy = config.policy_in(store);
+            let scene =
+                Scene { policy: &policy, instance: &view.info.instance, now: self.now, others: false };
+            for freeze in retention::decide(&held, &scene).freezes {
+                let ends = match freeze.good_needed {
+                    1 => "one more good snapshot ends it".to_owned(),
+                    more => format!("{more} more good snapshots end it"),
+                };
+                found.push((
+                    freeze.component,
+                    format!("in store {}, {}; {ends}", view.store.name(), freeze.kind),
+                ));
+            }
+        }
+        found
     }
 
     fn name_of(&self, signer: &SignerId) -> String {
@@ -239,7 +268,7 @@ impl<'a> Look<'a> {
 
     fn store(&self, standing: &Standing, own: &[&KnownSnapshot], behind: u64) -> StoreStatus {
         let Some(view) = standing.view.and_then(|place| self.vault.views.get(place)) else {
-            let why = standing.away.as_ref().map_or_else(|| "it was not read".to_owned(), |gone| gone.line());
+            let why = standing.away.as_ref().map_or_else(|| "it was not read".to_owned(), Away::line);
             return away(&standing.name, standing.place.clone(), why);
         };
         let instance = &view.info.instance;
@@ -258,7 +287,7 @@ impl<'a> Look<'a> {
             name: standing.name.clone(),
             location: standing.place.clone(),
             here: true,
-            problem: standing.away.as_ref().map(crate::ops::stores::Away::line),
+            problem: standing.away.as_ref().map(Away::line),
             newest: there.last().map(|s| self.brief(s)),
             newest_good: good.map(|s| self.brief(s)),
             entries_behind: behind,

@@ -51,7 +51,7 @@ pub(super) fn report(config: &Config, seen: Gathered, options: &StatusOptions) -
         );
     }
     let mut concerns = concerns.0;
-    concerns.sort_by(|a, b| b.state.cmp(&a.state));
+    concerns.sort_by_key(|concern| std::cmp::Reverse(concern.state));
     let state = concerns.first().map_or(State::Ok, |concern| concern.state);
     let line = line(config, &seen, state, &concerns);
     StatusReport {
@@ -87,7 +87,8 @@ fn component(c: &ComponentStatus, options: &StatusOptions, concerns: &mut Concer
         concerns.add(State::Warning, format!("the newest snapshot of {name} is incomplete"), way);
     }
     for why in &c.frozen {
-        let way = "look at it; three good snapshots at the new state end it";
+        let way =
+            "look whether what the snapshots hold is what they should hold; then go on making good ones";
         concerns.add(State::Warning, format!("nothing of {name} is removed by retention: {why}"), way);
     }
     let Some(good) = &c.newest_good else {

@@ -132,7 +132,7 @@ fn the_blocks_of_moving_md_do_what_they_say() {
     page.next("second");
     assert_eq!(count(&page, "\"$PROJECT-new\""), 4);
     assert!(page.path("OTHER").join("third/backstay.json").exists());
-    page.shell("rm -rf ~/.config ~/.local; mv \"$PROJECT-new\" \"$OTHER/old-machine\"");
+    page.shell("cp -a \"$KEYS\" \"$OTHER/copy-of-keys\"; rm -rf ~/.config ~/.local; mv \"$PROJECT-new\" \"$OTHER/old-machine\"");
     page.next("machine");
     assert_eq!(count(&page, "\"$PROJECT-new\""), 5, "the history goes on");
     page.end();

@@ -135,7 +135,7 @@ fn what_killed_runs_and_strangers_left_is_told() {
 #[test]
 fn checks_that_are_off_and_dumps_that_nobody_checks_are_warnings() {
     let person = sound();
-    person.configure("[[component]]\nname = \"dump\"\ncommand = [\"echo\", \"x\"]\nmin_size = 0");
+    person.configure("[[component]]\nname = \"dump\"\ncommand = [\"echo\", \"x\"]");
     found(&person, 0, "warning", &["dump", "nothing checks what its command writes"]);
 }
 
@@ -146,16 +146,19 @@ fn an_invalid_configuration_is_told_like_everywhere() {
     person.fails(14, ["doctor"]).says(&["nonsense"]);
 }
 
+/// A file with the keys to the server.
+fn credentials(person: &Person) -> PathBuf {
+    let credentials = person.home.join("credentials");
+    let text = "[default]\naws_access_key_id = test-key-id\naws_secret_access_key = test-secret-key\n";
+    fs::write(&credentials, text).unwrap();
+    mode(&credentials, 0o600);
+    credentials
+}
+
 /// A project whose second store is a bucket of `server`.
 fn with_bucket(server: &Server) -> Person {
     let person = sound();
-    let credentials = person.home.join("credentials");
-    fs::write(
-        &credentials,
-        "[default]\naws_access_key_id = test-key-id\naws_secret_access_key = test-secret-key\n",
-    )
-    .unwrap();
-    mode(&credentials, 0o600);
+    let credentials = credentials(&person);
     person.configure(&format!(
         "[[store]]\nname = \"offsite\"\nurl = \"s3://{BUCKET}/app\"\nendpoint = \"{}\"\npath_style = true\ncredentials_file = \"{}\"",
         server.endpoint,
@@ -199,4 +202,30 @@ fn a_bucket_that_does_not_answer_is_a_problem_with_a_way_out() {
     let person = with_bucket(&server);
     drop(server);
     found(&person, 18, "problem", &["offsite"]);
+}
+
+#[test]
+fn an_unchanged_backup_puts_four_objects_into_a_bucket() {
+    let server = Server::start(Oddities::default());
+    let person = Person::set_up();
+    let credentials = credentials(&person);
+    let place = format!(
+        "url = \"s3://{BUCKET}/app\"\nendpoint = \"{}\"\npath_style = true\ncredentials_file = \"{}\"",
+        server.endpoint,
+        credentials.display()
+    );
+    person.reconfigure("path = \"backups\"", &place);
+    fs::remove_dir_all(person.config()["state"]["dir"].as_str().unwrap()).unwrap();
+    person.ok(["init"]);
+    let backup = || {
+        let output =
+            person.command(["backup", "--json"]).env("BACKSTAY_TEST_SETTLE_MS", "0").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    backup();
+    backup();
+    let before = server.events.puts.load(std::sync::atomic::Ordering::SeqCst);
+    backup();
+    let after = server.events.puts.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(after - before, 4, "docs/cost.md says so");
 }

@@ -113,3 +113,25 @@ fn a_history_that_was_cut_needs_a_person() {
     let report = person.json(18, ["status", "--check"]);
     assert_eq!(report["state"], "critical", "{report:#}");
 }
+
+#[test]
+fn a_component_that_shrank_is_told_with_what_ends_the_freeze() {
+    let person = sound();
+    for n in 0..20 {
+        fs::write(person.app.join(format!("frontend/app/page{n}.tsx")), "x".repeat(5000)).unwrap();
+    }
+    for _ in 0..2 {
+        person.backup();
+    }
+    for n in 0..20 {
+        fs::remove_file(person.app.join(format!("frontend/app/page{n}.tsx"))).unwrap();
+    }
+    person.backup();
+    let report = person.json(0, ["status", "--check"]);
+    let frozen = component(&report, "frontend")["frozen"].as_array().unwrap().clone();
+    assert_eq!(frozen.len(), 1, "{report:#}");
+    assert!(frozen[0].as_str().unwrap().contains("it shrank by more than half in snapshot"), "{report:#}");
+    assert_eq!(report["state"], "warning", "{report:#}");
+    assert!(component(&report, "backend")["frozen"].as_array().unwrap().is_empty());
+    person.ok(["status"]);
+}
