@@ -30,6 +30,7 @@ pub mod session;
 pub mod shape;
 mod slots;
 pub mod sources;
+pub mod space;
 pub mod status;
 pub mod stores;
 pub mod sync;

@@ -27,6 +27,9 @@ mod golden;
 mod health;
 mod hooks;
 mod incremental;
+mod incremental_content;
+mod incremental_random;
+mod incremental_space;
 #[path = "common/lab.rs"]
 mod lab;
 mod leftovers;

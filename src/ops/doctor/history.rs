@@ -8,6 +8,7 @@ use crate::ops::doctor::{bytes, chain_text, space, span, way_out};
 use crate::ops::error::Result;
 use crate::ops::rhythm::overdue;
 use crate::ops::session::Session;
+use crate::ops::space::growth_of;
 use crate::ops::union::{self, Standing, Union};
 use crate::ops::vault::{Vault, is_trusted};
 use crate::ops::{recover_files, select};
@@ -208,6 +209,13 @@ fn snapshots(session: &Session, vault: &Vault, own: &HostId, findings: &mut Find
                 span(now.as_second() - newest.record.started.as_second())
             ),
         ),
+    }
+    if let Some(growth) = growth_of(vault, own) {
+        let (month, days) = (bytes(growth.bytes_a_month), growth.days);
+        let what = format!(
+            "at the pace of the last {days:.0} days a month adds {month} to each store, if nothing is deleted"
+        );
+        findings.note(Area::Space, "this host", what);
     }
     state_of(newest, &all, findings);
     if let Some(config) = &session.config {
