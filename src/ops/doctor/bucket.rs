@@ -4,7 +4,7 @@ use crate::config::UrlPlace;
 use crate::model::Timestamp;
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::{bytes, chain_text, clock, span, way_out};
-use crate::ops::remote::open_bucket;
+use crate::ops::remote::{open_bucket, open_s3};
 use crate::ops::stores::Means;
 use crate::store::StoreErrorKind;
 use crate::store::s3::{Capabilities, S3Store, Versions};
@@ -15,8 +15,9 @@ const ORPHAN_AFTER: i64 = 7 * 24 * 3600;
 
 /// Looks at the store called `name`.
 pub(super) fn look(name: &str, place: &UrlPlace, means: &Means, now: Timestamp, findings: &mut Findings) {
-    let store = match open_bucket(name, place, &means.state_dir, &means.interrupt) {
-        Ok(store) => store,
+    let store = match open_s3(name, place, &means.state_dir, &means.interrupt) {
+        Ok(Some(store)) => store,
+        Ok(None) => return other_cloud(name, place, means, findings),
         Err(e) => {
             let way = way_out(&e, "look at `endpoint`, the keys and the network");
             return findings.problem(AREA, name, chain_text(&e), way);
@@ -44,6 +45,20 @@ pub(super) fn look(name: &str, place: &UrlPlace, means: &Means, now: Timestamp, 
     }
     uploads(name, &store, now, findings);
     strangers(name, &store, findings);
+}
+
+/// Buckets that speak another language are reached, and no more is tried of them.
+fn other_cloud(name: &str, place: &UrlPlace, means: &Means, findings: &mut Findings) {
+    match open_bucket(name, place, &means.state_dir, &means.interrupt) {
+        Ok(_) => {
+            let what = "it is within reach; whether older versions stay, and what these keys could destroy, is not tried with this kind of bucket";
+            findings.note(AREA, name, what);
+        }
+        Err(e) => {
+            let way = way_out(&e, "look at the keys and the network");
+            findings.problem(AREA, name, chain_text(&e), way);
+        }
+    }
 }
 
 /// What the server can do beside keeping bytes.
