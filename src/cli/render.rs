@@ -1,5 +1,11 @@
 //! Reports as text and as JSON, from the same report.
 
+mod drill;
+mod verify;
+
+pub use drill::drill;
+pub use verify::verify;
+
 use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
@@ -171,7 +177,10 @@ fn state_of(row: &SnapshotRow) -> String {
         SnapshotKind::Safety => words.push("safety"),
         SnapshotKind::Partial => words.push("interim"),
     }
+    let damaged = row.proofs.iter().any(|proof| !proof.bad.is_empty());
     words.push(match (row.good, row.complete) {
+        _ if damaged && !row.good => "DAMAGED",
+        (true, _) if damaged => "good, but DAMAGED in a store",
         (true, _) => "good",
         (false, false) => "incomplete",
         (false, true) => "not proved",
@@ -252,6 +261,9 @@ pub fn show(report: &ShowReport) -> String {
     }
     line("stored", &format!("{} in {}", size(row.stored_bytes), count(report.objects, "object")));
     line("made by", &report.agent);
+    for proof in &row.proofs {
+        line("proof", &verify::proof(proof));
+    }
     for verdict in &report.verdicts {
         line("verdict", verdict);
     }

@@ -41,7 +41,7 @@ pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use settings::{
     Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing,
-    Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
+    Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,
 };
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};
 pub use url_place::BadUrl;

@@ -16,6 +16,7 @@ mod common;
 mod crash;
 mod damage;
 mod docs;
+mod drill;
 mod durable_crash;
 mod extract_safety;
 #[path = "common/forge.rs"]
@@ -38,3 +39,4 @@ mod s3_servers;
 mod sqlite_child;
 mod stock;
 mod stores;
+mod verify;

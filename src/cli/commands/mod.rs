@@ -1,7 +1,9 @@
 //! One function a command: arguments to options, call, render.
 
+mod drill;
 mod init;
 mod restore;
+mod verify;
 
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, KitArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
@@ -28,6 +30,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
             Ok(exit::code_of_problems(&session.troubles()))
         }
         Command::Restore(args) => restore::run(terminal, &args),
+        Command::Verify(args) => verify::run(terminal, args),
+        Command::Drill(args) => drill::run(terminal, args),
         Command::Sync(args) => sync(terminal, args),
         Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),

@@ -25,6 +25,7 @@ mod streams;
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
 pub use several::StoreReport;
+pub(crate) use streams::words;
 
 use crate::archive::Pool;
 use crate::config::{Component, Event};
@@ -241,7 +242,8 @@ impl Snapshot<'_> {
         crash::point("backup: index put");
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
-        let proofs = Proofs::plan(&objects, &reuse, &reused, now, reuse.last_backup());
+        let (before, reverify) = (reuse.last_backup(), session.reverify());
+        let proofs = Proofs::plan(&objects, &reuse, &reused, now, before, reverify);
         readback::read_back(session, &proofs.chosen(&objects))?;
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);

@@ -218,6 +218,31 @@ fn to_folder(
     Ok(report)
 }
 
+/// Restores one listing into `dir`, which is new and this run's alone: what a drill looks at. Owners stay those of whoever runs it; what is
+/// damaged is left out and among the problems.
+pub(crate) fn lay(
+    session: &Session,
+    opened: &Opened,
+    listing: &Listing,
+    dir: &Path,
+) -> Result<RestoreReport> {
+    let cannot = || format!("cannot restore to {}", dir.display());
+    let root = crate::platform::at::open_place(dir).doing(Class::Failed, cannot)?;
+    let extractor = extractor(session, root, Owners::Ignore, listing)?;
+    let mut report = RestoreReport {
+        snapshot: opened.record.snapshot.clone(),
+        to: dir.display().to_string(),
+        files: 0,
+        entries: 0,
+        bytes: listing.bytes(),
+        databases_checked: 0,
+        kept: Vec::new(),
+        problems: Vec::new(),
+    };
+    write_listing(session, opened, listing, extractor, &mut report)?;
+    Ok(report)
+}
+
 fn extractor<'a>(
     session: &'a Session,
     root: OwnedFd,

@@ -120,7 +120,23 @@ fn everything() -> Written {
     person.reconfigure("identity_file", "# identity_file");
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
+    proofs(&mut written);
     written
+}
+
+/// What is proved, and what is damaged.
+fn proofs(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    written.add("`backstay verify`", person.json(0, ["verify", "--decrypt"]));
+    written.add("`backstay drill`", person.json(0, ["drill"]));
+    written.add("`backstay show`", person.json(0, ["show"]));
+    let folder = fs::read_dir(person.store().join("archives")).unwrap().next().unwrap().unwrap().path();
+    let archive = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    fs::write(archive, "nonsense").unwrap();
+    written.add("`backstay verify`", person.json(13, ["verify"]));
+    written.add("`backstay drill`", person.json(13, ["drill", "latest"]));
+    written.add("`backstay list`", person.json(0, ["list"]));
 }
 
 /// A second store that is away, comes back and catches up.
