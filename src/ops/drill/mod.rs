@@ -13,7 +13,7 @@ use crate::catalog::DrillNote;
 use crate::durable::crash;
 use crate::model::chain::KnownSnapshot;
 use crate::model::mark::{Level, Target, Verdict};
-use crate::model::record::CheckResult;
+use crate::model::record::{CheckResult, ComponentLine};
 use crate::model::report::Phase;
 use crate::model::{ObjectRef, Problem, ProblemKind, Record};
 use crate::ops::error::{Class, Doing, OpError, Result};
@@ -182,17 +182,18 @@ fn verdict(known: &KnownSnapshot, view: &View, report: &DrillReport) -> Option<V
     if report.outcome == Outcome::Inconclusive || !known.is_usable() || (full && !report.whole) {
         return None;
     }
-    let check = |c: &DrilledComponent| {
-        let had = known
-            .record
-            .components
-            .iter()
-            .any(|line| line.number == c.number && line.check != CheckResult::None);
-        match c.checks_failed {
-            0 if !had || !c.complete => None,
-            0 => Some((c.number, CheckResult::Passed)),
-            _ => Some((c.number, CheckResult::Failed)),
-        }
+    // What passed is named where there is a check, or where one failed before: only that takes it back.
+    let failed_before = |number: u64| {
+        known.verdicts.iter().any(|v| v.verdict.checks.contains(&(number, CheckResult::Failed)))
+    };
+    let has_check = |c: &DrilledComponent| {
+        let of_record = |line: &ComponentLine| line.number == c.number && line.check != CheckResult::None;
+        c.check_run || known.record.components.iter().any(of_record) || failed_before(c.number)
+    };
+    let check = |c: &DrilledComponent| match c.checks_failed {
+        0 if c.complete && has_check(c) => Some((c.number, CheckResult::Passed)),
+        0 => None,
+        _ => Some((c.number, CheckResult::Failed)),
     };
     Some(Verdict {
         target: Target { snapshot: known.record.snapshot.clone(), record: known.hash },
