@@ -54,6 +54,7 @@ pub(super) fn component(
         strict: block.flag("strict"),
         leave,
         check,
+        full_every: block.time("full_every"),
     })
 }
 

@@ -1,5 +1,6 @@
 //! One function a command: arguments to options, call, render.
 
+mod compare;
 mod drill;
 mod init;
 mod restore;
@@ -29,6 +30,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
             look::cat(&session, &args.id, &args.path, args.untrusted.accept_untrusted, &mut stdout)?;
             Ok(exit::code_of_problems(&session.troubles()))
         }
+        Command::Find(args) => compare::find(terminal, args),
+        Command::Diff(args) => compare::diff(terminal, args),
         Command::Restore(args) => restore::run(terminal, &args),
         Command::Verify(args) => verify::run(terminal, args),
         Command::Drill(args) => drill::run(terminal, args),
