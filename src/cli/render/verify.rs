@@ -99,7 +99,8 @@ fn store_lines(store: &VerifiedStore, report: &VerifyReport) -> String {
 fn damage_lines(damage: &Damage) -> String {
     let mut out = format!("  DAMAGED {}: {}\n", damage.object, damage.why);
     if !damage.snapshots.is_empty() {
-        let ids: Vec<&str> = damage.snapshots.iter().rev().take(SNAPSHOTS).map(|id| id.as_str()).collect();
+        let ids: Vec<&str> =
+            damage.snapshots.iter().rev().take(SNAPSHOTS).map(crate::model::SnapshotId::as_str).collect();
         let more = damage.snapshots.len().saturating_sub(SNAPSHOTS);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         out.push_str(&format!("    needed by {}{more}\n", ids.join(", ")));
