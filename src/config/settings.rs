@@ -100,6 +100,8 @@ pub struct Component {
     pub strict: bool,
     /// Patterns of what a rollback leaves as it is.
     pub leave: Vec<String>,
+    /// How often it is packed so that it stands alone; never by itself when `None`.
+    pub full_every: Option<Duration>,
 }
 
 /// What a component is.

@@ -28,6 +28,7 @@ pub mod session;
 pub mod shape;
 mod slots;
 pub mod sources;
+pub mod space;
 pub mod stores;
 pub mod sync;
 mod union;

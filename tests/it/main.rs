@@ -26,6 +26,9 @@ mod forged_history;
 mod golden;
 mod hooks;
 mod incremental;
+mod incremental_content;
+mod incremental_random;
+mod incremental_space;
 #[path = "common/lab.rs"]
 mod lab;
 mod leftovers;
