@@ -405,11 +405,7 @@ fn a_log_that_cannot_be_made_is_said_plainly() {
     add_rows(&place.database("PRAGMA journal_mode=WAL"), 10);
     let mount = |args: &[&str]| {
         let path = place.dir.path().to_str().unwrap();
-        let run = Command::new("mount")
-            .args(args)
-            .arg(path)
-            .stderr(std::process::Stdio::null())
-            .status();
+        let run = Command::new("mount").args(args).arg(path).stderr(std::process::Stdio::null()).status();
         run.is_ok_and(|status| status.success())
     };
     let unmount = |path: &Path| Command::new("umount").arg(path).status().unwrap();
