@@ -129,6 +129,8 @@ def listing(app, only):
             inner = os.fsencode(path.relative_to(top))
             place = os.fsencode(name) + (b"" if inner == b"." else b"/" + inner) if is_tree else b"db/agent.db" if name == "db" else os.fsencode(name)
             found[place] = f"{stat.filemode(facts.st_mode)} {facts.st_mtime_ns} {what}"
+    if not only:            # a command's output has no mode or time of its own
+        found[b"dump/output"] = f"? ? {hashlib.sha256((app / 'dump.sql').read_bytes()).hexdigest()}"
     return "".join(f"{place.hex()} {found[place]}\n" for place in sorted(found))
 
 
