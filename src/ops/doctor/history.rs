@@ -242,7 +242,7 @@ fn state_of(newest: &KnownSnapshot, all: &[&KnownSnapshot], findings: &mut Findi
             Area::Databases,
             &subject,
             "a database is too large to be checked at each snapshot, and no drill ever checked it",
-            "set `check = \"always\"`, or restore it to another place once and look at it",
+            "run `backstay drill`, which restores and checks it; or set `check = \"always\"`",
         );
     }
     if !record.complete {
