@@ -4,6 +4,7 @@
 //! - `pending`: the signed document that is being put. A number that was signed once is never given to other content, so it is kept here
 //!   before the first put and put again after a crash.
 //! - `outbox/`: signed documents that not every store has yet. `instances.json`: the highest entries seen in each store.
+//! - `records.json`: which records each store showed at the last prune.
 //! - `vault.json`: the vault and the instance of each store, remembered at first sight.
 //! - `lock`, `spool/`.
 //!
@@ -13,6 +14,7 @@ mod heads;
 mod instances;
 mod outbox;
 mod pending;
+mod pruning;
 mod vault;
 
 pub use heads::Head;

@@ -3,8 +3,10 @@
 #![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
 mod compare;
+mod keep;
 
 pub use compare::{DiffArgs, FindArgs};
+pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -126,6 +128,21 @@ pub enum Command {
     ///
     /// First of all to a store that is new or was away. What is there already is not sent again.
     Sync(SyncArgs),
+    /// Give a snapshot tags, or take them away
+    Tag(TagArgs),
+    /// Replace the note of a snapshot; notes are sealed, never public
+    Note(NoteArgs),
+    /// Make a snapshot one that retention never removes, or end that
+    Milestone(MilestoneArgs),
+    /// Ask for snapshots to be deleted; the next prune does it
+    ///
+    /// Never a milestone, and never the last good snapshot of a component.
+    Delete(DeleteArgs),
+    /// Delete what retention lets go and nothing needs: announced first, deleted a day later
+    ///
+    /// Never asks. --dry-run shows every snapshot and what it is kept for (docs/retention.md).
+    #[command(alias = "forget")]
+    Prune(PruneArgs),
     /// Print the recovery kit: everything a fresh machine needs to open these backups
     ///
     /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.

@@ -1,8 +1,10 @@
 //! Reports as text and as JSON, from the same report.
 
 mod compare;
+mod keep;
 
 pub use compare::{diff, find};
+pub use keep::{deletions, marked, prune};
 
 use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};

@@ -32,6 +32,8 @@ mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod prune;
+mod prune_process;
 mod retention_oracle;
 mod roundtrip;
 mod roundtrip_random;
