@@ -258,6 +258,10 @@ pub fn show(report: &ShowReport) -> String {
         line("note", &plain(note));
     }
     line("stored", &format!("{} in {}", size(row.stored_bytes), count(report.objects, "object")));
+    for older in &report.depends_on {
+        let needs = format!("{} in {}", size(older.bytes), count(older.archives, "archive"));
+        line("depends on", &format!("{} ({}): {needs}", older.snapshot, time(older.started)));
+    }
     line("made by", &report.agent);
     for verdict in &report.verdicts {
         line("verdict", verdict);
@@ -352,6 +356,11 @@ pub fn plan(plan: &BackupPlan) -> String {
         if !c.rules.is_empty() {
             out.push_str(&format!("    without {}\n", c.rules.join(", ")));
         }
+    }
+    if let Some(growth) = &plan.growth {
+        let (month, days) = (size(growth.bytes_a_month), growth.days.round().max(1.0) as u64);
+        let of = format!("{} of the last {}", count(growth.snapshots, "snapshot"), count(days, "day"));
+        out.push_str(&format!("at the pace of {of}, snapshots add {month} a month\n"));
     }
     out
 }

@@ -3,6 +3,7 @@
 //! An operation never prints, never exits and never asks; it reports problems as they happen through [`crate::model::Progress`] and gives
 //! them all back at the end.
 
+pub mod abilities;
 pub mod assets;
 pub mod backup;
 mod carry;
@@ -30,6 +31,7 @@ pub mod session;
 pub mod shape;
 mod slots;
 pub mod sources;
+pub mod space;
 pub mod stores;
 pub mod sync;
 mod union;

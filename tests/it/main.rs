@@ -8,9 +8,12 @@
 )]
 
 mod architecture;
+mod buckets;
 mod cli;
 mod cli_errors;
 mod cli_init;
+#[cfg(any(feature = "gcs", feature = "azure"))]
+mod clouds;
 mod commit;
 mod common;
 mod compare;
@@ -26,12 +29,16 @@ mod forged_history;
 mod golden;
 mod hooks;
 mod incremental;
+mod incremental_content;
+mod incremental_random;
+mod incremental_space;
 #[path = "common/lab.rs"]
 mod lab;
 mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod month;
 mod prune;
 mod prune_process;
 mod retention_oracle;
@@ -40,6 +47,7 @@ mod roundtrip_random;
 mod s3;
 mod s3_faults;
 mod s3_servers;
+mod s3_tls;
 mod sqlite_child;
 mod stock;
 mod stores;

@@ -1,0 +1,211 @@
+//! Which archives are packed again: what they hold that is still in use goes from the live files into a new archive, and the reference is dropped.
+//!
+//! So the space of half-empty archives comes free, and a component never hangs on very many. It is only a wish: what does not fit into a run's share goes
+//! on being referred to, and the next run continues.
+
+use crate::catalog::known::{KnownArchive, KnownStretch, Usage};
+use crate::model::ObjectId;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A component that refers to more delta archives than this has its emptiest packed again.
+pub(in crate::ops::backup) const DELTAS_MAX: usize = 32;
+
+/// At most this part of a component is packed again in a run.
+const PART: u64 = 4;
+
+/// So many bytes may be packed again in any case: a part of very little is nothing.
+const BYTES_MIN: u64 = 1 << 20;
+
+/// Archives of one component that are packed again in this run.
+#[derive(Debug, Default)]
+pub(in crate::ops::backup) struct Drain {
+    archives: HashSet<ObjectId>,
+    /// Bytes that may still be packed again.
+    left: AtomicU64,
+}
+
+/// How full an archive is.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    archive: ObjectId,
+    used: u64,
+    of: u64,
+    age: u64,
+}
+
+impl Share {
+    fn part(&self) -> f64 {
+        self.used as f64 / self.of.max(1) as f64
+    }
+}
+
+impl Drain {
+    /// What of the component with these stretches is to be packed again. Archives that may not be referred to any more are not counted: they are packed anew in any
+    /// case.
+    pub(super) fn plan(
+        stretches: &[KnownStretch],
+        known: &BTreeMap<ObjectId, KnownArchive>,
+        usable: impl Fn(&ObjectId) -> bool,
+    ) -> Self {
+        let mut shares: Vec<Share> = Vec::new();
+        let mut deltas = 0;
+        for (archive, used) in used(stretches) {
+            let Some(known) = known.get(&archive).filter(|_| usable(&archive)) else { continue };
+            deltas += usize::from(known.delta);
+            shares.push(Share { archive, used, of: known.content, age: known.age });
+        }
+        shares
+            .sort_by(|a, b| a.part().total_cmp(&b.part()).then(a.used.cmp(&b.used)).then(a.age.cmp(&b.age)));
+        // The new archive is one more.
+        let mut over = if deltas > DELTAS_MAX { deltas + 1 - DELTAS_MAX } else { 0 };
+        let mut archives = HashSet::new();
+        for share in shares {
+            let delta = known.get(&share.archive).is_some_and(|a| a.delta);
+            if share.used * 2 < share.of || (delta && over > 0) {
+                archives.insert(share.archive);
+                over = over.saturating_sub(usize::from(delta));
+            }
+        }
+        let content: u64 = stretches.iter().map(|s| s.content).sum();
+        Self { archives, left: AtomicU64::new((content / PART).max(BYTES_MIN)) }
+    }
+
+    /// True when what lies in this archive is packed again, as long as there is a share left.
+    pub(super) fn has(&self, archive: &ObjectId) -> bool {
+        self.archives.contains(archive) && self.left() > 0
+    }
+
+    /// How many bytes may still be packed again.
+    pub(super) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` off, as far as there are any left, and gives how many.
+    pub(super) fn spend(&self, bytes: u64) -> u64 {
+        let take = |left: u64| Some(left.saturating_sub(bytes));
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        left.unwrap_or_default().min(bytes)
+    }
+}
+
+/// The bytes of each archive that are in use; what several files refer to counts once.
+pub(super) fn used(stretches: &[KnownStretch]) -> BTreeMap<ObjectId, u64> {
+    if !stretches.iter().any(|s| s.shared) {
+        let mut sums = BTreeMap::new();
+        for (archive, used) in stretches.iter().flat_map(|s| &s.archives) {
+            *sums.entry(*archive).or_insert(0) += used;
+        }
+        return sums;
+    }
+    let mut usage = Usage::default();
+    for stretch in stretches.iter().filter_map(KnownStretch::open) {
+        for row in stretch.rows().filter_map(|row| row.decode()) {
+            usage.add(&row.entry.extents);
+        }
+    }
+    usage.bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::known::{Row, Stretch};
+    use crate::model::manifest::ArchiveInfo;
+    use crate::model::{Entry, Extent, Kind, RelPath};
+
+    fn id(n: u64) -> ObjectId {
+        ObjectId::of(&n.to_le_bytes())
+    }
+
+    fn archive(n: u64, content: u64, delta: bool) -> (ObjectId, KnownArchive) {
+        let info =
+            ArchiveInfo { sha256: id(n), size: content, payload: 200, tar: content, frames: Vec::new() };
+        (id(n), KnownArchive { info, age: n, delta, content, recipients: Vec::new() })
+    }
+
+    /// One file for each pair: of an archive so many bytes, at `at`.
+    fn stretch(name: &str, files: &[(u64, u64, u64)], copied: bool) -> KnownStretch {
+        let row = |(place, (archive, at, length)): (usize, &(u64, u64, u64))| {
+            let path = RelPath::new(format!("{name}{place:04}").as_bytes()).unwrap();
+            let mut entry = Entry::new(path, Kind::File);
+            entry.size = *length;
+            let extent = Extent { offset: 0, archive: id(*archive), tar_offset: at + 1536, length: *length };
+            entry.extents.push(extent);
+            let mut row = Row::new(entry, None, false);
+            row.copied = copied;
+            row
+        };
+        let rows: Vec<Row> = files.iter().enumerate().map(row).collect();
+        let packed = Stretch::encode(&rows).unwrap();
+        let opened = Stretch::open(&packed).unwrap();
+        KnownStretch {
+            row: 0,
+            segment: id(0),
+            size: 1,
+            recipients: Vec::new(),
+            first: rows[0].entry.path.clone(),
+            last: rows[rows.len() - 1].entry.path.clone(),
+            maps: Vec::new(),
+            blocks: Vec::new(),
+            archives: opened.archives,
+            shared: opened.shared,
+            content: opened.sums.size,
+            packed,
+        }
+    }
+
+    fn draining(stretches: &[KnownStretch], archives: Vec<(ObjectId, KnownArchive)>) -> Vec<u64> {
+        let known: BTreeMap<_, _> = archives.into_iter().collect();
+        let drain = Drain::plan(stretches, &known, |_| true);
+        (0..100).filter(|n| drain.has(&id(*n))).collect()
+    }
+
+    #[test]
+    fn archives_of_which_less_than_half_is_in_use_drain() {
+        let stretches = [stretch("a", &[(1, 0, 6000), (2, 0, 2000), (3, 0, 500)], false)];
+        let archives = vec![archive(1, 10_000, false), archive(2, 10_000, true), archive(3, 2036, true)];
+        assert_eq!(draining(&stretches, archives), [2], "of the third all is in use, little as it is");
+    }
+
+    #[test]
+    fn what_several_files_use_does_not_make_an_archive_fuller() {
+        let same = [(1, 0, 2000)];
+        let stretches = ["a", "b", "c"].map(|name| stretch(name, &same, true));
+        assert_eq!(draining(&stretches, vec![archive(1, 10_000, false)]), [1]);
+        let other = [stretch("a", &same, false), stretch("b", &[(1, 4000, 2000)], false)];
+        assert_eq!(draining(&other, vec![archive(1, 10_000, false)]), [0_u64; 0]);
+    }
+
+    #[test]
+    fn the_emptiest_drain_until_with_the_new_one_there_are_not_too_many() {
+        let full = |n: u64| (n, 0, 10_000 - n * 10 - 1536);
+        let deltas = |count: u64| -> Vec<u64> {
+            let files: Vec<_> = (1..=count).map(full).collect();
+            let archives = (1..=count).map(|n| archive(n, 10_000, true)).collect();
+            draining(&[stretch("a", &files, false)], archives)
+        };
+        assert_eq!(deltas(32), [0_u64; 0]);
+        assert_eq!(deltas(33), [32, 33]);
+        assert_eq!(deltas(40), (32..=40).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn archives_that_may_not_be_used_are_not_counted() {
+        let files: Vec<_> = (1..=34).map(|n| (n, 0, 8464)).collect();
+        let known: BTreeMap<_, _> = (1..=34).map(|n| archive(n, 10_000, true)).collect();
+        let gone = [id(1), id(2)];
+        let drain = Drain::plan(&[stretch("a", &files, false)], &known, |id| !gone.contains(id));
+        assert!(known.keys().all(|id| !drain.has(id)));
+    }
+
+    #[test]
+    fn a_run_packs_a_quarter_again_and_no_more() {
+        let stretches = [stretch("a", &[(1, 0, 40 << 20)], false)];
+        let known: BTreeMap<_, _> = [archive(1, 1 << 30, false)].into_iter().collect();
+        let drain = Drain::plan(&stretches, &known, |_| true);
+        assert_eq!(drain.left(), 10 << 20);
+        assert_eq!((drain.spend(6 << 20), drain.spend(6 << 20)), (6 << 20, 4 << 20));
+        assert!(!drain.has(&id(1)), "nothing is left of the share");
+    }
+}
