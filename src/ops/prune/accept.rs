@@ -13,7 +13,7 @@ const REASON: &str = "accepted by a person";
 
 /// Signs a mark for each snapshot that was named: for those of its components that are frozen in some store.
 pub(super) fn run(run: &Run<'_>) -> Result<Vec<Accepted>> {
-    let mut marks = Marks::open(run.session, "prune")?;
+    let mut marks = run.marks()?;
     marks.need_role(Role::Prune)?;
     let mut statements = Vec::new();
     let mut accepted = Vec::new();

@@ -22,7 +22,7 @@ use crate::durable::crash;
 use crate::model::mark::{Role, Tombstone};
 use crate::model::retention::Policy;
 use crate::model::{HostId, Problem, ProblemKind, SnapshotId};
-use crate::ops::error::{Class, OpError, Result};
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::marks::Marks;
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::stores::Away;
@@ -217,7 +217,7 @@ impl Run<'_> {
 
     /// Opens and checks everything. Each pass reads the store anew: what is deleted is decided by what is there then.
     fn pass(&self, store: &StoreConfig) -> Result<Pass> {
-        let marks = Marks::open(self.session, "prune")?;
+        let marks = self.marks()?;
         marks.need_role(Role::Prune)?;
         let view = marks.usable_view(&store.name)?;
         let looked = self.look(marks.session(), marks.vault(), view)?;
@@ -225,6 +225,18 @@ impl Run<'_> {
         crash::point("prune: looked");
         let hosts = self.hosts(marks.vault())?;
         Ok(Pass { marks, view, looked, tombstones, hosts })
+    }
+
+    /// The right to sign. What a killed run had signed is put while that is taken: then everything is read once more.
+    fn marks(&self) -> Result<Marks> {
+        let cannot = || "cannot read what an earlier run left to do".into();
+        let left = self.session.state()?.pending().doing(Class::Failed, cannot)?.is_some();
+        let marks = Marks::open(self.session, "prune")?;
+        if !left {
+            return Ok(marks);
+        }
+        drop(marks);
+        Marks::open(self.session, "prune")
     }
 
     fn look(&self, session: &Session, vault: &Vault, view: usize) -> Result<Looked> {
