@@ -93,6 +93,13 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     std::time::Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    number
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .ok_or_else(|| format!("{text:?} is not a part of 100: give a number above 0 and at most 100"))
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Look at a project, propose what to back up, write configuration, keys and recovery kit
@@ -124,6 +131,17 @@ pub enum Command {
     ///
     /// Nothing is ever restored over something. With --in-place each file is exchanged for the restored one, and the old one is kept beside it.
     Restore(RestoreArgs),
+    /// Prove what the stores hold, without a key as far as that goes
+    ///
+    /// Every signature and every chain is checked and every object looked at. What is found is signed, so that `list` shows it everywhere. Damage
+    /// is named with what it costs and the way out, and nothing is changed.
+    #[command(alias = "check")]
+    Verify(VerifyArgs),
+    /// Really bring a snapshot back, into a scratch place, check it, time it, and take it away again
+    ///
+    /// Databases get an integrity check, components their own `check`. Nothing live is touched. The result is signed, so that `list` and `show` tell
+    /// when the last drill was.
+    Drill(DrillArgs),
     /// Bring to each store what it lacks or holds damaged and another store has
     ///
     /// First of all to a store that is new or was away. What is there already is not sent again.
@@ -202,7 +220,7 @@ pub struct BackupArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Store everything anew, so that the snapshot needs nothing older
-    #[arg(long)]
+    #[arg(long, visible_alias = "standalone")]
     pub full: bool,
 }
 
@@ -270,6 +288,33 @@ pub struct RestoreArgs {
     /// Go ahead without asking
     #[arg(short, long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Which snapshots (else all of this host that are held; --host and --all-hosts for others)
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Read so much of all bytes and compare it, those with the oldest proofs first: 5 a day comes round in 20 days
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100", value_parser = percent)]
+    pub read_data: Option<f64>,
+    /// Read everything, open it with the identity, and compare every file and check every database
+    #[arg(long)]
+    pub decrypt: bool,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Which snapshot (else the newest good one)
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// Only this component (may be given several times)
+    #[arg(long, value_name = "COMPONENT")]
+    pub only: Vec<String>,
     #[command(flatten)]
     pub untrusted: Untrusted,
 }

@@ -20,6 +20,7 @@ mod compare;
 mod crash;
 mod damage;
 mod docs;
+mod drill;
 mod durable_crash;
 mod extract_safety;
 #[path = "common/forge.rs"]
@@ -51,3 +52,4 @@ mod s3_tls;
 mod sqlite_child;
 mod stock;
 mod stores;
+mod verify;

@@ -1,9 +1,11 @@
 //! One function a command: arguments to options, call, render.
 
 mod compare;
+mod drill;
 mod init;
 mod keep;
 mod restore;
+mod verify;
 
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, KitArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
@@ -32,6 +34,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Find(args) => compare::find(terminal, args),
         Command::Diff(args) => compare::diff(terminal, args),
         Command::Restore(args) => restore::run(terminal, &args),
+        Command::Verify(args) => verify::run(terminal, args),
+        Command::Drill(args) => drill::run(terminal, args),
         Command::Sync(args) => sync(terminal, args),
         Command::Tag(args) => keep::tag(terminal, args),
         Command::Note(args) => keep::note(terminal, args),

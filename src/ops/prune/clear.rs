@@ -1,6 +1,6 @@
 //! Deleting what was announced: the mark first, then records, then marks about them, then objects, the tombstone last.
 //!
-//! Decision 0019 says why this order loses nothing. Nothing here may be deleted that a tombstone of this pruner does not name, and nothing
+//! Decision 0020 says why this order loses nothing. Nothing here may be deleted that a tombstone of this pruner does not name, and nothing
 //! that the new plan does not let go as well.
 
 use crate::durable::crash;

@@ -1,4 +1,4 @@
-//! `prune`: what retention lets go, and what nothing needs, is announced, and a day later deleted. Decision 0019 says why no live object is
+//! `prune`: what retention lets go, and what nothing needs, is announced, and a day later deleted. Decision 0020 says why no live object is
 //! lost, whoever else writes, reads or prunes meanwhile.
 //!
 //! Nothing here may be deleted on the word of a listing, a clock or a cache alone, and nothing before a signed mark says so.

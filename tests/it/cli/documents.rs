@@ -121,6 +121,8 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    proofs(&mut written);
+    growing(&mut written);
     kept(&mut written);
     written
 }
@@ -171,6 +173,33 @@ fn compared(written: &mut Written) {
     written.add("`backstay diff`", person.json(0, ["diff", "latest"]));
     written.add("`backstay find`", person.json(0, ["find", "*.py"]));
     written.add("`backstay find`", person.json(0, ["find", "link"]));
+}
+
+/// What is proved, and what is damaged.
+fn proofs(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    written.add("`backstay verify`", person.json(0, ["verify", "--decrypt"]));
+    written.add("`backstay drill`", person.json(0, ["drill"]));
+    written.add("`backstay show`", person.json(0, ["show"]));
+    let folder = fs::read_dir(person.store().join("archives")).unwrap().next().unwrap().unwrap().path();
+    let archive = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    fs::write(archive, "nonsense").unwrap();
+    written.add("`backstay verify`", person.json(13, ["verify"]));
+    written.add("`backstay drill`", person.json(13, ["drill", "latest"]));
+    written.add("`backstay list`", person.json(0, ["list"]));
+}
+
+/// What a snapshot needs of an older one, and what a month adds: with a snapshot three days after the first.
+fn growing(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    fs::write(person.app.join("backend/app/new.py"), "new").unwrap();
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    let made = person.command(["backup"]).env("BACKSTAY_TEST_NOW", later.to_string()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    written.add("`backstay backup --dry-run`", person.json(0, ["backup", "--dry-run"]));
+    written.add("`backstay show`", person.json(0, ["show", "latest"]));
 }
 
 /// A second store that is away, comes back and catches up.
