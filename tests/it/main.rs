@@ -28,6 +28,7 @@ mod forge;
 mod forged;
 mod forged_history;
 mod golden;
+mod health;
 mod hooks;
 mod incremental;
 mod incremental_content;

@@ -2,6 +2,7 @@
 
 mod compare;
 mod drill;
+mod health;
 mod init;
 mod keep;
 mod restore;
@@ -42,6 +43,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Milestone(args) => keep::milestone(terminal, &args),
         Command::Delete(args) => keep::delete(terminal, &args),
         Command::Prune(args) => keep::prune(terminal, args),
+        Command::Status(args) => health::status(terminal, &args),
+        Command::Doctor => health::doctor(terminal),
         Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),
         Command::Completions { shell } => {

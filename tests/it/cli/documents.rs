@@ -121,9 +121,10 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    health(&mut written);
+    kept(&mut written);
     proofs(&mut written);
     growing(&mut written);
-    kept(&mut written);
     written
 }
 
@@ -152,6 +153,22 @@ fn kept(written: &mut Written) {
     written.add("`backstay prune`", person.json(0, ["prune", "--now"]));
     person.reconfigure("path = \"backups\"", "path = \"backups\"\nprune = \"elsewhere\"");
     person.run(["prune"]).code(2);
+}
+
+/// How things stand, well and not.
+fn health(written: &mut Written) {
+    let person = Person::set_up();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    person.backup();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.json(0, ["init"]);
+    person.backup();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    written.add("`backstay doctor`", person.json(0, ["doctor"]));
+    fs::rename(person.top.join("second"), person.top.join("away")).unwrap();
+    person.json(4, ["backup"]);
+    written.add("`backstay status`", person.json(0, ["status", "--check"]));
+    written.add("`backstay doctor`", person.json(18, ["doctor"]));
 }
 
 /// What differs between states, and what versions there are.
