@@ -3,17 +3,23 @@
 #![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
 mod compare;
+mod health;
+mod keep;
 
 pub use compare::{DiffArgs, FindArgs};
+pub use health::StatusArgs;
+pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 What went wrong?
-  a file is gone             backstay restore latest COMPONENT/PATH --in-place
-  the whole folder is wrong  backstay restore latest --to NEW_FOLDER
+  a file is gone             backstay find NAME; backstay restore latest COMPONENT/PATH --in-place
+  a change went wrong        backstay diff latest; backstay restore latest COMPONENT --to NEW_FOLDER
   the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
+  a store is damaged         backstay sync
+  nobody knows               backstay status; backstay doctor
   this program is gone, too  RECOVER.md in the store says how to do without it
 
 ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
@@ -85,7 +91,7 @@ pub enum ProgressMode {
     None,
 }
 
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<std::time::Duration, String> {
     let span: jiff::SignedDuration =
         text.parse().map_err(|_| format!("{text:?} is not a duration such as 30s, 10m or 2h"))?;
     std::time::Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
@@ -143,7 +149,31 @@ pub enum Command {
     /// Bring to each store what it lacks or holds damaged and another store has
     ///
     /// First of all to a store that is new or was away. What is there already is not sent again.
+    #[command(alias = "copy")]
     Sync(SyncArgs),
+    /// Give a snapshot tags, or take them away
+    Tag(TagArgs),
+    /// Replace the note of a snapshot; notes are sealed, never public
+    Note(NoteArgs),
+    /// Make a snapshot one that retention never removes, or end that
+    Milestone(MilestoneArgs),
+    /// Ask for snapshots to be deleted; the next prune does it
+    ///
+    /// Never a milestone, and never the last good snapshot of a component.
+    Delete(DeleteArgs),
+    /// Delete what retention lets go and nothing needs: announced first, deleted a day later
+    ///
+    /// Never asks. --dry-run shows every snapshot and what it is kept for (docs/retention.md).
+    #[command(alias = "forget")]
+    Prune(PruneArgs),
+    /// Say how things stand: how old and how well proved the backups are, store by store, and whether a person is needed
+    ///
+    /// Works without a network, and then says what could not be seen.
+    Status(StatusArgs),
+    /// Examine the project: configuration, keys, clock, stores, history, room; each finding with its way out
+    ///
+    /// Nothing is changed but throw-away probe objects, which are removed. The exit code is 18 when something is a problem now.
+    Doctor,
     /// Print the recovery kit: everything a fresh machine needs to open these backups
     ///
     /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.
