@@ -9,7 +9,7 @@ const AFTER_HELP: &str = "\
 What went wrong?
   a file is gone             backstay restore latest COMPONENT/PATH --in-place
   the whole folder is wrong  backstay restore latest --to NEW_FOLDER
-  the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
+  the machine is gone        backstay recover KIT_FILE --to NEW_FOLDER
   this program is gone, too  RECOVER.md in the store says how to do without it
 
 ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
@@ -45,6 +45,10 @@ pub struct Global {
     /// only read. For `init`: where the new store is to be (may be given several times)
     #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
     pub store: Vec<String>,
+    /// Read the stores as they stood at TIME (2026-11-17, 2026-11-17T12:00, -2h): buckets that keep versions, for
+    /// reading commands only
+    #[arg(long, global = true, value_name = "TIME", allow_hyphen_values = true)]
+    pub as_of: Option<String>,
     /// Snapshots of this host (a beginning of its id) instead of this one's
     #[arg(long, global = true, value_name = "HOST", conflicts_with = "all_hosts")]
     pub host: Option<String>,
@@ -113,6 +117,11 @@ pub enum Command {
     ///
     /// First of all to a store that is new or was away. What is there already is not sent again.
     Sync(SyncArgs),
+    /// Bring a lost machine back from its recovery kit: configuration, data, keys, and the right to go on with its history
+    ///
+    /// Shows what it found and asks; elsewhere than on a terminal it needs --yes. Nothing is ever written over something. A run that was
+    /// interrupted is ended by the same command.
+    Recover(RecoverArgs),
     /// Print the recovery kit: everything a fresh machine needs to open these backups
     ///
     /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.
@@ -242,6 +251,31 @@ pub struct RestoreArgs {
     pub yes: bool,
     #[command(flatten)]
     pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// The recovery kit: a file
+    #[arg(value_name = "KIT", value_hint = ValueHint::FilePath)]
+    pub kit_file: PathBuf,
+    /// The project's new folder: must not exist yet, or be empty
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "in_place")]
+    pub to: Option<PathBuf>,
+    /// Put what lay outside of the project's folder back where it was; without --to the project, too
+    #[arg(long)]
+    pub in_place: bool,
+    /// Only this component (may be given several times)
+    #[arg(long, value_name = "COMPONENT")]
+    pub only: Vec<String>,
+    /// This snapshot (else the newest good one)
+    #[arg(long, value_name = "ID")]
+    pub snapshot: Option<String>,
+    /// Do not try to give files their owners
+    #[arg(long)]
+    pub no_owners: bool,
+    /// Go ahead without asking
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

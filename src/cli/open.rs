@@ -4,6 +4,7 @@ use crate::cli::Terminal;
 use crate::config::{self, Config, ConfigErrors};
 use crate::keys::{Kit, KitError};
 use crate::model::SystemClock;
+use crate::model::selector::moment;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{HostChoice, Session, Surroundings};
 use std::path::{Path, PathBuf};
@@ -70,9 +71,24 @@ pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
         exe,
         identity_files: global.identities.clone(),
         store: global.store.first().cloned(),
+        as_of: as_of(terminal)?,
         hosts,
         wait: global.wait,
     })
+}
+
+/// The moment that `--as-of` means: words as in `@TIME`, and days end when they end.
+fn as_of(terminal: &Terminal) -> Result<Option<jiff::Timestamp>> {
+    let Some(text) = &terminal.global.as_of else {
+        return Ok(None);
+    };
+    let (now, zone) = (jiff::Timestamp::now(), jiff::tz::TimeZone::system());
+    let moment = moment(text.trim_start_matches('@'), now, &zone);
+    let unclear = || {
+        OpError::new(Class::Usage, format!("--as-of {text:?} is no time"))
+            .hint("write --as-of 2026-11-17 (the end of that day), --as-of 2026-11-17T12:00 or --as-of=-2h")
+    };
+    moment.map(Some).ok_or_else(unclear)
 }
 
 /// Opens the project: by its configuration, or by a kit alone.
@@ -92,7 +108,7 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     Ok(session)
 }
 
-fn load_kit(path: &Path) -> Result<Kit> {
+pub(super) fn load_kit(path: &Path) -> Result<Kit> {
     Kit::load(path).map_err(|e| {
         let hint = match e {
             KitError::Unreadable { .. } => {
@@ -110,6 +126,10 @@ fn load_kit(path: &Path) -> Result<Kit> {
 
 /// Opens the project by its configuration, which writing needs.
 pub(super) fn writing_session(terminal: &Terminal) -> Result<Session> {
+    if terminal.global.as_of.is_some() {
+        return Err(OpError::new(Class::Usage, "--as-of is for reading: what stood before is never written")
+            .hint("leave --as-of away"));
+    }
     if terminal.global.kit.is_some() {
         return Err(OpError::new(Class::Usage, "this needs a configuration, and --kit gives none")
             .hint("leave --kit away, and run it in the project's folder"));

@@ -119,15 +119,28 @@ impl SecretIdentity {
     ///
     /// Fails with [`KeyError::Exists`] when there is a file already.
     pub fn write(&self, path: &Path, created: Timestamp) -> Result<(), KeyError> {
-        let mut text = Zeroizing::new(String::with_capacity(256));
-        let seconds = created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        for part in
-            ["# created: ", &seconds, "\n# public key: ", &self.recipient(), "\n", &self.reveal(), "\n"]
-        {
+        write_all(std::slice::from_ref(self), path, created)
+    }
+}
+
+/// The text of an identity file with all of `identities`.
+pub fn file_text(identities: &[SecretIdentity], created: Timestamp) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(256 * identities.len() + 64));
+    let seconds = created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    for part in ["# created: ", &seconds, "\n"] {
+        text.push_str(part);
+    }
+    for identity in identities {
+        for part in ["# public key: ", &identity.recipient(), "\n", &identity.reveal(), "\n"] {
             text.push_str(part);
         }
-        write_secret(path, &text)
     }
+    text
+}
+
+/// Writes a new identity file with all of `identities`, for its owner alone; [`KeyError::Exists`] when there is a file already.
+pub fn write_all(identities: &[SecretIdentity], path: &Path, created: Timestamp) -> Result<(), KeyError> {
+    write_secret(path, &file_text(identities, created))
 }
 
 impl fmt::Debug for SecretIdentity {

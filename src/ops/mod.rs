@@ -17,6 +17,7 @@ mod ledger;
 pub mod lock;
 pub mod look;
 pub mod objects;
+pub mod recover;
 pub mod recover_files;
 pub mod remote;
 pub mod restore;
@@ -30,3 +31,4 @@ pub mod sync;
 
 mod union;
 pub mod vault;
+mod versions;

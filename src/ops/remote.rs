@@ -2,24 +2,23 @@
 
 use crate::config::{Checksum, Sse, UrlPlace};
 use crate::ops::error::{Class, OpError, Result};
-use crate::ops::interrupt::Interrupt;
+use crate::ops::stores::Means;
 use crate::store::s3::credentials::{AwsChain, CredentialsSpec};
 use crate::store::s3::{self, S3Spec, S3Store};
 use crate::store::{StoreError, StoreErrorKind};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Signed for where nothing names a region: servers that have none take any.
 const REGION: &str = "us-east-1";
 
-fn spec(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &Interrupt) -> S3Spec {
+fn spec(name: &str, place: &UrlPlace, means: &Means) -> S3Spec {
     let credentials = Arc::new(AwsChain::new(CredentialsSpec {
         profile: place.profile.clone(),
         credentials_file: place.credentials_file.clone(),
         region: place.region.clone(),
     }));
     let region = place.region.clone().or_else(|| credentials.region());
-    let interrupt = interrupt.clone();
+    let interrupt = means.interrupt.clone();
     S3Spec {
         prefix: place.prefix.clone(),
         endpoint: place.endpoint.clone(),
@@ -40,23 +39,19 @@ fn spec(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &Interrupt) -
         limit_download: place.limit_download,
         allow_http: place.allow_http,
         interrupted: Arc::new(move || interrupt.signal().is_some()),
-        ..S3Spec::new(name, &place.bucket, state_dir, credentials)
+        as_of: means.as_of,
+        ..S3Spec::new(name, &place.bucket, &means.state_dir, credentials)
     }
 }
 
 /// Opens the store in a bucket.
-pub fn open_bucket(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &Interrupt) -> Result<S3Store> {
-    S3Store::open(spec(name, place, state_dir, interrupt)).map_err(|e| cannot("opened", name, place, e))
+pub fn open_bucket(name: &str, place: &UrlPlace, means: &Means) -> Result<S3Store> {
+    S3Store::open(spec(name, place, means)).map_err(|e| cannot("opened", name, place, e))
 }
 
 /// The same, or `None` when it is certain that there is no store.
-pub fn bucket_if_there(
-    name: &str,
-    place: &UrlPlace,
-    state_dir: &Path,
-    interrupt: &Interrupt,
-) -> Result<Option<S3Store>> {
-    match S3Store::open(spec(name, place, state_dir, interrupt)) {
+pub fn bucket_if_there(name: &str, place: &UrlPlace, means: &Means) -> Result<Option<S3Store>> {
+    match S3Store::open(spec(name, place, means)) {
         Ok(store) => Ok(Some(store)),
         Err(e) if e.kind == StoreErrorKind::Missing => Ok(None),
         Err(e) => Err(cannot("opened", name, place, e)),
@@ -67,11 +62,10 @@ pub fn bucket_if_there(
 pub fn create_in_bucket(
     name: &str,
     place: &UrlPlace,
-    state_dir: &Path,
-    interrupt: &Interrupt,
+    means: &Means,
     make_bucket: bool,
 ) -> Result<S3Store> {
-    let made = S3Store::create(spec(name, place, state_dir, interrupt), make_bucket);
+    let made = S3Store::create(spec(name, place, means), make_bucket);
     made.map_err(|e| cannot("made", name, place, e))
 }
 

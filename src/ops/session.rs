@@ -33,6 +33,8 @@ pub struct Surroundings {
     pub identity_files: Vec<PathBuf>,
     /// A store named with `--store`, if any: the name of one, or a path.
     pub store: Option<String>,
+    /// Stores are read as they stood at that time.
+    pub as_of: Option<jiff::Timestamp>,
     /// Which hosts' snapshots are meant.
     pub hosts: HostChoice,
     /// How long to wait for another run to end.
@@ -103,6 +105,7 @@ impl Session {
             writer: signer,
             state_dir: config.state_dir.clone(),
             interrupt: around.interrupt.clone(),
+            as_of: around.as_of,
         };
         let (stores, by_path) = slots(&config, around.store.as_deref(), &means)?;
         let store = first_here(&stores)?;
@@ -113,17 +116,20 @@ impl Session {
         let seen =
             state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
         let heads = seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect();
+        // What was seen since is no measure of what stood before, and what stood before nothing to be remembered.
+        let heads = if around.as_of.is_some() { Heads::new() } else { heads };
         let vault = match config.project.vault.clone() {
             Some(vault) => Some(vault),
             None => state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?,
         };
+        let state = Some(state).filter(|_| around.as_of.is_none());
         Ok(Self {
             around,
             project: config.project.name.clone(),
             config: Some(config),
             store,
             stores,
-            state: Some(state),
+            state,
             trust,
             vault,
             host: signer.map(Into::into),
@@ -138,7 +144,7 @@ impl Session {
     /// Opens a vault with nothing but a kit, for reading.
     pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
         let named = around.store.as_deref();
-        let means = Means::of_reader(&around.interrupt);
+        let means = Means::of_reader(&around.interrupt, around.as_of);
         let slot = |store: &KitStore| StoreSlot::of_kit(store, &means);
         let stores = match named {
             Some(name) => vec![match kit.stores.iter().find(|s| s.name == name).map(slot) {
@@ -153,6 +159,7 @@ impl Session {
             return Err(OpError::new(Class::Usage, what).hint("name it with --store PATH"));
         }
         let store = first_here(&stores)?;
+        let heads = if around.as_of.is_some() { Heads::new() } else { kit.heads };
         Ok(Self {
             around,
             config: None,
@@ -164,7 +171,7 @@ impl Session {
             vault: Some(kit.vault),
             host: Some(kit.host),
             names: Arc::default(),
-            heads: kit.heads,
+            heads,
             kit_identities: kit.identities,
             by_path: false,
             troubles: Arc::default(),
@@ -197,6 +204,11 @@ impl Session {
     /// Reads one store; one that is another's, or another than before, is an error and is not used.
     pub(super) fn read_one(&self, store: &Arc<dyn Store>) -> Result<StoreReading> {
         let reading = read_store(store, self.vault.as_ref())?;
+        for older in &reading.older {
+            let what = format!("{} cannot be used: {}; an older version of it, which the bucket keeps, was read", older.key, older.why);
+            let hint = "somebody overwrote it: find out who may";
+            self.trouble(crate::ops::union::store_problem(store.name(), what, hint));
+        }
         if let Some(state) = &self.state {
             self.recognise(state, &reading)?;
         }
@@ -206,7 +218,8 @@ impl Session {
     /// What a reading is judged by when `heads` were seen before.
     pub(super) fn judge<'a>(&'a self, heads: &'a Heads) -> Judge<'a> {
         let (trust, vault) = (&self.trust, self.vault.as_ref());
-        Judge { trust, vault, heads, now: self.around.clock.now() }
+        let now = self.around.as_of.unwrap_or_else(|| self.around.clock.now());
+        Judge { trust, vault, heads, now }
     }
 
     /// The store of a slot, when it is here.
@@ -254,6 +267,10 @@ impl Session {
 
     /// Fails when the store was named by a path: what is written goes to the store of the configuration.
     pub fn check_writable(&self) -> Result<()> {
+        if self.around.as_of.is_some() {
+            let what = "--as-of is for reading: what stood before is never written";
+            return Err(OpError::new(Class::Usage, what).hint("leave --as-of away"));
+        }
         let configured = self.config.as_ref().map_or(0, |c| c.stores.len());
         if !self.by_path && self.stores.len() < configured {
             let what = "a backup goes to every store of the configuration, and --store names one";

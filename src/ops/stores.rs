@@ -20,22 +20,24 @@ pub struct Means {
     pub state_dir: PathBuf,
     /// Ends waits for a network.
     pub interrupt: Interrupt,
+    /// Stores are read as they stood at that time (`--as-of`).
+    pub as_of: Option<jiff::Timestamp>,
 }
 
 impl Means {
     /// For one who only reads, and has no state here.
-    pub fn of_reader(interrupt: &Interrupt) -> Self {
+    pub fn of_reader(interrupt: &Interrupt, as_of: Option<jiff::Timestamp>) -> Self {
         let state_dir = std::env::temp_dir().join("backstay-reader");
-        Self { writer: None, state_dir, interrupt: interrupt.clone() }
+        Self { writer: None, state_dir, interrupt: interrupt.clone(), as_of }
     }
 }
 
 /// Opens a store of the configuration.
 pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Store>> {
     match &store.place {
-        Place::Path(path) => open_folder(&store.name, path, means.writer.as_ref()),
+        Place::Path(path) => open_folder_of(&store.name, path, means),
         Place::Url(place) => {
-            Ok(Arc::new(open_bucket(&store.name, place, &means.state_dir, &means.interrupt)?))
+            Ok(Arc::new(open_bucket(&store.name, place, means)?))
         }
     }
 }
@@ -46,7 +48,7 @@ pub fn open_if_there(store: &StoreConfig, means: &Means) -> Result<Option<Arc<dy
     match &store.place {
         Place::Path(_) => Ok(open_configured(store, means).ok()),
         Place::Url(place) => {
-            let found = bucket_if_there(&store.name, place, &means.state_dir, &means.interrupt)?;
+            let found = bucket_if_there(&store.name, place, means)?;
             Ok(found.map(|store| -> Arc<dyn Store> { Arc::new(store) }))
         }
     }
@@ -58,8 +60,7 @@ pub fn create_configured(store: &StoreConfig, means: &Means, make_bucket: bool) 
     let path = match &store.place {
         Place::Path(path) => path,
         Place::Url(place) => {
-            let (state_dir, interrupt) = (&means.state_dir, &means.interrupt);
-            return Ok(Arc::new(create_in_bucket(&store.name, place, state_dir, interrupt, make_bucket)?));
+            return Ok(Arc::new(create_in_bucket(&store.name, place, means, make_bucket)?));
         }
     };
     let made = LocalStore::create(&store.name, path).map_err(|e| {
@@ -78,6 +79,16 @@ pub fn place_of(store: &StoreConfig) -> String {
         Place::Path(path) => path.display().to_string(),
         Place::Url(place) => place.shown.clone(),
     }
+}
+
+/// Opens a store in a folder; it has no past to be read.
+fn open_folder_of(name: &str, path: &Path, means: &Means) -> Result<Arc<dyn Store>> {
+    if means.as_of.is_some() {
+        let what = format!("store {name:?} ({}) is a folder, and a folder keeps no older versions", path.display());
+        return Err(OpError::new(Class::Usage, what)
+            .hint("--as-of reads a bucket with versioning; name it with --store, or leave --as-of away"));
+    }
+    open_folder(name, path, means.writer.as_ref())
 }
 
 /// Opens a store in a folder.
@@ -103,14 +114,13 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
     const ELSEWHERE: &str =
         "that is where the kit says it is; if it is elsewhere now, name it with --store PATH|URL";
     let opened: Result<Arc<dyn Store>> = match &store.at {
-        StoreAt::Path(path) => open_folder(&store.name, Path::new(path), None),
+        StoreAt::Path(path) => open_folder_of(&store.name, Path::new(path), means),
         StoreAt::Url(url) => {
             let place = UrlPlace::from_kit(url, &store.settings).map_err(|e| {
                 let what = format!("store {:?} of the kit cannot be used", store.name);
                 OpError::new(Class::Usage, what).because(e)
             })?;
-            open_bucket(&store.name, &place, &means.state_dir, &means.interrupt)
-                .map(|store| -> Arc<dyn Store> { Arc::new(store) })
+            open_bucket(&store.name, &place, means).map(|store| -> Arc<dyn Store> { Arc::new(store) })
         }
     };
     opened.map_err(|e| if e.hint.is_some() { e } else { e.hint(ELSEWHERE) })
@@ -214,11 +224,9 @@ impl StoreSlot {
             match &self.at {
                 At::Configured(store) => open_configured(store, &self.means),
                 At::Kit(store) => open_of_kit(store, &self.means),
-                At::Folder(path) => open_folder(&self.name, path, self.means.writer.as_ref()),
+                At::Folder(path) => open_folder_of(&self.name, path, &self.means),
                 At::Bucket(place) => {
-                    let opened =
-                        open_bucket(&self.name, place, &self.means.state_dir, &self.means.interrupt)?;
-                    Ok(Arc::new(opened) as Arc<dyn Store>)
+                    Ok(Arc::new(open_bucket(&self.name, place, &self.means)?) as Arc<dyn Store>)
                 }
             }
         };

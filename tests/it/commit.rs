@@ -19,6 +19,7 @@ fn around() -> Surroundings {
         exe: env!("CARGO_BIN_EXE_backstay").into(),
         identity_files: Vec::new(),
         store: None,
+        as_of: None,
         hosts: HostChoice::Own,
         wait: None,
     }

@@ -1,6 +1,7 @@
 //! One function a command: arguments to options, call, render.
 
 mod init;
+mod recover;
 mod restore;
 
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, KitArgs, LsArgs, SyncArgs};
@@ -28,6 +29,7 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
             Ok(exit::code_of_problems(&session.troubles()))
         }
         Command::Restore(args) => restore::run(terminal, &args),
+        Command::Recover(args) => recover::run(terminal, &args),
         Command::Sync(args) => sync(terminal, args),
         Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),

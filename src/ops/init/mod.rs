@@ -20,11 +20,13 @@ use crate::ops::interrupt::Interrupt;
 use crate::ops::kit::{IdentityFrom, Parts};
 use crate::ops::stores::{Means, open_configured, place_of};
 use crate::ops::vault::store_info;
+pub(crate) use keys::key_folder;
 pub use keys::naming_path;
 use keys::{Encryption, key_places, make_naming, make_recipients, make_signer};
 use kit::{complete_kit, write_kit};
 use std::path::{Path, PathBuf};
 use store::make_store;
+pub(crate) use store::make_lost_store;
 
 /// What to set up.
 pub struct InitOptions {
@@ -57,7 +59,7 @@ pub struct InitOptions {
 }
 
 /// What was set up.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct InitReport {
     /// The configuration.
     pub config: String,
@@ -167,6 +169,7 @@ fn means(options: &InitOptions, config: &Config, signer: Option<&Signer>) -> Mea
         writer: signer.map(Signer::id),
         state_dir: config.state_dir.clone(),
         interrupt: options.interrupt.clone(),
+        as_of: None,
     }
 }
 

@@ -56,6 +56,8 @@ pub struct S3Spec {
     pub limit_download: Option<u64>,
     /// Plain HTTP is allowed beyond this machine.
     pub allow_http: bool,
+    /// The store is read as it stood at that time, from the versions that the bucket keeps; it is then never written.
+    pub as_of: Option<crate::model::Timestamp>,
     /// The directory of this machine's state: what the server can do, and uploads under way, are remembered there.
     pub state_dir: PathBuf,
     /// Who signs.
@@ -88,6 +90,7 @@ impl S3Spec {
             limit_upload: None,
             limit_download: None,
             allow_http: false,
+            as_of: None,
             state_dir: state_dir.into(),
             credentials,
             interrupted: Arc::new(|| false),
