@@ -5,17 +5,20 @@
 //!   before the first put and put again after a crash.
 //! - `outbox/`: signed documents that not every store has yet. `instances.json`: the highest entries seen in each store.
 //! - `vault.json`: the vault and the instance of each store, remembered at first sight.
+//! - `kit.json`: when a recovery kit was proved.
 //! - `lock`, `spool/`.
 //!
 //! This module must never take a file that it cannot read for an absent one: what it would forget is what an attacker wants forgotten.
 
 mod heads;
 mod instances;
+mod kit;
 mod outbox;
 mod pending;
 mod vault;
 
 pub use heads::Head;
+pub use kit::KitMemory;
 pub use pending::Pending;
 pub use vault::Trust;
 

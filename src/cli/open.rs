@@ -2,6 +2,7 @@
 
 use crate::cli::Terminal;
 use crate::config::{self, Config, ConfigErrors};
+use crate::keys::passphrase::LockedError;
 use crate::keys::{Kit, KitError};
 use crate::model::SystemClock;
 use crate::model::selector::moment;
@@ -72,6 +73,7 @@ pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
         identity_files: global.identities.clone(),
         store: global.store.first().cloned(),
         as_of: as_of(terminal)?,
+        ask: crate::cli::secret::asker(),
         hosts,
         wait: global.wait,
     })
@@ -109,8 +111,12 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
 }
 
 pub(super) fn load_kit(path: &Path) -> Result<Kit> {
-    Kit::load(path).map_err(|e| {
+    Kit::load_asking(path, &*crate::cli::secret::asker()).map_err(|e| {
         let hint = match e {
+            KitError::Locked(LockedError::Wrong) => "mind capital and small letters, and the keyboard's layout",
+            KitError::Locked(LockedError::None) => {
+                "type it on a terminal; or put it into a file that only you can read, and name that in BACKSTAY_PASSPHRASE_FILE"
+            }
             KitError::Unreadable { .. } => {
                 "name the file that `backstay init` or `backstay kit -o FILE` wrote"
             }
@@ -122,6 +128,29 @@ pub(super) fn load_kit(path: &Path) -> Result<Kit> {
             .because(e)
             .hint(hint)
     })
+}
+
+/// Opens the project of the configuration, whatever `--kit` names; with the same refusals as for writing.
+pub(super) fn session_of_config(terminal: &Terminal) -> Result<Session> {
+    if terminal.global.as_of.is_some() {
+        return Err(OpError::new(Class::Usage, "--as-of is for reading: what stood before is never written")
+            .hint("leave --as-of away"));
+    }
+    let path = config_path(terminal)?;
+    Session::open(Arc::new(load_config(&path)?), surroundings(terminal)?)
+}
+
+/// Opens the project by its configuration, where there is one; a store that is away is no reason not to.
+pub(super) fn session_if_any(terminal: &Terminal) -> Result<Option<Session>> {
+    let Ok(path) = config_path(terminal) else {
+        return Ok(None);
+    };
+    let around = Surroundings { store: None, ..surroundings(terminal)? };
+    match Session::open(Arc::new(load_config(&path)?), around) {
+        Ok(session) => Ok(Some(session)),
+        Err(e) if e.class == Class::Store => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Opens the project by its configuration, which writing needs.

@@ -107,6 +107,7 @@ const ENCRYPTION: Section = Section {
     keys: &[
         required("recipients", Kind::Texts, "it says who can open the snapshots"),
         optional("identity_file", Kind::Path, "none: this host cannot open its snapshots"),
+        optional("passphrase_file", Kind::Path, "none: the passphrase is asked on the terminal"),
     ],
 };
 

@@ -1,7 +1,8 @@
 //! Recipients (public keys to encrypt to) and identities (private keys that open).
 
 use crate::keys::error::KeyError;
-use crate::keys::file::{read_secret, write_secret};
+use crate::keys::file::write_secret;
+use crate::keys::passphrase::{Ask, read_maybe_locked};
 use crate::model::id::RecipientId;
 use age::secrecy::ExposeSecret;
 use jiff::Timestamp;
@@ -226,12 +227,14 @@ impl fmt::Debug for Identities {
 
 /// The private keys in an identity file: any number, with comments and empty lines, `\n` or `\r\n`.
 pub fn load_identity_file(path: &Path) -> Result<Vec<SecretIdentity>, KeyError> {
-    let text = read_secret(path)?;
+    load_identity_file_asking(path, &|_| None)
+}
+
+/// The same of a file that may be protected by a passphrase, which `ask` gives.
+pub fn load_identity_file_asking(path: &Path, ask: &Ask) -> Result<Vec<SecretIdentity>, KeyError> {
+    let text = read_maybe_locked(path, ask)?;
     let malformed = |why: String| KeyError::Malformed { path: path.to_owned(), why };
     let first = text.trim_start();
-    if ["age-encryption.org/", "-----BEGIN AGE ENCRYPTED FILE"].iter().any(|start| first.starts_with(start)) {
-        return Err(KeyError::Passphrase { path: path.to_owned(), what: "identity files" });
-    }
     if first.starts_with("-----BEGIN ") && first.contains("PRIVATE KEY-----") {
         return Err(malformed("it is an SSH or TLS key, not an age identity".into()));
     }
@@ -332,8 +335,8 @@ mod tests {
             (flipped.as_bytes(), "cut off or mistyped"),
             (recipient.as_bytes(), "the public half"),
             (b"AGE-PLUGIN-YUBIKEY-1QQPQQQQ\n", "plugins are not supported"),
-            (b"age-encryption.org/v1\n-> scrypt x 18\n", "passphrase-protected identity files come later"),
-            (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "passphrase-protected identity files come later"),
+            (b"age-encryption.org/v1\n-> scrypt x 18\n", "cannot be opened"),
+            (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "cannot be opened"),
             (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "not an age identity"),
             (&[b'#'; 70_000], "too large"),
         ];

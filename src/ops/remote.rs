@@ -59,12 +59,7 @@ pub fn bucket_if_there(name: &str, place: &UrlPlace, means: &Means) -> Result<Op
 }
 
 /// Reaches the place for a store in a bucket, which has no `backstay.json` yet; makes the bucket if that is wanted.
-pub fn create_in_bucket(
-    name: &str,
-    place: &UrlPlace,
-    means: &Means,
-    make_bucket: bool,
-) -> Result<S3Store> {
+pub fn create_in_bucket(name: &str, place: &UrlPlace, means: &Means, make_bucket: bool) -> Result<S3Store> {
     let made = S3Store::create(spec(name, place, means), make_bucket);
     made.map_err(|e| cannot("made", name, place, e))
 }

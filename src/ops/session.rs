@@ -3,9 +3,9 @@
 use crate::catalog::State;
 use crate::config::{Config, UrlPlace};
 use crate::keys::KeyError;
-use crate::keys::identity::load_identity_file;
+use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, KitStore};
-use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
+use crate::keys::{Ask, Identities, NamingKey, Passphrase, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
 use crate::model::{Clock, HostId, Problem, Progress, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
@@ -35,6 +35,8 @@ pub struct Surroundings {
     pub store: Option<String>,
     /// Stores are read as they stood at that time.
     pub as_of: Option<jiff::Timestamp>,
+    /// Gives the passphrase of what is protected by one.
+    pub ask: Arc<Ask>,
     /// Which hosts' snapshots are meant.
     pub hosts: HostChoice,
     /// How long to wait for another run to end.
@@ -205,7 +207,10 @@ impl Session {
     pub(super) fn read_one(&self, store: &Arc<dyn Store>) -> Result<StoreReading> {
         let reading = read_store(store, self.vault.as_ref())?;
         for older in &reading.older {
-            let what = format!("{} cannot be used: {}; an older version of it, which the bucket keeps, was read", older.key, older.why);
+            let what = format!(
+                "{} cannot be used: {}; an older version of it, which the bucket keeps, was read",
+                older.key, older.why
+            );
             let hint = "somebody overwrote it: find out who may";
             self.trouble(crate::ops::union::store_problem(store.name(), what, hint));
         }
@@ -291,9 +296,20 @@ impl Session {
         let configured = configured.filter(|file| file.exists());
         let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
         for file in self.around.identity_files.iter().chain(&configured) {
-            all.extend(load_identity_file(file).map_err(|e| identity_error(file, e))?);
+            let found =
+                load_identity_file_asking(file, &*self.asker()).map_err(|e| identity_error(file, e))?;
+            all.extend(found);
         }
         Ok(Identities::from_secrets(all))
+    }
+
+    /// What gives passphrases: the file that the configuration names, else whoever runs the command.
+    pub fn asker(&self) -> Arc<Ask> {
+        let file = self.config.as_ref().and_then(|c| c.encryption.passphrase_file.clone());
+        match file {
+            Some(file) => Arc::new(move |_: &str| Passphrase::read(&file).ok()),
+            None => Arc::clone(&self.around.ask),
+        }
     }
 
     /// The identities, of which there must be one.
@@ -318,6 +334,11 @@ impl Session {
     /// This machine's memory, for what cannot be done without.
     pub fn state(&self) -> Result<&State> {
         self.state.as_ref().ok_or_else(|| OpError::new(Class::Usage, "this cannot be done with a kit alone"))
+    }
+
+    /// The key that this host signs with; it must be among the trusted ones, whatever its roles.
+    pub fn signer(&self) -> Result<Signer> {
+        load_signer(&self.config()?.signing.key_file)
     }
 
     /// The keys that writing needs.

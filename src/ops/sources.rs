@@ -43,9 +43,9 @@ impl Sources {
             let others: Vec<_> =
                 self.session.stores.iter().filter(beside).filter_map(open).filter(same).collect();
             // What was overwritten or deleted may be kept; whole copies elsewhere come first, because they cost one read.
-            let older = std::iter::once(&self.first).chain(&others).map(|store| -> Arc<dyn Store> {
-                Arc::new(OlderVersions::of(store))
-            });
+            let older = std::iter::once(&self.first)
+                .chain(&others)
+                .map(|store| -> Arc<dyn Store> { Arc::new(OlderVersions::of(store)) });
             let older: Vec<_> = older.collect();
             others.into_iter().chain(older).collect()
         })

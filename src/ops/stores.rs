@@ -36,9 +36,7 @@ impl Means {
 pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Store>> {
     match &store.place {
         Place::Path(path) => open_folder_of(&store.name, path, means),
-        Place::Url(place) => {
-            Ok(Arc::new(open_bucket(&store.name, place, means)?))
-        }
+        Place::Url(place) => Ok(Arc::new(open_bucket(&store.name, place, means)?)),
     }
 }
 
@@ -84,7 +82,8 @@ pub fn place_of(store: &StoreConfig) -> String {
 /// Opens a store in a folder; it has no past to be read.
 fn open_folder_of(name: &str, path: &Path, means: &Means) -> Result<Arc<dyn Store>> {
     if means.as_of.is_some() {
-        let what = format!("store {name:?} ({}) is a folder, and a folder keeps no older versions", path.display());
+        let what =
+            format!("store {name:?} ({}) is a folder, and a folder keeps no older versions", path.display());
         return Err(OpError::new(Class::Usage, what)
             .hint("--as-of reads a bucket with versioning; name it with --store, or leave --as-of away"));
     }

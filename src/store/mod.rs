@@ -145,7 +145,13 @@ pub trait Store: Send + Sync {
     }
 
     /// Reads exactly `length` bytes from `offset` of one of [`Store::versions`].
-    fn get_version(&self, key: &Key, version: &Version, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+    fn get_version(
+        &self,
+        key: &Key,
+        version: &Version,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, StoreError> {
         let _ = (version, offset, length);
         Err(StoreError {
             kind: StoreErrorKind::NotFound,

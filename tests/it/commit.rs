@@ -20,6 +20,7 @@ fn around() -> Surroundings {
         identity_files: Vec::new(),
         store: None,
         as_of: None,
+        ask: backstay::keys::passphrase::nobody(),
         hosts: HostChoice::Own,
         wait: None,
     }

@@ -12,6 +12,7 @@ mod disk;
 mod in_place;
 mod init;
 mod power;
+mod recover;
 mod restore;
 mod signals;
 mod stores;

@@ -63,7 +63,9 @@ fn agree(terminal: &Terminal, args: &RecoverArgs) -> Result<()> {
     if args.yes {
         return Ok(());
     }
-    say("A new signing key is made here, and the kit's key introduces it in the stores. The old machine must make no snapshots any more.");
+    say(
+        "A new signing key is made here, and the kit's key introduces it in the stores. The old machine must make no snapshots any more.",
+    );
     match ask(&terminal.interrupt, "Go ahead? [y/N]").as_deref() {
         Some("y" | "Y" | "yes") => Ok(()),
         Some(_) => Err(OpError::new(Class::Failed, "not confirmed; nothing was written")),

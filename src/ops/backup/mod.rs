@@ -377,6 +377,7 @@ impl Snapshot<'_> {
             stores: vec![StoreReport::of_lead(session)],
             seconds: took.as_secs_f64(),
             history: vault.history.breaks.iter().map(ToString::to_string).collect(),
+            kit: crate::ops::kit_verify::standing(session),
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
         }
     }

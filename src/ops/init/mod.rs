@@ -25,8 +25,8 @@ pub use keys::naming_path;
 use keys::{Encryption, key_places, make_naming, make_recipients, make_signer};
 use kit::{complete_kit, write_kit};
 use std::path::{Path, PathBuf};
-use store::make_store;
 pub(crate) use store::make_lost_store;
+use store::make_store;
 
 /// What to set up.
 pub struct InitOptions {
@@ -250,6 +250,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
             trusted: &trusted,
             heads: crate::model::chain::Heads::new(),
             now: clock.now(),
+            ask: &|_| None,
         };
         write_kit(parts, &places.kit, report)?;
         crash::point("init: offline kit there");

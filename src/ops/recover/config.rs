@@ -21,13 +21,21 @@ impl Raw {
     }
 
     fn stores(&self) -> Vec<&toml::Value> {
-        self.0.get("store").and_then(toml::Value::as_array).map(|all| all.iter().collect()).unwrap_or_default()
+        self.0
+            .get("store")
+            .and_then(toml::Value::as_array)
+            .map(|all| all.iter().collect())
+            .unwrap_or_default()
     }
 }
 
 /// Whether the old machine could open its own snapshots.
 pub(super) fn had_identity(index: &Index) -> bool {
-    index.header.config.parse::<toml::Table>().is_ok_and(|t| Raw(t).text("encryption", "identity_file").is_some())
+    index
+        .header
+        .config
+        .parse::<toml::Table>()
+        .is_ok_and(|t| Raw(t).text("encryption", "identity_file").is_some())
 }
 
 /// The text, and what was changed in it that somebody should know.
@@ -72,7 +80,9 @@ fn text(looked: &Looked, index: &Index, keys: &Keys, state_dir: &Path) -> Edited
     };
     if raw.text("encryption", "passphrase_file").is_some() {
         text = edit::remove(&text, encryption, "passphrase_file")?;
-        notes.push("the new identity file has no passphrase yet; `backstay keys passphrase` gives it one".into());
+        notes.push(
+            "the new identity file has no passphrase yet; `backstay keys passphrase` gives it one".into(),
+        );
     }
     text = stores(&text, &raw, index, &looked.kit, &mut notes)?;
     text = moved(&text, &raw, looked, &mut notes)?;
@@ -158,7 +168,8 @@ pub(super) fn write(text: &Text, places: &Places) -> Result<()> {
     match std::fs::read(&places.config) {
         Ok(there) if there == text.text.as_bytes() => return Ok(()),
         Ok(_) => {
-            let what = format!("{} is there already, and is not what would be written", places.config.display());
+            let what =
+                format!("{} is there already, and is not what would be written", places.config.display());
             return Err(OpError::new(Class::Config, what)
                 .hint("compare it with the one of the snapshot; move it away and run the recovery again"));
         }

@@ -142,12 +142,7 @@ fn stores(session: &Session, vault: &Vault) -> Vec<FoundStore> {
         let read = vault.views.iter().any(|view| view.store.name() == slot.name);
         let unread = (!read && problem.is_none()).then(|| "it was not read".to_owned());
         let problem = problem.or(unread);
-        FoundStore {
-            name: slot.name.clone(),
-            location: slot.place.clone(),
-            here: problem.is_none(),
-            problem,
-        }
+        FoundStore { name: slot.name.clone(), location: slot.place.clone(), here: problem.is_none(), problem }
     };
     session.stores.iter().map(row).collect()
 }
@@ -181,9 +176,8 @@ pub(super) fn best(found: &Found) -> Result<String> {
         return Ok(id.to_string());
     }
     if found.history.is_empty() {
-        return Err(OpError::new(Class::NotFound, found.why.clone()).hint(
-            "is it the right store? `backstay --kit KIT list --all-hosts` shows everything in it",
-        ));
+        return Err(OpError::new(Class::NotFound, found.why.clone())
+            .hint("is it the right store? `backstay --kit KIT list --all-hosts` shows everything in it"));
     }
     Err(OpError::new(Class::Damage, found.why.clone())
         .because(found.history.join("; "))

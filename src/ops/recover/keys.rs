@@ -52,7 +52,8 @@ fn naming(looked: &Looked, index: &Index, key_file: &Path) -> Result<()> {
     let cannot = || format!("cannot write the naming key {}", path.display());
     let of_index = NamingKey::parse(&index.header.naming_key);
     let key = of_index.or_else(|| looked.kit.naming_key.clone());
-    let key = key.ok_or_else(|| OpError::new(Class::Damage, "neither kit nor snapshot has the naming key"))?;
+    let key =
+        key.ok_or_else(|| OpError::new(Class::Damage, "neither kit nor snapshot has the naming key"))?;
     key.write(&path).doing(Class::Failed, cannot)
 }
 

@@ -4,7 +4,7 @@ use super::Looked;
 use super::place::{ComponentPlace, Places};
 use super::settle::Settled;
 use super::work::Restored;
-use crate::model::index::Index;
+use crate::model::index::{ComponentKind, Index};
 
 /// The next steps, in order.
 pub(super) fn steps(
@@ -19,7 +19,7 @@ pub(super) fn steps(
     for place in places.components.iter().filter(|c| !c.at_its_place) {
         steps.push(outside(place));
     }
-    let listed = |c: &&ComponentPlace| c.kind == "paths" && c.root.join("_root").exists();
+    let listed = |c: &&ComponentPlace| c.kind == ComponentKind::Paths && c.root.join("_root").exists();
     steps.extend(places.components.iter().filter(|c| listed(c)).map(|c| {
         format!("files of component {} from outside of the project lie below {}", c.name, c.root.display())
     }));
@@ -48,7 +48,9 @@ pub(super) fn steps(
         ));
     }
     for store in &settled.made {
-        steps.push(format!("store {store} was lost with the machine and is made anew; the next backup fills it"));
+        steps.push(format!(
+            "store {store} was lost with the machine and is made anew; the next backup fills it"
+        ));
     }
     steps.push("start the application, and look whether it is well".into());
     steps.push(format!("cd {} && backstay backup", places.project.display()));
@@ -63,7 +65,7 @@ pub(super) fn steps(
 }
 
 fn outside(place: &ComponentPlace) -> String {
-    if place.kind == "command" {
+    if place.kind == ComponentKind::Command {
         return format!(
             "component {} is the output of a command: feed {} to its restore_command",
             place.name,
@@ -71,5 +73,8 @@ fn outside(place: &ComponentPlace) -> String {
         );
     }
     let (to, was) = (place.to.display(), place.was.display());
-    format!("component {} lay outside of the project, at {was}: move {to} there before the next backup", place.name)
+    format!(
+        "component {} lay outside of the project, at {was}: move {to} there before the next backup",
+        place.name
+    )
 }

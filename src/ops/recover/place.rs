@@ -2,7 +2,7 @@
 
 use super::RecoverOptions;
 use super::work::Begun;
-use crate::model::index::{Index, IndexComponent};
+use crate::model::index::{ComponentKind, Index, IndexComponent};
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::platform::apply::Subject;
@@ -19,8 +19,7 @@ const OUTSIDE: &str = "outside";
 #[derive(Debug, Clone)]
 pub(super) struct ComponentPlace {
     pub(super) name: String,
-    /// `folder`, `paths`, `sqlite` or `command`.
-    pub(super) kind: String,
+    pub(super) kind: ComponentKind,
     /// It is one file.
     pub(super) single: bool,
     /// The folder that its paths are relative to.
@@ -49,7 +48,8 @@ impl Places {
     /// Decides, and looks whether the way is free. `begun` is an interrupted run for the same folder.
     pub(super) fn of(options: &RecoverOptions, index: &Index, begun: Option<&Begun>) -> Result<Self> {
         let config = PathBuf::from(&index.header.config_path);
-        let (Some(was), Some(file)) = (config.parent().filter(|p| p.is_absolute()), config.file_name()) else {
+        let (Some(was), Some(file)) = (config.parent().filter(|p| p.is_absolute()), config.file_name())
+        else {
             let what = "the snapshot does not say where its configuration was";
             return Err(OpError::new(Class::Damage, what)
                 .hint("`backstay --kit KIT restore ID --to DIR` brings its data back"));
@@ -60,7 +60,8 @@ impl Places {
             return Err(OpError::new(Class::NotFound, what).hint(format!("there are: {}", names.join(", "))));
         }
         let project = options.to.clone().unwrap_or_else(|| was.to_owned());
-        let places = Self { config: project.join(file), was: was.to_owned(), components: Vec::new(), project };
+        let places =
+            Self { config: project.join(file), was: was.to_owned(), components: Vec::new(), project };
         places.check_free(options, begun)?;
         let wanted = |c: &&IndexComponent| {
             options.only.is_empty() || options.only.iter().any(|name| name == c.name.as_str())
@@ -79,14 +80,20 @@ impl Places {
             if same(begun) {
                 return Ok(());
             }
-            let what = format!("an interrupted recovery with other options lies in {}", self.project.display());
-            return Err(OpError::new(Class::Usage, what)
-                .hint("run it again with the options it was begun with; or name another new folder with --to"));
+            let what =
+                format!("an interrupted recovery with other options lies in {}", self.project.display());
+            return Err(OpError::new(Class::Usage, what).hint(
+                "run it again with the options it was begun with; or name another new folder with --to",
+            ));
         }
         let taken = |why: String, hint: &str| Err(OpError::new(Class::Usage, why).hint(hint));
         if self.config.symlink_metadata().is_ok() {
-            let why = format!("{} is there already, and nothing is ever written over it", self.config.display());
-            return taken(why, "a project that is set up needs no recovery: `backstay restore` brings data back; or name a new folder with --to");
+            let why =
+                format!("{} is there already, and nothing is ever written over it", self.config.display());
+            return taken(
+                why,
+                "a project that is set up needs no recovery: `backstay restore` brings data back; or name a new folder with --to",
+            );
         }
         let Some(to) = options.to.as_ref().filter(|to| to.symlink_metadata().is_ok()) else {
             return Ok(());
@@ -102,7 +109,7 @@ impl Places {
     fn component(&self, options: &RecoverOptions, component: &IndexComponent) -> ComponentPlace {
         let (name, was) = (component.name.to_string(), PathBuf::from(&component.base));
         let beside = self.project.join(OUTSIDE).join(&name);
-        let command = component.kind == "command";
+        let command = component.kind == ComponentKind::Command;
         let plain = !was.components().any(|part| part == std::path::Component::ParentDir);
         let (to, at_its_place) = match was.strip_prefix(&self.was) {
             _ if !plain => (beside.clone(), false),
@@ -114,7 +121,7 @@ impl Places {
             Err(_) => (beside.clone(), false),
         };
         let root = if options.in_place { PathBuf::from("/") } else { beside };
-        let (kind, single) = (component.kind.clone(), component.single);
+        let (kind, single) = (component.kind, component.single);
         ComponentPlace { name, kind, single, to, at_its_place, was, root }
     }
 
@@ -136,7 +143,9 @@ pub(super) fn left_problem(path: &str) -> Problem {
         kind: ProblemKind::NotRestored,
         component: None,
         subject: path.to_owned(),
-        what: "it could not be moved to its place: something is there already, or it is on another file system".into(),
+        what:
+            "it could not be moved to its place: something is there already, or it is on another file system"
+                .into(),
         hint: Some("compare the two, and move it by hand (cp -a, or mv)".into()),
     }
 }
@@ -149,10 +158,10 @@ pub(super) fn move_to_place(place: &ComponentPlace, from: &Path, project: &Path)
         return Ok(left); // an interrupted run had moved all of it
     }
     let root = from.join("_root");
-    if place.kind == "paths" && root.symlink_metadata().is_ok() {
+    if place.kind == ComponentKind::Paths && root.symlink_metadata().is_ok() {
         into(&root, &place.root, &mut left).doing(Class::Failed, cannot)?;
     }
-    let whole = !place.single && place.kind != "paths" && place.to.symlink_metadata().is_err();
+    let whole = !place.single && place.kind != ComponentKind::Paths && place.to.symlink_metadata().is_err();
     if whole {
         let parent = place.to.parent().unwrap_or(Path::new("/"));
         crate::durable::create_dirs(parent, 0o755).doing(Class::Failed, cannot)?;
@@ -162,7 +171,7 @@ pub(super) fn move_to_place(place: &ComponentPlace, from: &Path, project: &Path)
         left.push(from.to_owned());
         return Ok(left);
     }
-    if place.to == project && place.kind == "folder" && !place.single {
+    if place.to == project && place.kind == ComponentKind::Folder && !place.single {
         like(from, project).doing(Class::Failed, cannot)?;
     }
     into(from, &place.to, &mut left).doing(Class::Failed, cannot)?;

@@ -1,9 +1,9 @@
 //! After the data: keys, stores, the new key's introduction, and last of all the configuration.
 
+use super::Looked;
 use super::config::{self, Text};
 use super::keys;
 use super::place::Places;
-use super::Looked;
 use crate::catalog::{Head, State};
 use crate::config::{Config, Place, StoreConfig};
 use crate::durable::crash;
@@ -136,8 +136,11 @@ fn introduce(
         return Ok(false);
     };
     if here.is_empty() {
-        return Err(OpError::new(Class::Store, "no store of the configuration is here, so the new signing key cannot be introduced")
-            .hint("the data is in its place; bring a store here and run the same command again"));
+        return Err(OpError::new(
+            Class::Store,
+            "no store of the configuration is here, so the new signing key cannot be introduced",
+        )
+        .hint("the data is in its place; bring a store here and run the same command again"));
     }
     let around =
         Surroundings { store: None, as_of: None, hosts: HostChoice::Own, ..looked.session.around.clone() };
@@ -151,9 +154,12 @@ fn introduce(
         let marked = marks.put(vec![statement])?;
         if !marked.stores.iter().any(|store| store.has) {
             let why = marked.stores.into_iter().find_map(|store| store.problem).unwrap_or_default();
-            return Err(OpError::new(Class::Store, "the new signing key could not be introduced in any store")
-                .because(why)
-                .hint("the data is in its place; run the same command again when a store can be written"));
+            return Err(OpError::new(
+                Class::Store,
+                "the new signing key could not be introduced in any store",
+            )
+            .because(why)
+            .hint("the data is in its place; run the same command again when a store can be written"));
         }
     }
     problems.extend(session.troubles());

@@ -5,6 +5,7 @@
 use super::place::{ComponentPlace, move_to_place};
 use super::{RecoverOptions, RecoveredComponent};
 use crate::durable::{self, DurableError, FileLock, Held, crash};
+use crate::model::index::ComponentKind;
 use crate::model::{HostId, ObjectId, Problem, SnapshotId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{RestoreOptions, run as restore};
@@ -40,7 +41,11 @@ impl Begun {
         let cannot = || format!("cannot read what an interrupted recovery left: {}", path.display());
         match std::fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map(Some).doing(Class::Failed, cannot),
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(e).doing(Class::Failed, cannot),
         }
     }
@@ -95,7 +100,9 @@ impl Work {
         })?;
         match Begun::read(&begun.dir)? {
             Some(there) if there == *begun => {}
-            Some(_) => return Err(OpError::new(Class::Failed, cannot()).because("another recovery was begun there")),
+            Some(_) => {
+                return Err(OpError::new(Class::Failed, cannot()).because("another recovery was begun there"));
+            }
             None => {
                 let text = serde_json::to_vec(begun).doing(Class::Failed, cannot)?;
                 durable::replace(&dir.join(FILE), &text).doing(Class::Failed, cannot)?;
@@ -165,7 +172,7 @@ impl Work {
 
     /// Where a component is restored: on the file system of its place, so that it can be moved there in one step.
     fn data_of(&self, place: &ComponentPlace) -> PathBuf {
-        let inside = place.to.starts_with(&self.project) || place.kind == "paths";
+        let inside = place.to.starts_with(&self.project) || place.kind == ComponentKind::Paths;
         let near = place.to.ancestors().skip(1).find(|path| path.is_dir()).filter(|_| !inside);
         match near {
             Some(near) => near.join(format!("{FOLDER}-{}-{}", self.vault, place.name)),
@@ -205,8 +212,8 @@ impl Work {
         durable::remove(&self.dir.join(FILE))?;
         let parent = durable::Dir::open(&self.project)?;
         // What cannot be removed is empty or ours; nothing depends on it.
-        let _litter = at::open_place(&self.project)
-            .and_then(|place| remove_tree(place.as_fd(), FOLDER.as_bytes()));
+        let _litter =
+            at::open_place(&self.project).and_then(|place| remove_tree(place.as_fd(), FOLDER.as_bytes()));
         parent.sync()
     }
 }
@@ -226,7 +233,8 @@ fn clear(data: &Path) -> Result<()> {
         }
         Ok(())
     };
-    sweep().doing(Class::Failed, || format!("cannot clear what an interrupted run left in {}", parent.display()))
+    sweep()
+        .doing(Class::Failed, || format!("cannot clear what an interrupted run left in {}", parent.display()))
 }
 
 fn remove(data: &Path) -> Result<()> {

@@ -84,7 +84,8 @@ impl S3Store {
         let mut store = Self::at(spec, "open")?;
         let location = store.location();
         if let Some(time) = store.spec.as_of {
-            let picked = store.wait(store.pick(time)).map_err(|e| store.error("list versions of", &location, e))?;
+            let picked =
+                store.wait(store.pick(time)).map_err(|e| store.error("list versions of", &location, e))?;
             store.picked = Some(picked);
         }
         let found = store.wait(async { store.bytes_of(&Key::Store, MAX_STORE_FILE).await });
@@ -94,7 +95,9 @@ impl S3Store {
                 // Not every server says of an object that its bucket is not there.
                 let no_file = match store.spec.as_of {
                     None => Failure::new(StoreErrorKind::Missing, "there is no backstay.json in it"),
-                    Some(_) => Failure::new(StoreErrorKind::Missing, "there was no backstay.json in it at that time"),
+                    Some(_) => {
+                        Failure::new(StoreErrorKind::Missing, "there was no backstay.json in it at that time")
+                    }
                 };
                 let why = match store.wait(store.look_into_bucket()) {
                     Err(e) if e.kind == StoreErrorKind::Missing => e,
@@ -275,7 +278,13 @@ impl Store for S3Store {
         self.wait(self.versions_of(key)).map_err(|e| self.error("list versions of", key, e))
     }
 
-    fn get_version(&self, key: &Key, version: &Version, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+    fn get_version(
+        &self,
+        key: &Key,
+        version: &Version,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, StoreError> {
         self.wait(self.range_of_version(key, version, offset, length)).map_err(|e| self.error("read", key, e))
     }
 

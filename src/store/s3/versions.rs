@@ -65,7 +65,8 @@ impl S3Store {
     /// An entry of the listing; `None` when it is no key of ours.
     fn version_entry(&self, item: &Element) -> Result<Option<(Key, Entry)>, Failure> {
         let Some(key) = item.text_of("Key").and_then(|text| self.key_of(text)) else { return Ok(None) };
-        let broken = |what: &str| Failure::broken(format!("the server lists a version of {key} without {what}"));
+        let broken =
+            |what: &str| Failure::broken(format!("the server lists a version of {key} without {what}"));
         let gone = item.name == "DeleteMarker";
         let size = item.text_of("Size").and_then(|text| text.parse().ok());
         let size = size.or(gone.then_some(0)).ok_or_else(|| broken("its size"))?;
@@ -127,7 +128,9 @@ impl S3Store {
     pub(super) fn refuse_past(&self) -> Result<(), Failure> {
         match self.picked {
             None => Ok(()),
-            Some(_) => Err(Failure::new(StoreErrorKind::Other, "a store as it stood before (--as-of) is only read")),
+            Some(_) => {
+                Err(Failure::new(StoreErrorKind::Other, "a store as it stood before (--as-of) is only read"))
+            }
         }
     }
 }
