@@ -101,6 +101,15 @@ impl Chain<'_> {
         Ok(hash)
     }
 
+    /// Signs a mark and keeps it for all stores, without putting it anywhere: for several stores, which then get it in order.
+    pub(crate) fn keep_mark(&mut self, statement: Statement, time: Timestamp) -> Result<ObjectId> {
+        let (mark, bytes, hash) = self.sealed_mark(statement, time)?;
+        self.keep(&Key::Mark(mark.signer, mark.number), &bytes)?;
+        self.advance(hash)?;
+        self.signed.push(Signed { entry: ChainEntry::mark(mark, hash), bytes });
+        Ok(hash)
+    }
+
     fn sealed_mark(&self, statement: Statement, time: Timestamp) -> Result<(Mark, Vec<u8>, ObjectId)> {
         let mark = Mark {
             format: crate::model::manifest::FORMAT,

@@ -32,7 +32,6 @@ mod slots;
 pub mod sources;
 pub mod stores;
 pub mod sync;
-
 mod union;
 pub mod vault;
 mod versions;

@@ -115,11 +115,8 @@ impl Session {
             format!("cannot open the state directory {}", config.state_dir.display())
         })?;
         let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
-        let seen =
-            state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
-        let heads = seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect();
         // What was seen since is no measure of what stood before, and what stood before nothing to be remembered.
-        let heads = if around.as_of.is_some() { Heads::new() } else { heads };
+        let heads = if around.as_of.is_some() { Heads::new() } else { heads_seen(&state)? };
         let vault = match config.project.vault.clone() {
             Some(vault) => Some(vault),
             None => state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?,
@@ -241,6 +238,23 @@ impl Session {
         Self { store: Arc::clone(store), ..self.clone() }
     }
 
+    /// The same project with every store of the configuration, whatever `--store` named, and with what was seen up to now: for what is signed,
+    /// which goes to all of them. Fails when a store was named by a path, which is only read.
+    pub fn with_all_stores(&self) -> Result<Self> {
+        let config = Arc::clone(self.config()?);
+        if self.by_path {
+            self.check_writable()?;
+        }
+        let around = Surroundings { store: None, ..self.around.clone() };
+        let mut all = match self.stores.len() == config.stores.len() {
+            true => self.clone(),
+            false => Self::open(config, around)?,
+        };
+        all.heads = heads_seen(all.state()?)?;
+        all.troubles = Arc::clone(&self.troubles);
+        Ok(all)
+    }
+
     /// Tells trouble with a store that another one makes good, once.
     pub fn trouble(&self, problem: Problem) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -338,7 +352,11 @@ impl Session {
 
     /// The key that this host signs with; it must be among the trusted ones, whatever its roles.
     pub fn signer(&self) -> Result<Signer> {
-        load_signer(&self.config()?.signing.key_file)
+        let signer = load_signer(&self.config()?.signing.key_file)?;
+        match self.trust.get(&signer.id()) {
+            Some(_) => Ok(signer),
+            None => Err(not_trusted(&signer)),
+        }
     }
 
     /// The keys that writing needs.
@@ -352,9 +370,7 @@ impl Session {
             .doing(Class::Config, || "a recipient in the configuration cannot be used".into())?;
         let trusted = self.trust.get(&signer.id());
         if !trusted.is_some_and(|key| key.roles.contains(&crate::model::mark::Role::Host)) {
-            let what = "this host's signing key is not among the trusted keys of the configuration";
-            let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
-            return Err(OpError::new(Class::Config, what).hint(hint));
+            return Err(not_trusted(&signer));
         }
         Ok(Writer { signer, naming, recipients })
     }
@@ -363,6 +379,18 @@ impl Session {
     pub fn note(&self, text: &str) {
         self.around.progress.note(text);
     }
+}
+
+fn heads_seen(state: &State) -> Result<Heads> {
+    let seen =
+        state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
+    Ok(seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect())
+}
+
+fn not_trusted(signer: &Signer) -> OpError {
+    let what = "this host's signing key is not among the trusted keys of the configuration";
+    let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
+    OpError::new(Class::Config, what).hint(hint)
 }
 
 /// An identity file that cannot be used, and what to do.

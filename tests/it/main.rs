@@ -26,6 +26,7 @@ mod golden;
 mod incremental;
 #[path = "common/lab.rs"]
 mod lab;
+mod marks;
 mod memory;
 mod mini;
 mod recover;

@@ -29,6 +29,7 @@ pub use several::StoreReport;
 use crate::archive::Pool;
 use crate::config::Component;
 use crate::durable::{Dir, DurableError, crash, create_dirs};
+use crate::keys::Signer;
 use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
@@ -78,7 +79,7 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let vault = session.read_vault()?;
     let spool = prepare_spool(session)?;
     crash::point("backup: spool swept");
-    let mut chain = open_chain(session, &writer, &vault)?;
+    let mut chain = open_chain(session, &writer.signer, &vault)?;
     if let Some(told) = chain.finish_pending()? {
         session.note(&told);
     }
@@ -167,15 +168,15 @@ pub(crate) fn prepare_spool(session: &Session) -> Result<PathBuf> {
 }
 
 /// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
-pub(crate) fn open_chain<'a>(session: &'a Session, writer: &'a Writer, vault: &Vault) -> Result<Chain<'a>> {
-    let id = writer.signer.id();
+pub(crate) fn open_chain<'a>(session: &'a Session, signer: &'a Signer, vault: &Vault) -> Result<Chain<'a>> {
+    let id = signer.id();
     let host = vault.host_of(&id);
     let state = session.state()?;
     let view = vault.views.iter().find(|v| v.store.name() == session.store.name());
     let mut chain = Chain {
         store: &*session.store,
         state,
-        signer: &writer.signer,
+        signer,
         host,
         vault: vault.info.vault.clone(),
         instance: view.map_or(&vault.info, |v| &v.info).instance.clone(),
