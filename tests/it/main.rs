@@ -24,6 +24,7 @@ mod forged;
 mod forged_history;
 mod golden;
 mod incremental;
+mod keys;
 #[path = "common/lab.rs"]
 mod lab;
 mod marks;
@@ -38,3 +39,4 @@ mod s3_servers;
 mod sqlite_child;
 mod stock;
 mod stores;
+mod versions;

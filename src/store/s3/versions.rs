@@ -26,7 +26,11 @@ pub(super) type Picked = BTreeMap<Key, Version>;
 
 impl S3Store {
     /// Every version below the name `prefix`, by key: the newest first.
-    async fn versions_below(&self, prefix: &str) -> Result<BTreeMap<Key, Vec<Entry>>, Failure> {
+    async fn versions_below(
+        &self,
+        prefix: &str,
+        patient: bool,
+    ) -> Result<BTreeMap<Key, Vec<Entry>>, Failure> {
         let mut found: BTreeMap<Key, Vec<Entry>> = BTreeMap::new();
         let mut seen = HashSet::new();
         let mut from = (String::new(), String::new());
@@ -39,7 +43,9 @@ impl S3Store {
             if !from.1.is_empty() {
                 call = call.query("version-id-marker", from.1.as_str());
             }
-            let page = self.client.run(&call).await?.xml;
+            // A server that does not know the question may answer anything: it is then asked once.
+            let page =
+                if patient { self.client.run(&call).await } else { self.client.whole(&call).await }?.xml;
             for item in page.children.iter().filter(|c| c.name == "Version" || c.name == "DeleteMarker") {
                 if let Some((key, entry)) = self.version_entry(item)? {
                     found.entry(key).or_default().push(entry);
@@ -79,7 +85,7 @@ impl S3Store {
 
     /// The versions of `key` that hold bytes, the newest first.
     pub(super) async fn versions_of(&self, key: &Key) -> Result<Vec<Version>, Failure> {
-        let mut all = match self.versions_below(&self.path(key)).await {
+        let mut all = match self.versions_below(&self.path(key), false).await {
             Ok(all) => all,
             // A server that knows no versions keeps none.
             Err(e) if matches!(e.status, 400 | 404 | 405 | 501) => return Ok(Vec::new()),
@@ -95,7 +101,7 @@ impl S3Store {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
-        let all = self.versions_below(&prefix).await.map_err(|e| match e.status {
+        let all = self.versions_below(&prefix, true).await.map_err(|e| match e.status {
             400 | 405 | 501 => e.and("does this server keep versions? --as-of needs them"),
             _ => e,
         })?;

@@ -109,6 +109,7 @@ fn everything() -> Written {
     let in_place = ["restore", "latest", "backend/secret", "--in-place", "--yes"];
     written.add("`backstay restore`", person.json(0, in_place));
     written.add("`backstay kit -o FILE`", person.json(0, ["kit", "-o", "../kit.txt"]));
+    kits_and_keys(&person, &mut written);
     written.add("`backstay demo`", person.json(0, ["demo", "--quiet"]));
     written.add("`backstay man DIR`", person.json(0, ["man", "../man"]));
     let said = person.run(["backup", "--progress", "json", "--json"]).code(3);
@@ -121,6 +122,38 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     written
+}
+
+fn kits_and_keys(person: &Person, written: &mut Written) {
+    let verify = "`backstay kit verify FILE`";
+    written.add(verify, person.json(0, ["kit", "verify", "../kit.txt"]));
+    written.add("`backstay keys list`", person.json(0, ["keys", "list"]));
+    let recipient = backstay::keys::identity::generate().1;
+    let add = "`backstay keys add RECIPIENT`";
+    written.add(add, person.json(0, ["keys", "add", &recipient, "--yes"]));
+    written.add("`backstay keys list`", person.json(0, ["keys", "list"]));
+    // The kit is stale now, and says so.
+    written.add(verify, person.json(3, ["kit", "verify", "../kit.txt"]));
+    written.add(verify, person.json(13, ["kit", "verify", "../kit.txt", "--store", "../nowhere"]));
+    written.add(add, person.json(0, ["keys", "remove", &recipient, "--yes"]));
+    let passphrase = person.top.join("passphrase");
+    fs::write(&passphrase, "correct horse\n").unwrap();
+    std::os::unix::fs::chown(&passphrase, None, None).unwrap();
+    fs::set_permissions(&passphrase, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let args = ["keys", "passphrase", "--new-passphrase-file", "../passphrase"];
+    written.add("`backstay keys passphrase`", person.json(0, args));
+    person.reconfigure("identity_file =", &format!("passphrase_file = {passphrase:?}\nidentity_file ="));
+    written.add("`backstay keys passphrase`", person.json(0, ["keys", "passphrase", "--remove", "--yes"]));
+    let store = person.store();
+    let recover =
+        ["recover", "../kit.txt", "--store", store.to_str().unwrap(), "--to", "../recovered", "--yes"];
+    let copy = |from: &Path, to: &Path| {
+        assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    // Into a copy of the store: the old machine goes on here.
+    copy(&store, &person.top.join("copy"));
+    let recover = recover.map(|arg| if Some(arg) == store.to_str() { "../copy" } else { arg });
+    written.add("`backstay recover`", person.json(0, recover));
 }
 
 /// A second store that is away, comes back and catches up.
