@@ -21,9 +21,9 @@ pub(super) const FILE: Section = Section {
         required("signing", Kind::Table(&SIGNING), "it says which key signs this host's snapshots"),
         optional("retention", Kind::Table(&RETENTION), "7 days, and one a week for 30 days"),
         optional("packing", Kind::Table(&PACKING), "none"),
+        optional("hook", Kind::Tables(&HOOK), "none"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
         later("service", REMOVE),
-        later("hook", REMOVE),
         later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
         later("notify", "remove it; watch the exit code of `backstay backup`"),
         later("agent", "remove it; run `backstay backup` from cron or a systemd timer"),
@@ -101,6 +101,68 @@ pub(super) const STORE: Section = Section {
     ],
 };
 
+const COMMANDS: &[&str] = &["stop"];
+const WAIT: Kind = Kind::Duration { min: 1, max: DAY };
+
+/// `[[service]]`.
+pub(super) const SERVICE: Section = Section {
+    title: "[[service]]",
+    keys: &[
+        required("name", Kind::Name, "messages name the service by it"),
+        optional("components", Kind::Texts, "all"),
+        optional("after", Kind::Texts, "none"),
+        optional("systemd", Kind::Text, "none"),
+        optional("compose", Kind::Table(&COMPOSE), "none"),
+        optional("stop", Kind::Command, "none"),
+        of(COMMANDS, "start", Kind::Command, "none"),
+        of(COMMANDS, "pid_file", Kind::Path, "none"),
+        optional("stop_within", WAIT, "90s"),
+        optional("start_within", WAIT, "90s"),
+        optional("health", Kind::Table(&HEALTH), "none: a service that runs is believed"),
+    ],
+};
+
+/// `compose` of a service.
+const COMPOSE: Section = Section {
+    title: "[service.compose]",
+    keys: &[
+        required("file", Kind::Path, "it says which compose file is meant"),
+        optional("project", Kind::Name, "that of the file's folder"),
+        optional("services", Kind::Texts, "all of the file"),
+    ],
+};
+
+/// `health` of a service.
+const HEALTH: Section = Section {
+    title: "[service.health]",
+    keys: &[
+        optional("url", Kind::Text, "none"),
+        optional("tcp", Kind::Text, "none"),
+        optional("command", Kind::Command, "none"),
+        optional("sqlite", Kind::Path, "none"),
+        optional("status", Kind::Count { min: 100, max: 599 }, "any from 200 to 299"),
+        optional("contains", Kind::Text, "none"),
+        optional("within", WAIT, "30s"),
+        optional("passes", Kind::Count { min: 1, max: 100 }, "3"),
+        optional("interval", WAIT, "1s"),
+        optional("timeout", WAIT, "5s"),
+    ],
+};
+
+/// `[[hook]]`.
+const HOOK: Section = Section {
+    title: "[[hook]]",
+    keys: &[
+        required("on", Kind::Word(&["backup", "restore"]), "it says what the hook stands around"),
+        optional("before", Kind::Command, "none"),
+        optional("after", Kind::Command, "none"),
+        optional("failed", Kind::Command, "none"),
+        optional("finally", Kind::Command, "none"),
+        optional("components", Kind::Texts, "any"),
+        optional("within", WAIT, "10m"),
+    ],
+};
+
 /// `[encryption]`.
 const ENCRYPTION: Section = Section {
     title: "[encryption]",
@@ -174,5 +236,16 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 10] =
-    [&FILE, &PROJECT, &COMPONENT, &STORE, &ENCRYPTION, &SIGNING, &TRUSTED, &RETENTION, &PACKING, &STATE];
+pub(super) const SECTIONS: [&Section; 11] = [
+    &FILE,
+    &PROJECT,
+    &COMPONENT,
+    &STORE,
+    &HOOK,
+    &ENCRYPTION,
+    &SIGNING,
+    &TRUSTED,
+    &RETENTION,
+    &PACKING,
+    &STATE,
+];

@@ -20,7 +20,9 @@ pub mod propose;
 mod render;
 mod resolve;
 mod schema;
+mod service;
 mod settings;
+mod settings_service;
 mod store;
 mod suggest;
 mod survey;
@@ -42,6 +44,7 @@ pub use settings::{
     Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing,
     Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
 };
+pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};
 pub use url_place::BadUrl;
 
 use crate::config::paths::Bases;

@@ -9,6 +9,7 @@ use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
 use crate::config::render::{Found, SECRET_KEY};
 use crate::config::schema::{Kind, Section};
+use crate::config::service::{hooks, services};
 use crate::config::settings::{
     Component, Config, Encryption, Packing, Project, Retention, Rule, Signing, Spec, Trusted,
 };
@@ -63,6 +64,8 @@ pub(super) fn resolve(
     let blocks = file.blocks("component");
     let any = !blocks.is_empty();
     let components = components(&mut work, blocks);
+    let services = services(&mut work, &mut file, &components);
+    let hooks = hooks(&mut work, &mut file, &components);
     let stores = stores(&mut work, &mut file);
     let encryption = encryption(&mut work, &mut file, any);
     let signing = file.block("signing").and_then(|block| signing(&mut work, block));
@@ -84,6 +87,8 @@ pub(super) fn resolve(
         signing: signing?,
         retention,
         packing,
+        services,
+        hooks,
         state_dir: state_dir?,
     })
 }

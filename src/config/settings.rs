@@ -1,6 +1,7 @@
 //! What a valid configuration is, as the other modules use it.
 
 use crate::config::render::show;
+use crate::config::settings_service::{Hook, Service};
 use crate::model::mark::Role;
 use crate::model::{ComponentName, VaultId};
 use std::fmt::Write as _;
@@ -30,6 +31,10 @@ pub struct Config {
     pub retention: Retention,
     /// How archives are packed.
     pub packing: Packing,
+    /// What is stopped and started around a capture or an exchange, in the order of the file.
+    pub services: Vec<Service>,
+    /// What a user wants run around a step, in the order of the file.
+    pub hooks: Vec<Hook>,
     /// Catalog, lock, spool and journal of this host.
     pub state_dir: PathBuf,
 }

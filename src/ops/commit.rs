@@ -101,11 +101,12 @@ impl Chain<'_> {
         Ok(hash)
     }
 
-    /// Signs a mark and keeps it for all stores, without putting it anywhere: for several stores, which then get it in order.
+    /// Signs a mark and keeps it for all stores, without putting it anywhere: for several stores, which then get it in order. Its number is
+    /// taken by being kept; as seen it counts only when a store has it, else the stores would seem to be rolled back.
     pub(crate) fn keep_mark(&mut self, statement: Statement, time: Timestamp) -> Result<ObjectId> {
         let (mark, bytes, hash) = self.sealed_mark(statement, time)?;
         self.keep(&Key::Mark(mark.signer, mark.number), &bytes)?;
-        self.advance(hash)?;
+        self.follow(mark.number, hash);
         self.signed.push(Signed { entry: ChainEntry::mark(mark, hash), bytes });
         Ok(hash)
     }

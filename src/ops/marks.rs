@@ -3,6 +3,7 @@
 //! A mark must never go above an entry that a store lacks, and must never bring a snapshot's objects along: a store that lacks a record
 //! gets that, and the marks after it, with the next backup or `sync`. Until every store has a mark it is kept in the state's outbox.
 
+use crate::catalog::Head;
 use crate::durable::{Held, crash};
 use crate::keys::Signer;
 use crate::model::chain::EntryBody;
@@ -11,7 +12,7 @@ use crate::model::{HostId, ObjectId, Timestamp, VaultId};
 use crate::ops::backup::open_chain;
 use crate::ops::catchup::{CatchUp, Stop};
 use crate::ops::commit::{Chain, Signed};
-use crate::ops::error::{Class, OpError, Result};
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::Session;
 use crate::ops::stores::Away;
 use crate::ops::union::{self, Standing, refuse_unseen, store_problem};
@@ -191,6 +192,13 @@ impl Marks {
             let name = standing.name.clone();
             stores.push(MarkedStore { name, instance, has: problem.is_none(), problem });
             crash::point("marks: a store done");
+        }
+        if has.contains(&true)
+            && let (number, Some(hash)) = catch_up.chain.next
+        {
+            let seen = [(self.signer.id(), Head { number: number - 1, hash })];
+            let cannot = || "cannot remember what was signed".into();
+            self.session.state()?.raise_heads(&seen).doing(Class::Failed, cannot)?;
         }
         catch_up.tidy_outbox()?;
         self.tell(&stores);

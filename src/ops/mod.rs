@@ -10,6 +10,7 @@ mod catchup;
 pub mod commit;
 pub mod config_edit;
 pub mod error;
+mod hooks;
 pub mod init;
 pub mod interrupt;
 pub mod keys;

@@ -23,6 +23,7 @@ mod forge;
 mod forged;
 mod forged_history;
 mod golden;
+mod hooks;
 mod incremental;
 mod keys;
 #[path = "common/lab.rs"]

@@ -27,7 +27,7 @@ pub use report::{BackupReport, ComponentReport};
 pub use several::StoreReport;
 
 use crate::archive::Pool;
-use crate::config::Component;
+use crate::config::{Component, Event};
 use crate::durable::{Dir, DurableError, crash, create_dirs};
 use crate::keys::Signer;
 use crate::keys::naming::component_number;
@@ -38,6 +38,7 @@ use crate::model::report::Phase;
 use crate::model::{ObjectId, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::hooks::{self, Ran};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use capture::Run;
@@ -72,9 +73,25 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let writer = session.writer()?;
     let _held = crate::ops::lock::hold(session, "backup")?;
     crash::point("backup: lock held");
-    if session.stores.len() > 1 {
-        return several::run(session, options, &components, &writer);
-    }
+    let names: Vec<String> = components.iter().map(|c| c.name.to_string()).collect();
+    let id = |report: &BackupReport| report.snapshot.to_string();
+    let Ran { outcome: mut report, problems } = hooks::around(session, Event::Backup, &names, id, || {
+        if session.stores.len() > 1 {
+            return several::run(session, options, &components, &writer);
+        }
+        in_one_store(session, options, &components, &writer)
+    })?;
+    report.problems.extend(problems);
+    Ok(report)
+}
+
+/// Makes a snapshot in the only store. The lock is held.
+fn in_one_store(
+    session: &Session,
+    options: &BackupOptions,
+    components: &[&Component],
+    writer: &Writer,
+) -> Result<BackupReport> {
     // Before anything is written: a store of another vault must stay as it is.
     let vault = session.read_vault()?;
     let spool = prepare_spool(session)?;
@@ -84,7 +101,7 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
         session.note(&told);
     }
     crash::point("backup: nothing pending");
-    let making = Making { options, components: &components, writer: &writer, vault: &vault, spool: &spool };
+    let making = Making { options, components, writer, vault: &vault, spool: &spool };
     making.run(session, &mut chain)
 }
 

@@ -10,8 +10,9 @@ use crate::model::index::{ComponentKind, IndexComponent};
 use crate::model::path::escape;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::hooks::Ran;
 use crate::ops::restore::litter::{STAGING, Unfinished, clear_staging};
-use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, write_listing};
+use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, with_hooks, write_listing};
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::platform::{at, remove::remove_tree};
@@ -112,8 +113,15 @@ fn live_path(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> PathBuf {
 }
 
 impl InPlacePlan {
-    /// Does it.
+    /// Does it, with the hooks of a restore around it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
+        let listings = self.listings.iter().map(|(_, listing)| listing);
+        let Ran { outcome: mut report, problems } = with_hooks(session, listings, || self.write(session))?;
+        report.problems.extend(problems);
+        Ok(report)
+    }
+
+    fn write(&self, session: &Session) -> Result<RestoreReport> {
         let bytes = self.listings.iter().map(|(_, l)| l.bytes()).sum();
         session.around.progress.phase(crate::model::report::Phase::Restore, Some(bytes));
         let mut report = RestoreReport {
