@@ -259,16 +259,27 @@ fn a_kit_that_does_not_open_what_is_there_is_not_proved() {
     assert!(proof["findings"].to_string().contains("recover.py"), "{proof:#}");
 }
 
-/// Runs a command on a terminal where somebody types `typed`.
-fn on_a_terminal(person: &Person, typed: &str, line: &str) -> Said {
+/// Runs a command on a terminal where somebody types the next of `typed` whenever `prompt` is shown.
+fn on_a_terminal(person: &Person, prompt: &str, typed: &[&str], line: &str) -> Said {
     let mut script = Command::new("script");
     script.args(["-qec", line, "/dev/null"]).current_dir(&person.app).env_clear();
     for (name, value) in person.command::<&str>([]).get_envs() {
         script.env(name, value.unwrap());
     }
     let mut child = script.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-    child.wait_with_output().unwrap().into()
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut answered) = (Vec::new(), 0);
+    let mut byte = [0];
+    while std::io::Read::read(&mut screen, &mut byte).unwrap() == 1 {
+        shown.push(byte[0]);
+        if shown.ends_with(prompt.as_bytes()) && answered < typed.len() {
+            writeln!(keyboard, "{}", typed[answered]).unwrap();
+            answered += 1;
+        }
+    }
+    let code = child.wait().unwrap().code().unwrap_or(-1);
+    assert_eq!(answered, typed.len(), "asked so often: {}", String::from_utf8_lossy(&shown));
+    Said { code, out: String::from_utf8_lossy(&shown).into_owned(), err: String::new() }
 }
 
 #[test]
@@ -299,8 +310,10 @@ fn a_locked_kit_opens_with_its_passphrase_alone() {
     with(file).code(12).says(&["open to others"]);
     if have(&["script"]) {
         let line = format!("{} --kit ../locked.txt cat {id} backend/app/main.py", exe().display());
-        let said = on_a_terminal(&person, "wrong\ncorrect horse\n", &line).code(0);
+        let said =
+            on_a_terminal(&person, "Passphrase of the recovery kit: ", &["wrong", "correct horse"], &line);
         assert!(said.out.contains("FastAPI") && !said.out.contains("correct"), "typed unseen: {said}");
+        assert_eq!(said.code, 0);
     }
 }
 
@@ -348,7 +361,7 @@ fn stock_age_opens_a_protected_identity_and_a_protected_kit() {
     person.ok(["kit", "-o", "../kit.txt", "--new-passphrase-file", file]);
     person.ok(["keys", "passphrase", "--new-passphrase-file", file]);
     let line = format!("age -d -o ../opened {}", person.identity().display());
-    on_a_terminal(&person, "correct horse\n", &line).code(0);
+    on_a_terminal(&person, ": ", &["correct horse"], &line).code(0);
     assert!(fs::read_to_string(person.top.join("opened")).unwrap().contains(secret));
     // As the kit itself says.
     let text = fs::read_to_string(person.top.join("kit.txt")).unwrap();
@@ -356,7 +369,7 @@ fn stock_age_opens_a_protected_identity_and_a_protected_kit() {
     let recipe = &text[from..from + text[from..].find("kit-open.txt").unwrap() + "kit-open.txt".len()];
     let recipe = recipe.replace('\n', " ").replace("age -d >", "age -d -o");
     fs::write(person.app.join("open.sh"), recipe.replace("kit.txt |", "../kit.txt |")).unwrap();
-    on_a_terminal(&person, "correct horse\n", "sh open.sh").code(0);
+    on_a_terminal(&person, ": ", &["correct horse"], "sh open.sh").code(0);
     let opened = fs::read_to_string(person.app.join("kit-open.txt")).unwrap();
     assert!(opened.contains(secret) && opened.contains("-----BEGIN BACKSTAY KIT-----"));
 }

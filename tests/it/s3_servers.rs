@@ -27,10 +27,10 @@ fn free_ports<const N: usize>() -> [u16; N] {
     held.map(|listener| listener.local_addr().unwrap().port())
 }
 
-struct Running {
+pub(crate) struct Running {
     child: Child,
     dir: TempDir,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl Drop for Running {
@@ -69,7 +69,7 @@ impl Running {
     }
 }
 
-fn weed() -> Option<Running> {
+pub(crate) fn weed() -> Option<Running> {
     let program = found("BACKSTAY_WEED", "weed")?;
     let dir = tempfile::tempdir().unwrap();
     let identities = r#"{"identities":[{"name":"t","credentials":[{"accessKey":"test-key-id","secretKey":"test-secret-key"}],"actions":["Admin","Read","Write","List","Tagging"]}]}"#;

@@ -87,7 +87,8 @@ fn tell_found(looked: &Looked) {
         let own = if host.of_kit { "  <- the kit is of this one" } else { "" };
         let newest = host.newest.map(|t| format!(", newest {}", t.strftime("%Y-%m-%d %H:%M UTC")));
         let newest = newest.unwrap_or_default();
-        say(&format!("  {name:<12} {} snapshots, {} good{newest}{own}", host.snapshots, host.good));
+        let snapshots = render::count(host.snapshots, "snapshot");
+        say(&format!("  {name:<12} {snapshots}, {} good{newest}{own}", host.good));
     }
     say("Snapshots, good ones first:");
     for snapshot in found.snapshots.iter().take(SHOWN) {

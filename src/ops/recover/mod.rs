@@ -207,6 +207,7 @@ impl Chosen {
         let mut restored = Vec::new();
         for place in &places.components {
             looked.session.around.interrupt.check()?;
+            let place = (place, &*places.config);
             restored.push(work.bring(&looked.session, &looked.options, &record.snapshot, place)?);
             crash::point("recover: component at its place");
         }

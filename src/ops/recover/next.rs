@@ -19,7 +19,8 @@ pub(super) fn steps(
     for place in places.components.iter().filter(|c| !c.at_its_place) {
         steps.push(outside(place));
     }
-    let listed = |c: &&ComponentPlace| c.kind == ComponentKind::Paths && c.root.join("_root").exists();
+    let listed =
+        |c: &&ComponentPlace| c.kind == ComponentKind::Paths && c.root.parent().is_some() && c.root.exists();
     steps.extend(places.components.iter().filter(|c| listed(c)).map(|c| {
         format!("files of component {} from outside of the project lie below {}", c.name, c.root.display())
     }));

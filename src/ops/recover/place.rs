@@ -98,7 +98,11 @@ impl Places {
         let Some(to) = options.to.as_ref().filter(|to| to.symlink_metadata().is_ok()) else {
             return Ok(());
         };
-        let empty = std::fs::read_dir(to).map(|mut entries| entries.next().is_none());
+        // A run that was killed right at its beginning left its own folder, with nothing in it that counts.
+        let own = |entry: &std::io::Result<std::fs::DirEntry>| {
+            entry.as_ref().is_ok_and(|entry| entry.file_name() == super::work::FOLDER)
+        };
+        let empty = std::fs::read_dir(to).map(|entries| entries.filter(|entry| !own(entry)).count() == 0);
         if empty.doing(Class::Usage, || format!("{} is not a folder that can be used", to.display()))? {
             return Ok(());
         }
@@ -132,7 +136,7 @@ impl Places {
             format!("{:<12} {}{note}", c.name, c.to.display())
         };
         let mut lines: Vec<String> = self.components.iter().map(line).collect();
-        lines.push(format!("{:<12} {}", "settings of backstay", self.config.display()));
+        lines.push(format!("{:<12} {} (backstay's configuration)", "", self.config.display()));
         lines
     }
 }
@@ -151,12 +155,18 @@ pub(super) fn left_problem(path: &str) -> Problem {
 }
 
 /// Moves the component whose tree is `from` to its place. What cannot be moved stays, and is given back.
-pub(super) fn move_to_place(place: &ComponentPlace, from: &Path, project: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn move_to_place(
+    place: &ComponentPlace,
+    from: &Path,
+    project: &Path,
+    config: &Path,
+) -> Result<Vec<PathBuf>> {
     let cannot = || format!("cannot move component {} to {}", place.name, place.to.display());
     let mut left = Vec::new();
     if from.symlink_metadata().is_err() {
         return Ok(left); // an interrupted run had moved all of it
     }
+    put_config_aside(place, from, config).doing(Class::Failed, cannot)?;
     let root = from.join("_root");
     if place.kind == ComponentKind::Paths && root.symlink_metadata().is_ok() {
         into(&root, &place.root, &mut left).doing(Class::Failed, cannot)?;
@@ -176,6 +186,20 @@ pub(super) fn move_to_place(place: &ComponentPlace, from: &Path, project: &Path)
     }
     into(from, &place.to, &mut left).doing(Class::Failed, cannot)?;
     Ok(left)
+}
+
+/// The configuration that lay in a component is that of the old machine: it must not stand where commands look for one.
+fn put_config_aside(place: &ComponentPlace, from: &Path, config: &Path) -> io::Result<()> {
+    let Ok(inside) = config.strip_prefix(&place.to) else {
+        return Ok(());
+    };
+    let old = from.join(inside);
+    if !old.symlink_metadata().is_ok_and(|facts| facts.is_file()) {
+        return Ok(());
+    }
+    let mut aside = old.clone().into_os_string();
+    aside.push(".before-recovery");
+    std::fs::rename(&old, aside)
 }
 
 /// Moves what is in the folder `from` into the folder `to`, which is made if it is missing, and removes `from` if nothing stays in it.

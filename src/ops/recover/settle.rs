@@ -56,6 +56,8 @@ pub(super) fn settle(looked: &Looked, index: &Index, places: &Places) -> Result<
     let Text { notes, .. } = &text;
     let notes = notes.clone();
     config::write(&text, places)?;
+    // What killed runs left beside the keys may be half a key.
+    crate::ops::init::clear_unfinished(&keys.key_file)?;
     let identity_here = keys.identity_file.is_some();
     let (signer, keys) = (keys.signer.id(), keys.dir);
     Ok(Settled { signer, introduced, keys, identity_here, problems, notes, away, made })

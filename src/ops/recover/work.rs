@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-const FOLDER: &str = ".backstay-recovery";
+pub(super) const FOLDER: &str = ".backstay-recovery";
 const FILE: &str = "recovery.json";
 
 /// What a recovery was begun with; a run that goes on must mean the same.
@@ -104,6 +104,8 @@ impl Work {
                 return Err(OpError::new(Class::Failed, cannot()).because("another recovery was begun there"));
             }
             None => {
+                // Reports of components that nobody begun with would pass for this run's.
+                clear_all(&dir).doing(Class::Failed, cannot)?;
                 let text = serde_json::to_vec(begun).doing(Class::Failed, cannot)?;
                 durable::replace(&dir.join(FILE), &text).doing(Class::Failed, cannot)?;
             }
@@ -117,7 +119,7 @@ impl Work {
         session: &Session,
         options: &RecoverOptions,
         snapshot: &SnapshotId,
-        place: &ComponentPlace,
+        (place, config): (&ComponentPlace, &Path),
     ) -> Result<Restored> {
         let mut restored = match self.read(place)? {
             Some(restored) => restored,
@@ -125,7 +127,7 @@ impl Work {
         };
         if !restored.placed {
             let from = restored.data.join(&place.name);
-            let left = move_to_place(place, &from, &self.project)?;
+            let left = move_to_place(place, &from, &self.project, config)?;
             crash::point("recover: component moved");
             if left.is_empty() {
                 remove(&restored.data)?;
@@ -216,6 +218,17 @@ impl Work {
             at::open_place(&self.project).and_then(|place| remove_tree(place.as_fd(), FOLDER.as_bytes()));
         parent.sync()
     }
+}
+
+/// Removes everything in the work folder but its lock.
+fn clear_all(dir: &Path) -> std::io::Result<()> {
+    let place = at::open_place(dir)?;
+    for (name, _) in at::names(&place)? {
+        if name != b"lock" {
+            remove_tree(place.as_fd(), &name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what killed runs left at and beside `data`: a tree without a report, and unfinished ones.
