@@ -64,6 +64,15 @@ impl Chain<'_> {
         Ok(())
     }
 
+    /// Remembers that this store holds everything up to here: one that shows less later was rolled back.
+    pub fn remember_store(&self) -> Result<()> {
+        let (number, hash) = (self.next.0.saturating_sub(1), self.next.1);
+        let Some(hash) = hash else { return Ok(()) };
+        self.state
+            .raise_heads_in(&self.instance, &[(self.signer.id(), Head { number, hash })])
+            .doing(Class::Failed, || "cannot remember what this store holds".into())
+    }
+
     /// Commits a record; on any doubt the snapshot is void and this fails.
     pub fn commit(&mut self, record: &Record) -> Result<ObjectId> {
         let key = Key::Record(record.snapshot.clone());

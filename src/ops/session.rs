@@ -331,8 +331,16 @@ impl Session {
         let all = self.identities()?;
         if all.is_empty() {
             let what = "no identity is here, and this needs one to open the vault";
-            return Err(OpError::new(Class::NoIdentity, what)
-                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE"));
+            let error = OpError::new(Class::NoIdentity, what)
+                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE");
+            let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.as_deref());
+            return Err(match configured {
+                Some(file) => error.because(format!(
+                    "the configuration names {} as `identity_file`, and there is no such file",
+                    file.display()
+                )),
+                None => error,
+            });
         }
         Ok(all)
     }
