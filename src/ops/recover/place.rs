@@ -99,7 +99,7 @@ impl Places {
             return Ok(());
         };
         // A run that was killed right at its beginning left its own folder, with nothing in it that counts.
-        let own = |entry: &std::io::Result<std::fs::DirEntry>| {
+        let own = |entry: &io::Result<std::fs::DirEntry>| {
             entry.as_ref().is_ok_and(|entry| entry.file_name() == super::work::FOLDER)
         };
         let empty = std::fs::read_dir(to).map(|entries| entries.filter(|entry| !own(entry)).count() == 0);
