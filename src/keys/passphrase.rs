@@ -249,18 +249,18 @@ mod tests {
     #[test]
     fn who_types_has_three_tries_and_a_file_one() {
         let locked = lock_with("x", &passphrase("right"), 1).unwrap();
-        let asked = std::sync::atomic::AtomicUsize::new(0);
+        static ASKED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let typing = |_: &str| {
-            let n = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let n = ASKED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Some(passphrase(["wrong", "worse", "right"][n]))
         };
         assert_eq!(&*unlock_asking(&locked, "a file", &typing).unwrap(), "x");
         let file = |_: &str| {
-            asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            ASKED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Some(passphrase("wrong"))
         };
         assert_eq!(unlock_asking(&locked, "a file", &file), Err(LockedError::Wrong));
-        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 5);
+        assert_eq!(ASKED.load(std::sync::atomic::Ordering::SeqCst), 5);
         assert_eq!(unlock_asking(&locked, "a file", &|_| None), Err(LockedError::None));
     }
 }

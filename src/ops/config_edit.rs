@@ -63,7 +63,7 @@ impl Change {
         let write = || -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
             let dir = real.parent().unwrap_or(Path::new("/"));
             let new = NewFile::create_in(dir)?;
-            std::io::Write::write_all(&mut &*new.file(), self.new.as_bytes())?;
+            std::io::Write::write_all(&mut new.file(), self.new.as_bytes())?;
             if new.file().metadata()?.uid() != facts.uid() || new.file().metadata()?.gid() != facts.gid() {
                 fchown(new.file(), Some(facts.uid()), Some(facts.gid()))?;
             }

@@ -29,7 +29,7 @@ enum KeyFile {
     /// A new file for private text.
     Text(PathBuf, Zeroizing<String>),
     /// A new signing key.
-    Signer(PathBuf, Signer),
+    Signer(PathBuf, Box<Signer>),
 }
 
 /// A change of keys that was worked out and is shown before it is made.
@@ -103,7 +103,8 @@ impl KeyPlan {
                 KeyFile::Text(path, text) => crate::keys::write_secret(&path, &text)
                     .doing(Class::Failed, || format!("cannot write {}", path.display()))?,
                 KeyFile::Signer(path, signer) => {
-                    signer.write(&path).doing(Class::Failed, || format!("cannot write {}", path.display()))?
+                    let written = signer.write(&path);
+                    written.doing(Class::Failed, || format!("cannot write {}", path.display()))?;
                 }
             }
         }

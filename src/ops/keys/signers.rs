@@ -221,7 +221,7 @@ pub fn rotate(session: &Session) -> Result<KeyPlan> {
     }
     plan.retire = Some((old, new.clone(), host));
     if begun.is_none() {
-        plan.files.push(KeyFile::Signer(path, new));
+        plan.files.push(KeyFile::Signer(path, Box::new(new)));
     }
     Ok(plan)
 }
