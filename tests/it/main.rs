@@ -36,6 +36,7 @@ mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod month;
 mod recover;
 mod retention_oracle;
 mod roundtrip;
