@@ -1,7 +1,7 @@
 //! A machine that is gone comes back from its kit and a store, and its history goes on.
 
 use crate::common::fault_server::FaultServer;
-use crate::common::person::{Person, Said, everything_below};
+use crate::common::person::{Bytes, Person, Said, everything_below};
 use crate::common::project::{Gone, cannot_run, exe, is_root, program};
 use serde_json::Value;
 use std::fs;
@@ -121,7 +121,7 @@ impl InCloud {
 }
 
 /// Files of the application as they are told apart: path, mode and content, without the live database and what is left out.
-fn of_app(app: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+fn of_app(app: &Path) -> Vec<(PathBuf, u32, Bytes)> {
     let all = everything_below(app).into_iter();
     let own = all.map(|(path, mode, bytes)| (path.strip_prefix(app).unwrap().to_owned(), mode, bytes));
     let kept = |path: &Path| {
