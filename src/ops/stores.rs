@@ -36,7 +36,7 @@ impl Means {
 pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Store>> {
     match &store.place {
         Place::Path(path) => open_folder_of(&store.name, path, means),
-        Place::Url(place) => Ok(Arc::new(open_bucket(&store.name, place, means)?)),
+        Place::Url(place) => open_bucket(&store.name, place, means),
     }
 }
 
@@ -45,10 +45,7 @@ pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Sto
 pub fn open_if_there(store: &StoreConfig, means: &Means) -> Result<Option<Arc<dyn Store>>> {
     match &store.place {
         Place::Path(_) => Ok(open_configured(store, means).ok()),
-        Place::Url(place) => {
-            let found = bucket_if_there(&store.name, place, means)?;
-            Ok(found.map(|store| -> Arc<dyn Store> { Arc::new(store) }))
-        }
+        Place::Url(place) => bucket_if_there(&store.name, place, &means.state_dir, &means.interrupt),
     }
 }
 
@@ -58,7 +55,8 @@ pub fn create_configured(store: &StoreConfig, means: &Means, make_bucket: bool) 
     let path = match &store.place {
         Place::Path(path) => path,
         Place::Url(place) => {
-            return Ok(Arc::new(create_in_bucket(&store.name, place, means, make_bucket)?));
+            let (state_dir, interrupt) = (&means.state_dir, &means.interrupt);
+            return create_in_bucket(&store.name, place, state_dir, interrupt, make_bucket);
         }
     };
     let made = LocalStore::create(&store.name, path).map_err(|e| {
@@ -119,7 +117,7 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
                 let what = format!("store {:?} of the kit cannot be used", store.name);
                 OpError::new(Class::Usage, what).because(e)
             })?;
-            open_bucket(&store.name, &place, means).map(|store| -> Arc<dyn Store> { Arc::new(store) })
+            open_bucket(&store.name, &place, means)
         }
     };
     opened.map_err(|e| if e.hint.is_some() { e } else { e.hint(ELSEWHERE) })
@@ -224,9 +222,7 @@ impl StoreSlot {
                 At::Configured(store) => open_configured(store, &self.means),
                 At::Kit(store) => open_of_kit(store, &self.means),
                 At::Folder(path) => open_folder_of(&self.name, path, &self.means),
-                At::Bucket(place) => {
-                    Ok(Arc::new(open_bucket(&self.name, place, &self.means)?) as Arc<dyn Store>)
-                }
+                At::Bucket(place) => open_bucket(&self.name, place, &self.means),
             }
         };
         self.opened.get_or_init(|| open().map_err(|e| Away::from(&e))).clone()

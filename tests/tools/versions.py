@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a thief does to a bucket, and what its owner did before.
 
-  versions.py enable ENDPOINT BUCKET       lets the bucket keep versions
+  versions.py enable ENDPOINT BUCKET       makes the bucket, and lets it keep versions
   versions.py overwrite ENDPOINT BUCKET    puts other bytes under every key
 
 Keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
@@ -31,6 +31,8 @@ def main():
     what, endpoint, bucket = sys.argv[1:]
     s3 = S3(endpoint)
     if what == "enable":
+        if (made := s3.ask("PUT", bucket)).status not in (200, 409):
+            sys.exit(f"the bucket cannot be made: {made}")
         body = b'<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'
         need(s3.ask("PUT", bucket, {"versioning": ""}, body))
         return
