@@ -374,8 +374,42 @@ fn stock_age_opens_a_protected_identity_and_a_protected_kit() {
     assert!(opened.contains(secret) && opened.contains("-----BEGIN BACKSTAY KIT-----"));
 }
 
+/// Reads the one code in a picture of `width` modules a side; `dark` says which are dark.
+fn read_code(dir: &Path, width: usize, dark: &dyn Fn(usize, usize) -> bool) -> String {
+    const SCALE: usize = 4;
+    let side = width * SCALE;
+    let mut picture = format!("P5\n{side} {side}\n255\n").into_bytes();
+    for y in 0..side {
+        picture.extend((0..side).map(|x| if dark(x / SCALE, y / SCALE) { 0 } else { 255 }));
+    }
+    let file = dir.join("code.pgm");
+    fs::write(&file, picture).unwrap();
+    let output =
+        Command::new("zbarimg").args(["--raw", "-q", "-Sdisable", "-Sqrcode.enable"]).arg(&file).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the codes of a drawing say, one below the other.
+fn read_drawing(dir: &Path, drawn: &str) -> String {
+    let mut all = String::new();
+    for path in drawn.split("<path d=\"").skip(1) {
+        let path = path.split('"').next().unwrap();
+        let place = |square: &str| -> (usize, usize) {
+            let (x, y) = square.split('h').next().unwrap().split_once(' ').unwrap();
+            (x.parse().unwrap(), y.parse().unwrap())
+        };
+        let squares: std::collections::BTreeSet<_> = path.split('M').skip(1).map(place).collect();
+        let left = squares.iter().map(|s| s.0).min().unwrap() - 4;
+        let top = squares.iter().map(|s| s.1).min().unwrap() - 4;
+        all.push_str(&read_code(dir, 110, &|x, y| squares.contains(&(x + left, y + top))));
+    }
+    all
+}
+
 #[test]
-fn a_kit_for_a_page_holds_the_same_kit() {
+fn drawn_codes_read_back_are_the_kit_also_out_of_a_page() {
     let person = Person::set_up();
     person.backup();
     for name in ["kit.html", "kit.svg"] {
@@ -386,4 +420,46 @@ fn a_kit_for_a_page_holds_the_same_kit() {
     }
     person.ok(["kit", "verify", "../kit.html"]);
     person.fails(12, ["kit", "verify", "../kit.svg"]);
+    let page = fs::read_to_string(person.top.join("kit.html")).unwrap();
+    assert!(!page.contains("<script") && page.matches("http://").count() == 1, "nothing is fetched");
+    if !have(&["zbarimg"]) {
+        return;
+    }
+    for name in ["kit.html", "kit.svg"] {
+        let drawn = fs::read_to_string(person.top.join(name)).unwrap();
+        fs::write(person.top.join("scanned.txt"), read_drawing(&person.top, &drawn)).unwrap();
+        let proof = person.json(0, ["kit", "verify", "../scanned.txt"]);
+        assert_eq!(proof["good"], true, "{name}: {proof:#}");
+    }
+}
+
+#[test]
+fn codes_on_a_terminal_fit_80_columns_and_read_back_they_are_the_kit() {
+    if !have(&["script", "zbarimg"]) {
+        return;
+    }
+    let person = Person::set_up();
+    person.backup();
+    let said = on_a_terminal(&person, "?", &[], &format!("{} kit --qr", exe().display()));
+    assert_eq!(said.code, 0, "{said}");
+    let mut all = String::new();
+    for code in said.out.split("\ncode ").skip(1) {
+        let rows: Vec<Vec<char>> = code
+            .lines()
+            .filter_map(|line| {
+                Some(line.strip_prefix("\x1b[30;107m")?.split("\x1b[0m").next()?.chars().collect())
+            })
+            .collect();
+        let width = rows[0].len();
+        assert!(width <= 80, "{width} columns");
+        let dark = |x: usize, y: usize| match rows.get(y / 2).and_then(|row| row.get(x)) {
+            Some('█') => true,
+            Some('▀') => y.is_multiple_of(2),
+            Some('▄') => !y.is_multiple_of(2),
+            _ => false,
+        };
+        all.push_str(&read_code(&person.top, width, &dark));
+    }
+    fs::write(person.top.join("scanned.txt"), all).unwrap();
+    person.ok(["kit", "verify", "../scanned.txt"]);
 }
