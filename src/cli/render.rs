@@ -1,8 +1,15 @@
 //! Reports as text and as JSON, from the same report.
 
+mod drill;
+mod verify;
+
+pub use drill::drill;
+pub use verify::verify;
 mod compare;
+mod health;
 
 pub use compare::{diff, find};
+pub use health::{doctor, status};
 
 use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};
@@ -176,7 +183,10 @@ fn state_of(row: &SnapshotRow) -> String {
         SnapshotKind::Safety => words.push("safety"),
         SnapshotKind::Partial => words.push("interim"),
     }
+    let damaged = row.proofs.iter().any(|proof| !proof.bad.is_empty());
     words.push(match (row.good, row.complete) {
+        _ if damaged && !row.good => "DAMAGED",
+        (true, _) if damaged => "good, but DAMAGED in a store",
         (true, _) => "good",
         (false, false) => "incomplete",
         (false, true) => "not proved",
@@ -261,6 +271,9 @@ pub fn show(report: &ShowReport) -> String {
         line("depends on", &format!("{} ({}): {needs}", older.snapshot, time(older.started)));
     }
     line("made by", &report.agent);
+    for proof in &row.proofs {
+        line("proof", &verify::proof(proof));
+    }
     for verdict in &report.verdicts {
         line("verdict", verdict);
     }

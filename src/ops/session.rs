@@ -1,7 +1,7 @@
 //! What every operation on a project needs: its configuration, stores, state, keys; opened once, in an order that fails early and clearly.
 
 use crate::catalog::State;
-use crate::config::{Config, UrlPlace};
+use crate::config::{Config, UrlPlace, Verify};
 use crate::keys::KeyError;
 use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, KitStore};
@@ -221,7 +221,13 @@ impl Session {
     pub(super) fn judge<'a>(&'a self, heads: &'a Heads) -> Judge<'a> {
         let (trust, vault) = (&self.trust, self.vault.as_ref());
         let now = self.around.as_of.unwrap_or_else(|| self.around.clock.now());
-        Judge { trust, vault, heads, now }
+        Judge { trust, vault, heads, now, reverify: self.reverify() }
+    }
+
+    /// How long a proof counts.
+    pub fn reverify(&self) -> jiff::SignedDuration {
+        let time = self.config.as_ref().map_or_else(|| Verify::default().reverify, |c| c.verify.reverify);
+        jiff::SignedDuration::try_from(time).unwrap_or(jiff::SignedDuration::MAX)
     }
 
     /// The store of a slot, when it is here.

@@ -1,11 +1,14 @@
 //! One function a command: arguments to options, call, render.
 
 mod compare;
+mod drill;
+mod health;
 mod init;
 mod keys;
 mod kit;
 mod recover;
 mod restore;
+mod verify;
 
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
@@ -38,6 +41,10 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Sync(args) => sync(terminal, args),
         Command::Keys(args) => keys::run(terminal, &args),
         Command::Kit(args) => kit::run(terminal, &args),
+        Command::Verify(args) => verify::run(terminal, args),
+        Command::Drill(args) => drill::run(terminal, args),
+        Command::Status(args) => health::status(terminal, &args),
+        Command::Doctor => health::doctor(terminal),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),
         Command::Completions { shell } => {
             let mut text = Vec::new();

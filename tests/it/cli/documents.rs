@@ -122,6 +122,8 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    health(&mut written);
+    proofs(&mut written);
     growing(&mut written);
     written
 }
@@ -158,6 +160,22 @@ fn kits_and_keys(person: &Person, written: &mut Written) {
     written.add("`backstay recover`", person.json(0, recover));
 }
 
+/// How things stand, well and not.
+fn health(written: &mut Written) {
+    let person = Person::set_up();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    person.backup();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.json(0, ["init"]);
+    person.backup();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    written.add("`backstay doctor`", person.json(0, ["doctor"]));
+    fs::rename(person.top.join("second"), person.top.join("away")).unwrap();
+    person.json(4, ["backup"]);
+    written.add("`backstay status`", person.json(0, ["status", "--check"]));
+    written.add("`backstay doctor`", person.json(18, ["doctor"]));
+}
+
 /// What differs between states, and what versions there are.
 fn compared(written: &mut Written) {
     let person = Person::set_up();
@@ -177,6 +195,21 @@ fn compared(written: &mut Written) {
     written.add("`backstay diff`", person.json(0, ["diff", "latest"]));
     written.add("`backstay find`", person.json(0, ["find", "*.py"]));
     written.add("`backstay find`", person.json(0, ["find", "link"]));
+}
+
+/// What is proved, and what is damaged.
+fn proofs(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    written.add("`backstay verify`", person.json(0, ["verify", "--decrypt"]));
+    written.add("`backstay drill`", person.json(0, ["drill"]));
+    written.add("`backstay show`", person.json(0, ["show"]));
+    let folder = fs::read_dir(person.store().join("archives")).unwrap().next().unwrap().unwrap().path();
+    let archive = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    fs::write(archive, "nonsense").unwrap();
+    written.add("`backstay verify`", person.json(13, ["verify"]));
+    written.add("`backstay drill`", person.json(13, ["drill", "latest"]));
+    written.add("`backstay list`", person.json(0, ["list"]));
 }
 
 /// What a snapshot needs of an older one, and what a month adds: with a snapshot three days after the first.
