@@ -4,9 +4,11 @@
 
 mod compare;
 mod health;
+mod keep;
 
 pub use compare::{DiffArgs, FindArgs};
 pub use health::StatusArgs;
+pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -158,6 +160,21 @@ pub enum Command {
     /// Shows what it found and asks; elsewhere than on a terminal it needs --yes. Nothing is ever written over something. A run that was
     /// interrupted is ended by the same command.
     Recover(RecoverArgs),
+    /// Give a snapshot tags, or take them away
+    Tag(TagArgs),
+    /// Replace the note of a snapshot; notes are sealed, never public
+    Note(NoteArgs),
+    /// Make a snapshot one that retention never removes, or end that
+    Milestone(MilestoneArgs),
+    /// Ask for snapshots to be deleted; the next prune does it
+    ///
+    /// Never a milestone, and never the last good snapshot of a component.
+    Delete(DeleteArgs),
+    /// Delete what retention lets go and nothing needs: announced first, deleted a day later
+    ///
+    /// Never asks. --dry-run shows every snapshot and what it is kept for (docs/retention.md).
+    #[command(alias = "forget")]
+    Prune(PruneArgs),
     /// Say how things stand: how old and how well proved the backups are, store by store, and whether a person is needed
     ///
     /// Works without a network, and then says what could not be seen.

@@ -42,6 +42,8 @@ mod marks;
 mod memory;
 mod mini;
 mod month;
+mod prune;
+mod prune_process;
 mod recover;
 mod retention_oracle;
 mod roundtrip;

@@ -123,6 +123,7 @@ fn everything() -> Written {
     several_stores(&mut written);
     compared(&mut written);
     health(&mut written);
+    kept(&mut written);
     proofs(&mut written);
     growing(&mut written);
     written
@@ -158,6 +159,33 @@ fn kits_and_keys(person: &Person, written: &mut Written) {
     copy(&store, &person.top.join("copy"));
     let recover = recover.map(|arg| if Some(arg) == store.to_str() { "../copy" } else { arg });
     written.add("`backstay recover`", person.json(0, recover));
+}
+
+/// Marks, and what prune says: planned, announced, frozen, accepted, deleted.
+fn kept(written: &mut Written) {
+    let person = Person::set_up();
+    person.reconfigure("keep_within", "keep_last = 1 #");
+    person.reconfigure("keep_weekly_within", "# keep_weekly_within");
+    person.reconfigure("min_keep = 3", "min_keep = 1");
+    let main = person.app.join("backend/app/main.py");
+    for content in ["one", "two", "three", "four"] {
+        fs::write(&main, content.repeat(100_000)).unwrap();
+        person.backup();
+    }
+    written.add("`backstay tag`", person.json(0, ["tag", "latest", "stable", "tested"]));
+    written.add("`backstay tag`", person.json(0, ["note", "latest", "before the move"]));
+    written.add("`backstay tag`", person.json(0, ["milestone", "latest"]));
+    written.add("`backstay tag`", person.json(0, ["milestone", "latest", "--remove"]));
+    written.add("`backstay tag`", person.json(0, ["delete", "latest~3", "--yes"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--dry-run"]));
+    written.add("`backstay prune`", person.json(0, ["prune"]));
+    fs::write(&main, "small").unwrap();
+    person.backup();
+    written.add("`backstay prune`", person.json(18, ["prune"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--accept", "latest"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--now"]));
+    person.reconfigure("path = \"backups\"", "path = \"backups\"\nprune = \"elsewhere\"");
+    person.run(["prune"]).code(2);
 }
 
 /// How things stand, well and not.
