@@ -14,7 +14,7 @@ mod verify;
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
 use crate::ops::backup::BackupOptions;
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::look;
 use crate::ops::sync::SyncOptions;
 use clap::CommandFactory;
