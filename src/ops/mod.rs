@@ -42,6 +42,7 @@ pub mod sources;
 pub mod space;
 pub mod status;
 pub mod stores;
+pub mod surroundings;
 pub mod sync;
 mod union;
 pub mod vault;

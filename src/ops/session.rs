@@ -7,53 +7,16 @@ use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, KitStore};
 use crate::keys::{Ask, Identities, NamingKey, Passphrase, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
-use crate::model::{Clock, HostId, Problem, Progress, VaultId};
+use crate::model::{HostId, Problem, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::interrupt::Interrupt;
 use crate::ops::slots::{first_here, moved_of_kit, slots, tidy};
 use crate::ops::stores::{Means, StoreSlot};
+pub use crate::ops::surroundings::{HostChoice, Surroundings};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
 use crate::platform::users::Names;
 use crate::store::{Key, Store};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// What comes from outside of the configuration.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Hears how far a run is.
-    pub progress: Arc<dyn Progress>,
-    /// Says when to end.
-    pub interrupt: Interrupt,
-    /// This program, for children that capture databases.
-    pub exe: PathBuf,
-    /// Identity files given with `-i`.
-    pub identity_files: Vec<PathBuf>,
-    /// A store named with `--store`, if any: the name of one, or a path.
-    pub store: Option<String>,
-    /// Stores are read as they stood at that time.
-    pub as_of: Option<jiff::Timestamp>,
-    /// Gives the passphrase of what is protected by one.
-    pub ask: Arc<Ask>,
-    /// Which hosts' snapshots are meant.
-    pub hosts: HostChoice,
-    /// How long to wait for another run to end.
-    pub wait: Option<std::time::Duration>,
-}
-
-/// Which hosts' snapshots are meant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum HostChoice {
-    /// Those of this host.
-    #[default]
-    Own,
-    /// Those of the host with this name, or this beginning of its id.
-    Named(String),
-    /// Those of all.
-    All,
-}
 
 /// A project opened for reading: with its configuration, or with a kit alone.
 #[derive(Clone)]

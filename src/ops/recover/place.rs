@@ -163,14 +163,21 @@ pub(super) fn move_to_place(
 ) -> Result<Vec<PathBuf>> {
     let cannot = || format!("cannot move component {} to {}", place.name, place.to.display());
     let mut left = Vec::new();
+    // Apart from the rest, which goes elsewhere: what cannot be moved of it must not go along.
+    let mut apart = from.as_os_str().to_owned();
+    apart.push("-outside");
+    let apart = PathBuf::from(apart);
+    let outside = from.join("_root");
+    if place.kind == ComponentKind::Paths && outside.symlink_metadata().is_ok() {
+        std::fs::rename(&outside, &apart).doing(Class::Failed, cannot)?;
+    }
+    if apart.symlink_metadata().is_ok() {
+        into(&apart, &place.root, &mut left).doing(Class::Failed, cannot)?;
+    }
     if from.symlink_metadata().is_err() {
         return Ok(left); // an interrupted run had moved all of it
     }
     put_config_aside(place, from, config).doing(Class::Failed, cannot)?;
-    let root = from.join("_root");
-    if place.kind == ComponentKind::Paths && root.symlink_metadata().is_ok() {
-        into(&root, &place.root, &mut left).doing(Class::Failed, cannot)?;
-    }
     let whole = !place.single && place.kind != ComponentKind::Paths && place.to.symlink_metadata().is_err();
     if whole {
         let parent = place.to.parent().unwrap_or(Path::new("/"));

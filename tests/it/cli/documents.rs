@@ -149,6 +149,7 @@ fn kits_and_keys(person: &Person, written: &mut Written) {
     written.add("`backstay keys passphrase`", person.json(0, args));
     person.reconfigure("identity_file =", &format!("passphrase_file = {passphrase:?}\nidentity_file ="));
     written.add("`backstay keys passphrase`", person.json(0, ["keys", "passphrase", "--remove", "--yes"]));
+    person.reconfigure(&format!("passphrase_file = {passphrase:?}\n"), "");
     let store = person.store();
     let recover =
         ["recover", "../kit.txt", "--store", store.to_str().unwrap(), "--to", "../recovered", "--yes"];
