@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use zeroize::Zeroizing;
 
 /// Bytes in one code: on a terminal of 80 columns it still fits with its quiet zone.
-const PIECE: usize = 420;
+const PIECE: usize = 380;
 /// Blank modules around a code, which readers need.
 const QUIET: usize = 4;
 
