@@ -26,6 +26,8 @@ pub struct ArchiveReader {
     info: ArchiveInfo,
     subject: String,
     opener: Opener,
+    /// The sealed chunks of the beginning, which tell whose it is; empty when they could not be read.
+    beginning: Vec<u8>,
     /// Number of age chunks.
     chunks: u64,
     /// Length of the age plaintext.
@@ -42,7 +44,7 @@ struct Run<'a> {
 }
 
 impl ArchiveReader {
-    /// Reads the archive's age header and opens it. `info` is what a manifest says of the archive.
+    /// Reads the archive's age header, with its first chunks, and opens it. `info` is what a manifest says of the archive.
     pub fn open(
         source: Arc<dyn RangeRead>,
         info: ArchiveInfo,
@@ -56,12 +58,16 @@ impl ArchiveReader {
         let sealed = info.size - info.payload;
         let chunks = sealed.div_ceil(SEALED_CHUNK as u64);
         let plain = sealed.saturating_sub(chunks * TAG as u64);
-        let prefix = ranged(&*source, 0, info.payload, &subject)?;
+        let about = info.size.min(info.payload + ABOUT_CHUNKS * SEALED_CHUNK as u64);
+        // One range for header and beginning; of a damaged archive the header alone may be there.
+        let head = ranged(&*source, 0, about, &subject);
+        let mut prefix = head.or_else(|_| ranged(&*source, 0, info.payload, &subject))?;
+        let beginning = prefix.split_off((info.payload as usize).min(prefix.len()));
         let opener = Opener::new(&prefix, identities).map_err(|e| e.of(&subject))?;
         if opener.payload_offset() != info.payload {
             return Err(damaged("its age header is not as long as listed"));
         }
-        Ok(Self { source, info, subject, opener, chunks, plain })
+        Ok(Self { source, info, subject, opener, beginning, chunks, plain })
     }
 
     /// What the archive was opened with.
@@ -71,7 +77,13 @@ impl ArchiveReader {
 
     /// Whose archive it says it is: its first member.
     pub fn about(&self) -> Result<About, ArchiveError> {
-        let plain = self.read_chunks((0, self.chunks.min(ABOUT_CHUNKS)))?;
+        let (mut plain, held) = (self.beginning.clone(), self.chunks.min(ABOUT_CHUNKS));
+        if plain.is_empty() {
+            plain = self.read_chunks((0, held))?;
+        } else {
+            let opened = self.opener.open_chunks(0, held == self.chunks, &mut plain);
+            opened.map_err(|e| e.of(&self.subject))?;
+        }
         let failed = |e| from_read(e, &self.subject);
         let mut content = zstd::stream::read::Decoder::with_buffer(&plain[..]).map_err(failed)?;
         content.window_log_max(frames::WINDOW_LOG_MAX).map_err(failed)?;

@@ -16,6 +16,7 @@ pub mod layout;
 mod ledger;
 pub mod lock;
 pub mod look;
+mod many;
 pub mod objects;
 pub mod recover_files;
 pub mod remote;

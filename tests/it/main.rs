@@ -28,6 +28,7 @@ mod incremental;
 mod lab;
 mod memory;
 mod mini;
+mod requests;
 mod roundtrip;
 mod roundtrip_random;
 mod s3;

@@ -60,6 +60,7 @@ impl Running {
     fn spec(&self, prefix: &str) -> S3Spec {
         let mut spec = S3Spec::new("offsite", "some-bucket", self.state().join("state"), testing::keys());
         (spec.endpoint, spec.path_style) = (Some(self.endpoint.clone()), true);
+        spec.whole_max = 16 << 20; // so that parts can be tried with little
         (spec.prefix, spec.timer) = (prefix.to_owned(), Arc::new(RealTimer::default()));
         spec
     }

@@ -21,6 +21,7 @@ mod reuse;
 mod several;
 mod shelf;
 mod streams;
+mod uploads;
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
@@ -31,7 +32,7 @@ use crate::config::Component;
 use crate::durable::{Dir, DurableError, crash, create_dirs};
 use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
-use crate::model::mark::{Level, Statement, Target, Verdict};
+use crate::model::mark::{Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
 use crate::model::{ObjectId, Record, SnapshotId, Timestamp};
@@ -47,6 +48,7 @@ use reuse::Reuse;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uploads::Uploads;
 
 /// What to make.
 #[derive(Debug, Clone, Default)]
@@ -104,8 +106,9 @@ impl Making<'_> {
         let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
         let id = SnapshotId::new(started, random);
         let pool = Arc::new(Pool::for_machine());
+        let uploads = Uploads::new(&session.store, &session.around.interrupt)?;
         let run = PackRun {
-            store: &*session.store,
+            uploads: &uploads,
             spool: self.spool,
             recipients: &self.writer.recipients,
             pool: &pool,
@@ -220,10 +223,11 @@ impl Snapshot<'_> {
         let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
         let index_object = manifest::put_manifest(run, &encoded)?;
         let objects = self.objects(&index_object);
+        let put = run.uploads.finish()?;
         crash::point("backup: index put");
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
-        let proofs = Proofs::plan(&objects, &reuse, &reused, now, reuse.last_backup());
+        let proofs = Proofs::plan(&objects, &put, &reuse, &reused, (now, reuse.last_backup()));
         readback::read_back(session, &proofs.chosen(&objects))?;
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
@@ -238,7 +242,7 @@ impl Snapshot<'_> {
         crash::point("backup: committed");
         readback::read_record(session, &record, hash)?;
         crash::point("backup: record read back");
-        let verdict = self.verdict(&record, hash, chain, now, proofs.covered());
+        let verdict = self.verdict(&record, hash, chain, &proofs);
         let good = verdict.good && proofs.others_hold;
         for carried in carried.verdicts(&verdict) {
             chain.mark(Statement::Verdict(carried), session.around.clock.now())?;
@@ -320,14 +324,7 @@ impl Snapshot<'_> {
         }
     }
 
-    fn verdict(
-        &self,
-        record: &Record,
-        hash: ObjectId,
-        chain: &Chain<'_>,
-        began: Timestamp,
-        covered: Vec<(u64, u64)>,
-    ) -> Verdict {
+    fn verdict(&self, record: &Record, hash: ObjectId, chain: &Chain<'_>, proofs: &Proofs) -> Verdict {
         let checks: Vec<(u64, CheckResult)> = record
             .components
             .iter()
@@ -337,10 +334,11 @@ impl Snapshot<'_> {
         Verdict {
             target: Target { snapshot: record.snapshot.clone(), record: hash },
             instance: chain.instance.clone(),
-            level: Level::Read,
-            began,
+            level: proofs.level(),
+            // Objects are proved while others are packed.
+            began: self.started,
             good: checks.iter().all(|c| c.1 != CheckResult::Failed),
-            covered,
+            covered: proofs.covered(),
             bad: Vec::new(),
             checks,
         }

@@ -6,6 +6,7 @@ use crate::model::index::IndexComponent;
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::many::each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::recover_files;
 use crate::ops::restore::known_sources;
@@ -80,13 +81,11 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let identities = session.identities()?;
     let hosts = select::hosts(session, &vault)?;
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
+    let known: Vec<&KnownSnapshot> = vault.snapshots().filter(wanted).collect();
+    let rows = each(&known, |s| row(session, &vault, s, &identities));
+    let (snapshots, bad): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
     let mut damaged = vault.bad.clone();
-    let rows = vault.snapshots().filter(wanted).map(|s| {
-        let (row, bad) = row(session, &vault, s, &identities);
-        damaged.extend(bad);
-        row
-    });
-    let snapshots = rows.collect();
+    damaged.extend(bad.into_iter().flatten());
     let store = vault.views.first().map_or(&session.store, |v| &v.store);
     damaged.extend(recover_files::check(&**store, &vault)?);
     Ok(ListReport {

@@ -9,16 +9,16 @@ mod write;
 
 pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
-use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners, Target};
 use crate::durable::crash;
 use crate::keys::Identities;
 use crate::model::chain::KnownSnapshot;
 use crate::model::entry::FLAG_DATABASE;
-use crate::model::index::{Index, IndexComponent};
+use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::report::Phase;
 use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, Record, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::many::each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::select::{self, Selection};
 use crate::ops::session::{Session, in_store};
@@ -26,7 +26,7 @@ use crate::ops::shape;
 use crate::ops::sources::Sources;
 use crate::ops::vault::Vault;
 use crate::store::Key;
-use read::{Archives, Piece, Reading};
+use read::{Archives, Piece, Reading, reading_pool};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,17 @@ pub struct RestoreReport {
     pub problems: Vec<Problem>,
 }
 
+/// So many segments are read at once: one takes up to 8 MiB and some times that while it is decoded.
+pub(crate) const SEGMENTS_AT_ONCE: usize = 4;
+
+/// The segments that may hold what is asked for.
+pub(crate) fn touched<'c>(
+    component: &'c IndexComponent,
+    selection: &'c Selection,
+) -> impl Iterator<Item = &'c SegmentRef> {
+    component.segments.iter().filter(|s| selection.touches(&s.first, &s.last))
+}
+
 /// A component's entries that were asked for, and where their bytes lie.
 pub(crate) struct Listing {
     pub(crate) component: IndexComponent,
@@ -84,14 +95,13 @@ impl Listing {
         let component = select::component(index, &selection.component)?.clone();
         let mut listing =
             Self { component, entries: Vec::new(), archives: Archives::default(), extents: HashMap::new() };
-        let segments = listing.component.segments.clone();
-        for reference in &segments {
-            if !selection.touches(&reference.first, &reference.last) {
-                continue;
+        let touched: Vec<SegmentRef> = touched(&listing.component, selection).cloned().collect();
+        for some in touched.chunks(SEGMENTS_AT_ONCE) {
+            for segment in each(some, |reference| reader.segment(&listing.component, reference)) {
+                let segment = segment?;
+                listing.archives.add(segment.archives);
+                listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
             }
-            let segment = reader.segment(&listing.component, reference)?;
-            listing.archives.add(segment.archives);
-            listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
         }
         shape::check(&listing.component, &listing.entries)?;
         for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
@@ -270,7 +280,7 @@ fn write_listing(
     report.files += (pending.len() + more_names) as u64;
     let progress = &session.around.progress;
     let advance = |bytes| progress.advance(bytes);
-    let pool = Pool::for_machine();
+    let pool = reading_pool();
     let mut files = Files::new(&extractor, component, pending, &advance);
     files.empty_ones()?;
     let reading = Reading {

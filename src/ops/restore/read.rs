@@ -1,17 +1,20 @@
 //! Reading stretches of archives in parallel, delivered in order of archive and tar offset.
 
-use crate::archive::{ArchiveError, ArchiveReader, Pool, RangeRead};
+use crate::archive::{ArchiveError, ArchiveReader, Pool, RangeRead, Ticket};
 use crate::keys::Identities;
 use crate::model::manifest::{ArchiveInfo, Frame};
 use crate::model::{Extent, ObjectId, Record};
-use crate::ops::error::Result;
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::objects::archive_error;
 use crate::ops::sources::Sources;
 use crate::store::{Key, Store};
+use crossbeam_channel::{Receiver, bounded};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::Builder;
 
 /// An archive opened in several stores.
 type Readers = Vec<(Arc<dyn Store>, Arc<ArchiveReader>)>;
@@ -91,10 +94,37 @@ impl RangeRead for StoreRange {
 /// Neighbouring frames are read together up to this many bytes of tar.
 const BATCH_TAR_BYTES: u64 = 8 << 20;
 /// How many batches are under way at once: bounds memory.
-const BATCHES_AHEAD: usize = 4;
+const BATCHES_AHEAD: usize = 5;
+/// So many threads more than processors: those that wait for a store are not missed.
+const WAITING_THREADS: usize = 3;
+
+/// A pool for reading: its threads fetch, open and decompress.
+pub(crate) fn reading_pool() -> Pool {
+    Pool::new(std::thread::available_parallelism().map_or(1, NonZero::get) + WAITING_THREADS)
+}
+
+/// An archive opened in the first store, or why it cannot be used there.
+type Open = std::result::Result<Arc<ArchiveReader>, String>;
+
+/// Frames that are being read, of the group with this number.
+struct UnderWay {
+    group: usize,
+    frames: Vec<Frame>,
+    ticket: Ticket<std::result::Result<Vec<Vec<u8>>, ArchiveError>>,
+}
+
+/// The pieces that lie in one archive.
+struct Group<'p> {
+    info: &'p ArchiveInfo,
+    reader: Arc<ArchiveReader>,
+    spare: Spare<'p>,
+    cursor: Cursor<'p>,
+    /// Frames not asked for yet.
+    batches: std::vec::IntoIter<Vec<Frame>>,
+}
 
 impl Reading<'_> {
-    /// Reads all `pieces` and gives them to `sink`.
+    /// Reads all `pieces` and gives them to `sink`. While one archive is read the next is opened.
     pub(crate) fn deliver(
         &self,
         mut pieces: Vec<Piece>,
@@ -102,50 +132,112 @@ impl Reading<'_> {
         sink: &mut dyn Sink,
     ) -> Result<()> {
         pieces.sort_by_key(|p| (p.extent.archive, p.extent.tar_offset, p.file));
+        let mut groups: Vec<(&ArchiveInfo, &[Piece])> = Vec::new();
         for pieces in pieces.chunk_by(|a, b| a.extent.archive == b.extent.archive) {
-            let Some(first) = pieces.first() else {
-                continue;
-            };
-            match archives.0.get(&first.extent.archive) {
-                Some(info) => self.archive(info, pieces, sink)?,
+            match pieces.first().and_then(|first| archives.0.get(&first.extent.archive)) {
+                Some(info) => groups.push((info, pieces)),
                 None => lose(pieces, "no listing says where its archive's frames lie", sink)?,
             }
         }
-        Ok(())
+        let groups = &groups;
+        std::thread::scope(|scope| {
+            let (tell, opened) = bounded::<Result<Open>>(1);
+            let open = move || {
+                for (info, _) in groups {
+                    let first: Arc<dyn Store> = Arc::clone(self.sources) as _;
+                    if tell.send(self.open(&first, info)).is_err() {
+                        break; // nobody reads on
+                    }
+                }
+            };
+            let thread = Builder::new().name("backstay-open".into()).spawn_scoped(scope, open);
+            thread.doing(Class::Failed, || "no thread can be started".into())?;
+            self.read_groups(groups, &opened, sink)
+        })
     }
 
-    fn archive(&self, info: &ArchiveInfo, pieces: &[Piece], sink: &mut dyn Sink) -> Result<()> {
-        let key = Key::Archive(info.sha256);
-        let first: Arc<dyn Store> = Arc::clone(self.sources) as _;
-        let mut spare = Spare { reading: self, info, readers: None };
-        let reader = match self.open(&first, info)? {
-            Ok(reader) => reader,
-            Err(why) => match spare.reader() {
-                Some(reader) => reader,
-                None => return lose(pieces, &format!("{key}: {why}"), sink),
-            },
-        };
-        let mut batches = batches(info, pieces).into_iter();
-        let mut under_way = VecDeque::new();
-        let mut cursor = Cursor { pieces, first: 0 };
+    fn read_groups<'s>(
+        &'s self,
+        groups: &'s [(&'s ArchiveInfo, &'s [Piece])],
+        opened: &Receiver<Result<Open>>,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        // Those that are being read, by number; the last is the one that batches are taken from.
+        let mut open: VecDeque<(usize, Group<'s>)> = VecDeque::new();
+        let mut rest = groups.iter().enumerate();
         loop {
             self.interrupt.check()?;
             while under_way.len() < BATCHES_AHEAD {
-                let Some(batch) = batches.next() else { break };
-                let (reader, frames) = (Arc::clone(&reader), batch.clone());
-                under_way.push_back((batch, self.pool.submit(move || reader.read_frames(&frames))));
+                if let Some(asked) = open.back_mut().and_then(|(number, group)| group.ask(*number, self.pool))
+                {
+                    under_way.push_back(asked);
+                } else if let Some((number, (info, pieces))) = rest.next() {
+                    let gone = || OpError::new(Class::Failed, "internal: nobody opens archives any more");
+                    let reader = opened.recv().map_err(|_| gone())??;
+                    open.extend(self.begin(info, pieces, reader, sink)?.map(|group| (number, group)));
+                } else {
+                    break;
+                }
             }
-            let Some((batch, ticket)) = under_way.pop_front() else {
+            let Some(next) = under_way.pop_front() else {
                 break;
             };
-            let read = ticket.wait().map_err(|e| e.to_string());
-            let read = read.and_then(|frames| frames.map_err(|e| format!("{key}: {}", chain_text(&e))));
-            match read {
-                Ok(frames) => cursor.deliver(&batch, &frames, sink)?,
-                Err(_) => one_by_one(&reader, &mut spare, &batch, &mut cursor, sink)?,
+            while open.front().is_some_and(|(number, _)| *number != next.group) {
+                open.pop_front().map_or(Ok(()), |(_, group)| group.end(sink))?;
+            }
+            if let Some((_, group)) = open.front_mut() {
+                group.take(next, sink)?;
             }
         }
-        cursor.uncovered(info, sink)
+        open.into_iter().try_for_each(|(_, group)| group.end(sink))
+    }
+
+    /// The group of an archive's pieces; none when the archive cannot be had from any store, and then they are lost.
+    fn begin<'s>(
+        &'s self,
+        info: &'s ArchiveInfo,
+        pieces: &'s [Piece],
+        reader: Open,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Group<'s>>> {
+        let mut spare = Spare { reading: self, info, readers: None };
+        let reader = match reader {
+            Ok(reader) => reader,
+            Err(why) => match spare.reader() {
+                Some(reader) => reader,
+                None => {
+                    let key = Key::Archive(info.sha256);
+                    lose(pieces, &format!("{key}: {why}"), sink)?;
+                    return Ok(None);
+                }
+            },
+        };
+        let batches = batches(info, pieces).into_iter();
+        Ok(Some(Group { info, reader, spare, cursor: Cursor { pieces, first: 0 }, batches }))
+    }
+}
+
+impl Group<'_> {
+    /// Lets the next frames be read.
+    fn ask(&mut self, group: usize, pool: &Pool) -> Option<UnderWay> {
+        let frames = self.batches.next()?;
+        let (reader, wanted) = (Arc::clone(&self.reader), frames.clone());
+        Some(UnderWay { group, frames, ticket: pool.submit(move || reader.read_frames(&wanted)) })
+    }
+
+    /// Gives what was read to the sink.
+    fn take(&mut self, read: UnderWay, sink: &mut dyn Sink) -> Result<()> {
+        match read.ticket.wait() {
+            Ok(Ok(contents)) => self.cursor.deliver(&read.frames, &contents, sink),
+            Ok(Err(_)) | Err(_) => {
+                one_by_one(&self.reader, &mut self.spare, &read.frames, &mut self.cursor, sink)
+            }
+        }
+    }
+
+    fn end(self, sink: &mut dyn Sink) -> Result<()> {
+        self.cursor.uncovered(self.info, sink)
     }
 }
 

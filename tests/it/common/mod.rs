@@ -7,4 +7,5 @@ pub(crate) mod project;
 pub(crate) mod s3;
 pub(crate) mod tars;
 pub(crate) mod trees;
+pub(crate) mod watched;
 pub(crate) mod writer;
