@@ -26,5 +26,6 @@ pub mod keys;
 pub mod model;
 pub mod ops;
 pub mod platform;
+pub mod service;
 pub mod source;
 pub mod store;

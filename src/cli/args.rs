@@ -2,6 +2,10 @@
 
 #![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
+mod compare;
+
+pub use compare::{DiffArgs, FindArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -102,6 +106,15 @@ pub enum Command {
     Show(IdArgs),
     /// List a directory of a snapshot
     Ls(LsArgs),
+    /// Find the versions of a path in all snapshots
+    ///
+    /// Each content is told once, newest first, with the snapshots that hold it.
+    Find(FindArgs),
+    /// Tell what differs between two snapshots, or between a snapshot and the live tree
+    ///
+    /// The live tree is looked at by the rules of `backup`: what it would leave out is left out here. Differences are no failure: the exit code is 0
+    /// with and without them.
+    Diff(DiffArgs),
     /// Write one file of a snapshot to standard output, after all of it was proved
     #[command(alias = "dump")]
     Cat(CatArgs),

@@ -36,17 +36,20 @@ pub fn code_of(class: Class, signal: Option<i32>) -> u8 {
         Class::NoIdentity => 12,
         Class::Damage => 13,
         Class::Config => 14,
+        Class::Service => 15,
         Class::NotFound => 16,
         Class::Interrupted => 128 + signal.and_then(|s| u8::try_from(s).ok()).unwrap_or(2),
     }
 }
 
-/// The code of a run that ended, by the problems it met: damage before what could not be read, that before a store that is behind.
+/// The code of a run that ended, by the problems it met: damage before a hook that failed, that before what could not be read, that before a
+/// store that is behind.
 pub fn code_of_problems(problems: &[Problem]) -> u8 {
     let of = |p: &Problem| match p.kind {
         ProblemKind::Damaged => Some((0, 13)),
-        ProblemKind::Store => Some((2, 4)),
-        _ if p.is_failure() => Some((1, 3)),
+        ProblemKind::Hook => Some((1, 15)),
+        ProblemKind::Store => Some((3, 4)),
+        _ if p.is_failure() => Some((2, 3)),
         _ => None,
     };
     problems.iter().filter_map(of).min().map_or(0, |(_, code)| code)
@@ -109,7 +112,8 @@ mod tests {
     #[test]
     fn every_class_has_a_documented_code() {
         use Class::*;
-        for class in [Failed, Usage, Store, Busy, NoIdentity, Damage, Config, NotFound, Interrupted] {
+        for class in [Failed, Usage, Store, Busy, NoIdentity, Damage, Config, Service, NotFound, Interrupted]
+        {
             let code = code_of(class, None);
             assert!(CODES.iter().any(|c| c.0 == code), "{class:?}");
         }

@@ -21,9 +21,9 @@ pub(super) const FILE: Section = Section {
         required("signing", Kind::Table(&SIGNING), "it says which key signs this host's snapshots"),
         optional("retention", Kind::Table(&RETENTION), "7 days, and one a week for 30 days"),
         optional("packing", Kind::Table(&PACKING), "none"),
+        optional("hook", Kind::Tables(&HOOK), "none"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
         later("service", REMOVE),
-        later("hook", REMOVE),
         later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
         later("notify", "remove it; watch the exit code of `backstay backup`"),
         later("agent", "remove it; run `backstay backup` from cron or a systemd timer"),
@@ -60,6 +60,7 @@ pub(super) const COMPONENT: Section = Section {
         of(FILES, "allow_unreadable", Kind::Patterns, "none"),
         of(FILES, "strict", Kind::Flag, "false"),
         of(FILES, "leave", Kind::Patterns, "none"),
+        optional("full_every", Kind::Duration { min: DAY, max: u64::MAX }, "never"),
         of(&["sqlite", "command"], "check", Kind::Check, "`auto` for SQLite, none for commands"),
         of(SQLITE, "lock_limit", Kind::Duration { min: 0, max: 60 }, "2s"),
         of(COMMAND, "restore_command", Kind::Command, "none"),
@@ -68,7 +69,6 @@ pub(super) const COMPONENT: Section = Section {
         of(COMMAND, "min_size", Kind::Size { min: 0, max: u64::MAX }, "1B"),
         later("postgres", "use `command` with `pg_dump`"),
         later("rebuild", REMOVE),
-        later("full_every", "remove it; `backstay backup --full` makes a snapshot that stands alone"),
         later("archive_size", "set `archive_size` in [packing]; it holds for all components"),
     ],
 };
@@ -98,6 +98,68 @@ pub(super) const STORE: Section = Section {
         of(URL, "allow_http", Kind::Flag, "false"),
         optional("prune", Kind::Word(&["here", "elsewhere"]), "here"),
         optional("retention", Kind::Table(&RETENTION), "that of the file"),
+    ],
+};
+
+const COMMANDS: &[&str] = &["stop"];
+const WAIT: Kind = Kind::Duration { min: 1, max: DAY };
+
+/// `[[service]]`.
+pub(super) const SERVICE: Section = Section {
+    title: "[[service]]",
+    keys: &[
+        required("name", Kind::Name, "messages name the service by it"),
+        optional("components", Kind::Texts, "all"),
+        optional("after", Kind::Texts, "none"),
+        optional("systemd", Kind::Text, "none"),
+        optional("compose", Kind::Table(&COMPOSE), "none"),
+        optional("stop", Kind::Command, "none"),
+        of(COMMANDS, "start", Kind::Command, "none"),
+        of(COMMANDS, "pid_file", Kind::Path, "none"),
+        optional("stop_within", WAIT, "90s"),
+        optional("start_within", WAIT, "90s"),
+        optional("health", Kind::Table(&HEALTH), "none: a service that runs is believed"),
+    ],
+};
+
+/// `compose` of a service.
+const COMPOSE: Section = Section {
+    title: "[service.compose]",
+    keys: &[
+        required("file", Kind::Path, "it says which compose file is meant"),
+        optional("project", Kind::Name, "that of the file's folder"),
+        optional("services", Kind::Texts, "all of the file"),
+    ],
+};
+
+/// `health` of a service.
+const HEALTH: Section = Section {
+    title: "[service.health]",
+    keys: &[
+        optional("url", Kind::Text, "none"),
+        optional("tcp", Kind::Text, "none"),
+        optional("command", Kind::Command, "none"),
+        optional("sqlite", Kind::Path, "none"),
+        optional("status", Kind::Count { min: 100, max: 599 }, "any from 200 to 299"),
+        optional("contains", Kind::Text, "none"),
+        optional("within", WAIT, "30s"),
+        optional("passes", Kind::Count { min: 1, max: 100 }, "3"),
+        optional("interval", WAIT, "1s"),
+        optional("timeout", WAIT, "5s"),
+    ],
+};
+
+/// `[[hook]]`.
+const HOOK: Section = Section {
+    title: "[[hook]]",
+    keys: &[
+        required("on", Kind::Word(&["backup", "restore"]), "it says what the hook stands around"),
+        optional("before", Kind::Command, "none"),
+        optional("after", Kind::Command, "none"),
+        optional("failed", Kind::Command, "none"),
+        optional("finally", Kind::Command, "none"),
+        optional("components", Kind::Texts, "any"),
+        optional("within", WAIT, "10m"),
     ],
 };
 
@@ -150,6 +212,7 @@ const RETENTION: Section = Section {
         optional("keep_yearly_within", SPAN, "none"),
         optional("keep_tags", Kind::Texts, "none"),
         optional("min_keep", COUNT, "3"),
+        optional("timezone", Kind::Text, "this machine's"),
     ],
 };
 
@@ -173,5 +236,16 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 10] =
-    [&FILE, &PROJECT, &COMPONENT, &STORE, &ENCRYPTION, &SIGNING, &TRUSTED, &RETENTION, &PACKING, &STATE];
+pub(super) const SECTIONS: [&Section; 11] = [
+    &FILE,
+    &PROJECT,
+    &COMPONENT,
+    &STORE,
+    &HOOK,
+    &ENCRYPTION,
+    &SIGNING,
+    &TRUSTED,
+    &RETENTION,
+    &PACKING,
+    &STATE,
+];

@@ -18,8 +18,11 @@ mod places;
 pub mod propose;
 mod render;
 mod resolve;
+mod retention;
 mod schema;
+mod service;
 mod settings;
+mod settings_service;
 mod store;
 mod suggest;
 mod survey;
@@ -37,10 +40,12 @@ mod tests_init;
 pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
+pub use retention::{Retention, Rule};
 pub use settings::{
-    Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing,
-    Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
+    Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
+    SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
 };
+pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};
 pub use url_place::BadUrl;
 
 use crate::config::paths::Bases;

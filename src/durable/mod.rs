@@ -12,6 +12,7 @@ mod dir;
 mod error;
 mod file;
 mod lock;
+pub mod own_names;
 mod scratch;
 mod sweep;
 

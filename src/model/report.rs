@@ -19,6 +19,8 @@ pub enum ProblemKind {
     Damaged,
     /// A store is away, behind or damaged, and another has what was asked for: exit 4.
     Store,
+    /// A user's command failed after the step it belongs to: exit 15.
+    Hook,
 }
 
 /// Trouble that does not stop a run: reported as it happens and again at the end.

@@ -149,6 +149,21 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         Ok(())
     }
 
+    /// Brings the marks that the store at `view` lacks, up to the first record that it lacks, too: that takes its objects along, which is for
+    /// a backup or `sync` to do. Gives how many entries it lacks still.
+    pub(super) fn fill_marks(&mut self, view: usize) -> std::result::Result<usize, Stop> {
+        for number in self.ledger.missing(view) {
+            self.session.around.interrupt.check()?;
+            let own = self.ledger.entries.get(&number);
+            let mark = own.is_some_and(|own| matches!(own.entry.body, EntryBody::Mark(_)));
+            if self.ledger.forked || !mark || matches!(self.bring(view, number)?, Brought::Nowhere) {
+                break;
+            }
+        }
+        self.remember(view)?;
+        Ok(self.ledger.missing(view).len())
+    }
+
     /// True when a record above `number` is to come into the store at `view`.
     fn more_records(&self, view: usize, number: u64) -> bool {
         self.ledger.missing(view).into_iter().filter(|n| *n > number).any(|n| {

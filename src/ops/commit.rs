@@ -65,6 +65,15 @@ impl Chain<'_> {
         Ok(())
     }
 
+    /// Remembers that this store holds everything up to here: one that shows less later was rolled back.
+    pub fn remember_store(&self) -> Result<()> {
+        let (number, hash) = (self.next.0.saturating_sub(1), self.next.1);
+        let Some(hash) = hash else { return Ok(()) };
+        self.state
+            .raise_heads_in(&self.instance, &[(self.signer.id(), Head { number, hash })])
+            .doing(Class::Failed, || "cannot remember what this store holds".into())
+    }
+
     /// Commits a record; on any doubt the snapshot is void and this fails.
     pub fn commit(&mut self, record: &Record) -> Result<ObjectId> {
         let key = Key::Record(record.snapshot.clone());
@@ -98,6 +107,16 @@ impl Chain<'_> {
         self.put_entry(&Key::Mark(mark.signer, mark.number), &bytes)?;
         self.advance(hash)?;
         self.settled()?;
+        self.signed.push(Signed { entry: ChainEntry::mark(mark, hash), bytes });
+        Ok(hash)
+    }
+
+    /// Signs a mark and keeps it for all stores, without putting it anywhere: for several stores, which then get it in order. Its number is
+    /// taken by being kept; as seen it counts only when a store has it, else the stores would seem to be rolled back.
+    pub(crate) fn keep_mark(&mut self, statement: Statement, time: Timestamp) -> Result<ObjectId> {
+        let (mark, bytes, hash) = self.sealed_mark(statement, time)?;
+        self.keep(&Key::Mark(mark.signer, mark.number), &bytes)?;
+        self.follow(mark.number, hash);
         self.signed.push(Signed { entry: ChainEntry::mark(mark, hash), bytes });
         Ok(hash)
     }

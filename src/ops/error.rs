@@ -23,6 +23,8 @@ pub enum Class {
     Config,
     /// There is no such snapshot, component or path.
     NotFound,
+    /// A hook or a service failed.
+    Service,
     /// A signal ended it; nothing was left half done.
     Interrupted,
 }

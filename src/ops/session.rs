@@ -110,9 +110,7 @@ impl Session {
             format!("cannot open the state directory {}", config.state_dir.display())
         })?;
         let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
-        let seen =
-            state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
-        let heads = seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect();
+        let heads = heads_seen(&state)?;
         let vault = match config.project.vault.clone() {
             Some(vault) => Some(vault),
             None => state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?,
@@ -223,6 +221,23 @@ impl Session {
         Self { store: Arc::clone(store), ..self.clone() }
     }
 
+    /// The same project with every store of the configuration, whatever `--store` named, and with what was seen up to now: for what is signed,
+    /// which goes to all of them. Fails when a store was named by a path, which is only read.
+    pub fn with_all_stores(&self) -> Result<Self> {
+        let config = Arc::clone(self.config()?);
+        if self.by_path {
+            self.check_writable()?;
+        }
+        let around = Surroundings { store: None, ..self.around.clone() };
+        let mut all = match self.stores.len() == config.stores.len() {
+            true => self.clone(),
+            false => Self::open(config, around)?,
+        };
+        all.heads = heads_seen(all.state()?)?;
+        all.troubles = Arc::clone(&self.troubles);
+        Ok(all)
+    }
+
     /// Tells trouble with a store that another one makes good, once.
     pub fn trouble(&self, problem: Problem) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,8 +299,16 @@ impl Session {
         let all = self.identities()?;
         if all.is_empty() {
             let what = "no identity is here, and this needs one to open the vault";
-            return Err(OpError::new(Class::NoIdentity, what)
-                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE"));
+            let error = OpError::new(Class::NoIdentity, what)
+                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE");
+            let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.as_deref());
+            return Err(match configured {
+                Some(file) => error.because(format!(
+                    "the configuration names {} as `identity_file`, and there is no such file",
+                    file.display()
+                )),
+                None => error,
+            });
         }
         Ok(all)
     }
@@ -303,6 +326,15 @@ impl Session {
         self.state.as_ref().ok_or_else(|| OpError::new(Class::Usage, "this cannot be done with a kit alone"))
     }
 
+    /// The key that this host signs with; it must be among the trusted ones, whatever its roles.
+    pub fn signer(&self) -> Result<Signer> {
+        let signer = load_signer(&self.config()?.signing.key_file)?;
+        match self.trust.get(&signer.id()) {
+            Some(_) => Ok(signer),
+            None => Err(not_trusted(&signer)),
+        }
+    }
+
     /// The keys that writing needs.
     pub fn writer(&self) -> Result<Writer> {
         let config = self.config()?;
@@ -314,9 +346,7 @@ impl Session {
             .doing(Class::Config, || "a recipient in the configuration cannot be used".into())?;
         let trusted = self.trust.get(&signer.id());
         if !trusted.is_some_and(|key| key.roles.contains(&crate::model::mark::Role::Host)) {
-            let what = "this host's signing key is not among the trusted keys of the configuration";
-            let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
-            return Err(OpError::new(Class::Config, what).hint(hint));
+            return Err(not_trusted(&signer));
         }
         Ok(Writer { signer, naming, recipients })
     }
@@ -325,6 +355,18 @@ impl Session {
     pub fn note(&self, text: &str) {
         self.around.progress.note(text);
     }
+}
+
+fn heads_seen(state: &State) -> Result<Heads> {
+    let seen =
+        state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
+    Ok(seen.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect())
+}
+
+fn not_trusted(signer: &Signer) -> OpError {
+    let what = "this host's signing key is not among the trusted keys of the configuration";
+    let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
+    OpError::new(Class::Config, what).hint(hint)
 }
 
 /// An identity file that cannot be used, and what to do.

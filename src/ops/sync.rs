@@ -84,7 +84,7 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
     let lead = lead_of(session, options, &union, &host)?;
     let led = session.led_by(&union.vault.views[lead].store);
     prepare_spool(&led)?;
-    let mut chain = open_chain(&led, &writer, &union.vault)?;
+    let mut chain = open_chain(&led, &writer.signer, &union.vault)?;
     chain.finish_pending()?;
     let mut catch_up = CatchUp::new(&led, &mut chain, &union.vault, host, lead)?;
     // What is signed on the way goes into this one first, and nothing goes above what it lacks.

@@ -114,6 +114,22 @@ pub(super) fn read(session: &Session) -> Result<Union> {
     judge(session, found)
 }
 
+/// A store that was never seen and is away may hold entries of this host that nobody here knows of; a number would be signed twice.
+pub(super) fn refuse_unseen(session: &Session, standings: &[Standing]) -> Result<()> {
+    let state = session.state()?;
+    for standing in standings.iter().filter(|s| s.view.is_none()) {
+        let cannot = || "cannot read which stores were seen".into();
+        if state.instance_of(&standing.name).doing(Class::Damage, cannot)?.is_none() {
+            let what = format!("store {:?} is away and was never seen by this machine", standing.name);
+            let why = standing.away.as_ref().map(Away::line).unwrap_or_default();
+            return Err(OpError::new(Class::Store, what).because(why).hint(
+                "where there never was a store, `backstay init` makes one; else bring it back, or take it out of the configuration",
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn first_error(found: &[Found]) -> OpError {
     let away = found.iter().find_map(|found| found.as_ref().err());
     away.map_or_else(|| OpError::new(Class::Store, "no store is here"), Away::error)

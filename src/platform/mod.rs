@@ -6,10 +6,12 @@ pub mod apply;
 pub mod at;
 mod beneath;
 pub mod capture;
+pub mod child;
 pub mod environment;
 pub mod filesystem;
 pub mod place;
 pub mod remove;
+pub mod shell;
 pub mod users;
 
 /// The name of this machine.

@@ -156,6 +156,8 @@ fn identities_that_do_not_open_are_exit_12() {
     fs::write(person.config_path(), config).unwrap();
     fs::set_permissions(person.identity(), fs::Permissions::from_mode(0o644)).unwrap();
     person.fails(12, ["show"]).says(&["open to others", "chmod 600"]);
+    fs::remove_file(person.identity()).unwrap();
+    person.fails(12, ["show"]).says(&["no identity is here", "there is no such file", "-i FILE"]);
 }
 
 #[test]

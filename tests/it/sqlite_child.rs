@@ -240,6 +240,61 @@ fn writers_are_not_made_to_wait_longer_than_allowed() {
 }
 
 #[test]
+fn a_large_database_with_a_rollback_journal_is_copied_in_turns_while_nobody_writes() {
+    let place = Place::new();
+    let connection = place.database("PRAGMA journal_mode=DELETE");
+    add_rows(&connection, 20_000);
+    let before = std::fs::read(place.at("app.db")).unwrap();
+    assert!(before.len() > 16 << 20, "it takes many turns of a millisecond");
+    let spec = SqliteSpec { lock_limit: Duration::from_millis(1), ..place.spec() };
+    let (bytes, check, messages) = whole(&spec).unwrap();
+    assert_eq!((check, messages), (CheckResult::Passed, vec![]));
+    assert!(bytes == before);
+    assert!(place.spool_is_empty());
+}
+
+#[test]
+fn turns_between_which_somebody_wrote_never_make_a_copy_and_writers_get_theirs() {
+    let place = Place::new();
+    let writer = place.database("PRAGMA journal_mode=DELETE; PRAGMA synchronous=OFF");
+    add_rows(&writer, 40_000);
+    let spec = SqliteSpec { lock_limit: Duration::from_millis(1), ..place.spec() };
+    let (written, stop) = (AtomicI64::new(0), AtomicBool::new(false));
+    let (counted, ended) = (&written, &stop);
+    std::thread::scope(|scope| {
+        // Rows change in place, at both ends: a copy of two states would hold one half of a transaction.
+        scope.spawn(move || {
+            while !ended.load(Ordering::SeqCst) {
+                let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+                let both = "UPDATE t SET x = zeroblob(800) || ?1 WHERE id IN (1, 40000)";
+                writer.execute(both, [number]).unwrap();
+            }
+        });
+        let before = written.load(Ordering::SeqCst);
+        let all_the_time = whole(&spec);
+        let during = written.load(Ordering::SeqCst) - before;
+        stop.store(true, Ordering::SeqCst);
+        match all_the_time {
+            Err(error @ SqliteError::WriterWouldWait(..)) => {
+                assert!(error.to_string().contains("somebody wrote to it"), "{error}");
+                assert!(error.hint().unwrap().contains("WAL"));
+                assert!(during > 3, "writers had {during} turns");
+            }
+            // Where the file system can clone, no time is needed.
+            Ok(_) => eprintln!("skipped: this file system clones files"),
+            Err(other) => panic!("{other}"),
+        }
+    });
+    let (bytes, ..) = whole(&spec).unwrap();
+    let path = place.at("copy.db");
+    std::fs::write(&path, bytes).unwrap();
+    let values = "SELECT count(DISTINCT x) FROM t WHERE id IN (1, 40000)";
+    let distinct: i64 = Connection::open(&path).unwrap().query_row(values, [], |r| r.get(0)).unwrap();
+    assert_eq!(distinct, 1, "half a transaction");
+    assert!(place.spool_is_empty());
+}
+
+#[test]
 fn a_damaged_page_is_captured_and_fails_the_check() {
     for mode in ["DELETE", "WAL"] {
         let place = Place::new();

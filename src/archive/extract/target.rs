@@ -1,7 +1,7 @@
 //! The place of a restore: private beside it until everything is there, then the place itself.
 
 use super::error::ExtractError;
-use crate::durable::crash;
+use crate::durable::{crash, own_names};
 use crate::model::ComponentName;
 use crate::platform::apply::{ACL_ACCESS, ACL_DEFAULT, Subject};
 use crate::platform::at::{self, FileId};
@@ -150,7 +150,7 @@ pub(super) fn partial_name(name: &[u8]) -> io::Result<Vec<u8>> {
     let mut random = [0; 10];
     SystemRandom::new().fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
     let suffix = data_encoding::BASE32_NOPAD.encode(&random).to_lowercase();
-    Ok([b".", &name[..end], b".backstay-partial-", suffix.as_bytes()].concat())
+    Ok([b".", &name[..end], own_names::PARTIAL, suffix.as_bytes()].concat())
 }
 
 fn make_staging(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(OwnedFd, Vec<u8>)> {

@@ -1,5 +1,6 @@
 //! One function a command: arguments to options, call, render.
 
+mod compare;
 mod init;
 mod restore;
 
@@ -27,6 +28,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
             look::cat(&session, &args.id, &args.path, args.untrusted.accept_untrusted, &mut stdout)?;
             Ok(exit::code_of_problems(&session.troubles()))
         }
+        Command::Find(args) => compare::find(terminal, args),
+        Command::Diff(args) => compare::diff(terminal, args),
         Command::Restore(args) => restore::run(terminal, &args),
         Command::Sync(args) => sync(terminal, args),
         Command::Kit(args) => kit(terminal, &args),

@@ -61,7 +61,9 @@ fn tell(plan: &InPlacePlan) {
     if plan.files.len() > LISTED {
         say(&format!("… and {} more", plan.files.len() - LISTED));
     }
-    say("each file that is replaced is kept beside the restored one, with .before-restore-TIME at its end");
+    say(
+        "each file that is replaced is kept beside the restored one, with .before-restore-TIME at its end; snapshots leave it out",
+    );
     if let Some(warning) = database_warning(plan) {
         say(&render::problem(&warning));
     }

@@ -10,7 +10,7 @@ use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::{Session, in_store};
 use crate::ops::vault::REVERIFY;
 use crate::store::Key;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Which objects of a snapshot are proved in this run.
 pub(super) struct Proofs {
@@ -147,18 +147,32 @@ impl Proofs {
     }
 }
 
-/// Reads objects from the medium and compares them with their names. Runs before the record is put: what fails here is never listed.
-pub(super) fn read_back(session: &Session, objects: &[&ObjectRef]) -> Result<()> {
+/// Reads objects from the medium and compares them with their names. Runs before the record is put: what fails here is never listed. Gives those of `reused`, which were there
+/// before, that are not what they were.
+pub(super) fn read_back(
+    session: &Session,
+    objects: &[&ObjectRef],
+    reused: &HashSet<ObjectId>,
+) -> Result<BTreeSet<ObjectId>> {
+    let mut damaged = BTreeSet::new();
     if objects.is_empty() {
-        return Ok(());
+        return Ok(damaged);
     }
     begin_phase(session, Phase::ReadBack, objects.iter().map(|o| o.size).sum());
     for object in objects {
         let key = Key::data(object.kind, object.id);
         let mut seen = |bytes| session.around.progress.advance(bytes);
-        prove(&*session.store, &session.around.interrupt, &mut seen, &key, (object.size, object.id))?;
+        session.around.interrupt.check()?;
+        if reused.contains(&object.id) {
+            let found = in_store(&*session.store, session.store.read_back(&key, &mut seen))?;
+            if found != (object.size, object.id) {
+                damaged.insert(object.id);
+            }
+        } else {
+            prove(&*session.store, &session.around.interrupt, &mut seen, &key, (object.size, object.id))?;
+        }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 /// Reads the record back.

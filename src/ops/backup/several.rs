@@ -64,7 +64,7 @@ pub(super) fn run(
     writer: &Writer,
 ) -> Result<BackupReport> {
     let mut union = union::read(session)?;
-    refuse_unseen(session, &union.standings)?;
+    union::refuse_unseen(session, &union.standings)?;
     let host = union.vault.host_of(&writer.signer.id());
     let asked = Asked { options, components, writer, host };
     let lead = choose(session, &union, &host)?;
@@ -85,22 +85,6 @@ pub(super) fn run(
         }
         done => done,
     }
-}
-
-/// A store that was never seen and is away may hold entries of this host that nobody here knows of; a number would be signed twice.
-fn refuse_unseen(session: &Session, standings: &[Standing]) -> Result<()> {
-    let state = session.state()?;
-    for standing in standings.iter().filter(|s| s.view.is_none()) {
-        let cannot = || "cannot read which stores were seen".into();
-        if state.instance_of(&standing.name).doing(Class::Damage, cannot)?.is_none() {
-            let what = format!("store {:?} is away and was never seen by this machine", standing.name);
-            let why = standing.away.as_ref().map(Away::line).unwrap_or_default();
-            return Err(OpError::new(Class::Store, what).because(why).hint(
-                "where there never was a store, `backstay init` makes one; else bring it back, or take it out of the configuration",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn usable(standing: &Standing) -> bool {
@@ -130,7 +114,7 @@ impl Asked<'_> {
         let view = union.standings[lead].view.unwrap_or(0);
         let led = session.led_by(&vault.views[view].store);
         let spool = prepare_spool(&led)?;
-        let mut chain = open_chain(&led, self.writer, vault)?;
+        let mut chain = open_chain(&led, &self.writer.signer, vault)?;
         chain.finish_pending()?;
         let mut catch_up = CatchUp::new(&led, &mut chain, vault, self.host, view)?;
         // A store is given nothing above what it lacks.

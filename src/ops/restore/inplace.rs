@@ -4,14 +4,15 @@
 //! does not have is left as it is.
 
 use crate::archive::extract::{Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name};
-use crate::durable::crash;
+use crate::durable::{crash, own_names};
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{ComponentKind, IndexComponent};
 use crate::model::path::escape;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::restore::litter::{STAGING, Unfinished, clear_staging};
-use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, write_listing};
+use crate::ops::hooks::Ran;
+use crate::ops::restore::litter::{Unfinished, clear_staging};
+use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, with_hooks, write_listing};
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::platform::{at, remove::remove_tree};
@@ -112,8 +113,15 @@ fn live_path(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> PathBuf {
 }
 
 impl InPlacePlan {
-    /// Does it.
+    /// Does it, with the hooks of a restore around it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
+        let listings = self.listings.iter().map(|(_, listing)| listing);
+        let Ran { outcome: mut report, problems } = with_hooks(session, listings, || self.write(session))?;
+        report.problems.extend(problems);
+        Ok(report)
+    }
+
+    fn write(&self, session: &Session) -> Result<RestoreReport> {
         let bytes = self.listings.iter().map(|(_, l)| l.bytes()).sum();
         session.around.progress.phase(crate::model::report::Phase::Restore, Some(bytes));
         let mut report = RestoreReport {
@@ -222,7 +230,7 @@ impl Staging {
         })?;
         let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
         let alone = clear_staging(dir.as_fd()).doing(Class::Failed, what)?;
-        let name = [STAGING, HEXLOWER.encode(&random).as_bytes()].concat();
+        let name = [own_names::STAGING, HEXLOWER.encode(&random).as_bytes()].concat();
         let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
         // As long as this is open, nobody takes the folder for a killed restore's. Without locks nobody removes any.
         let _ = rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive);
@@ -312,11 +320,9 @@ impl<'a> Exchange<'a> {
     }
 
     fn keep_as(&self, name: &[u8]) -> Vec<u8> {
-        let suffix = format!(".before-restore-{}", self.stamp);
+        let suffix = [own_names::BEFORE_RESTORE, self.stamp.as_bytes()].concat();
         let room = 255usize.saturating_sub(suffix.len() + 6);
-        let mut kept = name[..name.len().min(room)].to_vec();
-        kept.extend_from_slice(suffix.as_bytes());
-        kept
+        [&name[..name.len().min(room)], &suffix].concat()
     }
 
     /// Moves a proved file from the staging folder into its live directory, under a name that nobody uses.

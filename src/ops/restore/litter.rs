@@ -2,21 +2,18 @@
 //!
 //! Must never remove what a living restore is using: each has its hidden folder locked as long as it runs.
 
+use crate::durable::own_names::{is_partial, is_staging};
 use crate::platform::{at, remove::remove_tree};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// How the hidden folders are called.
-pub(super) const STAGING: &[u8] = b".backstay-restore-";
-const UNFINISHED: &[u8] = b".backstay-partial-";
-
 /// Removes the hidden folders that killed restores left in `dir`. False when a living restore may be at work there.
 pub(super) fn clear_staging(dir: BorrowedFd<'_>) -> io::Result<bool> {
     let mut alone = true;
     for (name, kind) in at::names(dir)? {
-        if !name.starts_with(STAGING) || !kind.is_dir() {
+        if !is_staging(&name) || !kind.is_dir() {
             continue;
         }
         let opened = match at::open_dir(dir, &name) {
@@ -43,9 +40,8 @@ impl Unfinished {
             return Ok(());
         }
         for (name, kind) in at::names(dir)? {
-            let marked = name.windows(UNFINISHED.len()).any(|w| w == UNFINISHED);
             // A directory of that kind is a restore elsewhere that may still be wanted.
-            if name.starts_with(b".") && marked && !kind.is_dir() {
+            if is_partial(&name) && !kind.is_dir() {
                 at::unlink(dir, &name)?;
             }
         }

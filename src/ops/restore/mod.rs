@@ -10,6 +10,7 @@ mod write;
 pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
 use crate::archive::extract::{Extractor, Owners, Target};
+use crate::config::Event;
 use crate::durable::crash;
 use crate::keys::Identities;
 use crate::model::chain::KnownSnapshot;
@@ -18,6 +19,7 @@ use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::report::Phase;
 use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, Record, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::hooks::{self, Ran};
 use crate::ops::many::each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::select::{self, Selection};
@@ -140,9 +142,18 @@ pub(crate) struct Opened {
 
 /// Finds a snapshot, proves it and opens its index.
 pub(crate) fn open(session: &Session, selector: &str, accept_untrusted: bool) -> Result<Opened> {
-    let vault = session.read_vault()?;
-    let known = select::snapshot(session, &vault, selector, accept_untrusted)?;
-    let sources = std::sync::Arc::new(known_sources(session, &vault, known));
+    open_in(session, &session.read_vault()?, selector, accept_untrusted)
+}
+
+/// The same in a vault that was read already.
+pub(crate) fn open_in(
+    session: &Session,
+    vault: &Vault,
+    selector: &str,
+    accept_untrusted: bool,
+) -> Result<Opened> {
+    let known = select::snapshot(session, vault, selector, accept_untrusted)?;
+    let sources = std::sync::Arc::new(known_sources(session, vault, known));
     let record = known.record.clone();
     let identities = session.identities_needed()?;
     let reader = SnapshotReader { store: &*sources, record: &record, identities: &identities };
@@ -168,6 +179,30 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     let reader = opened.reader();
     let listings: Vec<Listing> =
         selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect::<Result<_>>()?;
+    let Ran { outcome: mut report, problems } =
+        with_hooks(session, &listings, || to_folder(session, options, &opened, &listings))?;
+    report.problems.extend(problems);
+    Ok(report)
+}
+
+/// Takes `step`, which writes `listings`, with the hooks of a restore around it.
+fn with_hooks<'l>(
+    session: &Session,
+    listings: impl IntoIterator<Item = &'l Listing>,
+    step: impl FnOnce() -> Result<RestoreReport>,
+) -> Result<Ran<RestoreReport>> {
+    let mut names: Vec<String> = listings.into_iter().map(|l| l.component.name.to_string()).collect();
+    names.dedup();
+    hooks::around(session, Event::Restore, &names, |report| report.snapshot.to_string(), step)
+}
+
+/// Writes `listings` into a new folder.
+fn to_folder(
+    session: &Session,
+    options: &RestoreOptions,
+    opened: &Opened,
+    listings: &[Listing],
+) -> Result<RestoreReport> {
     let bytes = listings.iter().map(Listing::bytes).sum();
     check_space(&options.to, bytes)?;
     crash::point("restore: begun");
@@ -185,10 +220,10 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
         problems: Vec::new(),
     };
     let owners = if options.ignore_owners { Owners::Ignore } else { Owners::Keep };
-    for listing in &listings {
+    for listing in listings {
         let root = target.component(&listing.component.name).map_err(|e| place_error(&options.to, e))?;
         let extractor = extractor(session, root, owners, listing)?;
-        write_listing(session, &opened, listing, extractor, &mut report)?;
+        write_listing(session, opened, listing, extractor, &mut report)?;
         check_databases(listing, &target.staging_path().join(listing.component.name.as_str()), &mut report);
         crash::point("restore: component whole");
     }

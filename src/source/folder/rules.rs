@@ -1,8 +1,9 @@
-//! What is excluded: gitignore patterns of the configuration and of files found on the way.
+//! What is excluded: gitignore patterns of the configuration and of files found on the way, and what this program itself left.
 //!
 //! The configuration's own patterns decide first, so that `!.env` brings back what a `.gitignore` excludes; then the file nearest to the path. Within one
 //! list the last match decides. What lies in an excluded directory is excluded and cannot be brought back, as with git.
 
+use crate::durable::own_names::is_own;
 use crate::model::RelPath;
 use crate::model::path::escape;
 use ignore::Match;
@@ -122,8 +123,14 @@ impl Rules {
 
     /// True when `path`, whose parents are not excluded, is.
     pub(super) fn exclude(&self, path: &RelPath, is_dir: bool) -> bool {
+        // Own names last, so that a pattern can bring them back.
+        self.verdict(path, is_dir).unwrap_or_else(|| is_own(path.name(), is_dir))
+    }
+
+    /// What the patterns say, and nothing else.
+    fn verdict(&self, path: &RelPath, is_dir: bool) -> Option<bool> {
         let layers = std::iter::once(&self.own).chain(self.found.iter().rev());
-        layers.into_iter().find_map(|layer| layer.verdict(path, is_dir)).unwrap_or(false)
+        layers.into_iter().find_map(|layer| layer.verdict(path, is_dir))
     }
 
     /// All patterns met so far, as the index lists them: the configuration's as they are, those of a file as `dir: pattern`, with `.` for the
@@ -205,6 +212,8 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
 #[derive(Debug)]
 pub struct Excluded {
     rules: Rules,
+    /// Also what this program left.
+    own_names: bool,
 }
 
 impl Excluded {
@@ -231,7 +240,12 @@ impl Excluded {
             found.push(layer);
             bad.extend(more);
         }
-        (Self { rules: Rules { own, found, lines: Vec::new() } }, bad)
+        (Self { rules: Rules { own, found, lines: Vec::new() }, own_names: true }, bad)
+    }
+
+    /// What these patterns match and nothing else: for `allow_unreadable`.
+    pub fn from_patterns(patterns: &[String]) -> Self {
+        Self { own_names: false, ..Self::from_rules(patterns).0 }
     }
 
     /// True when `path` or a directory that it lies in is excluded.
@@ -246,7 +260,12 @@ impl Excluded {
             let Ok(here) = RelPath::new(&at) else {
                 return false;
             };
-            if self.rules.exclude(&here, is_dir || !last) {
+            let is_dir = is_dir || !last;
+            let excluded = match self.own_names {
+                true => self.rules.exclude(&here, is_dir),
+                false => self.rules.verdict(&here, is_dir) == Some(true),
+            };
+            if excluded {
                 return true;
             }
         }
@@ -289,6 +308,23 @@ mod tests {
             let rules = Rules::new(&[], &lines(patterns)).unwrap();
             assert_eq!(rules.exclude(&p(path), *is_dir), *excluded, "{patterns:?} {path}");
         }
+    }
+
+    #[test]
+    fn what_a_restore_left_is_excluded_unless_a_pattern_brings_it_back() {
+        let (kept, unfinished) =
+            ("a/x.before-restore-20261117T103000Z", ".x.backstay-partial-abcdefgh234567ab");
+        let rules = Rules::new(&[], &lines(&["*.log"])).unwrap();
+        assert!(rules.exclude(&p(kept), false) && rules.exclude(&p(unfinished), false));
+        assert!(!rules.exclude(&p("a/x.before-restore-mine"), false));
+        let rules = Rules::new(&[], &lines(&["!*.before-restore-*"])).unwrap();
+        assert!(!rules.exclude(&p(kept), false) && rules.exclude(&p(unfinished), false));
+        let (excluded, bad) = Excluded::from_rules(&[]);
+        assert!(bad.is_empty() && excluded.covers(&p(kept), false), "a rollback leaves them, too");
+        assert!(
+            !Excluded::from_patterns(&[]).covers(&p(kept), false),
+            "and it may not be unreadable by itself"
+        );
     }
 
     #[test]

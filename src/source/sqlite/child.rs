@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// The hidden command under which the program becomes such a child.
 pub const CHILD_COMMAND: &str = "__capture-sqlite";
+/// Reads something, so that the transaction has its lock.
+pub(super) const SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 /// So often a copy in rollback-journal mode is tried.
 const COPY_TRIES: u32 = 3;
 /// Between two tries, writers get their turn.
@@ -82,7 +84,9 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
             Err(f) if f.cause == Cause::WriterWouldWait && tries < COPY_TRIES => tries += 1,
             Err(f) if f.cause == Cause::WriterWouldWait => {
                 let (size, limit) = (source.size() >> 20, request.lock_limit_ms);
-                let why = format!("{size} MiB could not be copied within {limit} ms, in {COPY_TRIES} tries");
+                let why = format!(
+                    "its {size} MiB cannot be copied within {limit} ms, and each of the {COPY_TRIES} times somebody wrote to it between two such turns"
+                );
                 return Err(Failure::new(Cause::WriterWouldWait, &why));
             }
             Err(f) => return Err(f),
@@ -115,7 +119,7 @@ fn live(request: &Request, outlet: &Outlet, source: Source, spool: &Path) -> Res
     outlet.say(Tag::Trailer, &trailer)
 }
 
-/// Rollback-journal mode: writers wait while we read, so a copy is made as fast as can be.
+/// Rollback-journal mode: writers wait while we read, so a copy is made, as fast as can be and for no longer than `lock_limit` at a time.
 fn copied(request: &Request, source: &Source, raw: &File, spool: &Path) -> Result<(Copy, Method), Failure> {
     let deadline = source.began + Duration::from_millis(request.lock_limit_ms);
     let create = || Copy::create(spool).map_err(|e| Failure::of_spool(spool, &e));
@@ -125,7 +129,7 @@ fn copied(request: &Request, source: &Source, raw: &File, spool: &Path) -> Resul
     }
     let copy = create()?;
     if request.pages && source.has_dbpage() {
-        source.copy_pages(&copy, spool, deadline)?;
+        source.copy_in_turns(&copy, spool, Duration::from_millis(request.lock_limit_ms))?;
         return Ok((copy, Method::Pages));
     }
     source.back_up(&copy, Some(deadline))?;
@@ -176,7 +180,7 @@ pub(super) struct Source {
     journal_mode: String,
     instant: Timestamp,
     /// When others may have begun to wait.
-    began: Instant,
+    pub(super) began: Instant,
 }
 
 impl Source {
@@ -204,7 +208,7 @@ impl Source {
             // Our close must never be the one that empties or removes the log.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.execute_batch("BEGIN")?;
-            let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+            let tables = connection.query_row(SCHEMA, [], |row| row.get(0))?;
             let (instant, began) = (Timestamp::now(), Instant::now());
             let page_size = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
             let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;

@@ -58,7 +58,7 @@ pub enum SqliteError {
     /// Somebody else held a lock for too long.
     #[error("database {db} stayed locked: {1}", db = .0.display())]
     Locked(PathBuf, String),
-    /// In rollback-journal mode, a copy could not be made in the time that writers may be made to wait.
+    /// In rollback-journal mode, no copy of one state could be made: it is large, and was written to all the time.
     #[error("copying database {db} would make its writers wait too long: {1}", db = .0.display())]
     WriterWouldWait(PathBuf, String),
     /// A writer was killed; the journal must be rolled back first, which backstay does not do.
@@ -115,9 +115,9 @@ impl SqliteError {
             ),
             Self::NotADatabase(..) => Some("if it is encrypted, dump it with a command component"),
             Self::Locked(..) => Some("let the program that uses it end its transaction, and back up again"),
-            Self::WriterWouldWait(..) => {
-                Some("switch the database to WAL mode (PRAGMA journal_mode=WAL), or raise `lock_limit`")
-            }
+            Self::WriterWouldWait(..) => Some(
+                "switch the database to WAL mode (PRAGMA journal_mode=WAL), in which nobody waits; or back up when nobody writes, or raise `lock_limit`",
+            ),
             Self::HotJournal(..) => {
                 Some("open it once with its own program or with sqlite3, which rolls the journal back")
             }

@@ -1,6 +1,6 @@
 //! Reading the pages of a database in its open transaction: straight into the pipe, or into a copy.
 
-use crate::source::sqlite::child::Source;
+use crate::source::sqlite::child::{SCHEMA, Source};
 use crate::source::sqlite::copy::Copy;
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::Outlet;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const WAL_GROWTH_MIN: u64 = 1 << 30;
 /// The reader may make the transaction last this long; then what is left goes to a file.
 const HOLD_MAX: Duration = Duration::from_secs(60);
+/// How long writers have, at least, between two turns of a copy.
+const TURN: Duration = Duration::from_millis(10);
 /// A reader that takes nothing for this long is waiting for something else, such as the network.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -65,24 +67,62 @@ impl Source {
         Ok(live.spill)
     }
 
-    /// Copies all pages into `copy`, unless that takes until `deadline`.
-    pub(super) fn copy_pages(&self, copy: &Copy, spool: &Path, deadline: Instant) -> Result<(), Failure> {
-        let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK);
-        let mut at = 0;
-        let mut flush = |buffer: &mut Vec<u8>| {
-            copy.file.write_all_at(buffer, at).map_err(|e| Failure::of_spool(spool, &e))?;
+    /// Copies all pages into `copy`, in rollback-journal mode. Where that takes longer than `limit`, the lock is let go in between, and what was copied is still of
+    /// one state as long as SQLite says that nobody committed anything meanwhile; else this fails with [`Cause::WriterWouldWait`].
+    pub(super) fn copy_in_turns(&self, copy: &Copy, spool: &Path, limit: Duration) -> Result<(), Failure> {
+        let fail = |e: rusqlite::Error| self.explain(&e);
+        let version = self.data_version()?;
+        let sql = "SELECT data FROM sqlite_dbpage WHERE pgno = ?1";
+        let mut statement = self.connection.prepare(sql).map_err(fail)?;
+        let mut until = self.began + limit;
+        let (mut buffer, mut at) = (Vec::with_capacity(CHUNK), 0);
+        for number in 1..=self.pages {
+            let number = i64::try_from(number).map_err(|e| Failure::new(Cause::Damaged, &e))?;
+            let take = |row: &rusqlite::Row<'_>| {
+                buffer.extend_from_slice(row.get_ref(0)?.as_blob()?);
+                Ok(())
+            };
+            match statement.query_row([number], take) {
+                Ok(()) if buffer.len() % self.page_size as usize == 0 => {}
+                Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => {
+                    return Err(Failure::new(Cause::Damaged, &format!("page {number} cannot be read")));
+                }
+                Err(e) => return Err(fail(e)),
+            }
+            if buffer.len() + self.page_size as usize <= CHUNK {
+                continue;
+            }
+            copy.file.write_all_at(&buffer, at).map_err(|e| Failure::of_spool(spool, &e))?;
             at += buffer.len() as u64;
             buffer.clear();
-            in_time(deadline)
-        };
-        self.each_page(&mut |page| {
-            if buffer.len() + page.len() > CHUNK {
-                flush(&mut buffer)?;
+            if Instant::now() >= until {
+                self.let_writers(limit, version)?;
+                until = Instant::now() + limit;
             }
-            buffer.extend_from_slice(page);
-            Ok(())
-        })?;
-        flush(&mut buffer)
+        }
+        copy.file.write_all_at(&buffer, at).map_err(|e| Failure::of_spool(spool, &e))
+    }
+
+    /// Changes when another connection commits something.
+    fn data_version(&self) -> Result<i64, Failure> {
+        let version = self.connection.pragma_query_value(None, "data_version", |row| row.get(0));
+        version.map_err(|e| self.explain(&e))
+    }
+
+    /// Ends the transaction, so that writers have their turn, and begins another one on the same state.
+    fn let_writers(&self, limit: Duration, version: i64) -> Result<(), Failure> {
+        if limit.is_zero() {
+            return Err(Failure::new(Cause::WriterWouldWait, "the time for copying it is over"));
+        }
+        self.connection.execute_batch("COMMIT").map_err(|e| self.explain(&e))?;
+        std::thread::sleep(TURN);
+        let again = self.connection.execute_batch("BEGIN");
+        let again = again.and_then(|()| self.connection.query_row(SCHEMA, [], |row| row.get::<_, i64>(0)));
+        again.map_err(|e| self.explain(&e))?;
+        match self.data_version()? == version {
+            true => Ok(()),
+            false => Err(Failure::new(Cause::WriterWouldWait, "it was written to while it was copied")),
+        }
     }
 
     /// The same through the backup interface, for builds without `sqlite_dbpage`. The schema cookie on page 1 comes out one higher.

@@ -1,6 +1,6 @@
 //! Secrets never appear: in no output, no argument of a process, no file that others may read, and nowhere in the store.
 
-use crate::common::person::{Person, everything_below};
+use crate::common::person::{Bytes, Person, everything_below};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -82,7 +82,7 @@ fn secrets_appear_nowhere() {
     let arguments = person.ok(["cat", "latest", "arguments"]).out;
     assert!(arguments.contains("backup"), "the arguments of backstay itself are among them: {arguments}");
     assert_absent(&canaries, arguments.as_bytes(), "the arguments of a process");
-    for (path, mode, content) in everything_below(&person.top) {
+    for (path, mode, Bytes(content)) in everything_below(&person.top) {
         let made = !path.starts_with(person.app.join("backend")) && path != person.app.join(".env");
         let open = mode & 0o077 != 0 && content.len() > 1;
         if (open && made) || path.starts_with(person.store()) {
@@ -184,7 +184,9 @@ fn keys_of_a_bucket_appear_nowhere_whatever_becomes_of_it() {
         }
     }
     let state = person.home.join(".local/state");
-    for (path, _, content) in everything_below(&state).into_iter().chain(everything_below(&person.store())) {
+    for (path, _, Bytes(content)) in
+        everything_below(&state).into_iter().chain(everything_below(&person.store()))
+    {
         assert!(!content.windows(6).any(|w| w == b"canary"), "{}", path.display());
     }
 }

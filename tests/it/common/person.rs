@@ -195,8 +195,18 @@ impl Person {
     }
 }
 
+/// What a file holds, or where a link leads. Shown by its length and a hash: a test that fails must be readable.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, {}", self.0.len(), &blake3::hash(&self.0).to_hex()[..8])
+    }
+}
+
 /// Every file and folder below `top` with its mode, link target or content: what must not change.
-pub(crate) fn everything_below(top: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+pub(crate) fn everything_below(top: &Path) -> Vec<(PathBuf, u32, Bytes)> {
     use std::os::unix::fs::PermissionsExt as _;
     let (mut found, mut waiting) = (Vec::new(), vec![top.to_owned()]);
     while let Some(path) = waiting.pop() {
@@ -209,7 +219,7 @@ pub(crate) fn everything_below(top: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
         } else {
             fs::read_link(&path).map(|to| to.into_os_string().into_encoded_bytes()).unwrap_or_default()
         };
-        found.push((path, facts.permissions().mode() & 0o7777, content));
+        found.push((path, facts.permissions().mode() & 0o7777, Bytes(content)));
     }
     found.sort();
     found

@@ -190,6 +190,13 @@ fn the_store_is_damaged(story: &mut Story) {
 
 fn the_store_moves_and_is_gone(story: &mut Story) {
     story.well("move");
+    story.meanwhile("printf '\n[[store]]\nname = \"second\"\npath = \"%s/second\"\n' \"$OTHER\" >> backstay.toml; backstay init; backstay backup");
+    story.meanwhile("backstay list > \"$OTHER/before\"; rm -r \"$OTHER/store\"; ! backstay init");
+    story.meanwhile("backstay restore latest backend --to \"$OTHER/from-second\" || test $? = 4");
+    story.is_main(&story.other("from-second/backend/main.py"));
+    let listed = story.well("replace-store");
+    let before = fs::read_to_string(story.other("before")).unwrap();
+    assert!(listed.contains(&before), "{listed}\ninstead of\n{before}");
     story.well("new-vault");
     story.meanwhile("test $(backstay list | wc -l) = 2; test -f \"$OTHER/new-store/backstay.json\"");
     story.well("script");

@@ -1,4 +1,4 @@
-//! Waiting for a child, ending it, and keeping its last words.
+//! Waiting for a child, ending it with all it started, and keeping its last words.
 
 use crate::model::path::escape;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group};
@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const ASKED: Duration = Duration::from_millis(100);
 
 /// How a child came to its end.
-pub(super) enum Ended {
+pub enum Ended {
     /// By itself.
     Itself(ExitStatus),
     /// It took longer than it may.
@@ -26,7 +26,7 @@ pub(super) enum Ended {
 }
 
 /// Waits for `child`; when `limit` is over, or `stopped` says so, ends it and everything in its process group.
-pub(super) fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> io::Result<Ended> {
+pub fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> io::Result<Ended> {
     let pid = Pid::from_child(child);
     let (ended, end) = channel();
     // It waits without collecting the child, so that its number stays its own until the group is ended.
@@ -58,7 +58,7 @@ pub(super) fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> boo
 }
 
 /// Reads `stderr` to its end in a thread of its own and gives the last of it, printable, after `: `.
-pub(super) fn tail_of(stderr: Option<impl Read + Send + 'static>) -> Receiver<String> {
+pub fn tail_of(stderr: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (done, words) = channel();
     std::thread::spawn(move || {
         let mut kept: Vec<u8> = Vec::new();
@@ -79,7 +79,8 @@ fn printable(words: &[u8]) -> String {
     if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
 }
 
-pub(super) fn ending(status: ExitStatus) -> String {
+/// How `status` is told to people.
+pub fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),

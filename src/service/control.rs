@@ -1,0 +1,176 @@
+//! Stopping, starting, and whether it runs: by systemd, by compose, by commands of the user's.
+
+use crate::config::{Compose, Control, Service};
+use crate::service::instance::{of_pid, of_pid_file};
+use crate::service::run::{command_of, run, run_ok, run_start, system};
+use crate::service::watch::Watch;
+use crate::service::{Instance, ServiceError};
+use std::process::Command;
+use std::time::Duration;
+
+/// Questions to systemd or compose that take longer are not answered.
+const ASK: Duration = Duration::from_secs(30);
+/// How often it is looked whether a process is gone.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Whether a service runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It does, in this life.
+    Runs(Instance),
+    /// It does not.
+    Down,
+    /// Nothing can tell: it has neither a manager nor a pid file.
+    Untold,
+}
+
+fn subject(service: &Service) -> String {
+    format!("service {:?}", service.name)
+}
+
+/// Whether `service` runs.
+///
+/// # Errors
+/// That cannot be told although it should be.
+pub fn state(service: &Service, around: &Watch<'_>) -> Result<State, ServiceError> {
+    match &service.control {
+        Control::Systemd { unit } => systemd_state(service, unit, around),
+        Control::Compose(compose) => compose_state(service, compose, around),
+        Control::Commands { pid_file: Some(file), .. } => {
+            let found =
+                of_pid_file(file).map_err(|why| ServiceError::Unknown { subject: subject(service), why })?;
+            Ok(found.map_or(State::Down, State::Runs))
+        }
+        Control::Commands { pid_file: None, .. } => Ok(State::Untold),
+    }
+}
+
+fn systemd_state(service: &Service, unit: &str, around: &Watch<'_>) -> Result<State, ServiceError> {
+    let show = "--property=LoadState,ActiveState,SubState,InvocationID,MainPID";
+    let said =
+        run_ok(&around.commands, &subject(service), system("systemctl", &["show", show, "--", unit]), ASK)?;
+    let value = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_default().to_owned()
+    };
+    if value("LoadState") != "loaded" {
+        let why = format!("systemd knows no unit {unit} (it is {})", value("LoadState"));
+        return Err(ServiceError::Unknown { subject: subject(service), why });
+    }
+    let active = value("ActiveState");
+    match active.as_str() {
+        "inactive" | "failed" => Ok(State::Down),
+        // A unit between two tries to start is up for nobody, and down for nobody either.
+        "activating" | "deactivating" | "reloading" if value("MainPID") == "0" => {
+            Ok(State::Runs(Instance::new(format!("{active} ({})", value("SubState")))))
+        }
+        "active" | "activating" | "deactivating" | "reloading" => {
+            let process = value("MainPID").parse().ok().and_then(of_pid);
+            let process = process.map_or_else(|| "no process of its own".to_owned(), |p| p.to_string());
+            Ok(State::Runs(Instance::new(format!("run {}, {process}", value("InvocationID")))))
+        }
+        other => {
+            let why = format!("systemd says {other:?} of {unit}");
+            Err(ServiceError::Unknown { subject: subject(service), why })
+        }
+    }
+}
+
+/// `docker compose`, or the older `docker-compose` where the first is not there.
+fn compose_command(compose: &Compose, around: &Watch<'_>, words: &[&str], names: bool) -> Command {
+    let plugin = system("docker", &["compose", "version"]);
+    let plugin = run(&around.commands, "compose", plugin, ASK).is_ok_and(|outcome| outcome.code_zero);
+    let mut command = if plugin { system("docker", &["compose"]) } else { system("docker-compose", &[]) };
+    command.arg("-f").arg(&compose.file);
+    if let Some(project) = &compose.project {
+        command.arg("-p").arg(project);
+    }
+    command.args(words);
+    if names {
+        command.args(&compose.services);
+    }
+    command
+}
+
+fn compose_state(service: &Service, compose: &Compose, around: &Watch<'_>) -> Result<State, ServiceError> {
+    let subject = subject(service);
+    let ids = run_ok(&around.commands, &subject, compose_command(compose, around, &["ps", "-q"], true), ASK)?;
+    let ids: Vec<&str> = ids.split_ascii_whitespace().collect();
+    if ids.is_empty() {
+        return Ok(State::Down);
+    }
+    let format = "{{.State.Running}} {{.Id}} {{.State.StartedAt}}";
+    let mut inspect = system("docker", &["inspect", "--format", format]);
+    inspect.args(&ids);
+    let said = run_ok(&around.commands, &subject, inspect, ASK)?;
+    let mut running: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("true ")).collect();
+    running.sort_unstable();
+    if running.is_empty() { Ok(State::Down) } else { Ok(State::Runs(Instance::new(running.join("; ")))) }
+}
+
+/// Stops `service` and waits until it is down.
+///
+/// # Errors
+/// The stop failed or took longer than `stop_within`, or it still runs.
+pub fn stop(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
+    let begun = (around.now)();
+    let subject = subject(service);
+    let command = match &service.control {
+        Control::Systemd { unit } => system("systemctl", &["stop", "--", unit]),
+        Control::Compose(compose) => compose_command(compose, around, &["stop"], true),
+        Control::Commands { stop, .. } => command_of(&subject, stop)?,
+    };
+    run_ok(&around.commands, &subject, command, service.stop_within)?;
+    loop {
+        let what = match state(service, around)? {
+            State::Down | State::Untold => return Ok(()),
+            State::Runs(instance) => instance.to_string(),
+        };
+        // A stop command may return before the process is gone.
+        if (around.now)().saturating_sub(begun) >= service.stop_within || (around.commands.stopped)() {
+            return Err(ServiceError::StillRuns { subject, what });
+        }
+        (around.pause)(LOOK);
+    }
+}
+
+/// Starts `service` and waits until it runs; whether it works is for its health check to say.
+///
+/// # Errors
+/// The start failed or took longer than `start_within`, or it does not run.
+pub fn start(service: &Service, around: &Watch<'_>) -> Result<State, ServiceError> {
+    let begun = (around.now)();
+    let subject = subject(service);
+    match &service.control {
+        Control::Systemd { unit } => {
+            // A unit that failed too often is not started by systemd before its failures are forgotten.
+            let reset = system("systemctl", &["reset-failed", "--", unit]);
+            drop(run(&around.commands, &subject, reset, ASK));
+            run_ok(
+                &around.commands,
+                &subject,
+                system("systemctl", &["start", "--", unit]),
+                service.start_within,
+            )?;
+        }
+        Control::Compose(compose) => {
+            let command = compose_command(compose, around, &["up", "-d", "--no-build"], true);
+            run_ok(&around.commands, &subject, command, service.start_within)?;
+        }
+        Control::Commands { start, .. } => {
+            let log = around.logs.join(format!("{}.log", service.name));
+            run_start(&around.commands, &subject, command_of(&subject, start)?, service.start_within, &log)?;
+        }
+    }
+    loop {
+        let what = match state(service, around)? {
+            State::Down => "it is down".to_owned(),
+            up => return Ok(up),
+        };
+        // A start command may return before the process has written its number.
+        if (around.now)().saturating_sub(begun) >= service.start_within || (around.commands.stopped)() {
+            return Err(ServiceError::DoesNotRun { subject, what });
+        }
+        (around.pause)(LOOK);
+    }
+}

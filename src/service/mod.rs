@@ -1,0 +1,20 @@
+//! Row 2: services: stopping, starting, and telling whether they work.
+//!
+//! A health check that cannot tell is a failure.
+//!
+//! This module must never take an answer of the process before for one of the process after, and never wait without a limit.
+
+mod control;
+mod error;
+mod health;
+mod instance;
+mod probe;
+mod run;
+mod watch;
+
+pub use control::{State, start, state, stop};
+pub use error::ServiceError;
+pub use health::{Judgement, answers, wait_healthy};
+pub use instance::Instance;
+pub use run::{Around, run_line};
+pub use watch::Watch;
