@@ -185,7 +185,7 @@ pub struct BackupArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Store everything anew, so that the snapshot needs nothing older
-    #[arg(long)]
+    #[arg(long, visible_alias = "standalone")]
     pub full: bool,
 }
 

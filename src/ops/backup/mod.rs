@@ -26,6 +26,7 @@ mod several;
 mod shelf;
 mod start;
 mod streams;
+mod unfinished;
 mod uploads;
 
 pub(crate) use start::{open_chain, prepare_spool};
@@ -57,6 +58,7 @@ use start::chosen;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use unfinished::Unfinished;
 use uploads::Uploads;
 
 /// What to make.
@@ -156,7 +158,8 @@ impl Making<'_> {
         let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
         let id = SnapshotId::new(started, random);
         let pool = Arc::new(Pool::for_machine());
-        let uploads = Uploads::new(&session.store, &session.around.interrupt)?;
+        let unfinished = Unfinished::of(session, &self.writer.recipients).map(Arc::new);
+        let uploads = Uploads::new(&session.store, &session.around.interrupt, unfinished.clone())?;
         let run = PackRun {
             uploads: &uploads,
             spool: self.spool,
@@ -178,7 +181,12 @@ impl Making<'_> {
         let stored = capture::all(capture, self.components)?;
         crash::point("backup: captured");
         let snapshot = Snapshot { id, started, options: self.options, stored };
-        snapshot.finish(session, self.writer, &run, chain, self.vault, reuse)
+        let done = snapshot.finish(session, self.writer, &run, chain, self.vault, reuse);
+        // What a store damaged must not be taken for sent again and again.
+        if done.as_ref().map_or_else(|e| e.class == Class::Damage, |_| true) {
+            unfinished.iter().for_each(|unfinished| unfinished.clear());
+        }
+        done
     }
 }
 

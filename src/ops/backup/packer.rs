@@ -78,7 +78,8 @@ impl<'a> Packer<'a> {
         if self.current.is_none() {
             let run = &self.run;
             let writer = ArchiveWriter::create(run.spool, &self.about, run.recipients, run.pool, run.level);
-            self.current = Some(writer.map_err(|e| self.failed(e))?);
+            let writer = writer.map_err(|e| self.failed(e))?;
+            self.current = Some(if run.uploads.keeps() { writer.hashing_inside() } else { writer });
         }
         let archive = self.sealed.len();
         let begun = match &mut self.current {

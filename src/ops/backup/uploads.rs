@@ -3,11 +3,12 @@
 //! A put or a proof that failed ends the run at the next object, and at the latest in [`Uploads::finish`]: no record may be made before that gave its word for every
 //! object. What waits is bounded in bytes. Names are known before anything is sent, so listings can be written while the archives they refer to are on their way.
 
-use crate::archive::{ArchiveError, ArchiveWriter, SealedArchive};
+use crate::archive::{ArchiveError, ArchiveWriter};
 use crate::durable::crash;
 use crate::model::ObjectId;
 use crate::model::manifest::ArchiveInfo;
 use crate::model::mark::Level;
+use crate::ops::backup::unfinished::{Taken, Unfinished};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::session::in_store;
@@ -26,8 +27,17 @@ const WAITING_BYTES: u64 = 16 << 20;
 
 /// What is to be put.
 enum Job {
-    File { path: PathBuf, size: u64, id: ObjectId },
-    Bytes { id: ObjectId, bytes: Vec<u8> },
+    /// One that is `kept` stays for the next run when it cannot be put.
+    File {
+        path: PathBuf,
+        size: u64,
+        id: ObjectId,
+        kept: bool,
+    },
+    Bytes {
+        id: ObjectId,
+        bytes: Vec<u8>,
+    },
 }
 
 impl Job {
@@ -47,7 +57,7 @@ impl Job {
 
     /// It will not be put: its file goes. One that stays all the same is found by the next run's sweep.
     fn discard(&self) {
-        if let Self::File { path, .. } = self {
+        if let Self::File { path, kept: false, .. } = self {
             let _gone = std::fs::remove_file(path);
         }
     }
@@ -91,6 +101,8 @@ impl State {
 struct Shared {
     store: Arc<dyn Store>,
     interrupt: Interrupt,
+    /// What runs that were cut off left, where that is of use.
+    unfinished: Option<Arc<Unfinished>>,
     state: Mutex<State>,
     moved: Condvar,
 }
@@ -105,12 +117,17 @@ pub(super) struct Uploads {
 
 impl Uploads {
     /// Begins with nothing.
-    pub(super) fn new(store: &Arc<dyn Store>, interrupt: &Interrupt) -> Result<Self> {
+    pub(super) fn new(
+        store: &Arc<dyn Store>,
+        interrupt: &Interrupt,
+        unfinished: Option<Arc<Unfinished>>,
+    ) -> Result<Self> {
         let (endings, to_end) = bounded::<Ending>(0);
         let (jobs, to_put) = bounded::<Job>(AT_ONCE * 16);
         let shared = Arc::new(Shared {
             store: Arc::clone(store),
             interrupt: interrupt.clone(),
+            unfinished,
             state: Mutex::default(),
             moved: Condvar::new(),
         });
@@ -145,6 +162,11 @@ impl Uploads {
         let ending = Ending { writer, component: component.to_owned(), heard };
         let sent = self.endings.as_ref().is_some_and(|endings| endings.send(ending).is_ok());
         if sent { Ok(hear) } else { Err(self.shared.failure()) }
+    }
+
+    /// True when archives are kept in case the run is cut off, and so must say what is inside of them.
+    pub(super) fn keeps(&self) -> bool {
+        self.shared.unfinished.is_some()
     }
 
     /// Waits for what [`Uploads::archive`] promised.
@@ -256,8 +278,17 @@ impl Shared {
             Err(error) => return self.fail(cannot_pack(&component, error)),
         };
         crash::point("pack: archive sealed");
-        let SealedArchive { path, id, size, info } = sealed;
-        let job = Job::File { path, size, id };
+        let (id, size) = (sealed.id, sealed.size);
+        let taken = match &self.unfinished {
+            Some(unfinished) => unfinished.take(&*self.store, sealed),
+            None => Ok(Taken::Put { info: sealed.info, path: sealed.path, kept: false }),
+        };
+        let (info, path, kept) = match taken {
+            Ok(Taken::Put { info, path, kept }) => (info, path, kept),
+            Ok(Taken::There { info }) => return drop(heard.send(info)),
+            Err(error) => return self.fail(error),
+        };
+        let job = Job::File { path, size, id, kept };
         if let Err(error) = self.enter(&job) {
             self.fail(error);
             return job.discard();
@@ -283,7 +314,7 @@ impl Shared {
     fn put_and_prove(&self, job: &Job) -> Result<(ObjectId, Level)> {
         let store = &*self.store;
         let (key, id, put) = match job {
-            Job::File { path, size, id } => {
+            Job::File { path, size, id, .. } => {
                 let key = Key::Archive(*id);
                 let put = in_store(store, store.put_file(&key, path, *size, id));
                 if put.is_err() {

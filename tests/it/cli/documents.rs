@@ -121,6 +121,7 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    growing(&mut written);
     written
 }
 
@@ -143,6 +144,18 @@ fn compared(written: &mut Written) {
     written.add("`backstay diff`", person.json(0, ["diff", "latest"]));
     written.add("`backstay find`", person.json(0, ["find", "*.py"]));
     written.add("`backstay find`", person.json(0, ["find", "link"]));
+}
+
+/// What a snapshot needs of an older one, and what a month adds: with a snapshot three days after the first.
+fn growing(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    fs::write(person.app.join("backend/app/new.py"), "new").unwrap();
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    let made = person.command(["backup"]).env("BACKSTAY_TEST_NOW", later.to_string()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    written.add("`backstay backup --dry-run`", person.json(0, ["backup", "--dry-run"]));
+    written.add("`backstay show`", person.json(0, ["show", "latest"]));
 }
 
 /// A second store that is away, comes back and catches up.

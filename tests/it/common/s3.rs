@@ -194,7 +194,7 @@ impl Server {
         (spec.endpoint, spec.path_style) = (Some(self.endpoint.clone()), true);
         spec.prefix = prefix.to_owned();
         spec.whole_max = 16 << 20; // so that parts can be tried with little
-        spec.timer = Arc::new(TestTimer::new(50)) as Arc<dyn Timer>;
+        spec.timer = Arc::new(TestTimer::new(10)) as Arc<dyn Timer>;
         spec
     }
 }
