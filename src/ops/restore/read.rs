@@ -7,6 +7,8 @@ use crate::model::{Extent, ObjectId, Record};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::objects::archive_error;
+use crate::ops::restore::cursor::Cursor;
+use crate::ops::restore::spare::Spare;
 use crate::ops::sources::Sources;
 use crate::store::{Key, Store};
 use crossbeam_channel::{Receiver, bounded};
@@ -15,9 +17,6 @@ use std::error::Error;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::Builder;
-
-/// An archive opened in several stores.
-type Readers = Vec<(Arc<dyn Store>, Arc<ArchiveReader>)>;
 
 /// A stretch of a file to be read; `file` is the caller's number for the file.
 #[derive(Debug, Clone, Copy)]
@@ -201,7 +200,7 @@ impl Reading<'_> {
         reader: Open,
         sink: &mut dyn Sink,
     ) -> Result<Option<Group<'s>>> {
-        let mut spare = Spare { reading: self, info, readers: None };
+        let mut spare = Spare::of(self, info);
         let reader = match reader {
             Ok(reader) => reader,
             Err(why) => match spare.reader() {
@@ -214,7 +213,7 @@ impl Reading<'_> {
             },
         };
         let batches = batches(info, pieces).into_iter();
-        Ok(Some(Group { info, reader, spare, cursor: Cursor { pieces, first: 0 }, batches }))
+        Ok(Some(Group { info, reader, spare, cursor: Cursor::over(pieces), batches }))
     }
 }
 
@@ -243,7 +242,7 @@ impl Group<'_> {
 
 impl Reading<'_> {
     /// Opens an archive in one store; the inner error is why it cannot be used.
-    fn open(
+    pub(super) fn open(
         &self,
         store: &Arc<dyn Store>,
         info: &ArchiveInfo,
@@ -296,53 +295,13 @@ fn one_by_one(
             Err(e) => match spare.read(frame) {
                 Some(content) => cursor.deliver(frame, &content, sink)?,
                 None => {
-                    let key = Key::Archive(spare.info.sha256);
+                    let key = Key::Archive(spare.info().sha256);
                     cursor.lose(frame, &format!("{key}: {}", chain_text(&e)), sink)?;
                 }
             },
         }
     }
     Ok(())
-}
-
-/// The same archive in other stores, for what the first one cannot give.
-struct Spare<'a> {
-    reading: &'a Reading<'a>,
-    info: &'a ArchiveInfo,
-    readers: Option<Readers>,
-}
-
-impl Spare<'_> {
-    fn readers(&mut self) -> &[(Arc<dyn Store>, Arc<ArchiveReader>)] {
-        let (reading, info) = (self.reading, self.info);
-        self.readers.get_or_insert_with(|| {
-            let stores = reading.sources.elsewhere(&Key::Archive(info.sha256), info.size);
-            let open =
-                |store: Arc<dyn Store>| Some((Arc::clone(&store), reading.open(&store, info).ok()?.ok()?));
-            stores.into_iter().filter_map(open).collect()
-        })
-    }
-
-    /// The archive in another store.
-    fn reader(&mut self) -> Option<Arc<ArchiveReader>> {
-        let (store, reader) = self.readers().first().cloned()?;
-        self.tell(&*store);
-        Some(reader)
-    }
-
-    /// A frame from another store, proved by age and its checksum as in the first.
-    fn read(&mut self, frame: &[Frame]) -> Option<Vec<Vec<u8>>> {
-        let read = |(store, reader): &(Arc<dyn Store>, Arc<ArchiveReader>)| {
-            Some((Arc::clone(store), reader.read_frames(frame).ok()?))
-        };
-        let (store, content) = self.readers().iter().find_map(read)?;
-        self.tell(&*store);
-        Some(content)
-    }
-
-    fn tell(&self, store: &dyn Store) {
-        self.reading.sources.tell(&Key::Archive(self.info.sha256), store, "is damaged");
-    }
 }
 
 fn lose(pieces: &[Piece], why: &str, sink: &mut dyn Sink) -> Result<()> {
@@ -372,66 +331,6 @@ fn continues(batch: &[Frame], next: &Frame) -> bool {
     let bytes: u64 = batch.iter().map(|f| f.tar_length).sum();
     let adjacent = batch.last().is_some_and(|f| f.offset + f.length == next.offset);
     adjacent && bytes + next.tar_length <= BATCH_TAR_BYTES
-}
-
-/// Walks the pieces of one archive as its frames come in.
-struct Cursor<'p> {
-    pieces: &'p [Piece],
-    /// All pieces before this one have been delivered to their end.
-    first: usize,
-}
-
-impl Cursor<'_> {
-    fn overlapping(&mut self, start: u64, end: u64) -> impl Iterator<Item = &Piece> {
-        let ended = move |p: &Piece| p.extent.tar_offset + p.extent.length <= start;
-        while self.pieces.get(self.first).is_some_and(ended) {
-            self.first += 1;
-        }
-        let rest = self.pieces.get(self.first..).unwrap_or(&[]);
-        rest.iter().take_while(move |p| p.extent.tar_offset < end).filter(move |p| !ended(p))
-    }
-
-    fn deliver(&mut self, batch: &[Frame], contents: &[Vec<u8>], sink: &mut dyn Sink) -> Result<()> {
-        for (frame, content) in batch.iter().zip(contents) {
-            let (start, end) = (frame.tar_offset, frame.tar_offset + frame.tar_length);
-            for piece in self.overlapping(start, end) {
-                let from = piece.extent.tar_offset.max(start);
-                let to = (piece.extent.tar_offset + piece.extent.length).min(end);
-                let place = |at: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
-                let offset = piece.extent.offset + (from - piece.extent.tar_offset);
-                match content.get(place(from)..place(to)) {
-                    Some(bytes) => sink.bytes(piece.file, offset, bytes)?,
-                    None => sink.lost(piece.file, "a frame is shorter than it should be")?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn lose(&mut self, batch: &[Frame], why: &str, sink: &mut dyn Sink) -> Result<()> {
-        for frame in batch {
-            for piece in self.overlapping(frame.tar_offset, frame.tar_offset + frame.tar_length) {
-                sink.lost(piece.file, why)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Pieces that no listed frame covers to their end.
-    fn uncovered(&self, info: &ArchiveInfo, sink: &mut dyn Sink) -> Result<()> {
-        for piece in self.pieces {
-            let mut at = piece.extent.tar_offset;
-            for frame in info.frames_of(at, piece.extent.length) {
-                if frame.tar_offset <= at {
-                    at = at.max(frame.tar_offset + frame.tar_length);
-                }
-            }
-            if at < piece.extent.tar_offset + piece.extent.length {
-                sink.lost(piece.file, "its listing does not say where all of its frames lie")?;
-            }
-        }
-        Ok(())
-    }
 }
 
 pub(crate) use crate::ops::backup::chain_text;
