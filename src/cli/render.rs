@@ -1,8 +1,17 @@
 //! Reports as text and as JSON, from the same report.
 
 mod compare;
+mod drill;
+mod health;
+mod keep;
+mod verify;
 
 pub use compare::{diff, find};
+pub use health::{doctor, status};
+pub use keep::{deletions, marked, prune};
+
+pub use drill::drill;
+pub use verify::verify;
 
 use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};
@@ -176,7 +185,10 @@ fn state_of(row: &SnapshotRow) -> String {
         SnapshotKind::Safety => words.push("safety"),
         SnapshotKind::Partial => words.push("interim"),
     }
+    let damaged = row.proofs.iter().any(|proof| !proof.bad.is_empty());
     words.push(match (row.good, row.complete) {
+        _ if damaged && !row.good => "DAMAGED",
+        (true, _) if damaged => "good, but DAMAGED in a store",
         (true, _) => "good",
         (false, false) => "incomplete",
         (false, true) => "not proved",
@@ -261,6 +273,9 @@ pub fn show(report: &ShowReport) -> String {
         line("depends on", &format!("{} ({}): {needs}", older.snapshot, time(older.started)));
     }
     line("made by", &report.agent);
+    for proof in &row.proofs {
+        line("proof", &verify::proof(proof));
+    }
     for verdict in &report.verdicts {
         line("verdict", verdict);
     }

@@ -99,9 +99,6 @@ pub struct Vault {
     pub bad: Vec<BadDocument>,
 }
 
-/// How long a proof counts.
-pub(crate) const REVERIFY: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
-
 /// True when the snapshot is what its host said.
 pub fn is_trusted(snapshot: &KnownSnapshot) -> bool {
     snapshot.trusted == crate::model::chain::Trust::Trusted
@@ -163,6 +160,8 @@ pub struct Judge<'a> {
     pub heads: &'a Heads,
     /// The present moment.
     pub now: jiff::Timestamp,
+    /// How long a proof counts.
+    pub reverify: jiff::SignedDuration,
 }
 
 /// Reads everything signed in `store`. Another vault's store than the one that is meant is an error, and nothing of it is used.
@@ -193,7 +192,7 @@ impl Vault {
             seen: judge.heads.clone(),
             instances: readings.iter().map(|r| r.info.instance.clone()).collect(),
             now: judge.now,
-            reverify: REVERIFY,
+            reverify: judge.reverify,
         };
         let (mut views, mut entries, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for reading in readings {
@@ -271,11 +270,21 @@ impl Reading<'_> {
         Ok(())
     }
 
+    fn lists(&self, key: &Key) -> Result<bool> {
+        let prefix = if matches!(key, Key::Record(_)) { Prefix::Records } else { Prefix::Marks };
+        let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
+        Ok(listed.iter().any(|object| object.key == *key))
+    }
+
     fn read_one(&self, key: &Key) -> Read {
         let bytes = match self.store.get(key, DOCUMENT_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(e) if e.kind == crate::store::StoreErrorKind::Corrupt => {
                 return Ok(Err(OpenError::Damaged("it is too large".into())));
+            }
+            // A prune elsewhere took it away since it was listed: then it is listed no more.
+            Err(e) if e.kind == crate::store::StoreErrorKind::NotFound && !self.lists(key)? => {
+                return Ok(Ok(None));
             }
             Err(e) => return Err(store_error(e, self.store)),
         };

@@ -34,6 +34,7 @@ pub(crate) use start::{open_chain, prepare_spool};
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
 pub use several::StoreReport;
+pub(crate) use streams::words;
 
 use crate::archive::Pool;
 use crate::config::{Component, Event};
@@ -52,7 +53,7 @@ use crate::ops::vault::Vault;
 use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
-use readback::{Carried, Proofs};
+use readback::{Carried, Proofs, Times};
 use reuse::{Reuse, Wanted, Wishes};
 use start::chosen;
 use std::collections::{BTreeSet, HashSet};
@@ -223,7 +224,8 @@ impl Snapshot<'_> {
         crash::point("backup: index put");
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
-        let proofs = Proofs::plan(&objects, &put, &reuse, &reused, (now, reuse.last_backup()));
+        let times = Times { now, before: reuse.last_backup(), reverify: session.reverify() };
+        let proofs = Proofs::plan(&objects, &put, &reuse, &reused, &times);
         let damaged = readback::read_back(session, &proofs.chosen(&objects), &reused)?;
         if !damaged.is_empty() {
             return Ok(Attempt::Damaged(damaged));

@@ -2,12 +2,13 @@
 
 use crate::keys::Identities;
 use crate::model::chain::{KnownSnapshot, Trust};
-use crate::model::index::IndexComponent;
+use crate::model::index::{Index, IndexComponent};
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::many::each;
 use crate::ops::objects::SnapshotReader;
+use crate::ops::proofs::{Proofs, StoreProof};
 use crate::ops::recover_files;
 use crate::ops::restore::known_sources;
 use crate::ops::restore::read::chain_text;
@@ -57,6 +58,8 @@ pub struct SnapshotRow {
     pub size: u64,
     /// Bytes of the objects it needs.
     pub stored_bytes: u64,
+    /// What is proved of it, in each of the stores that were read and have it.
+    pub proofs: Vec<StoreProof>,
 }
 
 /// What a store holds.
@@ -83,8 +86,11 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let hosts = select::hosts(session, &vault)?;
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
     let known: Vec<&KnownSnapshot> = vault.snapshots().filter(wanted).collect();
-    let rows = each(&known, |s| row(session, &vault, s, &identities));
-    let (snapshots, bad): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let proofs = Proofs::new(&vault);
+    let indexes = each(&known, |s| index_of(session, &vault, s, &identities));
+    let rows = known.iter().zip(indexes);
+    let rows = rows.map(|(s, index)| row(s, index, &identities, &proofs));
+    let (snapshots, bad): (Vec<_>, Vec<_>) = rows.unzip();
     let mut damaged = vault.bad.clone();
     damaged.extend(bad.into_iter().flatten());
     let store = vault.views.first().map_or(&session.store, |v| &v.store);
@@ -99,19 +105,29 @@ pub fn list(session: &Session) -> Result<ListReport> {
     })
 }
 
-/// The line of a snapshot, and its index when that is damaged. A list tells what it can: an index that cannot be opened costs names
-/// and notes only.
-fn row(
+/// The index of a snapshot; none of one that is not to be read, or without an identity.
+fn index_of(
     session: &Session,
     vault: &Vault,
     known: &KnownSnapshot,
     identities: &Identities,
+) -> Option<Result<Index>> {
+    let sources = known_sources(session, vault, known);
+    let reader = SnapshotReader { store: &sources, record: &known.record, identities };
+    let readable = !identities.is_empty() && is_trusted(known) && known.void.is_none();
+    readable.then(|| reader.index())
+}
+
+/// The line of a snapshot, and its index when that is damaged. A list tells what it can: an index that cannot be opened costs names
+/// and notes only.
+fn row(
+    known: &KnownSnapshot,
+    index: Option<Result<Index>>,
+    identities: &Identities,
+    proofs: &Proofs<'_>,
 ) -> (SnapshotRow, Option<BadDocument>) {
     let record = &known.record;
-    let sources = known_sources(session, vault, known);
-    let reader = SnapshotReader { store: &sources, record, identities };
-    let readable = !identities.is_empty() && is_trusted(known) && known.void.is_none();
-    let (index, bad) = match readable.then(|| reader.index()) {
+    let (index, bad) = match index {
         Some(Ok(index)) => (Some(index), None),
         Some(Err(e)) => (None, bad_index(record, &e)),
         None => (None, None),
@@ -139,6 +155,7 @@ fn row(
         components: index.map(|i| i.components.iter().map(|c| c.name.to_string()).collect()),
         size: record.components.iter().fold(0, |sum, c| sum.saturating_add(c.size)),
         stored_bytes: record.objects.iter().fold(0, |sum, o| sum.saturating_add(o.size)),
+        proofs: proofs.of(known),
     };
     (row, bad)
 }
@@ -216,7 +233,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let reader = SnapshotReader { store: &sources, record: &known.record, identities: &identities };
     let index = reader.index()?;
     Ok(ShowReport {
-        row: row(session, &vault, known, &identities).0,
+        row: row(known, index_of(session, &vault, known, &identities), &identities, &Proofs::new(&vault)).0,
         details: index.components.iter().map(component_row).collect(),
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),

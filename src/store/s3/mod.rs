@@ -9,6 +9,7 @@ mod address;
 mod capabilities;
 mod client;
 pub mod credentials;
+mod examine;
 pub(in crate::store) mod failure;
 mod limit;
 mod list;
@@ -24,6 +25,7 @@ mod uploads;
 pub(in crate::store) mod xml;
 
 pub use capabilities::{Capabilities, Compared};
+pub use examine::{OpenUpload, Strangers, Versions};
 pub use list::Orphan;
 pub use spec::{Checksum, S3Spec, Sse};
 use transport::Body;
@@ -267,6 +269,16 @@ impl Store for S3Store {
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.wait(self.delete_now(key)).map_err(|e| self.error("delete", key, e))
+    }
+
+    fn clock_ahead(&self) -> Option<jiff::SignedDuration> {
+        self.client.transport().skew().map(jiff::SignedDuration::from_secs)
+    }
+
+    /// As the last probe found it; with object lock there are always versions.
+    fn keeps_versions(&self) -> Option<bool> {
+        let known = capabilities::load(&self.spec)?;
+        known.versioning.map(|versions| versions || known.object_lock == Some(true))
     }
 
     fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {

@@ -121,8 +121,54 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    health(&mut written);
+    kept(&mut written);
+    proofs(&mut written);
     growing(&mut written);
     written
+}
+
+/// Marks, and what prune says: planned, announced, frozen, accepted, deleted.
+fn kept(written: &mut Written) {
+    let person = Person::set_up();
+    person.reconfigure("keep_within", "keep_last = 1 #");
+    person.reconfigure("keep_weekly_within", "# keep_weekly_within");
+    person.reconfigure("min_keep = 3", "min_keep = 1");
+    let main = person.app.join("backend/app/main.py");
+    for content in ["one", "two", "three", "four"] {
+        fs::write(&main, content.repeat(100_000)).unwrap();
+        person.backup();
+    }
+    written.add("`backstay tag`", person.json(0, ["tag", "latest", "stable", "tested"]));
+    written.add("`backstay tag`", person.json(0, ["note", "latest", "before the move"]));
+    written.add("`backstay tag`", person.json(0, ["milestone", "latest"]));
+    written.add("`backstay tag`", person.json(0, ["milestone", "latest", "--remove"]));
+    written.add("`backstay tag`", person.json(0, ["delete", "latest~3", "--yes"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--dry-run"]));
+    written.add("`backstay prune`", person.json(0, ["prune"]));
+    fs::write(&main, "small").unwrap();
+    person.backup();
+    written.add("`backstay prune`", person.json(18, ["prune"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--accept", "latest"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--now"]));
+    person.reconfigure("path = \"backups\"", "path = \"backups\"\nprune = \"elsewhere\"");
+    person.run(["prune"]).code(2);
+}
+
+/// How things stand, well and not.
+fn health(written: &mut Written) {
+    let person = Person::set_up();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    person.backup();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.json(0, ["init"]);
+    person.backup();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    written.add("`backstay doctor`", person.json(0, ["doctor"]));
+    fs::rename(person.top.join("second"), person.top.join("away")).unwrap();
+    person.json(4, ["backup"]);
+    written.add("`backstay status`", person.json(0, ["status", "--check"]));
+    written.add("`backstay doctor`", person.json(18, ["doctor"]));
 }
 
 /// What differs between states, and what versions there are.
@@ -144,6 +190,21 @@ fn compared(written: &mut Written) {
     written.add("`backstay diff`", person.json(0, ["diff", "latest"]));
     written.add("`backstay find`", person.json(0, ["find", "*.py"]));
     written.add("`backstay find`", person.json(0, ["find", "link"]));
+}
+
+/// What is proved, and what is damaged.
+fn proofs(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    written.add("`backstay verify`", person.json(0, ["verify", "--decrypt"]));
+    written.add("`backstay drill`", person.json(0, ["drill"]));
+    written.add("`backstay show`", person.json(0, ["show"]));
+    let folder = fs::read_dir(person.store().join("archives")).unwrap().next().unwrap().unwrap().path();
+    let archive = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    fs::write(archive, "nonsense").unwrap();
+    written.add("`backstay verify`", person.json(13, ["verify"]));
+    written.add("`backstay drill`", person.json(13, ["drill", "latest"]));
+    written.add("`backstay list`", person.json(0, ["list"]));
 }
 
 /// What a snapshot needs of an older one, and what a month adds: with a snapshot three days after the first.
