@@ -45,6 +45,7 @@ mod month;
 mod prune;
 mod prune_process;
 mod recover;
+mod requests;
 mod retention_oracle;
 mod roundtrip;
 mod roundtrip_random;
