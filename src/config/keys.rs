@@ -21,9 +21,9 @@ pub(super) const FILE: Section = Section {
         required("signing", Kind::Table(&SIGNING), "it says which key signs this host's snapshots"),
         optional("retention", Kind::Table(&RETENTION), "7 days, and one a week for 30 days"),
         optional("packing", Kind::Table(&PACKING), "none"),
+        optional("service", Kind::Tables(&SERVICE), "none"),
         optional("hook", Kind::Tables(&HOOK), "none"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
-        later("service", REMOVE),
         later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
         later("notify", "remove it; watch the exit code of `backstay backup`"),
         later("agent", "remove it; run `backstay backup` from cron or a systemd timer"),
@@ -235,11 +235,14 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 11] = [
+pub(super) const SECTIONS: [&Section; 14] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
     &STORE,
+    &SERVICE,
+    &COMPOSE,
+    &HEALTH,
     &HOOK,
     &ENCRYPTION,
     &SIGNING,

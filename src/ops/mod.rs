@@ -22,6 +22,7 @@ pub mod objects;
 pub mod recover_files;
 pub mod remote;
 pub mod restore;
+pub mod rollback;
 pub mod select;
 pub mod session;
 pub mod shape;

@@ -72,7 +72,7 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
             .hint("a tag has 1 to 128 bytes and no control characters; tags are public"));
     }
     let BackupArgs { only, tags, milestone, full, .. } = args;
-    let options = BackupOptions { only, note, tags, milestone, full };
+    let options = BackupOptions { only, note, tags, milestone, full, safety: false };
     if args.dry_run {
         let report = crate::ops::backup::plan(&session, &options)?;
         show(terminal, &report, render::plan)?;

@@ -218,7 +218,7 @@ fn to_folder(
     Ok(report)
 }
 
-fn extractor<'a>(
+pub(crate) fn extractor<'a>(
     session: &'a Session,
     root: OwnedFd,
     owners: Owners,
@@ -258,7 +258,7 @@ fn check_space(to: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Makes every entry of `listing` in the extractor's tree.
-fn write_listing(
+pub(crate) fn write_listing(
     session: &Session,
     opened: &Opened,
     listing: &Listing,
@@ -371,7 +371,7 @@ fn check_sizes(opened: &Opened, listing: &Listing) -> Result<Vec<Problem>> {
 }
 
 /// Checks every restored database.
-fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
+pub(crate) fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
     use std::os::unix::ffi::OsStrExt;
     for entry in listing.entries.iter().filter(|e| e.has_flag(FLAG_DATABASE)) {
         let path = root.join(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));
