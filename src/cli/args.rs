@@ -2,12 +2,19 @@
 
 #![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
+mod compare;
+mod rollback;
+
+pub use compare::{DiffArgs, FindArgs};
+pub use rollback::RollbackArgs;
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 What went wrong?
   a file is gone             backstay restore latest COMPONENT/PATH --in-place
+  a change went wrong        backstay rollback
   the whole folder is wrong  backstay restore latest --to NEW_FOLDER
   the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
   this program is gone, too  RECOVER.md in the store says how to do without it
@@ -102,6 +109,15 @@ pub enum Command {
     Show(IdArgs),
     /// List a directory of a snapshot
     Ls(LsArgs),
+    /// Find the versions of a path in all snapshots
+    ///
+    /// Each content is told once, newest first, with the snapshots that hold it.
+    Find(FindArgs),
+    /// Tell what differs between two snapshots, or between a snapshot and the live tree
+    ///
+    /// The live tree is looked at by the rules of `backup`: what it would leave out is left out here. Differences are no failure: the exit code is 0
+    /// with and without them.
+    Diff(DiffArgs),
     /// Write one file of a snapshot to standard output, after all of it was proved
     #[command(alias = "dump")]
     Cat(CatArgs),
@@ -109,6 +125,13 @@ pub enum Command {
     ///
     /// Nothing is ever restored over something. With --in-place each file is exchanged for the restored one, and the old one is kept beside it.
     Restore(RestoreArgs),
+    /// Put the live application back to a snapshot, with its services; undone by itself when they are not well on it
+    ///
+    /// Everything is fetched and proved before anything is stopped. What is live now goes into a safety snapshot, is exchanged, and is kept beside
+    /// the new state for a week. What is excluded, and what `leave` names, stays as it is.
+    Rollback(RollbackArgs),
+    /// Succeed unless a rollback stopped half-way: a gate for services, as ExecStartPre
+    Ready,
     /// Bring to each store what it lacks or holds damaged and another store has
     ///
     /// First of all to a store that is new or was away. What is there already is not sent again.

@@ -29,7 +29,12 @@ pub fn say(text: &str) {
 /// Writes data to standard output. Whoever reads it may stop when it has enough; a full disk behind it is an error.
 pub fn out(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// What became of writing to standard output.
+fn written(done: io::Result<()>) -> Result<()> {
+    match done {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(OpError::new(Class::Failed, "the result cannot be written to standard output")
                 .because(e)

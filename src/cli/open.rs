@@ -3,7 +3,7 @@
 use crate::cli::Terminal;
 use crate::config::{self, Config, ConfigErrors};
 use crate::keys::{Kit, KitError};
-use crate::model::SystemClock;
+use crate::model::clock::{Clock, SystemClock};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{HostChoice, Session, Surroundings};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
     };
     let exe = std::env::current_exe().doing(Class::Failed, || "this program cannot find itself".into())?;
     Ok(Surroundings {
-        clock: Arc::new(SystemClock),
+        clock: clock(),
         progress: Arc::clone(&terminal.shown) as _,
         interrupt: terminal.interrupt.clone(),
         exe,
@@ -73,6 +73,15 @@ pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
         hosts,
         wait: global.wait,
     })
+}
+
+/// The machine's clock. In debug builds a test may say what time it is.
+fn clock() -> Arc<dyn Clock> {
+    #[cfg(debug_assertions)]
+    if let Some(time) = std::env::var("BACKSTAY_TEST_NOW").ok().and_then(|text| text.parse().ok()) {
+        return Arc::new(crate::model::clock::FixedClock(time));
+    }
+    Arc::new(SystemClock)
 }
 
 /// Opens the project: by its configuration, or by a kit alone.

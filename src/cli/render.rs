@@ -1,20 +1,27 @@
 //! Reports as text and as JSON, from the same report.
 
+mod compare;
+mod rollback;
+
+pub use compare::{diff, find};
+pub use rollback::{rollback, rollback_plan};
+
 use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
 use crate::ops::backup::{BackupPlan, BackupReport, StoreReport};
-use crate::ops::error::{Class, Doing, Result};
+use crate::ops::error::Result;
 use crate::ops::look::{ListReport, LsReport, LsRow, ShowReport, SnapshotRow};
 use crate::ops::restore::RestoreReport;
 use crate::ops::sync::SyncReport;
 use serde::Serialize;
+use std::io::Write;
 
-/// Writes one JSON document to standard output.
+/// Writes one JSON document to standard output, as it is made: a comparison of a million files is long.
 pub fn json<T: Serialize>(document: &T) -> Result<()> {
-    let text = serde_json::to_string_pretty(document);
-    let text = text.doing(Class::Failed, || "internal: the result cannot be written as JSON".into())?;
-    super::out(&format!("{text}\n"))
+    let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, document).map_err(std::io::Error::from);
+    super::written(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
 /// `1 file`, `2 files`, `3 entries`.
@@ -182,6 +189,12 @@ fn state_of(row: &SnapshotRow) -> String {
     words.join(", ")
 }
 
+/// A snapshot in one line, for choosing one.
+pub fn one_line(row: &SnapshotRow) -> String {
+    let note = row.note.as_deref().map(plain).unwrap_or_default();
+    format!("{}  {:<10}  {note}", row.id, state_of(row)).trim_end().to_owned()
+}
+
 /// What `list` says.
 pub fn list(report: &ListReport) -> String {
     let mut out = String::new();
@@ -251,6 +264,10 @@ pub fn show(report: &ShowReport) -> String {
         line("note", &plain(note));
     }
     line("stored", &format!("{} in {}", size(row.stored_bytes), count(report.objects, "object")));
+    for older in &report.depends_on {
+        let needs = format!("{} in {}", size(older.bytes), count(older.archives, "archive"));
+        line("depends on", &format!("{} ({}): {needs}", older.snapshot, time(older.started)));
+    }
     line("made by", &report.agent);
     for verdict in &report.verdicts {
         line("verdict", verdict);
@@ -345,6 +362,11 @@ pub fn plan(plan: &BackupPlan) -> String {
         if !c.rules.is_empty() {
             out.push_str(&format!("    without {}\n", c.rules.join(", ")));
         }
+    }
+    if let Some(growth) = &plan.growth {
+        let (month, days) = (size(growth.bytes_a_month), growth.days.round().max(1.0) as u64);
+        let of = format!("{} of the last {}", count(growth.snapshots, "snapshot"), count(days, "day"));
+        out.push_str(&format!("at the pace of {of}, snapshots add {month} a month\n"));
     }
     out
 }

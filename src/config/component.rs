@@ -52,6 +52,7 @@ pub(super) fn component(
         allow_unreadable,
         strict: block.flag("strict"),
         leave,
+        full_every: block.time("full_every"),
     })
 }
 

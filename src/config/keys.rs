@@ -60,6 +60,7 @@ pub(super) const COMPONENT: Section = Section {
         of(FILES, "allow_unreadable", Kind::Patterns, "none"),
         of(FILES, "strict", Kind::Flag, "false"),
         of(FILES, "leave", Kind::Patterns, "none"),
+        optional("full_every", Kind::Duration { min: DAY, max: u64::MAX }, "never"),
         of(&["sqlite", "command"], "check", Kind::Check, "`auto` for SQLite, none for commands"),
         of(SQLITE, "lock_limit", Kind::Duration { min: 0, max: 60 }, "2s"),
         of(COMMAND, "restore_command", Kind::Command, "none"),
@@ -68,7 +69,6 @@ pub(super) const COMPONENT: Section = Section {
         of(COMMAND, "min_size", Kind::Size { min: 0, max: u64::MAX }, "1B"),
         later("postgres", "use `command` with `pg_dump`"),
         later("rebuild", REMOVE),
-        later("full_every", "remove it; `backstay backup --full` makes a snapshot that stands alone"),
         later("archive_size", "set `archive_size` in [packing]; it holds for all components"),
     ],
 };
@@ -212,6 +212,7 @@ const RETENTION: Section = Section {
         optional("keep_yearly_within", SPAN, "none"),
         optional("keep_tags", Kind::Texts, "none"),
         optional("min_keep", COUNT, "3"),
+        optional("timezone", Kind::Text, "this machine's"),
     ],
 };
 

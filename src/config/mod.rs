@@ -18,6 +18,7 @@ mod places;
 pub mod propose;
 mod render;
 mod resolve;
+mod retention;
 mod schema;
 mod service;
 mod settings;
@@ -39,9 +40,10 @@ mod tests_init;
 pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
+pub use retention::{Retention, Rule};
 pub use settings::{
-    Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Retention, Rule, Signing,
-    Spec, SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
+    Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
+    SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
 };
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};
 pub use url_place::BadUrl;

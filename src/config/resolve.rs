@@ -8,11 +8,10 @@ use crate::config::name::{is_name, slug};
 use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
 use crate::config::render::{Found, SECRET_KEY};
+use crate::config::retention::retention;
 use crate::config::schema::{Kind, Section};
 use crate::config::service::{hooks, services};
-use crate::config::settings::{
-    Component, Config, Encryption, Packing, Project, Retention, Rule, Signing, Spec, Trusted,
-};
+use crate::config::settings::{Component, Config, Encryption, Packing, Project, Signing, Spec, Trusted};
 use crate::config::store::stores;
 use crate::config::url::Surroundings;
 use crate::model::VaultId;
@@ -242,35 +241,6 @@ fn public_key(text: &str) -> Option<String> {
     let raw = data_encoding::BASE64.decode(blob.as_bytes()).ok()?;
     let shaped = raw.len() == 51 && raw.starts_with(b"\0\0\0\x0bssh-ed25519\0\0\0\x20");
     (kind == "ssh-ed25519" && shaped).then(|| format!("{kind} {blob}"))
-}
-
-pub(super) fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retention> {
-    let rules = |name: &&&str| name.starts_with("keep_");
-    let any = block.named.keys().collect::<Vec<_>>().iter().any(rules);
-    if !any {
-        let hint = "add at least one rule, such as keep_within = \"7d\"; without [retention] it is 7 days, and one a week for 30 days";
-        work.mistake(Found::at(&block.span, "this retention keeps nothing").hint(hint));
-        return None;
-    }
-    let mut rule =
-        |count: &str, within: &str| Rule { count: block.number(count), within: block.time(within) };
-    let hourly = rule("keep_hourly", "keep_hourly_within");
-    let daily = rule("keep_daily", "keep_daily_within");
-    let weekly = rule("keep_weekly", "keep_weekly_within");
-    let monthly = rule("keep_monthly", "keep_monthly_within");
-    let yearly = rule("keep_yearly", "keep_yearly_within");
-    let nothing = Retention::keeping_nothing();
-    Some(Retention {
-        keep_last: block.number("keep_last"),
-        keep_within: block.time("keep_within"),
-        hourly,
-        daily,
-        weekly,
-        monthly,
-        yearly,
-        keep_tags: block.texts("keep_tags").into_iter().map(|at| at.value).collect(),
-        min_keep: block.number("min_keep").unwrap_or(nothing.min_keep),
-    })
 }
 
 fn packing(block: Option<Block>) -> Packing {

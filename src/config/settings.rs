@@ -1,9 +1,12 @@
 //! What a valid configuration is, as the other modules use it.
 
 use crate::config::render::show;
+use crate::config::retention::Retention;
 use crate::config::settings_service::{Hook, Service};
 use crate::model::mark::Role;
+use crate::model::retention::Policy;
 use crate::model::{ComponentName, VaultId};
+use jiff::tz::TimeZone;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +57,15 @@ impl Config {
     pub fn retention_in<'a>(&'a self, store: &'a StoreConfig) -> &'a Retention {
         store.retention.as_ref().unwrap_or(&self.retention)
     }
+
+    /// The same as rules to decide by. A store's table without a time zone has that of the file's, and that this machine's.
+    pub fn policy_in(&self, store: &StoreConfig) -> Policy {
+        let retention = self.retention_in(store);
+        let zone = retention.zone.as_ref().or(self.retention.zone.as_ref());
+        // The name was tried when the file was read; should its rules be gone since, days are still days.
+        let zone = zone.map_or_else(TimeZone::system, |name| TimeZone::get(name).unwrap_or(TimeZone::UTC));
+        retention.policy(zone)
+    }
 }
 
 /// The project.
@@ -88,6 +100,8 @@ pub struct Component {
     pub strict: bool,
     /// Patterns of what a rollback leaves as it is.
     pub leave: Vec<String>,
+    /// How often it is packed so that it stands alone; never by itself when `None`.
+    pub full_every: Option<Duration>,
 }
 
 /// What a component is.
@@ -256,67 +270,6 @@ pub struct Trusted {
     pub name: String,
     /// What it may sign; at least one.
     pub roles: Vec<Role>,
-}
-
-/// Which snapshots are kept. This version deletes nothing; the rules are checked and kept for the version that does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retention {
-    /// The newest so many.
-    pub keep_last: Option<u64>,
-    /// Everything not older than this.
-    pub keep_within: Option<Duration>,
-    /// The first of each hour.
-    pub hourly: Rule,
-    /// The first of each day.
-    pub daily: Rule,
-    /// The first of each week.
-    pub weekly: Rule,
-    /// The first of each month.
-    pub monthly: Rule,
-    /// The first of each year.
-    pub yearly: Rule,
-    /// Snapshots with one of these tags.
-    pub keep_tags: Vec<String>,
-    /// Never fewer good snapshots than this.
-    pub min_keep: u64,
-}
-
-/// For how many periods, or how far back, the first snapshot of each period is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rule {
-    /// So many periods.
-    pub count: Option<u64>,
-    /// Periods not older than this.
-    pub within: Option<Duration>,
-}
-
-const DAY: u64 = 86_400;
-/// Fewer good snapshots than this are never kept, unless the configuration says otherwise.
-pub(super) const MIN_KEEP: u64 = 3;
-
-impl Default for Retention {
-    /// Everything of 7 days, one a week for 30 days, at least three good ones.
-    fn default() -> Self {
-        let weekly = Rule { count: None, within: Some(Duration::from_secs(30 * DAY)) };
-        Self { keep_within: Some(Duration::from_secs(7 * DAY)), weekly, ..Self::keeping_nothing() }
-    }
-}
-
-impl Retention {
-    pub(super) fn keeping_nothing() -> Self {
-        let none = Rule::default();
-        Self {
-            keep_last: None,
-            keep_within: None,
-            hourly: none,
-            daily: none,
-            weekly: none,
-            monthly: none,
-            yearly: none,
-            keep_tags: Vec::new(),
-            min_keep: MIN_KEEP,
-        }
-    }
 }
 
 /// How archives are packed.

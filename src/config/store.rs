@@ -4,7 +4,8 @@ use crate::config::block::{At, Block};
 use crate::config::keys::STORE;
 use crate::config::places::Role;
 use crate::config::render::Found;
-use crate::config::resolve::{Work, check_keys, name, retention};
+use crate::config::resolve::{Work, check_keys, name};
+use crate::config::retention::retention;
 use crate::config::settings::{Checksum, Place, Sse, StoreConfig, UrlPlace};
 use crate::config::url::{Address, Endpoint, address, endpoint};
 

@@ -112,6 +112,7 @@ keep_last = 4
 keep_hourly_within = "2d"
 keep_tags = ["stable"]
 min_keep = 5
+timezone = "Europe/Berlin"
 [packing]
 level = 9
 archive_size = "64MiB"

@@ -166,6 +166,18 @@ pub struct KnownVerdict {
     pub verdict: Verdict,
 }
 
+/// A mark that says that the commit of a snapshot did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownVoid {
+    /// In which store; `None` for all.
+    pub instance: Option<VaultId>,
+    /// Why.
+    pub reason: String,
+    /// It follows on the record with nothing but marks between: so an honest run says it. One that comes later may be by whoever stole the
+    /// key, about a snapshot that was whole.
+    pub prompt: bool,
+}
+
 /// A snapshot with all that marks say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownSnapshot {
@@ -177,8 +189,13 @@ pub struct KnownSnapshot {
     pub trusted: Trust,
     /// Why its commit did not hold, here.
     pub void: Option<String>,
+    /// Every counting mark that says so, for whichever store.
+    pub voids: Vec<KnownVoid>,
     /// Its tags, those of the record included.
     pub tags: BTreeSet<String>,
+    /// Tags that it ever had and that no key with role `prune` took away: what retention goes by, so that a host whose key was stolen
+    /// cannot let its old snapshots go by taking their tags.
+    pub held_tags: BTreeSet<String>,
     /// Its note: base64 of an age file.
     pub note_sealed: Option<String>,
     /// Whether retention must keep it.
@@ -194,6 +211,8 @@ pub struct KnownSnapshot {
     pub good_in: BTreeSet<VaultId>,
     /// Those in which it is good by verifiers alone that are not its own host.
     pub good_by_others_in: BTreeSet<VaultId>,
+    /// The same when also nothing bad that its own host says counts: a host whose key was stolen must not be able to take a proof away.
+    pub sound_by_others_in: BTreeSet<VaultId>,
     /// Whether it is good in at least one of the stores looked at.
     pub good: bool,
 }
@@ -202,17 +221,20 @@ impl KnownSnapshot {
     pub(crate) fn new(record: Arc<Record>, hash: ObjectId, trusted: Trust) -> Self {
         Self {
             tags: record.tags.iter().cloned().collect(),
+            held_tags: record.tags.iter().cloned().collect(),
             milestone: record.milestone,
             record,
             hash,
             trusted,
             void: None,
+            voids: Vec::new(),
             note_sealed: None,
             delete_asked: false,
             accepted: BTreeSet::new(),
             verdicts: Vec::new(),
             good_in: BTreeSet::new(),
             good_by_others_in: BTreeSet::new(),
+            sound_by_others_in: BTreeSet::new(),
             good: false,
         }
     }

@@ -1,11 +1,11 @@
 //! What marks do to snapshots: the table of authority and the order of marks (section 5 of the format).
 
-use crate::model::chain::{ChainEntry, EntryBody, KnownSnapshot, KnownVerdict, Trust, Untrusted};
+use crate::model::chain::{ChainEntry, EntryBody, KnownSnapshot, KnownVerdict, KnownVoid, Trust, Untrusted};
 use crate::model::id::{ObjectId, SignerId, SnapshotId, VaultId};
 use crate::model::mark::{Role, Statement, Target};
 use crate::model::trust_rules::{Dropped, Keys};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A clock may be this much ahead of the reader's.
@@ -73,6 +73,8 @@ struct Adders {
 /// What has to be remembered of a snapshot while marks are applied.
 struct Working {
     tags: BTreeMap<String, Adders>,
+    /// Tags that no `prune` key took away.
+    held: BTreeSet<String>,
     /// Stores in which the commit did not hold; `None` for all.
     voids: BTreeMap<Option<VaultId>, String>,
 }
@@ -89,9 +91,12 @@ pub(crate) fn apply(
     let of_record = Adders { host: true, prune: false };
     let start = |s: &KnownSnapshot| Working {
         tags: s.record.tags.iter().map(|tag| (tag.clone(), of_record)).collect(),
+        held: s.record.tags.iter().cloned().collect(),
         voids: BTreeMap::new(),
     };
     let mut working: Vec<Working> = snapshots.iter().map(start).collect();
+    let places: HashSet<(SignerId, u64)> =
+        marks.iter().map(|m| (m.entry.signer(), m.entry.number())).collect();
     for mark in marks {
         let Some(target) = target_of(mark.statement) else {
             continue;
@@ -100,9 +105,11 @@ pub(crate) fn apply(
             continue;
         };
         apply_one(&mut snapshots[i], &mut working[i], mark, keys);
+        void_one(&mut snapshots[i], mark, &places);
     }
     for (snapshot, working) in snapshots.iter_mut().zip(working) {
         snapshot.tags = working.tags.into_keys().collect();
+        snapshot.held_tags = working.held;
         let here = |store: &&Option<VaultId>| store.as_ref().is_some_and(|id| instances.contains(id));
         let everywhere = working.voids.contains_key(&None)
             || (!instances.is_empty() && working.voids.keys().filter(here).count() == instances.len());
@@ -119,6 +126,10 @@ fn apply_one(snapshot: &mut KnownSnapshot, working: &mut Working, mark: &PlacedM
         }
         Statement::Tag { add, remove, .. } if host || prune => {
             change_tags(&mut working.tags, add, remove, Adders { host, prune });
+            if prune {
+                working.held.retain(|tag| !remove.contains(tag));
+            }
+            working.held.extend(add.iter().cloned());
         }
         Statement::Note { sealed, .. } if host || prune => {
             snapshot.note_sealed = Some(sealed.clone());
@@ -134,6 +145,19 @@ fn apply_one(snapshot: &mut KnownSnapshot, working: &mut Working, mark: &PlacedM
             snapshot.verdicts.push(KnownVerdict { signer, number, time, own, verdict });
         }
         _ => {}
+    }
+}
+
+/// Notes a mark that voids a snapshot, and whether it came as an honest run's does.
+fn void_one(snapshot: &mut KnownSnapshot, mark: &PlacedMark<'_>, places: &HashSet<(SignerId, u64)>) {
+    let Statement::Void { instance, reason, .. } = mark.statement else {
+        return;
+    };
+    let (signer, number) = (snapshot.record.signer, snapshot.record.number);
+    if mark.entry.signer() == signer {
+        let prompt = number < mark.entry.number()
+            && (number + 1..mark.entry.number()).all(|between| places.contains(&(signer, between)));
+        snapshot.voids.push(KnownVoid { instance: instance.clone(), reason: reason.clone(), prompt });
     }
 }
 

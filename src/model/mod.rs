@@ -19,6 +19,7 @@ pub mod path;
 pub mod proof;
 pub mod record;
 pub mod report;
+pub mod retention;
 pub mod segment_cut;
 pub mod selector;
 pub mod trust_rules;

@@ -12,18 +12,51 @@ use std::collections::{BTreeMap, HashMap};
 struct Said {
     /// The last that found it bad, whoever that was.
     bad: Option<usize>,
+    /// The last verifier that found it bad.
+    bad_by_others: Option<usize>,
     /// The host's last proof, and when it began.
     own: Option<(usize, Timestamp)>,
     /// A verifier's last proof.
     other: Option<(usize, Timestamp)>,
+    /// The same when the host's words count for nothing, neither good nor bad.
+    other_alone: Option<(usize, Timestamp)>,
+}
+
+/// Whose words count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// The host's and the verifiers'.
+    All,
+    /// Proofs of verifiers alone; what anybody found bad.
+    OthersProofs,
+    /// Nothing that the host says.
+    OthersAlone,
 }
 
 impl Said {
     /// True when a proof that nobody took back later began at `since` or after.
-    fn proved(&self, since: Timestamp, others_only: bool) -> bool {
-        let own = self.own.filter(|_| !others_only);
-        let counts = |(place, began): (usize, Timestamp)| Some(place) > self.bad && began >= since;
-        own.is_some_and(counts) || self.other.is_some_and(counts)
+    fn proved(&self, since: Timestamp, words: Words) -> bool {
+        let (own, other, bad) = match words {
+            Words::All => (self.own, self.other, self.bad),
+            Words::OthersProofs => (None, self.other, self.bad),
+            Words::OthersAlone => (None, self.other_alone, self.bad_by_others),
+        };
+        let counts = |(place, began): (usize, Timestamp)| Some(place) > bad && began >= since;
+        own.is_some_and(counts) || other.is_some_and(counts)
+    }
+
+    /// A proof at `place` that began at `began`. Any proof counts: one that is carried over from older ones ends no younger one.
+    fn prove(&mut self, own: bool, place: usize, began: Timestamp) {
+        let later = |proof: Option<(usize, Timestamp)>, bad: Option<usize>| {
+            let younger = proof.filter(|(at, _)| Some(*at) > bad).map(|(_, began)| began);
+            Some((place, younger.map_or(began, |younger| younger.max(began))))
+        };
+        if own {
+            self.own = later(self.own, self.bad);
+        } else {
+            self.other = later(self.other, self.bad);
+            self.other_alone = later(self.other_alone, self.bad_by_others);
+        }
     }
 }
 
@@ -41,11 +74,15 @@ pub(crate) fn judge(snapshots: &mut [KnownSnapshot], reader: &Reader) {
             let Some(known) = objects.get(&(snapshot.record.host, instance.clone())) else {
                 continue;
             };
-            if is_good(snapshot, instance, known, reader, false) {
-                snapshot.good_in.insert(instance.clone());
-            }
-            if is_good(snapshot, instance, known, reader, true) {
-                snapshot.good_by_others_in.insert(instance.clone());
+            for words in [Words::All, Words::OthersProofs, Words::OthersAlone] {
+                if is_good(snapshot, instance, known, reader, words) {
+                    let into = match words {
+                        Words::All => &mut snapshot.good_in,
+                        Words::OthersProofs => &mut snapshot.good_by_others_in,
+                        Words::OthersAlone => &mut snapshot.sound_by_others_in,
+                    };
+                    into.insert(instance.clone());
+                }
             }
         }
         snapshot.good = !snapshot.good_in.is_empty();
@@ -69,16 +106,15 @@ fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> 
         if proves(known.verdict.level) {
             let began = known.verdict.began.min(known.time);
             for id in covered(snapshot, known) {
-                let object: &mut Said = said.entry(id).or_default();
-                let bad = object.bad;
-                let proof = if known.own { &mut object.own } else { &mut object.other };
-                // Any proof counts: one that is carried over from older ones ends no younger one.
-                let younger = proof.filter(|(at, _)| Some(*at) > bad).map(|(_, began)| began);
-                *proof = Some((place, younger.map_or(began, |younger| younger.max(began))));
+                said.entry(id).or_default().prove(known.own, place, began);
             }
         }
         for id in &known.verdict.bad {
-            said.entry(*id).or_default().bad = Some(place);
+            let object = said.entry(*id).or_default();
+            object.bad = Some(place);
+            if !known.own {
+                object.bad_by_others = Some(place);
+            }
         }
     }
     objects
@@ -128,17 +164,19 @@ fn is_good(
     instance: &VaultId,
     known: &Objects,
     reader: &Reader,
-    others_only: bool,
+    words: Words,
 ) -> bool {
     let since = reader.now.saturating_sub(reader.reverify).unwrap_or(Timestamp::MIN);
-    let proved = |id: &ObjectId| known.get(id).is_some_and(|said| said.proved(since, others_only));
-    snapshot.record.objects.iter().all(|object| proved(&object.id)) && passes(snapshot, instance)
+    let proved = |id: &ObjectId| known.get(id).is_some_and(|said| said.proved(since, words));
+    snapshot.record.objects.iter().all(|object| proved(&object.id)) && passes(snapshot, instance, words)
 }
 
 /// No verdict about this snapshot itself stands against it: a failed check, or a failure that names no object (a drill that did not end
 /// well) and that no later verdict at least as deep has taken back.
-fn passes(snapshot: &KnownSnapshot, instance: &VaultId) -> bool {
-    let here = || snapshot.verdicts.iter().map(|known| &known.verdict).filter(|v| v.instance == *instance);
+fn passes(snapshot: &KnownSnapshot, instance: &VaultId, words: Words) -> bool {
+    let counts = |known: &&KnownVerdict| words != Words::OthersAlone || !known.own;
+    let counting = || snapshot.verdicts.iter().filter(counts);
+    let here = || counting().map(|known| &known.verdict).filter(|v| v.instance == *instance);
     let mut checks: BTreeMap<u64, CheckResult> = BTreeMap::new();
     checks.extend(here().flat_map(|v| v.checks.iter().copied()));
     let mut failed = here().enumerate().filter(|(_, v)| !v.good && v.bad.is_empty());

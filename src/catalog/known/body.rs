@@ -1,6 +1,6 @@
 //! What stands in the columns of the catalog, and the sums that prove it.
 
-use crate::catalog::known::wire::{Source, put, put_bytes};
+use crate::catalog::known::wire::{Source, put, put_bytes, put_signed};
 use crate::catalog::known::{KnownArchive, KnownStretch};
 use crate::model::id::RecipientId;
 use crate::model::manifest::{ArchiveInfo, Frame};
@@ -22,6 +22,8 @@ pub(super) struct Body {
     /// Numbers of rows of `stretches`.
     pub(super) stretches: Vec<i64>,
     pub(super) archives: Vec<ObjectId>,
+    /// See [`crate::catalog::known::Known::full`].
+    pub(super) full: i64,
 }
 
 impl Body {
@@ -35,6 +37,7 @@ impl Body {
         for id in &self.archives {
             out.extend_from_slice(&id.0);
         }
+        put_signed(&mut out, self.full);
         out
     }
 
@@ -44,7 +47,8 @@ impl Body {
         let stretches = (0..count).map(|_| Some(source.number()?.cast_signed())).collect::<Option<_>>()?;
         let count = source.count(32)?;
         let archives = (0..count).map(|_| source.array().map(ObjectId)).collect::<Option<_>>()?;
-        source.is_empty().then_some(Self { stretches, archives })
+        let full = source.signed()?;
+        source.is_empty().then_some(Self { stretches, archives, full })
     }
 }
 
@@ -63,7 +67,8 @@ pub(super) fn get_recipients(source: &mut Source<'_>) -> Option<Vec<RecipientId>
 pub(super) fn archive_body(archive: &KnownArchive) -> Vec<u8> {
     let mut out = Vec::new();
     let info = &archive.info;
-    for number in [info.size, info.payload, info.tar, archive.age, u64::from(archive.delta)] {
+    let delta = u64::from(archive.delta);
+    for number in [info.size, info.payload, info.tar, archive.age, delta, archive.content] {
         put(&mut out, number);
     }
     put_recipients(&mut out, &archive.recipients);
@@ -79,7 +84,7 @@ pub(super) fn archive_body(archive: &KnownArchive) -> Vec<u8> {
 pub(super) fn get_archive(sha256: ObjectId, body: &[u8]) -> Option<KnownArchive> {
     let mut source = Source(body);
     let (size, payload, tar) = (source.number()?, source.number()?, source.number()?);
-    let (age, delta) = (source.number()?, source.number()? != 0);
+    let (age, delta, content) = (source.number()?, source.number()? != 0, source.number()?);
     let recipients = get_recipients(&mut source)?;
     let count = source.count(4)?;
     let mut frame = || {
@@ -92,7 +97,7 @@ pub(super) fn get_archive(sha256: ObjectId, body: &[u8]) -> Option<KnownArchive>
     };
     let frames = (0..count).map(|_| frame()).collect::<Option<Vec<_>>>()?;
     let info = ArchiveInfo { sha256, size, payload, tar, frames };
-    Some(KnownArchive { info, age, delta, recipients })
+    Some(KnownArchive { info, age, delta, content, recipients })
 }
 
 pub(super) fn stretch_body(stretch: &KnownStretch) -> Vec<u8> {
@@ -101,10 +106,18 @@ pub(super) fn stretch_body(stretch: &KnownStretch) -> Vec<u8> {
     put_recipients(&mut out, &stretch.recipients);
     put_bytes(&mut out, stretch.first.as_bytes());
     put_bytes(&mut out, stretch.last.as_bytes());
-    put(&mut out, stretch.maps.len() as u64);
-    for (id, size) in &stretch.maps {
+    for list in [&stretch.maps, &stretch.archives] {
+        put(&mut out, list.len() as u64);
+        for (id, number) in list {
+            out.extend_from_slice(&id.0);
+            put(&mut out, *number);
+        }
+    }
+    put(&mut out, u64::from(stretch.shared));
+    put(&mut out, stretch.content);
+    put(&mut out, stretch.blocks.len() as u64);
+    for id in &stretch.blocks {
         out.extend_from_slice(&id.0);
-        put(&mut out, *size);
     }
     out
 }
@@ -114,9 +127,9 @@ pub(super) fn get_stretch(segment: ObjectId, body: &[u8], packed: &[u8]) -> Opti
     let (size, recipients) = (source.number()?, get_recipients(&mut source)?);
     let first = RelPath::new(source.bytes()?).ok()?;
     let last = RelPath::new(source.bytes()?).ok()?;
-    let count = source.count(33)?;
-    let mut map = || Some((ObjectId(source.array()?), source.number()?));
-    let maps = (0..count).map(|_| map()).collect::<Option<Vec<_>>>()?;
+    let (maps, archives) = (get_list(&mut source)?, get_list(&mut source)?);
+    let (shared, content) = (source.number()? != 0, source.number()?);
+    let blocks = get_blocks(&mut source)?;
     let whole = source.is_empty() && first <= last;
     whole.then(|| KnownStretch {
         row: 0,
@@ -126,6 +139,25 @@ pub(super) fn get_stretch(segment: ObjectId, body: &[u8], packed: &[u8]) -> Opti
         first,
         last,
         maps,
+        blocks,
+        archives,
+        shared,
+        content,
         packed: packed.to_vec(),
     })
+}
+
+fn get_list(source: &mut Source<'_>) -> Option<Vec<(ObjectId, u64)>> {
+    let count = source.count(33)?;
+    (0..count).map(|_| Some((ObjectId(source.array()?), source.number()?))).collect()
+}
+
+fn get_blocks(source: &mut Source<'_>) -> Option<Vec<ObjectId>> {
+    let count = source.count(32)?;
+    (0..count).map(|_| source.array().map(ObjectId)).collect()
+}
+
+/// The kept block hashes that a stretch with this body refers to; none where it makes no sense.
+pub(super) fn blocks_of(segment: ObjectId, body: &[u8]) -> Vec<ObjectId> {
+    get_stretch(segment, body, &[]).map(|stretch| stretch.blocks).unwrap_or_default()
 }

@@ -81,9 +81,11 @@ pub struct ComponentUpdate {
     pub put: Vec<KnownStretch>,
     /// Every archive that the component refers to.
     pub archives: Vec<KnownArchive>,
+    /// When it was last packed so that it stands alone, in seconds since 1970.
+    pub full: i64,
 }
 
-pub(super) const FORMAT: &[u8] = b"1";
+pub(super) const FORMAT: &[u8] = b"2";
 type Why = String;
 
 fn text(e: impl ToString) -> Why {
@@ -117,6 +119,7 @@ fn read(path: &Path, expected: &Expected<'_>) -> Result<Option<Known>, Why> {
     for (component, body) in &generation {
         read_archives(&db, *component, body, &mut known)?;
         read_stretches(&db, *component, body, &mut known)?;
+        known.full.insert(u64::try_from(*component).map_err(|_| damaged())?, body.full);
     }
     for stretches in known.components.values_mut() {
         stretches.sort_by(|a, b| a.first.cmp(&b.first));

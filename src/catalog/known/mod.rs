@@ -3,6 +3,7 @@
 //! It is a copy of what manifests say, with the facts by which a file is known again. It can be lost at any time and costs time only. It must never
 //! say that an object exists, and never be used beside a history that went on without it: the hash of the newest record tells.
 
+mod blocks;
 mod body;
 mod db;
 mod rest;
@@ -10,11 +11,14 @@ mod save;
 mod stretch;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod wire;
 
+pub use blocks::{keep_blocks, read_blocks};
 pub use db::{ComponentUpdate, Expected, KnownError, Loaded, Update, load, remove};
 pub use save::save;
 pub use stretch::{Row, RowRef, Stretch, Sums};
+pub use usage::Usage;
 
 use crate::model::id::RecipientId;
 use crate::model::manifest::ArchiveInfo;
@@ -30,6 +34,8 @@ pub struct KnownArchive {
     pub age: u64,
     /// It belongs to a snapshot whose component did not stand alone.
     pub delta: bool,
+    /// How many bytes of its tar stream were in use when it was made, as [`Usage`] counts them.
+    pub content: u64,
     /// What it is sealed to, sorted.
     pub recipients: Vec<RecipientId>,
 }
@@ -51,6 +57,14 @@ pub struct KnownStretch {
     pub last: RelPath,
     /// The maps that its entries refer to, with their sizes.
     pub maps: Vec<(ObjectId, u64)>,
+    /// The kept block hashes that its rows refer to, by SHA-256.
+    pub blocks: Vec<ObjectId>,
+    /// As [`Stretch::archives`].
+    pub archives: Vec<(ObjectId, u64)>,
+    /// As [`Stretch::shared`].
+    pub shared: bool,
+    /// Sum of the sizes of its files in bytes.
+    pub content: u64,
     /// Its rows, as [`Stretch::encode`] gives them.
     pub packed: Vec<u8>,
 }
@@ -71,4 +85,6 @@ pub struct Known {
     pub archives: BTreeMap<ObjectId, KnownArchive>,
     /// The stretches of each component, by its number, in walk order.
     pub components: HashMap<u64, Vec<KnownStretch>>,
+    /// When each component, by its number, was last packed so that it stands alone, in seconds since 1970.
+    pub full: HashMap<u64, i64>,
 }

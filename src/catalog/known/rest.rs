@@ -60,6 +60,10 @@ pub(super) fn put_rest(out: &mut Vec<u8>, row: &Row, archives: &[ObjectId]) {
         put_ident_or_none(out, ident.as_ref());
     }
     out.push(CHECKS.iter().position(|c| *c == row.check).unwrap_or(0) as u8);
+    put(out, row.blocks.len() as u64);
+    for id in &row.blocks {
+        out.extend_from_slice(&id.0);
+    }
 }
 
 fn get_or_none<'a>(source: &mut Source<'a>) -> Option<Option<&'a [u8]>> {
@@ -68,6 +72,14 @@ fn get_or_none<'a>(source: &mut Source<'a>) -> Option<Option<&'a [u8]>> {
         [1] => Some(Some(source.bytes()?)),
         _ => None,
     }
+}
+
+/// The hash, which comes first.
+pub(super) fn get_hash(source: &mut Source<'_>) -> Option<Option<ContentHash>> {
+    Some(match get_or_none(source)? {
+        Some(bytes) => Some(ContentHash(bytes.try_into().ok()?)),
+        None => None,
+    })
 }
 
 fn present(source: &mut Source<'_>) -> Option<bool> {
@@ -81,10 +93,7 @@ fn present(source: &mut Source<'_>) -> Option<bool> {
 /// Fills `row` in; `None` where the bytes make no sense.
 pub(super) fn get_rest(source: &mut Source<'_>, row: &mut Row, archives: &[(ObjectId, u64)]) -> Option<()> {
     let entry = &mut row.entry;
-    entry.hash = match get_or_none(source)? {
-        Some(bytes) => Some(ContentHash(bytes.try_into().ok()?)),
-        None => None,
-    };
+    entry.hash = get_hash(source)?;
     entry.target = get_or_none(source)?.map(<[u8]>::to_vec);
     entry.why = match source.take(1)? {
         [0] => None,
@@ -110,6 +119,9 @@ pub(super) fn get_rest(source: &mut Source<'_>, row: &mut Row, archives: &[(Obje
     }
     let [check] = source.array()?;
     row.check = *CHECKS.get(usize::from(check))?;
+    for _ in 0..source.count(32)? {
+        row.blocks.push(ObjectId(source.array()?));
+    }
     Some(())
 }
 

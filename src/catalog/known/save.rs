@@ -1,9 +1,10 @@
 //! Writing the catalog, generation by generation.
 
-use crate::catalog::known::body::{Body, archive_body, stretch_body, sum};
+use crate::catalog::known::body::{Body, archive_body, blocks_of, stretch_body, sum};
 use crate::catalog::known::db::{FORMAT, identity, read_generation};
 use crate::catalog::known::{ComponentUpdate, KnownError, Update};
 use crate::durable::crash;
+use crate::model::ObjectId;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,18 +17,14 @@ CREATE TABLE IF NOT EXISTS generations (record BLOB, component INTEGER, turn INT
 CREATE TABLE IF NOT EXISTS archives (component INTEGER, id BLOB, body BLOB NOT NULL, sum BLOB NOT NULL,
   PRIMARY KEY (component, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stretches (row INTEGER PRIMARY KEY, component INTEGER, segment BLOB, body BLOB NOT NULL,
-  packed BLOB NOT NULL, sum BLOB NOT NULL);";
+  packed BLOB NOT NULL, sum BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS blocks (id BLOB PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;";
 
 /// Writes `update` in one transaction, beside the generation of the record before. To be called before the record is put: which of the two is true, the store
 /// will say. After an error the catalog is to be removed.
 pub fn save(path: &Path, update: &Update<'_>) -> Result<(), KnownError> {
     let failed = |source| KnownError::Database { path: path.to_owned(), source };
-    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    drop(made.map_err(|source| KnownError::File { path: path.to_owned(), source })?);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
-    db.execute_batch(SCHEMA).map_err(failed)?;
-    db.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    let mut db = open(path)?;
     let before = match &update.before {
         None => Vec::new(),
         Some(before) => {
@@ -41,6 +38,18 @@ pub fn save(path: &Path, update: &Update<'_>) -> Result<(), KnownError> {
     transaction.commit().map_err(failed)?;
     crash::point("catalog: committed");
     Ok(())
+}
+
+/// Opens the database, and makes it where there is none.
+pub(super) fn open(path: &Path) -> Result<Connection, KnownError> {
+    let failed = |source| KnownError::Database { path: path.to_owned(), source };
+    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    drop(made.map_err(|source| KnownError::File { path: path.to_owned(), source })?);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+    db.execute_batch(SCHEMA).map_err(failed)?;
+    db.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    Ok(db)
 }
 
 /// Generations kept beside the new one: that of the record before, and one more for a store that lags.
@@ -83,7 +92,7 @@ fn forget_all_but(db: &Transaction<'_>, update: &Update<'_>) -> rusqlite::Result
 }
 
 fn write_component(db: &Transaction<'_>, number: i64, update: &ComponentUpdate) -> rusqlite::Result<Body> {
-    let mut body = Body { stretches: update.keep.clone(), archives: Vec::new() };
+    let mut body = Body { stretches: update.keep.clone(), archives: Vec::new(), full: update.full };
     let insert = "INSERT INTO stretches (component, segment, body, packed, sum) VALUES (?1, ?2, ?3, ?4, ?5)";
     let mut insert = db.prepare(insert)?;
     for stretch in &update.put {
@@ -123,6 +132,24 @@ fn sweep(db: &Transaction<'_>) -> rusqlite::Result<()> {
         query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     for (component, id) in there.into_iter().filter(|archive| !archives.contains(archive)) {
         db.execute("DELETE FROM archives WHERE component = ?1 AND id = ?2", params![component, id])?;
+    }
+    sweep_blocks(db)
+}
+
+/// Removes block hashes that no stretch refers to.
+fn sweep_blocks(db: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut used: HashSet<Vec<u8>> = HashSet::new();
+    let mut query = db.prepare("SELECT segment, body FROM stretches")?;
+    let mut found = query.query([])?;
+    while let Some(row) = found.next()? {
+        let Ok(segment) = row.get_ref(0)?.as_blob()?.try_into().map(ObjectId) else { continue };
+        let blocks = blocks_of(segment, row.get_ref(1)?.as_blob()?);
+        used.extend(blocks.into_iter().map(|id| id.0.to_vec()));
+    }
+    let mut query = db.prepare("SELECT id FROM blocks")?;
+    let there: Vec<Vec<u8>> = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for id in there.iter().filter(|id| !used.contains(*id)) {
+        db.execute("DELETE FROM blocks WHERE id = ?1", [id])?;
     }
     Ok(())
 }

@@ -3,10 +3,11 @@
 //! Most rows are only compared with what a walk found, so a row gives its path and its facts without the rest being decoded.
 
 use crate::catalog::known::rest::{get_rest, put_rest};
+use crate::catalog::known::usage::Usage;
 use crate::catalog::known::wire::{Source, put, put_bytes, put_time};
 use crate::model::entry::{FLAG_CRASH_CONSISTENT, FLAG_DATABASE, Kind};
 use crate::model::record::CheckResult;
-use crate::model::{Entry, ObjectId, RelPath};
+use crate::model::{ContentHash, Entry, ObjectId, RelPath};
 use crate::platform::capture::Ident;
 use std::collections::BTreeMap;
 use std::io;
@@ -27,12 +28,25 @@ pub struct Row {
     pub check: CheckResult,
     /// When its content was read last, in days since 1970.
     pub read: u32,
+    /// The pieces of its block hashes, in order; none where it has none.
+    pub blocks: Vec<ObjectId>,
+    /// Its content was found under another path, so that others may refer to the same bytes.
+    pub copied: bool,
 }
 
 impl Row {
     /// A row of something that is no database.
     pub fn new(entry: Entry, ident: Option<Ident>, safe: bool) -> Self {
-        Self { entry, ident, safe, beside: [None, None], check: CheckResult::None, read: 0 }
+        Self {
+            entry,
+            ident,
+            safe,
+            beside: [None, None],
+            check: CheckResult::None,
+            read: 0,
+            blocks: Vec::new(),
+            copied: false,
+        }
     }
 }
 
@@ -70,12 +84,14 @@ impl Sums {
 /// A decoded stretch, its rows still packed.
 #[derive(Debug)]
 pub struct Stretch {
-    /// The archives that its extents refer to, with how many bytes of their tar stream it uses.
+    /// The archives that its extents refer to, with about how many bytes of their tar stream it uses, headers included and no byte counted twice.
     pub archives: Vec<(ObjectId, u64)>,
     /// The maps that its entries refer to, with their sizes.
     pub maps: Vec<(ObjectId, u64)>,
     /// Its sums.
     pub sums: Sums,
+    /// Whether other stretches may use the same bytes of these archives.
+    pub shared: bool,
     names: Vec<Arc<str>>,
     bytes: Vec<u8>,
     rows_at: usize,
@@ -104,19 +120,22 @@ pub struct RowRef<'a> {
     pub database: bool,
     /// A database or sidecar that was packed as bytes.
     pub crash_consistent: bool,
+    /// See [`Row::copied`].
+    pub copied: bool,
     /// The entry's number for all names of one inode.
     pub link: Option<u64>,
     /// The owner's name.
     pub user: Option<&'a Arc<str>>,
     /// The group's name.
     pub group: Option<&'a Arc<str>>,
+    /// Length of a file in bytes.
+    pub size: u64,
     mtime: (i64, u32),
-    size: u64,
     rest: &'a [u8],
     stretch: &'a Stretch,
 }
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// A stretch unpacks to at most this many bytes; a file with very many extents has a stretch of its own.
 const STRETCH_BYTES_MAX: usize = 1 << 30;
 const SAFE: u8 = 1;
@@ -124,6 +143,7 @@ const IDENT: u8 = 2;
 const LINK: u8 = 4;
 const DATABASE: u8 = 8;
 const CRASH: u8 = 16;
+const COPIED: u8 = 32;
 const KINDS: [Kind; 8] =
     [Kind::File, Kind::Dir, Kind::Symlink, Kind::Fifo, Kind::Char, Kind::Block, Kind::Socket, Kind::Left];
 
@@ -179,22 +199,22 @@ impl<'a> Table<'a> {
 impl Stretch {
     /// The compressed bytes of `rows`, which are in walk order.
     pub fn encode(rows: &[Row]) -> io::Result<Vec<u8>> {
-        let mut live: BTreeMap<ObjectId, u64> = BTreeMap::new();
+        let mut usage = Usage::default();
         let mut maps: BTreeMap<ObjectId, u64> = BTreeMap::new();
         let mut sums = Sums::default();
         for row in rows {
             sums.count(&row.entry);
-            for extent in &row.entry.extents {
-                *live.entry(extent.archive).or_default() += extent.length;
-            }
+            usage.add(&row.entry.extents);
             maps.extend(row.entry.maps.iter().map(|m| (m.object, m.size)));
         }
+        let shared = rows.iter().any(|row| row.copied || row.entry.link.is_some());
+        let live = usage.bytes();
         let archives: Vec<ObjectId> = live.keys().copied().collect();
         let (mut table, mut body) = (Table::default(), Vec::with_capacity(rows.len() * 160));
         for row in rows {
             put_row(&mut body, row, &mut table, &archives);
         }
-        let mut out = vec![FORMAT];
+        let mut out = vec![FORMAT, u8::from(shared)];
         for list in [&live, &maps] {
             put(&mut out, list.len() as u64);
             for (id, number) in list {
@@ -218,9 +238,7 @@ impl Stretch {
         let size = usize::try_from(size).ok().filter(|size| *size <= STRETCH_BYTES_MAX)?;
         let bytes = zstd::bulk::decompress(compressed, size).ok()?;
         let mut source = Source(&bytes);
-        if source.take(1)? != [FORMAT] {
-            return None;
-        }
+        let [FORMAT, shared] = source.array()? else { return None };
         let mut list = || {
             let count = source.count(33)?;
             (0..count)
@@ -238,7 +256,7 @@ impl Stretch {
         let mut name = || Some(Arc::from(std::str::from_utf8(source.bytes()?).ok()?));
         let names = (0..count).map(|_| name()).collect::<Option<Vec<_>>>()?;
         let rows_at = bytes.len() - source.0.len();
-        Some(Self { archives, maps, sums, names, bytes, rows_at })
+        Some(Self { archives, maps, sums, shared: shared != 0, names, bytes, rows_at })
     }
 
     /// The row that begins at `at` (0 is the first), and where the next begins; `None` at the end, and where the bytes make no sense.
@@ -283,6 +301,7 @@ impl Stretch {
             read,
             database: bits & DATABASE != 0,
             crash_consistent: bits & CRASH != 0,
+            copied: bits & COPIED != 0,
             link,
             user,
             group,
@@ -302,7 +321,7 @@ fn put_row<'a>(out: &mut Vec<u8>, row: &'a Row, table: &mut Table<'a>, archives:
     let facts = bit(row.safe, SAFE) | bit(row.ident.is_some(), IDENT) | bit(entry.link.is_some(), LINK);
     let flags =
         bit(entry.has_flag(FLAG_DATABASE), DATABASE) | bit(entry.has_flag(FLAG_CRASH_CONSISTENT), CRASH);
-    bytes.push(facts | flags);
+    bytes.push(facts | flags | bit(row.copied, COPIED));
     put_bytes(&mut bytes, entry.path.as_bytes());
     for number in [entry.mode, entry.uid, entry.gid] {
         put(&mut bytes, u64::from(number));
@@ -323,6 +342,11 @@ fn put_row<'a>(out: &mut Vec<u8>, row: &'a Row, table: &mut Table<'a>, archives:
 }
 
 impl RowRef<'_> {
+    /// The hash of a file's content, without the rest being decoded.
+    pub fn hash(&self) -> Option<ContentHash> {
+        crate::catalog::known::rest::get_hash(&mut Source(self.rest))?
+    }
+
     /// The whole row; `None` when its bytes make no sense.
     pub fn decode(&self) -> Option<Row> {
         let mut entry = Entry::new(RelPath::new(self.path).ok()?, self.kind);
@@ -330,7 +354,7 @@ impl RowRef<'_> {
         (entry.user, entry.group) = (self.user.cloned(), self.group.cloned());
         (entry.size, entry.mtime, entry.link) = (self.size, self.mtime, self.link);
         let mut row = Row::new(entry, self.ident, self.safe);
-        row.read = self.read;
+        (row.read, row.copied) = (self.read, self.copied);
         let mut source = Source(self.rest);
         get_rest(&mut source, &mut row, &self.stretch.archives)?;
         source.is_empty().then_some(row)

@@ -41,6 +41,7 @@ fn rows() -> Vec<Row> {
     database.entry.flags.push(FLAG_DATABASE.into());
     database.entry.maps.push(MapRef { offset: 0, object: id(77), size: 1234 });
     database.read = 20_000;
+    (database.blocks, database.copied) = (vec![id(90), id(91)], true);
     (database.beside, database.check) = ([Some(ident(3)), None], CheckResult::Deferred);
     let bare = |entry| Row::new(entry, None, false);
     vec![
@@ -64,18 +65,24 @@ fn archive(n: u8) -> KnownArchive {
         tar: 1 << 31,
         frames: (0..300).map(frame).collect(),
     };
-    KnownArchive { info, age: u64::from(n), delta: n == 2, recipients: vec![RecipientId([n; 16])] }
+    let recipients = vec![RecipientId([n; 16])];
+    KnownArchive { info, age: u64::from(n), delta: n == 2, content: 1 << 30, recipients }
 }
 
 fn stretch(n: u8, rows: &[Row]) -> KnownStretch {
+    let opened = Stretch::open(&Stretch::encode(rows).unwrap()).unwrap();
     KnownStretch {
         row: 0,
+        archives: opened.archives,
+        shared: opened.shared,
+        content: opened.sums.size,
         segment: id(n),
         size: 4000,
         recipients: vec![RecipientId([1; 16]), RecipientId([2; 16])],
         first: rows[0].entry.path.clone(),
         last: rows[rows.len() - 1].entry.path.clone(),
         maps: vec![(id(77), 1234)],
+        blocks: rows.iter().flat_map(|row| row.blocks.iter().copied()).collect(),
         packed: Stretch::encode(rows).unwrap(),
     }
 }
@@ -98,7 +105,7 @@ impl Bed {
         let (later, earlier) = ([file("x", 1)], rows());
         let two = vec![stretch(11, &later[..]), stretch(10, &earlier[..7])];
         let archives = vec![archive(1), archive(2)];
-        let one = ComponentUpdate { number: 5, keep: vec![], put: two, archives };
+        let one = ComponentUpdate { number: 5, keep: vec![], put: two, archives, full: 1_800_000_000 };
         let other = ComponentUpdate { number: 6, put: vec![stretch(12, &rows())], ..Default::default() };
         bed.save(None, &RECORD, vec![one, other]).unwrap();
         bed
@@ -149,7 +156,9 @@ fn rows_come_back_as_they_were() {
     let database: Vec<bool> = stretch.rows().map(|row| row.database).collect();
     assert_eq!(database, [false, false, false, false, false, false, false, true]);
     assert_eq!(stretch.sums, Sums { entries: 8, files: 4, dirs: 1, size: 20_000 + 15 });
-    assert_eq!(stretch.archives, [(id(1), 4 * 4100), (id(2), 4 * 300)]);
+    // All four files use the same bytes of two archives, and their headers.
+    assert_eq!(stretch.archives, [(id(1), 1536 + 4100), (id(2), 1536 + 300)]);
+    assert!(stretch.shared && stretch.rows().all(|row| row.hash() == row.decode().unwrap().entry.hash));
     assert_eq!(stretch.maps, [(id(77), 1234)]);
 }
 
@@ -184,6 +193,7 @@ fn a_catalog_gives_back_what_was_saved_in_walk_order() {
     let (later, earlier) = ([file("x", 1)], rows());
     assert_eq!(known.components[&5], [stretch(10, &earlier[..7]), stretch(11, &later[..])]);
     assert_eq!(known.components[&6].len(), 1);
+    assert_eq!((known.full[&5], known.full[&6]), (1_800_000_000, 0));
     let mode = std::os::unix::fs::PermissionsExt::mode(&bed.path.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -193,7 +203,7 @@ fn an_update_keeps_what_it_names_and_leaves_other_components_alone() {
     let bed = Bed::new();
     let put = vec![stretch(20, &[file("y", 4)])];
     let archives = vec![archive(2), archive(3)];
-    let update = ComponentUpdate { number: 5, keep: vec![bed.row_of(10)], put, archives };
+    let update = ComponentUpdate { number: 5, keep: vec![bed.row_of(10)], put, archives, full: -5 };
     let next = id(51);
     bed.save(Some(RECORD), &next, vec![update]).unwrap();
     let known = bed.known(&next);
@@ -222,6 +232,33 @@ fn the_generation_before_stays_until_the_one_after_the_next() {
 }
 
 #[test]
+fn block_hashes_stay_while_a_generation_has_them_and_are_proved_when_they_are_read() {
+    let bed = Bed::new();
+    let piece = |n: u8| (ObjectId::of(&[n; 5000]), vec![n; 5000]);
+    let (one, two, stray) = (piece(1), piece(2), piece(3));
+    keep_blocks(&bed.path, &[one.clone(), two.clone(), stray.clone()]).unwrap();
+    let mut row = file("y", 4);
+    row.blocks = vec![two.0, one.0];
+    let update = |put| ComponentUpdate { number: 5, put, ..Default::default() };
+    bed.save(Some(RECORD), &id(51), vec![update(vec![stretch(20, &[row])])]).unwrap();
+    let read = |ids: &[ObjectId]| read_blocks(&bed.path, ids);
+    assert_eq!(read(&[two.0, one.0]), Some(vec![two.1.clone(), one.1.clone()]));
+    assert_eq!(read(&[stray.0]), None, "no stretch refers to it");
+    bed.sql("UPDATE blocks SET body = zeroblob(5000) WHERE id = (SELECT max(id) FROM blocks)");
+    assert_eq!(read(&[two.0, one.0]), None);
+    assert_eq!([one.0, two.0].iter().filter(|id| read(&[**id]).is_some()).count(), 1);
+    keep_blocks(&bed.path, &[one.clone(), two.clone()]).unwrap();
+    assert!(read(&[two.0, one.0]).is_some(), "what was damaged is written again");
+    for n in 52..56 {
+        let put = if n == 52 { vec![update(vec![])] } else { vec![] };
+        bed.save(Some(id(n - 1)), &id(n), put).unwrap();
+    }
+    assert_eq!(read(&[one.0]), None, "no generation has it");
+    remove(&bed.path).unwrap();
+    assert_eq!(read(&[one.0]), None);
+}
+
+#[test]
 fn a_catalog_of_another_record_host_or_vault_is_not_used() {
     let bed = Bed::new();
     assert!(matches!(bed.load(&id(49)), Loaded::Other));
@@ -243,7 +280,7 @@ fn no_part_of_a_row_changes_or_moves_unnoticed() {
         "UPDATE stretches SET sum = zeroblob(32) WHERE component = 6",
         "UPDATE archives SET id = zeroblob(32) WHERE component = 5 AND id = (SELECT max(id) FROM archives)",
         "UPDATE archives SET body = substr(body, 1, 20) WHERE component = 5",
-        "UPDATE meta SET value = x'32' WHERE key = 'format'",
+        "UPDATE meta SET value = x'33' WHERE key = 'format'",
         "DELETE FROM meta WHERE key = 'host'",
         "UPDATE generations SET body = (SELECT body FROM generations WHERE component = 6) WHERE component = 5",
         "UPDATE generations SET component = 9 WHERE component = 6",
@@ -261,7 +298,7 @@ fn no_part_of_a_row_changes_or_moves_unnoticed() {
 fn stretches_that_overlap_are_not_used() {
     let bed = Bed::new();
     let put = vec![stretch(20, &[file("a/a", 4)])];
-    let update = ComponentUpdate { number: 5, keep: vec![bed.row_of(10)], put, archives: vec![] };
+    let update = ComponentUpdate { number: 5, keep: vec![bed.row_of(10)], put, archives: vec![], full: 0 };
     bed.save(Some(RECORD), &id(51), vec![update]).unwrap();
     assert!(matches!(bed.load(&id(51)), Loaded::Useless(_)));
 }

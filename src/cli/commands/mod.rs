@@ -1,7 +1,9 @@
 //! One function a command: arguments to options, call, render.
 
+mod compare;
 mod init;
 mod restore;
+mod rollback;
 
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, KitArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
@@ -27,7 +29,11 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
             look::cat(&session, &args.id, &args.path, args.untrusted.accept_untrusted, &mut stdout)?;
             Ok(exit::code_of_problems(&session.troubles()))
         }
+        Command::Find(args) => compare::find(terminal, args),
+        Command::Diff(args) => compare::diff(terminal, args),
         Command::Restore(args) => restore::run(terminal, &args),
+        Command::Rollback(args) => rollback::run(terminal, &args),
+        Command::Ready => rollback::ready(terminal),
         Command::Sync(args) => sync(terminal, args),
         Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),

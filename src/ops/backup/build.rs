@@ -5,7 +5,7 @@ use crate::model::record::CheckResult;
 use crate::model::{ComponentName, Entry, Problem, RelPath, Timestamp};
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::packer::{LocalExtent, Packer};
-use crate::ops::backup::reuse::{Facts, Old, Settled};
+use crate::ops::backup::reuse::{Contents, Facts, Old, Settled};
 use crate::platform::filesystem::keeps_change_times;
 use crate::platform::users::Names;
 use crate::source::folder::{Excluded, OpenFile};
@@ -61,8 +61,12 @@ pub(super) struct Build<'a> {
     pub(super) allow: Excluded,
     /// Whether unpacking this run's archives gives just this component.
     pub(super) alone: bool,
+    /// When it was last packed so that it stands alone, in seconds since 1970; this run's beginning if nothing of before is referred to.
+    pub(super) full: i64,
     /// What it had before.
     pub(super) old: Old<'a>,
+    /// That, by content.
+    pub(super) contents: Contents<'a>,
     /// Which times tell of every change.
     pub(super) settled: Settled,
     /// Whether a device keeps change times.

@@ -13,7 +13,7 @@ use crate::ops::backup::files::{Databases, pack_database, pack_file, pack_found}
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::packer::{PackRun, Packer, archive_size_for};
-use crate::ops::backup::reuse::{Facts, Reuse, Settled, same_database};
+use crate::ops::backup::reuse::{Contents, Facts, Reuse, Settled, same_database};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
@@ -25,10 +25,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a busy database is waited for.
-pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long writers of a database in rollback-journal mode may be made to wait.
-pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// What capturing needs.
 #[derive(Clone, Copy)]
@@ -122,8 +122,11 @@ impl<'a> Run<'a> {
             rules: Vec::new(),
             strict: component.strict,
             allow: Excluded::from_patterns(&component.allow_unreadable),
-            alone: true,
+            // Members that only say what the listing says are left out of a delta.
+            alone: old.is_empty(),
+            full: self.reuse.full(number, old.is_empty(), now),
             old,
+            contents: Contents::new(old),
             settled: Settled::at(now),
             file_systems: HashMap::new(),
             listing: Listing::default(),
@@ -258,7 +261,7 @@ impl Build<'_> {
         self.checked(&entry.path, row.check, &[]);
         self.alone = false;
         let facts = Facts::of_row(&row);
-        Some(Item::unchanged(Entry { link: entry.link, ..row.entry }, facts))
+        Some(Item::unchanged(Entry { link: entry.link, ..self.old.entry_of(row) }, facts))
     }
 
     pub(super) fn not_captured(&mut self, path: &RelPath, error: &SqliteError) {

@@ -1,7 +1,7 @@
-//! Packing the content of one file: whole, or laid over several archives in parts.
+//! Members: of whole files, of parts of files, of what has no content.
 
 use crate::archive::pax::{Member, MemberKind, Sparse};
-use crate::model::{ContentHash, Entry, Kind, RelPath};
+use crate::model::{ContentHash, Entry, Extent, Kind, MapRef, ObjectId, RelPath};
 use crate::ops::backup::packer::{LocalExtent, Packer};
 use crate::ops::error::{Class, Doing, Result};
 use std::collections::BTreeMap;
@@ -27,6 +27,24 @@ pub(super) struct PackedContent {
     pub(super) size: u64,
     /// Offsets of the parts it was laid into; empty when it lies whole.
     pub(super) parts: Vec<u64>,
+    /// What of it lies in older archives.
+    pub(super) older: Vec<Extent>,
+    /// The maps of all its extents, where it has them already.
+    pub(super) maps: Vec<MapRef>,
+    /// The pieces of its block hashes.
+    pub(super) blocks: Vec<ObjectId>,
+    /// Members of this run alone do not give it.
+    pub(super) refers: bool,
+    /// It was found under another path.
+    pub(super) copied: bool,
+}
+
+impl PackedContent {
+    /// Content of which all lies in archives of this run.
+    pub(super) fn new(extents: Vec<LocalExtent>, hash: ContentHash, size: u64) -> Self {
+        let (parts, older, maps, blocks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { extents, hash, size, parts, older, maps, blocks, refers: false, copied: false }
+    }
 }
 
 /// Why content could not be packed: the archive failed (the run ends), or the file did (a problem).
@@ -51,7 +69,7 @@ pub(super) fn member_path(component: &str, path: &RelPath) -> Vec<u8> {
     bytes
 }
 
-fn part_path(component: &str, path: &RelPath, first: u64) -> Vec<u8> {
+pub(super) fn part_path(component: &str, path: &RelPath, first: u64) -> Vec<u8> {
     let mut bytes = b".backstay/parts/".to_vec();
     bytes.extend_from_slice(&member_path(component, path));
     bytes.extend_from_slice(format!("/{first:020}").as_bytes());
@@ -78,7 +96,7 @@ pub(super) fn member<'a>(entry: &'a Entry, kind: MemberKind, path: &'a [u8]) -> 
 }
 
 /// What says of a file that lies in parts how it is to be (its own member) says so once. A part must only be readable for whoever joins it.
-fn part<'a>(entry: &'a Entry, path: &'a [u8]) -> Member<'a> {
+pub(super) fn part<'a>(entry: &'a Entry, path: &'a [u8]) -> Member<'a> {
     static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     Member { mode: 0o600, xattrs: &NONE, ..member(entry, MemberKind::File, path) }
 }
@@ -107,34 +125,27 @@ pub(super) fn pack_hard_link(packer: &mut Packer<'_>, entry: &Entry, first: &Rel
     packer.end(false)
 }
 
-/// Packs content. `entry` gives the metadata; its size is not used.
+/// Packs content that is no longer than an archive, as one member. `entry` gives the metadata; its size is not used.
 pub(super) fn pack(
     packer: &mut Packer<'_>,
     entry: &Entry,
     content: &mut Content<'_>,
 ) -> std::result::Result<PackedContent, ContentError> {
-    let ranges = aligned(content.ranges, content.size);
-    let content = &mut Content { size: content.size, ranges: &ranges, read: content.read };
-    let bytes: u64 = ranges.iter().map(|r| r.1).sum();
+    let bytes: u64 = content.ranges.iter().map(|r| r.1).sum();
     let mut copy = Copy {
         hasher: blake3::Hasher::new(),
         buffer: vec![0; STEP.min(usize::try_from(bytes).unwrap_or(STEP))],
         extents: Vec::new(),
         shrunk_to: None,
     };
-    let parts = if bytes > packer.archive_size {
-        pack_parts(packer, entry, content, &mut copy)?
-    } else {
-        pack_whole(packer, entry, content, &mut copy)?;
-        Vec::new()
-    };
+    pack_whole(packer, entry, content, &mut copy)?;
     let size = copy.shrunk_to.unwrap_or(content.size);
     let hash = ContentHash(*copy.hasher.finalize().as_bytes());
-    Ok(PackedContent { extents: copy.extents, hash, size, parts })
+    Ok(PackedContent::new(copy.extents, hash, size))
 }
 
 /// Ranges widened to whole 512-byte blocks (the last may end with the file), neighbours joined: tar programs agree on no other sparse files.
-fn aligned(ranges: &[(u64, u64)], size: u64) -> Vec<(u64, u64)> {
+pub(super) fn aligned(ranges: &[(u64, u64)], size: u64) -> Vec<(u64, u64)> {
     let mut wide: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
     for &(offset, length) in ranges {
         let start = offset / 512 * 512;
@@ -168,44 +179,7 @@ fn pack_whole(
     Ok(())
 }
 
-fn pack_parts(
-    packer: &mut Packer<'_>,
-    entry: &Entry,
-    content: &mut Content<'_>,
-    copy: &mut Copy,
-) -> std::result::Result<Vec<u64>, ContentError> {
-    let mut firsts = Vec::new();
-    let own_path = member_path(packer.component(), &entry.path);
-    packer.begin(&member(entry, MemberKind::File, &own_path))?;
-    packer.end(false)?;
-    for mut pairs in cut_into_parts(content.ranges, packer.archive_size) {
-        let first = pairs.first().map_or(0, |p| p.0);
-        let is_last = pairs.last().map(|p| p.0 + p.1) == content.ranges.last().map(|r| r.0 + r.1);
-        let data: u64 = pairs.iter().map(|p| p.1).sum();
-        if is_last && pairs.last().is_some_and(|p| p.0 + p.1 < content.size) {
-            pairs.push((content.size, 0)); // where a sparse tail ends
-        }
-        let line = part_line(&pairs)?;
-        let path = part_path(packer.component(), &entry.path, first);
-        let size = line.len() as u64 + data;
-        let part = Member { size, ..part(entry, &path) };
-        let (archive, begun) = packer.begin(&part)?;
-        packer.plain(&line)?;
-        let mut at = begun + line.len() as u64;
-        for pair in pairs.into_iter().filter(|p| p.1 > 0) {
-            copy.range(packer, content.read, pair, archive, at)?;
-            at += pair.1;
-        }
-        packer.end(copy.shrunk_to.is_some())?;
-        firsts.push(first);
-        if copy.shrunk_to.is_some() {
-            break;
-        }
-    }
-    Ok(firsts)
-}
-
-fn part_line(pairs: &[(u64, u64)]) -> Result<Vec<u8>> {
+pub(super) fn part_line(pairs: &[(u64, u64)]) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(pairs).doing(Class::Failed, || "cannot write a part's line".into())?;
     line.push(b'\n');
     Ok(line)
@@ -224,7 +198,7 @@ pub(super) fn void_parts(packer: &mut Packer<'_>, entry: &Entry, firsts: &[u64])
 }
 
 /// Cuts ranges into runs of at most `most` bytes.
-fn cut_into_parts(ranges: &[(u64, u64)], most: u64) -> Vec<Vec<(u64, u64)>> {
+pub(super) fn cut_into_parts(ranges: &[(u64, u64)], most: u64) -> Vec<Vec<(u64, u64)>> {
     let mut parts: Vec<Vec<(u64, u64)>> = vec![Vec::new()];
     let mut room = most;
     for &(mut offset, mut length) in ranges {

@@ -3,15 +3,14 @@
 use crate::model::entry::{FLAG_DATABASE, FLAG_UNSTEADY, Why};
 use crate::model::record::CheckResult;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
+use crate::ops::backup::blocks::Content;
 use crate::ops::backup::build::{Build, Item};
-use crate::ops::backup::content::{
-    Content, ContentError, PackedContent, pack, pack_bare, pack_hard_link, void_parts,
-};
+use crate::ops::backup::content::{ContentError, PackedContent, pack_bare, pack_hard_link, void_parts};
+use crate::ops::backup::large::{pack_file_content, pack_stream};
 use crate::ops::backup::reuse::{Cursor, Facts, Whole};
 use crate::ops::error::Result;
 use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness};
 use crate::source::sqlite::SqliteCapture;
-use rustix::io::pread;
 use std::collections::HashMap;
 use std::io::{self, Read};
 
@@ -35,7 +34,7 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut databases: Data
     while let Some(found) = scan.entries.get(place) {
         while let Some(first) = build.unlisted.first_entry().filter(|first| *first.key() < found.entry.path) {
             let item = first.remove();
-            build.listing.push(item);
+            build.list(item);
         }
         if let Some(whole) = whole_stretch(build, &mut cursor, &scan.entries[place..], place, &databases) {
             build.alone = false;
@@ -61,10 +60,10 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut databases: Data
         if let Some(link) = item.entry.link.filter(|_| stored) {
             links.entry(link).or_insert_with(|| item.clone());
         }
-        build.listing.push(item);
+        build.list(item);
     }
     for (_, item) in std::mem::take(&mut build.unlisted) {
-        build.listing.push(item);
+        build.list(item);
     }
     Ok(())
 }
@@ -106,7 +105,10 @@ fn take_entry(
         return Ok(Some(Item::unchanged(entry, facts)));
     }
     if found.entry.kind != Kind::File {
-        pack_bare(&mut build.packer, &found.entry)?;
+        // In a delta nobody looks for members that only say what the listing says.
+        if build.old.is_empty() {
+            pack_bare(&mut build.packer, &found.entry)?;
+        }
         return Ok(Some(Item::bare(found.entry.clone())));
     }
     pack_file(build, scan, found)
@@ -126,7 +128,7 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
         for warning in &open.warnings {
             build.problem(warning.clone());
         }
-        let mut item = match pack_open(build, &open) {
+        let mut item = match pack_file_content(build, &open) {
             Ok(packed) => finished(&open, packed, &mut parts, build.facts_of(&open)),
             Err(ContentError::Run(e)) => return Err(e),
             Err(ContentError::Read(source)) => {
@@ -150,10 +152,16 @@ pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Re
 fn finished(open: &OpenFile, packed: PackedContent, parts: &mut Vec<u64>, facts: Facts) -> Item {
     let superseded = parts.iter().copied().filter(|first| !packed.parts.contains(first)).collect();
     parts.extend(packed.parts.iter().copied().filter(|first| !parts.contains(first)).collect::<Vec<_>>());
-    let mut entry = open.entry.clone();
-    entry.size = packed.size;
-    entry.hash = Some(packed.hash);
-    Item { extents: packed.extents, superseded, facts, ..Item::bare(entry) }
+    let entry = open.entry.clone();
+    Item { superseded, ..packed_item(entry, packed, facts) }
+}
+
+/// The item of content that was packed, or is known.
+pub(super) fn packed_item(mut entry: Entry, packed: PackedContent, facts: Facts) -> Item {
+    (entry.size, entry.hash) = (packed.size, Some(packed.hash));
+    (entry.extents, entry.maps) = (packed.older, packed.maps);
+    let facts = Facts { blocks: packed.blocks, copied: packed.copied, ..facts };
+    Item { extents: packed.extents, facts, packed: !packed.refers, ..Item::bare(entry) }
 }
 
 fn close(build: &mut Build<'_>, last: Option<Item>, unsteady: bool) -> Result<Option<Item>> {
@@ -164,17 +172,12 @@ fn close(build: &mut Build<'_>, last: Option<Item>, unsteady: bool) -> Result<Op
     void_parts(&mut build.packer, &item.entry, &superseded)?;
     if unsteady {
         item.entry.flags.push(FLAG_UNSTEADY.to_owned());
-        item.facts = Facts::default();
+        // Times say nothing of it; what was packed of it is known all the same.
+        let Facts { blocks, copied, .. } = item.facts;
+        item.facts = Facts { blocks, copied, ..Facts::default() };
         build.unsteady(&item.entry.path);
     }
     Ok(Some(item))
-}
-
-fn pack_open(build: &mut Build<'_>, open: &OpenFile) -> std::result::Result<PackedContent, ContentError> {
-    let mut read =
-        |offset: u64, buffer: &mut [u8]| pread(&open.file, buffer, offset).map_err(io::Error::from);
-    let mut content = Content { size: open.entry.size, ranges: &open.ranges, read: &mut read };
-    pack(&mut build.packer, &open.entry, &mut content)
 }
 
 /// The entry that says that something is there (or was) but not in this snapshot.
@@ -204,7 +207,7 @@ pub(super) fn pack_database(
     mut capture: SqliteCapture,
     facts: Facts,
 ) -> std::result::Result<Item, ContentError> {
-    let size = capture.size;
+    let (size, page_size) = (capture.size, capture.page_size);
     let mut at = 0;
     let mut read = |offset: u64, buffer: &mut [u8]| {
         if offset != at {
@@ -214,21 +217,28 @@ pub(super) fn pack_database(
         at += got as u64;
         Ok(got)
     };
-    let ranges = if size == 0 { Vec::new() } else { vec![(0, size)] };
-    let packed = pack(&mut build.packer, &entry, &mut Content { size, ranges: &ranges, read: &mut read })?;
+    let kind = Content::Database(page_size);
+    let packed = pack_stream(build, &entry, size, kind, &mut read)?;
     if packed.size != size {
         return Err(ContentError::Read(io::Error::other("the capture was cut short")));
     }
     let outcome = capture.finish().map_err(|e| ContentError::Read(io::Error::other(e)))?;
     build.checked(&entry.path, outcome.result, &outcome.messages);
-    entry.size = size;
-    entry.hash = Some(packed.hash);
     entry.flags.push(FLAG_DATABASE.to_owned());
     let facts = Facts { check: Some(outcome.result), ..facts };
-    Ok(Item { extents: packed.extents, facts, ..Item::bare(entry) })
+    Ok(packed_item(entry, packed, facts))
 }
 
 impl Build<'_> {
+    /// Adds an entry to the listing; later files may turn out to be copies of it.
+    pub(super) fn list(&mut self, item: Item) {
+        let content = item.entry.hash.map(|hash| (hash, item.entry.size));
+        let place = self.listing.push(item);
+        if let Some((hash, size)) = content.filter(|(_, size)| *size > 0 && !self.old.is_empty()) {
+            self.contents.add(&hash, size, place);
+        }
+    }
+
     /// Notes that something could not be captured.
     pub(super) fn unreadable(&mut self, path: &RelPath, what: String) {
         self.unreadable_count += 1;

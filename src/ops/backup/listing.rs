@@ -26,17 +26,28 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Adds an entry.
-    pub(super) fn push(&mut self, item: Item) {
-        let bytes = estimated_bytes(&item.entry) + extents_bytes(&item);
+    /// Adds an entry, and says where it is.
+    pub(super) fn push(&mut self, item: Item) -> (usize, usize) {
+        let bytes = bytes_of(&item);
         if self.cutter.must_cut_before(bytes) {
             self.cut();
         }
         self.sums.count(&item.entry);
         let ends = self.cutter.add(&item.entry, bytes);
+        let place = (self.pieces.len(), self.open.len());
         self.open.push(item);
         if ends {
             self.cut();
+        }
+        place
+    }
+
+    /// The entry at a place that was given for it.
+    pub(super) fn get(&self, (piece, at): (usize, usize)) -> Option<&Item> {
+        match self.pieces.get(piece) {
+            Some(Piece::Items(items)) => items.get(at),
+            Some(Piece::Whole(_)) => None,
+            None => self.open.get(at),
         }
     }
 
@@ -70,13 +81,12 @@ impl Listing {
     }
 }
 
-/// What the extents of this run will add, as [`estimated_bytes`] counts those that an entry has.
-fn extents_bytes(item: &Item) -> usize {
+/// About how many bytes an entry will take, once its extents have their archives' names: the same for the same entry in whatever archives it lies.
+fn bytes_of(item: &Item) -> usize {
     let ranges = |e: &LocalExtent| (e.offset + e.length.max(1) - 1) / MAP_RANGE - e.offset / MAP_RANGE + 1;
     let own: usize = item.extents.iter().map(|e| ranges(e) as usize).sum();
-    if own <= EXTENTS_INLINE_MAX {
-        return own * 64;
-    }
+    let all = own + item.entry.extents.len();
     let size = usize::try_from(item.entry.size.div_ceil(MAP_RANGE)).unwrap_or(usize::MAX >> 8);
-    size * 96
+    let lies = if all <= EXTENTS_INLINE_MAX { all * 64 } else { size * 96 };
+    estimated_bytes(&item.entry) + lies
 }

@@ -55,6 +55,7 @@ pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
     }
     let Shelved { segments, archives, manifests, reused, mut saved } = shelf.finish();
     saved.number = build.number;
+    saved.full = build.full;
     let saved = (build.complete || !old.holds_more_than(&sums)).then_some(saved);
     let index = IndexComponent {
         name,
@@ -89,18 +90,24 @@ pub(super) fn internal(e: impl std::fmt::Display) -> OpError {
     OpError::new(Class::Failed, format!("cannot write a listing: {e}"))
 }
 
+/// Puts the maps of a file's extents, but not those of ranges that have one in `stays`.
 pub(super) fn put_maps(
     run: &PackRun<'_>,
     extents: &[Extent],
     table: &ArchiveTable,
+    stays: &[MapRef],
     manifests: &mut Vec<ObjectRef>,
 ) -> Result<Vec<MapRef>> {
     let mut maps = Vec::new();
     for range in extents.chunk_by(|a, b| a.offset / MAP_RANGE == b.offset / MAP_RANGE) {
+        let offset = range.first().map_or(0, |e| e.offset / MAP_RANGE * MAP_RANGE);
+        if let Some(map) = stays.iter().find(|map| map.offset == offset) {
+            maps.push(*map);
+            continue;
+        }
         let content = Map::encode(range, table).map_err(internal)?;
         let object = put_manifest(run, &content)?;
         manifests.push(object);
-        let offset = range.first().map_or(0, |e| e.offset / MAP_RANGE * MAP_RANGE);
         maps.push(MapRef { offset, object: object.id, size: object.size });
     }
     Ok(maps)

@@ -3,14 +3,18 @@
 //! Databases and dumps are captured first, folders after, and each instant is noted. Nothing here may report success before the record is durable
 //! and everything it names was read back from the store.
 
-#[allow(dead_code, unused_imports, reason = "incremental packing, which calls it, is being built")]
 mod blocks;
 mod build;
 mod capture;
 mod check;
-pub(crate) use capture::chain_text;
+pub(crate) use blocks::database_page;
+pub(crate) use capture::{BUSY_LIMIT, LOCK_LIMIT, chain_text};
+pub(crate) use reuse::FILE as CATALOG;
 mod content;
+mod damaged;
 mod files;
+mod large;
+mod laying;
 mod listing;
 mod manifest;
 mod packer;
@@ -20,7 +24,10 @@ mod report;
 mod reuse;
 mod several;
 mod shelf;
+mod start;
 mod streams;
+
+pub(crate) use start::{open_chain, prepare_spool};
 
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
@@ -28,16 +35,15 @@ pub use several::StoreReport;
 
 use crate::archive::Pool;
 use crate::config::{Component, Event};
-use crate::durable::{Dir, DurableError, Held, crash, create_dirs};
-use crate::keys::Signer;
+use crate::durable::{Held, crash};
 use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
-use crate::model::{ObjectId, Record, SnapshotId, Timestamp};
+use crate::model::{ObjectId, Problem, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
@@ -45,9 +51,10 @@ use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
 use readback::{Carried, Proofs};
-use reuse::Reuse;
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use reuse::{Reuse, Wanted, Wishes};
+use start::chosen;
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What to make.
@@ -74,7 +81,15 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     session.writer()?;
     let held = crate::ops::lock::hold(session, "backup")?;
     crash::point("backup: lock held");
-    run_held(session, options, &held)
+    let started = session.around.clock.now();
+    let report = run_held(session, options, &held)?;
+    if report.good {
+        // What a rollback put away is needed no more once something good came after it.
+        for place in crate::ops::rollback::sweep(session, started)? {
+            session.note(&format!("removed what a rollback put away a week ago: {place}"));
+        }
+    }
+    Ok(report)
 }
 
 /// The same for whoever holds the project's lock.
@@ -124,8 +139,33 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Captures, packs, puts, proves and commits in the store that leads.
+    /// Captures, packs, puts, proves and commits in the store that leads. Where an older object turns out to be damaged, that is said, and it is done again without it.
     fn run(&self, session: &Session, chain: &mut Chain<'_>) -> Result<BackupReport> {
+        let (mut bad, mut told) = (BTreeSet::new(), Vec::new());
+        loop {
+            let began = session.around.clock.now();
+            match self.attempt(session, chain, &mut bad, &mut told)? {
+                Attempt::Made(mut report) => {
+                    report.problems.extend(told);
+                    return Ok(*report);
+                }
+                Attempt::Damaged(found) => {
+                    let new: BTreeSet<ObjectId> = found.difference(&bad).copied().collect();
+                    told.extend(damaged::say_bad(session, self.vault, chain, &new, Level::Read, began)?);
+                    bad.extend(found);
+                }
+            }
+        }
+    }
+
+    /// What is in `bad` is not referred to.
+    fn attempt(
+        &self,
+        session: &Session,
+        chain: &mut Chain<'_>,
+        bad: &mut BTreeSet<ObjectId>,
+        told: &mut Vec<Problem>,
+    ) -> Result<Attempt> {
         let started = session.around.clock.now();
         let random = crate::durable::random_bytes();
         let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
@@ -140,9 +180,13 @@ impl Making<'_> {
             progress: &*session.around.progress,
             interrupt: &session.around.interrupt,
         };
-        let number = |c: &&Component| component_number(&self.writer.naming, &c.name);
-        let numbers: Vec<u64> = self.components.iter().map(number).collect();
-        let reuse = Reuse::open(session, self.writer, self.vault, chain, &numbers, self.options.full)?;
+        let number = |c: &Component| component_number(&self.writer.naming, &c.name);
+        let wanted = |c: &&Component| Wanted { number: number(c), full_every: c.full_every };
+        let components: Vec<Wanted> = self.components.iter().map(wanted).collect();
+        let wishes = Wishes { components: &components, full: self.options.full, bad };
+        let reuse = Reuse::open(session, self.writer, self.vault, chain, &wishes)?;
+        told.extend(damaged::say_bad(session, self.vault, chain, &reuse.lost, Level::Presence, started)?);
+        bad.extend(&reuse.lost);
         crash::point("backup: catalog read");
         let capture = Run { session, writer: self.writer, vault: self.vault, pack: &run, reuse: &reuse };
         let stored = capture::all(capture, self.components)?;
@@ -152,77 +196,11 @@ impl Making<'_> {
     }
 }
 
-fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
-    if let Some(unknown) = only.iter().find(|name| !all.iter().any(|c| c.name.as_str() == **name)) {
-        let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
-        return Err(OpError::new(
-            Class::NotFound,
-            format!("there is no component {unknown:?} in the configuration"),
-        )
-        .hint(format!("there are: {}", names.join(", "))));
-    }
-    let wanted = |c: &&Component| only.is_empty() || only.iter().any(|name| *name == c.name.as_str());
-    let components: Vec<&Component> = all.iter().filter(wanted).collect();
-    if components.is_empty() {
-        return Err(OpError::new(
-            Class::Config,
-            "the configuration has no component, so there is nothing to back up",
-        )
-        .hint("add a [[component]] to backstay.toml"));
-    }
-    Ok(components)
-}
-
-/// The directory where archives are prepared, without what killed runs left there.
-pub(crate) fn prepare_spool(session: &Session) -> Result<PathBuf> {
-    let spool = match session.store.spool_dir() {
-        Some(dir) => dir,
-        None => session.state()?.spool_dir(),
-    };
-    let sweep = || -> std::result::Result<(), DurableError> {
-        create_dirs(&spool, 0o700)?;
-        // The lock is held: whatever lies here belongs to no living run of this host.
-        crate::durable::sweep(&Dir::open(&spool)?, Timestamp::MAX, &|_| true)?;
-        Ok(())
-    };
-    sweep().doing(Class::Store, || format!("cannot prepare the spool directory {}", spool.display()))?;
-    let state = session.state()?;
-    state
-        .sweep(Timestamp::MAX)
-        .doing(Class::Failed, || format!("cannot clear the state directory {}", state.dir().display()))?;
-    Ok(spool)
-}
-
-/// Where this host's chain goes on: after the higher of what the store shows and what was seen before.
-pub(crate) fn open_chain<'a>(session: &'a Session, signer: &'a Signer, vault: &Vault) -> Result<Chain<'a>> {
-    let id = signer.id();
-    let host = vault.host_of(&id);
-    let state = session.state()?;
-    let view = vault.views.iter().find(|v| v.store.name() == session.store.name());
-    let mut chain = Chain {
-        store: &*session.store,
-        state,
-        signer,
-        host,
-        vault: vault.info.vault.clone(),
-        instance: view.map_or(&vault.info, |v| &v.info).instance.clone(),
-        next: vault.history.next(&id),
-        several: session.stores.len() > 1,
-        signed: Vec::new(),
-    };
-    // Also what was signed and is in no store that is here: its number is taken.
-    let heads =
-        state.heads().doing(Class::Damage, || "cannot read what was seen of the vault before".into())?;
-    if let Some(head) = heads.get(&id) {
-        chain.follow(head.number, head.hash);
-    }
-    for kept in state.kept_documents().doing(Class::Failed, || "cannot read what was signed before".into())? {
-        let entry = crate::ops::vault::parse_entry(&kept.key, &kept.bytes, &vault.info.vault).ok().flatten();
-        if let Some(entry) = entry.filter(|e| e.signer() == id) {
-            chain.follow(entry.number(), entry.hash);
-        }
-    }
-    Ok(chain)
+/// What came of making a snapshot.
+enum Attempt {
+    Made(Box<BackupReport>),
+    /// Older objects that it was to refer to are not what their names say.
+    Damaged(BTreeSet<ObjectId>),
 }
 
 /// A snapshot whose data objects are in the store.
@@ -242,7 +220,7 @@ impl Snapshot<'_> {
         chain: &mut Chain<'_>,
         vault: &Vault,
         reuse: Reuse,
-    ) -> Result<BackupReport> {
+    ) -> Result<Attempt> {
         let index = self.index(session, writer, chain)?;
         let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
         let index_object = manifest::put_manifest(run, &encoded)?;
@@ -251,7 +229,10 @@ impl Snapshot<'_> {
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
         let proofs = Proofs::plan(&objects, &reuse, &reused, now, reuse.last_backup());
-        readback::read_back(session, &proofs.chosen(&objects))?;
+        let damaged = readback::read_back(session, &proofs.chosen(&objects), &reused)?;
+        if !damaged.is_empty() {
+            return Ok(Attempt::Damaged(damaged));
+        }
         crash::point("backup: read back");
         let record = self.record(writer, chain, &index, &index_object, objects, now);
         session.around.interrupt.check()?;
@@ -275,7 +256,8 @@ impl Snapshot<'_> {
         crash::point("backup: verdict put");
         chain.remember_store()?;
         crash::point("backup: store remembered");
-        Ok(self.report(session, &record, vault, good && record.complete, &reused))
+        let report = self.report(session, &record, vault, good && record.complete, &reused);
+        Ok(Attempt::Made(Box::new(report)))
     }
 
     fn objects(&self, index: &ObjectRef) -> Vec<ObjectRef> {

@@ -3,10 +3,12 @@
 use crate::config::Spec;
 use crate::model::report::Phase;
 use crate::model::{Kind, Problem, ProblemKind, Timestamp};
-use crate::ops::backup::{BackupOptions, chosen};
+use crate::ops::backup::BackupOptions;
+use crate::ops::backup::start::chosen;
 use crate::ops::error::Result;
 use crate::ops::layout::folder_spec;
 use crate::ops::session::Session;
+use crate::ops::space::{self, Growth};
 use crate::source::folder::scan;
 use crate::source::sqlite::SqliteError;
 use std::io;
@@ -36,6 +38,8 @@ pub struct BackupPlan {
     pub time: Timestamp,
     /// Its components.
     pub components: Vec<PlannedComponent>,
+    /// What snapshots add to a store at the pace of late; nothing where there are too few, or where no store is here to tell.
+    pub growth: Option<Growth>,
     /// What could not be read.
     pub problems: Vec<Problem>,
 }
@@ -43,8 +47,9 @@ pub struct BackupPlan {
 /// Looks at everything that a backup would capture; reads no contents, writes nothing.
 pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
     let config = session.config()?;
-    let mut plan =
-        BackupPlan { time: session.around.clock.now(), components: Vec::new(), problems: Vec::new() };
+    let (components, problems) = (Vec::new(), Vec::new());
+    let time = session.around.clock.now();
+    let mut plan = BackupPlan { time, components, growth: growth(session), problems };
     session.around.progress.phase(Phase::Scan, None);
     for component in chosen(&config.components, &options.only)? {
         let mut planned = PlannedComponent {
@@ -69,6 +74,12 @@ pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
         plan.components.push(planned);
     }
     Ok(plan)
+}
+
+/// A store that is away is no reason not to say what would be captured.
+fn growth(session: &Session) -> Option<Growth> {
+    let (vault, writer) = (session.read_vault().ok()?, session.writer().ok()?);
+    space::growth_of(&vault, &vault.host_of(&writer.signer.id()))
 }
 
 impl BackupPlan {

@@ -9,7 +9,7 @@ use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::{Session, in_store};
 use crate::ops::vault::REVERIFY;
 use crate::store::Key;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Which objects of a snapshot are read back.
 pub(super) struct Proofs {
@@ -131,22 +131,30 @@ impl Proofs {
     }
 }
 
-/// Reads objects from the medium and compares them with their names. Runs before the record is put: what fails here is never listed.
-pub(super) fn read_back(session: &Session, objects: &[&ObjectRef]) -> Result<()> {
+/// Reads objects from the medium and compares them with their names. Runs before the record is put: what fails here is never listed. Gives those of `reused`, which were there
+/// before, that are not what they were.
+pub(super) fn read_back(
+    session: &Session,
+    objects: &[&ObjectRef],
+    reused: &HashSet<ObjectId>,
+) -> Result<BTreeSet<ObjectId>> {
+    let mut damaged = BTreeSet::new();
     begin_phase(session, Phase::ReadBack, objects.iter().map(|o| o.size).sum());
     for object in objects {
         session.around.interrupt.check()?;
         let key = Key::data(object.kind, object.id);
         let mut seen = |bytes| session.around.progress.advance(bytes);
         let found = in_store(&*session.store, session.store.read_back(&key, &mut seen))?;
-        if found != (object.size, object.id) {
+        if found != (object.size, object.id) && reused.contains(&object.id) {
+            damaged.insert(object.id);
+        } else if found != (object.size, object.id) {
             let what = format!("store {:?} did not keep {key} as it was written", session.store.name());
             return Err(OpError::new(Class::Damage, what)
                 .because("what was read back is not what was put; no snapshot was made")
                 .hint("check that disk, and its cable and memory; older snapshots are untouched, but verify them too"));
         }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 /// Reads the record back.

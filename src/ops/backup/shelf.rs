@@ -1,16 +1,17 @@
 //! The segments of one component: those of before where nothing changed, new ones elsewhere.
 
-use crate::catalog::known::{KnownArchive, KnownStretch, Row, Stretch};
-use crate::model::entry::EXTENTS_INLINE_MAX;
+use crate::catalog::known::{KnownArchive, KnownStretch, Row, Stretch, Usage};
+use crate::model::entry::{EXTENTS_INLINE_MAX, MAP_RANGE};
 use crate::model::index::SegmentRef;
 use crate::model::manifest::{ArchiveInfo, ArchiveTable, Segment};
 use crate::model::record::CheckResult;
-use crate::model::{ComponentName, Entry, MapRef, ObjectId, ObjectKind, ObjectRef};
+use crate::model::{ComponentName, Entry, Extent, MapRef, ObjectId, ObjectKind, ObjectRef};
+use crate::ops::backup::blocks::unchanged_ranges;
 use crate::ops::backup::build::Item;
 use crate::ops::backup::check::Checker;
 use crate::ops::backup::manifest::{archive_ref, internal, put_manifest, put_maps};
 use crate::ops::backup::packer::{PackRun, resolve};
-use crate::ops::backup::reuse::{Old, Saved, Whole};
+use crate::ops::backup::reuse::{Contents, Old, Saved, Whole};
 use crate::ops::error::{Class, Doing, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -32,6 +33,8 @@ pub(super) struct Shelf<'a> {
     old: Old<'a>,
     /// The archives of this run, in order.
     made: Vec<ObjectId>,
+    /// How much of them is in use.
+    used: Usage,
     alone: bool,
     /// Described archives: all of this run, and older ones once they are referred to.
     table: ArchiveTable,
@@ -58,6 +61,7 @@ impl<'a> Shelf<'a> {
             name,
             old,
             made,
+            used: Usage::default(),
             alone,
             table,
             older: BTreeMap::new(),
@@ -67,8 +71,11 @@ impl<'a> Shelf<'a> {
         }
     }
 
+    /// Notes that an older archive is referred to.
     fn refer(&mut self, archive: &ObjectId) {
-        if let Some(known) = self.old.archive(archive).filter(|_| !self.made.contains(archive)) {
+        if !self.older.contains_key(archive)
+            && let Some(known) = self.old.archive(archive)
+        {
             self.older.insert(*archive, known);
         }
     }
@@ -116,9 +123,11 @@ impl<'a> Shelf<'a> {
         for row in &rows {
             self.checker.entry(&row.entry).map_err(internal)?;
         }
-        for extent in rows.iter().flat_map(|row| &row.entry.extents) {
-            let archive = extent.archive;
-            self.refer(&archive);
+        for row in &rows {
+            let (new, older): (Vec<Extent>, Vec<Extent>) =
+                row.entry.extents.iter().partition(|e| self.made.contains(&e.archive));
+            self.used.add(&new);
+            older.iter().for_each(|extent| self.refer(&extent.archive));
         }
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(());
@@ -128,16 +137,16 @@ impl<'a> Shelf<'a> {
         let packed =
             Stretch::encode(&rows).doing(Class::Failed, || "cannot pack rows of the catalog".into())?;
         // What is remembered is what is written, or later snapshots would refer to what is not there.
-        if !Stretch::open(&packed)
-            .is_some_and(|s| s.rows().map(|row| row.decode()).eq(rows.iter().cloned().map(Some)))
-        {
-            return Err(internal("rows of the catalog do not come back as they were"));
-        }
+        let opened = Stretch::open(&packed)
+            .filter(|s| s.rows().map(|row| row.decode()).eq(rows.iter().cloned().map(Some)))
+            .ok_or_else(|| internal("rows of the catalog do not come back as they were"))?;
         let mut maps: Vec<(ObjectId, u64)> =
             rows.iter().flat_map(|row| row.entry.maps.iter().map(|m| (m.object, m.size))).collect();
         maps.sort_unstable();
         maps.dedup();
-        let recipients = self.old.recipients().to_vec();
+        let mut blocks: Vec<ObjectId> = rows.iter().flat_map(|row| row.blocks.iter().copied()).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
         let stretches = self.old.stretches;
         let at = stretches.binary_search_by(|s| s.first.cmp(&first)).ok().and_then(|at| stretches.get(at));
         let same = at.filter(|known| self.old.may_use(&known.segment) && says_the_same(known, &rows));
@@ -148,8 +157,20 @@ impl<'a> Shelf<'a> {
             }
             None => self.put(rows, entries)?,
         };
-        let known = KnownStretch { row: 0, segment, size, recipients, first, last, maps, packed };
-        self.out.saved.put.push(known);
+        self.out.saved.put.push(KnownStretch {
+            row: 0,
+            segment,
+            size,
+            recipients: self.old.recipients().to_vec(),
+            first,
+            last,
+            maps,
+            blocks,
+            archives: opened.archives,
+            shared: opened.shared,
+            content: opened.sums.size,
+            packed,
+        });
         Ok(())
     }
 
@@ -168,7 +189,10 @@ impl<'a> Shelf<'a> {
             let known = entry.link.and_then(|link| self.maps.get(&link)).cloned();
             entry.maps = match known {
                 Some(maps) => maps,
-                None => put_maps(self.run, &entry.extents, &self.table, &mut objects)?,
+                None => {
+                    let stays = self.maps_that_stay(&entry);
+                    put_maps(self.run, &entry.extents, &self.table, &stays, &mut objects)?
+                }
             };
             self.out.manifests.extend(objects);
             if let Some(link) = entry.link {
@@ -176,7 +200,28 @@ impl<'a> Shelf<'a> {
             }
         }
         let check = facts.check.unwrap_or(CheckResult::None);
-        Ok(Row { entry, ident: facts.ident, safe: facts.safe, beside: facts.beside, check, read: facts.read })
+        Ok(Row {
+            entry,
+            ident: facts.ident,
+            safe: facts.safe,
+            beside: facts.beside,
+            check,
+            read: facts.read,
+            blocks: facts.blocks,
+            copied: facts.copied,
+        })
+    }
+
+    /// The earlier maps of a file, for those of its ranges in which nothing changed.
+    fn maps_that_stay(&self, entry: &Entry) -> Vec<MapRef> {
+        let row = Contents::new(self.old).row(entry.path.as_bytes());
+        let Some(row) = row.filter(|row| !row.entry.maps.is_empty()) else { return Vec::new() };
+        let same = unchanged_ranges(&row.entry.extents, &entry.extents, entry.size);
+        let stays = |map: &MapRef| {
+            let range = usize::try_from(map.offset / MAP_RANGE).unwrap_or(usize::MAX);
+            same.get(range) == Some(&true) && self.old.may_use(&map.object)
+        };
+        row.entry.maps.into_iter().filter(stays).collect()
     }
 
     /// Brings the descriptions of the older archives that `entry` refers to into the table.
@@ -229,11 +274,17 @@ impl<'a> Shelf<'a> {
             out.reused.insert(archive.info.sha256);
             out.saved.archives.push(archive.clone());
         }
+        let used = self.used.bytes();
         for id in &self.made {
             let Some(info) = self.table.get(id) else { continue };
             out.archives.push(archive_ref(info));
-            let (info, recipients) = (info.clone(), self.old.recipients().to_vec());
-            out.saved.archives.push(KnownArchive { info, age: u64::MAX, delta: !self.alone, recipients });
+            out.saved.archives.push(KnownArchive {
+                info: info.clone(),
+                age: u64::MAX,
+                delta: !self.alone,
+                content: used.get(id).copied().unwrap_or(0),
+                recipients: self.old.recipients().to_vec(),
+            });
         }
         out
     }

@@ -4,10 +4,12 @@ use crate::config::{Component, Spec, SqliteCheck};
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
 use crate::model::{Entry, Kind, RelPath, Timestamp};
-use crate::ops::backup::build::{Build, Item};
+use crate::ops::backup::blocks::Content;
+use crate::ops::backup::build::Build;
 use crate::ops::backup::capture::{BUSY_LIMIT, LOCK_LIMIT, Run, chain_text};
-use crate::ops::backup::content::{Content, ContentError, pack};
-use crate::ops::backup::files::pack_database;
+use crate::ops::backup::content::ContentError;
+use crate::ops::backup::files::{pack_database, packed_item};
+use crate::ops::backup::large::pack_stream;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::reuse::Facts;
 use crate::ops::error::{Class, OpError, Result};
@@ -84,14 +86,14 @@ impl<'a> Run<'a> {
         }
         let facts = Facts::of_database(path, build.settled);
         if let Some(item) = build.unchanged_database(&entry, facts.as_ref()) {
-            build.listing.push(item);
+            build.list(item);
             return Ok(build);
         }
         match capture(&self.sqlite_spec(component, path)) {
             Ok(captured) => {
                 (build.method, build.instant) = (captured.method.to_owned(), captured.instant);
                 match pack_database(&mut build, entry, captured, facts.unwrap_or_default()) {
-                    Ok(item) => build.listing.push(item),
+                    Ok(item) => build.list(item),
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
                         build.alone = false;
@@ -141,11 +143,9 @@ impl<'a> Run<'a> {
         let mut read = |offset: u64, buffer: &mut [u8]| {
             rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
         };
-        let mut content = Content { size: output.size, ranges: &[(0, output.size)], read: &mut read };
-        match pack(&mut build.packer, &entry, &mut content) {
+        match pack_stream(&mut build, &entry, output.size, Content::File, &mut read) {
             Ok(packed) if packed.size == output.size => {
-                (entry.size, entry.hash) = (packed.size, Some(packed.hash));
-                build.listing.push(Item { extents: packed.extents, ..Item::bare(entry) });
+                build.list(packed_item(entry, packed, Facts::default()));
             }
             Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
             Err(ContentError::Run(e)) => return Err(e),

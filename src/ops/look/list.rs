@@ -12,6 +12,7 @@ use crate::ops::restore::known_sources;
 use crate::ops::restore::read::chain_text;
 use crate::ops::select;
 use crate::ops::session::Session;
+use crate::ops::space::{self, Dependency};
 use crate::ops::vault::{BadDocument, Vault, is_trusted};
 use crate::store::Key;
 use serde::Serialize;
@@ -201,6 +202,8 @@ pub struct ShowReport {
     pub agent: String,
     /// Objects it needs.
     pub objects: u64,
+    /// Older snapshots whose objects it needs, oldest first.
+    pub depends_on: Vec<Dependency>,
     /// Verdicts on it, oldest first, as lines.
     pub verdicts: Vec<String>,
 }
@@ -219,6 +222,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),
         objects: known.record.objects.len() as u64,
+        depends_on: space::dependencies(&vault, &known.record),
         verdicts: verdict_lines(&vault, known),
     })
 }

@@ -1,9 +1,11 @@
-//! Looking at snapshots: list, show, ls, cat. Nothing here changes anything but what this machine remembers of the newest entries.
+//! Looking at snapshots: list, show, ls, cat, find. Nothing here changes anything but what this machine remembers of the newest entries.
 
 mod cat;
+mod find;
 mod list;
 mod ls;
 
 pub use cat::cat;
+pub use find::{FindOptions, FindReport, FoundPath, Version, find};
 pub use list::{ComponentRow, ListReport, ShowReport, SnapshotRow, list, show};
 pub use ls::{LsReport, LsRow, ls};

@@ -132,9 +132,18 @@ pub(crate) struct Opened {
 
 /// Finds a snapshot, proves it and opens its index.
 pub(crate) fn open(session: &Session, selector: &str, accept_untrusted: bool) -> Result<Opened> {
-    let vault = session.read_vault()?;
-    let known = select::snapshot(session, &vault, selector, accept_untrusted)?;
-    let sources = std::sync::Arc::new(known_sources(session, &vault, known));
+    open_in(session, &session.read_vault()?, selector, accept_untrusted)
+}
+
+/// The same in a vault that was read already.
+pub(crate) fn open_in(
+    session: &Session,
+    vault: &Vault,
+    selector: &str,
+    accept_untrusted: bool,
+) -> Result<Opened> {
+    let known = select::snapshot(session, vault, selector, accept_untrusted)?;
+    let sources = std::sync::Arc::new(known_sources(session, vault, known));
     let record = known.record.clone();
     let identities = session.identities_needed()?;
     let reader = SnapshotReader { store: &*sources, record: &record, identities: &identities };

@@ -30,7 +30,7 @@ use run::{Way, left_of};
 use serde::Serialize;
 use services::watching;
 use site::{Site, What, remove_staging, sites_of, staging_name};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tree::Leaves as _;
 
 /// What to put back.
@@ -273,7 +273,7 @@ fn restore_report(opened: &Opened) -> RestoreReport {
 }
 
 /// Ends a rollback of which nothing live was touched.
-fn give_up(journal: &Journal, state: &std::path::Path) -> Result<()> {
+fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     for site in &journal.sites {
         remove_staging(&site.base, &site.staging)?;
     }
@@ -386,8 +386,8 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
 }
 
 /// Fails while a service may not be started: what is live may be half of one state and half of another.
-pub fn ready(session: &Session) -> Result<()> {
-    match Journal::open(session.state()?.dir())? {
+pub fn ready(state: &Path) -> Result<()> {
+    match Journal::open(state)? {
         Some(journal) if journal::is_torn(&journal) => {
             let what = format!("a rollback to {} stopped half-way: nothing may be started on this", journal.snapshot);
             Err(OpError::new(Class::Person, what).hint("backstay rollback --resume"))

@@ -120,7 +120,29 @@ fn everything() -> Written {
     person.reconfigure("identity_file", "# identity_file");
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
+    compared(&mut written);
     written
+}
+
+/// What differs between states, and what versions there are.
+fn compared(written: &mut Written) {
+    let person = Person::set_up();
+    person.configure("[[component]]\nname = \"dump\"\ncommand = [\"echo\", \"x\"]");
+    person.backup();
+    fs::write(person.app.join("backend/app/main.py"), "changed").unwrap();
+    fs::rename(person.app.join("backend/requirements.txt"), person.app.join("backend/needs.txt")).unwrap();
+    fs::write(person.app.join("backend/app/new.py"), "new").unwrap();
+    std::os::unix::fs::symlink("app", person.app.join("backend/link")).unwrap();
+    let database = rusqlite::Connection::open(person.app.join("backend/data/agent.db")).unwrap();
+    database.execute("INSERT INTO message(text) VALUES ('one more')", ()).unwrap();
+    person.backup();
+    written.add("`backstay diff`", person.json(0, ["diff", "latest~1", "latest"]));
+    fs::remove_file(person.app.join("backend/link")).unwrap();
+    fs::create_dir(person.app.join("backend/link")).unwrap();
+    written.add("`backstay diff`", person.json(0, ["diff", "latest~1"]));
+    written.add("`backstay diff`", person.json(0, ["diff", "latest"]));
+    written.add("`backstay find`", person.json(0, ["find", "*.py"]));
+    written.add("`backstay find`", person.json(0, ["find", "link"]));
 }
 
 /// A second store that is away, comes back and catches up.

@@ -9,6 +9,7 @@
 
 mod compare;
 mod hashing;
+mod nowhere;
 mod parts;
 mod place;
 mod shift;
@@ -21,6 +22,7 @@ mod tree;
 mod tests;
 
 pub(crate) use compare::{CompareError, Compared, Old, Request, Sink, compare};
+pub(crate) use nowhere::Nowhere;
 pub(crate) use parts::{Home, PART_BYTES, Parts, Stretch, unchanged_ranges};
 pub(crate) use size::{Content, block_size, database_page};
-pub(crate) use table::{BlockTable, TableError};
+pub(crate) use table::BlockTable;

@@ -30,7 +30,7 @@ pub(in crate::ops::backup) struct Whole {
     pub(in crate::ops::backup) place: usize,
     /// Its sums.
     pub(in crate::ops::backup) sums: Sums,
-    /// The archives it refers to, with the bytes in use.
+    /// The archives it refers to.
     pub(in crate::ops::backup) archives: Vec<(ObjectId, u64)>,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
         let rows = usize::try_from(stretch.sums.entries).ok()?;
         // The last stretch ended because the listing did; with more behind it, it would be longer.
         let fits = rows <= entries && (place + 1 < count || rows == entries);
-        if !fits || !stretch.archives.iter().all(|(id, _)| old.may_use(id)) {
+        if !fits || !stretch.archives.iter().all(|(id, _)| old.may_use(id) && !old.drains(id)) {
             return None;
         }
         let (mut seen, mut linked) = (0, Vec::new());
@@ -117,10 +117,4 @@ impl<'a> Cursor<'a> {
         let rows = std::mem::take(&mut self.linked);
         rows.into_iter().map(|row| (row.entry.clone(), Facts::of_row(&row))).collect()
     }
-}
-
-/// True when every object that a row's content lies in may be referred to.
-pub(in crate::ops::backup) fn usable(old: &Old<'_>, row: &Row) -> bool {
-    let archives = row.entry.extents.iter().all(|e| old.may_use(&e.archive));
-    archives && row.entry.maps.iter().all(|m| old.may_use(&m.object))
 }

@@ -3,7 +3,7 @@
 use crate::catalog::known::{Row, RowRef};
 use crate::model::entry::FLAG_CRASH_CONSISTENT;
 use crate::model::record::CheckResult;
-use crate::model::{Entry, Kind, Timestamp};
+use crate::model::{Entry, Kind, ObjectId, Timestamp};
 use crate::ops::backup::reuse::{Old, cursor};
 use crate::platform::capture::Ident;
 use crate::platform::filesystem::keeps_change_times_at;
@@ -67,6 +67,10 @@ pub(in crate::ops::backup) struct Facts {
     pub(in crate::ops::backup) check: Option<CheckResult>,
     /// When its content was read last, in days since 1970.
     pub(in crate::ops::backup) read: u32,
+    /// The pieces of its block hashes.
+    pub(in crate::ops::backup) blocks: Vec<ObjectId>,
+    /// Its content was found under another path.
+    pub(in crate::ops::backup) copied: bool,
 }
 
 impl Facts {
@@ -92,12 +96,20 @@ impl Facts {
         let beside = [beside("-wal").ok()?, beside("-journal").ok()?];
         let still = settled.holds(&ident) && beside.iter().flatten().all(|ident| settled.holds(ident));
         let safe = still && keeps_change_times_at(path);
-        Some(Self { ident: Some(ident), safe, beside, check: None, read: settled.today })
+        Some(Self { ident: Some(ident), safe, beside, read: settled.today, ..Self::default() })
     }
 
     /// Of what a row says.
     pub(in crate::ops::backup) fn of_row(row: &Row) -> Self {
-        Self { ident: row.ident, safe: row.safe, beside: row.beside, check: Some(row.check), read: row.read }
+        Self {
+            ident: row.ident,
+            safe: row.safe,
+            beside: row.beside,
+            check: Some(row.check),
+            read: row.read,
+            blocks: row.blocks.clone(),
+            copied: row.copied,
+        }
     }
 }
 
@@ -154,9 +166,9 @@ impl cursor::Cursor<'_> {
             if !same_file(&row, found, settled) {
                 return None;
             }
-            let row = row.decode().filter(|row| cursor::usable(&old, row))?;
+            let row = row.decode().filter(|row| old.may_stay(row))?;
             let facts = Facts::of_row(&row);
-            let mut entry = row.entry;
+            let mut entry = old.entry_of(row);
             (entry.link, entry.flags) = (found.entry.link, found.entry.flags.clone());
             (entry.user, entry.group) = (found.entry.user.clone(), found.entry.group.clone());
             return Some((entry, facts));
@@ -176,5 +188,5 @@ pub(in crate::ops::backup) fn same_database(
     let row = cursor::Cursor::new(*old).seek(path)?.decode()?;
     let same = row.safe && row.ident.is_some() && row.ident == facts.ident && row.beside == facts.beside;
     let passed = row.check != CheckResult::Failed && !settled.reread(row.read, path);
-    (same && passed && cursor::usable(old, &row)).then_some(row)
+    (same && passed && old.may_stay(&row)).then_some(row)
 }

@@ -3,35 +3,55 @@
 //! The catalog says that a file has the bytes it had, and where they lie. It never says that those archives exist: each is looked for in the store, must be
 //! named by no tombstone, found bad by no verification, and be sealed to exactly the recipients of today. What fails in one of these is packed again.
 
+mod contents;
 mod cursor;
+mod drain;
 mod known;
+mod rebuild;
 mod save;
+mod stored;
+mod tables;
 
+pub(super) use contents::{Contents, SMALL_BYTES, covers};
 pub(super) use cursor::{Cursor, Whole};
 pub(super) use known::{Facts, Settled, same_database};
 pub(super) use save::Saved;
 
-use crate::catalog::known::{Expected, Known, KnownArchive, KnownStretch, Loaded, Sums, load, remove};
+use crate::catalog::known::{
+    Expected, Known, KnownArchive, KnownStretch, Loaded, Sums, Update, load, remove, save,
+};
+use crate::keys::Identities;
 use crate::model::chain::KnownSnapshot;
 use crate::model::id::RecipientId;
 use crate::model::proof::Standing;
 use crate::model::{ObjectId, ObjectKind, ObjectRef, Timestamp, VaultId};
+use crate::ops::backup::chain_text;
 use crate::ops::commit::Chain;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::store::Key;
-use std::collections::{HashMap, HashSet};
+use drain::Drain;
+use rebuild::Rebuild;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use stored::Stored;
+use tables::Gathered;
 
 /// The catalog's file in the state directory.
-const FILE: &str = "catalog.db";
+pub(crate) const FILE: &str = "catalog.db";
 
 /// What is known of this host's newest snapshots, as far as it may be used now.
 pub(super) struct Reuse {
     path: PathBuf,
     known: Known,
     proved: HashSet<ObjectId>,
+    /// Objects that records of this host name and that are not there, or not with their size.
+    pub(super) lost: BTreeSet<ObjectId>,
+    /// Components of which something may be referred to.
+    usable: HashSet<u64>,
     /// What everything is sealed to today, sorted.
     recipients: Vec<RecipientId>,
     /// What verifications said of the objects in this store.
@@ -40,6 +60,30 @@ pub(super) struct Reuse {
     instance: VaultId,
     /// When the newest snapshot of this host was begun.
     last_backup: Option<Timestamp>,
+    /// What of each component is packed again.
+    drains: HashMap<u64, Drain>,
+    /// Block hashes that are not written down yet.
+    gathered: Mutex<Gathered>,
+    /// What reads earlier content, when the catalog was made again in this run and has no block hashes.
+    stored: Option<Stored>,
+}
+
+/// A component that is to be captured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Its number.
+    pub(super) number: u64,
+    /// How often it is to stand alone, if ever.
+    pub(super) full_every: Option<Duration>,
+}
+
+/// What is to be captured, and of what nothing may be used.
+pub(super) struct Wishes<'a> {
+    pub(super) components: &'a [Wanted],
+    /// Nothing of before may be referred to.
+    pub(super) full: bool,
+    /// Objects that are damaged.
+    pub(super) bad: &'a BTreeSet<ObjectId>,
 }
 
 /// What is known of one component.
@@ -47,17 +91,17 @@ pub(super) struct Reuse {
 pub(super) struct Old<'a> {
     reuse: &'a Reuse,
     pub(super) stretches: &'a [KnownStretch],
+    drain: Option<&'a Drain>,
 }
 
 impl Reuse {
-    /// Reads the catalog and proves what it refers to, for the components with these numbers. With `full` nothing is used.
+    /// Reads the catalog and proves what it refers to, for the components that are wished for.
     pub(super) fn open(
         session: &Session,
         writer: &Writer,
         vault: &Vault,
         chain: &Chain<'_>,
-        numbers: &[u64],
-        full: bool,
+        wishes: &Wishes<'_>,
     ) -> Result<Self> {
         let mut recipients = writer.recipients.ids();
         recipients.sort_unstable();
@@ -68,10 +112,15 @@ impl Reuse {
             path,
             known: Known::default(),
             proved: HashSet::new(),
+            lost: BTreeSet::new(),
+            usable: HashSet::new(),
             recipients,
             standing,
             instance,
             last_backup: None,
+            drains: HashMap::new(),
+            gathered: Mutex::default(),
+            stored: None,
         };
         let snapshots = vault.history.hosts.get(&chain.host).map_or(&[][..], Vec::as_slice);
         let Some(newest) = snapshots.iter().rev().find(|s| s.is_usable() && s.record.index.is_some()) else {
@@ -79,20 +128,88 @@ impl Reuse {
         };
         reuse.last_backup = Some(newest.record.started);
         let expected = Expected { vault: &chain.vault, host: &chain.host, record: &newest.hash };
+        let numbers: Vec<u64> = wishes.components.iter().map(|w| w.number).collect();
         match load(&reuse.path, &expected) {
             Loaded::Usable(known) => reuse.known = known,
-            Loaded::Absent | Loaded::Other => {}
             Loaded::Useless(why) => {
-                session.note(&format!(
-                    "everything is read and packed anew, because what was remembered cannot be used: {why}"
-                ));
+                session.note(&format!("what was remembered of earlier snapshots cannot be used: {why}"));
                 reuse.forget()?;
+                reuse.rebuild(session, snapshots, &expected, &numbers);
+            }
+            Loaded::Absent | Loaded::Other => reuse.rebuild(session, snapshots, &expected, &numbers),
+        }
+        let now = session.around.clock.now();
+        let due = |w: &&Wanted| wishes.full || reuse.is_due(w, now);
+        let numbers: Vec<u64> = wishes.components.iter().filter(|w| !due(w)).map(|w| w.number).collect();
+        reuse.prove(chain, snapshots, &numbers)?;
+        reuse.proved.retain(|id| !wishes.bad.contains(id));
+        reuse.lost.retain(|id| !wishes.bad.contains(id));
+        reuse.usable = numbers.into_iter().filter(|n| reuse.has_archives(*n)).collect();
+        reuse.drains = reuse.usable.iter().map(|n| (*n, reuse.drain(*n))).collect();
+        Ok(reuse)
+    }
+
+    /// True when a component is to be packed so that it stands alone, because it was not for as long as the configuration says.
+    fn is_due(&self, wanted: &Wanted, now: Timestamp) -> bool {
+        let Some(every) = wanted.full_every else { return false };
+        let since = self.known.full.get(&wanted.number).map_or(i64::MIN, |full| *full);
+        let age = now.as_second().saturating_sub(since);
+        age < 0 || u64::try_from(age).unwrap_or(u64::MAX) >= every.as_secs()
+    }
+
+    /// True unless a component has archives and none of them may be referred to: then nothing of it is, and the snapshot stands alone.
+    fn has_archives(&self, number: u64) -> bool {
+        let stretches = self.known.components.get(&number).map_or(&[][..], Vec::as_slice);
+        let mut archives = stretches.iter().flat_map(|s| &s.archives).peekable();
+        archives.peek().is_none() || archives.any(|(id, _)| self.proved.contains(id))
+    }
+
+    fn drain(&self, number: u64) -> Drain {
+        let stretches = self.known.components.get(&number).map_or(&[][..], Vec::as_slice);
+        Drain::plan(stretches, &self.known.archives, |id| self.proved.contains(id))
+    }
+
+    /// When the component was last packed so that it stands alone; `now` if it is so now.
+    pub(super) fn full(&self, number: u64, alone: bool, now: Timestamp) -> i64 {
+        let before = self.known.full.get(&number).copied();
+        before.filter(|_| !alone).unwrap_or(now.as_second())
+    }
+
+    /// Makes the catalog again from listings, where an identity is here to open them. Where that fails everything is packed anew, which is said.
+    fn rebuild(
+        &mut self,
+        session: &Session,
+        snapshots: &[KnownSnapshot],
+        expected: &Expected<'_>,
+        numbers: &[u64],
+    ) {
+        let rebuilt = || -> std::result::Result<Option<(Known, Identities)>, String> {
+            let identities = session.identities().map_err(|e| chain_text(&e))?;
+            if identities.is_empty() {
+                return Ok(None);
+            }
+            session.note("what was remembered of earlier snapshots is gone: it is made again from their listings, and every file is read");
+            let rebuild = Rebuild { store: &*session.store, identities: &identities, snapshots };
+            let components = rebuild.components(numbers).map_err(|e| chain_text(&e))?;
+            let update = Update { now: *expected, before: None, components };
+            save(&self.path, &update).map_err(|e| chain_text(&e))?;
+            match load(&self.path, expected) {
+                Loaded::Usable(known) => Ok(Some((known, identities))),
+                _ => Err("it does not come back as it was written".into()),
+            }
+        };
+        match rebuilt() {
+            Ok(Some((known, identities))) => {
+                self.known = known;
+                self.stored = Some(Stored { store: Arc::clone(&session.store), identities });
+            }
+            Ok(None) => session.note(
+                "what was remembered of earlier snapshots is gone, and no identity is here to read their listings: everything is packed anew",
+            ),
+            Err(why) => {
+                session.note(&format!("everything is packed anew, because earlier listings cannot be used: {why}"));
             }
         }
-        if !full {
-            reuse.prove(chain, snapshots, numbers)?;
-        }
-        Ok(reuse)
     }
 
     /// Removes the catalog.
@@ -105,11 +222,15 @@ impl Reuse {
     fn prove(&mut self, chain: &Chain<'_>, snapshots: &[KnownSnapshot], numbers: &[u64]) -> Result<()> {
         let mut wanted: Vec<ObjectRef> = Vec::new();
         let object = |kind, id: &ObjectId, size| ObjectRef { kind, size, id: *id, recipients: 0 };
-        for archive in self.known.archives.values().filter(|a| a.recipients == self.recipients) {
+        let stretches: Vec<&KnownStretch> =
+            numbers.iter().filter_map(|n| self.known.components.get(n)).flatten().collect();
+        let archives: HashSet<ObjectId> =
+            stretches.iter().flat_map(|s| s.archives.iter().map(|(id, _)| *id)).collect();
+        let known = archives.iter().filter_map(|id| self.known.archives.get(id));
+        for archive in known.filter(|a| a.recipients == self.recipients) {
             wanted.push(object(ObjectKind::Archive, &archive.info.sha256, archive.info.size));
         }
-        let stretches = numbers.iter().filter_map(|n| self.known.components.get(n)).flatten();
-        for stretch in stretches.filter(|s| s.recipients == self.recipients) {
+        for stretch in stretches.into_iter().filter(|s| s.recipients == self.recipients) {
             wanted.push(object(ObjectKind::Manifest, &stretch.segment, stretch.size));
             wanted.extend(stretch.maps.iter().map(|(id, size)| object(ObjectKind::Manifest, id, *size)));
         }
@@ -122,10 +243,11 @@ impl Reuse {
             OpError::new(Class::Store, "cannot look for what earlier snapshots left in the store")
                 .because(why)
         })?;
-        let there = |o: &&ObjectRef| sizes.get(&Key::data(o.kind, o.id)) == Some(&o.size);
-        let well =
-            |o: &&ObjectRef| !doomed.contains(&o.id) && !self.standing.get(&o.id).is_some_and(|s| s.bad);
-        self.proved = wanted.iter().filter(there).filter(well).map(|o| o.id).collect();
+        let there = |o: &ObjectRef| sizes.get(&Key::data(o.kind, o.id)) == Some(&o.size);
+        let bad = |o: &ObjectRef| self.standing.get(&o.id).is_some_and(|s| s.bad);
+        let well = |o: &&ObjectRef| there(o) && !doomed.contains(&o.id) && !bad(o);
+        self.proved = wanted.iter().filter(well).map(|o| o.id).collect();
+        self.lost = wanted.iter().filter(|o| !there(o) && !bad(o)).map(|o| o.id).collect();
         Ok(())
     }
 
@@ -173,10 +295,10 @@ impl Reuse {
 
     /// What is known of the component with this number.
     pub(super) fn component(&self, number: u64) -> Old<'_> {
-        // Where no archive may be referred to, nothing is: then the snapshot stands alone.
-        let any = self.known.archives.keys().any(|id| self.proved.contains(id));
-        let stretches = self.known.components.get(&number).filter(|_| any).map_or(&[][..], Vec::as_slice);
-        Old { reuse: self, stretches }
+        let usable = self.usable.contains(&number);
+        let stretches = self.known.components.get(&number).filter(|_| usable);
+        let stretches = stretches.map_or(&[][..], Vec::as_slice);
+        Old { reuse: self, stretches, drain: self.drains.get(&number) }
     }
 
     /// What verifications said of an object.
@@ -189,6 +311,21 @@ impl<'a> Old<'a> {
     /// True when an object may be referred to.
     pub(super) fn may_use(&self, id: &ObjectId) -> bool {
         self.reuse.proved.contains(id)
+    }
+
+    /// True when what lies in this archive is to be packed again.
+    pub(super) fn drains(&self, id: &ObjectId) -> bool {
+        self.drain.is_some_and(|drain| drain.has(id))
+    }
+
+    /// How many bytes may still be packed again.
+    fn left(&self) -> u64 {
+        self.drain.map_or(0, Drain::left)
+    }
+
+    /// Takes `bytes`, which are packed again, off this run's share, and gives how many there were of it.
+    fn drained(&self, bytes: u64) -> u64 {
+        self.drain.map_or(0, |drain| drain.spend(bytes))
     }
 
     /// What is known of an archive.

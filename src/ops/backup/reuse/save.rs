@@ -27,9 +27,12 @@ impl Reuse {
         let now = Expected { vault: &record.vault, host: &record.host, record: &hash };
         let update = Update { now, before: self.known.record, components };
         crash::point("backup: catalog to be written");
-        if let Err(error) = save(&self.path, &update) {
+        let saved = match self.write_tables() {
+            Some(why) => Err(why),
+            None => save(&self.path, &update).map_err(|error| chain_text(&error)),
+        };
+        if let Err(why) = saved {
             drop(remove(&self.path));
-            let why = chain_text(&error);
             session.note(&format!(
                 "the next backup will read everything, because this one cannot be remembered: {why}"
             ));

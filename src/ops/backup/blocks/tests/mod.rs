@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use world::{Content as Bytes, Outcome, World, run};
+use world::{Content as Bytes, World, run};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]

@@ -1,0 +1,226 @@
+//! Content that is known already, under whatever path: renamed and duplicate files cost nothing.
+//!
+//! Only a hash over all of it, and the same holes, make two contents the same; sizes and inodes only say where to look.
+
+use crate::catalog::known::{Row, Stretch};
+use crate::model::path::walk_order;
+use crate::model::{ContentHash, Entry, Extent, Kind, ObjectId};
+use crate::ops::backup::blocks::BlockTable;
+use crate::ops::backup::reuse::Old;
+use crate::platform::capture::Ident;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Files up to this size have no block hashes: they are packed whole.
+pub(in crate::ops::backup) const SMALL_BYTES: u64 = 1 << 20;
+
+/// So many stretches are kept unpacked: what lay together is often renamed together.
+const OPEN_MAX: usize = 4;
+
+/// Where a row lies: the stretch, and where in it.
+type Place = (u32, u32);
+
+/// What of a component is known by content.
+pub(in crate::ops::backup) struct Contents<'a> {
+    old: Old<'a>,
+    index: Option<Index>,
+    /// The stretches used last, the youngest at the end.
+    open: Vec<(usize, Stretch)>,
+    /// What was packed in this run, by hash: its place in the listing.
+    made: HashMap<u64, (usize, usize)>,
+    made_sizes: HashSet<u64>,
+}
+
+#[derive(Default)]
+struct Index {
+    by_hash: HashMap<u64, Place>,
+    /// Of large files: how many have this size.
+    sizes: HashMap<u64, u32>,
+    /// Of large files: by device and inode.
+    inodes: HashMap<(u64, u64), Place>,
+}
+
+fn key(hash: &ContentHash) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.0[..8]);
+    u64::from_le_bytes(first)
+}
+
+impl<'a> Contents<'a> {
+    pub(in crate::ops::backup) fn new(old: Old<'a>) -> Self {
+        Self { old, index: None, open: Vec::new(), made: HashMap::new(), made_sizes: HashSet::new() }
+    }
+
+    fn index(&mut self) -> &Index {
+        let old = self.old;
+        self.index.get_or_insert_with(|| Index::of(&old))
+    }
+
+    fn stretch(&mut self, place: usize) -> Option<&Stretch> {
+        let at = match self.open.iter().position(|(p, _)| *p == place) {
+            Some(at) => at,
+            None => {
+                let stretch = self.old.stretches.get(place)?.open()?;
+                if self.open.len() >= OPEN_MAX {
+                    self.open.remove(0);
+                }
+                self.open.push((place, stretch));
+                self.open.len() - 1
+            }
+        };
+        let used = self.open.remove(at);
+        self.open.push(used);
+        self.open.last().map(|(_, stretch)| stretch)
+    }
+
+    fn at(&mut self, (stretch, row): Place) -> Option<Row> {
+        self.stretch(stretch as usize)?.row(row as usize)?.0.decode()
+    }
+
+    /// The file that was at `path`.
+    pub(in crate::ops::backup) fn row(&mut self, path: &[u8]) -> Option<Row> {
+        let before = |last: &[u8]| walk_order(last, path) == Ordering::Less;
+        let place = self.old.stretches.partition_point(|s| before(s.last.as_bytes()));
+        let stretch = self.stretch(place)?;
+        let row = stretch.rows().find(|row| walk_order(row.path, path) != Ordering::Less)?;
+        let row = if row.path == path { row.decode() } else { None };
+        row.filter(|row| row.entry.kind == Kind::File)
+    }
+
+    /// The large file that was in this inode, under whatever path.
+    pub(in crate::ops::backup) fn moved(&mut self, ident: &Ident) -> Option<Row> {
+        let place = *self.index().inodes.get(&(ident.dev, ident.ino))?;
+        self.at(place)
+    }
+
+    /// True when a large file other than `row` had `size` bytes, or this run packed one.
+    pub(in crate::ops::backup) fn has_another_of(&mut self, size: u64, row: Option<&Row>) -> bool {
+        let own = u32::from(row.is_some_and(|row| row.entry.size == size));
+        self.made_sizes.contains(&size) || self.index().sizes.get(&size).is_some_and(|count| *count > own)
+    }
+
+    /// A file with this content that may be referred to. `ranges` are those of it that hold data.
+    pub(in crate::ops::backup) fn find(
+        &mut self,
+        hash: &ContentHash,
+        size: u64,
+        ranges: &[(u64, u64)],
+    ) -> Option<Row> {
+        let place = *self.index().by_hash.get(&key(hash))?;
+        let row = self.at(place)?;
+        let entry = &row.entry;
+        let same = entry.hash == Some(*hash) && entry.size == size && covers(&entry.extents, ranges);
+        if same && self.old.may_stay(&row) {
+            return Some(row);
+        }
+        if same {
+            let _taken = self.old.drained(self.old.draining_of(&row));
+        }
+        None
+    }
+
+    /// Where in the listing a file lies that was packed in this run and may have this content.
+    pub(in crate::ops::backup) fn made(&self, hash: &ContentHash) -> Option<(usize, usize)> {
+        self.made.get(&key(hash)).copied()
+    }
+
+    /// Notes that a file with this content is at `place` of the listing.
+    pub(in crate::ops::backup) fn add(&mut self, hash: &ContentHash, size: u64, place: (usize, usize)) {
+        self.made.entry(key(hash)).or_insert(place);
+        if size > SMALL_BYTES {
+            self.made_sizes.insert(size);
+        }
+    }
+}
+
+impl Index {
+    fn of(old: &Old<'_>) -> Self {
+        let mut index = Self::default();
+        for (number, stretch) in old.stretches.iter().enumerate() {
+            let Some(stretch) = stretch.open() else { continue };
+            let (mut at, number) = (0, u32::try_from(number).unwrap_or(u32::MAX));
+            while let Some((row, next)) = stretch.row(at) {
+                let place = (number, u32::try_from(at).unwrap_or(u32::MAX));
+                at = next;
+                if row.kind != Kind::File || row.size == 0 {
+                    continue;
+                }
+                if let Some(hash) = row.hash() {
+                    index.by_hash.entry(key(&hash)).or_insert(place);
+                }
+                if row.size > SMALL_BYTES {
+                    *index.sizes.entry(row.size).or_default() += 1;
+                    index.inodes.extend(row.ident.map(|ident| ((ident.dev, ident.ino), place)));
+                }
+            }
+        }
+        index
+    }
+}
+
+/// True when `extents`, which are in order, cover just `ranges`.
+pub(in crate::ops::backup) fn covers(extents: &[Extent], ranges: &[(u64, u64)]) -> bool {
+    joined(extents.iter().map(|e| (e.offset, e.length))).eq(joined(ranges.iter().copied()))
+}
+
+/// Ranges with neighbours joined.
+pub(super) fn joined(ranges: impl Iterator<Item = (u64, u64)>) -> impl Iterator<Item = (u64, u64)> {
+    let mut ranges = ranges.peekable();
+    std::iter::from_fn(move || {
+        let (offset, mut length) = ranges.next()?;
+        while let Some((_, more)) = ranges.next_if(|next| next.0 == offset + length) {
+            length += more;
+        }
+        Some((offset, length))
+    })
+}
+
+impl Old<'_> {
+    /// Where the content of `row` lies, as far as it goes on being referred to.
+    pub(in crate::ops::backup) fn extents(&self, row: &Row) -> Vec<Extent> {
+        let mut kept = Vec::with_capacity(row.entry.extents.len());
+        for extent in row.entry.extents.iter().filter(|e| self.may_use(&e.archive)) {
+            let again = if self.drains(&extent.archive) { self.drained(extent.length) } else { 0 };
+            if again < extent.length {
+                let Extent { offset, archive, tar_offset, length } = *extent;
+                let (offset, tar_offset, length) = (offset + again, tar_offset + again, length - again);
+                kept.push(Extent { offset, archive, tar_offset, length });
+            }
+        }
+        kept
+    }
+
+    /// True when all of the content of `row` may be referred to, and none of it is to be packed again now. Of a file with block hashes a part can be.
+    pub(in crate::ops::backup) fn may_stay(&self, row: &Row) -> bool {
+        if !row.entry.extents.iter().all(|e| self.may_use(&e.archive)) {
+            return false;
+        }
+        let again = self.draining_of(row);
+        again == 0 || (row.blocks.is_empty() && again > self.left())
+    }
+
+    /// How many bytes of `row` lie where they are to be packed again.
+    fn draining_of(&self, row: &Row) -> u64 {
+        row.entry.extents.iter().filter(|e| self.drains(&e.archive)).map(|e| e.length).sum()
+    }
+
+    /// The entry of `row`, without its maps where one of them may not be referred to: they are written again then.
+    pub(in crate::ops::backup) fn entry_of(&self, row: Row) -> Entry {
+        let mut entry = row.entry;
+        if !entry.maps.iter().all(|map| self.may_use(&map.object)) {
+            entry.maps.clear();
+        }
+        entry
+    }
+
+    /// The block hashes of a file, if they are kept.
+    pub(in crate::ops::backup) fn table(&self, pieces: &[ObjectId]) -> Option<Arc<BlockTable>> {
+        self.reuse.table(pieces)
+    }
+
+    /// Keeps block hashes for later snapshots, and gives the names of their pieces.
+    pub(in crate::ops::backup) fn keep_table(&self, table: &BlockTable) -> Vec<ObjectId> {
+        self.reuse.keep_table(table)
+    }
+}

@@ -1,0 +1,36 @@
+//! Random histories: a tree and databases change, backups are made between, what the program remembers is lost, made stale or damaged, objects are lost,
+//! recipients come and go. Every snapshot whose objects were left alone restores exactly, with backstay and with `recover.py`.
+
+mod world;
+
+use crate::common::project::{have, long};
+use world::World;
+
+fn history(seed: u64, rounds: usize, script: bool) {
+    let mut world = World::new(seed);
+    for _ in 0..rounds {
+        world.change();
+        world.harm();
+        world.backup();
+        world.check_newest();
+    }
+    world.check_all(script);
+}
+
+fn histories(first: u64, small: (u64, usize), large: (u64, usize)) {
+    let (count, rounds) = if long() { large } else { small };
+    let script = have(&["python3", "age", "zstd"]);
+    for seed in first..first + count {
+        history(seed, rounds, script);
+    }
+}
+
+#[test]
+fn every_snapshot_of_a_random_history_restores_exactly() {
+    histories(1, (2, 7), (40, 14));
+}
+
+#[test]
+fn every_snapshot_of_another_random_history_restores_exactly() {
+    histories(1001, (2, 7), (40, 14));
+}

@@ -1,0 +1,432 @@
+//! A project that changes at random, and what each of its snapshots must give back.
+
+use crate::common::everything::put_sparse;
+use crate::common::project::{Project, exe, expect_code, noise, program};
+use crate::common::trees::{Tree, assert_same, look, restorable};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// SplitMix64: the same numbers everywhere.
+pub(super) struct Rng(u64);
+
+impl Rng {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    pub(super) fn chance(&mut self, one_in: u64) -> bool {
+        self.below(one_in) == 0
+    }
+
+    fn size(&mut self) -> usize {
+        let most = [300, 20_000, 200_000, 1 << 20, 3 << 20][self.below(5) as usize];
+        self.below(most) as usize
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let (seed, size) = (self.next(), self.size());
+        if self.chance(4) { vec![b'z'; size] } else { noise(seed, size) }
+    }
+}
+
+/// Rows of a database.
+type Rows = Vec<(i64, Vec<u8>)>;
+
+/// A snapshot, and what it must give back.
+struct Made {
+    id: String,
+    tree: Tree,
+    inner: Rows,
+    outer: Rows,
+    dump: Vec<u8>,
+}
+
+pub(super) struct World {
+    project: Project,
+    rng: Rng,
+    seed: u64,
+    made: Vec<Made>,
+    /// Names of objects that were harmed.
+    harmed: BTreeSet<String>,
+    /// Catalogs of earlier rounds.
+    catalogs: Vec<Vec<u8>>,
+    own: String,
+}
+
+const COMPONENTS: &str = r#"
+[[component]]
+name = "app"
+path = "app"
+[[component]]
+name = "db"
+sqlite = "outer.db"
+[[component]]
+name = "dump"
+command = ["cat", "dump.sql"]
+"#;
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        println!("history {seed}");
+        let mut rng = Rng(seed);
+        // Small archives, so that there are many and their emptiest are packed again.
+        let more = "[packing]\narchive_size = \"1MiB\"\nlevel = 1\n";
+        let project = Project::new(COMPONENTS, more);
+        let app = project.dir.join("app");
+        fs::create_dir_all(app.join("data")).unwrap();
+        for n in 0..20 {
+            let dir = app.join(format!("d{}", n % 4));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(format!("f{n}")), rng.bytes()).unwrap();
+        }
+        fs::write(app.join("big"), noise(seed, 5 << 20)).unwrap();
+        fs::write(project.dir.join("dump.sql"), rng.bytes()).unwrap();
+        let own = project.config()["encryption"]["recipients"][0].as_str().unwrap().to_owned();
+        let (made, harmed, catalogs) = (Vec::new(), BTreeSet::new(), Vec::new());
+        let mut world = Self { project, rng, seed, made, harmed, catalogs, own };
+        for db in world.databases() {
+            let wal = if world.rng.chance(2) { "WAL" } else { "DELETE" };
+            let sql =
+                format!("PRAGMA journal_mode = {wal}; CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB);");
+            rusqlite::Connection::open(&db).unwrap().execute_batch(&sql).unwrap();
+            world.change_database(&db);
+        }
+        world
+    }
+
+    fn app(&self) -> PathBuf {
+        self.project.dir.join("app")
+    }
+
+    fn databases(&self) -> [PathBuf; 2] {
+        [self.app().join("data/in.db"), self.project.dir.join("outer.db")]
+    }
+
+    /// Everything below `app` but the database, in a fixed order.
+    fn paths(&self, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut open = vec![self.app()];
+        while let Some(dir) = open.pop() {
+            for item in fs::read_dir(dir).unwrap() {
+                let path = item.unwrap().path();
+                if path.ends_with("data") {
+                    continue;
+                }
+                if path.symlink_metadata().unwrap().is_dir() {
+                    open.push(path.clone());
+                }
+                found.push(path);
+            }
+        }
+        found.retain(|path| wanted(path));
+        found.sort();
+        found
+    }
+
+    fn pick(&mut self, wanted: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+        let paths = self.paths(wanted);
+        (!paths.is_empty()).then(|| paths[self.rng.below(paths.len() as u64) as usize].clone())
+    }
+
+    fn file(&mut self) -> Option<PathBuf> {
+        self.pick(|p| p.symlink_metadata().unwrap().is_file())
+    }
+
+    /// A name that nothing has.
+    fn new_name(&mut self) -> PathBuf {
+        let dir = self.pick(|p| p.symlink_metadata().unwrap().is_dir()).unwrap_or_else(|| self.app());
+        dir.join(format!("n{:x}", self.rng.next()))
+    }
+
+    /// Several changes; sometimes none.
+    pub(super) fn change(&mut self) {
+        for _ in 0..self.rng.below(9) {
+            self.change_tree();
+        }
+        for db in self.databases() {
+            if self.rng.chance(2) {
+                self.change_database(&db);
+            }
+        }
+        if self.rng.chance(3) {
+            let dump = self.project.dir.join("dump.sql");
+            let mut bytes = fs::read(&dump).unwrap();
+            let at = self.rng.below(bytes.len() as u64 + 1) as usize;
+            let (seed, length) = (self.rng.next(), self.rng.below(500) as usize);
+            drop(bytes.splice(at..at, noise(seed, length)));
+            fs::write(&dump, bytes).unwrap();
+        }
+    }
+
+    fn change_tree(&mut self) {
+        match self.rng.below(15) {
+            0 => {
+                let (path, bytes) = (self.new_name(), self.rng.bytes());
+                fs::write(path, bytes).unwrap();
+            }
+            1 => fs::create_dir(self.new_name()).unwrap(),
+            2 => {
+                let path = self.new_name();
+                let size = self.rng.below(40 << 20) + 1;
+                let stretch = (self.rng.below(size), self.rng.below(2 << 20) as usize);
+                let stretch = (stretch.0, stretch.1.min((size - stretch.0) as usize));
+                put_sparse(&path, size, &[stretch]);
+            }
+            3 => {
+                let Some(path) = self.pick(|_| true) else { return };
+                if path.symlink_metadata().unwrap().is_dir() {
+                    fs::remove_dir_all(path).unwrap();
+                } else {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+            4 => {
+                let (Some(from), to) = (self.pick(|_| true), self.new_name()) else { return };
+                // Not into itself.
+                if !to.starts_with(&from) {
+                    fs::rename(from, to).unwrap();
+                }
+            }
+            5 => {
+                let (Some(from), to) = (self.file(), self.new_name()) else { return };
+                fs::copy(from, to).unwrap();
+            }
+            6 => {
+                let (Some(from), to) = (self.file(), self.new_name()) else { return };
+                fs::hard_link(from, to).unwrap();
+            }
+            7 => {
+                let Some(path) = self.file() else { return };
+                fs::remove_file(&path).unwrap();
+                match self.rng.below(3) {
+                    0 => fs::create_dir(path).unwrap(),
+                    1 => std::os::unix::fs::symlink("to/nowhere", path).unwrap(),
+                    _ => fs::write(path, b"").unwrap(),
+                }
+            }
+            8 => {
+                let Some(path) = self.pick(|p| !p.symlink_metadata().unwrap().is_symlink()) else { return };
+                let mode = if path.is_dir() { 0o711 } else { 0o400 + self.rng.below(64) as u32 };
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            9 => {
+                // Another way to write a file: a new one in its place.
+                let (Some(path), temporary) = (self.file(), self.new_name()) else { return };
+                let mut bytes = fs::read(&path).unwrap();
+                let more = self.rng.bytes();
+                bytes.extend_from_slice(&more);
+                fs::write(&temporary, bytes).unwrap();
+                fs::rename(temporary, path).unwrap();
+            }
+            _ => self.edit(),
+        }
+    }
+
+    /// Changes the content of a file.
+    fn edit(&mut self) {
+        let path = if self.rng.chance(3) {
+            Some(self.app().join("big")).filter(|p| p.is_file())
+        } else {
+            self.file()
+        };
+        let Some(path) = path else { return };
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let facts = fs::metadata(&path).unwrap();
+        let at = self.rng.below(facts.len() + 1);
+        let (seed, length) = (self.rng.next(), self.rng.below(60_000) as usize);
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        match self.rng.below(4) {
+            0 => file.set_len(at).unwrap(),
+            1 => file.write_all_at(&noise(seed, length), facts.len()).unwrap(),
+            2 if facts.len() < 8 << 20 => {
+                let mut bytes = fs::read(&path).unwrap();
+                drop(bytes.splice(at as usize..at as usize, noise(seed, length)));
+                fs::write(&path, bytes).unwrap();
+            }
+            _ => {
+                let length = length.min((facts.len() - at) as usize);
+                file.write_all_at(&noise(seed, length), at).unwrap();
+                if self.rng.chance(2) {
+                    // The same size and the same time: only the change time tells.
+                    file.set_modified(facts.modified().unwrap()).unwrap();
+                }
+            }
+        }
+    }
+
+    fn change_database(&mut self, path: &Path) {
+        let mut db = rusqlite::Connection::open(path).unwrap();
+        let rows: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM t", [], |row| row.get(0)).unwrap();
+        let all = db.transaction().unwrap();
+        for _ in 0..self.rng.below(200) {
+            let body = noise(self.rng.next(), self.rng.below(3000) as usize);
+            match self.rng.below(5) {
+                0 => all
+                    .execute("DELETE FROM t WHERE id = ?1", [self.rng.below(rows as u64 + 1) as i64])
+                    .unwrap(),
+                1 => {
+                    let id = self.rng.below(rows as u64 + 1) as i64;
+                    all.execute("UPDATE t SET body = ?2 WHERE id = ?1", rusqlite::params![id, body]).unwrap()
+                }
+                _ => all.execute("INSERT INTO t (body) VALUES (?1)", [body]).unwrap(),
+            };
+        }
+        all.commit().unwrap();
+        if self.rng.chance(6) {
+            db.execute_batch("VACUUM").unwrap();
+        }
+    }
+
+    fn catalog(&self) -> PathBuf {
+        let dir = self.project.config()["state"]["dir"].as_str().unwrap().to_owned();
+        Path::new(&dir).join("catalog.db")
+    }
+
+    /// Something happens to what is remembered, to who can open snapshots, or to what is stored.
+    pub(super) fn harm(&mut self) {
+        let catalog = self.catalog();
+        if let Ok(bytes) = fs::read(&catalog) {
+            match self.rng.below(10) {
+                0 => fs::remove_file(&catalog).unwrap(),
+                1 => fs::write(&catalog, &bytes[..self.rng.below(bytes.len() as u64) as usize]).unwrap(),
+                2 => {
+                    let mut bytes = bytes.clone();
+                    for _ in 0..=self.rng.below(20) {
+                        let at = self.rng.below(bytes.len() as u64) as usize;
+                        bytes[at] ^= 1 << self.rng.below(8);
+                    }
+                    fs::write(&catalog, bytes).unwrap();
+                }
+                3 if !self.catalogs.is_empty() => {
+                    let old = self.rng.below(self.catalogs.len() as u64) as usize;
+                    fs::write(&catalog, &self.catalogs[old]).unwrap();
+                }
+                _ => {}
+            }
+            self.catalogs.push(bytes);
+        }
+        if self.rng.chance(6) {
+            let (_, other) = backstay::keys::identity::generate();
+            let recipients =
+                if self.rng.chance(2) { vec![self.own.clone()] } else { vec![self.own.clone(), other] };
+            let mut config = self.project.config();
+            config["encryption"]["recipients"] = recipients.into();
+            fs::write(self.project.config_path(), toml::to_string(&config).unwrap()).unwrap();
+        }
+        if self.rng.chance(4) {
+            self.harm_object();
+        }
+    }
+
+    fn harm_object(&mut self) {
+        let mut objects = Vec::new();
+        for kind in ["archives", "manifests"] {
+            let Ok(dirs) = fs::read_dir(self.project.store.join(kind)) else { continue };
+            for dir in dirs {
+                objects.extend(fs::read_dir(dir.unwrap().path()).unwrap().map(|item| item.unwrap().path()));
+            }
+        }
+        objects.sort();
+        if objects.is_empty() {
+            return;
+        }
+        let path = objects[self.rng.below(objects.len() as u64) as usize].clone();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        self.harmed.insert(name.split('.').next().unwrap().to_owned());
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        if self.rng.chance(2) {
+            fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        }
+    }
+
+    /// Makes a snapshot, in which nothing may be missing, and notes what it must give back.
+    pub(super) fn backup(&mut self) {
+        let mut command = program(exe(), &self.project.home);
+        command.current_dir(&self.project.dir).args(["backup", "--json"]).env("BACKSTAY_TEST_SETTLE_MS", "0");
+        let output = command.output().unwrap();
+        // That older snapshots are damaged is said, and no reason not to make a new one.
+        let code = output.status.code().filter(|code| *code == 13 && !self.harmed.is_empty());
+        let output = expect_code(output, code.unwrap_or(0));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["complete"], true, "{report:#}");
+        let made = Made {
+            id: report["snapshot"].as_str().unwrap().to_owned(),
+            tree: without_database(look(&self.app())),
+            inner: rows(&self.databases()[0]),
+            outer: rows(&self.databases()[1]),
+            dump: fs::read(self.project.dir.join("dump.sql")).unwrap(),
+        };
+        self.made.push(made);
+    }
+
+    pub(super) fn check_newest(&self) {
+        if let Some(made) = self.made.last() {
+            let to = self.project.restore(&made.id, &[]);
+            self.check(made, &to);
+        }
+    }
+
+    /// Restores every snapshot of which no object was harmed.
+    pub(super) fn check_all(&self, script: bool) {
+        for made in &self.made {
+            let record =
+                fs::read_to_string(self.project.store.join(format!("snapshots/{}.json", made.id))).unwrap();
+            let harmed = self.harmed.iter().any(|name| record.contains(name.as_str()));
+            if harmed {
+                continue;
+            }
+            let to = self.project.restore(&made.id, &[]);
+            self.check(made, &to);
+            if script {
+                let to = self.project.top.join("by script");
+                let mut python = program(Path::new("python3"), &self.project.home);
+                let store = &self.project.store;
+                python
+                    .arg("-B")
+                    .arg(store.join("recover.py"))
+                    .arg(store)
+                    .arg("-i")
+                    .arg(self.project.identity());
+                python.args(["--trust", &self.project.trusted_key(), "restore", &made.id, "--to"]).arg(&to);
+                expect_code(python.output().unwrap(), 0);
+                self.check(made, &to);
+            }
+        }
+    }
+
+    /// Compares and removes what was restored.
+    fn check(&self, made: &Made, to: &Path) {
+        println!("history {}, snapshot {}", self.seed, made.id);
+        assert_eq!(rows(&to.join("app/data/in.db")), made.inner);
+        assert_eq!(rows(&to.join("db/outer.db")), made.outer);
+        assert!(fs::read(to.join("dump/output")).unwrap() == made.dump, "the dump differs");
+        assert_same(&restorable(made.tree.clone()), &without_database(look(&to.join("app"))));
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+/// A database is captured as one file without sidecars, so its rows are compared instead.
+fn without_database(mut tree: Tree) -> Tree {
+    tree.retain(|path, _| !path.starts_with(b"data"));
+    tree
+}
+
+fn rows(path: &Path) -> Rows {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let sound: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+    let mut query = db.prepare("SELECT id, body FROM t ORDER BY id").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}

@@ -1,0 +1,249 @@
+//! What is packed again, so that space comes free and no snapshot hangs on very many archives; what is packed in full; what a lost catalog and lost or damaged objects
+//! cost.
+
+use crate::lab::{Lab, Node, noise, put, tree};
+use backstay::model::{ObjectKind, Record};
+use backstay::store::Key;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+const APP: &str = "[[component]]\nname = \"app\"\npath = \"app\"\n";
+
+fn files(project: &Path) {
+    for n in 0..40 {
+        put(&project.join(format!("app/d{}/f{n}", n % 5)), &noise(n, 30_000));
+    }
+    put(&project.join("app/large"), &noise(99, 3 << 20));
+}
+
+fn lab() -> Lab {
+    Lab::new(files, APP)
+}
+
+/// A backup on a day after today.
+fn backup_on(lab: &Lab, day: i64, args: &[&str], code: i32) -> serde_json::Value {
+    let time = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * day);
+    let env = [("BACKSTAY_TEST_SETTLE_MS", "0"), ("BACKSTAY_TEST_NOW", &*time.to_string())];
+    let ran = lab.run_with(&[&["--json", "backup"], args].concat(), &env);
+    ran.expect(code, &[]);
+    serde_json::from_slice(&ran.out).unwrap()
+}
+
+fn record_of(lab: &Lab, report: &serde_json::Value) -> Record {
+    lab.record(report["snapshot"].as_str().unwrap())
+}
+
+fn archives(record: &Record) -> BTreeSet<String> {
+    let archives = record.objects.iter().filter(|o| o.kind == ObjectKind::Archive);
+    archives.map(|o| o.id.to_string()).collect()
+}
+
+#[track_caller]
+fn is_live(lab: &Lab, id: &str) {
+    let (ran, found) = lab.restore(&[id]);
+    ran.expect(0, &[]);
+    let found: Vec<_> = found.unwrap().into_iter().filter(|(path, _)| path != Path::new("app")).collect();
+    let live = tree(&lab.path("project/app")).into_iter();
+    let live: Vec<(_, Node)> = live.map(|(path, node)| (Path::new("app").join(path), node)).collect();
+    assert!(found == live, "the restored tree differs");
+}
+
+#[test]
+fn what_is_left_in_a_half_empty_archive_is_packed_again_a_quarter_a_run() {
+    let lab = lab();
+    let first = archives(&record_of(&lab, &lab.backup_settled(&[])));
+    assert_eq!(first.len(), 1);
+    // Of 4.3 MB in that archive 0.6 MB stay: 20 files.
+    fs::remove_file(lab.path("project/app/large")).unwrap();
+    put(&lab.path("project/app/other"), &noise(100, 3 << 20));
+    for n in 0..20 {
+        fs::remove_file(lab.path(&format!("project/app/d{}/f{n}", n % 5))).unwrap();
+    }
+    let second = record_of(&lab, &lab.backup_settled(&[]));
+    assert!(archives(&second).is_superset(&first), "what is in use was not known before to be so little");
+    let third = lab.backup_settled(&[]);
+    let record = record_of(&lab, &third);
+    assert!(archives(&record).is_disjoint(&first), "all of it fits into a quarter");
+    let stored = third["stored_bytes"].as_u64().unwrap();
+    assert!((600_000..700_000).contains(&stored), "{third:#}");
+    is_live(&lab, "latest");
+    let fourth = lab.backup_settled(&[]);
+    assert_eq!(fourth["objects"], 1, "and then there is nothing more to do: {fourth:#}");
+}
+
+#[test]
+fn not_more_than_a_quarter_of_a_component_is_packed_again_in_a_run() {
+    let lab = Lab::new(
+        |project| {
+            for n in 0..200 {
+                put(&project.join(format!("app/f{n}")), &noise(n, 100_000));
+            }
+        },
+        APP,
+    );
+    let first = archives(&record_of(&lab, &lab.backup_settled(&[])));
+    // 120 of 200 files are replaced: 8 MB stay in the first archive, of a component of 20 MB.
+    for n in 0..120 {
+        put(&lab.path(&format!("project/app/f{n}")), &noise(n + 1000, 100_000));
+    }
+    lab.backup_settled(&[]);
+    let third = lab.backup_settled(&[]);
+    let stored = third["stored_bytes"].as_u64().unwrap();
+    assert!((4_500_000..5_200_000).contains(&stored), "a quarter of 20 MB: {third:#}");
+    assert!(archives(&record_of(&lab, &third)).is_superset(&first));
+    let fourth = lab.backup_settled(&[]);
+    assert!(
+        (2_500_000..3_500_000).contains(&fourth["stored_bytes"].as_u64().unwrap()),
+        "the rest: {fourth:#}"
+    );
+    assert!(archives(&record_of(&lab, &fourth)).is_disjoint(&first));
+    is_live(&lab, "latest");
+    assert_eq!(lab.backup_settled(&[])["objects"], 1);
+}
+
+#[test]
+fn a_component_never_hangs_on_many_archives() {
+    let lab = lab();
+    lab.backup_settled(&[]);
+    let mut most = 0;
+    for n in 0..42 {
+        put(&lab.path(&format!("project/app/d{}/f{}", n % 5, n % 40)), &noise(5000 + n, 20_000));
+        let record = record_of(&lab, &lab.backup_settled(&[]));
+        most = most.max(archives(&record).len());
+    }
+    // The base, 32 deltas, and the one of the run that notices.
+    assert!((30..=34).contains(&most), "{most} archives");
+    is_live(&lab, "latest");
+}
+
+#[test]
+fn a_component_stands_alone_again_as_often_as_the_configuration_says() {
+    let lab = Lab::new(files, &format!("{APP}full_every = \"7d\"\n"));
+    assert!(record_of(&lab, &backup_on(&lab, 0, &[], 0)).alone);
+    for (day, alone) in [(3, false), (6, false), (7, true), (8, false), (13, false), (14, true)] {
+        let record = record_of(&lab, &backup_on(&lab, day, &[], 0));
+        assert_eq!(record.alone, alone, "day {day}");
+    }
+    assert!(!record_of(&lab, &backup_on(&lab, 15, &[], 0)).alone);
+    assert!(record_of(&lab, &backup_on(&lab, 16, &["--full"], 0)).alone);
+    assert!(!record_of(&lab, &backup_on(&lab, 22, &[], 0)).alone, "asked for by hand counts, too");
+    assert!(record_of(&lab, &backup_on(&lab, 23, &[], 0)).alone);
+    is_live(&lab, "latest");
+}
+
+#[test]
+fn show_says_on_which_older_snapshots_one_hangs_and_the_plan_what_a_month_adds() {
+    let lab = lab();
+    let first = backup_on(&lab, 0, &[], 0);
+    put(&lab.path("project/app/new"), &noise(7, 300_000));
+    let second = backup_on(&lab, 3, &[], 0);
+    let shown = lab.run(&["show", "latest", "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.expect(0, &[]).out).unwrap();
+    let on = shown["depends_on"].as_array().unwrap();
+    assert_eq!(on.len(), 1);
+    assert_eq!((&on[0]["snapshot"], &on[0]["archives"]), (&first["snapshot"], &1.into()));
+    assert_eq!(on[0]["bytes"], second["reused_bytes"]);
+    lab.run(&["show", "latest"]).expect(0, &["depends on", first["snapshot"].as_str().unwrap()]);
+    let alone = lab.run(&["show", first["snapshot"].as_str().unwrap(), "--json"]);
+    let alone: serde_json::Value = serde_json::from_slice(&alone.expect(0, &[]).out).unwrap();
+    assert_eq!(alone["depends_on"], serde_json::json!([]));
+    let plan = lab.run(&["backup", "--dry-run", "--json"]);
+    let plan: serde_json::Value = serde_json::from_slice(&plan.expect(0, &[]).out).unwrap();
+    let month = plan["growth"]["bytes_a_month"].as_u64().unwrap();
+    let expected = second["stored_bytes"].as_u64().unwrap() * 10;
+    assert!(month.abs_diff(expected) < 100, "three days of thirty: {plan:#}");
+    lab.run(&["backup", "--dry-run"]).expect(0, &["a month"]);
+}
+
+fn without_identity(lab: &Lab) -> toml::Table {
+    let config = lab.config();
+    let mut without = config.clone();
+    without["encryption"].as_table_mut().unwrap().remove("identity_file");
+    lab.set_config(&without);
+    config
+}
+
+#[test]
+fn a_lost_catalog_is_made_again_with_an_identity_and_costs_a_full_pack_without() {
+    let lab = lab();
+    lab.backup_settled(&[]);
+    fs::write(lab.path("project/app/d2/f7"), b"changed").unwrap();
+    let second = lab.backup_settled(&[]);
+    let catalog = lab.state().join("catalog.db");
+    fs::remove_file(&catalog).unwrap();
+    let third = lab.backup_settled(&[]);
+    assert_eq!(third["objects"], 1, "nothing is stored again: {third:#}");
+    assert_eq!(archives(&record_of(&lab, &third)), archives(&record_of(&lab, &second)));
+    is_live(&lab, "latest");
+    fs::remove_file(&catalog).unwrap();
+    // Also when things changed meanwhile, in a large file, too.
+    let large = fs::File::options().write(true).open(lab.path("project/app/large")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&large, b"changed", 1_000_000).unwrap();
+    put(&lab.path("project/app/new"), b"new");
+    let fourth = lab.backup_settled(&[]);
+    assert!(fourth["stored_bytes"].as_u64().unwrap() < 60_000, "{fourth:#}");
+    is_live(&lab, "latest");
+    let config = without_identity(&lab);
+    fs::remove_file(&catalog).unwrap();
+    let fifth = lab.backup_settled(&[]);
+    lab.set_config(&config);
+    assert!(fifth["reused_bytes"] == 0 && record_of(&lab, &fifth).alone, "{fifth:#}");
+    is_live(&lab, "latest");
+}
+
+fn archive_of(lab: &Lab, report: &serde_json::Value) -> std::path::PathBuf {
+    let record = record_of(lab, report);
+    let archive = record.objects.iter().find(|o| o.kind == ObjectKind::Archive).unwrap().id;
+    lab.object(&Key::Archive(archive))
+}
+
+fn replace(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn an_object_that_is_found_damaged_is_said_and_packed_anew() {
+    let lab = lab();
+    let first = backup_on(&lab, 0, &[], 0);
+    let path = archive_of(&lab, &first);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    replace(&path, &bytes);
+    // Of the same size: only reading tells. In time everything is read again.
+    let mut found = 0;
+    for day in [2, 4, 6, 8] {
+        let time = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * day);
+        let env = [("BACKSTAY_TEST_SETTLE_MS", "0"), ("BACKSTAY_TEST_NOW", &*time.to_string())];
+        let ran = lab.run_with(&["--json", "backup"], &env);
+        if ran.code == 13 {
+            found += 1;
+            ran.expect(13, &["turned out to be damaged", first["snapshot"].as_str().unwrap()]);
+            let report: serde_json::Value = serde_json::from_slice(&ran.out).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap().split('.').next().unwrap().to_owned();
+            assert!(!archives(&record_of(&lab, &report)).contains(&name));
+            is_live(&lab, report["snapshot"].as_str().unwrap());
+        } else {
+            ran.expect(0, &[]);
+        }
+    }
+    assert_eq!(found, 1, "said once");
+}
+
+#[test]
+fn an_object_that_is_lost_is_said_once_and_packed_anew() {
+    let lab = lab();
+    let first = lab.backup_settled(&[]);
+    fs::remove_file(archive_of(&lab, &first)).unwrap();
+    let ran = lab.run_with(&["--json", "backup"], &[("BACKSTAY_TEST_SETTLE_MS", "0")]);
+    ran.expect(13, &["missing or of another size", "packed anew"]);
+    is_live(&lab, "latest");
+    let listed = lab.run(&["list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.out).unwrap();
+    let good: Vec<bool> = listed["snapshots"].as_array().unwrap().iter().map(|s| s["good"] == true).collect();
+    assert_eq!(good, [false, true], "the older one does not count as good any more");
+    let third = lab.backup_settled(&[]);
+    assert_eq!(third["objects"], 1, "{third:#}");
+}
