@@ -30,6 +30,8 @@ pub struct Proposed {
     pub what: What,
     /// gitignore patterns, each with its reason.
     pub exclude: Vec<(String, &'static str)>,
+    /// It is small enough to stand alone once a month.
+    pub small: bool,
 }
 
 /// What a proposed component is.
@@ -43,6 +45,8 @@ pub enum What {
     Sqlite(String),
 }
 
+/// Below this many bytes a component is proposed to stand alone once a month.
+const SMALL_BYTES: u64 = 1 << 30;
 /// Of more databases than this only the largest become components of their own.
 const DATABASES_MAX: usize = 8;
 /// A folder with more folders than this is protected as a whole.
@@ -78,7 +82,12 @@ impl Making<'_> {
             name = format!("{base}-{number}");
             number += 1;
         }
-        self.proposal.components.push(Proposed { name, what, exclude });
+        let size = match &what {
+            What::Sqlite(path) => self.survey.databases.iter().find(|d| d.0 == *path).map(|d| d.1),
+            _ => Some(self.survey.bytes).filter(|_| !self.survey.cut_short),
+        };
+        let small = size.is_some_and(|size| size < SMALL_BYTES);
+        self.proposal.components.push(Proposed { name, what, exclude, small });
     }
 
     fn note(&mut self, text: impl Into<String>) {

@@ -93,6 +93,8 @@ pub(super) struct Survey {
     /// Folders directly in it that look like earlier backups.
     pub backups: Vec<String>,
     pub traces: BTreeMap<String, Traces>,
+    /// Sum of the sizes of all files seen that are no databases, in bytes.
+    pub bytes: u64,
     /// SQLite databases and their sizes.
     pub databases: Vec<(String, u64)>,
     /// Data folders of running database servers, and whose.
@@ -226,7 +228,10 @@ fn file(survey: &mut Survey, dir: &Path, folder: &str, path: String, child: &Chi
     let sized = child.size >= SQLITE_PAGE_MIN && child.size.is_multiple_of(SQLITE_PAGE_MIN);
     if sized && is_sqlite(&dir.join(&path)) {
         survey.databases.push((path, child.size));
-    } else if folder.is_empty() {
+        return;
+    }
+    survey.bytes = survey.bytes.saturating_add(child.size);
+    if folder.is_empty() {
         survey.files.push(path);
     }
 }

@@ -48,6 +48,7 @@ const KINDS: &str = "
 # one_file_system = true                # stays on the file system of the folder
 # allow_unreadable = [\"run/\"]           # may be unreadable without making the snapshot incomplete
 # leave = [\".env\"]                      # a rollback leaves these as they are
+# full_every = \"30d\"                    # how often it is packed anew, so that it needs no older archive; never by itself without
 #
 # [[component]]
 # name = \"orders\"
@@ -176,6 +177,12 @@ fn write_component(out: &mut String, component: &Proposed) -> std::fmt::Result {
             writeln!(out, "sqlite = {}", quoted(path))?;
             writeln!(out, "# captured while it is in use; left out of the folder it lies in")?;
         }
+    }
+    if component.small {
+        writeln!(
+            out,
+            "full_every = \"30d\"                     # once a month it is packed anew, and needs no older archive"
+        )?;
     }
     if component.exclude.is_empty() {
         return Ok(());

@@ -490,7 +490,8 @@ fn keys_of_later_versions_are_refused_by_name_whatever_they_hold() {
             }
         }
     }
-    assert!(number > 30, "{number}");
+    // With every version there are fewer.
+    assert!(number > 0, "no key is of a later version: this test can go");
     assert_eq!(whats(&with("[[component]]\nname = \"o\"\npostgres = \"service=o\"")).len(), 1);
 }
 

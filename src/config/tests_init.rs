@@ -140,8 +140,27 @@ fn a_backend_a_frontend_and_their_database_become_components() {
 fn check_text(text: &str) {
     let db = "\n[[component]]\nname = \"db\"\nsqlite = \"backend/data/agent.db\"\n# captured while it is in use; left out of the folder it lies in\n";
     assert!(text.contains(db), "{text}");
+    assert!(text.contains(&format!("{db}full_every = \"30d\"")), "small as it is: {text}");
     assert!(text.contains("    \"node_modules/\",                    # installed packages\n"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
+}
+
+#[test]
+fn what_is_large_is_not_proposed_to_be_packed_anew_every_month() {
+    let dir = project(&["app.py", "data/one.db"]);
+    let large = |name: &str, size: u64| {
+        let file = fs::File::options().write(true).create(true).truncate(false).open(dir.path().join(name));
+        file.unwrap().set_len(size).unwrap(); // a hole, but it counts
+    };
+    let small = || {
+        let (proposal, _) = round_trip(dir.path());
+        proposal.components.iter().map(|c| (c.name.clone(), c.small)).collect::<Vec<_>>()
+    };
+    assert_eq!(small(), [("app".to_owned(), true), ("db".to_owned(), true)]);
+    large("video.bin", 2 << 30);
+    assert_eq!(small(), [("app".to_owned(), false), ("db".to_owned(), true)]);
+    large("data/one.db", 1 << 30);
+    assert_eq!(small(), [("app".to_owned(), false), ("db".to_owned(), false)]);
 }
 
 #[test]

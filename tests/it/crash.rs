@@ -10,6 +10,7 @@ mod backup;
 mod bed;
 mod disk;
 mod in_place;
+mod incremental;
 mod init;
 mod power;
 mod restore;

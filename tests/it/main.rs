@@ -35,6 +35,7 @@ mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod month;
 mod retention_oracle;
 mod rollback;
 mod roundtrip;

@@ -106,3 +106,106 @@ pub(super) fn used(stretches: &[KnownStretch]) -> BTreeMap<ObjectId, u64> {
     }
     usage.bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::known::{Row, Stretch};
+    use crate::model::manifest::ArchiveInfo;
+    use crate::model::{Entry, Extent, Kind, RelPath};
+
+    fn id(n: u64) -> ObjectId {
+        ObjectId::of(&n.to_le_bytes())
+    }
+
+    fn archive(n: u64, content: u64, delta: bool) -> (ObjectId, KnownArchive) {
+        let info =
+            ArchiveInfo { sha256: id(n), size: content, payload: 200, tar: content, frames: Vec::new() };
+        (id(n), KnownArchive { info, age: n, delta, content, recipients: Vec::new() })
+    }
+
+    /// One file for each pair: of an archive so many bytes, at `at`.
+    fn stretch(name: &str, files: &[(u64, u64, u64)], copied: bool) -> KnownStretch {
+        let row = |(place, (archive, at, length)): (usize, &(u64, u64, u64))| {
+            let path = RelPath::new(format!("{name}{place:04}").as_bytes()).unwrap();
+            let mut entry = Entry::new(path, Kind::File);
+            entry.size = *length;
+            let extent = Extent { offset: 0, archive: id(*archive), tar_offset: at + 1536, length: *length };
+            entry.extents.push(extent);
+            let mut row = Row::new(entry, None, false);
+            row.copied = copied;
+            row
+        };
+        let rows: Vec<Row> = files.iter().enumerate().map(row).collect();
+        let packed = Stretch::encode(&rows).unwrap();
+        let opened = Stretch::open(&packed).unwrap();
+        KnownStretch {
+            row: 0,
+            segment: id(0),
+            size: 1,
+            recipients: Vec::new(),
+            first: rows[0].entry.path.clone(),
+            last: rows[rows.len() - 1].entry.path.clone(),
+            maps: Vec::new(),
+            blocks: Vec::new(),
+            archives: opened.archives,
+            shared: opened.shared,
+            content: opened.sums.size,
+            packed,
+        }
+    }
+
+    fn draining(stretches: &[KnownStretch], archives: Vec<(ObjectId, KnownArchive)>) -> Vec<u64> {
+        let known: BTreeMap<_, _> = archives.into_iter().collect();
+        let drain = Drain::plan(stretches, &known, |_| true);
+        (0..100).filter(|n| drain.has(&id(*n))).collect()
+    }
+
+    #[test]
+    fn archives_of_which_less_than_half_is_in_use_drain() {
+        let stretches = [stretch("a", &[(1, 0, 6000), (2, 0, 2000), (3, 0, 500)], false)];
+        let archives = vec![archive(1, 10_000, false), archive(2, 10_000, true), archive(3, 2036, true)];
+        assert_eq!(draining(&stretches, archives), [2], "of the third all is in use, little as it is");
+    }
+
+    #[test]
+    fn what_several_files_use_does_not_make_an_archive_fuller() {
+        let same = [(1, 0, 2000)];
+        let stretches = ["a", "b", "c"].map(|name| stretch(name, &same, true));
+        assert_eq!(draining(&stretches, vec![archive(1, 10_000, false)]), [1]);
+        let other = [stretch("a", &same, false), stretch("b", &[(1, 4000, 2000)], false)];
+        assert_eq!(draining(&other, vec![archive(1, 10_000, false)]), [0_u64; 0]);
+    }
+
+    #[test]
+    fn the_emptiest_drain_until_with_the_new_one_there_are_not_too_many() {
+        let full = |n: u64| (n, 0, 10_000 - n * 10 - 1536);
+        let deltas = |count: u64| -> Vec<u64> {
+            let files: Vec<_> = (1..=count).map(full).collect();
+            let archives = (1..=count).map(|n| archive(n, 10_000, true)).collect();
+            draining(&[stretch("a", &files, false)], archives)
+        };
+        assert_eq!(deltas(32), [0_u64; 0]);
+        assert_eq!(deltas(33), [32, 33]);
+        assert_eq!(deltas(40), (32..=40).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn archives_that_may_not_be_used_are_not_counted() {
+        let files: Vec<_> = (1..=34).map(|n| (n, 0, 8464)).collect();
+        let known: BTreeMap<_, _> = (1..=34).map(|n| archive(n, 10_000, true)).collect();
+        let gone = [id(1), id(2)];
+        let drain = Drain::plan(&[stretch("a", &files, false)], &known, |id| !gone.contains(id));
+        assert!(known.keys().all(|id| !drain.has(id)));
+    }
+
+    #[test]
+    fn a_run_packs_a_quarter_again_and_no_more() {
+        let stretches = [stretch("a", &[(1, 0, 40 << 20)], false)];
+        let known: BTreeMap<_, _> = [archive(1, 1 << 30, false)].into_iter().collect();
+        let drain = Drain::plan(&stretches, &known, |_| true);
+        assert_eq!(drain.left(), 10 << 20);
+        assert_eq!((drain.spend(6 << 20), drain.spend(6 << 20)), (6 << 20, 4 << 20));
+        assert!(!drain.has(&id(1)), "nothing is left of the share");
+    }
+}
