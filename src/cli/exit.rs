@@ -114,8 +114,20 @@ mod tests {
     #[test]
     fn every_class_has_a_documented_code() {
         use Class::*;
-        for class in [Failed, Usage, Store, Busy, NoIdentity, Damage, Config, Service, NotFound, RolledBack, Person, Interrupted]
-        {
+        for class in [
+            Failed,
+            Usage,
+            Store,
+            Busy,
+            NoIdentity,
+            Damage,
+            Config,
+            Service,
+            NotFound,
+            RolledBack,
+            Person,
+            Interrupted,
+        ] {
             let code = code_of(class, None);
             assert!(CODES.iter().any(|c| c.0 == code), "{class:?}");
         }

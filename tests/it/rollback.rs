@@ -140,7 +140,10 @@ impl App {
 impl Drop for App {
     fn drop(&mut self) {
         if let Ok(pid) = fs::read_to_string(self.path("web.pid")) {
-            let _gone = std::process::Command::new("kill").arg(pid.trim()).stderr(std::process::Stdio::null()).status();
+            let _gone = std::process::Command::new("kill")
+                .arg(pid.trim())
+                .stderr(std::process::Stdio::null())
+                .status();
         }
     }
 }
@@ -282,7 +285,9 @@ fn what_stays_and_is_in_the_way_is_said_before_anything_is_stopped() {
 
 #[test]
 fn a_service_that_does_not_stop_keeps_everything_as_it_is() {
-    let service = SERVICE.replace("kill \"$(cat web.pid)\"'\nstart", "true'\nstart").replace("stop_within = \"20s\"", "stop_within = \"1s\"");
+    let service = SERVICE
+        .replace("kill \"$(cat web.pid)\"'\nstart", "true'\nstart")
+        .replace("stop_within = \"20s\"", "stop_within = \"1s\"");
     let app = App::new(&service);
     let id = app.project.backup();
     app.upgrade("2");
@@ -300,7 +305,8 @@ fn what_was_put_away_is_kept_a_week_and_until_a_good_snapshot_came_after() {
     let id = app.project.backup();
     app.upgrade("2");
     let report = app.project.json(["rollback", &id]);
-    let kept: Vec<PathBuf> = report["kept"].as_array().unwrap().iter().map(|k| k.as_str().unwrap().into()).collect();
+    let kept: Vec<PathBuf> =
+        report["kept"].as_array().unwrap().iter().map(|k| k.as_str().unwrap().into()).collect();
     assert!(!kept.is_empty() && kept.iter().all(|k| k.is_dir()), "{kept:?}");
     let later = |days: i64, args: &[&str]| {
         let mut command = crate::common::project::program(crate::common::project::exe(), &app.project.home);

@@ -1,8 +1,8 @@
 //! `rollback` and `ready`: plan, question, transaction.
 
 use crate::cli::args::RollbackArgs;
-use crate::model::record::SnapshotKind;
 use crate::cli::{Terminal, ask, exit, open, out, render, say};
+use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::look::{self, SnapshotRow};
 use crate::ops::rollback::{self, RollbackOptions, RollbackReport};
@@ -19,7 +19,10 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     }
     if args.undo {
         if !args.yes {
-            confirm(&session, "The last rollback is taken back: what is live now goes into a safety snapshot. Go ahead? [y/N]")?;
+            confirm(
+                &session,
+                "The last rollback is taken back: what is live now goes into a safety snapshot. Go ahead? [y/N]",
+            )?;
         }
         return tell(terminal, &session, &rollback::undo(&session)?);
     }
@@ -97,8 +100,11 @@ fn choose(session: &Session) -> Result<String> {
             Some(snapshot) => Ok(snapshot.id.to_string()),
             None => Err(OpError::new(Class::Failed, "nothing was chosen; nothing was changed")),
         },
-        None => Err(OpError::new(Class::Usage, "a rollback needs to know which snapshot, and nobody is here to ask")
-            .hint("name one: backstay rollback latest; `backstay list` shows them")),
+        None => Err(OpError::new(
+            Class::Usage,
+            "a rollback needs to know which snapshot, and nobody is here to ask",
+        )
+        .hint("name one: backstay rollback latest; `backstay list` shows them")),
     }
 }
 

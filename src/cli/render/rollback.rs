@@ -16,20 +16,22 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
     if !plan.services.is_empty() {
         lines.push(format!("  {:<14} stop and start {}", "services", plan.services.join(", ")));
     }
-    lines.push("  what is live now goes into a safety snapshot, and is kept beside the new state for a week".into());
+    lines.push(
+        "  what is live now goes into a safety snapshot, and is kept beside the new state for a week".into(),
+    );
     lines.extend(plan.warnings.iter().map(problem));
     lines.join("\n") + "\n"
 }
 
 /// What a rollback did.
 pub fn rollback(report: &RollbackReport) -> String {
-    let mut lines = vec![format!(
-        "rolled back to {}: {}",
-        report.snapshot,
-        report.components.join(", ")
-    )];
+    let mut lines = vec![format!("rolled back to {}: {}", report.snapshot, report.components.join(", "))];
     if !report.services.is_empty() {
-        lines.push(format!("{} on it: {}", count(report.services.len() as u64, "service"), report.services.join(", ")));
+        lines.push(format!(
+            "{} on it: {}",
+            count(report.services.len() as u64, "service"),
+            report.services.join(", ")
+        ));
     }
     if let Some(safety) = &report.safety {
         lines.push(format!("what was live before is in safety snapshot {safety}"));

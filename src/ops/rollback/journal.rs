@@ -141,7 +141,9 @@ impl Journal {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Ok(facts) if facts.len() > BYTES_MAX => Vec::new(),
             Err(e) => return Err(e).doing(Class::Failed, || format!("cannot read {}", path.display())),
-            Ok(_) => std::fs::read(path).doing(Class::Failed, || format!("cannot read {}", path.display()))?,
+            Ok(_) => {
+                std::fs::read(path).doing(Class::Failed, || format!("cannot read {}", path.display()))?
+            }
         };
         Self::decode(&bytes).map(Some).map_err(|why| {
             let what = format!("the journal of a rollback cannot be read: {}", path.display());

@@ -201,8 +201,10 @@ fn warnings(session: &Session, opened: &Opened, sites: &[Site], shown: &ShownPla
     for site in sites {
         let free = crate::durable::free_space(&site.base).ok();
         if free.is_some_and(|free| free < shown.bytes) {
-            let what = format!("not enough room in {}: {} bytes are fetched", site.base.display(), shown.bytes);
-            return Err(OpError::new(Class::Failed, what).hint("make room, or roll back fewer components with --only"));
+            let what =
+                format!("not enough room in {}: {} bytes are fetched", site.base.display(), shown.bytes);
+            return Err(OpError::new(Class::Failed, what)
+                .hint("make room, or roll back fewer components with --only"));
         }
     }
     let _ = session;
@@ -232,8 +234,8 @@ impl RollbackPlan {
     }
 
     fn begin<'a>(&self, session: &'a Session, held: &'a Held, state: PathBuf) -> Result<Way<'a>> {
-        let random: [u8; 6] =
-            crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?;
+        let random: [u8; 6] = crate::durable::random_bytes()
+            .doing(Class::Failed, || "no random numbers are to be had".into())?;
         let staging = staging_name(random);
         let mut journal = Journal::new(self.opened.record.snapshot.clone(), session.around.clock.now());
         journal.sites = self.sites.iter().enumerate().map(|(n, site)| record_of(site, &staging, n)).collect();
@@ -369,7 +371,8 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
     })?;
     // Killed before the first step is taken back, it stays: its services are started again on the new state.
     way.journal.turn(&way.state, Turn::Starting)?;
-    crate::durable::remove(&kept).doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
+    crate::durable::remove(&kept)
+        .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
     watching(session, |watch| {
         let why = OpError::new(Class::Failed, "it was taken back");
         way.back(watch, &why)
@@ -389,10 +392,12 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
 pub fn ready(state: &Path) -> Result<()> {
     match Journal::open(state)? {
         Some(journal) if journal::is_torn(&journal) => {
-            let what = format!("a rollback to {} stopped half-way: nothing may be started on this", journal.snapshot);
+            let what = format!(
+                "a rollback to {} stopped half-way: nothing may be started on this",
+                journal.snapshot
+            );
             Err(OpError::new(Class::Person, what).hint("backstay rollback --resume"))
         }
         _ => Ok(()),
     }
 }
-

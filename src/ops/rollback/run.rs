@@ -61,7 +61,8 @@ impl Way<'_> {
         match found.in_the_way.first() {
             Some(one) => {
                 let what = format!("{}/{} is in the way: {}", site.base.display(), one.path, one.why);
-                Err(OpError::new(Class::Failed, what).hint("move it away, or take it out of `exclude` and `leave`"))
+                Err(OpError::new(Class::Failed, what)
+                    .hint("move it away, or take it out of `exclude` and `leave`"))
             }
             None => Ok(found.steps()),
         }
@@ -75,11 +76,10 @@ impl Way<'_> {
             safety: true,
             ..BackupOptions::default()
         };
-        let made = backup::run_held(self.session, &options, self.held)
-            .map_err(|e| {
-                let what = "there is no safety snapshot, so nothing was stopped or changed";
-                OpError::new(e.class, what).because(e).hint("mend what keeps it from being made")
-            })?;
+        let made = backup::run_held(self.session, &options, self.held).map_err(|e| {
+            let what = "there is no safety snapshot, so nothing was stopped or changed";
+            OpError::new(e.class, what).because(e).hint("mend what keeps it from being made")
+        })?;
         self.session.note(&format!("safety snapshot {}", made.snapshot));
         self.journal.safety = Some(made.snapshot);
         self.journal.save(&self.state)
@@ -195,7 +195,9 @@ impl Way<'_> {
         match up {
             Ok(()) => Ok(Outcome::Undone(why)),
             Err(e) => {
-                let what = format!("everything is as it was before, but a service did not come up on it (the rollback had failed: {why})");
+                let what = format!(
+                    "everything is as it was before, but a service did not come up on it (the rollback had failed: {why})"
+                );
                 Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(
                     "look at the service's own log; what was live before is live again, and nothing of it was changed",
                 ))

@@ -1,6 +1,7 @@
 //! Stopping and starting the services that a rollback concerns. What ran before is in the journal before it is stopped, so that it comes back
 //! whatever happens.
 
+use crate::bridge::{RealTimer, Timer as _, block_on};
 use crate::config::{Config, Probe, Service};
 use crate::durable::crash;
 use crate::ops::error::{Class, OpError, Result};
@@ -8,7 +9,6 @@ use crate::ops::rollback::journal::{Journal, Stopped, Turn};
 use crate::ops::session::Session;
 use crate::service::{self, Around, Instance, ServiceError, State, Watch};
 use std::path::Path;
-use std::time::Instant;
 
 /// The services that work on one of `components`, in the order in which they are started.
 pub(super) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
@@ -24,14 +24,12 @@ pub(super) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Re
     let logs = state.join("services");
     crate::durable::create_dirs(&logs, 0o700)
         .map_err(|e| OpError::new(Class::Failed, format!("cannot make {}", logs.display())).because(e))?;
-    let begun = Instant::now();
+    let timer = RealTimer::default();
     let watch = Watch {
         commands: Around { dir: &config.dir, stopped: &|| false },
         logs: &logs,
-        now: &|| begun.elapsed(),
-        pause: &|time| {
-            let _ = crate::durable::sleep(time);
-        },
+        now: &|| timer.now(),
+        pause: &|time| drop(block_on(&|| false, timer.pause(time))),
         sqlite: &crate::source::sqlite::check_live,
     };
     work(&watch)
@@ -95,7 +93,10 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
     let ordered = Service::in_order(&config.services).unwrap_or_default();
     for stopped in &journal.services {
         if !ordered.iter().any(|s| s.name == stopped.name) {
-            let what = format!("service {:?} ran before, and the configuration does not know it any more", stopped.name);
+            let what = format!(
+                "service {:?} ran before, and the configuration does not know it any more",
+                stopped.name
+            );
             return Err(OpError::new(Class::Service, what).hint("start it by hand"));
         }
     }
@@ -104,8 +105,8 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
         let Some(before) = again(&service) else {
             continue;
         };
-        let never_stopped = on == On::Old
-            && matches!(service::state(service, watch).map_err(failed)?, State::Runs(_));
+        let never_stopped =
+            on == On::Old && matches!(service::state(service, watch).map_err(failed)?, State::Runs(_));
         if !never_stopped {
             session.note(&format!("starting {}", service.name));
             service::start(service, watch).map_err(failed)?;

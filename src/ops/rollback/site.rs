@@ -87,7 +87,9 @@ fn named(component: &Component, found: Option<RelPath>) -> Result<RelPath> {
     };
     match found {
         Some(path) if Some(path.as_bytes()) == today => Ok(path),
-        Some(_) => Err(not_here(component.name.as_str(), "its file had another name when the snapshot was made")),
+        Some(_) => {
+            Err(not_here(component.name.as_str(), "its file had another name when the snapshot was made"))
+        }
         None => Err(not_here(component.name.as_str(), "the snapshot has no file of it")),
     }
 }

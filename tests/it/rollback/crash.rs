@@ -35,7 +35,11 @@ fn told(output: &Output) -> String {
 
 /// After a kill: refused while torn, resumed to one of the two, the service up on it.
 #[track_caller]
-fn whole_again(app: &App, then: &std::collections::BTreeMap<std::path::PathBuf, crate::lab::Node>, point: &str) {
+fn whole_again(
+    app: &App,
+    then: &std::collections::BTreeMap<std::path::PathBuf, crate::lab::Node>,
+    point: &str,
+) {
     let state = walk_state(app);
     let open = state.iter().any(|name| name == "rollback.json");
     if open {
@@ -65,7 +69,12 @@ fn assert_one_of_both(
     if new {
         assert_eq!(app.live(), expected(app, then), "{point}: a mixture");
     } else {
-        for (path, text) in [("app/src/main.py", "two"), ("compose.yml", "two"), ("conf/b.conf", "two"), ("app/added/deep/x", "new")] {
+        for (path, text) in [
+            ("app/src/main.py", "two"),
+            ("compose.yml", "two"),
+            ("conf/b.conf", "two"),
+            ("app/added/deep/x", "new"),
+        ] {
             assert_eq!(app.read(path), text, "{point}: a mixture: {path}");
         }
         assert!(!app.path("app/src/old.py").exists(), "{point}: a mixture");
@@ -110,9 +119,13 @@ fn killed_again_while_it_is_resumed_it_still_comes_to_one_end() {
     for first in firsts {
         for second in (1..40).step_by(if long() { 1 } else { 5 }) {
             let (app, id, then) = upgraded();
-            let killed = rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", first.to_string()).output().unwrap();
+            let killed =
+                rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", first.to_string()).output().unwrap();
             assert!(!killed.status.success());
-            let resumed = rollback(&app, &["--resume"]).env("BACKSTAY_TEST_CRASH", second.to_string()).output().unwrap();
+            let resumed = rollback(&app, &["--resume"])
+                .env("BACKSTAY_TEST_CRASH", second.to_string())
+                .output()
+                .unwrap();
             let whole = matches!(resumed.status.code(), Some(0 | 17));
             whole_again(&app, &then, &format!("points {first} and {second}"));
             if whole {
