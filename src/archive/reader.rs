@@ -26,6 +26,8 @@ pub struct ArchiveReader {
     info: ArchiveInfo,
     subject: String,
     opener: Opener,
+    /// The first chunks, sealed, which came with the header; empty when they could not be had.
+    head: Vec<u8>,
     /// Number of age chunks.
     chunks: u64,
     /// Length of the age plaintext.
@@ -56,12 +58,19 @@ impl ArchiveReader {
         let sealed = info.size - info.payload;
         let chunks = sealed.div_ceil(SEALED_CHUNK as u64);
         let plain = sealed.saturating_sub(chunks * TAG as u64);
-        let prefix = ranged(&*source, 0, info.payload, &subject)?;
+        // One trip for both: whoever opens an archive asks next whose it is.
+        let first = info.payload + (ABOUT_CHUNKS * SEALED_CHUNK as u64).min(sealed);
+        let mut prefix = match ranged(&*source, 0, first, &subject) {
+            Ok(bytes) => bytes,
+            // What is damaged or cut off behind the header costs what lies there, and no more.
+            Err(_) => ranged(&*source, 0, info.payload, &subject)?,
+        };
+        let head = prefix.split_off(info.payload as usize);
         let opener = Opener::new(&prefix, identities).map_err(|e| e.of(&subject))?;
         if opener.payload_offset() != info.payload {
             return Err(damaged("its age header is not as long as listed"));
         }
-        Ok(Self { source, info, subject, opener, chunks, plain })
+        Ok(Self { source, info, subject, opener, head, chunks, plain })
     }
 
     /// What the archive was opened with.
@@ -124,7 +133,11 @@ impl ArchiveReader {
     fn read_chunks(&self, (first, end): (u64, u64)) -> Result<Vec<u8>, ArchiveError> {
         let offset = self.info.payload + first * SEALED_CHUNK as u64;
         let until = (self.info.payload + end * SEALED_CHUNK as u64).min(self.info.size);
-        let mut bytes = ranged(&*self.source, offset, until - offset, &self.subject)?;
+        let here = (first == 0).then(|| self.head.get(..(until - offset) as usize)).flatten();
+        let mut bytes = match here {
+            Some(head) => head.to_vec(),
+            None => ranged(&*self.source, offset, until - offset, &self.subject)?,
+        };
         let opened = self.opener.open_chunks(first, end == self.chunks, &mut bytes);
         opened.map_err(|e| e.of(&self.subject))?;
         Ok(bytes)

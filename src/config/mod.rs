@@ -42,7 +42,7 @@ pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use retention::{Retention, Rule};
 pub use settings::{
-    Checksum, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
+    Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
     SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
 };
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};

@@ -187,16 +187,41 @@ pub enum Place {
     Url(Box<UrlPlace>),
 }
 
+/// Whose protocol a bucket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cloud {
+    /// S3, of Amazon and of many others.
+    #[default]
+    S3,
+    /// Google Cloud Storage; in builds with feature `gcs`.
+    Gcs,
+    /// Azure Blob Storage; in builds with feature `azure`.
+    Azure,
+}
+
+impl Cloud {
+    /// What addresses begin with, before `://`.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Gcs => "gs",
+            Self::Azure => "az",
+        }
+    }
+}
+
 /// A prefix in a bucket, and how it is reached. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlPlace {
+    /// Whose protocol it speaks.
+    pub cloud: Cloud,
     /// For people: `s3://bucket/prefix`, with the names of variables in place of their values.
     pub shown: String,
-    /// The bucket.
+    /// The bucket; in Azure's words the container.
     pub bucket: String,
     /// What all keys begin with, without `/` at either end; may be empty.
     pub prefix: String,
-    /// The server, without `/` at its end; AWS if there is none.
+    /// The server, without `/` at its end; AWS, or Google, if there is none.
     pub endpoint: Option<String>,
     /// The region, if the file names it.
     pub region: Option<String>,

@@ -6,7 +6,7 @@ use crate::config::places::Role;
 use crate::config::render::Found;
 use crate::config::resolve::{Work, check_keys, name};
 use crate::config::retention::retention;
-use crate::config::settings::{Checksum, Place, Sse, StoreConfig, UrlPlace};
+use crate::config::settings::{Checksum, Cloud, Place, Sse, StoreConfig, UrlPlace};
 use crate::config::url::{Address, Endpoint, address, endpoint};
 
 const KINDS: [&str; 2] = ["path", "url"];
@@ -107,8 +107,16 @@ fn url_place(work: &mut Work<'_>, label: &str, block: &mut Block) -> Option<UrlP
         Some("none") => Checksum::Off,
         _ => Checksum::Auto,
     };
-    let Address { bucket, prefix, shown } = read??;
+    let Address { cloud, bucket, prefix, shown } = read??;
+    only_of_s3(work, block, cloud)?;
+    if cloud == Cloud::Azure && server.is_none() && !endpoint_named {
+        let what = format!("{label} does not say in which account of Azure's its container is");
+        let hint = "add endpoint = \"https://ACCOUNT.blob.core.windows.net\"";
+        work.mistake(Found::at(&block.span, what).hint(hint));
+        return None;
+    }
     Some(UrlPlace {
+        cloud,
         shown,
         bucket,
         prefix,
@@ -125,6 +133,18 @@ fn url_place(work: &mut Work<'_>, label: &str, block: &mut Block) -> Option<UrlP
         limit_upload: block.number("limit_upload"),
         limit_download: block.number("limit_download"),
     })
+}
+
+/// Keys that other clouds have no meaning for are mistakes: silence would let somebody believe that they work.
+fn only_of_s3(work: &mut Work<'_>, block: &Block, cloud: Cloud) -> Option<()> {
+    const KEYS: [&str; 6] = ["region", "path_style", "profile", "storage_class", "sse", "checksum"];
+    let named = |key: &&str| cloud != Cloud::S3 && block.named.contains_key(*key);
+    let wrong: Vec<&str> = KEYS.into_iter().filter(named).collect();
+    for key in &wrong {
+        let what = format!("`{key}` means nothing in a store at `{}://`", cloud.scheme());
+        work.mistake(Found::at(&block.named[*key], what).hint("remove it; only stores at `s3://` have it"));
+    }
+    wrong.is_empty().then_some(())
 }
 
 fn server(work: &mut Work<'_>, block: &mut Block, allowed: bool) -> Option<Endpoint> {
@@ -202,7 +222,8 @@ fn same_place(
         let Place::Url(there) = &other.place else {
             continue;
         };
-        let together = (&there.endpoint, &there.bucket) == (&place.endpoint, &place.bucket);
+        let together =
+            (there.cloud, &there.endpoint, &there.bucket) == (place.cloud, &place.endpoint, &place.bucket);
         if together && (inside(place, there) || inside(there, place)) {
             let same = place.prefix == there.prefix;
             let how = if same { "is in the same place as" } else { "and" };

@@ -7,6 +7,7 @@ use crate::config::render::ConfigErrors;
 use crate::config::settings::{Config, Trusted};
 use crate::model::VaultId;
 use crate::model::mark::Role;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -19,6 +20,8 @@ pub struct Values {
     pub vault: Option<VaultId>,
     /// Name and place of each store, the primary first: a path, or an address with `://`.
     pub stores: Vec<(String, String)>,
+    /// Servers of stores with addresses, by the store's name, where they are not the provider's own.
+    pub endpoints: BTreeMap<String, String>,
     /// Public keys that open the snapshots.
     pub recipients: Vec<String>,
     /// The private key, unless it is kept off this machine.
@@ -203,6 +206,9 @@ fn stores(out: &mut String, values: &Values) -> std::fmt::Result {
     for (i, (name, path)) in values.stores.iter().enumerate() {
         let blank = if i == 0 { "" } else { "\n" };
         writeln!(out, "{blank}[[store]]\nname = {}\n{}", quoted(name), place_line(path))?;
+        if let Some(endpoint) = values.endpoints.get(name) {
+            writeln!(out, "endpoint = {}", quoted(endpoint))?;
+        }
     }
     Ok(())
 }

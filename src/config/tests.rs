@@ -171,6 +171,7 @@ fn a_store_in_a_bucket_is_understood() {
     assert!(!store.prune_here && config.stores[0].prune_here);
     let Place::Url(place) = &store.place else { panic!("{store:?}") };
     let expected = UrlPlace {
+        cloud: Cloud::S3,
         shown: "s3://bucket/web-1/${TEAM}/x".into(),
         bucket: "bucket".into(),
         prefix: "web-1/canary-team/x".into(),
@@ -224,7 +225,7 @@ fn what_is_wrong_with_a_bucket_is_told_with_its_line() {
         ("path = \"a\"\nendpoint = \"https://x\"", "6: `endpoint` means nothing in a store with `path`"),
         ("url = \"file:backups\"", "5: a directory is no URL here"),
         ("url = \"backups\"", "5: this is not a URL"),
-        ("url = \"gs://bucket\"", "5: `gs://` needs a build with feature `gcs`"),
+        ("url = \"gcs://bucket\"", "5: Google's addresses begin with `gs://`"),
         ("url = \"s3://bucket/${NOT_SET}\"", "5: the variable NOT_SET is not set"),
         ("url = \"s3://bucket\"\nendpoint = \"http://nas.local\"", "6: `http://` sends"),
         ("url = \"s3://bucket\"\nendpoint = \"https://${TEAM}\"", "6: nothing is replaced in `endpoint`"),

@@ -5,6 +5,7 @@ use crate::config::template::{Values, add_store, render};
 use crate::config::tests::{RECIPIENT, public_key};
 use crate::config::{Config, Place, Spec, Trusted};
 use crate::model::mark::Role;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -32,6 +33,7 @@ fn values() -> Values {
     Values {
         project: "tsushin".into(),
         vault: Some("a".repeat(26).parse().unwrap()),
+        endpoints: BTreeMap::new(),
         stores: vec![("local".into(), "backups".into()), ("usb".into(), "/mnt/usb \"1\"/b".into())],
         recipients: vec![RECIPIENT.into()],
         identity_file: Some("/home/app/.config/backstay/identity.txt".into()),

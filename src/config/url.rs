@@ -3,6 +3,7 @@
 //! No message made here repeats a text that may hold a secret: what stands before an `@`, behind a `?`, or in a variable.
 
 use crate::config::name::slug;
+use crate::config::settings::Cloud;
 use std::ffi::OsString;
 use std::net::IpAddr;
 
@@ -20,6 +21,7 @@ pub(super) struct Surroundings<'a> {
 /// What an address says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
+    pub cloud: Cloud,
     pub bucket: String,
     /// Without `/` at either end; may be empty.
     pub prefix: String,
@@ -35,7 +37,7 @@ const PREFIX_MAX: usize = 512;
 
 /// Reads `text`, or says everything that is wrong with it.
 pub(super) fn address(text: &str, around: &Surroundings<'_>) -> Result<Address, Vec<Wrong>> {
-    let rest = scheme(text).map_err(|wrong| vec![wrong])?;
+    let (cloud, rest) = scheme(text).map_err(|wrong| vec![wrong])?;
     let filled = fill(rest, around)?;
     let (bucket, prefix) = filled.value.split_once('/').unwrap_or((&filled.value, ""));
     let prefix = prefix.trim_end_matches('/');
@@ -44,12 +46,12 @@ pub(super) fn address(text: &str, around: &Surroundings<'_>) -> Result<Address, 
         let what = if filled.has_variables { format!("with its variables replaced, {what}") } else { what };
         return Err(vec![(what, hint)]);
     }
-    let shown = format!("s3://{}", filled.shown.trim_end_matches('/'));
-    Ok(Address { bucket: bucket.to_owned(), prefix: prefix.to_owned(), shown })
+    let shown = format!("{}://{}", cloud.scheme(), filled.shown.trim_end_matches('/'));
+    Ok(Address { cloud, bucket: bucket.to_owned(), prefix: prefix.to_owned(), shown })
 }
 
-/// What follows `s3://`.
-fn scheme(text: &str) -> Result<&str, Wrong> {
+/// Whose address it is, and what follows `://`.
+fn scheme(text: &str) -> Result<(Cloud, &str), Wrong> {
     let wrong = |what: &str, hint: &str| Err((what.to_owned(), hint.to_owned()));
     if text.contains('@') {
         return wrong("an address may not hold a user or a password", CREDENTIALS);
@@ -68,9 +70,16 @@ fn scheme(text: &str) -> Result<&str, Wrong> {
         return wrong("this is not a URL", "s3://bucket/prefix; a directory is written as path = \"…\"");
     };
     match scheme {
-        "s3" => Ok(&text["s3://".len()..]),
-        "gs" | "gcs" => needs_feature("gs", "gcs"),
-        "az" | "azure" | "abfs" | "abfss" => needs_feature("az", "azure"),
+        "s3" => Ok((Cloud::S3, &text["s3://".len()..])),
+        "gs" if cfg!(feature = "gcs") => Ok((Cloud::Gcs, &text["gs://".len()..])),
+        "az" if cfg!(feature = "azure") => Ok((Cloud::Azure, &text["az://".len()..])),
+        "gs" => needs_feature("gs", "gcs"),
+        "az" => needs_feature("az", "azure"),
+        "gcs" => wrong("Google's addresses begin with `gs://`", "gs://bucket/prefix"),
+        "azure" | "abfs" | "abfss" => wrong(
+            "Azure's addresses begin with `az://`",
+            "az://container/prefix, and endpoint = \"https://ACCOUNT.blob.core.windows.net\"",
+        ),
         "http" | "https" => wrong(
             "a server's address belongs into `endpoint`",
             "url = \"s3://bucket/prefix\" names the bucket, endpoint = \"https://…\" the server",
@@ -269,7 +278,12 @@ mod tests {
             ),
             ("s3://b-{host}/${TEAM}/x", "b-web-1-example", "blue/one/x", "s3://b-web-1-example/${TEAM}/x"),
         ] {
-            let expected = Address { bucket: bucket.into(), prefix: prefix.into(), shown: shown.into() };
+            let expected = Address {
+                cloud: Cloud::S3,
+                bucket: bucket.into(),
+                prefix: prefix.into(),
+                shown: shown.into(),
+            };
             assert_eq!(read(text), Ok(expected), "{text}");
         }
     }
@@ -282,8 +296,8 @@ mod tests {
             ("/mnt/x", "this is not a URL"),
             ("file:///mnt/x", "a directory is no URL here"),
             ("FILE:backups", "a directory is no URL here"),
-            ("gs://bucket/x", "`gs://` needs a build with feature `gcs`"),
-            ("az://bucket/x", "`az://` needs a build with feature `azure`"),
+            ("gcs://bucket/x", "begin with `gs://`"),
+            ("abfss://bucket/x", "begin with `az://`"),
             ("https://bucket.s3.amazonaws.com/x", "belongs into `endpoint`"),
             ("sftp://host/x", "must begin with `s3://`"),
             ("${TEAM}", "this is not a URL"),
@@ -312,6 +326,21 @@ mod tests {
             assert!(!format!("{wrong:?}").contains("canary"), "{text}: {wrong:?}");
         }
         assert_eq!(read("s3://bucket/${A}/${B}").unwrap_err().len(), 2, "each missing variable is named");
+    }
+
+    #[test]
+    fn other_clouds_are_known_by_builds_that_have_them_and_named_by_others() {
+        for (text, cloud, built, feature) in [
+            ("gs://bucket/x", Cloud::Gcs, cfg!(feature = "gcs"), "`gcs`"),
+            ("az://bucket/x", Cloud::Azure, cfg!(feature = "azure"), "`azure`"),
+        ] {
+            match read(text) {
+                Ok(address) => {
+                    assert!(built && address.cloud == cloud && address.shown == text, "{address:?}");
+                }
+                Err(wrong) => assert!(!built && wrong[0].0.contains(feature), "{wrong:?}"),
+            }
+        }
     }
 
     #[test]

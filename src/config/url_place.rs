@@ -1,6 +1,6 @@
 //! Stores that are named outside of a configuration: on the command line, and in a recovery kit.
 
-use crate::config::settings::{Checksum, Sse, UrlPlace};
+use crate::config::settings::{Checksum, Cloud, Sse, UrlPlace};
 use crate::config::url::{address, endpoint};
 use crate::config::{host, surroundings};
 use std::collections::BTreeMap;
@@ -39,6 +39,7 @@ impl UrlPlace {
             BadUrl::from(all.into_iter().next().unwrap_or_else(none))
         })?;
         Ok(Self {
+            cloud: read.cloud,
             shown: read.shown,
             bucket: read.bucket,
             prefix: read.prefix,
@@ -60,7 +61,7 @@ impl UrlPlace {
     /// The address with everything filled in: what another machine, which has another name and other variables, must be given.
     pub fn url(&self) -> String {
         let slash = if self.prefix.is_empty() { "" } else { "/" };
-        format!("s3://{}{slash}{}", self.bucket, self.prefix)
+        format!("{}://{}{slash}{}", self.cloud.scheme(), self.bucket, self.prefix)
     }
 
     /// What another machine needs beside [`UrlPlace::url`] and credentials to reach this place, for the recovery kit. Nothing of it is secret.
@@ -79,7 +80,7 @@ impl UrlPlace {
         let all = [
             ("endpoint", self.endpoint.clone()),
             ("region", self.region.clone()),
-            ("path_style", Some(self.path_style.to_string())),
+            ("path_style", (self.cloud == Cloud::S3).then(|| self.path_style.to_string())),
             ("allow_http", self.allow_http.then(|| "true".to_owned())),
             ("profile", self.profile.clone()),
             ("ca_file", self.ca_file.as_ref().map(file)),

@@ -3,6 +3,7 @@
 //! An operation never prints, never exits and never asks; it reports problems as they happen through [`crate::model::Progress`] and gives
 //! them all back at the end.
 
+pub mod abilities;
 pub mod assets;
 pub mod backup;
 mod carry;

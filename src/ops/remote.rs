@@ -1,16 +1,27 @@
 //! Buckets as stores: from what the configuration, a kit or the command line say to a store that can be used.
 
-use crate::config::{Checksum, Sse, UrlPlace};
+use crate::config::{Checksum, Cloud, Sse, UrlPlace};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
+#[cfg(any(feature = "gcs", feature = "azure"))]
+use crate::store::cloud::{CloudSpec, CloudStore, Service};
 use crate::store::s3::credentials::{AwsChain, CredentialsSpec};
-use crate::store::s3::{self, S3Spec, S3Store};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::s3::{self, Capabilities, S3Spec, S3Store};
+use crate::store::{Store, StoreError, StoreErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Signed for where nothing names a region: servers that have none take any.
 const REGION: &str = "us-east-1";
+
+/// What a bucket is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// The store that is in it.
+    Use,
+    /// A store that is to be made.
+    Making { bucket_too: bool },
+}
 
 fn spec(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &Interrupt) -> S3Spec {
     let credentials = Arc::new(AwsChain::new(CredentialsSpec {
@@ -44,9 +55,70 @@ fn spec(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &Interrupt) -
     }
 }
 
+fn reach_s3(spec: S3Spec, wanted: For) -> std::result::Result<Arc<dyn Store>, StoreError> {
+    Ok(match wanted {
+        For::Use => Arc::new(S3Store::open(spec)?),
+        For::Making { bucket_too } => Arc::new(S3Store::create(spec, bucket_too)?),
+    })
+}
+
+fn reach(
+    name: &str,
+    place: &UrlPlace,
+    state_dir: &Path,
+    interrupt: &Interrupt,
+    wanted: For,
+) -> std::result::Result<Arc<dyn Store>, StoreError> {
+    match place.cloud {
+        Cloud::S3 => reach_s3(spec(name, place, state_dir, interrupt), wanted),
+        #[cfg(feature = "gcs")]
+        Cloud::Gcs => reach_cloud(Service::Gcs, name, place, interrupt, wanted),
+        #[cfg(feature = "azure")]
+        Cloud::Azure => reach_cloud(Service::Azure, name, place, interrupt, wanted),
+        #[cfg(not(all(feature = "gcs", feature = "azure")))]
+        cloud => Err(StoreError {
+            kind: StoreErrorKind::Other,
+            store: name.to_owned(),
+            verb: "open",
+            subject: place.shown.clone(),
+            source: format!("this build knows nothing of `{}://`", cloud.scheme()).into(),
+        }),
+    }
+}
+
+#[cfg(any(feature = "gcs", feature = "azure"))]
+fn reach_cloud(
+    service: Service,
+    name: &str,
+    place: &UrlPlace,
+    interrupt: &Interrupt,
+    wanted: For,
+) -> std::result::Result<Arc<dyn Store>, StoreError> {
+    let interrupt = interrupt.clone();
+    let spec = CloudSpec {
+        prefix: place.prefix.clone(),
+        endpoint: place.endpoint.clone(),
+        credentials_file: place.credentials_file.clone(),
+        ca_file: place.ca_file.clone(),
+        limit_upload: place.limit_upload,
+        limit_download: place.limit_download,
+        interrupted: Arc::new(move || interrupt.signal().is_some()),
+        ..CloudSpec::new(name, service, &place.bucket)
+    };
+    Ok(match wanted {
+        For::Use => Arc::new(CloudStore::open(spec)?),
+        For::Making { .. } => Arc::new(CloudStore::create(spec)?),
+    })
+}
+
 /// Opens the store in a bucket.
-pub fn open_bucket(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &Interrupt) -> Result<S3Store> {
-    S3Store::open(spec(name, place, state_dir, interrupt)).map_err(|e| cannot("opened", name, place, e))
+pub fn open_bucket(
+    name: &str,
+    place: &UrlPlace,
+    state_dir: &Path,
+    interrupt: &Interrupt,
+) -> Result<Arc<dyn Store>> {
+    reach(name, place, state_dir, interrupt, For::Use).map_err(|e| cannot("opened", name, place, e))
 }
 
 /// The same, or `None` when it is certain that there is no store.
@@ -55,8 +127,8 @@ pub fn bucket_if_there(
     place: &UrlPlace,
     state_dir: &Path,
     interrupt: &Interrupt,
-) -> Result<Option<S3Store>> {
-    match S3Store::open(spec(name, place, state_dir, interrupt)) {
+) -> Result<Option<Arc<dyn Store>>> {
+    match reach(name, place, state_dir, interrupt, For::Use) {
         Ok(store) => Ok(Some(store)),
         Err(e) if e.kind == StoreErrorKind::Missing => Ok(None),
         Err(e) => Err(cannot("opened", name, place, e)),
@@ -70,9 +142,44 @@ pub fn create_in_bucket(
     state_dir: &Path,
     interrupt: &Interrupt,
     make_bucket: bool,
-) -> Result<S3Store> {
-    let made = S3Store::create(spec(name, place, state_dir, interrupt), make_bucket);
+) -> Result<Arc<dyn Store>> {
+    if make_bucket && place.cloud != Cloud::S3 {
+        let what = format!("store {name:?} ({}): backstay makes buckets at `s3://` alone", place.shown);
+        return Err(OpError::new(Class::Usage, what).hint(
+            "make it with the tools of its provider, then run `backstay init` without --create-bucket",
+        ));
+    }
+    let made = reach(name, place, state_dir, interrupt, For::Making { bucket_too: make_bucket });
     made.map_err(|e| cannot("made", name, place, e))
+}
+
+/// What the last probe of this very bucket found: it was made before the first write. `None` for clouds that need none.
+pub fn remembered(
+    name: &str,
+    place: &UrlPlace,
+    state_dir: &Path,
+    interrupt: &Interrupt,
+) -> Option<Capabilities> {
+    let at_s3 = place.cloud == Cloud::S3;
+    at_s3.then(|| s3::remembered(&spec(name, place, state_dir, interrupt))).flatten()
+}
+
+/// Tries with throw-away objects what the server can do, and remembers it. `None` for clouds that need no probe.
+///
+/// # Errors
+/// The store cannot be opened, or its keys may not even put.
+pub fn probe(
+    name: &str,
+    place: &UrlPlace,
+    state_dir: &Path,
+    interrupt: &Interrupt,
+) -> Result<Option<Capabilities>> {
+    if place.cloud != Cloud::S3 {
+        return Ok(None);
+    }
+    let store = S3Store::open(spec(name, place, state_dir, interrupt));
+    let found = store.and_then(|store| store.probe());
+    found.map(Some).map_err(|e| cannot("probed", name, place, e))
 }
 
 fn cannot(done: &str, name: &str, place: &UrlPlace, error: StoreError) -> OpError {
@@ -97,13 +204,10 @@ fn cannot(done: &str, name: &str, place: &UrlPlace, error: StoreError) -> OpErro
 pub fn named_bucket(url: &str, configured: &[&UrlPlace]) -> Result<UrlPlace> {
     let wrong = |e: crate::config::BadUrl| OpError::new(Class::Usage, "--store cannot be used").because(e);
     let named = UrlPlace::parse(url).map_err(wrong)?;
-    let Some((first, others)) = configured.split_first() else {
-        let endpoint =
-            ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().find_map(|name| std::env::var(name).ok());
-        let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else { return Ok(named) };
-        let settings = [("endpoint", endpoint), ("path_style", "true".to_owned())];
-        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        return UrlPlace::from_kit(url, &settings).map_err(wrong);
+    let alike: Vec<&&UrlPlace> = configured.iter().filter(|place| place.cloud == named.cloud).collect();
+    let Some((first, others)) = alike.split_first() else {
+        let Some(settings) = endpoint_of_environment(named.cloud) else { return Ok(named) };
+        return UrlPlace::from_kit(url, &settings.into_iter().collect()).map_err(wrong);
     };
     if others.iter().any(|other| other.endpoint != first.endpoint) {
         return Err(OpError::new(
@@ -112,5 +216,21 @@ pub fn named_bucket(url: &str, configured: &[&UrlPlace]) -> Result<UrlPlace> {
         )
         .hint("name the bucket in a configuration of its own, and give that with -c FILE"));
     }
-    Ok(UrlPlace { shown: named.shown, bucket: named.bucket, prefix: named.prefix, ..(*first).clone() })
+    Ok(UrlPlace { shown: named.shown, bucket: named.bucket, prefix: named.prefix, ..(**first).clone() })
+}
+
+/// Where the environment says that a cloud's server is, as settings of a store.
+pub fn endpoint_of_environment(cloud: Cloud) -> Option<Vec<(String, String)>> {
+    let of =
+        |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let endpoint = match cloud {
+        Cloud::S3 => of(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])?,
+        Cloud::Gcs => return None,
+        Cloud::Azure => format!("https://{}.blob.core.windows.net", of(&["AZURE_STORAGE_ACCOUNT_NAME"])?),
+    };
+    let mut settings = vec![("endpoint".to_owned(), endpoint)];
+    if cloud == Cloud::S3 {
+        settings.push(("path_style".to_owned(), "true".to_owned()));
+    }
+    Some(settings)
 }

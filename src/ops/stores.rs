@@ -34,9 +34,7 @@ impl Means {
 pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Store>> {
     match &store.place {
         Place::Path(path) => open_folder(&store.name, path, means.writer.as_ref()),
-        Place::Url(place) => {
-            Ok(Arc::new(open_bucket(&store.name, place, &means.state_dir, &means.interrupt)?))
-        }
+        Place::Url(place) => open_bucket(&store.name, place, &means.state_dir, &means.interrupt),
     }
 }
 
@@ -45,10 +43,7 @@ pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Sto
 pub fn open_if_there(store: &StoreConfig, means: &Means) -> Result<Option<Arc<dyn Store>>> {
     match &store.place {
         Place::Path(_) => Ok(open_configured(store, means).ok()),
-        Place::Url(place) => {
-            let found = bucket_if_there(&store.name, place, &means.state_dir, &means.interrupt)?;
-            Ok(found.map(|store| -> Arc<dyn Store> { Arc::new(store) }))
-        }
+        Place::Url(place) => bucket_if_there(&store.name, place, &means.state_dir, &means.interrupt),
     }
 }
 
@@ -59,7 +54,7 @@ pub fn create_configured(store: &StoreConfig, means: &Means, make_bucket: bool) 
         Place::Path(path) => path,
         Place::Url(place) => {
             let (state_dir, interrupt) = (&means.state_dir, &means.interrupt);
-            return Ok(Arc::new(create_in_bucket(&store.name, place, state_dir, interrupt, make_bucket)?));
+            return create_in_bucket(&store.name, place, state_dir, interrupt, make_bucket);
         }
     };
     let made = LocalStore::create(&store.name, path).map_err(|e| {
@@ -110,7 +105,6 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
                 OpError::new(Class::Usage, what).because(e)
             })?;
             open_bucket(&store.name, &place, &means.state_dir, &means.interrupt)
-                .map(|store| -> Arc<dyn Store> { Arc::new(store) })
         }
     };
     opened.map_err(|e| if e.hint.is_some() { e } else { e.hint(ELSEWHERE) })
@@ -216,9 +210,7 @@ impl StoreSlot {
                 At::Kit(store) => open_of_kit(store, &self.means),
                 At::Folder(path) => open_folder(&self.name, path, self.means.writer.as_ref()),
                 At::Bucket(place) => {
-                    let opened =
-                        open_bucket(&self.name, place, &self.means.state_dir, &self.means.interrupt)?;
-                    Ok(Arc::new(opened) as Arc<dyn Store>)
+                    open_bucket(&self.name, place, &self.means.state_dir, &self.means.interrupt)
                 }
             }
         };

@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-/// Variables whose names begin so are backstay's: its own, and the credentials of S3 stores.
-const SECRET_PREFIXES: [&[u8]; 2] = [b"BACKSTAY_", b"AWS_"];
+/// Variables whose names begin so are backstay's: its own, and the credentials of stores.
+const SECRET_PREFIXES: [&[u8]; 4] = [b"BACKSTAY_", b"AWS_", b"AZURE_", b"GOOGLE_"];
 /// Other variables that lead to secrets: the directory of systemd credentials.
 const SECRET_NAMES: [&[u8]; 1] = [b"CREDENTIALS_DIRECTORY"];
 
@@ -31,7 +31,13 @@ mod tests {
 
     #[test]
     fn keys_to_stores_are_secret_and_a_path_is_not() {
-        for name in ["AWS_SECRET_ACCESS_KEY", "BACKSTAY_PASSPHRASE", "CREDENTIALS_DIRECTORY"] {
+        for name in [
+            "AWS_SECRET_ACCESS_KEY",
+            "AZURE_STORAGE_ACCOUNT_KEY",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "BACKSTAY_PASSPHRASE",
+            "CREDENTIALS_DIRECTORY",
+        ] {
             assert!(is_secret(OsStr::new(name)), "{name}");
         }
         for name in ["PATH", "HOME", "PGPASSWORD", "MY_AWS_KEY"] {

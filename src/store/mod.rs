@@ -3,6 +3,8 @@
 //! A store knows bytes under keys and nothing of what they mean. It must never overwrite an object, never say that something was stored
 //! before it is durable, and never decide by a listing, a time or an ETag alone that something is there.
 
+#[cfg(any(feature = "gcs", feature = "azure"))]
+pub mod cloud;
 pub mod layout;
 pub mod local;
 pub mod s3;

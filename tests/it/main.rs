@@ -8,9 +8,12 @@
 )]
 
 mod architecture;
+mod buckets;
 mod cli;
 mod cli_errors;
 mod cli_init;
+#[cfg(any(feature = "gcs", feature = "azure"))]
+mod clouds;
 mod commit;
 mod common;
 mod compare;
@@ -43,6 +46,7 @@ mod roundtrip_random;
 mod s3;
 mod s3_faults;
 mod s3_servers;
+mod s3_tls;
 mod sqlite_child;
 mod stock;
 mod stores;

@@ -2,8 +2,8 @@
 //!
 //! Pauses take no time here, and guards run many times faster than the clock on the wall.
 
-mod bed;
+pub(crate) mod bed;
 mod keys;
-mod matrix;
+pub(crate) mod matrix;
 mod outcomes;
 mod server;

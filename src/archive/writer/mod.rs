@@ -32,6 +32,8 @@ pub struct SealedArchive {
     pub size: u64,
     /// What readers must know of it, with all its frames.
     pub info: ArchiveInfo,
+    /// BLAKE3 of what is sealed in it, where that was asked for: the same for the same members packed in the same way.
+    pub inside: Option<blake3::Hash>,
 }
 
 /// A member of which data is still to come.
@@ -84,6 +86,13 @@ impl ArchiveWriter {
         writer.data(&line)?;
         writer.end()?;
         Ok(writer)
+    }
+
+    /// Also hashes what is sealed, for [`SealedArchive::inside`]. To be called before any member is begun.
+    #[must_use]
+    pub fn hashing_inside(mut self) -> Self {
+        self.pipeline.hash_inside();
+        self
     }
 
     /// Length of the tar stream so far, without the blocks that will end it.

@@ -45,6 +45,8 @@ pub(super) struct Pipeline {
     framed: u64,
     /// Length of the age plaintext so far.
     plain: u64,
+    /// Of that plaintext, where it is asked for.
+    inside: Option<blake3::Hasher>,
     sealer: Sealer,
     batch: Batch,
     sealing: VecDeque<Ticket<Sealed>>,
@@ -75,12 +77,18 @@ impl Pipeline {
             cut: 0,
             framed: 0,
             plain: 0,
+            inside: None,
             sealer,
             batch: Batch::default(),
             sealing: VecDeque::new(),
             spare_batches: Vec::new(),
             failed: false,
         })
+    }
+
+    /// Nothing was sealed yet: the first frame is cut when more members come.
+    pub(super) fn hash_inside(&mut self) {
+        self.inside = Some(blake3::Hasher::new());
     }
 
     pub(super) fn tar_len(&self) -> u64 {
@@ -133,7 +141,8 @@ impl Pipeline {
         let payload = self.sealer.header().len() as u64;
         let (path, id) = self.output.finish()?;
         let info = ArchiveInfo { sha256: id, size, payload, tar: self.framed, frames: self.frames };
-        Ok(SealedArchive { path, id, size, info })
+        let inside = self.inside.map(|hasher| hasher.finalize());
+        Ok(SealedArchive { path, id, size, info, inside })
     }
 
     fn guard(&self) -> Result<(), ArchiveError> {
@@ -182,6 +191,9 @@ impl Pipeline {
     /// Adds to the age plaintext.
     fn seal(&mut self, mut bytes: &[u8]) -> Result<(), ArchiveError> {
         self.plain += bytes.len() as u64;
+        if let Some(inside) = &mut self.inside {
+            inside.update(bytes);
+        }
         while !bytes.is_empty() {
             // Only when more comes is a full batch known not to be the last.
             if self.batch.is_full() {

@@ -59,11 +59,13 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
         kit: terminal.global.kit.as_deref().map(super::tidy).transpose()?,
         proposal,
     };
+    // Those of the proposal were said with it.
+    let said = if fresh { options.proposal.notes.len() } else { 0 };
     let report = set_up(&options, &SystemClock)?;
     if terminal.global.json {
         render::json(&report)?;
     } else {
-        tell(&report, fresh);
+        tell(&report, said);
     }
     Ok(0)
 }
@@ -243,7 +245,7 @@ fn roots() -> Result<(PathBuf, PathBuf)> {
     })
 }
 
-fn tell(report: &InitReport, fresh: bool) {
+fn tell(report: &InitReport, said: usize) {
     for made in &report.made {
         say(&format!("made {made}"));
     }
@@ -269,11 +271,10 @@ fn tell(report: &InitReport, fresh: bool) {
         }
         None => say("No recovery kit was written; make one with: backstay kit -o FILE"),
     }
-    // Those of a proposal were said with it.
-    for note in report.notes.iter().filter(|_| !fresh) {
+    for note in report.notes.iter().skip(said) {
         say(&format!("note: {note}"));
     }
-    if report.stores.len() < 2 {
+    if report.stores.len() < 2 && !report.stores.iter().any(|store| UrlPlace::is_url(store)) {
         say("Nothing is off this machine yet: keep the store, or a copy of it, on another disk or machine.");
     }
     say("");

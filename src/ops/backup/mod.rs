@@ -26,6 +26,7 @@ mod several;
 mod shelf;
 mod start;
 mod streams;
+mod unfinished;
 
 pub(crate) use start::{open_chain, prepare_spool};
 
@@ -56,6 +57,7 @@ use start::chosen;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use unfinished::Unfinished;
 
 /// What to make.
 #[derive(Debug, Clone, Default)]
@@ -171,7 +173,9 @@ impl Making<'_> {
         let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
         let id = SnapshotId::new(started, random);
         let pool = Arc::new(Pool::for_machine());
+        let unfinished = Unfinished::of(session, &self.writer.recipients);
         let run = PackRun {
+            unfinished: unfinished.as_ref(),
             store: &*session.store,
             spool: self.spool,
             recipients: &self.writer.recipients,
@@ -192,7 +196,12 @@ impl Making<'_> {
         let stored = capture::all(capture, self.components)?;
         crash::point("backup: captured");
         let snapshot = Snapshot { id, started, options: self.options, stored };
-        snapshot.finish(session, self.writer, &run, chain, self.vault, reuse)
+        let done = snapshot.finish(session, self.writer, &run, chain, self.vault, reuse);
+        // What a store damaged must not be taken for sent again and again.
+        if done.as_ref().map_or_else(|e| e.class == Class::Damage, |_| true) {
+            unfinished.iter().for_each(Unfinished::clear);
+        }
+        done
     }
 }
 

@@ -1,12 +1,13 @@
 //! One component's archives: members go in, full archives are sealed and put into the store as they come.
 
 use crate::archive::pax::Member;
-use crate::archive::{About, ArchiveError, ArchiveWriter, Pool, SealedArchive};
+use crate::archive::{About, ArchiveError, ArchiveWriter, Pool};
 use crate::durable::crash;
 use crate::keys::RecipientSet;
 use crate::model::entry::MAP_RANGE;
 use crate::model::manifest::ArchiveInfo;
 use crate::model::{Extent, ObjectId, Progress};
+use crate::ops::backup::unfinished::Unfinished;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::session::in_store;
@@ -33,6 +34,8 @@ pub(super) struct PackRun<'a> {
     pub(super) level: i32,
     pub(super) progress: &'a dyn Progress,
     pub(super) interrupt: &'a Interrupt,
+    /// For a store elsewhere: what runs that were cut off had sealed.
+    pub(super) unfinished: Option<&'a Unfinished>,
 }
 
 /// Packs one component.
@@ -85,7 +88,8 @@ impl<'a> Packer<'a> {
         if self.current.is_none() {
             let run = &self.run;
             let writer = ArchiveWriter::create(run.spool, &self.about, run.recipients, run.pool, run.level);
-            self.current = Some(writer.map_err(|e| self.failed(e))?);
+            let writer = writer.map_err(|e| self.failed(e))?;
+            self.current = Some(if run.unfinished.is_some() { writer.hashing_inside() } else { writer });
         }
         let archive = self.stored.len();
         let begun = match &mut self.current {
@@ -131,10 +135,17 @@ impl<'a> Packer<'a> {
             return Ok(());
         };
         crash::point("pack: archive to be sealed");
-        let SealedArchive { path, id, size, info } = writer.finish().map_err(|e| self.failed(e))?;
+        let sealed = writer.finish().map_err(|e| self.failed(e))?;
         crash::point("pack: archive sealed");
-        let put = self.run.store.put_file(&Key::Archive(id), &path, size, &id);
-        in_store(self.run.store, put)?;
+        let info = match self.run.unfinished {
+            Some(unfinished) => unfinished.put(self.run.store, sealed)?,
+            None => {
+                let put =
+                    self.run.store.put_file(&Key::Archive(sealed.id), &sealed.path, sealed.size, &sealed.id);
+                in_store(self.run.store, put)?;
+                sealed.info
+            }
+        };
         crash::point("pack: archive put");
         self.stored.push(info);
         Ok(())

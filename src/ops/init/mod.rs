@@ -23,6 +23,7 @@ use crate::ops::vault::store_info;
 pub use keys::naming_path;
 use keys::{Encryption, key_places, make_naming, make_recipients, make_signer};
 use kit::{complete_kit, write_kit};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use store::make_store;
 
@@ -255,6 +256,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
         project: project.clone(),
         vault: Some(vault),
         stores: new_stores(options),
+        endpoints: new_endpoints(options)?,
         recipients,
         identity_file: kept.then(|| places.identity.display().to_string()),
         key_file: places.signing.display().to_string(),
@@ -274,7 +276,8 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
 fn new_stores(options: &InitOptions) -> Vec<(String, String)> {
     let more =
         options.more_stores.iter().enumerate().map(|(n, path)| (format!("store-{}", n + 2), path.clone()));
-    std::iter::once(("local".to_owned(), options.store.clone())).chain(more).collect()
+    let first = if UrlPlace::is_url(&options.store) { "offsite" } else { "local" };
+    std::iter::once((first.to_owned(), options.store.clone())).chain(more).collect()
 }
 
 /// The same as places.
@@ -286,6 +289,15 @@ fn new_places(options: &InitOptions) -> Result<Vec<(String, Place)>> {
         })
     };
     new_stores(options).into_iter().map(place).collect()
+}
+
+/// Servers that the environment names: a configuration that left them there would mean another server for a timer or a service.
+fn new_endpoints(options: &InitOptions) -> Result<BTreeMap<String, String>> {
+    let places = new_places(options)?.into_iter().filter_map(|(name, place)| match place {
+        Place::Url(place) => Some((name, place.endpoint?)),
+        Place::Path(_) => None,
+    });
+    Ok(places.collect())
 }
 
 fn check_recipients(given: &[String]) -> Result<()> {

@@ -7,9 +7,11 @@ use crate::durable::crash;
 use crate::keys::Signer;
 use crate::model::document::namespace;
 use crate::model::{Clock, VaultId};
+use crate::ops::abilities;
 use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::remote;
 use crate::ops::session::in_store;
 use crate::ops::stores::{Means, create_configured, open_if_there, place_of};
 use crate::ops::vault::{StoreInfo, store_info};
@@ -81,6 +83,10 @@ pub(super) fn make_store(
     // Last: a store without this file is no store yet.
     in_store(store, store.put_bytes(&Key::Store, &line))?;
     report.made.push(format!("store {place}"));
+    if let Place::Url(bucket) = &config.place {
+        let found = remote::remembered(name, bucket, &means.state_dir, &means.interrupt);
+        report.notes.extend(found.iter().flat_map(|found| abilities::said(name, found)));
+    }
     remember(&info)
 }
 

@@ -6,7 +6,7 @@ use crate::store::StoreErrorKind;
 use crate::store::s3::Credentials;
 use crate::store::s3::failure::{Again, Failure, MAX_SKEW};
 use crate::store::s3::spec::S3Spec;
-use crate::store::s3::transport::{Answer, Transport};
+use crate::store::s3::transport::{Answer, Line, Transport};
 use crate::store::s3::xml::{self, Element};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -96,7 +96,13 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(spec: &S3Spec) -> Result<Self, Failure> {
         let (region, credentials) = (spec.region.clone(), Arc::clone(&spec.credentials));
-        Ok(Self { base: super::address::base(spec)?, region, credentials, transport: Transport::new(spec)? })
+        let line = Line {
+            ca_file: spec.ca_file.as_deref(),
+            limit_upload: spec.limit_upload,
+            limit_download: spec.limit_download,
+            timer: &spec.timer,
+        };
+        Ok(Self { base: super::address::base(spec)?, region, credentials, transport: Transport::new(&line)? })
     }
 
     pub(super) fn transport(&self) -> &Transport {

@@ -14,7 +14,7 @@ pub(super) const MAX_SKEW: i64 = 300;
 
 /// Whether trying again makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
+pub(in crate::store) enum Again {
     Never,
     Soon,
     /// The server said when.
@@ -23,15 +23,15 @@ pub(super) enum Again {
 
 /// A request that failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) kind: StoreErrorKind,
+pub(in crate::store) struct Failure {
+    pub(in crate::store) kind: StoreErrorKind,
     /// The HTTP status; 0 when there was no answer.
     pub(super) status: u16,
     /// The server's own word for the error; may be empty.
-    pub(super) code: String,
+    pub(in crate::store) code: String,
     /// The request may have been carried out all the same.
-    pub(super) uncertain: bool,
-    pub(super) again: Again,
+    pub(in crate::store) uncertain: bool,
+    pub(in crate::store) again: Again,
     text: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -49,33 +49,49 @@ impl Error for Failure {
 }
 
 impl Failure {
+    /// The same once more, for a library that gives errors on by reference.
+    #[cfg(any(feature = "gcs", feature = "azure"))]
+    pub(in crate::store) fn copy(&self) -> Self {
+        let source = self.source.as_ref().map(|source| source.to_string().into());
+        let (code, text) = (self.code.clone(), self.text.clone());
+        Self {
+            kind: self.kind,
+            status: self.status,
+            code,
+            uncertain: self.uncertain,
+            again: self.again,
+            text,
+            source,
+        }
+    }
+
     /// A failure that trying again does not mend.
-    pub(super) fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
+    pub(in crate::store) fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
         let (text, code) = (text.into(), String::new());
         Self { kind, status: 0, code, uncertain: false, again: Again::Never, text, source: None }
     }
 
     /// No answer, or half of one: trying again may help, and whether the server did what it was asked is not known.
-    pub(super) fn broken(text: impl Into<String>) -> Self {
+    pub(in crate::store) fn broken(text: impl Into<String>) -> Self {
         let mut failure = Self::new(StoreErrorKind::Unreachable, text);
         (failure.again, failure.uncertain) = (Again::Soon, true);
         failure
     }
 
-    pub(super) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(in crate::store) fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
     /// Adds to the text.
-    pub(super) fn and(mut self, more: &str) -> Self {
+    pub(in crate::store) fn and(mut self, more: &str) -> Self {
         self.text.push_str("; ");
         self.text.push_str(more);
         self
     }
 
     /// What an answer that is no success means.
-    pub(super) fn of_answer(status: u16, headers: &HeaderMap, error: Option<&Element>) -> Self {
+    pub(in crate::store) fn of_answer(status: u16, headers: &HeaderMap, error: Option<&Element>) -> Self {
         let field = |name: &str| error.and_then(|e| e.text_of(name)).unwrap_or_default();
         let code = clean(field("Code"));
         let kind = kind_of(status, &code);
@@ -111,7 +127,7 @@ impl Failure {
 }
 
 /// One line of a server's text, without what a terminal could act on.
-pub(super) fn clean(text: &str) -> String {
+pub(in crate::store) fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect::<String>().trim().to_owned()
 }
 
@@ -155,10 +171,12 @@ fn kind_of(status: u16, code: &str) -> StoreErrorKind {
 fn again_of(status: u16, code: &str, headers: &HeaderMap) -> Again {
     let busy =
         matches!(code, "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "Throttling");
+    // What arrived is not what was sent: the way did it, and the next time it may not.
+    let spoilt = matches!(code, "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest");
     let again = match status {
         501 | 505 | 507 => false,
         408 | 429 | 500..=599 => true,
-        _ => busy,
+        _ => busy || spoilt,
     };
     let said = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
     match (again, said) {
@@ -226,6 +244,8 @@ mod tests {
             (401, "", Kind::Denied, never),
             (400, "ExpiredToken", Kind::Denied, never),
             (400, "RequestTimeout", Kind::Unreachable, Again::Soon),
+            (400, "BadDigest", Kind::Other, Again::Soon),
+            (400, "XAmzContentSHA256Mismatch", Kind::Other, Again::Soon),
             (400, "InvalidArgument", Kind::Other, never),
             (409, "ConditionalRequestConflict", Kind::Exists, never),
             (412, "PreconditionFailed", Kind::Exists, never),

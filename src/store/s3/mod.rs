@@ -9,7 +9,7 @@ mod address;
 mod capabilities;
 mod client;
 pub mod credentials;
-mod failure;
+pub(in crate::store) mod failure;
 mod limit;
 mod list;
 mod multipart;
@@ -19,9 +19,9 @@ mod read;
 mod spec;
 #[doc(hidden)]
 pub mod testing;
-mod transport;
+pub(in crate::store) mod transport;
 mod uploads;
-mod xml;
+pub(in crate::store) mod xml;
 
 pub use capabilities::{Capabilities, Compared};
 pub use list::Orphan;
@@ -72,6 +72,11 @@ impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Store").field("spec", &self.spec).finish_non_exhaustive()
     }
+}
+
+/// What the last probe of this very place found.
+pub fn remembered(spec: &S3Spec) -> Option<Capabilities> {
+    capabilities::load(spec)
 }
 
 impl S3Store {

@@ -7,8 +7,8 @@ use crate::model::ObjectId;
 use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::Capabilities;
 use crate::store::s3::client::{Call, Client, Reply};
-use crate::store::s3::failure::Failure;
-use crate::store::s3::put::{There, not_its_name, taken};
+use crate::store::s3::failure::{Again, Failure};
+use crate::store::s3::put::{FIRST_WAIT, TRIES, There, comes_and_goes, not_its_name, taken};
 use crate::store::s3::uploads::{Part, Upload};
 use crate::store::s3::xml::escape;
 use crate::store::{Key, Put, StoreErrorKind};
@@ -21,6 +21,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Bytes of a part, and of the largest object that goes in one request.
@@ -28,6 +29,8 @@ pub(super) const PART: u64 = 16 << 20;
 const MAX_PARTS: u64 = 10_000;
 /// Parts in memory at once: with [`PART`], what a put needs.
 const IN_FLIGHT: u64 = 4;
+/// A server that puts a large object together may take longer than anyone waits for its answer: it is looked for again.
+const SLOW_COMPLETE: Duration = Duration::from_secs(3);
 
 /// A part that was sent, or why not.
 type Sent = Result<(u32, Part), Failure>;
@@ -199,35 +202,48 @@ impl S3Store {
         known: &Capabilities,
         over: bool,
     ) -> Result<Put, Failure> {
-        let completed = self.ask_to_complete(upload, known.create_only && !over).await;
-        let failure = match completed {
-            Ok(_) => {
-                self.note_put(key);
-                return match self.size_of(key).await? {
-                    Some(size) if size == upload.size => {
-                        Ok(if known.proves_parts() { Put::Proved } else { Put::Created })
-                    }
-                    Some(size) => {
-                        let text = format!("the parts make {size} bytes and not {}", upload.size);
-                        Err(Failure::new(StoreErrorKind::Corrupt, text))
-                    }
-                    None => Err(Failure::broken("it is not there although its upload was completed")),
-                };
+        let mut uncertain = false;
+        for tried in 0..TRIES {
+            let failure = match self.ask_to_complete(upload, known.create_only && !over).await {
+                Ok(_) => return self.completed(upload, key, known).await,
+                Err(failure) => failure,
+            };
+            // "No such upload" after a try whose outcome is not known: that try may have completed it, or be at it still.
+            uncertain |= failure.uncertain;
+            if !uncertain && !failure.is_in_the_way() && failure.status != 404 {
+                return Err(failure);
             }
-            Err(failure) => failure,
-        };
-        // "No such upload" after a try whose outcome is not known: that try may have completed it.
-        if !failure.uncertain && !failure.is_in_the_way() && failure.status != 404 {
-            return Err(failure);
+            match self.compare(key, upload.size, &upload.sha256).await? {
+                There::Same => {
+                    self.note_put(key);
+                    let _ = self.abort(&upload.path, &upload.upload_id).await;
+                    return Ok(Put::AlreadyThere);
+                }
+                There::Other if !over => return Err(taken()),
+                // Someone else's put is under way, or came and went.
+                There::Nothing if failure.is_in_the_way() => {
+                    self.client.transport().timer().pause(FIRST_WAIT * (1 << tried)).await;
+                }
+                There::Nothing if uncertain && failure.again == Again::Never && tried + 1 < TRIES => {
+                    self.client.transport().timer().pause(SLOW_COMPLETE * (1 << tried)).await;
+                }
+                _ => return Err(failure),
+            }
         }
-        match self.compare(key, upload.size, &upload.sha256).await? {
-            There::Same => {
-                self.note_put(key);
-                let _ = self.abort(&upload.path, &upload.upload_id).await;
-                Ok(Put::AlreadyThere)
+        Err(comes_and_goes())
+    }
+
+    async fn completed(&self, upload: &Upload, key: &Key, known: &Capabilities) -> Result<Put, Failure> {
+        self.note_put(key);
+        match self.size_of(key).await? {
+            Some(size) if size == upload.size => {
+                Ok(if known.proves_parts() { Put::Proved } else { Put::Created })
             }
-            There::Other if !over => Err(taken()),
-            _ => Err(failure),
+            Some(size) => {
+                let text = format!("the parts make {size} bytes and not {}", upload.size);
+                Err(Failure::new(StoreErrorKind::Corrupt, text))
+            }
+            None => Err(Failure::broken("it is not there although its upload was completed")),
         }
     }
 
@@ -274,6 +290,7 @@ impl S3Store {
         if self.swept.swap(true, Ordering::Relaxed) {
             return;
         }
+        Upload::sweep(&self.spec);
         for upload in Upload::stale(&self.spec, self.client.transport().timer().unix()) {
             if self.abort(&upload.path, &upload.upload_id).await.is_ok() {
                 upload.forget(&self.spec);

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How often a put is tried when something is in its way that is gone when looked at.
-const TRIES: u32 = 4;
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+pub(super) const TRIES: u32 = 4;
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// What lies under a key.
 pub(super) enum There {
@@ -111,8 +111,7 @@ impl S3Store {
                 There::Nothing => return Err(failure),
             }
         }
-        let text = "an object of that name comes and goes; is another program at work in the store?";
-        Err(Failure::new(StoreErrorKind::Other, text))
+        Err(comes_and_goes())
     }
 
     /// Reads what lies under `key`.
@@ -182,6 +181,11 @@ impl S3Store {
             other => other.map(drop),
         }
     }
+}
+
+pub(super) fn comes_and_goes() -> Failure {
+    let text = "an object of that name comes and goes; is another program at work in the store?";
+    Failure::new(StoreErrorKind::Other, text)
 }
 
 pub(super) fn taken() -> Failure {

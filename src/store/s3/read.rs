@@ -67,6 +67,17 @@ impl S3Store {
     }
 
     pub(super) async fn bytes_of(&self, key: &Key, max: u64) -> Result<Vec<u8>, Failure> {
+        let first = self.bytes_once(key, max).await?;
+        match key {
+            // The way here may have done it: damage is believed only when it comes twice.
+            Key::Archive(id) | Key::Manifest(id) if ObjectId::of(&first) != *id => {
+                self.bytes_once(key, max).await
+            }
+            _ => Ok(first),
+        }
+    }
+
+    async fn bytes_once(&self, key: &Key, max: u64) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         let mut take = |piece: &[u8]| {
             if (bytes.len() + piece.len()) as u64 > max {

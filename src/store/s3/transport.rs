@@ -4,14 +4,14 @@
 
 use crate::bridge::Timer;
 use crate::store::StoreErrorKind;
-use crate::store::s3::failure::{Failure, of_transport};
+use crate::store::s3::failure::{Again, Failure, of_transport};
 use crate::store::s3::limit::{Limit, Pulse};
-use crate::store::s3::spec::S3Spec;
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::stream::{self, BoxStream, StreamExt};
 use http::HeaderMap;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,26 +38,38 @@ pub struct Counters {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) requests: AtomicU64,
-    pub(super) retries: AtomicU64,
-    pub(super) parts: AtomicU64,
+pub(in crate::store) struct Counts {
+    pub(in crate::store) requests: AtomicU64,
+    pub(in crate::store) retries: AtomicU64,
+    pub(in crate::store) parts: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl Counts {
-    pub(super) fn now(&self) -> Counters {
+    pub(in crate::store) fn now(&self) -> Counters {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let (requests, retries, parts) = (of(&self.requests), of(&self.retries), of(&self.parts));
         Counters { requests, retries, sent: of(&self.sent), received: of(&self.received), parts }
     }
 }
 
+/// What requests travel by.
+pub(in crate::store) struct Line<'a> {
+    /// A file with certificates (PEM) that are trusted beside the system's.
+    pub(in crate::store) ca_file: Option<&'a Path>,
+    /// Bytes a second sent at most.
+    pub(in crate::store) limit_upload: Option<u64>,
+    /// Bytes a second received at most.
+    pub(in crate::store) limit_download: Option<u64>,
+    /// Time.
+    pub(in crate::store) timer: &'a Arc<dyn Timer>,
+}
+
 /// An answer whose body is still to be read.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
+pub(in crate::store) struct Answer {
+    pub(in crate::store) status: u16,
+    pub(in crate::store) headers: HeaderMap,
     body: BoxStream<'static, Result<Bytes, reqwest::Error>>,
     still: BoxFuture<'static, String>,
     pulse: Arc<Pulse>,
@@ -74,8 +86,10 @@ struct Moving {
 }
 
 #[derive(Debug)]
-pub(super) struct Transport {
+pub(in crate::store) struct Transport {
     http: reqwest::Client,
+    /// This machine has no certificates that servers could be known by.
+    trusts_none: bool,
     moving: Arc<Moving>,
     /// Seconds that the server's clock is ahead of ours.
     skew: AtomicI64,
@@ -84,48 +98,53 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(spec: &S3Spec) -> Result<Self, Failure> {
-        let http = client(spec)?;
+    pub(in crate::store) fn new(line: &Line<'_>) -> Result<Self, Failure> {
+        let (http, trusts_none) = client(line.ca_file)?;
         let moving = Moving {
-            timer: Arc::clone(&spec.timer),
-            up: spec.limit_upload.map(Limit::new),
-            down: spec.limit_download.map(Limit::new),
+            timer: Arc::clone(line.timer),
+            up: line.limit_upload.map(Limit::new),
+            down: line.limit_download.map(Limit::new),
             counts: Counts::default(),
         };
         Ok(Self {
             http,
+            trusts_none,
             moving: Arc::new(moving),
             skew: AtomicI64::new(UNKNOWN),
             reached: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn timer(&self) -> &dyn Timer {
+    pub(in crate::store) fn timer(&self) -> &dyn Timer {
         &*self.moving.timer
     }
 
-    pub(super) fn counts(&self) -> &Counts {
+    pub(in crate::store) fn counts(&self) -> &Counts {
         &self.moving.counts
     }
 
     /// Seconds that the server's clock was ahead of this machine's at the last answer.
-    pub(super) fn skew(&self) -> Option<i64> {
+    pub(in crate::store) fn skew(&self) -> Option<i64> {
         Some(self.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN)
     }
 
     /// True once anything answered.
-    pub(super) fn reached(&self) -> bool {
+    pub(in crate::store) fn reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
     }
 
     /// Sends a signed request; the answer may have any status.
-    pub(super) async fn send(&self, head: http::Request<()>, body: Bytes) -> Result<Answer, Failure> {
+    pub(in crate::store) async fn send(
+        &self,
+        head: http::Request<()>,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let pulse = Arc::new(Pulse::default());
         let still = Arc::clone(&pulse).stands_still(Arc::clone(&self.moving.timer)).boxed();
         let request = self.request(head, body, &pulse)?;
         self.counts().requests.fetch_add(1, Ordering::Relaxed);
         let (answer, still) = match select(Box::pin(self.http.execute(request)), still).await {
-            Either::Left((answer, still)) => (answer.map_err(of_transport)?, still),
+            Either::Left((answer, still)) => (answer.map_err(|e| self.explained(of_transport(e)))?, still),
             Either::Right((why, _)) => return Err(Failure::broken(why)),
         };
         pulse.moved(0);
@@ -134,6 +153,14 @@ impl Transport {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let transport = Arc::clone(&self.moving);
         Ok(Answer { status, headers, body: answer.bytes_stream().boxed(), still, pulse, transport })
+    }
+
+    fn explained(&self, failure: Failure) -> Failure {
+        match self.trusts_none && failure.again == Again::Never {
+            true => failure
+                .and("this machine trusts no certificates at all: install them (Debian: ca-certificates)"),
+            false => failure,
+        }
     }
 
     fn request(
@@ -181,7 +208,7 @@ impl Transport {
 
 impl Answer {
     /// The next piece of the body, `None` at its announced end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(in crate::store) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let piece = match select(self.body.next(), &mut self.still).await {
             Either::Left((piece, _)) => piece.transpose().map_err(of_transport)?,
             Either::Right((why, _)) => return Err(Failure::broken(why)),
@@ -197,7 +224,7 @@ impl Answer {
     }
 
     /// The whole body, when it has no more than `max` bytes.
-    pub(super) async fn all(&mut self, max: usize) -> Result<Vec<u8>, Failure> {
+    pub(in crate::store) async fn all(&mut self, max: usize) -> Result<Vec<u8>, Failure> {
         let mut all = Vec::new();
         while let Some(piece) = self.next().await? {
             if all.len() + piece.len() > max {
@@ -210,34 +237,44 @@ impl Answer {
     }
 
     /// The length that the server announced for the body.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(in crate::store) fn length(&self) -> Option<u64> {
         self.headers.get("content-length")?.to_str().ok()?.parse().ok()
     }
 }
 
-fn client(spec: &S3Spec) -> Result<reqwest::Client, Failure> {
+/// The client, and whether it trusts no certificate at all: a machine without any (a small container) still reaches plain servers, and those
+/// of `ca_file`.
+fn client(ca_file: Option<&Path>) -> Result<(reqwest::Client, bool), Failure> {
     // The library asks for a process-wide choice; whoever made one before keeps it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        // Repeating is for the layer above, which signs anew.
-        .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT)
-        .pool_idle_timeout(Duration::from_secs(30))
-        .http1_only();
-    if let Some(path) = &spec.ca_file {
-        let fail =
-            |why: &str| Failure::new(StoreErrorKind::Other, format!("{why}: ca_file {}", path.display()));
-        let pem = std::fs::read(path).map_err(|e| fail("it cannot be read").because(e))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem);
-        let certificates = certificates.map_err(|e| fail("it holds no certificates in PEM").because(e))?;
-        if certificates.is_empty() {
-            return Err(fail("it holds no certificates in PEM"));
-        }
-        builder = builder.tls_certs_merge(certificates);
+    let builder = || {
+        reqwest::Client::builder()
+            .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            // Repeating is for the layer above, which signs anew.
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .http1_only()
+    };
+    let own = ca_file.map(certificates).transpose()?.unwrap_or_default();
+    let trusts_none = own.is_empty();
+    if let Ok(client) = builder().tls_certs_merge(own.clone()).build() {
+        return Ok((client, false));
     }
-    builder
-        .build()
-        .map_err(|e| Failure::new(StoreErrorKind::Other, "no HTTP client could be made").because(e))
+    let client = builder().tls_certs_only(own).build();
+    let client =
+        client.map_err(|e| Failure::new(StoreErrorKind::Other, "no HTTP client could be made").because(e))?;
+    Ok((client, trusts_none))
+}
+
+fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let fail = |why: &str| Failure::new(StoreErrorKind::Other, format!("{why}: ca_file {}", path.display()));
+    let pem = std::fs::read(path).map_err(|e| fail("it cannot be read").because(e))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+    let certificates = certificates.map_err(|e| fail("it holds no certificates in PEM").because(e))?;
+    match certificates.is_empty() {
+        true => Err(fail("it holds no certificates in PEM")),
+        false => Ok(certificates),
+    }
 }

@@ -99,6 +99,14 @@ impl Upload {
         let _ = durable::remove(&self.file(spec));
     }
 
+    /// Removes what a killed run left half written. The project's lock is held by whoever puts.
+    pub(super) fn sweep(spec: &S3Spec) {
+        let swept = durable::Dir::open(&folder(spec))
+            .and_then(|dir| durable::sweep(&dir, jiff::Timestamp::MAX, &durable::is_temp_name));
+        // Next time, else: it costs a few bytes.
+        drop(swept);
+    }
+
     /// Uploads to this place that were begun too long ago to be gone on with.
     pub(super) fn stale(spec: &S3Spec, now: i64) -> Vec<Self> {
         let Ok(listing) = std::fs::read_dir(folder(spec)) else { return Vec::new() };

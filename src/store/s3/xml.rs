@@ -8,10 +8,10 @@ const MAX_DEPTH: usize = 16;
 
 /// An element with its text and what is in it. Names are without prefixes.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Element {
-    pub(super) name: String,
-    pub(super) text: String,
-    pub(super) children: Vec<Element>,
+pub(in crate::store) struct Element {
+    pub(in crate::store) name: String,
+    pub(in crate::store) text: String,
+    pub(in crate::store) children: Vec<Element>,
 }
 
 impl Element {
@@ -27,7 +27,7 @@ impl Element {
 }
 
 /// The tree in `bytes`; `None` unless every element is closed and nothing but white space follows.
-pub(super) fn parse(bytes: &[u8]) -> Option<Element> {
+pub(in crate::store) fn parse(bytes: &[u8]) -> Option<Element> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader::from_str(text);
     let mut open: Vec<Element> = Vec::new();

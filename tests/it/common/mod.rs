@@ -5,6 +5,8 @@ pub(crate) mod fault_server;
 pub(crate) mod person;
 pub(crate) mod project;
 pub(crate) mod s3;
+pub(crate) mod servers;
 pub(crate) mod tars;
+pub(crate) mod tls;
 pub(crate) mod trees;
 pub(crate) mod writer;

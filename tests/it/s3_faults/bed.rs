@@ -1,7 +1,8 @@
 //! A store in a bucket of a server with a script, and its operations with all that must hold after each.
 
 use crate::common::fault_server::{FaultServer, Manner, Op};
-use backstay::bridge::TestTimer;
+use crate::common::tls::{Authority, Certificate, Front};
+use backstay::bridge::{TestTimer, Timer};
 use backstay::model::ObjectId;
 use backstay::store::s3::{Credentials, S3Spec, S3Store, testing};
 use backstay::store::{Key, Prefix, Put, Store, StoreError};
@@ -10,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Guards end after this part of their time: far beyond what a request on this machine takes.
-pub(super) const CALM: u32 = 20;
+pub(crate) const CALM: u32 = 20;
 /// The same for tests in which a guard is to end.
-pub(super) const HASTE: u32 = 400;
+pub(crate) const HASTE: u32 = 400;
 
-pub(super) struct Bed {
+pub(crate) struct Bed {
     pub server: FaultServer,
     pub state: tempfile::TempDir,
     pub timer: Arc<TestTimer>,
@@ -24,7 +25,7 @@ pub(super) struct Bed {
 
 /// An operation of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Do {
+pub(crate) enum Do {
     PutBytes,
     PutFile,
     /// A file of three parts.
@@ -41,7 +42,7 @@ const SMALL: usize = 100_000;
 const LARGE: usize = (33 << 20) + 5;
 
 /// Bytes that differ everywhere, of this length and kind.
-pub(super) fn bytes(length: usize, kind: u8) -> Vec<u8> {
+pub(crate) fn bytes(length: usize, kind: u8) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 8);
     let mut number = u64::from(kind) << 56;
     while bytes.len() < length {
@@ -53,22 +54,50 @@ pub(super) fn bytes(length: usize, kind: u8) -> Vec<u8> {
 }
 
 impl Bed {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Manner::default(), CALM, testing::keys())
     }
 
-    pub(super) fn with(manner: Manner, faster: u32, keys: Arc<dyn Credentials>) -> Self {
-        let server = FaultServer::with(manner);
-        let state = tempfile::tempdir().unwrap();
+    pub(crate) fn with(manner: Manner, faster: u32, keys: Arc<dyn Credentials>) -> Self {
         let timer = Arc::new(TestTimer::new(faster));
+        Self { timer: Arc::clone(&timer), ..Self::by(manner, keys, timer) }
+    }
+
+    /// A store behind TLS with a good certificate of `authority`.
+    pub(crate) fn behind(authority: &Authority) -> (Self, Front) {
+        let server = FaultServer::start();
+        let front = Front::before(&server.endpoint(), authority, Certificate::Good);
+        let timer = Arc::new(TestTimer::new(CALM));
+        let change = |spec: &mut S3Spec| {
+            spec.endpoint = Some(front.endpoint.clone());
+            spec.ca_file = Some(authority.file());
+        };
+        let bed = Self::made(server, testing::keys(), Arc::clone(&timer) as _, change);
+        (Self { timer, ..bed }, front)
+    }
+
+    /// The same with another time; `timer` means nothing then.
+    pub(crate) fn by(manner: Manner, keys: Arc<dyn Credentials>, time: Arc<dyn Timer>) -> Self {
+        Self::made(FaultServer::with(manner), keys, time, |_| {})
+    }
+
+    fn made(
+        server: FaultServer,
+        keys: Arc<dyn Credentials>,
+        time: Arc<dyn Timer>,
+        change: impl FnOnce(&mut S3Spec),
+    ) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let timer = Arc::new(TestTimer::new(CALM));
         let interrupted = Arc::new(AtomicBool::new(false));
         let mut spec = S3Spec::new("offsite", "bucket", state.path(), keys);
         spec.prefix = "p/x".into();
         spec.endpoint = Some(server.endpoint());
         spec.path_style = true;
-        spec.timer = Arc::clone(&timer) as _;
+        spec.timer = time;
         let asked = Arc::clone(&interrupted);
         spec.interrupted = Arc::new(move || asked.load(Ordering::SeqCst));
+        change(&mut spec);
         let store = S3Store::create(spec, false).unwrap();
         store.put_bytes(&Key::Store, b"{}").unwrap();
         server.forget_calls();
@@ -76,12 +105,12 @@ impl Bed {
     }
 
     /// The key in the bucket.
-    pub(super) fn at(key: &Key) -> String {
+    pub(crate) fn at(key: &Key) -> String {
         format!("p/x/{key}")
     }
 
     /// Does it, and checks that what is said to be done is done, exactly.
-    pub(super) fn perform(&self, what: Do) -> Result<(), StoreError> {
+    pub(crate) fn perform(&self, what: Do) -> Result<(), StoreError> {
         let small = bytes(SMALL, 1);
         let there = Key::Archive(ObjectId::of(&small));
         match what {
@@ -143,18 +172,18 @@ impl Bed {
     }
 
     /// How long all pauses would have taken.
-    pub(super) fn paused(&self) -> Duration {
+    pub(crate) fn paused(&self) -> Duration {
         self.timer.paused()
     }
 
     /// Bytes of bodies that came with requests of this kind.
-    pub(super) fn sent(&self, op: Op) -> usize {
+    pub(crate) fn sent(&self, op: Op) -> usize {
         self.server.calls().iter().filter(|call| call.op == op).map(|call| call.bytes).sum()
     }
 }
 
 /// An error as people see it, with all its causes; also as `Debug` shows it.
-pub(super) fn told(error: &StoreError) -> String {
+pub(crate) fn told(error: &StoreError) -> String {
     let mut text = format!("{error}");
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {

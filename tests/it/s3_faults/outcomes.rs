@@ -1,11 +1,15 @@
 //! Faults of which more must be said than that the operation succeeds or fails.
 
 use super::bed::{Bed, CALM, Do, HASTE, bytes, told};
+use super::matrix::ALL;
 use crate::common::fault_server::{Fault, FaultServer, Manner, Nth, Op};
+use backstay::bridge::{TestTimer, Timer};
 use backstay::model::ObjectId;
 use backstay::store::s3::testing;
 use backstay::store::{Key, Prefix, Put, Store, StoreErrorKind as Kind};
-use std::sync::atomic::Ordering;
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 fn manner(change: impl FnOnce(&mut Manner)) -> Bed {
@@ -143,10 +147,11 @@ fn not_there_right_after_a_put_is_waited_for_and_then_believed() {
     let bed = Bed::new();
     let content = bytes(10, 5);
     bed.store.put_bytes(&archive(&content), &content).unwrap();
-    for (op, nth) in [(Op::Head, Nth::First(2)), (Op::Get, Nth::First(2))] {
+    for (op, nth) in [(Op::Head, Nth::First(2)), (Op::Get, Nth::First(2)), (Op::Range, Nth::First(2))] {
         bed.server.fault(op, nth, Fault::Hidden);
         assert_eq!(bed.store.head(&archive(&content)).unwrap(), Some(10));
         assert_eq!(bed.store.get(&archive(&content), 10).unwrap(), content);
+        assert_eq!(bed.store.get_range(&archive(&content), 2, 5).unwrap(), content[2..7]);
         bed.server.calm();
     }
     bed.server.fault(Op::Head, Nth::All, Fault::Hidden);
@@ -237,12 +242,15 @@ fn a_full_store_is_not_asked_again() {
 #[test]
 fn nothing_is_sent_to_another_host() {
     for status in [301, 302, 307, 308] {
-        let (bed, other) = (Bed::new(), FaultServer::start());
-        for op in [Op::Put, Op::Get, Op::Head, Op::List, Op::Delete] {
-            bed.server.fault(op, Nth::All, Fault::Redirect(status, format!("{}/bucket/x", other.endpoint())));
-        }
-        for what in [Do::PutBytes, Do::Get, Do::Head, Do::List, Do::Delete] {
-            let text = told(&bed.perform(what).unwrap_err());
+        let other = FaultServer::start();
+        for (what, op) in ALL {
+            let bed = Bed::new();
+            bed.server.fault(
+                *op,
+                Nth::All,
+                Fault::Redirect(status, format!("{}/bucket/x", other.endpoint())),
+            );
+            let text = told(&bed.perform(*what).unwrap_err());
             assert!(text.contains("region = \"eu-central-1\""), "{text}");
         }
         assert!(other.calls().is_empty(), "{:?}", other.calls());
@@ -250,24 +258,70 @@ fn nothing_is_sent_to_another_host() {
 }
 
 #[test]
+fn etags_mean_nothing_whatever_they_look_like() {
+    for etag in [Some("no-quotes-and-no-hash"), Some("\"d41d8cd98f00b204e9800998ecf8427e-99\""), None] {
+        let bed = manner(|m| m.etag = etag);
+        for (what, _) in ALL {
+            if let Err(error) = bed.perform(*what) {
+                panic!("{etag:?} {what:?}: {}", told(&error));
+            }
+            bed.server.forget();
+        }
+    }
+}
+
+/// Time whose calendar can be set to anything.
+#[derive(Debug)]
+struct Jumping(TestTimer, AtomicI64);
+
+impl Timer for Jumping {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+    fn pause(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.0.pause(time)
+    }
+    fn guard(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.0.guard(time)
+    }
+    /// A year further back at each look.
+    fn unix(&self) -> i64 {
+        self.1.fetch_sub(365 * 24 * 3600, Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_changes_nothing() {
+    let timer = Arc::new(Jumping(TestTimer::new(CALM), AtomicI64::new(1_900_000_000)));
+    let bed = Bed::by(Manner::default(), testing::keys(), Arc::clone(&timer) as _);
+    for (what, op) in ALL {
+        bed.server.fault(*op, Nth::First(1), Fault::Refuse(503, "SlowDown", None));
+        if let Err(error) = bed.perform(*what) {
+            panic!("{what:?}: {}", told(&error));
+        }
+        bed.server.calm();
+        bed.server.forget();
+    }
+    assert!(timer.1.load(Ordering::SeqCst) < 1_800_000_000, "the calendar was looked at, and ran back");
+}
+
+#[test]
 fn nobody_there_is_said_after_some_tries() {
-    let bed = Bed::new();
-    let Bed { server, store, timer, .. } = bed;
-    drop(server);
-    let error = store.head(&Key::Store).unwrap_err();
-    let text = told(&error);
-    assert!(error.kind == Kind::Unreachable && text.contains("cannot be reached"), "{text}");
-    assert!(timer.paused() > Duration::from_secs(10) && timer.paused() < Duration::from_secs(900));
+    for (what, _) in ALL {
+        let bed = Bed::new();
+        bed.server.end();
+        let text = told(&bed.perform(*what).unwrap_err());
+        assert!(text.contains("cannot be reached") && text.contains("given up after"), "{text}");
+        let paused = bed.paused();
+        assert!(paused > Duration::from_secs(10) && paused < Duration::from_secs(900), "{paused:?}");
+    }
 }
 
 #[test]
 fn an_end_that_is_asked_for_comes_whatever_the_server_does() {
-    for (what, op, fault) in [
-        (Do::PutBytes, Op::Put, Fault::StallUp),
-        (Do::PutParts, Op::Part, Fault::StallUp),
-        (Do::Get, Op::Get, Fault::StallDown(5)),
-        (Do::List, Op::List, Fault::DoneThenSilent),
-    ] {
+    let all = ALL.iter().map(|(what, op)| (*what, *op, Fault::StallUp));
+    let more = [(Do::Get, Op::Get, Fault::StallDown(5)), (Do::List, Op::List, Fault::DoneThenSilent)];
+    for (what, op, fault) in all.chain(more) {
         let bed = Bed::with(Manner::default(), 1, testing::keys());
         bed.server.fault(op, Nth::All, fault);
         let (interrupted, begun) = (&bed.interrupted, Instant::now());

@@ -31,6 +31,8 @@ pub(crate) struct Call {
     pub create_only: bool,
     /// It carries the SHA-256 of its body for the server to compare.
     pub checksum: bool,
+    /// All that came with it, by names in lower case.
+    pub headers: std::collections::BTreeMap<String, String>,
 }
 
 struct Shared {
@@ -150,8 +152,14 @@ impl FaultServer {
     }
 }
 
-impl Drop for FaultServer {
-    fn drop(&mut self) {
+impl FaultServer {
+    /// Forgets all objects and uploads.
+    pub(crate) fn forget(&self) {
+        *self.shared.bucket.lock().unwrap() = Bucket::default();
+    }
+
+    /// Ends it: nobody listens any more.
+    pub(crate) fn end(&self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         *self.shared.ended.0.lock().unwrap() = true;
         self.shared.ended.1.notify_all();
@@ -160,6 +168,12 @@ impl Drop for FaultServer {
         }
         // Wakes the thread that waits for connections.
         drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Drop for FaultServer {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -205,6 +219,7 @@ impl Shared {
             signer: signer.clone(),
             create_only: head.headers.contains_key("if-none-match"),
             checksum: head.headers.contains_key("x-amz-checksum-sha256"),
+            headers: head.headers.clone(),
         });
         let fault = self.fault(op, &key);
         match fault {
@@ -216,7 +231,11 @@ impl Shared {
             Some(Fault::StallUp) => return self.hold(),
             _ => {}
         }
-        let body = read_body(reader, head.length())?;
+        let mut body = read_body(reader, head.length())?;
+        if fault == Some(Fault::SpoilUp) {
+            let middle = body.len() / 2;
+            body.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+        }
         let manner = self.manner.lock().unwrap().clone();
         let date = date(manner.skew);
         if manner.accepts_key.as_ref().is_some_and(|accepted| *accepted != signer) {
@@ -229,7 +248,7 @@ impl Shared {
         }
         let request = Request { op, key, head, body, date };
         match fault {
-            None => {
+            None | Some(Fault::SpoilUp) => {
                 self.perform(&request, &manner).write(stream, &request.date, op == Op::Head)?;
                 Ok(Then::NextRequest)
             }

@@ -61,6 +61,8 @@ pub(crate) enum Fault {
     CutUp(usize),
     /// Nothing of the request's body is taken.
     StallUp,
+    /// A byte of the request's body is another one when it arrives.
+    SpoilUp,
     /// The answer is announced whole and ends after so many bytes of its body.
     CutDown(usize),
     /// The answer comes in chunks and ends after so many bytes without the last one.
@@ -145,6 +147,8 @@ pub(crate) struct Manner {
     pub refuses_checksums: bool,
     /// `x-amz-checksum-sha256` is not compared.
     pub ignores_checksums: bool,
+    /// The signed SHA-256 of a body is not compared.
+    pub ignores_signed: bool,
     /// Only requests signed with this key are let in; others get `ExpiredToken`.
     pub accepts_key: Option<String>,
     /// What its ETags look like; without one they are left out.
@@ -161,6 +165,7 @@ impl Default for Manner {
             whole_for_ranges: false,
             refuses_checksums: false,
             ignores_checksums: false,
+            ignores_signed: false,
             accepts_key: None,
             etag: Some("\"d41d8cd98f00b204e9800998ecf8427e-1\""),
         }

@@ -295,34 +295,85 @@ fn a_machine_without_metadata_service_waits_for_it_two_seconds_at_most() {
     }
 }
 
-/// Set for a test's own second run.
+/// Set for a test's own second run: the key and the source that are to be found.
 const CHILD: &str = "BACKSTAY_TEST_CREDENTIALS_CHILD";
+
+/// Not a test of its own: what the next ones run in a process whose environment is theirs alone. Where STS, SSO and a container's role are to be
+/// had is in the environment of the process, and nowhere else.
+#[test]
+fn finder() {
+    let Ok(expected) = std::env::var(CHILD) else { return };
+    let profile = std::env::var("TEST_PROFILE").ok();
+    let chain = AwsChain::new(CredentialsSpec { profile, ..CredentialsSpec::default() });
+    let given = wait(chain.get_credential()).unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(format!("{} from {}", given.key_id, chain.source()), expected);
+    assert_eq!(given.token.as_deref(), Some("canary"), "the token goes along");
+}
+
+/// Runs [`finder`] with `variables`, in `home`.
+fn found(home: &Path, variables: &[(&str, &str)], expected: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["store::s3::credentials::tests::finder", "--exact", "--nocapture"])
+        .env_clear()
+        .env("HOME", home)
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .envs(variables.iter().copied())
+        .env(CHILD, expected)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+}
 
 #[test]
 fn a_container_gives_its_role() {
-    if std::env::var_os(CHILD).is_some() {
-        let chain = AwsChain::new(CredentialsSpec::default());
-        assert_eq!(key(&chain), "AKCONTAINER");
-        assert_eq!(chain.source(), "the role of the container");
-        return;
-    }
-    // Where a container's role is to be had is in the environment of the process, and nowhere else.
     let service = Metadata::start(metadata::Manner::Answers);
     let home = tempfile::tempdir().unwrap();
-    let test = "store::s3::credentials::tests::a_container_gives_its_role";
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env_clear()
-        .env("HOME", home.path())
-        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/container", service.address))
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
+    let address = format!("{}/container", service.address);
+    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", address.as_str())];
+    found(home.path(), &variables, "AKCONTAINER from the role of the container");
+}
+
+#[test]
+fn a_web_identity_is_exchanged_for_the_keys_of_its_role() {
+    let service = Metadata::start(metadata::Manner::Answers);
+    let world = World::new();
+    let token = world.write("token", "the-token");
+    let variables = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/backup"),
+        ("AWS_ENDPOINT_URL_STS", service.address.as_str()),
+    ];
+    found(world.home.path(), &variables, "AKWEB from web identity of AWS_WEB_IDENTITY_TOKEN_FILE");
+}
+
+#[test]
+fn a_profile_gives_the_keys_of_a_role_or_of_a_login_by_sso() {
+    let service = Metadata::start(metadata::Manner::Answers);
+    let world = World::new();
+    let start = "https://example.awsapps.com/start";
+    let config = world.write(
+        ".aws/config",
+        &format!(
+            "[profile role]\nrole_arn = arn:aws:iam::1:role/backup\nsource_profile = keys\n[profile keys]\naws_access_key_id = AKSOURCE\naws_secret_access_key = canary\n\
+             [profile login]\nsso_start_url = {start}\nsso_region = eu-central-1\nsso_account_id = 123\nsso_role_name = backup\n"
+        ),
     );
-    assert!(!said.contains("canary"), "{said}");
+    let name = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, start.as_bytes());
+    let name = data_encoding::HEXLOWER.encode(name.as_ref());
+    let login = format!(
+        "{{\"accessToken\":\"canary\",\"expiresAt\":\"2099-01-01T00:00:00Z\",\"region\":\"eu-central-1\",\"startUrl\":\"{start}\"}}"
+    );
+    world.write(&format!(".aws/sso/cache/{name}.json"), &login);
+    for (profile, key) in [("role", "AKROLE"), ("login", "AKSSO")] {
+        let variables = [
+            ("TEST_PROFILE", profile),
+            ("AWS_ENDPOINT_URL_STS", service.address.as_str()),
+            ("AWS_ENDPOINT_URL_SSO", service.address.as_str()),
+        ];
+        let expected = format!("{key} from profile \"{profile}\" of {}", config.display());
+        found(world.home.path(), &variables, &expected);
+    }
 }
