@@ -4,17 +4,20 @@
 //! - `pending`: the signed document that is being put. A number that was signed once is never given to other content, so it is kept here
 //!   before the first put and put again after a crash.
 //! - `outbox/`: signed documents that not every store has yet. `instances.json`: the highest entries seen in each store.
+//! - `drills.json`: what came of the last drill from each store.
 //! - `vault.json`: the vault and the instance of each store, remembered at first sight.
 //! - `lock`, `spool/`.
 //!
 //! This module must never take a file that it cannot read for an absent one: what it would forget is what an attacker wants forgotten.
 
+mod drills;
 mod heads;
 mod instances;
 mod outbox;
 mod pending;
 mod vault;
 
+pub use drills::DrillNote;
 pub use heads::Head;
 pub use pending::Pending;
 pub use vault::Trust;

@@ -3,9 +3,11 @@
 #![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
 mod compare;
+mod health;
 mod rollback;
 
 pub use compare::{DiffArgs, FindArgs};
+pub use health::StatusArgs;
 pub use rollback::RollbackArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -13,10 +15,11 @@ use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 What went wrong?
-  a file is gone             backstay restore latest COMPONENT/PATH --in-place
-  a change went wrong        backstay rollback
-  the whole folder is wrong  backstay restore latest --to NEW_FOLDER
+  a file is gone             backstay find NAME; backstay restore latest COMPONENT/PATH --in-place
+  a change went wrong        backstay diff latest; backstay rollback
   the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
+  a store is damaged         backstay sync
+  nobody knows               backstay status; backstay doctor
   this program is gone, too  RECOVER.md in the store says how to do without it
 
 ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
@@ -88,10 +91,17 @@ pub enum ProgressMode {
     None,
 }
 
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<std::time::Duration, String> {
     let span: jiff::SignedDuration =
         text.parse().map_err(|_| format!("{text:?} is not a duration such as 30s, 10m or 2h"))?;
     std::time::Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    number
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .ok_or_else(|| format!("{text:?} is not a part of 100: give a number above 0 and at most 100"))
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,10 +142,30 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Succeed unless a rollback stopped half-way: a gate for services, as ExecStartPre
     Ready,
+    /// Prove what the stores hold, without a key as far as that goes
+    ///
+    /// Every signature and every chain is checked and every object looked at. What is found is signed, so that `list` shows it everywhere. Damage
+    /// is named with what it costs and the way out, and nothing is changed.
+    #[command(alias = "check")]
+    Verify(VerifyArgs),
+    /// Really bring a snapshot back, into a scratch place, check it, time it, and take it away again
+    ///
+    /// Databases get an integrity check, components their own `check`. Nothing live is touched. The result is signed, so that `list` and `show` tell
+    /// when the last drill was.
+    Drill(DrillArgs),
     /// Bring to each store what it lacks or holds damaged and another store has
     ///
     /// First of all to a store that is new or was away. What is there already is not sent again.
+    #[command(alias = "copy")]
     Sync(SyncArgs),
+    /// Say how things stand: how old and how well proved the backups are, store by store, and whether a person is needed
+    ///
+    /// Works without a network, and then says what could not be seen.
+    Status(StatusArgs),
+    /// Examine the project: configuration, keys, clock, stores, history, room; each finding with its way out
+    ///
+    /// Nothing is changed but throw-away probe objects, which are removed. The exit code is 18 when something is a problem now.
+    Doctor,
     /// Print the recovery kit: everything a fresh machine needs to open these backups
     ///
     /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.
@@ -195,7 +225,7 @@ pub struct BackupArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Store everything anew, so that the snapshot needs nothing older
-    #[arg(long)]
+    #[arg(long, visible_alias = "standalone")]
     pub full: bool,
 }
 
@@ -263,6 +293,33 @@ pub struct RestoreArgs {
     /// Go ahead without asking
     #[arg(short, long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Which snapshots (else all of this host that are held; --host and --all-hosts for others)
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Read so much of all bytes and compare it, those with the oldest proofs first: 5 a day comes round in 20 days
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, require_equals = true, default_missing_value = "100", value_parser = percent)]
+    pub read_data: Option<f64>,
+    /// Read everything, open it with the identity, and compare every file and check every database
+    #[arg(long)]
+    pub decrypt: bool,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}
+
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Which snapshot (else the newest good one)
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// Only this component (may be given several times)
+    #[arg(long, value_name = "COMPONENT")]
+    pub only: Vec<String>,
     #[command(flatten)]
     pub untrusted: Untrusted,
 }

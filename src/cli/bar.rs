@@ -69,6 +69,8 @@ fn word(phase: Phase) -> &'static str {
         Phase::Pack => "packing",
         Phase::ReadBack => "reading back",
         Phase::Restore => "restoring",
+        Phase::Verify => "verifying",
+        Phase::Open => "opening",
     }
 }
 

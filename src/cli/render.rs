@@ -1,9 +1,16 @@
 //! Reports as text and as JSON, from the same report.
 
+mod drill;
+mod verify;
+
+pub use drill::drill;
+pub use verify::verify;
 mod compare;
+mod health;
 mod rollback;
 
 pub use compare::{diff, find};
+pub use health::{doctor, status};
 pub use rollback::{rollback, rollback_plan};
 
 use crate::model::entry::Why;
@@ -178,7 +185,10 @@ fn state_of(row: &SnapshotRow) -> String {
         SnapshotKind::Safety => words.push("safety"),
         SnapshotKind::Partial => words.push("interim"),
     }
+    let damaged = row.proofs.iter().any(|proof| !proof.bad.is_empty());
     words.push(match (row.good, row.complete) {
+        _ if damaged && !row.good => "DAMAGED",
+        (true, _) if damaged => "good, but DAMAGED in a store",
         (true, _) => "good",
         (false, false) => "incomplete",
         (false, true) => "not proved",
@@ -269,6 +279,9 @@ pub fn show(report: &ShowReport) -> String {
         line("depends on", &format!("{} ({}): {needs}", older.snapshot, time(older.started)));
     }
     line("made by", &report.agent);
+    for proof in &row.proofs {
+        line("proof", &verify::proof(proof));
+    }
     for verdict in &report.verdicts {
         line("verdict", verdict);
     }

@@ -36,6 +36,7 @@ pub(super) fn component(
         "sqlite" => sqlite(work, &label, &mut block),
         _ => command(work, &mut block),
     });
+    let check = block.command("check").map(|at| drill_check(work, at));
     let exclude = patterns(work, &mut block, "exclude");
     let exclude_from = file_names(work, &mut block, "exclude_from");
     let exclude_if_present = file_names(work, &mut block, "exclude_if_present");
@@ -52,6 +53,7 @@ pub(super) fn component(
         allow_unreadable,
         strict: block.flag("strict"),
         leave,
+        check,
         full_every: block.time("full_every"),
     })
 }
@@ -88,6 +90,15 @@ fn kind_of(work: &mut Work<'_>, block: &Block, label: &str) -> Option<&'static s
             None
         }
     }
+}
+
+/// The command that judges files which a drill brought back. Those of databases and commands were taken by their kinds.
+fn drill_check(work: &mut Work<'_>, at: At<CommandLine>) -> CommandLine {
+    if holds_password(&at.value) {
+        let what = "a password stands in `check`: while it runs, every user of this machine can read it";
+        work.mistake(Found::at(&at.span, what).hint("let it read a file that only you can read"));
+    }
+    at.value
 }
 
 fn paths(work: &mut Work<'_>, label: &str, block: &mut Block) -> Option<Spec> {

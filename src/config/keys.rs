@@ -23,6 +23,7 @@ pub(super) const FILE: Section = Section {
         optional("packing", Kind::Table(&PACKING), "none"),
         optional("service", Kind::Tables(&SERVICE), "none"),
         optional("hook", Kind::Tables(&HOOK), "none"),
+        optional("verify", Kind::Table(&VERIFY), "none"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
         later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
         later("notify", "remove it; watch the exit code of `backstay backup`"),
@@ -61,7 +62,7 @@ pub(super) const COMPONENT: Section = Section {
         of(FILES, "strict", Kind::Flag, "false"),
         of(FILES, "leave", Kind::Patterns, "none"),
         optional("full_every", Kind::Duration { min: DAY, max: u64::MAX }, "never"),
-        of(&["sqlite", "command"], "check", Kind::Check, "`auto` for SQLite, none for commands"),
+        optional("check", Kind::Check, "`auto` for SQLite, else none"),
         of(SQLITE, "lock_limit", Kind::Duration { min: 0, max: 60 }, "2s"),
         of(COMMAND, "restore_command", Kind::Command, "none"),
         of(COMMAND, "env_file", Kind::Path, "none"),
@@ -229,6 +230,15 @@ const PACKING: Section = Section {
     ],
 };
 
+/// `[verify]`.
+const VERIFY: Section = Section {
+    title: "[verify]",
+    keys: &[
+        optional("reverify", Kind::Duration { min: DAY, max: 3650 * DAY }, "30d"),
+        optional("scratch", Kind::Path, "`scratch` in the state directory"),
+    ],
+};
+
 /// `[state]`.
 const STATE: Section = Section {
     title: "[state]",
@@ -236,7 +246,7 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 14] = [
+pub(super) const SECTIONS: [&Section; 15] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
@@ -250,5 +260,6 @@ pub(super) const SECTIONS: [&Section; 14] = [
     &TRUSTED,
     &RETENTION,
     &PACKING,
+    &VERIFY,
     &STATE,
 ];

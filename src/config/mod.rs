@@ -43,7 +43,7 @@ pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use retention::{Retention, Rule};
 pub use settings::{
     Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
-    SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace,
+    SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,
 };
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};
 pub use url_place::BadUrl;

@@ -15,6 +15,8 @@ pub(super) enum Role {
     State,
     /// A private key.
     Key,
+    /// Where things are laid for a while that must be backed up nowhere.
+    Scratch,
     /// Anything else; never in the way.
     Other,
 }
@@ -70,6 +72,9 @@ fn clash(outer: &Sited, inner: &Sited) -> Option<(String, &'static str)> {
             format!("{a} lies inside {b}: who has the store would have the key"),
             "keep keys outside of every store",
         )),
+        (Role::Store | Role::Component, Role::Scratch) => {
+            Some((format!("{a} {in_it} {b}"), "name a place outside of everything that is backed up"))
+        }
         _ => None,
     }
 }

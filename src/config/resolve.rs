@@ -11,7 +11,9 @@ use crate::config::render::{Found, SECRET_KEY};
 use crate::config::retention::retention;
 use crate::config::schema::{Kind, Section};
 use crate::config::service::{hooks, services};
-use crate::config::settings::{Component, Config, Encryption, Packing, Project, Signing, Spec, Trusted};
+use crate::config::settings::{
+    Component, Config, Encryption, Packing, Project, Signing, Spec, Trusted, Verify,
+};
 use crate::config::store::stores;
 use crate::config::url::Surroundings;
 use crate::model::VaultId;
@@ -70,6 +72,7 @@ pub(super) fn resolve(
     let signing = file.block("signing").and_then(|block| signing(&mut work, block));
     let retention = file.block("retention").and_then(|block| retention(&mut work, block)).unwrap_or_default();
     let packing = packing(file.block("packing"));
+    let verify = file.block("verify").map(|block| verify(&mut work, block)).unwrap_or_default();
     let state_dir = file
         .block("state")
         .and_then(|mut b| work.site(PlaceRole::State, "the state directory", b.text("dir")));
@@ -88,6 +91,7 @@ pub(super) fn resolve(
         packing,
         services,
         hooks,
+        verify,
         state_dir: state_dir?,
     })
 }
@@ -249,6 +253,11 @@ fn packing(block: Option<Block>) -> Packing {
     };
     let level = block.number("level").and_then(|level| i32::try_from(level).ok());
     Packing { level: level.unwrap_or(Packing::default().level), archive_size: block.number("archive_size") }
+}
+
+fn verify(work: &mut Work<'_>, mut block: Block) -> Verify {
+    let scratch = work.site(PlaceRole::Scratch, "the scratch place", block.text("scratch"));
+    Verify { reverify: block.time("reverify").unwrap_or(Verify::default().reverify), scratch }
 }
 
 impl Spec {

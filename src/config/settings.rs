@@ -38,6 +38,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// What a user wants run around a step, in the order of the file.
     pub hooks: Vec<Hook>,
+    /// How what is stored is proved.
+    pub verify: Verify,
     /// Catalog, lock, spool and journal of this host.
     pub state_dir: PathBuf,
 }
@@ -100,6 +102,8 @@ pub struct Component {
     pub strict: bool,
     /// Patterns of what a rollback leaves as it is.
     pub leave: Vec<String>,
+    /// Of files: run by a drill in the restored folder; exit code 0 says that it is sound. Databases and commands have theirs in [`Spec`].
+    pub check: Option<CommandLine>,
     /// How often it is packed so that it stands alone; never by itself when `None`.
     pub full_every: Option<Duration>,
 }
@@ -309,6 +313,21 @@ pub struct Packing {
 impl Default for Packing {
     fn default() -> Self {
         Self { level: 3, archive_size: None }
+    }
+}
+
+/// How what is stored is proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// So long a proof counts.
+    pub reverify: Duration,
+    /// Where `verify --decrypt` and `drill` lay what they prove, if not in the state directory.
+    pub scratch: Option<PathBuf>,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self { reverify: Duration::from_secs(30 * 86_400), scratch: None }
     }
 }
 

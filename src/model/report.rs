@@ -87,6 +87,10 @@ pub enum Phase {
     ReadBack,
     /// Archives are read and files written; bytes are counted.
     Restore,
+    /// Stored objects are read and compared; bytes are counted.
+    Verify,
+    /// Archives are opened and their content compared; bytes are counted.
+    Open,
 }
 
 /// Hears how far a run is. Called from several threads; must be quick and must not fail.

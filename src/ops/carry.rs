@@ -171,7 +171,7 @@ fn not_kept(store: &dyn Store, key: &Key) -> OpError {
 }
 
 /// Where objects for `store` are prepared: on its own file system, where it has one.
-fn spool_of(session: &Session, store: &dyn Store) -> Result<PathBuf> {
+pub(super) fn spool_of(session: &Session, store: &dyn Store) -> Result<PathBuf> {
     let spool = match store.spool_dir() {
         Some(dir) => dir,
         None => session.state()?.spool_dir(),

@@ -143,7 +143,10 @@ impl Chain<'_> {
     fn put_entry(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         self.keep(key, bytes)?;
         let keep = || "cannot keep the signed entry before it is put".into();
-        self.state.set_pending(key, bytes).doing(Class::Failed, keep)?;
+        self.state.set_pending(key, bytes).doing(Class::Failed, keep).map_err(|e| {
+            let dir = self.state.dir().display();
+            e.hint(format!("is there room in {dir}? nothing was committed, and the next run needs no help"))
+        })?;
         crash::point("commit: entry kept");
         in_store(self.store, self.store.put_bytes(key, bytes))?;
         crash::point("commit: entry put");

@@ -153,6 +153,20 @@ pub fn create_in_bucket(
     made.map_err(|e| cannot("made", name, place, e))
 }
 
+/// The bucket of an S3 server itself, for what only an examination asks; `None` for other clouds.
+pub fn open_s3(
+    name: &str,
+    place: &UrlPlace,
+    state_dir: &Path,
+    interrupt: &Interrupt,
+) -> Result<Option<S3Store>> {
+    if place.cloud != Cloud::S3 {
+        return Ok(None);
+    }
+    let store = S3Store::open(spec(name, place, state_dir, interrupt));
+    store.map(Some).map_err(|e| cannot("opened", name, place, e))
+}
+
 /// What the last probe of this very bucket found: it was made before the first write. `None` for clouds that need none.
 pub fn remembered(
     name: &str,

@@ -1,7 +1,7 @@
 //! What every operation on a project needs: its configuration, stores, state, keys; opened once, in an order that fails early and clearly.
 
 use crate::catalog::State;
-use crate::config::{Config, UrlPlace};
+use crate::config::{Config, UrlPlace, Verify};
 use crate::keys::KeyError;
 use crate::keys::identity::load_identity_file;
 use crate::keys::kit::{Kit, KitStore};
@@ -204,7 +204,13 @@ impl Session {
     /// What a reading is judged by when `heads` were seen before.
     pub(super) fn judge<'a>(&'a self, heads: &'a Heads) -> Judge<'a> {
         let (trust, vault) = (&self.trust, self.vault.as_ref());
-        Judge { trust, vault, heads, now: self.around.clock.now() }
+        Judge { trust, vault, heads, now: self.around.clock.now(), reverify: self.reverify() }
+    }
+
+    /// How long a proof counts.
+    pub fn reverify(&self) -> jiff::SignedDuration {
+        let time = self.config.as_ref().map_or_else(|| Verify::default().reverify, |c| c.verify.reverify);
+        jiff::SignedDuration::try_from(time).unwrap_or(jiff::SignedDuration::MAX)
     }
 
     /// The store of a slot, when it is here.

@@ -3,20 +3,24 @@
 //! What another store gives is proved as strictly as what the first one gives; that it was needed is said, once for each object.
 
 use crate::model::{ObjectId, VaultId};
+use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::Session;
-use crate::ops::stores::StoreSlot;
+use crate::ops::stores::{Away, StoreSlot};
 use crate::ops::union::store_problem;
 use crate::ops::vault::{EntryName, Vault, store_info};
 use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The stores that a snapshot's objects may be read from, as one store that is only read.
 pub struct Sources {
     session: Session,
     first: Arc<dyn Store>,
-    vault: VaultId,
+    /// The vault that the others must be of.
+    vault: Option<VaultId>,
     others: OnceLock<Vec<Arc<dyn Store>>>,
+    /// Why the first store did not answer, when it did not: that says nothing about its objects.
+    silent: Mutex<Option<Away>>,
 }
 
 impl Sources {
@@ -24,8 +28,37 @@ impl Sources {
     pub fn of(session: &Session, vault: &Vault, entry: &EntryName) -> Self {
         let has = vault.views.iter().find(|v| v.present.contains(entry)).or(vault.views.first());
         let first = has.map_or_else(|| Arc::clone(&session.store), |v| Arc::clone(&v.store));
-        let vault = vault.info.vault.clone();
-        Self { session: session.clone(), first, vault, others: OnceLock::new() }
+        let vault = Some(vault.info.vault.clone());
+        Self { session: session.clone(), first, vault, others: OnceLock::new(), silent: Mutex::default() }
+    }
+
+    /// `store` and no other: what it cannot give is to be known.
+    pub fn alone(session: &Session, store: &Arc<dyn Store>) -> Self {
+        let others = OnceLock::from(Vec::new());
+        Self {
+            session: session.clone(),
+            first: Arc::clone(store),
+            vault: None,
+            others,
+            silent: Mutex::default(),
+        }
+    }
+
+    /// Fails when the store that is asked first did not answer a read of a range since this was made.
+    pub fn answered(&self) -> Result<()> {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.as_ref().map_or(Ok(()), |away| Err(away.error()))
+    }
+
+    fn note_silence(&self, error: &StoreError) {
+        use StoreErrorKind::{Denied, Interrupted, Missing, Unreachable};
+        if matches!(error.kind, Missing | Denied | Unreachable | Interrupted) {
+            let what = format!("store {:?} does not answer", self.first.name());
+            let why = format!("{error}: {}", error.source);
+            let error = OpError::new(Class::Store, what).because(why).hint("try again when it does");
+            let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+            silent.get_or_insert(Away::from(&error));
+        }
     }
 
     /// The store that is asked first.
@@ -38,7 +71,8 @@ impl Sources {
         self.others.get_or_init(|| {
             let beside = |slot: &&StoreSlot| slot.name != self.first.name();
             let open = |slot: &StoreSlot| self.session.store_of(slot).ok();
-            let same = |store: &Arc<dyn Store>| store_info(&**store).is_ok_and(|i| i.vault == self.vault);
+            let same =
+                |store: &Arc<dyn Store>| store_info(&**store).is_ok_and(|i| Some(i.vault) == self.vault);
             self.session.stores.iter().filter(beside).filter_map(open).filter(same).collect()
         })
     }
@@ -87,15 +121,15 @@ impl Store for Sources {
         self.first.location()
     }
 
-    fn put_file(&self, key: &Key, _: &Path, _: u64, _: &ObjectId) -> Result<Put, StoreError> {
+    fn put_file(&self, key: &Key, _: &Path, _: u64, _: &ObjectId) -> std::result::Result<Put, StoreError> {
         Err(self.refused("write", key))
     }
 
-    fn put_bytes(&self, key: &Key, _: &[u8]) -> Result<Put, StoreError> {
+    fn put_bytes(&self, key: &Key, _: &[u8]) -> std::result::Result<Put, StoreError> {
         Err(self.refused("write", key))
     }
 
-    fn get(&self, key: &Key, max_bytes: u64) -> Result<Vec<u8>, StoreError> {
+    fn get(&self, key: &Key, max_bytes: u64) -> std::result::Result<Vec<u8>, StoreError> {
         let first = self.first.get(key, max_bytes);
         let why = match &first {
             Ok(bytes) if is_whole(key, bytes) => return first,
@@ -114,11 +148,12 @@ impl Store for Sources {
     }
 
     /// Bytes of a part cannot be compared with the name: whoever finds them wrong asks [`Sources::elsewhere`].
-    fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+    fn get_range(&self, key: &Key, offset: u64, length: u64) -> std::result::Result<Vec<u8>, StoreError> {
         let failed = match self.first.get_range(key, offset, length) {
             Ok(bytes) => return Ok(bytes),
             Err(e) => e,
         };
+        self.note_silence(&failed);
         for other in self.others() {
             if let Ok(bytes) = other.get_range(key, offset, length) {
                 self.tell(key, &**other, fault(&failed));
@@ -128,19 +163,23 @@ impl Store for Sources {
         Err(failed)
     }
 
-    fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError> {
+    fn read_back(
+        &self,
+        key: &Key,
+        seen: &mut dyn FnMut(u64),
+    ) -> std::result::Result<(u64, ObjectId), StoreError> {
         self.first.read_back(key, seen)
     }
 
-    fn head(&self, key: &Key) -> Result<Option<u64>, StoreError> {
+    fn head(&self, key: &Key) -> std::result::Result<Option<u64>, StoreError> {
         self.first.head(key)
     }
 
-    fn list(&self, prefix: Prefix) -> Result<Vec<Listed>, StoreError> {
+    fn list(&self, prefix: Prefix) -> std::result::Result<Vec<Listed>, StoreError> {
         self.first.list(prefix)
     }
 
-    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+    fn delete(&self, key: &Key) -> std::result::Result<(), StoreError> {
         Err(self.refused("delete", key))
     }
 }

@@ -3,6 +3,7 @@
 //! Entries of this host are brought as a backup brings them; those of other trusted hosts are copied, and nothing is ever signed in their name.
 //! An object is replaced only after good bytes are here and the bad ones were read twice.
 
+mod documents;
 mod foreign;
 mod mend;
 
@@ -16,6 +17,7 @@ use crate::ops::session::Session;
 use crate::ops::stores::Away;
 use crate::ops::union::{self, Standing, Union};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What to bring where.
 #[derive(Debug, Clone, Default)]
@@ -87,11 +89,13 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
     let mut chain = open_chain(&led, &writer.signer, &union.vault)?;
     chain.finish_pending()?;
     let mut catch_up = CatchUp::new(&led, &mut chain, &union.vault, host, lead)?;
+    let documents = documents(&led, options, &union, &mut catch_up)?;
     // What is signed on the way goes into this one first, and nothing goes above what it lacks.
     catch_up.fill(lead, Holes::SayIfPassed).map_err(Stop::error)?;
     let mut synced = Vec::new();
     for (at, standing) in union.standings.iter().enumerate().filter(|(_, s)| is_target(options, s)) {
-        let report = store_report(standing);
+        let mut report = store_report(standing);
+        report.mended.extend(documents.get(&at).cloned().unwrap_or_default());
         let Some(view) = standing.view.filter(|_| may_be_written(options, standing)) else {
             synced.push((at, SyncedStore { problem: standing.away.as_ref().map(Away::line), ..report }));
             continue;
@@ -110,6 +114,28 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
     level(&union, &mut synced, &mut catch_up)?;
     catch_up.tidy_outbox()?;
     Ok(report(session, &union, synced))
+}
+
+/// Documents that are damaged in one store and whole in another come first: what cannot be read counts as missing, and nothing is put over
+/// it. Gives what was mended, by place among the standings.
+fn documents(
+    session: &Session,
+    options: &SyncOptions,
+    union: &Union,
+    catch_up: &mut CatchUp<'_, '_>,
+) -> Result<BTreeMap<usize, Vec<String>>> {
+    let mut mended = BTreeMap::new();
+    for (at, standing) in union.standings.iter().enumerate().filter(|(_, s)| is_target(options, s)) {
+        let Some(view) = standing.view.filter(|_| may_be_written(options, standing)) else { continue };
+        let one = documents::Documents { session, vault: &union.vault, standing, view };
+        match one.mend(catch_up) {
+            Ok(keys) => drop(mended.insert(at, keys)),
+            // The store's own part says it again, and ends there.
+            Err(Stop::Target(error)) => session.note(&Away::from(&error).line()),
+            Err(stop) => return Err(stop.error()),
+        }
+    }
+    Ok(mended)
 }
 
 /// What was signed on the way goes to all stores that were brought up before.

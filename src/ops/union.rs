@@ -10,7 +10,7 @@ use crate::model::{Problem, ProblemKind, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::Session;
 use crate::ops::stores::{Away, StoreSlot};
-use crate::ops::vault::{EntryName, StoreReading, Vault, key_of, name_of};
+use crate::ops::vault::{BadDocument, EntryName, StoreReading, Vault, key_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How one store of the project stands in a reading of all.
@@ -26,6 +26,10 @@ pub(super) struct Standing {
     pub(super) away: Option<Away>,
     /// It was rolled back: it is read, and nothing is written to it by itself.
     pub(super) fallen: bool,
+    /// What it has lost of what it was seen to hold, as lines.
+    pub(super) lost: Vec<String>,
+    /// Documents in it that cannot be used, also where another store has them whole.
+    pub(super) bad: Vec<BadDocument>,
 }
 
 /// All stores read together.
@@ -188,12 +192,15 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
             view: None,
             away: None,
             fallen: false,
+            lost: Vec::new(),
+            bad: Vec::new(),
         };
         match found {
             Err(away) => standing.away = Some(away),
             Ok(reading) if twice(&readings, &reading) => standing.away = Some(same_instance(&reading)),
             Ok(reading) => {
                 standing.view = Some(readings.len());
+                standing.bad.clone_from(&reading.bad);
                 fall(session, &reading, &mut standing)?;
                 readings.push(reading);
             }
@@ -237,7 +244,7 @@ fn fall(session: &Session, reading: &StoreReading, standing: &mut Standing) -> R
     let hint =
         format!("find out who changed it; `backstay sync --to {name}` brings back what another store has");
     session.trouble(store_problem(name, &what, &hint));
-    standing.fallen = true;
+    (standing.fallen, standing.lost) = (true, lost);
     standing.away = Some(Away::from(&OpError::new(Class::Damage, what).hint(hint)));
     Ok(())
 }

@@ -98,9 +98,6 @@ pub struct Vault {
     pub bad: Vec<BadDocument>,
 }
 
-/// How long a proof counts.
-pub(crate) const REVERIFY: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
-
 /// True when the snapshot is what its host said.
 pub fn is_trusted(snapshot: &KnownSnapshot) -> bool {
     snapshot.trusted == crate::model::chain::Trust::Trusted
@@ -162,6 +159,8 @@ pub struct Judge<'a> {
     pub heads: &'a Heads,
     /// The present moment.
     pub now: jiff::Timestamp,
+    /// How long a proof counts.
+    pub reverify: jiff::SignedDuration,
 }
 
 /// Reads everything signed in `store`. Another vault's store than the one that is meant is an error, and nothing of it is used.
@@ -192,7 +191,7 @@ impl Vault {
             seen: judge.heads.clone(),
             instances: readings.iter().map(|r| r.info.instance.clone()).collect(),
             now: judge.now,
-            reverify: REVERIFY,
+            reverify: judge.reverify,
         };
         let (mut views, mut entries, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for reading in readings {

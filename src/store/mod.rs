@@ -98,7 +98,8 @@ pub trait Store: Send + Sync {
     fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError>;
 
     /// Puts the file at `path` (as for [`Store::put_file`]) under `key` in the place of what is there: after a crash there is the old object
-    /// or the new one. Only for a data object whose bytes were read and proved wrong just now; nothing else is ever replaced.
+    /// or the new one. Only for what was read and proved wrong just now: a data object with other bytes than its name says, or a document or
+    /// instruction whose signature does not hold. Nothing else is ever replaced.
     fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
         let _ = (path, size, sha256);
         Err(StoreError {

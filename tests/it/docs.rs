@@ -3,6 +3,7 @@
 mod blocks;
 mod commands;
 mod recovery;
+mod two_am;
 
 use blocks::{blocks, is_like};
 use std::collections::BTreeSet;
@@ -188,7 +189,7 @@ fn every_block_of_commands_is_run_or_says_why_not() {
         if name == "src/recover/RECOVER.md" {
             continue; // it has tests of its own
         }
-        let run_here = ["README.md", "docs/recovery.md"].contains(&name);
+        let run_here = ["README.md", "docs/2am.md", "docs/moving.md", "docs/recovery.md"].contains(&name);
         for block in blocks(&text) {
             let tested = block.comment.starts_with("test: ") && run_here;
             let excused = block.comment.strip_prefix("not tested: ").is_some_and(|why| why.len() > 10);
@@ -236,4 +237,49 @@ fn the_demo_ends_well_and_leaves_nothing() {
     let done = demo.arg("demo").env("TMPDIR", &stage.home).env("HOME", &stage.home).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(fs::read_dir(&stage.home).unwrap().count(), 0);
+}
+
+/// The JSON blocks of a document that a comment names, as `policy: NAME`.
+fn policies(text: &str) -> Vec<(String, serde_json::Value)> {
+    let mut found = Vec::new();
+    for part in text.split("<!-- policy: ").skip(1) {
+        let name = part.split(" -->").next().unwrap().to_owned();
+        let json = part.split("```json\n").nth(1).unwrap().split("\n```").next().unwrap();
+        found.push((name, serde_json::from_str(json).unwrap()));
+    }
+    found
+}
+
+#[test]
+fn no_key_of_fleet_md_can_destroy_versions() {
+    let text = fs::read_to_string(top().join("docs/fleet.md")).unwrap();
+    let policies = policies(&text);
+    let names: Vec<&str> = policies.iter().map(|p| p.0.as_str()).collect();
+    assert_eq!(names, ["host", "verifier", "pruner"]);
+    for (name, policy) in &policies {
+        for statement in policy["Statement"].as_array().unwrap() {
+            assert_eq!(statement["Effect"], "Allow", "{name}");
+            for action in statement["Action"].as_array().unwrap() {
+                let action = action.as_str().unwrap();
+                assert!(action.starts_with("s3:") && !action.contains('*'), "{name}: {action}");
+                let deletes = action == "s3:DeleteObject";
+                assert!(!action.contains("Delete") || (deletes && name == "pruner"), "{name}: {action}");
+                let sets = ["s3:PutObject"].contains(&action) || !action.starts_with("s3:Put");
+                assert!(sets, "{name}: {action} changes more than objects");
+            }
+        }
+    }
+    let resources = policies[0].1["Statement"][2]["Resource"].to_string();
+    assert_eq!(resources, "[\"arn:aws:s3:::BUCKET/HOST/*\"]", "a host writes below its own prefix alone");
+}
+
+#[test]
+fn the_commands_of_the_opening_help_exist() {
+    use clap::CommandFactory as _;
+    let help = backstay::cli::args::Cli::command().render_long_help().to_string();
+    let shown = help.split("What went wrong?").nth(1).unwrap().split("\n\n").next().unwrap();
+    let lines: Vec<String> =
+        shown.lines().filter_map(|line| line.find("backstay ").map(|at| line[at..].to_owned())).collect();
+    assert!(lines.len() >= 5, "{shown}");
+    assert!(commands::check(Path::new("--help"), &lines) >= lines.len(), "{lines:?}");
 }

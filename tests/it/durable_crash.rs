@@ -3,6 +3,7 @@
 #![cfg(debug_assertions)]
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
+use crate::common::project::cannot_run;
 use backstay::catalog::{Head, State};
 use backstay::durable::{self, Dir, FileLock, is_temp_name};
 use backstay::model::{ObjectId, SignerId, Timestamp};
@@ -216,7 +217,7 @@ fn an_object_moved_from_the_spool_is_whole_or_absent_and_its_file_is_not_lost() 
 #[test]
 fn an_object_copied_from_another_file_system_is_whole_or_absent_and_its_file_is_not_lost() {
     let Ok(spool) = tempfile::tempdir_in("/dev/shm") else {
-        println!("NOT RUN: there is no /dev/shm");
+        cannot_run("kills while writing to memory: there is no /dev/shm");
         return;
     };
     let spooled = spool.path().join("spooled");
@@ -345,9 +346,9 @@ fn a_full_disk_fails_cleanly_and_what_is_there_stays_readable() {
     command.arg(std::env::current_exe().unwrap()).args(CHILD);
     command.env(SCENARIO, "full").env(FOLDER, dir.path()).env(SPOOL, spool.path());
     match command.output() {
-        Err(e) => println!("NOT RUN: unshare cannot be started: {e}"),
+        Err(e) => cannot_run(&format!("a small full disk: unshare cannot be started: {e}")),
         Ok(output) if matches!(output.status.code(), Some(1 | NO_MOUNT)) => {
-            println!("NOT RUN: no small file system: {}", String::from_utf8_lossy(&output.stderr));
+            cannot_run(&format!("a small full disk: {}", String::from_utf8_lossy(&output.stderr).trim()));
         }
         Ok(output) => {
             assert_well(&output, "full disk");

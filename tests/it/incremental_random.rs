@@ -27,10 +27,10 @@ fn histories(first: u64, small: (u64, usize), large: (u64, usize)) {
 
 #[test]
 fn every_snapshot_of_a_random_history_restores_exactly() {
-    histories(1, (2, 7), (40, 14));
+    histories(1, (2, 6), (10, 12));
 }
 
 #[test]
 fn every_snapshot_of_another_random_history_restores_exactly() {
-    histories(1001, (2, 7), (40, 14));
+    histories(1001, (2, 6), (10, 12));
 }

@@ -2,7 +2,10 @@
 //! cost.
 
 use crate::lab::{Lab, Node, noise, put, tree};
-use backstay::model::{ObjectKind, Record};
+use backstay::keys::signed::seal_document;
+use backstay::model::document::{self, namespace};
+use backstay::model::mark::{Level, Mark, Statement, Target, Verdict};
+use backstay::model::{ObjectId, ObjectKind, Record};
 use backstay::store::Key;
 use std::collections::BTreeSet;
 use std::fs;
@@ -246,4 +249,60 @@ fn an_object_that_is_lost_is_said_once_and_packed_anew() {
     assert_eq!(good, [false, true], "the older one does not count as good any more");
     let third = lab.backup_settled(&[]);
     assert_eq!(third["objects"], 1, "{third:#}");
+}
+
+/// The number and hash of the last entry of this host.
+fn head(lab: &Lab) -> (u64, ObjectId) {
+    let entry = |key: &Key| {
+        let bytes = fs::read(lab.object(key)).ok()?;
+        let (line, _) = document::split(&bytes)?;
+        let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+        Some((value["number"].as_u64()?, ObjectId::of(line)))
+    };
+    let entries = lab.keys().into_iter().filter(|k| matches!(k, Key::Record(_) | Key::Mark(..)));
+    entries.filter_map(|key| entry(&key)).max().unwrap()
+}
+
+#[test]
+fn what_a_verification_named_bad_is_packed_anew_although_it_is_there() {
+    let lab = lab();
+    let first = lab.backup_settled(&[]);
+    let record = record_of(&lab, &first);
+    let bad = record.objects.iter().find(|o| o.kind == ObjectKind::Archive).unwrap().id;
+    let info: serde_json::Value =
+        serde_json::from_slice(&fs::read(lab.store().join("backstay.json")).unwrap()).unwrap();
+    let line = fs::read(lab.object(&Key::Record(record.snapshot.clone()))).unwrap();
+    let target =
+        Target { snapshot: record.snapshot.clone(), record: ObjectId::of(document::split(&line).unwrap().0) };
+    let (number, previous) = head(&lab);
+    let signer = lab.signer();
+    let verdict = Verdict {
+        target,
+        instance: info["instance"].as_str().unwrap().parse().unwrap(),
+        level: Level::Read,
+        began: jiff::Timestamp::now(),
+        good: false,
+        covered: Vec::new(),
+        bad: vec![bad],
+        checks: Vec::new(),
+    };
+    let mark = Mark {
+        format: 1,
+        needs: Vec::new(),
+        doc: "mark".into(),
+        vault: record.vault.clone(),
+        host: record.host,
+        signer: signer.id(),
+        number: number + 1,
+        previous: Some(previous),
+        time: jiff::Timestamp::now(),
+        agent: "a verifier".into(),
+        statement: Statement::Verdict(verdict),
+    };
+    let (bytes, _) = seal_document(&mark, &signer, namespace::MARK).unwrap();
+    put(&lab.object(&Key::Mark(mark.signer, mark.number)), &bytes);
+    let second = lab.backup_settled(&[]);
+    let second = record_of(&lab, &second);
+    assert!(second.object(&bad).is_none() && second.alone);
+    is_live(&lab, "latest");
 }

@@ -1,9 +1,18 @@
 //! Thirty days at one per cent a day: what is stored and what was uploaded in all, beside restic on the same data, and how full archives stay.
 
 use crate::common::project::{Project, exe, expect_code, have, long, noise, program};
+use backstay::archive::open_manifest;
+use backstay::catalog::known::Usage;
+use backstay::keys::Identities;
+use backstay::keys::identity::load_identity_file;
+use backstay::model::index::Index;
+use backstay::model::manifest::{Map, Segment};
+use backstay::model::{ObjectId, Record, document};
+use backstay::store::Key;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const COMPONENTS: &str =
@@ -103,18 +112,86 @@ fn restic_added(project: &Project) -> u64 {
     summary["data_added"].as_u64().unwrap()
 }
 
+/// How much of each archive the newest snapshot uses, read from the listings in the store.
+struct Shares {
+    store: PathBuf,
+    identities: Identities,
+    /// Bytes of content in each archive when it was made.
+    made: BTreeMap<ObjectId, u64>,
+    /// Bytes in use at the snapshot before, of archives of which less than two fifths were.
+    low: BTreeMap<ObjectId, u64>,
+}
+
+impl Shares {
+    fn new(project: &Project) -> Self {
+        let identities = Identities::from_secrets(load_identity_file(&project.identity()).unwrap());
+        let store = project.store.clone();
+        Self { store, identities, made: BTreeMap::new(), low: BTreeMap::new() }
+    }
+
+    fn manifest(&self, id: &ObjectId) -> Vec<u8> {
+        let bytes = fs::read(self.store.join(Key::Manifest(*id).to_string())).unwrap();
+        open_manifest(&bytes, &self.identities).unwrap()
+    }
+
+    /// What is in use: no byte counted twice.
+    fn used(&self, record: &Record) -> BTreeMap<ObjectId, u64> {
+        let mut usage = Usage::default();
+        let index = Index::decode(&self.manifest(&record.index.unwrap())).unwrap();
+        for segment in index.components.iter().flat_map(|c| &c.segments) {
+            for entry in Segment::decode(&self.manifest(&segment.object)).unwrap().entries {
+                let mut extents = entry.extents.clone();
+                for map in &entry.maps {
+                    extents.extend(
+                        Map::decode(&self.manifest(&map.object), map.offset, entry.size).unwrap().extents,
+                    );
+                }
+                usage.add(&extents);
+            }
+        }
+        usage.bytes()
+    }
+
+    /// An archive of which less than half was in use at the snapshot before (two fifths, because headers are counted by estimate) is used less now, or not at
+    /// all; and there are never many.
+    fn look(&mut self, report: &serde_json::Value) {
+        let key = Key::Record(report["snapshot"].as_str().unwrap().parse().unwrap());
+        let bytes = fs::read(self.store.join(key.to_string())).unwrap();
+        let (line, _) = document::split(&bytes).unwrap();
+        let record: Record = document::parse(line, "record").unwrap();
+        let used = self.used(&record);
+        for (archive, before) in &self.low {
+            let now = used.get(archive).copied().unwrap_or(0);
+            assert!(
+                now < *before,
+                "{archive}: of {} bytes {before} were in use, and {now} are now",
+                self.made[archive]
+            );
+        }
+        assert!(used.len() <= 2 * 35, "{} archives of two components", used.len());
+        for (archive, bytes) in &used {
+            self.made.entry(*archive).or_insert(*bytes);
+        }
+        let low = used.into_iter().filter(|(archive, bytes)| bytes * 5 < self.made[archive] * 2);
+        self.low = low.collect();
+    }
+}
+
 #[test]
 fn thirty_days_at_one_per_cent_store_and_upload_less_than_restic() {
     let size = if long() {
         Size { files: 10_000, rows: 300_000, days: 30 }
     } else {
-        Size { files: 1000, rows: 30_000, days: 30 }
+        Size { files: 600, rows: 12_000, days: 30 }
     };
     let peer = have(&["restic"]);
     let project = Project::new(COMPONENTS, "");
     make(&project, &size);
-    let mut uploaded = backup(&project, 0)["stored_bytes"].as_u64().unwrap();
+    let report = backup(&project, 0);
+    let mut uploaded = report["stored_bytes"].as_u64().unwrap();
     let first = uploaded;
+    let mut shares = Shares::new(&project);
+    shares.look(&report);
     let mut added = 0;
     if peer {
         restic(&project, &["init", "-q"]);
@@ -123,7 +200,9 @@ fn thirty_days_at_one_per_cent_store_and_upload_less_than_restic() {
     let first_of_restic = added;
     for day in 1..=size.days {
         change(&project, &size, day);
-        uploaded += backup(&project, day)["stored_bytes"].as_u64().unwrap();
+        let report = backup(&project, day);
+        uploaded += report["stored_bytes"].as_u64().unwrap();
+        shares.look(&report);
         if peer {
             // It reads the file; nobody writes meanwhile, and the log was folded in.
             added += restic_added(&project);

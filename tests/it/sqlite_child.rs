@@ -1,11 +1,14 @@
 //! Capturing live databases through the real program: the writers here are in another process than the child, as in life.
 
+use crate::common::mounts::{given_folder, in_own_mounts, mount};
+use crate::common::project::have;
 use backstay::model::record::CheckResult;
 use backstay::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
 use rusqlite::Connection;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -295,6 +298,39 @@ fn turns_between_which_somebody_wrote_never_make_a_copy_and_writers_get_theirs()
 }
 
 #[test]
+fn where_the_file_system_shares_blocks_a_database_is_cloned_and_nobody_waits() {
+    if have(&["mkfs.btrfs", "unshare"]) {
+        in_own_mounts("sqlite_child::cloned");
+    }
+}
+
+#[test]
+#[ignore = "runs only as a child of the test above"]
+fn cloned() {
+    let Some(top) = given_folder() else { return };
+    let (image, disk) = (top.join("image"), top.join("disk"));
+    std::fs::File::create(&image).unwrap().set_len(200 << 20).unwrap();
+    let made = Command::new("mkfs.btrfs").arg("-q").arg(&image).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    mount(&["-o", "loop", image.to_str().unwrap()], &disk);
+    let place = Place { dir: tempfile::tempdir_in(&disk).unwrap() };
+    std::fs::create_dir(place.at("spool")).unwrap();
+    let writer = place.database("PRAGMA journal_mode=DELETE");
+    add_rows(&writer, 20_000);
+    let before = std::fs::read(place.at("app.db")).unwrap();
+    // No time at all is allowed: only a clone can be made.
+    let spec = SqliteSpec { lock_limit: Duration::ZERO, ..place.spec() };
+    let mut captured = capture(&spec).unwrap();
+    add_rows(&writer, 1);
+    assert_eq!(captured.method, "sqlite-copy");
+    let mut bytes = Vec::new();
+    captured.read_to_end(&mut bytes).unwrap();
+    assert_eq!(captured.finish().unwrap().result, CheckResult::Passed);
+    assert!(bytes == before, "it is of the moment before the writer went on");
+    assert!(place.spool_is_empty());
+}
+
+#[test]
 fn a_damaged_page_is_captured_and_fails_the_check() {
     for mode in ["DELETE", "WAL"] {
         let place = Place::new();
@@ -369,14 +405,10 @@ fn a_log_that_cannot_be_made_is_said_plainly() {
     add_rows(&place.database("PRAGMA journal_mode=WAL"), 10);
     let mount = |args: &[&str]| {
         let path = place.dir.path().to_str().unwrap();
-        let run = std::process::Command::new("mount")
-            .args(args)
-            .arg(path)
-            .stderr(std::process::Stdio::null())
-            .status();
+        let run = Command::new("mount").args(args).arg(path).stderr(std::process::Stdio::null()).status();
         run.is_ok_and(|status| status.success())
     };
-    let unmount = |path: &Path| std::process::Command::new("umount").arg(path).status().unwrap();
+    let unmount = |path: &Path| Command::new("umount").arg(path).status().unwrap();
     let spool = tempfile::tempdir().unwrap();
     let spec = SqliteSpec { spool: spool.path().to_owned(), ..place.spec() };
     if !mount(&["--bind", place.dir.path().to_str().unwrap()]) {

@@ -1,9 +1,12 @@
 //! One function a command: arguments to options, call, render.
 
 mod compare;
+mod drill;
+mod health;
 mod init;
 mod restore;
 mod rollback;
+mod verify;
 
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, KitArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
@@ -34,7 +37,11 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Restore(args) => restore::run(terminal, &args),
         Command::Rollback(args) => rollback::run(terminal, &args),
         Command::Ready => rollback::ready(terminal),
+        Command::Verify(args) => verify::run(terminal, args),
+        Command::Drill(args) => drill::run(terminal, args),
         Command::Sync(args) => sync(terminal, args),
+        Command::Status(args) => health::status(terminal, &args),
+        Command::Doctor => health::doctor(terminal),
         Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),
         Command::Completions { shell } => {

@@ -33,6 +33,7 @@ pub(crate) use start::{open_chain, prepare_spool};
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
 pub use several::StoreReport;
+pub(crate) use streams::words;
 
 use crate::archive::Pool;
 use crate::config::{Component, Event};
@@ -237,7 +238,8 @@ impl Snapshot<'_> {
         crash::point("backup: index put");
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
-        let proofs = Proofs::plan(&objects, &reuse, &reused, now, reuse.last_backup());
+        let (before, reverify) = (reuse.last_backup(), session.reverify());
+        let proofs = Proofs::plan(&objects, &reuse, &reused, now, before, reverify);
         let damaged = readback::read_back(session, &proofs.chosen(&objects), &reused)?;
         if !damaged.is_empty() {
             return Ok(Attempt::Damaged(damaged));

@@ -7,8 +7,8 @@ use crate::ops::backup::begin_phase;
 use crate::ops::backup::reuse::Reuse;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::{Session, in_store};
-use crate::ops::vault::REVERIFY;
 use crate::store::Key;
+use jiff::SignedDuration;
 use std::collections::{BTreeSet, HashSet};
 
 /// Which objects of a snapshot are read back.
@@ -17,6 +17,8 @@ pub(super) struct Proofs {
     read: Vec<bool>,
     /// Whether every other was proved lately.
     pub(super) others_hold: bool,
+    /// How long a proof counts.
+    reverify: SignedDuration,
 }
 
 /// Proofs of older verdicts that stand for this snapshot, too: when prune takes the records that those were about, they end.
@@ -46,7 +48,7 @@ impl Carried {
             else {
                 continue;
             };
-            let age = now.duration_since(proved).as_secs() / (REVERIFY.as_secs() / i64::from(GROUPS));
+            let age = now.duration_since(proved).as_secs() / (proofs.reverify.as_secs() / i64::from(GROUPS));
             let Some(group) = usize::try_from(age.max(0)).ok().and_then(|age| groups.get_mut(age)) else {
                 continue; // a proof that does not count any more is none
             };
@@ -79,7 +81,7 @@ fn ranges(places: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
     ranges
 }
 
-/// A proof lasts `REVERIFY`; in this part of it, everything is to be read once again.
+/// In this part of the time that a proof counts, everything is to be read once again.
 const CYCLE: f64 = 0.8;
 
 impl Proofs {
@@ -91,8 +93,9 @@ impl Proofs {
         reused: &HashSet<ObjectId>,
         now: Timestamp,
         before: Option<Timestamp>,
+        reverify: SignedDuration,
     ) -> Self {
-        let expired = now.saturating_sub(REVERIFY).unwrap_or(Timestamp::MIN);
+        let expired = now.saturating_sub(reverify).unwrap_or(Timestamp::MIN);
         let mut read: Vec<bool> = Vec::with_capacity(objects.len());
         let mut others: Vec<(Timestamp, usize)> = Vec::new();
         for (place, object) in objects.iter().enumerate() {
@@ -103,7 +106,7 @@ impl Proofs {
         others.sort_unstable();
         let total: u64 = others.iter().map(|(_, place)| objects[*place].size).sum();
         let elapsed = before.map_or(0.0, |before| now.duration_since(before).as_secs_f64().max(0.0));
-        let part = (elapsed / (REVERIFY.as_secs_f64() * CYCLE)).min(1.0);
+        let part = (elapsed / (reverify.as_secs_f64() * CYCLE)).min(1.0);
         let mut left = (total as f64 * part) as u64;
         let mut others_hold = true;
         for (turn, (proved, place)) in others.into_iter().enumerate() {
@@ -117,7 +120,7 @@ impl Proofs {
                 others_hold &= proved >= expired;
             }
         }
-        Self { read, others_hold }
+        Self { read, others_hold, reverify }
     }
 
     /// The objects that are read.

@@ -20,7 +20,7 @@ use std::io;
 use std::path::Path;
 
 /// The configuration's command as the source takes it: the two are of rows that do not know each other.
-fn words(command: &crate::config::CommandLine) -> CommandLine {
+pub(crate) fn words(command: &crate::config::CommandLine) -> CommandLine {
     match command {
         crate::config::CommandLine::Args(args) => CommandLine::Args(args.clone()),
         crate::config::CommandLine::Shell(line) => CommandLine::Shell(line.clone()),

@@ -7,6 +7,7 @@ use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::objects::SnapshotReader;
+use crate::ops::proofs::{Proofs, StoreProof};
 use crate::ops::recover_files;
 use crate::ops::restore::known_sources;
 use crate::ops::restore::read::chain_text;
@@ -56,6 +57,8 @@ pub struct SnapshotRow {
     pub size: u64,
     /// Bytes of the objects it needs.
     pub stored_bytes: u64,
+    /// What is proved of it, in each of the stores that were read and have it.
+    pub proofs: Vec<StoreProof>,
 }
 
 /// What a store holds.
@@ -82,8 +85,9 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let hosts = select::hosts(session, &vault)?;
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
     let mut damaged = vault.bad.clone();
+    let proofs = Proofs::new(&vault);
     let rows = vault.snapshots().filter(wanted).map(|s| {
-        let (row, bad) = row(session, &vault, s, &identities);
+        let (row, bad) = row(session, &vault, s, &identities, &proofs);
         damaged.extend(bad);
         row
     });
@@ -107,6 +111,7 @@ fn row(
     vault: &Vault,
     known: &KnownSnapshot,
     identities: &Identities,
+    proofs: &Proofs<'_>,
 ) -> (SnapshotRow, Option<BadDocument>) {
     let record = &known.record;
     let sources = known_sources(session, vault, known);
@@ -140,6 +145,7 @@ fn row(
         components: index.map(|i| i.components.iter().map(|c| c.name.to_string()).collect()),
         size: record.components.iter().fold(0, |sum, c| sum.saturating_add(c.size)),
         stored_bytes: record.objects.iter().fold(0, |sum, o| sum.saturating_add(o.size)),
+        proofs: proofs.of(known),
     };
     (row, bad)
 }
@@ -217,7 +223,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let reader = SnapshotReader { store: &sources, record: &known.record, identities: &identities };
     let index = reader.index()?;
     Ok(ShowReport {
-        row: row(session, &vault, known, &identities).0,
+        row: row(session, &vault, known, &identities, &Proofs::new(&vault)).0,
         details: index.components.iter().map(component_row).collect(),
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),

@@ -3,13 +3,15 @@
 //! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
 
 mod inplace;
+mod lay;
 mod litter;
 pub(crate) mod read;
 mod write;
 
+pub(crate) use lay::lay;
+
 pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
-use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners, Target};
 use crate::config::Event;
 use crate::durable::crash;
@@ -18,21 +20,20 @@ use crate::model::chain::KnownSnapshot;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::{Index, IndexComponent};
 use crate::model::report::Phase;
-use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, Record, RelPath, SnapshotId};
+use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, Record, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::objects::SnapshotReader;
 use crate::ops::select::{self, Selection};
-use crate::ops::session::{Session, in_store};
+use crate::ops::session::Session;
 use crate::ops::shape;
 use crate::ops::sources::Sources;
 use crate::ops::vault::Vault;
-use crate::store::Key;
-use read::{Archives, Piece, Reading};
-use std::collections::{BTreeSet, HashMap, HashSet};
+pub(crate) use lay::write_listing;
+use read::Archives;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use write::{Files, Pending};
 
 /// What to bring back.
 #[derive(Debug, Clone)]
@@ -264,119 +265,6 @@ fn check_space(to: &Path, bytes: u64) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Makes every entry of `listing` in the extractor's tree.
-pub(crate) fn write_listing(
-    session: &Session,
-    opened: &Opened,
-    listing: &Listing,
-    extractor: Extractor<'_>,
-    report: &mut RestoreReport,
-) -> Result<()> {
-    let component = listing.component.name.as_str();
-    let mut first_names: HashMap<u64, RelPath> = HashMap::new();
-    let mut links = Vec::new();
-    let mut pending = Vec::new();
-    let mut pieces = Vec::new();
-    for (place, entry) in listing.entries.iter().enumerate() {
-        let first = entry.link.and_then(|link| first_names.get(&link)).cloned();
-        match (entry.kind, first) {
-            (Kind::Socket | Kind::Left, _) => continue,
-            (kind, Some(first)) if kind != Kind::Dir => links.push((first, entry)),
-            (Kind::File, _) => {
-                let extents = listing.extents.get(&place).map_or(&[][..], Vec::as_slice);
-                let ranges = extents.iter().map(|e| (e.offset, e.length)).collect();
-                pieces.extend(extents.iter().map(|&extent| Piece { extent, file: pending.len() }));
-                pending.push(Pending::new(entry, ranges));
-            }
-            _ => drop(
-                extractor
-                    .make(entry)
-                    .doing(Class::Failed, || format!("cannot make {component}/{}", entry.path))?,
-            ),
-        }
-        if let Some(link) = entry.link {
-            first_names.entry(link).or_insert_with(|| entry.path.clone());
-        }
-        report.entries += 1;
-    }
-    let more_names = links.iter().filter(|(_, e)| e.kind == Kind::File).count();
-    report.files += (pending.len() + more_names) as u64;
-    let progress = &session.around.progress;
-    let advance = |bytes| progress.advance(bytes);
-    let pool = Pool::for_machine();
-    let mut files = Files::new(&extractor, component, pending, &advance);
-    files.empty_ones()?;
-    let reading = Reading {
-        sources: &opened.sources,
-        record: &opened.record,
-        identities: &opened.identities,
-        pool: &pool,
-        interrupt: &session.around.interrupt,
-    };
-    reading.deliver(pieces, &listing.archives, &mut files)?;
-    files.leave_unfinished_out()?;
-    report.problems.extend(check_sizes(opened, listing)?);
-    let damaged = std::mem::take(&mut files.damaged);
-    let whole = files.whole();
-    drop(files);
-    report.files -= damaged.len() as u64;
-    report.problems.extend(damaged);
-    make_links(&links, &whole, &extractor, component, report)?;
-    let problems =
-        extractor.finish().doing(Class::Failed, || format!("cannot finish component {component}"))?;
-    let named = |mut p: Problem| {
-        p.component.get_or_insert_with(|| component.to_owned());
-        p
-    };
-    report.problems.extend(problems.into_iter().map(named));
-    Ok(())
-}
-
-/// Makes the other names of files that were written whole.
-fn make_links(
-    links: &[(RelPath, &Entry)],
-    whole: &HashSet<RelPath>,
-    extractor: &Extractor<'_>,
-    component: &str,
-    report: &mut RestoreReport,
-) -> Result<()> {
-    for (first, entry) in links {
-        if entry.kind != Kind::File || whole.contains(first) {
-            let made = extractor.hard_link(first, entry);
-            made.doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
-            continue;
-        }
-        report.files -= 1;
-        let what = format!("it is another name of {first}, which is damaged");
-        let path = entry.path.as_bytes();
-        report.problems.push(Problem::at_path(ProblemKind::Damaged, component, path, what));
-    }
-    Ok(())
-}
-
-/// Archives that are not there with the size that the record gives. What could be had of them was proved and is restored.
-fn check_sizes(opened: &Opened, listing: &Listing) -> Result<Vec<Problem>> {
-    let (record, sources) = (&opened.record, &opened.sources);
-    let first = sources.first();
-    let mut problems = Vec::new();
-    for id in listing.archives_needed() {
-        let key = Key::Archive(id);
-        let size = record.object(&id).map_or(0, |o| o.size);
-        let what = match in_store(&**first, first.head(&key))? {
-            Some(found) if found == size => continue,
-            Some(found) => format!("is damaged: it has {found} bytes, and the record says {size}"),
-            None => "is missing".to_owned(),
-        };
-        if let Some(other) = sources.elsewhere(&key, size).first() {
-            sources.tell(&key, &**other, &what);
-            continue;
-        }
-        let (kind, subject) = (ProblemKind::Damaged, key.to_string());
-        problems.push(Problem { kind, component: None, subject, what, hint: None });
-    }
-    Ok(problems)
 }
 
 /// Checks every restored database.

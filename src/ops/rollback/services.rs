@@ -29,7 +29,9 @@ pub(super) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Re
         commands: Around { dir: &config.dir, stopped: &|| false },
         logs: &logs,
         now: &|| timer.now(),
-        pause: &|time| drop(block_on(&|| false, timer.pause(time))),
+        pause: &|time| {
+            let _nobody_interrupts = block_on(&|| false, timer.pause(time));
+        },
         sqlite: &crate::source::sqlite::check_live,
     };
     work(&watch)

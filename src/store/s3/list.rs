@@ -74,7 +74,7 @@ impl S3Store {
     }
 
     /// The key that a name in the bucket stands for.
-    fn key_of(&self, name: &str) -> Option<Key> {
+    pub(super) fn key_of(&self, name: &str) -> Option<Key> {
         let inner = match self.spec.prefix.as_str() {
             "" => name,
             prefix => name.strip_prefix(prefix)?.strip_prefix('/')?,

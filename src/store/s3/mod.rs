@@ -9,6 +9,7 @@ mod address;
 mod capabilities;
 mod client;
 pub mod credentials;
+mod examine;
 pub(in crate::store) mod failure;
 mod limit;
 mod list;
@@ -24,6 +25,7 @@ mod uploads;
 pub(in crate::store) mod xml;
 
 pub use capabilities::{Capabilities, Compared};
+pub use examine::{OpenUpload, Strangers, Versions};
 pub use list::Orphan;
 pub use spec::{Checksum, S3Spec, Sse};
 pub use transport::Counters;

@@ -122,7 +122,26 @@ fn everything() -> Written {
     several_stores(&mut written);
     compared(&mut written);
     rolled_back(&mut written);
+    health(&mut written);
+    proofs(&mut written);
+    growing(&mut written);
     written
+}
+
+/// How things stand, well and not.
+fn health(written: &mut Written) {
+    let person = Person::set_up();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    person.backup();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.json(0, ["init"]);
+    person.backup();
+    written.add("`backstay status`", person.json(0, ["status"]));
+    written.add("`backstay doctor`", person.json(0, ["doctor"]));
+    fs::rename(person.top.join("second"), person.top.join("away")).unwrap();
+    person.json(4, ["backup"]);
+    written.add("`backstay status`", person.json(0, ["status", "--check"]));
+    written.add("`backstay doctor`", person.json(18, ["doctor"]));
 }
 
 /// What differs between states, and what versions there are.
@@ -158,6 +177,33 @@ fn rolled_back(written: &mut Written) {
     written.add("`backstay rollback`", person.json(0, ["rollback", "--undo", "--yes"]));
     written.add("`backstay rollback --resume`", person.json(0, ["rollback", "--resume"]));
     written.add("`backstay ready`", person.json(0, ["ready"]));
+}
+
+/// What is proved, and what is damaged.
+fn proofs(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    written.add("`backstay verify`", person.json(0, ["verify", "--decrypt"]));
+    written.add("`backstay drill`", person.json(0, ["drill"]));
+    written.add("`backstay show`", person.json(0, ["show"]));
+    let folder = fs::read_dir(person.store().join("archives")).unwrap().next().unwrap().unwrap().path();
+    let archive = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    fs::write(archive, "nonsense").unwrap();
+    written.add("`backstay verify`", person.json(13, ["verify"]));
+    written.add("`backstay drill`", person.json(13, ["drill", "latest"]));
+    written.add("`backstay list`", person.json(0, ["list"]));
+}
+
+/// What a snapshot needs of an older one, and what a month adds: with a snapshot three days after the first.
+fn growing(written: &mut Written) {
+    let person = Person::set_up();
+    person.backup();
+    fs::write(person.app.join("backend/app/new.py"), "new").unwrap();
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(72);
+    let made = person.command(["backup"]).env("BACKSTAY_TEST_NOW", later.to_string()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    written.add("`backstay backup --dry-run`", person.json(0, ["backup", "--dry-run"]));
+    written.add("`backstay show`", person.json(0, ["show", "latest"]));
 }
 
 /// A second store that is away, comes back and catches up.

@@ -34,10 +34,6 @@ pub(super) fn long() -> bool {
     std::env::var_os("BACKSTAY_LONG").is_some_and(|v| v == "1")
 }
 
-pub(super) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 impl Bed {
     /// An empty bed; in memory where that can be had, because a kill asks nothing of a disk.
     pub(super) fn new() -> Self {

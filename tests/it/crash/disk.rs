@@ -1,53 +1,8 @@
-//! Disks that are really full, and ones that cannot be written. Needs root for mounts of its own; the tests run themselves in a mount
-//! namespace, so nothing is mounted outside of it.
+//! Disks that are really full, and ones that cannot be written, in mounts of their own.
 
-use super::bed::{Bed, assert_code, is_root, long, noise};
+use super::bed::{Bed, assert_code, long, noise};
+use crate::common::mounts::{given_folder, in_own_mounts, mount};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const FOLDER: &str = "BACKSTAY_TEST_FOLDER";
-
-/// Runs the ignored test `child` of this program in a mount namespace of its own, with an empty folder. False when that cannot be had.
-pub(super) fn in_own_mounts(child: &str) -> bool {
-    if !is_root() {
-        println!("NOT RUN: mounting needs root");
-        return false;
-    }
-    let can = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
-    if !can.is_ok_and(|output| output.status.success()) {
-        println!("NOT RUN: this machine lets nobody mount anything (unshare -m, tmpfs)");
-        return false;
-    }
-    let top = tempfile::tempdir().unwrap();
-    let output = Command::new("unshare")
-        .arg("-m")
-        .arg(std::env::current_exe().unwrap())
-        .args([child, "--exact", "--ignored", "--nocapture"])
-        .env(FOLDER, top.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    for line in said.lines().filter(|line| line.contains("NOT RUN")) {
-        println!("{line}");
-    }
-    true
-}
-
-/// The folder that the parent gave; none when somebody runs all ignored tests.
-pub(super) fn given_folder() -> Option<PathBuf> {
-    std::env::var_os(FOLDER).map(PathBuf::from)
-}
-
-pub(super) fn mount(args: &[&str], at: &Path) {
-    std::fs::create_dir_all(at).unwrap();
-    let output = Command::new("mount").args(args).arg(at).output().unwrap();
-    assert_code(&output, 0);
-}
 
 /// Fills the file system of `dir` but for `left` bytes.
 fn fill(dir: &Path, left: u64) {
@@ -147,9 +102,14 @@ fn full_state() {
     let (bed, disk) = on_small_disk(&top, state);
     let expected = bed.expected();
     let mut failed = 0;
-    for room in [0, 4096, 8192, 12_288, 16_384, 20_480] {
-        let what = format!("{room} bytes left for the state");
+    let rooms = [0, 4096, 8192, 12_288, 16_384, 20_480];
+    for (room, with_catalog) in rooms.into_iter().flat_map(|room| [(room, true), (room, false)]) {
+        let what = format!("{room} bytes left for the state, with the catalog: {with_catalog}");
         let before = bed.list(&what);
+        if !with_catalog {
+            // A catalog that cannot be written is given up, which makes room for what must be kept.
+            forget_catalog(&disk);
+        }
         fill(&disk, room);
         let output = bed.run(&["backup"]);
         // No room to remember a new head is no reason not to list.
@@ -172,6 +132,15 @@ fn full_state() {
         bed.assert_no_litter(&what);
     }
     assert!(failed > 0);
+}
+
+fn forget_catalog(state: &Path) {
+    for entry in std::fs::read_dir(state).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("catalog") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
 }
 
 #[test]

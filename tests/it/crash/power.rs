@@ -2,7 +2,8 @@
 //! Only with `BACKSTAY_LONG=1`, as root, with loop devices and Python (which makes the call, because this code may not).
 
 use super::bed::{Bed, SIGNAL_AT, assert_code, long, scatter};
-use super::disk::{given_folder, in_own_mounts, mount};
+use crate::common::mounts::{given_folder, in_own_mounts, mount};
+use crate::common::project::cannot_run;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::path::Path;
 use std::process::{Child, Command};
@@ -15,7 +16,7 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
 #[test]
 fn after_a_power_cut_what_was_reported_is_whole_and_nothing_listed_is_broken() {
     if !long() {
-        println!("NOT RUN: power cuts are in the long form only (BACKSTAY_LONG=1)");
+        cannot_run("power cuts are in the long form only (BACKSTAY_LONG=1)");
         return;
     }
     in_own_mounts("crash::power::cuts");
@@ -48,7 +49,7 @@ fn cuts() {
     std::fs::create_dir(&disk).unwrap();
     let able = run("mkfs.ext4", &["-q", path]) && run("mount", &["-o", "loop", path, disk.to_str().unwrap()]);
     if !able {
-        println!("NOT RUN: no ext4 or no loop devices here");
+        cannot_run("power cuts: no ext4 or no loop devices here");
         return;
     }
     let bed = Bed::at(&disk);
@@ -74,7 +75,7 @@ fn cuts() {
             assert_code(&bed.run(&["backup"]), 0);
         }
         if !cut(&disk) {
-            println!("NOT RUN: this kernel or Python cannot shut an ext4 down");
+            cannot_run("power cuts: this kernel or Python cannot shut an ext4 down");
             return;
         }
         if let Some(mut stopped) = stopped {

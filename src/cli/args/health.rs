@@ -1,0 +1,13 @@
+//! Arguments of the commands that say how things stand.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print one line as monitoring systems read it, and fail (exit code 18) when a person is needed
+    #[arg(long)]
+    pub check: bool,
+    /// The newest good snapshot of every component must not be older than this (26h, 90m)
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub max_age: Option<std::time::Duration>,
+}

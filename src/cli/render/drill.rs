@@ -1,0 +1,61 @@
+//! What came of a drill, for people.
+
+use super::{count, size};
+use crate::ops::drill::{DrillReport, DrilledComponent, Outcome};
+
+/// What `drill` says.
+pub fn drill(report: &DrillReport) -> String {
+    let mut out =
+        format!("drill of snapshot {} from {} ({})\n", report.snapshot, report.store, report.location);
+    for component in &report.components {
+        out.push_str(&line(component));
+    }
+    for key in &report.damaged {
+        out.push_str(&format!("  DAMAGED {key}\n"));
+    }
+    let part = if report.whole { "" } else { " of the components asked for" };
+    out.push_str(&match report.outcome {
+        Outcome::Full => format!("FULL: everything{part} came back and passed every check\n"),
+        Outcome::Partial => "PARTIAL: something did not come back, or failed its check\n".into(),
+        Outcome::Unrecoverable => "UNRECOVERABLE: nothing can be brought back from this store\n".into(),
+        Outcome::Inconclusive => {
+            "INCONCLUSIVE: it could not be found out whether all comes back; this is no success\n".into()
+        }
+    });
+    out.push_str(&format!(
+        "time to recover: {:.1} s for {}, and {:.1} s of checks\n",
+        report.restore_seconds,
+        size(report.bytes),
+        report.check_seconds
+    ));
+    if let Some(why) = &report.not_signed {
+        out.push_str(&format!("what was found is not signed, so lists do not show it: {why}\n"));
+    }
+    out
+}
+
+fn line(component: &DrilledComponent) -> String {
+    let mut facts = vec![count(component.files, "file"), size(component.bytes)];
+    if component.lost > 0 {
+        facts.push(format!("{} LOST", component.lost));
+    }
+    if component.databases > 0 {
+        facts.push(format!("{} checked", count(component.databases, "database")));
+    }
+    if component.check_run {
+        facts.push("its check was run".into());
+    }
+    if component.checks_failed > 0 {
+        facts.push(format!("{} FAILED", count(component.checks_failed, "check")));
+    }
+    if component.how == "compared" {
+        facts.push("compared without room to restore it".into());
+    }
+    let seconds = component.restore_seconds;
+    format!(
+        "  {:<16} {:<13} {}, in {seconds:.1} s\n",
+        component.name,
+        component.outcome.word(),
+        facts.join(", ")
+    )
+}

@@ -1,0 +1,135 @@
+//! Signed documents, and the files with which people help themselves, that are damaged in one store and whole in another.
+//!
+//! Only what was read twice and cannot be used is replaced, and only by bytes that were proved here: a document that a later program wrote
+//! is not damaged and stays.
+
+use crate::durable::{NewFile, crash, create_dirs};
+use crate::model::document::DOCUMENT_BYTES_MAX;
+use crate::model::{ObjectId, SignerId};
+use crate::ops::carry::spool_of;
+use crate::ops::catchup::{CatchUp, Stop};
+use crate::ops::error::{Class, Doing, Result};
+use crate::ops::recover_files;
+use crate::ops::session::{Session, in_store};
+use crate::ops::union::Standing;
+use crate::ops::vault::{BadDocument, Vault, View, key_of, parse_entry};
+use crate::store::{Key, Store};
+use std::io::Write as _;
+use std::sync::Arc;
+
+/// One store whose documents are mended.
+pub(super) struct Documents<'a> {
+    pub(super) session: &'a Session,
+    pub(super) vault: &'a Vault,
+    pub(super) standing: &'a Standing,
+    pub(super) view: usize,
+}
+
+impl Documents<'_> {
+    /// Replaces what is damaged and another store has whole; gives the keys.
+    pub(super) fn mend(&self, catch_up: &mut CatchUp<'_, '_>) -> std::result::Result<Vec<String>, Stop> {
+        let mut mended = Vec::new();
+        for bad in self.standing.bad.iter().filter(|bad| !bad.too_new) {
+            if let Some(key) = Key::parse(&bad.key)
+                && let Some((number, signer)) = self.entry(bad, &key)?
+            {
+                if self.vault.history.keys().is_of(&signer, &self.host(&signer)) {
+                    catch_up.ledger.put(number, self.view);
+                }
+                mended.push(bad.key.clone());
+            }
+        }
+        mended.extend(self.instructions()?);
+        Ok(mended)
+    }
+
+    fn host(&self, signer: &SignerId) -> crate::model::HostId {
+        self.vault.host_of(signer)
+    }
+
+    fn here(&self) -> &View {
+        &self.vault.views[self.view]
+    }
+
+    fn others(&self) -> impl Iterator<Item = &View> {
+        self.vault.views.iter().enumerate().filter(|(view, _)| *view != self.view).map(|(_, view)| view)
+    }
+
+    /// Mends a record or mark; gives its number and signer.
+    fn entry(&self, bad: &BadDocument, key: &Key) -> Result<Option<(u64, SignerId)>> {
+        let vault = &self.vault.info.vault;
+        let known = self.vault.entries.iter().find(|e| key_of(e) == *key);
+        let Some(known) = known.filter(|e| self.vault.history.keys().counts(e)) else {
+            return Ok(None);
+        };
+        let store = &*self.here().store;
+        let whole = |bytes: &[u8]| {
+            let entry = parse_entry(key, bytes, vault).ok().flatten();
+            entry.is_some_and(|entry| entry.hash == known.hash)
+        };
+        match store.get(key, DOCUMENT_BYTES_MAX) {
+            // The first look was wrong.
+            Ok(bytes) if whole(&bytes) => return Ok(Some((known.number(), known.signer()))),
+            Ok(_) => {}
+            Err(e) if e.kind == crate::store::StoreErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind == crate::store::StoreErrorKind::Corrupt => {}
+            Err(e) => return in_store(store, Err(e)),
+        }
+        let good = self.others().filter_map(|v| v.store.get(key, DOCUMENT_BYTES_MAX).ok()).find(|b| whole(b));
+        let Some(good) = good else {
+            return Ok(None);
+        };
+        self.session.note(&format!("store {}: {}: {}; it is replaced", store.name(), bad.key, bad.why));
+        replace(self.session, &self.here().store, key, &good)?;
+        crash::point("sync: document mended");
+        Ok(Some((known.number(), known.signer())))
+    }
+
+    /// The instructions and their signatures go together: from a store in which all four are whole.
+    fn instructions(&self) -> Result<Vec<String>> {
+        let to = &self.here().store;
+        let bad = recover_files::check(&**to, self.vault)?;
+        let missing =
+            |b: &BadDocument| Key::parse(&b.key).is_none_or(|key| matches!(to.head(&key), Ok(None)));
+        // What is only missing is put where all that is missing is.
+        if bad.iter().all(missing) {
+            return Ok(Vec::new());
+        }
+        let whole = |v: &&View| recover_files::check(&*v.store, self.vault).is_ok_and(|bad| bad.is_empty());
+        let Some(from) = self.others().find(whole) else {
+            return Ok(Vec::new());
+        };
+        let mut mended = Vec::new();
+        for key in [Key::RecoverMd, Key::RecoverMdSig, Key::RecoverPy, Key::RecoverPySig] {
+            let good = in_store(&*from.store, from.store.get(&key, recover_files::BYTES_MAX))?;
+            if to.get(&key, recover_files::BYTES_MAX).is_ok_and(|there| there == good) {
+                continue;
+            }
+            replace(self.session, to, &key, &good)?;
+            crash::point("sync: instructions mended");
+            mended.push(key.to_string());
+        }
+        Ok(mended)
+    }
+}
+
+/// Puts `bytes` in the place of what is damaged, and reads them back.
+fn replace(session: &Session, to: &Arc<dyn Store>, key: &Key, bytes: &[u8]) -> Result<()> {
+    let spool = spool_of(session, &**to)?;
+    let cannot = || format!("cannot prepare {key} in {}", spool.display());
+    create_dirs(&spool, 0o700).doing(Class::Store, cannot)?;
+    let id = ObjectId::of(bytes);
+    let path = spool.join(format!("{id}.document"));
+    let _leftover = std::fs::remove_file(&path);
+    let mut file = NewFile::create_in(&spool).doing(Class::Store, cannot)?;
+    file.write_all(bytes).doing(Class::Store, cannot)?;
+    file.finish_new(&path, 0o600).doing(Class::Store, cannot)?;
+    in_store(&**to, to.replace(key, &path, bytes.len() as u64, &id))?;
+    let back = in_store(&**to, to.get(key, bytes.len() as u64))?;
+    if back == bytes {
+        return Ok(());
+    }
+    let what = format!("store {:?} did not keep {key} as it was written", to.name());
+    Err(crate::ops::error::OpError::new(Class::Damage, what)
+        .hint("check that disk, and its cable and memory"))
+}
