@@ -124,7 +124,7 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
     let mut shown =
         ShownPlan { snapshot: opened.record.snapshot.clone(), places, services, bytes, warnings: Vec::new() };
-    shown.warnings = warnings(session, &opened, &sites, &shown)?;
+    shown.warnings = warnings(&opened, &sites, &shown)?;
     Ok(RollbackPlan { opened, sites, components: names, shown })
 }
 
@@ -181,7 +181,7 @@ fn stays_at_top(site: &Site, left: &left::Left) -> Result<Vec<String>> {
 }
 
 /// What a person should know before anything is stopped.
-fn warnings(session: &Session, opened: &Opened, sites: &[Site], shown: &ShownPlan) -> Result<Vec<Problem>> {
+fn warnings(opened: &Opened, sites: &[Site], shown: &ShownPlan) -> Result<Vec<Problem>> {
     let warning = |subject: String, what: &str, hint: &str| Problem {
         kind: ProblemKind::Warning,
         component: None,
@@ -207,7 +207,6 @@ fn warnings(session: &Session, opened: &Opened, sites: &[Site], shown: &ShownPla
                 .hint("make room, or roll back fewer components with --only"));
         }
     }
-    let _ = session;
     Ok(warnings)
 }
 

@@ -173,6 +173,8 @@ fn rolled_back(written: &mut Written) {
     );
     person.backup();
     written.add("`backstay rollback --dry-run`", person.json(0, ["rollback", "latest", "--dry-run"]));
+    let unattended = ["rollback", "latest", "--dry-run", "--only", "settings"];
+    written.add("`backstay rollback --dry-run`", person.json(0, unattended));
     written.add("`backstay rollback`", person.json(0, ["rollback", "latest"]));
     written.add("`backstay rollback`", person.json(0, ["rollback", "--undo", "--yes"]));
     written.add("`backstay rollback --resume`", person.json(0, ["rollback", "--resume"]));
