@@ -5,6 +5,7 @@
 //!   before the first put and put again after a crash.
 //! - `outbox/`: signed documents that not every store has yet. `instances.json`: the highest entries seen in each store.
 //! - `drills.json`: what came of the last drill from each store.
+//! - `records.json`: which records each store showed at the last prune.
 //! - `vault.json`: the vault and the instance of each store, remembered at first sight.
 //! - `lock`, `spool/`.
 //!
@@ -15,6 +16,7 @@ mod heads;
 mod instances;
 mod outbox;
 mod pending;
+mod pruning;
 mod vault;
 
 pub use drills::DrillNote;

@@ -4,10 +4,12 @@
 
 mod compare;
 mod health;
+mod keep;
 mod rollback;
 
 pub use compare::{DiffArgs, FindArgs};
 pub use health::StatusArgs;
+pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
 pub use rollback::RollbackArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -158,6 +160,21 @@ pub enum Command {
     /// First of all to a store that is new or was away. What is there already is not sent again.
     #[command(alias = "copy")]
     Sync(SyncArgs),
+    /// Give a snapshot tags, or take them away
+    Tag(TagArgs),
+    /// Replace the note of a snapshot; notes are sealed, never public
+    Note(NoteArgs),
+    /// Make a snapshot one that retention never removes, or end that
+    Milestone(MilestoneArgs),
+    /// Ask for snapshots to be deleted; the next prune does it
+    ///
+    /// Never a milestone, and never the last good snapshot of a component.
+    Delete(DeleteArgs),
+    /// Delete what retention lets go and nothing needs: announced first, deleted a day later
+    ///
+    /// Never asks. --dry-run shows every snapshot and what it is kept for (docs/retention.md).
+    #[command(alias = "forget")]
+    Prune(PruneArgs),
     /// Say how things stand: how old and how well proved the backups are, store by store, and whether a person is needed
     ///
     /// Works without a network, and then says what could not be seen.

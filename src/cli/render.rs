@@ -1,17 +1,19 @@
 //! Reports as text and as JSON, from the same report.
 
-mod drill;
-mod verify;
-
-pub use drill::drill;
-pub use verify::verify;
 mod compare;
+mod drill;
 mod health;
+mod keep;
 mod rollback;
+mod verify;
 
 pub use compare::{diff, find};
 pub use health::{doctor, status};
+pub use keep::{deletions, marked, prune};
 pub use rollback::{rollback, rollback_plan};
+
+pub use drill::drill;
+pub use verify::verify;
 
 use crate::model::entry::Why;
 use crate::model::record::{CheckResult, SnapshotKind};

@@ -75,7 +75,7 @@ const BUCKET: &str = "
 ";
 
 const RETENTION: &str = "
-# How long snapshots are kept. This version deletes nothing; the rules are for the one that does.
+# How long snapshots are kept; `backstay prune --dry-run` shows what each rule keeps.
 [retention]
 keep_within = \"7d\"                      # everything of the last 7 days
 keep_weekly_within = \"30d\"              # and the first of each week for 30 days

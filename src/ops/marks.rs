@@ -220,18 +220,28 @@ impl Marks {
         if self.counts_for(host, role) {
             return Ok(());
         }
-        let word = match role {
-            Role::Host => "host",
-            Role::Verify => "verify",
-            Role::Prune => "prune",
-        };
-        let what = format!(
-            "this host's key is no key of host {host} and has no role {word}: what it signs would not count"
-        );
-        let hint = format!(
-            "give it the role in [signing] trusted, here and wherever it is to count: roles = [\"{word}\"]"
-        );
-        Err(OpError::new(Class::Config, what).hint(hint))
+        Err(lacks_role(host, role))
+    }
+
+    /// Fails unless this key has `role` by configuration, for whatever host.
+    pub fn need_role(&self, role: Role) -> Result<()> {
+        match self.vault.history.keys().may(&self.signer.id(), role) {
+            true => Ok(()),
+            false => Err(lacks_role(&self.host(), role)),
+        }
+    }
+
+    /// The place among [`Vault::views`] of the store with that name; fails when it is away, or shows less than it did before.
+    pub fn usable_view(&self, name: &str) -> Result<usize> {
+        if self.standings.is_empty() {
+            return Ok(0);
+        }
+        let standing = self.standings.iter().find(|s| s.name == name);
+        if let Some(away) = standing.and_then(|s| s.away.as_ref()) {
+            return Err(away.error());
+        }
+        let absent = || OpError::new(Class::Store, format!("store {name:?} is not here"));
+        standing.and_then(|s| s.view).ok_or_else(absent)
     }
 
     /// True when the entry with this hash is a record in the store with that instance.
@@ -242,4 +252,19 @@ impl Marks {
         let mut records = self.vault.entries.iter().filter(|e| matches!(e.body, EntryBody::Record(_)));
         records.any(|e| e.hash == *hash && view.present.contains(&name_of(e)))
     }
+}
+
+fn lacks_role(host: &HostId, role: Role) -> OpError {
+    let word = match role {
+        Role::Host => "host",
+        Role::Verify => "verify",
+        Role::Prune => "prune",
+    };
+    let what = format!(
+        "this host's key is no key of host {host} and has no role {word}: what it signs would not count"
+    );
+    let hint = format!(
+        "give it the role in [signing] trusted, here and wherever it is to count: roles = [\"{word}\"]"
+    );
+    OpError::new(Class::Config, what).hint(hint)
 }

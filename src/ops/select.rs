@@ -93,13 +93,20 @@ fn hosts_named(session: &Session, all: &[HostId], name: &str) -> Vec<HostId> {
     hosts.filter(|h| all.contains(h)).collect()
 }
 
-/// Finds the snapshot that `text` means.
+/// Finds the snapshot that `text` means, and refuses one that must not be used.
 pub fn snapshot<'v>(
     session: &Session,
     vault: &'v Vault,
     text: &str,
     accept_untrusted: bool,
 ) -> Result<&'v KnownSnapshot> {
+    let found = named(session, vault, text)?;
+    refuse_unfit(found, accept_untrusted)?;
+    Ok(found)
+}
+
+/// Finds the snapshot that `text` means, whatever is wrong with it.
+pub fn named<'v>(session: &Session, vault: &'v Vault, text: &str) -> Result<&'v KnownSnapshot> {
     let now = session.around.clock.now();
     let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system())
         .map_err(|e| tag_of_that_name(vault, text).unwrap_or_else(|| selector_error(e)))?;
@@ -127,9 +134,7 @@ pub fn snapshot<'v>(
             return Err(damaged.unwrap_or_else(|| selector_error(error)));
         }
     };
-    let found = pool[place];
-    refuse_unfit(found, accept_untrusted)?;
-    Ok(found)
+    Ok(pool[place])
 }
 
 /// A word that is no id may well be a tag.

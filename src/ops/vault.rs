@@ -286,11 +286,21 @@ impl Reading<'_> {
         Ok(())
     }
 
+    fn lists(&self, key: &Key) -> Result<bool> {
+        let prefix = if matches!(key, Key::Record(_)) { Prefix::Records } else { Prefix::Marks };
+        let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
+        Ok(listed.iter().any(|object| object.key == *key))
+    }
+
     fn read_one(&self, key: &Key) -> Read {
         let bytes = match self.store.get(key, DOCUMENT_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(e) if e.kind == crate::store::StoreErrorKind::Corrupt => {
                 return Ok(Err(OpenError::Damaged("it is too large".into())));
+            }
+            // A prune elsewhere took it away since it was listed: then it is listed no more.
+            Err(e) if e.kind == crate::store::StoreErrorKind::NotFound && !self.lists(key)? => {
+                return Ok(Ok(None));
             }
             Err(e) => return Err(store_error(e, self.store)),
         };

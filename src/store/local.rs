@@ -300,6 +300,10 @@ impl Store for LocalStore {
         self.list_all(prefix)
     }
 
+    fn keeps_versions(&self) -> Option<bool> {
+        Some(false)
+    }
+
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         match self.folder("delete", key) {
             Ok((dir, name)) => dir.remove(name).map(drop).map_err(|e| self.error("delete", key, e)),

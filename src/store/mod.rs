@@ -132,4 +132,14 @@ pub trait Store: Send + Sync {
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// How far the store's clock was ahead of this machine's at its last answer; `None` when it does not tell.
+    fn clock_ahead(&self) -> Option<jiff::SignedDuration> {
+        None
+    }
+
+    /// True when a delete only hides, because the store keeps versions; `None` when that is not known.
+    fn keeps_versions(&self) -> Option<bool> {
+        None
+    }
 }

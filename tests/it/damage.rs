@@ -73,7 +73,8 @@ impl Vault {
         put(&lab.path("project/app/src/main.py"), &noise(4, 71_000));
         fs::remove_file(lab.path("project/app/run")).unwrap();
         put(&lab.path("project/settings.env"), b"KEY=2\n");
-        let second = lab.backup();
+        // Each stands alone, so that damage to one is no damage to the other.
+        let second = lab.backup_settled(&["--full"])["snapshot"].as_str().unwrap().to_owned();
         let ids = [first, second];
         let trees = ids.each_ref().map(|id| {
             let (ran, found) = lab.restore(&[id]);

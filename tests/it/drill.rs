@@ -129,7 +129,9 @@ fn what_is_lost_makes_it_partial_and_names_the_object_and_nothing_at_all_unrecov
         fs::write(path, b"").unwrap();
     }
     let report = drill(&person, 13, &["latest"]);
-    assert_eq!(report["outcome"], "unrecoverable", "{report:#}");
+    assert_eq!((&report["outcome"], &report["bytes"]), (&"unrecoverable".into(), &0.into()), "{report:#}");
+    let backend = report["components"].as_array().unwrap().iter().find(|c| c["name"] == "backend").unwrap();
+    assert_eq!((&backend["files"], &backend["lost"]), (&0.into(), &2.into()), "{report:#}");
 }
 
 #[test]

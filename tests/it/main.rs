@@ -41,6 +41,8 @@ mod marks;
 mod memory;
 mod mini;
 mod month;
+mod prune;
+mod prune_process;
 mod retention_oracle;
 mod rollback;
 mod roundtrip;

@@ -81,11 +81,18 @@ def blake3_pure(data):
 B3SUM = shutil.which("b3sum")
 
 
+HASHED = {}      # by SHA-256: snapshots hold the same files again and again
+
+
 def blake3(data):
-    if len(data) > 8192 and B3SUM:
-        out = subprocess.run([B3SUM, "--no-names"], input=bytes(data), stdout=subprocess.PIPE, check=True).stdout
-        return bytes.fromhex(out.decode().strip())
-    return blake3_pure(data)
+    key = hashlib.sha256(data).digest()
+    if key not in HASHED:
+        if len(data) > 8192 and B3SUM:
+            out = subprocess.run([B3SUM, "--no-names"], input=bytes(data), stdout=subprocess.PIPE, check=True).stdout
+            HASHED[key] = bytes.fromhex(out.decode().strip())
+        else:
+            HASHED[key] = blake3_pure(data)
+    return HASHED[key]
 
 
 # ---------------------------------------------------------------- small things

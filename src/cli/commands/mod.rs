@@ -4,6 +4,7 @@ mod compare;
 mod drill;
 mod health;
 mod init;
+mod keep;
 mod restore;
 mod rollback;
 mod verify;
@@ -40,6 +41,11 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Verify(args) => verify::run(terminal, args),
         Command::Drill(args) => drill::run(terminal, args),
         Command::Sync(args) => sync(terminal, args),
+        Command::Tag(args) => keep::tag(terminal, args),
+        Command::Note(args) => keep::note(terminal, args),
+        Command::Milestone(args) => keep::milestone(terminal, &args),
+        Command::Delete(args) => keep::delete(terminal, &args),
+        Command::Prune(args) => keep::prune(terminal, args),
         Command::Status(args) => health::status(terminal, &args),
         Command::Doctor => health::doctor(terminal),
         Command::Kit(args) => kit(terminal, &args),
@@ -67,23 +73,21 @@ fn say_after(terminal: &Terminal, texts: &[String]) {
     crate::durable::crash::point("report shown");
 }
 
+/// A note as it was given; `-` is what standard input says.
+fn note_of(given: Option<&str>) -> Result<Option<String>> {
+    if given != Some("-") {
+        return Ok(given.map(str::to_owned));
+    }
+    let mut text = String::new();
+    let read = std::io::stdin().take(1 << 16).read_to_string(&mut text);
+    read.doing(Class::Usage, || "the note cannot be read from standard input".into())?;
+    Ok(Some(text.trim_end().to_owned()))
+}
+
 fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     let session = open::writing_session(terminal)?;
-    let note = match args.note.as_deref() {
-        Some("-") => {
-            let mut text = String::new();
-            let read = std::io::stdin().take(1 << 16).read_to_string(&mut text);
-            read.doing(Class::Usage, || "the note cannot be read from standard input".into())?;
-            Some(text.trim_end().to_owned())
-        }
-        other => other.map(str::to_owned),
-    };
-    if let Some(tag) =
-        args.tags.iter().find(|tag| tag.is_empty() || tag.len() > 128 || tag.chars().any(char::is_control))
-    {
-        return Err(OpError::new(Class::Usage, format!("{tag:?} cannot be a tag"))
-            .hint("a tag has 1 to 128 bytes and no control characters; tags are public"));
-    }
+    let note = note_of(args.note.as_deref())?;
+    args.tags.iter().try_for_each(|tag| crate::ops::marking::check_tag(tag))?;
     let BackupArgs { only, tags, milestone, full, .. } = args;
     let options = BackupOptions { only, note, tags, milestone, full, safety: false };
     if args.dry_run {

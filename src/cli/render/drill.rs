@@ -28,6 +28,12 @@ pub fn drill(report: &DrillReport) -> String {
         size(report.bytes),
         report.check_seconds
     ));
+    if matches!(report.outcome, Outcome::Partial | Outcome::Unrecoverable) {
+        let id = &report.snapshot;
+        out.push_str(&format!(
+            "`backstay verify {id} --decrypt` says what is damaged in each store, and the way out\n"
+        ));
+    }
     if let Some(why) = &report.not_signed {
         out.push_str(&format!("what was found is not signed, so lists do not show it: {why}\n"));
     }

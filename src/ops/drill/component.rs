@@ -111,16 +111,18 @@ impl Drilling<'_> {
         let report = lay(self.session, self.opened, listing, &laid.path)?;
         crash::point("drill: component restored");
         done.restore_seconds = self.seconds(begun);
-        (done.files, done.bytes) = (report.files, listing.bytes());
+        done.files = report.files;
         let lost: BTreeSet<String> = report
             .problems
             .iter()
-            .filter(|p| p.kind == ProblemKind::Damaged)
+            // What is said of an archive itself is no file.
+            .filter(|p| p.kind == ProblemKind::Damaged && p.component.is_some())
             .map(|p| p.subject.clone())
             .collect();
         done.lost = lost.len() as u64;
-        done.blamed =
-            blamed(listing, |entry| lost.contains(&crate::model::path::escape(entry.path.as_bytes())));
+        let is_lost = |entry: &Entry| lost.contains(&crate::model::path::escape(entry.path.as_bytes()));
+        done.bytes = listing.bytes() - bytes_of(listing, is_lost);
+        done.blamed = blamed(listing, is_lost);
         done.problems
             .extend(report.problems.into_iter().filter(|p| p.kind == ProblemKind::Damaged).take(NAMED));
         let began = self.session.around.clock.now();
@@ -321,6 +323,12 @@ fn output_file(listing: &Listing, root: &Path) -> Result<File> {
     let name = entry.map_or(&b"output"[..], |e| e.path.as_bytes());
     let path = root.join(std::ffi::OsStr::from_bytes(name));
     File::open(&path).doing(Class::Failed, || format!("cannot read {}", path.display()))
+}
+
+/// Bytes of the content of those files.
+fn bytes_of(listing: &Listing, wanted: impl Fn(&Entry) -> bool) -> u64 {
+    let files = listing.entries.iter().enumerate().filter(|(_, entry)| wanted(entry));
+    files.filter_map(|(place, _)| listing.extents.get(&place)).flatten().map(|extent| extent.length).sum()
 }
 
 fn blamed(listing: &Listing, lost: impl Fn(&Entry) -> bool) -> Vec<ObjectId> {

@@ -87,8 +87,10 @@ pub struct FindReport {
     pub problems: Vec<Problem>,
 }
 
-/// So many objects are read at once: a store with latency answers them together.
-const AT_ONCE: usize = 16;
+/// So many indexes are read at once: a store with latency answers them together.
+const INDEXES: usize = 16;
+/// So many listings: each may take tens of megabytes while it is looked through.
+const LISTINGS: usize = 4;
 
 /// What is read of one snapshot, apart from its listings.
 struct Looked<'v> {
@@ -190,7 +192,7 @@ impl<'a> Search<'a> {
         pattern: &Pattern,
         problems: &mut Vec<Problem>,
     ) -> Result<(Vec<Looked<'a>>, Vec<Listing<'a>>)> {
-        let read = at_once(known, |known| {
+        let read = at_once(INDEXES, known, |known| {
             self.session.around.interrupt.check()?;
             let sources = self.sources(known);
             SnapshotReader { store: &sources, record: &known.record, identities: self.identities }.index()
@@ -231,7 +233,7 @@ impl<'a> Search<'a> {
         pattern: &Pattern,
         problems: &mut Vec<Problem>,
     ) -> Result<Vec<Vec<Hit>>> {
-        let read = at_once(listings, |listing| {
+        let read = at_once(LISTINGS, listings, |listing| {
             self.session.around.interrupt.check()?;
             let sources = self.sources(listing.of);
             let record = &listing.of.record;
@@ -271,9 +273,13 @@ fn pass_over<T>(read: Result<T>, snapshot: &SnapshotId, problems: &mut Vec<Probl
     }
 }
 
-/// Does `each` for all of `things` in a few threads; what it gives is in their order.
-fn at_once<I: Sync, T: Send>(things: &[I], each: impl Fn(&I) -> Result<T> + Sync) -> Vec<Result<T>> {
-    let share = things.len().div_ceil(AT_ONCE).max(1);
+/// Does `each` for all of `things` in so many threads; what it gives is in their order.
+fn at_once<I: Sync, T: Send>(
+    threads: usize,
+    things: &[I],
+    each: impl Fn(&I) -> Result<T> + Sync,
+) -> Vec<Result<T>> {
+    let share = things.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let each = &each;
         let threads: Vec<_> = things

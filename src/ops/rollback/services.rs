@@ -30,7 +30,8 @@ pub(super) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Re
         logs: &logs,
         now: &|| timer.now(),
         pause: &|time| {
-            let _nobody_interrupts = block_on(&|| false, timer.pause(time));
+            // Made inside: a pause belongs to the runtime that waits for it.
+            let _nobody_interrupts = block_on(&|| false, async { timer.pause(time).await });
         },
         sqlite: &crate::source::sqlite::check_live,
     };

@@ -270,6 +270,16 @@ impl Store for S3Store {
         self.wait(self.delete_now(key)).map_err(|e| self.error("delete", key, e))
     }
 
+    fn clock_ahead(&self) -> Option<jiff::SignedDuration> {
+        self.client.transport().skew().map(jiff::SignedDuration::from_secs)
+    }
+
+    /// As the last probe found it; with object lock there are always versions.
+    fn keeps_versions(&self) -> Option<bool> {
+        let known = capabilities::load(&self.spec)?;
+        known.versioning.map(|versions| versions || known.object_lock == Some(true))
+    }
+
     fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
         let _alone = self.alone_with(key);
         let replaced = self.wait(self.replace_now(key, path, size, sha256));

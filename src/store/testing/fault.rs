@@ -57,6 +57,8 @@ struct Plan {
     faults: Vec<Fault>,
     damage: HashMap<Key, Damage>,
     hidden: HashSet<Key>,
+    unlisted: HashSet<Key>,
+    ahead: Option<jiff::SignedDuration>,
     hook: Option<Hook>,
 }
 
@@ -110,6 +112,16 @@ impl FaultStore {
     /// Leaves `key` out of `head` and listings, while reads still find it.
     pub fn hide(&self, key: &Key) {
         self.plan().hidden.insert(key.clone());
+    }
+
+    /// Leaves `key` out of listings, while everything else finds it.
+    pub fn hide_from_listings(&self, key: &Key) {
+        self.plan().unlisted.insert(key.clone());
+    }
+
+    /// The store's clock is so far ahead.
+    pub fn set_clock_ahead(&self, ahead: Option<jiff::SignedDuration>) {
+        self.plan().ahead = ahead;
     }
 
     /// Shows `key` again.
@@ -272,13 +284,21 @@ impl Store for FaultStore {
         self.call(Verb::List, prefix.dir(), || {
             let mut listed = self.inner.list(prefix)?;
             let plan = self.plan();
-            listed.retain(|object| !plan.hidden.contains(&object.key));
+            listed.retain(|o| !plan.hidden.contains(&o.key) && !plan.unlisted.contains(&o.key));
             Ok(listed)
         })
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.call(Verb::Delete, &key.to_string(), || self.inner.delete(key))
+    }
+
+    fn clock_ahead(&self) -> Option<jiff::SignedDuration> {
+        self.plan().ahead.or_else(|| self.inner.clock_ahead())
+    }
+
+    fn keeps_versions(&self) -> Option<bool> {
+        self.inner.keeps_versions()
     }
 }
 

@@ -123,9 +123,37 @@ fn everything() -> Written {
     compared(&mut written);
     rolled_back(&mut written);
     health(&mut written);
+    kept(&mut written);
     proofs(&mut written);
     growing(&mut written);
     written
+}
+
+/// Marks, and what prune says: planned, announced, frozen, accepted, deleted.
+fn kept(written: &mut Written) {
+    let person = Person::set_up();
+    person.reconfigure("keep_within", "keep_last = 1 #");
+    person.reconfigure("keep_weekly_within", "# keep_weekly_within");
+    person.reconfigure("min_keep = 3", "min_keep = 1");
+    let main = person.app.join("backend/app/main.py");
+    for content in ["one", "two", "three", "four"] {
+        fs::write(&main, content.repeat(100_000)).unwrap();
+        person.backup();
+    }
+    written.add("`backstay tag`", person.json(0, ["tag", "latest", "stable", "tested"]));
+    written.add("`backstay tag`", person.json(0, ["note", "latest", "before the move"]));
+    written.add("`backstay tag`", person.json(0, ["milestone", "latest"]));
+    written.add("`backstay tag`", person.json(0, ["milestone", "latest", "--remove"]));
+    written.add("`backstay tag`", person.json(0, ["delete", "latest~3", "--yes"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--dry-run"]));
+    written.add("`backstay prune`", person.json(0, ["prune"]));
+    fs::write(&main, "small").unwrap();
+    person.backup();
+    written.add("`backstay prune`", person.json(18, ["prune"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--accept", "latest"]));
+    written.add("`backstay prune`", person.json(0, ["prune", "--now"]));
+    person.reconfigure("path = \"backups\"", "path = \"backups\"\nprune = \"elsewhere\"");
+    person.run(["prune"]).code(2);
 }
 
 /// How things stand, well and not.

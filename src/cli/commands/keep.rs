@@ -1,0 +1,78 @@
+//! `tag`, `note`, `milestone`, `delete`, `prune`.
+
+use crate::cli::args::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
+use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::marking::{self, MarkReport, Saying};
+use crate::ops::prune::{self, PruneOptions};
+
+/// The code of a run that deleted nothing of what retention lets go, because something looks wrong: a person must look.
+const NEEDS_A_PERSON: u8 = 18;
+
+/// Runs `tag`.
+pub(super) fn tag(terminal: &Terminal, args: TagArgs) -> Result<u8> {
+    let TagArgs { id, tags, remove } = args;
+    let what = if remove { "tags taken away" } else { "tagged" };
+    mark(terminal, &id, &Saying::Tag { tags, remove }, what)
+}
+
+/// Runs `note`.
+pub(super) fn note(terminal: &Terminal, args: NoteArgs) -> Result<u8> {
+    let NoteArgs { id, text } = args;
+    let text = super::note_of(Some(&text))?.unwrap_or_default();
+    mark(terminal, &id, &Saying::Note(text), "noted")
+}
+
+/// Runs `milestone`.
+pub(super) fn milestone(terminal: &Terminal, args: &MilestoneArgs) -> Result<u8> {
+    let what = if args.remove { "no longer a milestone" } else { "a milestone: retention never removes it" };
+    mark(terminal, &args.id, &Saying::Milestone(!args.remove), what)
+}
+
+fn mark(terminal: &Terminal, id: &str, saying: &Saying, what: &str) -> Result<u8> {
+    let session = open::writing_session(terminal)?;
+    let report = marking::say(&session, id, saying)?;
+    super::show(terminal, &report, |report| render::marked(report, what))?;
+    super::say_after(terminal, &[render::problems_again(&report.problems)]);
+    Ok(exit::code_of_problems(&report.problems))
+}
+
+/// Runs `delete`: shows what goes, asks, marks.
+pub(super) fn delete(terminal: &Terminal, args: &DeleteArgs) -> Result<u8> {
+    let session = open::writing_session(terminal)?;
+    let plan = marking::plan_delete(&session, &args.ids)?;
+    if !terminal.global.json {
+        say(render::deletions(&plan).trim_end());
+    }
+    let refused = plan.snapshots.iter().any(|row| row.stays_because.is_some());
+    if !args.yes && !refused {
+        match ask(&session.around.interrupt, "Delete? [y/N]").as_deref() {
+            Some("y" | "Y" | "yes") => {}
+            Some(_) => return Err(OpError::new(Class::Failed, "not confirmed; nothing was marked")),
+            None => {
+                let what = "this asks for snapshots to be deleted, and nobody is here to confirm it";
+                return Err(OpError::new(Class::Usage, what).hint("look at the plan above, then add --yes"));
+            }
+        }
+    }
+    // What cannot go is refused there, with the reason.
+    let report: MarkReport = marking::delete(&session, &args.ids)?;
+    super::show(terminal, &report, |report| {
+        render::marked(report, "will be deleted by the next `backstay prune`")
+    })?;
+    super::say_after(terminal, &[render::problems_again(&report.problems)]);
+    Ok(exit::code_of_problems(&report.problems))
+}
+
+/// Runs `prune`. It never asks.
+pub(super) fn prune(terminal: &Terminal, args: PruneArgs) -> Result<u8> {
+    let session = open::writing_session(terminal)?;
+    let PruneArgs { dry_run, now, accept, ignore } = args;
+    let options = PruneOptions { dry_run, now, accept, ignore: ignore.into_iter().collect() };
+    let report = prune::run(&session, &options)?;
+    let verbose = terminal.global.verbose || dry_run;
+    super::show(terminal, &report, |report| render::prune(report, verbose))?;
+    super::say_after(terminal, &[render::problems_again(&report.problems)]);
+    let code = exit::code_of_problems(&report.problems);
+    Ok(if code == 0 && report.needs_person() { NEEDS_A_PERSON } else { code })
+}

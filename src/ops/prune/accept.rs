@@ -1,0 +1,62 @@
+//! `--accept`: a person looked at a component that is frozen, and says that its state is right.
+
+use crate::model::SnapshotId;
+use crate::model::mark::{Role, Statement, Target};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::marks::Marks;
+use crate::ops::prune::{Accepted, Deciding, Run};
+use crate::ops::select;
+use std::collections::BTreeSet;
+
+/// What the mark gives as its reason.
+const REASON: &str = "accepted by a person";
+
+/// Signs a mark for each snapshot that was named: for those of its components that are frozen in some store.
+pub(super) fn run(run: &Run<'_>) -> Result<Vec<Accepted>> {
+    let mut marks = run.marks()?;
+    marks.need_role(Role::Prune)?;
+    let mut statements = Vec::new();
+    let mut accepted = Vec::new();
+    let frozen = frozen(run, &marks)?;
+    for text in &run.options.accept {
+        let known = select::snapshot(run.session, marks.vault(), text, false)?;
+        let id = &known.record.snapshot;
+        let holds: BTreeSet<u64> = known.record.components.iter().map(|c| c.number).collect();
+        let components: Vec<u64> = holds.into_iter().filter(|c| frozen.iter().any(|f| f.0 == *c)).collect();
+        if components.is_empty() {
+            let others: Vec<String> =
+                frozen.iter().map(|f| f.1.to_string()).collect::<BTreeSet<_>>().into_iter().collect();
+            let hint = match others.is_empty() {
+                true => "nothing is frozen; `backstay prune --dry-run` shows what is kept and why".to_owned(),
+                false => format!("what ends a freeze here: --accept {}", others.join(" --accept ")),
+            };
+            let what = format!("nothing that snapshot {id} holds is frozen, so there is nothing to accept");
+            return Err(OpError::new(Class::Usage, what).hint(hint));
+        }
+        let target = Target { snapshot: id.clone(), record: known.hash };
+        accepted.push(Accepted {
+            snapshot: id.clone(),
+            components: components.iter().map(|c| run.naming.name(&known.record.host, *c)).collect(),
+        });
+        statements.push(Statement::Accept { target, components, reason: REASON.into() });
+    }
+    marks.put(statements)?;
+    Ok(accepted)
+}
+
+/// Frozen components of all stores that are pruned from here, each with the snapshot to accept.
+fn frozen(run: &Run<'_>, marks: &Marks) -> Result<Vec<(u64, SnapshotId)>> {
+    let mut frozen = Vec::new();
+    let vault = marks.vault();
+    for store in run.config.stores.iter().filter(|s| s.prune_here) {
+        let view = marks.usable_view(&store.name)?;
+        let (policy, hosts) = (run.config.policy_in(store), run.hosts(vault)?);
+        let looked = run.look(marks.session(), vault, view)?;
+        let (view, own) = (&vault.views[view], marks.host());
+        let deciding = Deciding { vault, view, looked: &looked, policy: &policy, own, hosts: &hosts };
+        for host in deciding.choose().hosts {
+            frozen.extend(host.verdicts.freezes.into_iter().map(|f| (f.component, f.accept)));
+        }
+    }
+    Ok(frozen)
+}
