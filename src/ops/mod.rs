@@ -21,6 +21,7 @@ pub mod layout;
 mod ledger;
 pub mod lock;
 pub mod look;
+mod many;
 pub mod marking;
 pub mod marks;
 pub mod objects;

@@ -9,6 +9,7 @@ use crate::model::document::{DOCUMENT_BYTES_MAX, DocumentError, namespace};
 use crate::model::mark::Mark;
 use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::many::each;
 use crate::store::{Key, Prefix, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -250,30 +251,13 @@ struct Reading<'a> {
     bad: Vec<BadDocument>,
 }
 
-/// So many documents are read at once: a store with latency answers them together.
-const AT_ONCE: usize = 16;
-/// Fewer are not worth a thread.
-const A_THREAD: usize = 16;
-
 type Read = Result<std::result::Result<Option<ChainEntry>, OpenError>>;
 
 impl Reading<'_> {
     fn read_all(&mut self, prefix: Prefix) -> Result<()> {
         let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
         let keys: Vec<Key> = listed.into_iter().map(|object| object.key).collect();
-        let share = keys.len().div_ceil(AT_ONCE).max(A_THREAD);
-        let this = &*self;
-        let read: Vec<Read> = std::thread::scope(|scope| {
-            let read_share = |keys: &[Key]| keys.iter().map(|key| this.read_one(key)).collect::<Vec<Read>>();
-            let mut shares = keys.chunks(share);
-            let mine = shares.next().unwrap_or_default();
-            let others: Vec<_> = shares.map(|keys| scope.spawn(move || read_share(keys))).collect();
-            let mut read = read_share(mine);
-            for (other, keys) in others.into_iter().zip(keys.chunks(share).skip(1)) {
-                read.extend(other.join().unwrap_or_else(|_| read_share(keys)));
-            }
-            read
-        });
+        let read = each(&keys, |key| self.read_one(key));
         for (key, read) in keys.iter().zip(read) {
             match read? {
                 Ok(entry) => self.entries.extend(entry),

@@ -93,7 +93,8 @@ pub trait Store: Send + Sync {
         None
     }
 
-    /// Puts the file at `path`, which has `size` bytes with SHA-256 `sha256` and is fsynced, under `key`, create-only, durable on return.
+    /// Puts the file at `path`, which has `size` bytes with SHA-256 `sha256` and, where the store has a [`Store::spool_dir`], is fsynced,
+    /// under `key`, create-only, durable on return.
     /// On success the file at `path` is gone (moved or removed).
     fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError>;
 

@@ -43,6 +43,7 @@ mod mini;
 mod month;
 mod prune;
 mod prune_process;
+mod requests;
 mod retention_oracle;
 mod rollback;
 mod roundtrip;

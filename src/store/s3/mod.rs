@@ -28,6 +28,7 @@ pub use capabilities::{Capabilities, Compared};
 pub use examine::{OpenUpload, Strangers, Versions};
 pub use list::Orphan;
 pub use spec::{Checksum, S3Spec, Sse};
+use transport::Body;
 pub use transport::Counters;
 
 use crate::bridge::{BridgeError, block_on};
@@ -241,7 +242,7 @@ impl Store for S3Store {
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
         let _alone = self.alone_with(key);
         let body = Bytes::copy_from_slice(bytes);
-        self.wait(self.put_whole(key, body, ObjectId::of(bytes), false))
+        self.wait(self.put_whole(key, Body::Bytes(body), ObjectId::of(bytes), false))
             .map_err(|e| self.error("write", key, e))
     }
 
