@@ -5,10 +5,12 @@
 mod compare;
 mod health;
 mod keep;
+mod rollback;
 
 pub use compare::{DiffArgs, FindArgs};
 pub use health::StatusArgs;
 pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
+pub use rollback::RollbackArgs;
 
 mod keys;
 
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 const AFTER_HELP: &str = "\
 What went wrong?
   a file is gone             backstay find NAME; backstay restore latest COMPONENT/PATH --in-place
-  a change went wrong        backstay diff latest; backstay restore latest COMPONENT --to NEW_FOLDER
+  a change went wrong        backstay diff latest; backstay rollback
   the machine is gone        backstay recover KIT_FILE --to NEW_FOLDER
   a store is damaged         backstay sync
   nobody knows               backstay status; backstay doctor
@@ -145,6 +147,13 @@ pub enum Command {
     ///
     /// Nothing is ever restored over something. With --in-place each file is exchanged for the restored one, and the old one is kept beside it.
     Restore(RestoreArgs),
+    /// Put the live application back to a snapshot, with its services; undone by itself when they are not well on it
+    ///
+    /// Everything is fetched and proved before anything is stopped. What is live now goes into a safety snapshot, is exchanged, and is kept beside
+    /// the new state for a week. What is excluded, and what `leave` names, stays as it is.
+    Rollback(RollbackArgs),
+    /// Succeed unless a rollback stopped half-way: a gate for services, as ExecStartPre
+    Ready,
     /// Prove what the stores hold, without a key as far as that goes
     ///
     /// Every signature and every chain is checked and every object looked at. What is found is signed, so that `list` shows it everywhere. Damage

@@ -35,6 +35,7 @@ pub mod recover_files;
 pub mod remote;
 pub mod restore;
 pub mod rhythm;
+pub mod rollback;
 pub mod select;
 pub mod session;
 pub mod shape;

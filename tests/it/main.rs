@@ -47,6 +47,7 @@ mod prune_process;
 mod recover;
 mod requests;
 mod retention_oracle;
+mod rollback;
 mod roundtrip;
 mod roundtrip_random;
 mod s3;

@@ -9,6 +9,7 @@ mod keys;
 mod kit;
 mod recover;
 mod restore;
+mod rollback;
 mod verify;
 
 use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, LsArgs, SyncArgs};
@@ -41,6 +42,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Recover(args) => recover::run(terminal, &args),
         Command::Keys(args) => keys::run(terminal, &args),
         Command::Kit(args) => kit::run(terminal, &args),
+        Command::Rollback(args) => rollback::run(terminal, &args),
+        Command::Ready => rollback::ready(terminal),
         Command::Verify(args) => verify::run(terminal, args),
         Command::Drill(args) => drill::run(terminal, args),
         Command::Sync(args) => sync(terminal, args),
@@ -91,7 +94,7 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     let note = note_of(args.note.as_deref())?;
     args.tags.iter().try_for_each(|tag| crate::ops::marking::check_tag(tag))?;
     let BackupArgs { only, tags, milestone, full, .. } = args;
-    let options = BackupOptions { only, note, tags, milestone, full };
+    let options = BackupOptions { only, note, tags, milestone, full, safety: false };
     if args.dry_run {
         let report = crate::ops::backup::plan(&session, &options)?;
         show(terminal, &report, render::plan)?;

@@ -122,6 +122,7 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    rolled_back(&mut written);
     health(&mut written);
     kept(&mut written);
     proofs(&mut written);
@@ -224,6 +225,22 @@ fn compared(written: &mut Written) {
     written.add("`backstay diff`", person.json(0, ["diff", "latest"]));
     written.add("`backstay find`", person.json(0, ["find", "*.py"]));
     written.add("`backstay find`", person.json(0, ["find", "link"]));
+}
+
+/// An application that goes back, with a service.
+fn rolled_back(written: &mut Written) {
+    let person = Person::set_up();
+    person.configure(
+        "[[service]]\nname = \"web\"\ncomponents = [\"backend\"]\nstop = \"true\"\nstart = \"true\"",
+    );
+    person.backup();
+    written.add("`backstay rollback --dry-run`", person.json(0, ["rollback", "latest", "--dry-run"]));
+    let unattended = ["rollback", "latest", "--dry-run", "--only", "settings"];
+    written.add("`backstay rollback --dry-run`", person.json(0, unattended));
+    written.add("`backstay rollback`", person.json(0, ["rollback", "latest"]));
+    written.add("`backstay rollback`", person.json(0, ["rollback", "--undo", "--yes"]));
+    written.add("`backstay rollback --resume`", person.json(0, ["rollback", "--resume"]));
+    written.add("`backstay ready`", person.json(0, ["ready"]));
 }
 
 /// What is proved, and what is damaged.
