@@ -125,6 +125,11 @@ impl FaultServer {
         self.shared.bucket.lock().unwrap().objects.get(key).map(|(bytes, _)| bytes.clone())
     }
 
+    /// Takes an object away, as a request to delete it does.
+    pub(crate) fn remove(&self, key: &str) {
+        self.shared.bucket.lock().unwrap().forget(key);
+    }
+
     pub(crate) fn insert(&self, key: &str, bytes: &[u8]) {
         self.shared.bucket.lock().unwrap().insert(key, bytes);
     }
