@@ -459,6 +459,8 @@ fn every_key_refuses_every_wrong_type_by_name() {
                 let line = format!("{} = {value}", key.name);
                 let text = match section.title {
                     "the file" => line,
+                    // A table of a list's last element.
+                    title if title.starts_with("[service.") => format!("[[service]]\n{title}\n{line}"),
                     title => format!("{title}\n{line}"),
                 };
                 let error = parse(&text).expect_err(&text).to_string();

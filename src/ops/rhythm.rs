@@ -15,6 +15,7 @@ const GAPS: usize = 15;
 const CLOSE: i64 = 600;
 /// A person who backs up by hand has no rhythm that could be missed for less than this.
 const LEAST: i64 = 2 * 3600;
+const WEEK: i64 = 7 * 86_400;
 
 /// Looks at the times of snapshots, oldest first, in seconds since 1970. With fewer than four there is no rhythm yet; then a newest one of more than a week is late.
 pub fn overdue(times: &[i64], now: i64) -> Option<Late> {
@@ -23,12 +24,15 @@ pub fn overdue(times: &[i64], now: i64) -> Option<Late> {
     let mut gaps: Vec<i64> =
         times.windows(2).rev().map(|pair| pair[1] - pair[0]).filter(|gap| *gap > CLOSE).take(GAPS).collect();
     gaps.sort_unstable();
-    let usual = match gaps.len() {
-        0..3 => 7 * 86_400,
-        // The longer half: a rhythm of working days has weekends in it.
-        count => gaps[count * 3 / 4],
+    let (usual, late) = match gaps.len() {
+        0..3 => (WEEK, WEEK),
+        count => {
+            // The longer half: a rhythm of working days has weekends in it.
+            let usual = gaps[count * 3 / 4];
+            (usual, (2 * usual + usual / 2).max(LEAST))
+        }
     };
-    (age > (2 * usual + usual / 2).max(LEAST)).then_some(Late { age, usual })
+    (age > late).then_some(Late { age, usual })
 }
 
 #[cfg(test)]

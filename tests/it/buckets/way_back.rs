@@ -167,7 +167,9 @@ fn a_large_database_comes_back_out_of_several_uploads_in_parts() {
     let server = FaultServer::start();
     let shop = Shop::open(&server.endpoint(), "bucket", &[]);
     let person = &shop.person;
-    fs::write(person.app.join("backend/app/large.bin"), noise(5, 40 << 20)).unwrap();
+    // Archives above what is put in one piece.
+    person.configure("[packing]\narchive_size = \"1GiB\"");
+    fs::write(person.app.join("backend/app/large.bin"), noise(5, 90 << 20)).unwrap();
     let database = person.app.join("backend/data/other.db");
     make_database(&database, 5_000);
     let calls = calls_of(&server, || {
@@ -177,7 +179,7 @@ fn a_large_database_comes_back_out_of_several_uploads_in_parts() {
     assert_eq!(server.uploads(), 0, "what was begun was completed");
     let to = person.top.join("back");
     person.ok(["restore", "latest", "--to", to.to_str().unwrap()]);
-    assert!(fs::read(to.join("backend/app/large.bin")).unwrap() == noise(5, 40 << 20));
+    assert!(fs::read(to.join("backend/app/large.bin")).unwrap() == noise(5, 90 << 20));
     assert_eq!(rows(&to.join("backend/data/other.db")), 5_000);
 }
 
