@@ -77,6 +77,17 @@ pub fn place_of(store: &StoreConfig) -> String {
 
 /// Opens a store in a folder.
 pub fn open_folder(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
+    let hint = "is the disk mounted? where there never was a store, `backstay init` makes one";
+    open_folder_else(name, path, writer, hint)
+}
+
+/// The same; `hint` is for a store that is not there, or is none.
+fn open_folder_else(
+    name: &str,
+    path: &Path,
+    writer: Option<&SignerId>,
+    hint: &str,
+) -> Result<Arc<dyn Store>> {
     match LocalStore::open(name, path) {
         Ok(store) => Ok(match writer {
             Some(writer) => Arc::new(store.writing_as(writer)),
@@ -86,7 +97,7 @@ pub fn open_folder(name: &str, path: &Path, writer: Option<&SignerId>) -> Result
             let what = format!("store {name:?} ({}) cannot be opened", path.display());
             let hint = match e.kind {
                 StoreErrorKind::Denied => "check who may read and write there",
-                _ => "is the disk mounted? where there never was a store, `backstay init` makes one",
+                _ => hint,
             };
             // What the store's own error says beside its cause is said above.
             Err(OpError::new(Class::Store, what).because(e.source).hint(hint))
@@ -98,7 +109,8 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
     const ELSEWHERE: &str =
         "that is where the kit says it is; if it is elsewhere now, name it with --store PATH|URL";
     let opened: Result<Arc<dyn Store>> = match &store.at {
-        StoreAt::Path(path) => open_folder(&store.name, Path::new(path), None),
+        // Whoever reads by a kit may be on another machine, and must not make a store there.
+        StoreAt::Path(path) => open_folder_else(&store.name, Path::new(path), None, ELSEWHERE),
         StoreAt::Url(url) => {
             let place = UrlPlace::from_kit(url, &store.settings).map_err(|e| {
                 let what = format!("store {:?} of the kit cannot be used", store.name);
