@@ -1,369 +1,251 @@
 #!/usr/bin/env python3
-"""Times backstay beside restic, rustic and the plain pipeline, each with a store in a local folder.
+"""Times backstay beside restic, rustic and the plain pipeline, all against one S3 server on this machine, and beside borg and bupstash with a local folder.
 
-Data is made anew from a seed, every restore is compared with it, and what is not installed is left out and said.
-Figures are whole-process: wall and CPU seconds, and the peak memory of the largest process, as the kernel accounts them.
-Quote the ratios: seconds depend on the machine, and on what else it does.
+The data is made anew from seeds (bench/data.py says what it is), every restore is compared with it, and what is not installed is left out and said. Figures are of
+the whole process and its children, from start to end: wall and CPU seconds, and the peak memory of the largest process. The server, SeaweedFS, shares the processors:
+its CPU seconds, requests and bytes, as it counts them itself, have columns of their own. Quote ratios: seconds depend on the machine and on what else it does.
 
-  bench/run.py            data A (an application tree) and B (a SQLite database) in full size
-  bench/run.py --small    a tenth of it
-  bench/run.py --s3       the same with a bucket: SeaweedFS on this machine, whose CPU is a column of its own (BACKSTAY_WEED, or weed in PATH)
-  bench/run.py --memory   peak memory of backup and restore on a 5 GB tree, backstay only
+  bench/run.py                       everything of the first table: some 15 minutes, 30 GB of room
+  bench/run.py --scale 10            a tenth of the data
+  bench/run.py --workloads A --tools backstay,pipeline
+  bench/run.py --month               thirty daily backups, 1 % changed a day, beside restic: stored and uploaded in all
+  bench/run.py --growth              backstay alone: 10^4 to 10^6 files; 1 to 20 GB; 1 to 1,000 snapshots
+  bench/run.py --folder              stores in local folders instead of buckets
+
+SeaweedFS and rclone: BACKSTAY_WEED and BACKSTAY_RCLONE, or where ./test installs them, or `weed` and `rclone` in PATH. The program: target/release/backstay, or --program.
+Exit code 1 when a restore is not what was backed up, a bound that holds on every machine is passed (peak memory, bytes stored), or a program fails.
 """
-import argparse, contextlib, hashlib, json, os, pathlib, random, re, resource, shutil, sqlite3, statistics, subprocess, sys, tempfile, time
-
-HERE = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE / "tests/tools"))
+import argparse, contextlib, hashlib, json, os, pathlib, shutil, sqlite3, statistics, sys, tempfile, time
+import data, growth, tools
 import servers
-from s3 import S3
 
-WORDS = ("import return value request response async await def class self user session query insert select where from "
-         "component render props state effect handler error result option vector string index config service").split()
-
-
-def text(rng, size):
-    out, length = [], 0
-    while length < size:
-        line = " " * rng.choice([0, 4, 8]) + " ".join(rng.choices(WORDS, k=rng.randint(3, 9))) + f" {rng.randint(0, 99999)}\n"
-        out.append(line)
-        length += len(line)
-    return "".join(out).encode()[:size]
-
-
-def make_tree(top, files, seed):
-    """Code-like files, most of them small, and about a quarter of the bytes random (pictures)."""
-    rng = random.Random(seed)
-    pool = text(rng, 4 << 20)
-    for n in range(files):
-        folder = top / f"d{n % 97:02}" / f"e{n % 11:02}" / f"f{n // 3000}"
-        folder.mkdir(parents=True, exist_ok=True)
-        if n % 40 == 0:
-            (folder / f"p{n}.jpg").write_bytes(rng.randbytes(rng.randint(60_000, 240_000)))
-        else:
-            size = min(int(rng.lognormvariate(8.4, 1.2)), 1 << 20)
-            start = rng.randrange(len(pool) - size)
-            (folder / f"s{n}.py").write_bytes(f"# {n}\n".encode() + pool[start:start + size])
-
-
-def make_database(path, rows, seed):
-    rng = random.Random(seed)
-    db = sqlite3.connect(path)
-    db.executescript("PRAGMA page_size=4096; PRAGMA journal_mode=WAL; CREATE TABLE events(id INTEGER PRIMARY KEY, user INT, body TEXT, raw BLOB);"
-                     "CREATE INDEX by_user ON events(user);")
-    def values():
-        for n in range(rows):
-            yield n, rng.randrange(50_000), " ".join(rng.choices(WORDS, k=24)), rng.randbytes(160)
-    db.executemany("INSERT INTO events VALUES(?,?,?,?)", values())
-    db.commit()
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    db.close()
+PEAK = 192      # MB, of any operation
 
 
 def digest(top):
-    """Names, kinds, modes, times and contents of a tree."""
-    total = hashlib.sha256()
-    for path in sorted(pathlib.Path(top).rglob("*")):
+    """Names, kinds, modes, times and contents of a tree, or the content of a file."""
+    total = hashlib.blake2b()
+    for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
         facts = path.lstat()
-        total.update(f"{path.relative_to(top)}\0{facts.st_mode}\0{facts.st_mtime_ns if path.is_file() else 0}\0".encode("utf8", "surrogateescape"))
-        if path.is_file():
-            total.update(path.read_bytes())
+        if top.is_dir():
+            total.update(f"{path.relative_to(top)}\0{facts.st_mode}\0{facts.st_mtime_ns if path.is_file() and not path.is_symlink() else 0}\0".encode("utf8", "surrogateescape"))
+        if path.is_symlink():
+            total.update(os.readlink(path).encode())
+        elif path.is_file():
+            with open(path, "rb") as file:
+                while piece := file.read(4 << 20):
+                    total.update(piece)
     return total.hexdigest()
 
 
-def measured(command, env, cwd, shell=False):
-    """Runs a command; gives wall seconds, CPU seconds and the peak memory of its largest process in MB."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # A helper process in between, so that the peak is this command's and not that of an earlier one.
-    code = ("import json,resource,subprocess,sys,time\n"
-            "b=time.monotonic();r=subprocess.run(json.loads(sys.argv[1]),shell=json.loads(sys.argv[2]),executable='/bin/bash' if json.loads(sys.argv[2]) else None,stdout=subprocess.DEVNULL,stderr=subprocess.PIPE)\n"
-            "w=time.monotonic()-b;u=resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-            "print(json.dumps([r.returncode,w,u.ru_utime+u.ru_stime,u.ru_maxrss/1000,r.stderr.decode(errors='replace')[-800:]]))")
-    run = subprocess.run([sys.executable, "-c", code, json.dumps(command), json.dumps(shell)], env=env, cwd=cwd, capture_output=True, text=True)
-    returncode, wall, cpu, peak, err = json.loads(run.stdout)
-    if returncode:
-        raise SystemExit(f"{command} failed with {returncode}:\n{err}")
-    return wall, cpu, peak
+def rows_of(database):
+    db = sqlite3.connect(database)
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    total = hashlib.blake2b()
+    for table in ("events", "blobs", "users"):
+        for row in db.execute(f"SELECT * FROM {table} ORDER BY id"):
+            total.update(repr(row).encode())
+    return total.hexdigest()
 
 
-class Folder:
-    """Where a tool keeps its backups: a folder."""
-    server = None
+class Workload:
+    """Steps on one kind of data; figures are kept by step and tool."""
 
-    def __init__(self, home):
-        self.path = home / "store"
+    def __init__(self, name, source, subject, one, steps):
+        self.name, self.source, self.subject, self.one, self.steps = name, source, subject, one, steps
+        self.figures, self.failures = {}, []
 
-    def empty(self):
-        shutil.rmtree(self.path, ignore_errors=True)
+    def note(self, step, tool, figures):
+        self.figures.setdefault(step, {}).setdefault(tool.name, []).append(figures)
 
-    def megabytes(self):
-        return sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()) / 1e6
+    def turn(self, competitors, scratch, repeat):
+        """All steps once: each by one tool after the other, so that a slow spell hits all alike."""
+        gone = set()
+        for step in self.steps:
+            if step.startswith("changed"):
+                self.subject.change(**({"hot": True} if step == "changed, hot" else {}))
+            expected = digest(self.source) if step == "restore" else None
+            for tool in competitors:
+                if tool.name in gone:
+                    continue
+                try:
+                    for _ in range({"unchanged": repeat, "one file": repeat, "list": repeat}.get(step, 1)):
+                        self.note(step, tool, self._do(step, tool, scratch, expected))
+                except tools.Failed as e:
+                    self.failures.append(f"{self.name}, {step}: {e}")
+                    print(f"FAILED: {self.failures[-1]}", file=sys.stderr)
+                    if step not in ("check", "list", "one file"):
+                        gone.add(tool.name)
 
+    def _do(self, step, tool, scratch, expected):
+        if step == "first":
+            tool.anew(self.source)
+        if step in ("first", "unchanged") or step.startswith("changed"):
+            before = 0 if step == "first" else tool.place.megabytes()
+            figures = tool.backup()
+            stored = tool.place.megabytes()
+            return {**figures, "stored": stored, "added": stored - before}
+        if step == "restore":
+            to = scratch / f"restored-{tool.name}"
+            try:
+                figures, found = tool.restore(to)
+                if digest(found) != expected and (self.source.is_dir() or rows_of(found) != rows_of(self.source)):
+                    raise tools.Failed(f"{tool.name} did not restore what was there")
+            finally:
+                shutil.rmtree(to, ignore_errors=True)
+            return figures
+        if step == "one file":
+            figures = tool.one(self.one)
+            if tool.output.read_bytes() != (self.source / self.one).read_bytes():
+                raise tools.Failed(f"{tool.name} gave other bytes for {self.one}")
+            return figures
+        return tool.list() if step == "list" else tool.check()
 
-class Bucket:
-    """The same in a bucket of a server on this machine. A new one each time: what a server still tidies up of an old one is not counted."""
-    def __init__(self, endpoint, server, name):
-        self.endpoint, self.server, self.prefix, self.count = endpoint, server, name, 0
-        self.s3 = S3(endpoint, servers.ACCESS, servers.SECRET)
-        self.environment = {"AWS_ACCESS_KEY_ID": servers.ACCESS, "AWS_SECRET_ACCESS_KEY": servers.SECRET, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-                            "RCLONE_CONFIG": "/dev/null", "RCLONE_CONFIG_W_TYPE": "s3", "RCLONE_CONFIG_W_PROVIDER": "SeaweedFS", "RCLONE_CONFIG_W_ENDPOINT": endpoint, "RCLONE_CONFIG_W_ENV_AUTH": "true"}
+    def median(self, step, tool, what="wall"):
+        found = [f[what] for f in self.figures.get(step, {}).get(tool, []) if what in f]
+        return statistics.median(found) if found else None
 
-    def empty(self):
-        if self.count:
-            for key in self._listed("Key"):
-                self.s3.ask("DELETE", f"{self.name}/{key}")
-            self.s3.ask("DELETE", self.name)
-        self.count += 1
-        self.name = f"bench-{self.prefix}-{self.count}"
-        answer = self.s3.ask("PUT", self.name)
-        if answer.status != 200:
-            raise SystemExit(f"the bucket {self.name} cannot be made: {answer}")
-        self.s3.ask("PUT", f"{self.name}/first", body=b"x")     # the server makes a bucket's volumes at its first put
-        self.s3.ask("DELETE", f"{self.name}/first")
-
-    def _listed(self, tag):
-        found, token = [], None
-        while True:
-            page = self.s3.ask("GET", self.name, {"list-type": "2", **({"continuation-token": token} if token else {})})
-            found += page.all(tag)
-            token = page.one("NextContinuationToken")
-            if not token:
-                return found
-
-    def megabytes(self):
-        return sum(map(int, self._listed("Size"))) / 1e6
-
-
-def cpu_of(server):
-    """CPU seconds that a process has taken, ended children of it included."""
-    if not server:
-        return 0.0
-    fields = pathlib.Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-
-
-class Tool:
-    def __init__(self, name, home, place):
-        self.name, self.home, self.place = name, home, place
-        self.env = {**os.environ, "HOME": str(home), "RESTIC_PASSWORD": "x", "RUSTIC_PASSWORD": "x", "NO_COLOR": "1"}
-        for gone in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-            self.env.pop(gone, None)
-        self.env |= getattr(place, "environment", {})
-        home.mkdir(parents=True)
-
-    def do(self, command, cwd=None, shell=False):
-        before = cpu_of(self.place.server)
-        return *measured(command, self.env, cwd or self.home, shell), cpu_of(self.place.server) - before
-
-    def anew(self):
-        """An empty home and an empty store."""
-        shutil.rmtree(self.home)
-        self.home.mkdir()
-        self.place.empty()
+    def table(self):
+        print(f"\n### {self.name}\n")
+        print("| step | program | wall s (least to most, n) | CPU s | peak MB | server's CPU s | requests | MB sent | MB received | stored MB | added MB | backstay/this |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+        for step, by_tool in self.figures.items():
+            for tool, runs in by_tool.items():
+                walls = [r["wall"] for r in runs]
+                own = self.median(step, "backstay")
+                cell = lambda what, form: "" if self.median(step, tool, what) is None else format(self.median(step, tool, what), form)
+                ratio = f"{own / statistics.median(walls):.2f}" if own else ""
+                print(f"| {step} | {tool} | {statistics.median(walls):.2f} ({min(walls):.2f} to {max(walls):.2f}, {len(walls)}) | {cell('cpu', '.2f')} | {max(r['peak'] for r in runs):.0f} | {cell('server', '.2f')} "
+                      f"| {cell('requests', '.0f')} | {cell('sent', '.1f')} | {cell('received', '.1f')} | {cell('stored', '.1f')} | {cell('added', '.1f')} | {ratio} |")
 
 
-class Backstay(Tool):
-    def __init__(self, home, place, program):
-        super().__init__("backstay", home, place)
-        self.program = program
-
-    def prepare(self, source):
-        self.source = source
-        project = self.home / "project"
-        project.mkdir()
-        folder = self.place.path if isinstance(self.place, Folder) else self.home / "unused"
-        subprocess.run([self.program, "init", "--yes", str(project), "--store", str(folder)], env=self.env, check=True, capture_output=True)
-        config = project / "backstay.toml"
-        kind = "path" if source.is_dir() else "sqlite"
-        text = config.read_text() + f'\n[[component]]\nname = "data"\n{kind} = "{source}"\n'
-        if isinstance(self.place, Bucket):      # the folder that init made is no store of the project any more
-            text, changed = re.subn(rf'^path = "{re.escape(str(folder))}".*$', f'url = "s3://{self.place.name}/vault"\nendpoint = "{self.place.endpoint}"', text, flags=re.M)
-            assert changed == 1, f"one store was expected in\n{text}"
-            shutil.rmtree(self.home / ".local", ignore_errors=True)
-        config.write_text(text)
-        if isinstance(self.place, Bucket):
-            subprocess.run([self.program, "init", "--yes", str(project)], env=self.env, check=True, capture_output=True)
-        self.project = project
-
-    def backup(self):
-        return self.do([self.program, "-q", "backup"], self.project)
-
-    def restore(self, to):
-        figures = self.do([self.program, "-q", "restore", "latest", "--to", str(to)], self.project)
-        return figures, to / "data"
+# What is to be reached: workload, step, figure, and the part of which program's.
+GOALS = [
+    ("first backup of A", "A", "first", "wall", {"pipeline": 0.65, "rustic": 0.3}),
+    ("A, nothing changed", "A", "unchanged", "wall", {"rustic": 0.2}),
+    ("A, 1 % of files changed", "A", "changed", "wall", {"rustic": 0.3}),
+    ("first backup of B", "B", "first", "wall", {"pipeline": 1.0}),
+    ("B, nothing changed", "B", "unchanged", "wall", {"rustic": 0.3}),
+    ("B, 1 % changed at random: bytes stored", "B", "changed", "added", {"rustic": 0.08}),
+    ("B, 1 % changed mostly among the newest: bytes stored", "B", "changed, hot", "added", {"rustic": 0.4}),
+    ("B, 1 % changed at random: time", "B", "changed", "wall", {"rustic": 0.25}),
+    ("first backup of C", "C", "first", "wall", {"rustic": 0.9}),
+    ("restore of A (tmpfs)", "A", "restore", "wall", {"pipeline": 0.65}),
+    ("restore of B", "B", "restore", "wall", {"pipeline": 1.0}),
+    ("restore of C", "C", "restore", "wall", {"rustic": 1.0}),
+    ("one small file out of A", "A", "one file", "wall", {"rustic": 0.1}),
+    ("list snapshots", "A", "list", "wall", {"rustic": 0.1}),
+    ("verify, reading all data of A", "A", "check", "wall", {"rustic": 0.5}),
+    ("stored size of A, first backup", "A", "first", "stored", {"pipeline": 1.03}),
+    ("stored size of B, first backup", "B", "first", "stored", {"pipeline": 1.03}),
+]
 
 
-class Restic(Tool):
-    def __init__(self, home, place):
-        super().__init__("restic", home, place)
-
-    def prepare(self, source):
-        self.source = source
-        self.store = self.place.path if isinstance(self.place, Folder) else f"s3:{self.place.endpoint}/{self.place.name}/vault"
-        subprocess.run(["restic", "-q", "init", "-r", self.store, "--repository-version", "2"], env=self.env, check=True)
-
-    def backup(self):
-        return self.do(["restic", "-q", "backup", "-r", str(self.store), "--force", str(self.source)])
-
-    def restore(self, to):
-        figures = self.do(["restic", "-q", "restore", "latest", "-r", str(self.store), "--target", str(to)])
-        return figures, pathlib.Path(f"{to}{self.source}")
-
-
-class Rustic(Tool):
-    def __init__(self, home, place):
-        super().__init__("rustic", home, place)
-
-    def prepare(self, source):
-        self.source = source
-        self.command = ["rustic", "-r", str(self.place.path)] if isinstance(self.place, Folder) else ["rustic", "-P", self._profile()]
-        subprocess.run([*self.command, "init"], env=self.env, check=True, capture_output=True)
-
-    def _profile(self):
-        """Its store in a bucket comes from a file, which keeps keys out of arguments."""
-        place = self.place
-        options = {"bucket": place.name, "root": "/vault", "endpoint": place.endpoint, "region": "us-east-1", "access_key_id": servers.ACCESS, "secret_access_key": servers.SECRET}
-        text = '[repository]\nrepository = "opendal:s3"\n\n[repository.options]\n' + "".join(f'{k} = "{v}"\n' for k, v in options.items())
-        (self.home / "bench.toml").write_text(text)
-        return str(self.home / "bench")
-
-    def backup(self):
-        return self.do([*self.command, "backup", "--force", str(self.source)])
-
-    def restore(self, to):
-        to.mkdir()
-        figures = self.do([*self.command, "restore", f"latest:{self.source}", str(to)])
-        return figures, to if self.source.is_dir() else to / self.source.name
+def summary(workloads):
+    """The table of goals; gives what holds on every machine and does not here."""
+    print("\n### Figures to reach\n\n| figure | backstay | others | goal | |\n|---|---|---|---|---|")
+    broken = []
+    for name, workload, step, what, bounds in GOALS:
+        if workload not in workloads:
+            continue
+        own = workloads[workload].median(step, "backstay", what)
+        unit = "s" if what == "wall" else "MB"
+        peers = {t: workloads[workload].median(step, t, what) for t in ("pipeline", "rustic", "restic")}
+        if own is None:
+            print(f"| {name} | not measured | | | |")
+            continue
+        ratios = {t: own / peers[t] for t in bounds if peers[t]}
+        verdict = "not compared" if not ratios else "reached" if all(r <= bounds[t] for t, r in ratios.items()) else "**not reached**"
+        if what != "wall" and verdict.startswith("**"):
+            broken.append(name)
+        said = ", ".join(f"{t} {v:.2f} {unit}" for t, v in peers.items() if v)
+        print(f"| {name} | {own:.2f} {unit} | {said} | {', '.join(f'≤ {b} × {t}: {ratios[t]:.2f}' if t in ratios else f'≤ {b} × {t}' for t, b in bounds.items())} | {verdict} |")
+    peak = max((r["peak"] for w in workloads.values() for by in w.figures.values() for r in by.get("backstay", [])), default=0)
+    print(f"| peak memory, any operation above | {peak:.0f} MB | | ≤ {PEAK} MB | {'reached' if peak <= PEAK else '**not reached**'} |")
+    return broken + (["peak memory"] if peak > PEAK else [])
 
 
-class Pipeline(Tool):
-    """What tools of the shape tar | zstd | encrypt do; no checksum, no read-back, no fsync."""
-    def __init__(self, home, place):
-        super().__init__("pipeline", home, place)
-
-    def prepare(self, source):
-        self.source = source
-        if isinstance(self.place, Folder):
-            self.place.path.mkdir()
-        subprocess.run(["age-keygen", "-o", self.home / "key"], check=True, capture_output=True)
-        self.recipient = subprocess.run(["age-keygen", "-y", self.home / "key"], check=True, capture_output=True, text=True).stdout.strip()
-
-    def backup(self):
-        self.last = f"{time.time_ns()}.tar.zst.age"
-        out = f"> {self.place.path}/{self.last}" if isinstance(self.place, Folder) else f"| {self._rclone()} rcat w:{self.place.name}/{self.last}"
-        return self.do(f"set -o pipefail; tar --format=posix -C {self.source.parent} -c {self.source.name} | zstd -q -T0 -3 | age -r {self.recipient} {out}", shell=True)
-
-    def _rclone(self):
-        return servers.program("BACKSTAY_RCLONE", "rclone")
-
-    def restore(self, to):
-        to.mkdir()
-        read, file = ("", f"{self.place.path}/{self.last}") if isinstance(self.place, Folder) else (f"{self._rclone()} cat w:{self.place.name}/{self.last} |", "")
-        figures = self.do(f"set -o pipefail; {read} age -d -i {self.home}/key {file} | zstd -q -d | tar -x -C {to}", shell=True)
-        return figures, to / self.source.name
+def in_memory(need):
+    """A folder on a file system in memory with room for so many bytes, or None, and that is said: what a disk's file system costs would be measured then."""
+    shm = pathlib.Path("/dev/shm")
+    if shm.is_dir() and shutil.disk_usage(shm).free > need:
+        return shm
+    print(f"{shm} has no room for {need >> 20} MiB: restores of A go to a disk", file=sys.stderr)
+    return None
 
 
-def tools(work, program, bucket):
-    """`bucket` is the endpoint and the process of a server, or None."""
-    def place(name):
-        return Bucket(*bucket, f"{work.name}-{name}") if bucket else Folder(work / name)
-    made = [Backstay(work / "backstay", place("backstay"), program)]
-    rclone = ("rclone",) if bucket and not os.environ.get("BACKSTAY_RCLONE") else ()
-    for name, programs, kind in (("pipeline", ("tar", "zstd", "age", *rclone), Pipeline), ("restic", ("restic",), Restic), ("rustic", ("rustic",), Rustic)):
-        if all(shutil.which(p) for p in programs):
-            made.append(kind(work / name, place(name)))
-        else:
-            print(f"NOT RUN: {name} (not installed)")
-    return made
-
-
-def compare(name, source, work, program, rounds, bucket):
-    print(f"\n### {name}{', in a bucket' if bucket else ''}\n")
-    competitors = tools(work, program, bucket)
-    expected = digest(source) if source.is_dir() else None
-    rows = {t.name: {"backup": [], "restore": []} for t in competitors}
-    for turn in range(rounds):
-        for tool in competitors:            # in turn, so that a slow spell hits all alike
-            tool.anew()
-            tool.prepare(source)
-            rows[tool.name]["backup"].append(tool.backup())
-            to = work / f"restored-{tool.name}"
-            figures, found = tool.restore(to)
-            rows[tool.name]["restore"].append(figures)
-            if expected and digest(found) != expected:
-                raise SystemExit(f"{tool.name} did not restore what was there")
-            if not expected:
-                restored = found / source.name if found.is_dir() else found
-                answer = sqlite3.connect(restored).execute("PRAGMA integrity_check").fetchone()
-                assert answer == ("ok",), f"{tool.name}: {answer}"
-            shutil.rmtree(to)
-            rows[tool.name]["stored"] = tool.place.megabytes()
-    own = {op: statistics.median(r[0] for r in rows["backstay"][op]) for op in ("backup", "restore")}
-    server = " server's CPU |" if bucket else ""
-    print(f"| tool | first backup | CPU | peak MB |{server} restore | CPU | peak MB |{server} stored MB | backstay/this: backup, restore, stored |")
-    print("|---|---|---|---|---|---|---|---|---|" + "---|---|" * bool(bucket))
-    for tool, row in rows.items():
-        cells = []
-        for op in ("backup", "restore"):
-            wall, cpu, peak = (statistics.median(r[i] for r in row[op]) for i in range(3))
-            cells += [f"{wall:.2f} s", f"{cpu:.2f} s", f"{max(r[2] for r in row[op]):.0f}"]
-            if bucket:
-                cells.append(f"{statistics.median(r[3] for r in row[op]):.2f} s")
-        ratio = [own[op] / statistics.median(r[0] for r in row[op]) for op in ("backup", "restore")]
-        size = rows["backstay"]["stored"] / row["stored"]
-        print(f"| {tool} | " + " | ".join(cells) + f" | {row['stored']:.0f} | {ratio[0]:.2f}, {ratio[1]:.2f}, {size:.2f} |", flush=True)
-
-
-def memory(work, program, size):
-    top = work / "tree"
-    make_tree(top, 20_000, 5)
-    rng = random.Random(6)
-    have = sum(f.stat().st_size for f in top.rglob("*") if f.is_file())
-    n = 0
-    while have < size:
-        with open(top / f"large{n}.bin", "wb") as out:
-            for _ in range(64):
-                out.write(rng.randbytes(4 << 20) if n % 2 else text(rng, 1 << 16) * 64)
-        have += 256 << 20
-        n += 1
-    tool = Backstay(work / "backstay", Folder(work / "backstay"), program)
-    tool.prepare(top)
-    b = tool.backup()
-    r, found = tool.restore(work / "restored")
-    same = digest(found) == digest(top)
-    print(f"{have / 1e9:.1f} GB tree: backup {b[0]:.1f} s, peak {b[2]:.0f} MB; restore {r[0]:.1f} s, peak {r[2]:.0f} MB; equal: {same}")
-    if not same or max(b[2], r[2]) > 192:
-        raise SystemExit("the bound of 192 MB, or equality, does not hold")
+def compare(args, work, server, stack):
+    where = pathlib.Path(args.data) if args.data else work / "data"
+    where.mkdir(exist_ok=True)
+    scale, workloads = args.scale, {}
+    if "A" in args.workloads:
+        top = data.kept(lambda p: data.Tree(p / "tree", scale).make(), where, f"A{scale}") / "tree"
+        small = min((p for p in top.rglob("*.py") if 5000 < p.stat().st_size < 6000), key=str).relative_to(top)
+        subject = data.Tree(top, scale)
+        workloads["A"] = Workload("A: an application tree", top, subject, str(small), ["first", "unchanged", "changed", "restore", "one file", "list", "check"])
+    if "B" in args.workloads:
+        path = data.kept(lambda p: data.Database(p / "app.db", scale).make(), where, f"B{scale}") / "app.db"
+        workloads["B"] = Workload("B: a SQLite database", path, data.Database(path, scale), "", ["first", "unchanged", "changed", "changed, hot", "restore", "check"])
+    if "C" in args.workloads:
+        top = data.kept(lambda p: data.Large(p / "large", scale).make(), where, f"C{scale}") / "large"
+        workloads["C"] = Workload("C: large files", top, data.Large(top, scale), "note.txt", ["first", "unchanged", "restore", "one file", "check"])
+    for letter, workload in workloads.items():
+        workload.subject.turn = int(time.time()) if args.data else 0        # data that is kept was changed by earlier runs
+        competitors = tools.installed(work / letter, server, args.tools)
+        memory = in_memory((3 << 30) // scale) if letter == "A" else None
+        scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backstay-bench-", dir=memory))) if memory else work
+        for turn in range(args.rounds):
+            print(f"{time.strftime('%H:%M:%S')} {workload.name}, round {turn + 1}", file=sys.stderr)
+            workload.turn(competitors, scratch, args.repeat)
+        workload.table()
+        for tool in competitors:
+            tool.place.remove()
+        shutil.rmtree(work / letter, ignore_errors=True)
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps({k: w.figures for k, w in workloads.items()}, indent=1))
+    return summary(workloads), [f for w in workloads.values() for f in w.failures]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--s3", action="store_true")
-    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--scale", type=int, default=1, help="so much smaller")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--program", default=str(HERE / "target/release/backstay"))
-    parser.add_argument("--dir", default=None, help="where to work (needs some 12 GB for the full size)")
+    parser.add_argument("--repeat", type=int, default=3, help="how often short steps are done in a round")
+    parser.add_argument("--workloads", default="ABC")
+    parser.add_argument("--tools", type=lambda t: t.split(","), help="which, by comma; all that are installed")
+    parser.add_argument("--folder", action="store_true")
+    parser.add_argument("--month", action="store_true")
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--growth", nargs="?", const="files,bytes,snapshots", help="files, bytes, snapshots")
+    parser.add_argument("--program", default=tools.Backstay.program)
+    parser.add_argument("--dir", help="where to work")
+    parser.add_argument("--data", help="folder in which data is kept for the next run")
+    parser.add_argument("--json", help="file for all figures")
     args = parser.parse_args()
-    scale = 10 if args.small else 1
+    venv = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "backstay-tests/venv/bin"
+    for variable, name in (("BACKSTAY_WEED", "weed"), ("BACKSTAY_RCLONE", "rclone")):
+        if (venv / name).exists():
+            os.environ.setdefault(variable, str(venv / name))
+    tools.Backstay.program = str(pathlib.Path(args.program).resolve())
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backstay-bench-", dir=args.dir)))
-        bucket = None
-        if args.s3:
+        server = None
+        if not args.folder:
             (work / "server").mkdir()
             try:
-                bucket = stack.enter_context(servers.weed(work / "server"))
+                server = stack.enter_context(servers.weed(work / "server", metrics=True))
             except servers.NotInstalled as e:
                 raise SystemExit(f"NOT RUN: {e}")
-        print(f"date {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, rounds {args.rounds}, scale 1/{scale}")
-        if args.memory:
-            return memory(work, args.program, (5 << 30) // scale)
-        tree = work / "data" / "A"
-        make_tree(tree, 40_000 // scale, 1)
-        compare("A: an application tree", tree, work / "a", args.program, args.rounds, bucket)
-        shutil.rmtree(work / "a")
-        database = work / "data" / "app.db"
-        make_database(database, 4_000_000 // scale, 2)
-        compare("B: a SQLite database", database, work / "b", args.program, args.rounds, bucket)
+        print(f"date {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, rounds {args.rounds}, scale 1/{args.scale}, stores in {'folders' if args.folder else 'buckets'}")
+        if args.growth:
+            broken, failures = growth.run(args.growth.split(","), work, server, args.scale)
+        elif args.month:
+            broken, failures = growth.month(work, server, args.scale, args.days)
+        else:
+            broken, failures = compare(args, work, server, stack)
+    for what in [*broken, *failures]:
+        print(f"FAILED: {what}", file=sys.stderr)
+    sys.exit(1 if broken or failures else 0)
 
 
 if __name__ == "__main__":

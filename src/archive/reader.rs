@@ -44,7 +44,7 @@ struct Run<'a> {
 }
 
 impl ArchiveReader {
-    /// Reads the archive's age header and opens it. `info` is what a manifest says of the archive.
+    /// Reads the archive's age header, with its first chunks, and opens it. `info` is what a manifest says of the archive.
     pub fn open(
         source: Arc<dyn RangeRead>,
         info: ArchiveInfo,

@@ -12,6 +12,7 @@ use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
 use crate::model::mark::{Mark, Statement, Target, Tombstone};
 use crate::model::{HostId, ObjectId, ObjectRef, Record, SignerId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::many::each;
 use crate::ops::session::in_store;
 use crate::store::{Key, Prefix, Store};
 use std::collections::{BTreeMap, HashSet};
@@ -348,11 +349,12 @@ fn sizes(store: &dyn Store, objects: &[ObjectRef]) -> Result<BTreeMap<Key, u64>>
             sizes.extend(listed.into_iter().map(|o| (o.key, o.size)));
         }
     } else {
-        for object in objects {
+        let look = |object: &ObjectRef| {
             let key = Key::data(object.kind, object.id);
-            if let Some(size) = in_store(store, store.head(&key))? {
-                sizes.insert(key, size);
-            }
+            Ok(in_store(store, store.head(&key))?.map(|size| (key, size)))
+        };
+        for found in each(objects, look) {
+            sizes.extend(found?);
         }
     }
     Ok(sizes)

@@ -171,6 +171,7 @@ fn alone(session: &Session, state: &State, reading: &StoreReading) -> Result<(Hi
         info: reading.info.clone(),
         entries: reading.entries.clone(),
         bad: Vec::new(),
+        older: Vec::new(),
     };
     let history = Vault::of(vec![copy], &session.judge(&seen))?.history;
     let lost = |b: &&crate::model::chain::Break| match b.kind {

@@ -9,6 +9,8 @@ use crate::model::document::{DOCUMENT_BYTES_MAX, DocumentError, namespace};
 use crate::model::mark::Mark;
 use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::many::each;
+use crate::ops::versions::older_document;
 use crate::store::{Key, Prefix, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -55,6 +57,8 @@ pub struct StoreReading {
     pub entries: Vec<ChainEntry>,
     /// Documents in it that cannot be used.
     pub bad: Vec<BadDocument>,
+    /// Documents whose present version cannot be used, and that were read from an older one; with what is wrong.
+    pub older: Vec<BadDocument>,
 }
 
 /// Signer, number and hash of an entry.
@@ -113,6 +117,16 @@ pub fn too_new(what: &str) -> OpError {
 /// Reads `backstay.json`.
 pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
     let bytes = store.get(&Key::Store, 1 << 20).map_err(|e| store_error(e, store))?;
+    match parse_info(store, &bytes) {
+        // An older version is the store's own, too; which vault it names is compared by whoever asked.
+        Err(e) if !e.is_too_new() => {
+            older_document(store, &Key::Store, 1 << 20, |bytes| parse_info(store, bytes).ok()).ok_or(e)
+        }
+        read => read,
+    }
+}
+
+fn parse_info(store: &dyn Store, bytes: &[u8]) -> Result<StoreInfo> {
     let of = format!("{} of store {:?}", Key::Store, store.name());
     let one_line = bytes.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'));
     let line = one_line.ok_or_else(|| {
@@ -176,11 +190,12 @@ pub fn read_store(store: &Arc<dyn Store>, meant: Option<&VaultId>) -> Result<Sto
         let hint = "is another disk mounted there? backstay touches nothing in it";
         return Err(OpError::new(Class::Damage, what).hint(hint));
     }
-    let mut reading = Reading { store: &**store, info: &info, entries: Vec::new(), bad: Vec::new() };
+    let (entries, bad, older) = Default::default();
+    let mut reading = Reading { store: &**store, info: &info, entries, bad, older };
     reading.read_all(Prefix::Records)?;
     reading.read_all(Prefix::Marks)?;
-    let Reading { entries, bad, .. } = reading;
-    Ok(StoreReading { store: Arc::clone(store), info, entries, bad })
+    let Reading { entries, bad, older, .. } = reading;
+    Ok(StoreReading { store: Arc::clone(store), info, entries, bad, older })
 }
 
 impl Vault {
@@ -195,7 +210,7 @@ impl Vault {
         };
         let (mut views, mut entries, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for reading in readings {
-            let StoreReading { store, info, entries: found, bad: unusable } = reading;
+            let StoreReading { store, info, entries: found, bad: unusable, older: _ } = reading;
             views.push(View { store, info, present: found.iter().map(name_of).collect() });
             entries.extend(found);
             bad.extend(unusable);
@@ -248,12 +263,8 @@ struct Reading<'a> {
     info: &'a StoreInfo,
     entries: Vec<ChainEntry>,
     bad: Vec<BadDocument>,
+    older: Vec<BadDocument>,
 }
-
-/// So many documents are read at once: a store with latency answers them together.
-const AT_ONCE: usize = 16;
-/// Fewer are not worth a thread.
-const A_THREAD: usize = 16;
 
 type Read = Result<std::result::Result<Option<ChainEntry>, OpenError>>;
 
@@ -261,29 +272,30 @@ impl Reading<'_> {
     fn read_all(&mut self, prefix: Prefix) -> Result<()> {
         let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
         let keys: Vec<Key> = listed.into_iter().map(|object| object.key).collect();
-        let share = keys.len().div_ceil(AT_ONCE).max(A_THREAD);
-        let this = &*self;
-        let read: Vec<Read> = std::thread::scope(|scope| {
-            let read_share = |keys: &[Key]| keys.iter().map(|key| this.read_one(key)).collect::<Vec<Read>>();
-            let mut shares = keys.chunks(share);
-            let mine = shares.next().unwrap_or_default();
-            let others: Vec<_> = shares.map(|keys| scope.spawn(move || read_share(keys))).collect();
-            let mut read = read_share(mine);
-            for (other, keys) in others.into_iter().zip(keys.chunks(share).skip(1)) {
-                read.extend(other.join().unwrap_or_else(|_| read_share(keys)));
-            }
-            read
-        });
+        let read = each(&keys, |key| self.read_one(key));
         for (key, read) in keys.iter().zip(read) {
             match read? {
                 Ok(entry) => self.entries.extend(entry),
                 Err(problem) => {
                     let too_new = matches!(problem, OpenError::TooNew(_));
-                    self.bad.push(BadDocument { key: key.to_string(), why: problem.to_string(), too_new });
+                    let bad = BadDocument { key: key.to_string(), why: problem.to_string(), too_new };
+                    match (!too_new).then(|| self.older_entry(key)).flatten() {
+                        Some(entry) => {
+                            self.entries.push(entry);
+                            self.older.push(bad);
+                        }
+                        None => self.bad.push(bad),
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The entry as an older version of the document has it, where the store keeps versions: its signature is the proof.
+    fn older_entry(&self, key: &Key) -> Option<ChainEntry> {
+        let fits = |bytes: &[u8]| parse_entry(key, bytes, &self.info.vault).ok().flatten();
+        older_document(self.store, key, DOCUMENT_BYTES_MAX, fits)
     }
 
     fn lists(&self, key: &Key) -> Result<bool> {

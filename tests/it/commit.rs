@@ -1,59 +1,22 @@
 //! A commit that does not hold is void, and says so: objects that vanish and tombstones that appear around the record's put.
 
+use crate::common::watched;
+use backstay::model::ObjectKind;
 use backstay::model::mark::Tombstone;
-use backstay::model::{ObjectKind, SilentProgress, SystemClock};
 use backstay::ops::backup::{BackupOptions, run as backup};
-use backstay::ops::interrupt::Interrupt;
-use backstay::ops::session::{HostChoice, Session, Surroundings};
-use backstay::ops::{init, look};
+use backstay::ops::look;
+use backstay::ops::session::Session;
 use backstay::store::testing::{Fault, FaultStore, MemoryStore, Verb};
 use backstay::store::{Key, Prefix, Store, StoreErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-fn around() -> Surroundings {
-    Surroundings {
-        clock: Arc::new(SystemClock),
-        progress: Arc::new(SilentProgress),
-        interrupt: Interrupt::default(),
-        exe: env!("CARGO_BIN_EXE_backstay").into(),
-        identity_files: Vec::new(),
-        store: None,
-        hosts: HostChoice::Own,
-        wait: None,
-    }
-}
-
 /// A project whose store is in memory behind a wrapper that tests can disturb.
 fn project(dir: &Path) -> (Session, Arc<MemoryStore>, Arc<FaultStore>) {
-    let app = dir.join("app");
-    std::fs::create_dir_all(app.join("code")).unwrap();
-    std::fs::write(app.join("code/a.txt"), "hello").unwrap();
-    let options = init::InitOptions {
-        dir: app.clone(),
-        config_path: app.join("backstay.toml"),
-        keys_root: dir.join("keys"),
-        state_root: dir.join("state"),
-        store: "backups".into(),
-        more_stores: Vec::new(),
-        replace_store: None,
-        create_bucket: false,
-        interrupt: Interrupt::default(),
-        recipients: Vec::new(),
-        offline_identity: false,
-        kit: None,
-        proposal: backstay::config::propose::propose(&app),
-    };
-    init::run(&options, &SystemClock).unwrap();
-    let config = backstay::config::Config::load(&options.config_path).unwrap();
-    let mut session = Session::open(Arc::new(config), around()).unwrap();
-    let memory = Arc::new(MemoryStore::new("local"));
-    for key in [Key::Store, Key::RecoverMd] {
-        memory.put_bytes(&key, &session.store.get(&key, 1 << 20).unwrap()).unwrap();
-    }
-    let faults = Arc::new(FaultStore::new(Arc::clone(&memory) as Arc<dyn Store>));
-    session.store = Arc::clone(&faults) as Arc<dyn Store>;
-    (session, memory, faults)
+    watched::project(dir, |app| {
+        std::fs::create_dir_all(app.join("code")).unwrap();
+        std::fs::write(app.join("code/a.txt"), "hello").unwrap();
+    })
 }
 
 fn states(session: &Session) -> Vec<(bool, bool)> {

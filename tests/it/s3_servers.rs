@@ -14,6 +14,7 @@ use std::sync::Arc;
 fn spec(server: &Running, prefix: &str) -> S3Spec {
     let mut spec = S3Spec::new("offsite", BUCKET, server.state().join("state"), testing::keys());
     (spec.endpoint, spec.path_style) = (Some(server.endpoint.clone()), true);
+    spec.whole_max = 16 << 20; // so that parts can be tried with little
     (spec.prefix, spec.timer) = (prefix.to_owned(), Arc::new(RealTimer::default()));
     spec
 }

@@ -57,13 +57,13 @@ def answers(url):
 
 
 @contextlib.contextmanager
-def weed(home):
-    """SeaweedFS; gives its endpoint and process."""
+def weed(home, metrics=False):
+    """SeaweedFS; gives its endpoint and process, and with `metrics` the URL of what it counts."""
     home = pathlib.Path(home)
     (home / "data").mkdir()
     keys = {"name": "test", "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
     (home / "s3.json").write_text(json.dumps({"identities": [keys]}))
-    names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc")]
+    names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc")] + ["metricsPort"] * metrics
     ports = dict(zip(names, free_ports(len(names))))
     arguments = [f"-{name}={port}" for name, port in ports.items()] + [
         "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={home}/data", f"-s3.config={home}/s3.json", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
@@ -75,7 +75,7 @@ def weed(home):
     try:
         endpoint = f"http://127.0.0.1:{ports['s3.port']}"
         wait(process, lambda: answers(f"{endpoint}/status"), log)
-        yield endpoint, process
+        yield (endpoint, process, f"http://127.0.0.1:{ports['metricsPort']}/metrics") if metrics else (endpoint, process)
     finally:
         end(process)
         for part in ("master", "volume", "filer", "s3", "admin"):

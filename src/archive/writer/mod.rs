@@ -21,7 +21,7 @@ use std::sync::Arc;
 const EARLY_CUT: usize = 1 << 20;
 const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
 
-/// A finished archive in a local file, fsynced. The file is the caller's from now on; the folder was not fsynced.
+/// A finished archive in a local file, fsynced by [`ArchiveWriter::finish`]. The file is the caller's from now on; the folder was not fsynced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedArchive {
     /// The file.
@@ -161,12 +161,21 @@ impl ArchiveWriter {
     }
 
     /// Ends the archive: the tar stream's end, the seek table, the last age chunk, fsync.
-    pub fn finish(mut self) -> Result<SealedArchive, ArchiveError> {
+    pub fn finish(self) -> Result<SealedArchive, ArchiveError> {
+        self.end_archive(true)
+    }
+
+    /// The same without fsync: for a file that is sent elsewhere and then removed, and means nothing after a crash.
+    pub fn finish_passing(self) -> Result<SealedArchive, ArchiveError> {
+        self.end_archive(false)
+    }
+
+    fn end_archive(mut self, durable: bool) -> Result<SealedArchive, ArchiveError> {
         if self.member.is_some() {
             return Err(ArchiveError::Misuse("an archive was finished within a tar member"));
         }
         self.pipeline.push(&ZEROS[..2 * BLOCK])?;
-        self.pipeline.finish()
+        self.pipeline.finish(durable)
     }
 }
 

@@ -46,11 +46,13 @@ impl Output {
         written.map_err(|source| ArchiveError::Io { path: self.path.clone(), source })
     }
 
-    /// Makes the file durable and lets it stay; gives its path and name. A failed fsync must never be tried again: the kernel may
-    /// have dropped the pages and would then report success.
-    pub(super) fn finish(mut self) -> Result<(PathBuf, ObjectId), ArchiveError> {
-        let synced = crash::around("fsync archive", || self.file.sync_all());
-        synced.map_err(|source| ArchiveError::Io { path: self.path.clone(), source })?;
+    /// Makes the file durable, if asked, and lets it stay; gives its path and name. A failed fsync must never be tried again: the
+    /// kernel may have dropped the pages and would then report success.
+    pub(super) fn finish(mut self, durable: bool) -> Result<(PathBuf, ObjectId), ArchiveError> {
+        if durable {
+            let synced = crash::around("fsync archive", || self.file.sync_all());
+            synced.map_err(|source| ArchiveError::Io { path: self.path.clone(), source })?;
+        }
         let mut id = [0; 32];
         id.copy_from_slice(self.hash.clone().finish().as_ref());
         self.finished = true;

@@ -129,8 +129,8 @@ impl Pipeline {
         self.remember(cut)
     }
 
-    /// Brings everything into the file, ends it and makes it durable.
-    pub(super) fn finish(mut self) -> Result<SealedArchive, ArchiveError> {
+    /// Brings everything into the file and ends it; `durable` makes it so.
+    pub(super) fn finish(mut self, durable: bool) -> Result<SealedArchive, ArchiveError> {
         self.cut()?;
         while self.take_frame()? {}
         let table = frames::encode_seek_table(&self.frames)?;
@@ -139,7 +139,7 @@ impl Pipeline {
         while self.take_sealed()? {}
         let size = self.output.size();
         let payload = self.sealer.header().len() as u64;
-        let (path, id) = self.output.finish()?;
+        let (path, id) = self.output.finish(durable)?;
         let info = ArchiveInfo { sha256: id, size, payload, tar: self.framed, frames: self.frames };
         let inside = self.inside.map(|hasher| hasher.finalize());
         Ok(SealedArchive { path, id, size, info, inside })

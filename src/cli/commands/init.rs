@@ -237,7 +237,7 @@ fn describe(component: &Proposed) -> String {
 }
 
 /// Where keys and state of all projects of this user lie.
-fn roots() -> Result<(PathBuf, PathBuf)> {
+pub(super) fn roots() -> Result<(PathBuf, PathBuf)> {
     let home = || std::env::var_os("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
     let of = |variable: &str, below: &str| {
         let set = std::env::var_os(variable).map(PathBuf::from).filter(|p| p.is_absolute());

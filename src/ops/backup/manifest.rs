@@ -13,11 +13,9 @@ use crate::ops::backup::packer::PackRun;
 use crate::ops::backup::reuse::Saved;
 use crate::ops::backup::shelf::{Shelf, Shelved};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::session::in_store;
-use crate::store::Key;
 use std::collections::HashSet;
 
-/// A component whose objects are all in the store.
+/// A component whose objects are in the store or on their way there.
 pub(super) struct Stored {
     pub(super) index: IndexComponent,
     pub(super) setup: String,
@@ -30,17 +28,17 @@ pub(super) struct Stored {
     pub(super) problems: Vec<crate::model::Problem>,
 }
 
-/// Puts a manifest object and gives its name and size.
+/// Lets a manifest object be put and gives its name and size.
 pub(super) fn put_manifest(run: &PackRun<'_>, content: &[u8]) -> Result<ObjectRef> {
     let sealed = seal_manifest(content, run.recipients);
     let (id, bytes) = sealed.doing(Class::Failed, || "cannot seal a listing".into())?;
     crash::point("pack: listing sealed");
-    in_store(run.store, run.store.put_bytes(&Key::Manifest(id), &bytes))?;
-    crash::point("pack: listing put");
-    Ok(ObjectRef { kind: ObjectKind::Manifest, size: bytes.len() as u64, id, recipients: 0 })
+    let size = bytes.len() as u64;
+    run.uploads.manifest(id, bytes)?;
+    Ok(ObjectRef { kind: ObjectKind::Manifest, size, id, recipients: 0 })
 }
 
-/// Seals a component's archives and writes its listing.
+/// Ends a component's archives and writes its listing.
 pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
     let Build { name, packer, listing, old, .. } = build;
     let sums = listing.sums();

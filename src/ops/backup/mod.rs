@@ -27,6 +27,7 @@ mod shelf;
 mod start;
 mod streams;
 mod unfinished;
+mod uploads;
 
 pub(crate) use start::{open_chain, prepare_spool};
 
@@ -37,7 +38,7 @@ pub(crate) use streams::words;
 
 use crate::archive::Pool;
 use crate::config::{Component, Event};
-use crate::durable::crash;
+use crate::durable::{Held, crash};
 use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
@@ -52,13 +53,14 @@ use crate::ops::vault::Vault;
 use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
-use readback::{Carried, Proofs};
+use readback::{Carried, Proofs, Times};
 use reuse::{Reuse, Wanted, Wishes};
 use start::chosen;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use unfinished::Unfinished;
+use uploads::Uploads;
 
 /// What to make.
 #[derive(Debug, Clone, Default)]
@@ -73,16 +75,33 @@ pub struct BackupOptions {
     pub milestone: bool,
     /// Refer to nothing older: the snapshot stands alone.
     pub full: bool,
+    /// A rollback makes it, of what it is about to put away: it is never `latest`.
+    pub safety: bool,
 }
 
 /// Makes a snapshot.
 pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
+    chosen(&session.config()?.components, &options.only)?;
+    session.check_writable()?;
+    session.writer()?;
+    let held = crate::ops::lock::hold(session, "backup")?;
+    crash::point("backup: lock held");
+    let started = session.around.clock.now();
+    let report = run_held(session, options, &held)?;
+    if report.good {
+        // What a rollback put away is needed no more once something good came after it.
+        for place in crate::ops::rollback::sweep(session, started)? {
+            session.note(&format!("removed what a rollback put away a week ago: {place}"));
+        }
+    }
+    Ok(report)
+}
+
+/// The same for whoever holds the project's lock.
+pub(crate) fn run_held(session: &Session, options: &BackupOptions, _: &Held) -> Result<BackupReport> {
     let config = Arc::clone(session.config()?);
     let components = chosen(&config.components, &options.only)?;
-    session.check_writable()?;
     let writer = session.writer()?;
-    let _held = crate::ops::lock::hold(session, "backup")?;
-    crash::point("backup: lock held");
     let names: Vec<String> = components.iter().map(|c| c.name.to_string()).collect();
     let id = |report: &BackupReport| report.snapshot.to_string();
     let Ran { outcome: mut report, problems } = hooks::around(session, Event::Backup, &names, id, || {
@@ -157,10 +176,10 @@ impl Making<'_> {
         let random = random.doing(Class::Failed, || "no random numbers are to be had".into())?;
         let id = SnapshotId::new(started, random);
         let pool = Arc::new(Pool::for_machine());
-        let unfinished = Unfinished::of(session, &self.writer.recipients);
+        let unfinished = Unfinished::of(session, &self.writer.recipients).map(Arc::new);
+        let uploads = Uploads::new(&session.store, &session.around.interrupt, unfinished.clone())?;
         let run = PackRun {
-            unfinished: unfinished.as_ref(),
-            store: &*session.store,
+            uploads: &uploads,
             spool: self.spool,
             recipients: &self.writer.recipients,
             pool: &pool,
@@ -183,7 +202,7 @@ impl Making<'_> {
         let done = snapshot.finish(session, self.writer, &run, chain, self.vault, reuse);
         // What a store damaged must not be taken for sent again and again.
         if done.as_ref().map_or_else(|e| e.class == Class::Damage, |_| true) {
-            unfinished.iter().for_each(Unfinished::clear);
+            unfinished.iter().for_each(|unfinished| unfinished.clear());
         }
         done
     }
@@ -218,11 +237,12 @@ impl Snapshot<'_> {
         let encoded = index.encode().doing(Class::Failed, || "cannot write the index".into())?;
         let index_object = manifest::put_manifest(run, &encoded)?;
         let objects = self.objects(&index_object);
+        let put = run.uploads.finish()?;
         crash::point("backup: index put");
         let now = session.around.clock.now();
         let reused: HashSet<ObjectId> = self.stored.iter().flat_map(|s| s.reused.iter().copied()).collect();
-        let (before, reverify) = (reuse.last_backup(), session.reverify());
-        let proofs = Proofs::plan(&objects, &reuse, &reused, now, before, reverify);
+        let times = Times { now, before: reuse.last_backup(), reverify: session.reverify() };
+        let proofs = Proofs::plan(&objects, &put, &reuse, &reused, &times);
         let damaged = readback::read_back(session, &proofs.chosen(&objects), &reused)?;
         if !damaged.is_empty() {
             return Ok(Attempt::Damaged(damaged));
@@ -240,7 +260,7 @@ impl Snapshot<'_> {
         crash::point("backup: committed");
         readback::read_record(session, &record, hash)?;
         crash::point("backup: record read back");
-        let verdict = self.verdict(&record, hash, chain, now, proofs.covered());
+        let verdict = self.verdict(&record, hash, chain, &proofs);
         let good = verdict.good && proofs.others_hold;
         for carried in carried.verdicts(&verdict) {
             chain.mark(Statement::Verdict(carried), session.around.clock.now())?;
@@ -305,7 +325,7 @@ impl Snapshot<'_> {
             doc: "record".into(),
             vault: chain.vault.clone(),
             snapshot: self.id.clone(),
-            kind: SnapshotKind::Normal,
+            kind: if self.options.safety { SnapshotKind::Safety } else { SnapshotKind::Normal },
             host: chain.host,
             signer: chain.signer_id(),
             number: chain.next.0,
@@ -325,14 +345,7 @@ impl Snapshot<'_> {
         }
     }
 
-    fn verdict(
-        &self,
-        record: &Record,
-        hash: ObjectId,
-        chain: &Chain<'_>,
-        began: Timestamp,
-        covered: Vec<(u64, u64)>,
-    ) -> Verdict {
+    fn verdict(&self, record: &Record, hash: ObjectId, chain: &Chain<'_>, proofs: &Proofs) -> Verdict {
         let checks: Vec<(u64, CheckResult)> = record
             .components
             .iter()
@@ -342,10 +355,11 @@ impl Snapshot<'_> {
         Verdict {
             target: Target { snapshot: record.snapshot.clone(), record: hash },
             instance: chain.instance.clone(),
-            level: Level::Read,
-            began,
+            level: proofs.level(),
+            // Objects are proved while others are packed.
+            began: self.started,
             good: checks.iter().all(|c| c.1 != CheckResult::Failed),
-            covered,
+            covered: proofs.covered(),
             bad: Vec::new(),
             checks,
         }
@@ -382,6 +396,7 @@ impl Snapshot<'_> {
             stores: vec![StoreReport::of_lead(session)],
             seconds: took.as_secs_f64(),
             history: vault.history.breaks.iter().map(ToString::to_string).collect(),
+            kit: crate::ops::kit_verify::standing(session),
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
         }
     }

@@ -1,17 +1,15 @@
-//! One component's archives: members go in, full archives are sealed and put into the store as they come.
+//! One component's archives: members go in, full archives are handed over to be sealed and put while the next is filled.
 
 use crate::archive::pax::Member;
 use crate::archive::{About, ArchiveError, ArchiveWriter, Pool};
-use crate::durable::crash;
 use crate::keys::RecipientSet;
 use crate::model::entry::MAP_RANGE;
 use crate::model::manifest::ArchiveInfo;
 use crate::model::{Extent, ObjectId, Progress};
-use crate::ops::backup::unfinished::Unfinished;
+use crate::ops::backup::uploads::{Uploads, cannot_pack};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
-use crate::ops::session::in_store;
-use crate::store::{Key, Store};
+use crossbeam_channel::Receiver;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,15 +25,14 @@ pub(super) struct LocalExtent {
 /// What packers of one run share.
 #[derive(Clone)]
 pub(super) struct PackRun<'a> {
-    pub(super) store: &'a dyn Store,
+    /// Where finished objects go.
+    pub(super) uploads: &'a Uploads,
     pub(super) spool: &'a Path,
     pub(super) recipients: &'a RecipientSet,
     pub(super) pool: &'a Arc<Pool>,
     pub(super) level: i32,
     pub(super) progress: &'a dyn Progress,
     pub(super) interrupt: &'a Interrupt,
-    /// For a store elsewhere: what runs that were cut off had sealed.
-    pub(super) unfinished: Option<&'a Unfinished>,
 }
 
 /// Packs one component.
@@ -45,7 +42,8 @@ pub(super) struct Packer<'a> {
     /// An archive is sealed once it is this long; a larger file is laid over several.
     pub(super) archive_size: u64,
     current: Option<ArchiveWriter>,
-    stored: Vec<ArchiveInfo>,
+    /// Where the names of those that are full will be heard.
+    sealed: Vec<Receiver<ArchiveInfo>>,
 }
 
 /// Bounds of what one archive is to hold; see the design.
@@ -59,7 +57,7 @@ pub(super) fn archive_size_for(component_bytes: u64) -> u64 {
 
 impl<'a> Packer<'a> {
     pub(super) fn new(run: PackRun<'a>, about: About, archive_size: u64) -> Self {
-        Self { run, about, archive_size, current: None, stored: Vec::new() }
+        Self { run, about, archive_size, current: None, sealed: Vec::new() }
     }
 
     /// The component's name.
@@ -68,15 +66,7 @@ impl<'a> Packer<'a> {
     }
 
     fn failed(&self, error: ArchiveError) -> OpError {
-        let what = format!("cannot pack component {}", self.component());
-        let hint = match &error {
-            ArchiveError::Io { source, .. } => spool_hint(source.kind()),
-            _ => None,
-        };
-        match hint {
-            Some(hint) => OpError::new(Class::Store, what).because(error).hint(hint),
-            None => OpError::new(Class::Failed, what).because(error),
-        }
+        cannot_pack(self.component(), error)
     }
 
     /// Begins a member; gives the archive's place in the run and the tar offset of the member's data.
@@ -89,9 +79,9 @@ impl<'a> Packer<'a> {
             let run = &self.run;
             let writer = ArchiveWriter::create(run.spool, &self.about, run.recipients, run.pool, run.level);
             let writer = writer.map_err(|e| self.failed(e))?;
-            self.current = Some(if run.unfinished.is_some() { writer.hashing_inside() } else { writer });
+            self.current = Some(if run.uploads.keeps() { writer.hashing_inside() } else { writer });
         }
-        let archive = self.stored.len();
+        let archive = self.sealed.len();
         let begun = match &mut self.current {
             Some(writer) => writer.begin(member),
             None => return Err(OpError::new(Class::Failed, "internal: no archive is open")),
@@ -130,45 +120,19 @@ impl<'a> Packer<'a> {
         self.with_writer(ArchiveWriter::end)
     }
 
+    /// Lets the archive be ended and put, while the next is filled.
     fn seal(&mut self) -> Result<()> {
         let Some(writer) = self.current.take() else {
             return Ok(());
         };
-        crash::point("pack: archive to be sealed");
-        let sealed = writer.finish().map_err(|e| self.failed(e))?;
-        crash::point("pack: archive sealed");
-        let info = match self.run.unfinished {
-            Some(unfinished) => unfinished.put(self.run.store, sealed)?,
-            None => {
-                let put =
-                    self.run.store.put_file(&Key::Archive(sealed.id), &sealed.path, sealed.size, &sealed.id);
-                in_store(self.run.store, put)?;
-                sealed.info
-            }
-        };
-        crash::point("pack: archive put");
-        self.stored.push(info);
+        self.sealed.push(self.run.uploads.archive(self.about.component.as_str(), writer)?);
         Ok(())
     }
 
-    /// Seals what is open and gives all archives in order.
+    /// Ends what is open and gives all archives in order, some of which may still be on their way.
     pub(super) fn finish(mut self) -> Result<Vec<ArchiveInfo>> {
         self.seal()?;
-        Ok(std::mem::take(&mut self.stored))
-    }
-}
-
-/// What to do where the disk on which archives are prepared, the store's own, takes none.
-fn spool_hint(kind: std::io::ErrorKind) -> Option<&'static str> {
-    use std::io::ErrorKind;
-    match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Some("make room on that disk; nothing that was committed is touched")
-        }
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-            Some("check who may read and write there")
-        }
-        _ => None,
+        self.sealed.iter().map(|sealed| self.run.uploads.info(sealed)).collect()
     }
 }
 

@@ -1,19 +1,31 @@
 //! Reading back what was put: a write that the store did not keep is found now, not when it is needed.
 
-use crate::model::mark::Verdict;
+use crate::model::mark::{Level, Verdict};
 use crate::model::report::Phase;
 use crate::model::{ObjectId, ObjectRef, Record, Timestamp};
 use crate::ops::backup::begin_phase;
 use crate::ops::backup::reuse::Reuse;
+use crate::ops::backup::uploads::prove;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::{Session, in_store};
 use crate::store::Key;
 use jiff::SignedDuration;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// Which objects of a snapshot are read back.
+/// What proofs are measured by.
+pub(super) struct Times {
+    pub(super) now: Timestamp,
+    /// When the last backup began.
+    pub(super) before: Option<Timestamp>,
+    /// How long a proof counts.
+    pub(super) reverify: SignedDuration,
+}
+
+/// Which objects of a snapshot are proved in this run.
 pub(super) struct Proofs {
-    /// For each object, in the record's order, whether it is read now.
+    /// For each object, in the record's order, how it was proved while it was put.
+    put: Vec<Option<Level>>,
+    /// And whether it is read now.
     read: Vec<bool>,
     /// Whether every other was proved lately.
     pub(super) others_hold: bool,
@@ -42,9 +54,9 @@ impl Carried {
         let mut groups: Vec<(Timestamp, Vec<u64>)> =
             (0..GROUPS).map(|_| (Timestamp::MAX, Vec::new())).collect();
         for (place, object) in record.objects.iter().enumerate() {
-            let read = proofs.read.get(place).copied().unwrap_or(true);
+            let now_proved = proofs.covers(place);
             let Some(proved) =
-                reuse.standing(&object.id).proved.filter(|_| !read && reused.contains(&object.id))
+                reuse.standing(&object.id).proved.filter(|_| !now_proved && reused.contains(&object.id))
             else {
                 continue;
             };
@@ -63,7 +75,8 @@ impl Carried {
     pub(super) fn verdicts(self, own: &Verdict) -> Vec<Verdict> {
         let verdict = |(began, places): (Timestamp, Vec<u64>)| {
             let covered = ranges(places.into_iter());
-            Verdict { began, covered, checks: Vec::new(), good: true, ..own.clone() }
+            // How the oldest of them was proved is not known any more.
+            Verdict { began, covered, level: Level::Put, checks: Vec::new(), good: true, ..own.clone() }
         };
         self.groups.into_iter().map(verdict).collect()
     }
@@ -85,23 +98,24 @@ fn ranges(places: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
 const CYCLE: f64 = 0.8;
 
 impl Proofs {
-    /// Those that are new and those without a proof are read; of the others those with the oldest proofs, so many bytes that all come round in time: as large a part as the
+    /// `put` says what was proved while it was put. Of the rest those that are new and those without a proof are read; of the others those with the oldest proofs, so many bytes that all come round in time: as large a part as the
     /// time since `before`, the last backup, is of the cycle, and one object in any case.
     pub(super) fn plan(
         objects: &[ObjectRef],
+        put: &HashMap<ObjectId, Level>,
         reuse: &Reuse,
         reused: &HashSet<ObjectId>,
-        now: Timestamp,
-        before: Option<Timestamp>,
-        reverify: SignedDuration,
+        times: &Times,
     ) -> Self {
+        let Times { now, before, reverify } = *times;
+        let put: Vec<Option<Level>> = objects.iter().map(|o| put.get(&o.id).copied()).collect();
         let expired = now.saturating_sub(reverify).unwrap_or(Timestamp::MIN);
         let mut read: Vec<bool> = Vec::with_capacity(objects.len());
         let mut others: Vec<(Timestamp, usize)> = Vec::new();
         for (place, object) in objects.iter().enumerate() {
             let proved = reuse.standing(&object.id).proved.filter(|_| reused.contains(&object.id));
-            read.push(proved.is_none());
-            others.extend(proved.map(|proved| (proved, place)));
+            read.push(proved.is_none() && put[place].is_none());
+            others.extend(proved.filter(|_| put[place].is_none()).map(|proved| (proved, place)));
         }
         others.sort_unstable();
         let total: u64 = others.iter().map(|(_, place)| objects[*place].size).sum();
@@ -120,7 +134,12 @@ impl Proofs {
                 others_hold &= proved >= expired;
             }
         }
-        Self { read, others_hold, reverify }
+        Self { put, read, others_hold, reverify }
+    }
+
+    /// True for an object that this run proves.
+    fn covers(&self, place: usize) -> bool {
+        self.put.get(place).is_none_or(Option::is_some) || self.read.get(place).copied().unwrap_or(true)
     }
 
     /// The objects that are read.
@@ -128,9 +147,15 @@ impl Proofs {
         objects.iter().zip(&self.read).filter(|(_, read)| **read).map(|(object, _)| object).collect()
     }
 
-    /// Half-open ranges of the places of those that are read.
+    /// Half-open ranges of the places of those that are proved in this run.
     pub(super) fn covered(&self) -> Vec<(u64, u64)> {
-        ranges(self.read.iter().enumerate().filter(|(_, read)| **read).map(|(place, _)| place as u64))
+        ranges((0..self.read.len()).filter(|place| self.covers(*place)).map(|place| place as u64))
+    }
+
+    /// The least that was done for one of them.
+    pub(super) fn level(&self) -> Level {
+        let least = self.put.iter().flatten().copied().min().unwrap_or(Level::Read);
+        least.min(Level::Read)
     }
 }
 
@@ -142,19 +167,21 @@ pub(super) fn read_back(
     reused: &HashSet<ObjectId>,
 ) -> Result<BTreeSet<ObjectId>> {
     let mut damaged = BTreeSet::new();
+    if objects.is_empty() {
+        return Ok(damaged);
+    }
     begin_phase(session, Phase::ReadBack, objects.iter().map(|o| o.size).sum());
     for object in objects {
-        session.around.interrupt.check()?;
         let key = Key::data(object.kind, object.id);
         let mut seen = |bytes| session.around.progress.advance(bytes);
-        let found = in_store(&*session.store, session.store.read_back(&key, &mut seen))?;
-        if found != (object.size, object.id) && reused.contains(&object.id) {
-            damaged.insert(object.id);
-        } else if found != (object.size, object.id) {
-            let what = format!("store {:?} did not keep {key} as it was written", session.store.name());
-            return Err(OpError::new(Class::Damage, what)
-                .because("what was read back is not what was put; no snapshot was made")
-                .hint("check that disk, and its cable and memory; older snapshots are untouched, but verify them too"));
+        session.around.interrupt.check()?;
+        if reused.contains(&object.id) {
+            let found = in_store(&*session.store, session.store.read_back(&key, &mut seen))?;
+            if found != (object.size, object.id) {
+                damaged.insert(object.id);
+            }
+        } else {
+            prove(&*session.store, &session.around.interrupt, &mut seen, &key, (object.size, object.id))?;
         }
     }
     Ok(damaged)

@@ -35,6 +35,14 @@ struct Kept {
     info: ArchiveInfo,
 }
 
+/// What becomes of a sealed archive; with what readers must know of the one that will be there.
+pub(super) enum Taken {
+    /// It is to be put. One that is `kept` stays where it lies when that fails.
+    Put { info: ArchiveInfo, path: PathBuf, kept: bool },
+    /// One that was sealed before is in the store. That is not a proof.
+    There { info: ArchiveInfo },
+}
+
 /// What is remembered, for one run.
 pub(super) struct Unfinished {
     dir: PathBuf,
@@ -106,26 +114,24 @@ impl Unfinished {
         let _next_time = std::fs::remove_file(self.archive(id));
     }
 
-    /// Puts a sealed archive, or one that a run before sealed from the same bytes; gives what readers must know of the one that is there now.
-    pub(super) fn put(&self, store: &dyn Store, sealed: SealedArchive) -> Result<ArchiveInfo> {
-        let SealedArchive { path, id, size, info, inside } = sealed;
+    /// What is to be done with a sealed archive. One that a run before sealed from the same bytes is put at once in its place.
+    pub(super) fn take(&self, store: &dyn Store, sealed: SealedArchive) -> Result<Taken> {
+        let SealedArchive { path, id: _, size: _, info, inside } = sealed;
         let Some(inside) = inside.map(|hash| hash.to_hex().to_string()) else {
-            in_store(store, store.put_file(&Key::Archive(id), &path, size, &id))?;
-            return Ok(info);
+            return Ok(Taken::Put { info, path, kept: false });
         };
         let before = self.known().get(&inside).filter(|k| k.recipients == self.recipients).cloned();
         if let Some(kept) = before {
             if self.put_kept(store, &kept)? {
                 let _swept = std::fs::remove_file(&path);
-                return Ok(kept.info);
+                return Ok(Taken::There { info: kept.info });
             }
             self.forget(&kept);
         }
         let kept = Kept { inside, recipients: self.recipients.clone(), info };
-        let path = self.keep(&kept, path);
+        let (path, aside) = self.keep(&kept, path);
         crash::point("pack: archive kept in case the run is cut off");
-        in_store(store, store.put_file(&Key::Archive(id), &path, size, &id))?;
-        Ok(kept.info)
+        Ok(Taken::Put { info: kept.info, path, kept: aside })
     }
 
     /// Puts what was sealed before, or finds it put; false when it is neither here nor there any more.
@@ -143,16 +149,16 @@ impl Unfinished {
         }
     }
 
-    /// Lays an archive aside until the run has ended; gives where it lies now. Where that cannot be done it is put from where it lies.
-    fn keep(&self, kept: &Kept, path: PathBuf) -> PathBuf {
+    /// Lays an archive aside until the run has ended; gives where it lies now, and whether that is so. Where it cannot be done it is put from where it lies.
+    fn keep(&self, kept: &Kept, path: PathBuf) -> (PathBuf, bool) {
         let aside = self.archive(&kept.info.sha256);
         let line = serde_json::to_vec(kept).unwrap_or_default();
         if durable::replace(&self.line(&kept.info.sha256), &line).is_ok()
             && std::fs::rename(&path, &aside).is_ok()
         {
-            return aside;
+            return (aside, true);
         }
-        path
+        (path, false)
     }
 
     /// Forgets everything: it is in a snapshot now, or was found damaged.

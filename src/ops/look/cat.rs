@@ -1,10 +1,9 @@
 //! One file's content, proved before any of it is let out.
 
-use crate::archive::Pool;
 use crate::model::index::Index;
 use crate::model::{Entry, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::restore::read::{Piece, Reading, Sink};
+use crate::ops::restore::read::{Piece, Reading, Sink, reading_pool};
 use crate::ops::restore::{Listing, open};
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
@@ -38,7 +37,7 @@ pub fn cat(
     let extents = listing.extents.get(&place).cloned().unwrap_or_default();
     let mut gathered = Gather::new(&listing.entries[place])?;
     let pieces = extents.iter().map(|&extent| Piece { extent, file: 0 }).collect();
-    let pool = Pool::for_machine();
+    let pool = reading_pool();
     let reading = Reading {
         sources: &opened.sources,
         record: &opened.record,

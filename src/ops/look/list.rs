@@ -2,10 +2,11 @@
 
 use crate::keys::Identities;
 use crate::model::chain::{KnownSnapshot, Trust};
-use crate::model::index::IndexComponent;
+use crate::model::index::{Index, IndexComponent};
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::many::each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::proofs::{Proofs, StoreProof};
 use crate::ops::recover_files;
@@ -84,14 +85,14 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let identities = session.identities()?;
     let hosts = select::hosts(session, &vault)?;
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
-    let mut damaged = vault.bad.clone();
+    let known: Vec<&KnownSnapshot> = vault.snapshots().filter(wanted).collect();
     let proofs = Proofs::new(&vault);
-    let rows = vault.snapshots().filter(wanted).map(|s| {
-        let (row, bad) = row(session, &vault, s, &identities, &proofs);
-        damaged.extend(bad);
-        row
-    });
-    let snapshots = rows.collect();
+    let indexes = each(&known, |s| index_of(session, &vault, s, &identities));
+    let rows = known.iter().zip(indexes);
+    let rows = rows.map(|(s, index)| row(s, index, &identities, &proofs));
+    let (snapshots, bad): (Vec<_>, Vec<_>) = rows.unzip();
+    let mut damaged = vault.bad.clone();
+    damaged.extend(bad.into_iter().flatten());
     let store = vault.views.first().map_or(&session.store, |v| &v.store);
     damaged.extend(recover_files::check(&**store, &vault)?);
     Ok(ListReport {
@@ -104,20 +105,29 @@ pub fn list(session: &Session) -> Result<ListReport> {
     })
 }
 
-/// The line of a snapshot, and its index when that is damaged. A list tells what it can: an index that cannot be opened costs names
-/// and notes only.
-fn row(
+/// The index of a snapshot; none of one that is not to be read, or without an identity.
+fn index_of(
     session: &Session,
     vault: &Vault,
     known: &KnownSnapshot,
     identities: &Identities,
+) -> Option<Result<Index>> {
+    let sources = known_sources(session, vault, known);
+    let reader = SnapshotReader { store: &sources, record: &known.record, identities };
+    let readable = !identities.is_empty() && is_trusted(known) && known.void.is_none();
+    readable.then(|| reader.index())
+}
+
+/// The line of a snapshot, and its index when that is damaged. A list tells what it can: an index that cannot be opened costs names
+/// and notes only.
+fn row(
+    known: &KnownSnapshot,
+    index: Option<Result<Index>>,
+    identities: &Identities,
     proofs: &Proofs<'_>,
 ) -> (SnapshotRow, Option<BadDocument>) {
     let record = &known.record;
-    let sources = known_sources(session, vault, known);
-    let reader = SnapshotReader { store: &sources, record, identities };
-    let readable = !identities.is_empty() && is_trusted(known) && known.void.is_none();
-    let (index, bad) = match readable.then(|| reader.index()) {
+    let (index, bad) = match index {
         Some(Ok(index)) => (Some(index), None),
         Some(Err(e)) => (None, bad_index(record, &e)),
         None => (None, None),
@@ -223,7 +233,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let reader = SnapshotReader { store: &sources, record: &known.record, identities: &identities };
     let index = reader.index()?;
     Ok(ShowReport {
-        row: row(session, &vault, known, &identities, &Proofs::new(&vault)).0,
+        row: row(known, index_of(session, &vault, known, &identities), &identities, &Proofs::new(&vault)).0,
         details: index.components.iter().map(component_row).collect(),
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),

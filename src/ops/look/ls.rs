@@ -1,10 +1,11 @@
 //! Listing directories of a snapshot.
 
-use crate::model::index::{Index, IndexComponent};
+use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::{ContentHash, Entry, Kind, RelPath, SnapshotId};
 use crate::ops::error::Result;
+use crate::ops::many::each;
 use crate::ops::objects::SnapshotReader;
-use crate::ops::restore::{Opened, open};
+use crate::ops::restore::{Opened, SEGMENTS_AT_ONCE, open, touched};
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
 use crate::ops::shape;
@@ -113,9 +114,11 @@ fn rows_of(
 fn entries_of(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection) -> Result<Vec<Entry>> {
     let component = select::component(index, &selection.component)?;
     let mut entries = Vec::new();
-    for reference in component.segments.iter().filter(|s| selection.touches(&s.first, &s.last)) {
-        let segment = reader.segment(component, reference)?;
-        entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
+    let touched: Vec<&SegmentRef> = touched(component, selection).collect();
+    for some in touched.chunks(SEGMENTS_AT_ONCE) {
+        for segment in each(some, |reference| reader.segment(component, reference)) {
+            entries.extend(segment?.entries.into_iter().filter(|e| selection.wants(&e.path)));
+        }
     }
     shape::check(component, &entries)?;
     selection.check_found(&entries)?;

@@ -1,9 +1,8 @@
 //! Writing one listing: every entry made, every file proved, nothing under a name that is not its content.
 
-use super::read::{Piece, Reading};
+use super::read::{Piece, Reading, reading_pool};
 use super::write::{Files, Pending};
 use super::{Listing, Opened, RestoreReport, extractor};
-use crate::archive::Pool;
 use crate::archive::extract::{Extractor, Owners};
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, Result};
@@ -38,7 +37,7 @@ pub(crate) fn lay(
 }
 
 /// Makes every entry of `listing` in the extractor's tree.
-pub(super) fn write_listing(
+pub(crate) fn write_listing(
     session: &Session,
     opened: &Opened,
     listing: &Listing,
@@ -76,7 +75,7 @@ pub(super) fn write_listing(
     report.files += (pending.len() + more_names) as u64;
     let progress = &session.around.progress;
     let advance = |bytes| progress.advance(bytes);
-    let pool = Pool::for_machine();
+    let pool = reading_pool();
     let mut files = Files::new(&extractor, component, pending, &advance);
     files.empty_ones()?;
     let reading = Reading {

@@ -2,13 +2,17 @@
 //!
 //! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
 
+mod cursor;
 mod inplace;
 mod lay;
+mod listing;
 mod litter;
 pub(crate) mod read;
+mod spare;
 mod write;
 
 pub(crate) use lay::lay;
+pub(crate) use listing::{Listing, SEGMENTS_AT_ONCE, touched};
 
 pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 
@@ -18,20 +22,17 @@ use crate::durable::crash;
 use crate::keys::Identities;
 use crate::model::chain::KnownSnapshot;
 use crate::model::entry::FLAG_DATABASE;
-use crate::model::index::{Index, IndexComponent};
+use crate::model::index::Index;
 use crate::model::report::Phase;
-use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, Record, SnapshotId};
+use crate::model::{Entry, Problem, ProblemKind, Record, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::objects::SnapshotReader;
-use crate::ops::select::{self, Selection};
+use crate::ops::select;
 use crate::ops::session::Session;
-use crate::ops::shape;
 use crate::ops::sources::Sources;
 use crate::ops::vault::Vault;
-use lay::write_listing;
-use read::Archives;
-use std::collections::{BTreeSet, HashMap};
+pub(crate) use lay::write_listing;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -70,57 +71,6 @@ pub struct RestoreReport {
     pub kept: Vec<String>,
     /// Everything worth knowing.
     pub problems: Vec<Problem>,
-}
-
-/// A component's entries that were asked for, and where their bytes lie.
-pub(crate) struct Listing {
-    pub(crate) component: IndexComponent,
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) archives: Archives,
-    /// For each entry, by place: the extents of its content.
-    pub(crate) extents: HashMap<usize, Vec<crate::model::Extent>>,
-}
-
-impl Listing {
-    /// Reads what `selection` asks for. `with_content` also reads maps.
-    pub(crate) fn read(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection) -> Result<Self> {
-        let component = select::component(index, &selection.component)?.clone();
-        let mut listing =
-            Self { component, entries: Vec::new(), archives: Archives::default(), extents: HashMap::new() };
-        let segments = listing.component.segments.clone();
-        for reference in &segments {
-            if !selection.touches(&reference.first, &reference.last) {
-                continue;
-            }
-            let segment = reader.segment(&listing.component, reference)?;
-            listing.archives.add(segment.archives);
-            listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
-        }
-        shape::check(&listing.component, &listing.entries)?;
-        for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
-            let (extents, archives) = reader.extents(&listing.component, entry)?;
-            listing.extents.insert(place, extents);
-            listing.archives.add(archives);
-        }
-        if let Err(why) = listing.archives.settle() {
-            let what = format!("the listing of component {} is damaged", listing.component.name);
-            return Err(OpError::new(Class::Damage, what).because(why));
-        }
-        selection.check_found(&listing.entries)?;
-        Ok(listing)
-    }
-
-    /// The archives that must be there whole: of a whole component all, else those that content lies in.
-    fn archives_needed(&self) -> BTreeSet<ObjectId> {
-        let whole = self.entries.len() as u64 == self.component.entries;
-        let all = self.component.archives.iter().filter(|_| whole).copied();
-        all.chain(self.extents.values().flatten().map(|e| e.archive)).collect()
-    }
-
-    /// Bytes of content.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.extents.values().flatten().map(|e| e.length).sum()
-    }
 }
 
 /// An open snapshot: record and index proved, ready to be read.
@@ -228,7 +178,7 @@ fn to_folder(
     Ok(report)
 }
 
-fn extractor<'a>(
+pub(crate) fn extractor<'a>(
     session: &'a Session,
     root: OwnedFd,
     owners: Owners,
@@ -268,7 +218,7 @@ fn check_space(to: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Checks every restored database.
-fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
+pub(crate) fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
     use std::os::unix::ffi::OsStrExt;
     for entry in listing.entries.iter().filter(|e| e.has_flag(FLAG_DATABASE)) {
         let path = root.join(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));

@@ -1,20 +1,22 @@
 //! Reading stretches of archives in parallel, delivered in order of archive and tar offset.
 
-use crate::archive::{ArchiveError, ArchiveReader, Pool, RangeRead};
+use crate::archive::{ArchiveError, ArchiveReader, Pool, RangeRead, Ticket};
 use crate::keys::Identities;
 use crate::model::manifest::{ArchiveInfo, Frame};
 use crate::model::{Extent, ObjectId, Record};
-use crate::ops::error::Result;
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::objects::archive_error;
+use crate::ops::restore::cursor::Cursor;
+use crate::ops::restore::spare::Spare;
 use crate::ops::sources::Sources;
 use crate::store::{Key, Store};
+use crossbeam_channel::{Receiver, bounded};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
+use std::num::NonZero;
 use std::sync::Arc;
-
-/// An archive opened in several stores.
-type Readers = Vec<(Arc<dyn Store>, Arc<ArchiveReader>)>;
+use std::thread::Builder;
 
 /// A stretch of a file to be read; `file` is the caller's number for the file.
 #[derive(Debug, Clone, Copy)]
@@ -91,10 +93,37 @@ impl RangeRead for StoreRange {
 /// Neighbouring frames are read together up to this many bytes of tar.
 const BATCH_TAR_BYTES: u64 = 8 << 20;
 /// How many batches are under way at once: bounds memory.
-const BATCHES_AHEAD: usize = 4;
+const BATCHES_AHEAD: usize = 5;
+/// So many threads more than processors: those that wait for a store are not missed.
+const WAITING_THREADS: usize = 3;
+
+/// A pool for reading: its threads fetch, open and decompress.
+pub(crate) fn reading_pool() -> Pool {
+    Pool::new(std::thread::available_parallelism().map_or(1, NonZero::get) + WAITING_THREADS)
+}
+
+/// An archive opened in the first store, or why it cannot be used there.
+type Open = std::result::Result<Arc<ArchiveReader>, String>;
+
+/// Frames that are being read, of the group with this number.
+struct UnderWay {
+    group: usize,
+    frames: Vec<Frame>,
+    ticket: Ticket<std::result::Result<Vec<Vec<u8>>, ArchiveError>>,
+}
+
+/// The pieces that lie in one archive.
+struct Group<'p> {
+    info: &'p ArchiveInfo,
+    reader: Arc<ArchiveReader>,
+    spare: Spare<'p>,
+    cursor: Cursor<'p>,
+    /// Frames not asked for yet.
+    batches: std::vec::IntoIter<Vec<Frame>>,
+}
 
 impl Reading<'_> {
-    /// Reads all `pieces` and gives them to `sink`.
+    /// Reads all `pieces` and gives them to `sink`. While one archive is read the next is opened.
     pub(crate) fn deliver(
         &self,
         mut pieces: Vec<Piece>,
@@ -102,56 +131,118 @@ impl Reading<'_> {
         sink: &mut dyn Sink,
     ) -> Result<()> {
         pieces.sort_by_key(|p| (p.extent.archive, p.extent.tar_offset, p.file));
+        let mut groups: Vec<(&ArchiveInfo, &[Piece])> = Vec::new();
         for pieces in pieces.chunk_by(|a, b| a.extent.archive == b.extent.archive) {
-            let Some(first) = pieces.first() else {
-                continue;
-            };
-            match archives.0.get(&first.extent.archive) {
-                Some(info) => self.archive(info, pieces, sink)?,
+            match pieces.first().and_then(|first| archives.0.get(&first.extent.archive)) {
+                Some(info) => groups.push((info, pieces)),
                 None => lose(pieces, "no listing says where its archive's frames lie", sink)?,
             }
         }
-        Ok(())
+        let groups = &groups;
+        std::thread::scope(|scope| {
+            let (tell, opened) = bounded::<Result<Open>>(1);
+            let open = move || {
+                for (info, _) in groups {
+                    let first: Arc<dyn Store> = Arc::clone(self.sources) as _;
+                    if tell.send(self.open(&first, info)).is_err() {
+                        break; // nobody reads on
+                    }
+                }
+            };
+            let thread = Builder::new().name("backstay-open".into()).spawn_scoped(scope, open);
+            thread.doing(Class::Failed, || "no thread can be started".into())?;
+            self.read_groups(groups, &opened, sink)
+        })
     }
 
-    fn archive(&self, info: &ArchiveInfo, pieces: &[Piece], sink: &mut dyn Sink) -> Result<()> {
-        let key = Key::Archive(info.sha256);
-        let first: Arc<dyn Store> = Arc::clone(self.sources) as _;
-        let mut spare = Spare { reading: self, info, readers: None };
-        let reader = match self.open(&first, info)? {
-            Ok(reader) => reader,
-            Err(why) => match spare.reader() {
-                Some(reader) => reader,
-                None => return lose(pieces, &format!("{key}: {why}"), sink),
-            },
-        };
-        let mut batches = batches(info, pieces).into_iter();
-        let mut under_way = VecDeque::new();
-        let mut cursor = Cursor { pieces, first: 0 };
+    fn read_groups<'s>(
+        &'s self,
+        groups: &'s [(&'s ArchiveInfo, &'s [Piece])],
+        opened: &Receiver<Result<Open>>,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
+        let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        // Those that are being read, by number; the last is the one that batches are taken from.
+        let mut open: VecDeque<(usize, Group<'s>)> = VecDeque::new();
+        let mut rest = groups.iter().enumerate();
         loop {
             self.interrupt.check()?;
             while under_way.len() < BATCHES_AHEAD {
-                let Some(batch) = batches.next() else { break };
-                let (reader, frames) = (Arc::clone(&reader), batch.clone());
-                under_way.push_back((batch, self.pool.submit(move || reader.read_frames(&frames))));
+                if let Some(asked) = open.back_mut().and_then(|(number, group)| group.ask(*number, self.pool))
+                {
+                    under_way.push_back(asked);
+                } else if let Some((number, (info, pieces))) = rest.next() {
+                    let gone = || OpError::new(Class::Failed, "internal: nobody opens archives any more");
+                    let reader = opened.recv().map_err(|_| gone())??;
+                    open.extend(self.begin(info, pieces, reader, sink)?.map(|group| (number, group)));
+                } else {
+                    break;
+                }
             }
-            let Some((batch, ticket)) = under_way.pop_front() else {
+            let Some(next) = under_way.pop_front() else {
                 break;
             };
-            let read = ticket.wait().map_err(|e| e.to_string());
-            let read = read.and_then(|frames| frames.map_err(|e| format!("{key}: {}", chain_text(&e))));
-            match read {
-                Ok(frames) => cursor.deliver(&batch, &frames, sink)?,
-                Err(_) => one_by_one(&reader, &mut spare, &batch, &mut cursor, sink)?,
+            while open.front().is_some_and(|(number, _)| *number != next.group) {
+                open.pop_front().map_or(Ok(()), |(_, group)| group.end(sink))?;
+            }
+            if let Some((_, group)) = open.front_mut() {
+                group.take(next, sink)?;
             }
         }
-        cursor.uncovered(info, sink)
+        open.into_iter().try_for_each(|(_, group)| group.end(sink))
+    }
+
+    /// The group of an archive's pieces; none when the archive cannot be had from any store, and then they are lost.
+    fn begin<'s>(
+        &'s self,
+        info: &'s ArchiveInfo,
+        pieces: &'s [Piece],
+        reader: Open,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Group<'s>>> {
+        let mut spare = Spare::of(self, info);
+        let reader = match reader {
+            Ok(reader) => reader,
+            Err(why) => match spare.reader() {
+                Some(reader) => reader,
+                None => {
+                    let key = Key::Archive(info.sha256);
+                    lose(pieces, &format!("{key}: {why}"), sink)?;
+                    return Ok(None);
+                }
+            },
+        };
+        let batches = batches(info, pieces).into_iter();
+        Ok(Some(Group { info, reader, spare, cursor: Cursor::over(pieces), batches }))
+    }
+}
+
+impl Group<'_> {
+    /// Lets the next frames be read.
+    fn ask(&mut self, group: usize, pool: &Pool) -> Option<UnderWay> {
+        let frames = self.batches.next()?;
+        let (reader, wanted) = (Arc::clone(&self.reader), frames.clone());
+        Some(UnderWay { group, frames, ticket: pool.submit(move || reader.read_frames(&wanted)) })
+    }
+
+    /// Gives what was read to the sink.
+    fn take(&mut self, read: UnderWay, sink: &mut dyn Sink) -> Result<()> {
+        match read.ticket.wait() {
+            Ok(Ok(contents)) => self.cursor.deliver(&read.frames, &contents, sink),
+            Ok(Err(_)) | Err(_) => {
+                one_by_one(&self.reader, &mut self.spare, &read.frames, &mut self.cursor, sink)
+            }
+        }
+    }
+
+    fn end(self, sink: &mut dyn Sink) -> Result<()> {
+        self.cursor.uncovered(self.info, sink)
     }
 }
 
 impl Reading<'_> {
     /// Opens an archive in one store; the inner error is why it cannot be used.
-    fn open(
+    pub(super) fn open(
         &self,
         store: &Arc<dyn Store>,
         info: &ArchiveInfo,
@@ -204,53 +295,13 @@ fn one_by_one(
             Err(e) => match spare.read(frame) {
                 Some(content) => cursor.deliver(frame, &content, sink)?,
                 None => {
-                    let key = Key::Archive(spare.info.sha256);
+                    let key = Key::Archive(spare.info().sha256);
                     cursor.lose(frame, &format!("{key}: {}", chain_text(&e)), sink)?;
                 }
             },
         }
     }
     Ok(())
-}
-
-/// The same archive in other stores, for what the first one cannot give.
-struct Spare<'a> {
-    reading: &'a Reading<'a>,
-    info: &'a ArchiveInfo,
-    readers: Option<Readers>,
-}
-
-impl Spare<'_> {
-    fn readers(&mut self) -> &[(Arc<dyn Store>, Arc<ArchiveReader>)] {
-        let (reading, info) = (self.reading, self.info);
-        self.readers.get_or_insert_with(|| {
-            let stores = reading.sources.elsewhere(&Key::Archive(info.sha256), info.size);
-            let open =
-                |store: Arc<dyn Store>| Some((Arc::clone(&store), reading.open(&store, info).ok()?.ok()?));
-            stores.into_iter().filter_map(open).collect()
-        })
-    }
-
-    /// The archive in another store.
-    fn reader(&mut self) -> Option<Arc<ArchiveReader>> {
-        let (store, reader) = self.readers().first().cloned()?;
-        self.tell(&*store);
-        Some(reader)
-    }
-
-    /// A frame from another store, proved by age and its checksum as in the first.
-    fn read(&mut self, frame: &[Frame]) -> Option<Vec<Vec<u8>>> {
-        let read = |(store, reader): &(Arc<dyn Store>, Arc<ArchiveReader>)| {
-            Some((Arc::clone(store), reader.read_frames(frame).ok()?))
-        };
-        let (store, content) = self.readers().iter().find_map(read)?;
-        self.tell(&*store);
-        Some(content)
-    }
-
-    fn tell(&self, store: &dyn Store) {
-        self.reading.sources.tell(&Key::Archive(self.info.sha256), store, "is damaged");
-    }
 }
 
 fn lose(pieces: &[Piece], why: &str, sink: &mut dyn Sink) -> Result<()> {
@@ -280,66 +331,6 @@ fn continues(batch: &[Frame], next: &Frame) -> bool {
     let bytes: u64 = batch.iter().map(|f| f.tar_length).sum();
     let adjacent = batch.last().is_some_and(|f| f.offset + f.length == next.offset);
     adjacent && bytes + next.tar_length <= BATCH_TAR_BYTES
-}
-
-/// Walks the pieces of one archive as its frames come in.
-struct Cursor<'p> {
-    pieces: &'p [Piece],
-    /// All pieces before this one have been delivered to their end.
-    first: usize,
-}
-
-impl Cursor<'_> {
-    fn overlapping(&mut self, start: u64, end: u64) -> impl Iterator<Item = &Piece> {
-        let ended = move |p: &Piece| p.extent.tar_offset + p.extent.length <= start;
-        while self.pieces.get(self.first).is_some_and(ended) {
-            self.first += 1;
-        }
-        let rest = self.pieces.get(self.first..).unwrap_or(&[]);
-        rest.iter().take_while(move |p| p.extent.tar_offset < end).filter(move |p| !ended(p))
-    }
-
-    fn deliver(&mut self, batch: &[Frame], contents: &[Vec<u8>], sink: &mut dyn Sink) -> Result<()> {
-        for (frame, content) in batch.iter().zip(contents) {
-            let (start, end) = (frame.tar_offset, frame.tar_offset + frame.tar_length);
-            for piece in self.overlapping(start, end) {
-                let from = piece.extent.tar_offset.max(start);
-                let to = (piece.extent.tar_offset + piece.extent.length).min(end);
-                let place = |at: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
-                let offset = piece.extent.offset + (from - piece.extent.tar_offset);
-                match content.get(place(from)..place(to)) {
-                    Some(bytes) => sink.bytes(piece.file, offset, bytes)?,
-                    None => sink.lost(piece.file, "a frame is shorter than it should be")?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn lose(&mut self, batch: &[Frame], why: &str, sink: &mut dyn Sink) -> Result<()> {
-        for frame in batch {
-            for piece in self.overlapping(frame.tar_offset, frame.tar_offset + frame.tar_length) {
-                sink.lost(piece.file, why)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Pieces that no listed frame covers to their end.
-    fn uncovered(&self, info: &ArchiveInfo, sink: &mut dyn Sink) -> Result<()> {
-        for piece in self.pieces {
-            let mut at = piece.extent.tar_offset;
-            for frame in info.frames_of(at, piece.extent.length) {
-                if frame.tar_offset <= at {
-                    at = at.max(frame.tar_offset + frame.tar_length);
-                }
-            }
-            if at < piece.extent.tar_offset + piece.extent.length {
-                sink.lost(piece.file, "its listing does not say where all of its frames lie")?;
-            }
-        }
-        Ok(())
-    }
 }
 
 pub(crate) use crate::ops::backup::chain_text;

@@ -11,6 +11,7 @@ use crate::store::s3::xml;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Response};
+use http_body_util::BodyExt as _;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
@@ -113,13 +114,9 @@ impl HttpConnector for Link {
 #[async_trait]
 impl HttpService for Link {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let body = request.body().as_bytes().cloned().unwrap_or_default();
+        let body = request.body().clone().collect().await?.to_bytes();
         let began = self.0.timer().now();
         let (mut tried, mut uncertain) = (0, false);
-        if body.len() != request.body().content_length() {
-            let failure = Failure::new(StoreErrorKind::Other, "a body in several pieces");
-            return Err(HttpError::new(HttpErrorKind::Unknown, failure));
-        }
         loop {
             let mut failure = match self.once(&request, &body).await {
                 Ok(answer) => return Ok(answer),

@@ -6,7 +6,7 @@ use crate::store::StoreErrorKind;
 use crate::store::s3::Credentials;
 use crate::store::s3::failure::{Again, Failure, MAX_SKEW};
 use crate::store::s3::spec::S3Spec;
-use crate::store::s3::transport::{Answer, Line, Transport};
+use crate::store::s3::transport::{Answer, Body, Line, Transport};
 use crate::store::s3::xml::{self, Element};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -34,7 +34,7 @@ pub(super) struct Call {
     pub(super) key: String,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(super) body: Body,
     /// SHA-256 that is signed; of `body`, except when a probe lies on purpose.
     pub(super) sha256: ObjectId,
     /// The element that the answer must be, for answers in XML.
@@ -43,7 +43,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(method: Method, key: &str) -> Self {
-        let (body, sha256) = (Bytes::new(), ObjectId::of(b""));
+        let (body, sha256) = (Body::Bytes(Bytes::new()), ObjectId::of(b""));
         let (query, headers) = (Vec::new(), HeaderMap::new());
         Self { method, key: key.to_owned(), query, headers, body, sha256, expects: None }
     }
@@ -61,7 +61,11 @@ impl Call {
         self
     }
 
-    pub(super) fn body(mut self, body: Bytes, sha256: ObjectId) -> Self {
+    pub(super) fn body(self, body: Bytes, sha256: ObjectId) -> Self {
+        self.sending(Body::Bytes(body), sha256)
+    }
+
+    pub(super) fn sending(mut self, body: Body, sha256: ObjectId) -> Self {
         (self.body, self.sha256) = (body, sha256);
         self
     }

@@ -7,6 +7,7 @@ use crate::store::s3::client::Call;
 use crate::store::s3::failure::Failure;
 use crate::store::s3::multipart::PART;
 use crate::store::s3::spec::Sse;
+use crate::store::s3::transport::Body;
 use crate::store::{Key, Put, StoreErrorKind};
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -14,11 +15,14 @@ use http::Method;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a put is tried when something is in its way that is gone when looked at.
 pub(super) const TRIES: u32 = 4;
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Bytes a second below which a line is slow.
+const SLOW: u64 = 1 << 20;
 
 /// What lies under a key.
 pub(super) enum There {
@@ -45,13 +49,16 @@ impl S3Store {
             let text = format!("the file to be put has {found} bytes, not {size}");
             return Err(Failure::new(StoreErrorKind::Corrupt, text));
         }
-        let put = if size <= PART {
+        let put = if !over && size <= self.whole_max() && self.capabilities_now().await?.proves_put() {
+            // Not hashed again: the server compares what it gets with the name. Before anything is put over another it is.
+            self.put_whole(key, Body::File { file: Arc::new(file), size }, *sha256, over).await?
+        } else if size <= PART {
             let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
             file.take(size + 1).read_to_end(&mut bytes).map_err(spooled)?;
             if ObjectId::of(&bytes) != *sha256 {
                 return Err(not_its_name());
             }
-            self.put_whole(key, Bytes::from(bytes), *sha256, over).await?
+            self.put_whole(key, Body::Bytes(Bytes::from(bytes)), *sha256, over).await?
         } else {
             self.put_in_parts(key, &file, size, sha256, over).await?
         };
@@ -61,16 +68,25 @@ impl S3Store {
         }
     }
 
+    /// Objects up to so many bytes go in one request, when the server compares what it gets: one hash serves name, checksum and signature.
+    /// On a line that is kept slow, parts: what was sent of a large request is lost when it breaks.
+    fn whole_max(&self) -> u64 {
+        match self.spec.limit_upload {
+            Some(rate) if rate < SLOW => PART,
+            _ => self.spec.whole_max.max(PART),
+        }
+    }
+
     /// Puts `body` in one request; `over` puts it over whatever is there.
     pub(super) async fn put_whole(
         &self,
         key: &Key,
-        body: Bytes,
+        body: Body,
         sha256: ObjectId,
         over: bool,
     ) -> Result<Put, Failure> {
         let known = self.capabilities_now().await?;
-        let size = body.len() as u64;
+        let size = body.len();
         if !over && !known.create_only && self.size_of(key).await?.is_some() {
             match self.compare(key, size, &sha256).await? {
                 There::Same => return Ok(Put::AlreadyThere),
@@ -78,7 +94,7 @@ impl S3Store {
                 There::Nothing => {}
             }
         }
-        let mut call = self.putting(Call::new(Method::PUT, &self.path(key))).body(body, sha256);
+        let mut call = self.putting(Call::new(Method::PUT, &self.path(key))).sending(body, sha256);
         if known.sends_checksum(known.checksum_put) {
             call = call.header("x-amz-checksum-sha256", &BASE64.encode(sha256.as_bytes()));
         }

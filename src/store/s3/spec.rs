@@ -27,6 +27,9 @@ pub enum Sse {
     Kms(Option<String>),
 }
 
+/// An archive is sealed at 32 MiB, and what comes last into it can be as much again.
+const WHOLE_MAX: u64 = 72 << 20;
+
 /// A bucket and a prefix in it, with everything resolved: nothing here is read from files or the environment any more.
 #[derive(Clone)]
 pub struct S3Spec {
@@ -54,8 +57,12 @@ pub struct S3Spec {
     pub limit_upload: Option<u64>,
     /// Bytes a second received at most.
     pub limit_download: Option<u64>,
+    /// Objects up to so many bytes may go in one request; larger ones go in parts.
+    pub whole_max: u64,
     /// Plain HTTP is allowed beyond this machine.
     pub allow_http: bool,
+    /// The store is read as it stood at that time, from the versions that the bucket keeps; it is then never written.
+    pub as_of: Option<crate::model::Timestamp>,
     /// The directory of this machine's state: what the server can do, and uploads under way, are remembered there.
     pub state_dir: PathBuf,
     /// Who signs.
@@ -87,7 +94,9 @@ impl S3Spec {
             checksum: Checksum::Auto,
             limit_upload: None,
             limit_download: None,
+            whole_max: WHOLE_MAX,
             allow_http: false,
+            as_of: None,
             state_dir: state_dir.into(),
             credentials,
             interrupted: Arc::new(|| false),

@@ -6,11 +6,13 @@ use crate::bridge::Timer;
 use crate::store::StoreErrorKind;
 use crate::store::s3::failure::{Again, Failure, of_transport};
 use crate::store::s3::limit::{Limit, Pulse};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::stream::{self, BoxStream, StreamExt};
 use http::HeaderMap;
-use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -18,6 +20,46 @@ use std::time::Duration;
 
 /// Bodies are sent in slices of this many bytes: what is watched and limited.
 const SLICE: usize = 128 << 10;
+
+/// What goes with a request.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Body {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// The first `size` bytes of a file, read as they are sent: large objects take no memory.
+    File {
+        /// The file; where it is read from elsewhere does not matter.
+        file: Arc<File>,
+        /// How many bytes.
+        size: u64,
+    },
+}
+
+impl Body {
+    /// How many bytes.
+    pub(in crate::store) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+
+    /// The next bytes from `at`; none at the end.
+    fn slice(&self, at: u64) -> io::Result<Bytes> {
+        let length = usize::try_from(self.len().saturating_sub(at)).unwrap_or(SLICE).min(SLICE);
+        match self {
+            Self::Bytes(bytes) => {
+                let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.slice(from..from + length))
+            }
+            Self::File { file, .. } => {
+                let mut piece = BytesMut::zeroed(length);
+                file.read_exact_at(&mut piece, at)?;
+                Ok(piece.freeze())
+            }
+        }
+    }
+}
 const CONNECT: Duration = Duration::from_secs(20);
 /// No `Date` was seen yet.
 const UNKNOWN: i64 = i64::MIN;
@@ -137,7 +179,7 @@ impl Transport {
     pub(in crate::store) async fn send(
         &self,
         head: http::Request<()>,
-        body: Bytes,
+        body: Body,
     ) -> Result<Answer, Failure> {
         let pulse = Arc::new(Pulse::default());
         let still = Arc::clone(&pulse).stands_still(Arc::clone(&self.moving.timer)).boxed();
@@ -166,7 +208,7 @@ impl Transport {
     fn request(
         &self,
         head: http::Request<()>,
-        body: Bytes,
+        body: Body,
         pulse: &Arc<Pulse>,
     ) -> Result<reqwest::Request, Failure> {
         let (head, ()) = head.into_parts();
@@ -175,21 +217,23 @@ impl Transport {
             url.map_err(|e| Failure::new(StoreErrorKind::Other, "the address makes no URL").because(e))?;
         let mut request = reqwest::Request::new(head.method, url);
         *request.headers_mut() = head.headers;
-        if !body.is_empty() {
+        if body.len() > 0 {
             let (moving, pulse) = (Arc::clone(&self.moving), Arc::clone(pulse));
-            let slices = stream::unfold(body, move |mut rest| {
-                let (moving, pulse) = (Arc::clone(&moving), Arc::clone(&pulse));
+            let slices = stream::unfold(0, move |at| {
+                let (moving, pulse, body) = (Arc::clone(&moving), Arc::clone(&pulse), body.clone());
                 async move {
-                    let slice = rest.split_to(rest.len().min(SLICE));
-                    if slice.is_empty() {
-                        return None;
-                    }
+                    let slice = match body.slice(at) {
+                        Ok(slice) if slice.is_empty() => return None,
+                        Ok(slice) => slice,
+                        Err(e) => return Some((Err(e), at)),
+                    };
                     if let Some(limit) = &moving.up {
                         limit.take(slice.len(), &*moving.timer, &pulse).await;
                     }
                     pulse.moved(slice.len());
                     moving.counts.sent.fetch_add(slice.len() as u64, Ordering::Relaxed);
-                    Some((Ok::<_, Infallible>(slice), rest))
+                    let next = at + slice.len() as u64;
+                    Some((Ok::<_, io::Error>(slice), next))
                 }
             });
             *request.body_mut() = Some(reqwest::Body::wrap_stream(slices));

@@ -10,4 +10,5 @@ pub(crate) mod servers;
 pub(crate) mod tars;
 pub(crate) mod tls;
 pub(crate) mod trees;
+pub(crate) mod watched;
 pub(crate) mod writer;

@@ -193,6 +193,7 @@ impl Server {
         let mut spec = S3Spec::new("offsite", BUCKET, state, testing::keys());
         (spec.endpoint, spec.path_style) = (Some(self.endpoint.clone()), true);
         spec.prefix = prefix.to_owned();
+        spec.whole_max = 16 << 20; // so that parts can be tried with little
         spec.timer = Arc::new(TestTimer::new(10)) as Arc<dyn Timer>;
         spec
     }

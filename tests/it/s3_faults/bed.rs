@@ -92,6 +92,7 @@ impl Bed {
         let interrupted = Arc::new(AtomicBool::new(false));
         let mut spec = S3Spec::new("offsite", "bucket", state.path(), keys);
         spec.prefix = "p/x".into();
+        spec.whole_max = 16 << 20; // so that parts can be tried with little
         spec.endpoint = Some(server.endpoint());
         spec.path_style = true;
         spec.timer = time;

@@ -1,0 +1,72 @@
+//! What was asked for of a component, and where its bytes lie.
+
+use crate::model::index::{Index, IndexComponent, SegmentRef};
+use crate::model::{Entry, Kind, ObjectId};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::many::each;
+use crate::ops::objects::SnapshotReader;
+use crate::ops::restore::read::Archives;
+use crate::ops::select::{self, Selection};
+use crate::ops::shape;
+use std::collections::{BTreeSet, HashMap};
+
+/// So many segments are read at once: one takes up to 8 MiB and some times that while it is decoded.
+pub(crate) const SEGMENTS_AT_ONCE: usize = 4;
+
+/// The segments that may hold what is asked for.
+pub(crate) fn touched<'c>(
+    component: &'c IndexComponent,
+    selection: &'c Selection,
+) -> impl Iterator<Item = &'c SegmentRef> {
+    component.segments.iter().filter(|s| selection.touches(&s.first, &s.last))
+}
+
+/// A component's entries that were asked for, and where their bytes lie.
+pub(crate) struct Listing {
+    pub(crate) component: IndexComponent,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) archives: Archives,
+    /// For each entry, by place: the extents of its content.
+    pub(crate) extents: HashMap<usize, Vec<crate::model::Extent>>,
+}
+
+impl Listing {
+    /// Reads what `selection` asks for. `with_content` also reads maps.
+    pub(crate) fn read(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection) -> Result<Self> {
+        let component = select::component(index, &selection.component)?.clone();
+        let mut listing =
+            Self { component, entries: Vec::new(), archives: Archives::default(), extents: HashMap::new() };
+        let touched: Vec<SegmentRef> = touched(&listing.component, selection).cloned().collect();
+        for some in touched.chunks(SEGMENTS_AT_ONCE) {
+            for segment in each(some, |reference| reader.segment(&listing.component, reference)) {
+                let segment = segment?;
+                listing.archives.add(segment.archives);
+                listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
+            }
+        }
+        shape::check(&listing.component, &listing.entries)?;
+        for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
+            let (extents, archives) = reader.extents(&listing.component, entry)?;
+            listing.extents.insert(place, extents);
+            listing.archives.add(archives);
+        }
+        if let Err(why) = listing.archives.settle() {
+            let what = format!("the listing of component {} is damaged", listing.component.name);
+            return Err(OpError::new(Class::Damage, what).because(why));
+        }
+        selection.check_found(&listing.entries)?;
+        Ok(listing)
+    }
+
+    /// The archives that must be there whole: of a whole component all, else those that content lies in.
+    pub(super) fn archives_needed(&self) -> BTreeSet<ObjectId> {
+        let whole = self.entries.len() as u64 == self.component.entries;
+        let all = self.component.archives.iter().filter(|_| whole).copied();
+        all.chain(self.extents.values().flatten().map(|e| e.archive)).collect()
+    }
+
+    /// Bytes of content.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.extents.values().flatten().map(|e| e.length).sum()
+    }
+}
