@@ -7,6 +7,7 @@
 //! - `drills.json`: what came of the last drill from each store.
 //! - `records.json`: which records each store showed at the last prune.
 //! - `vault.json`: the vault and the instance of each store, remembered at first sight.
+//! - `kit.json`: when a recovery kit was proved.
 //! - `lock`, `spool/`.
 //!
 //! This module must never take a file that it cannot read for an absent one: what it would forget is what an attacker wants forgotten.
@@ -14,6 +15,7 @@
 mod drills;
 mod heads;
 mod instances;
+mod kit;
 mod outbox;
 mod pending;
 mod pruning;
@@ -21,6 +23,7 @@ mod vault;
 
 pub use drills::DrillNote;
 pub use heads::Head;
+pub use kit::KitMemory;
 pub use pending::Pending;
 pub use vault::Trust;
 

@@ -5,10 +5,18 @@
 mod compare;
 mod health;
 mod keep;
+mod rollback;
 
 pub use compare::{DiffArgs, FindArgs};
 pub use health::StatusArgs;
 pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
+pub use rollback::RollbackArgs;
+
+mod keys;
+
+pub use keys::{
+    KeysArgs, KeysCommand, KitArgs, KitCommand, NewPassphrase, RecoverArgs, RoleWord, SignerCommand, Yes,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -16,8 +24,8 @@ use std::path::PathBuf;
 const AFTER_HELP: &str = "\
 What went wrong?
   a file is gone             backstay find NAME; backstay restore latest COMPONENT/PATH --in-place
-  a change went wrong        backstay diff latest; backstay restore latest COMPONENT --to NEW_FOLDER
-  the machine is gone        backstay --kit KIT_FILE restore latest --to NEW_FOLDER
+  a change went wrong        backstay diff latest; backstay rollback
+  the machine is gone        backstay recover KIT_FILE --to NEW_FOLDER
   a store is damaged         backstay sync
   nobody knows               backstay status; backstay doctor
   this program is gone, too  RECOVER.md in the store says how to do without it
@@ -55,6 +63,10 @@ pub struct Global {
     /// only read. For `init`: where the new store is to be (may be given several times)
     #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
     pub store: Vec<String>,
+    /// Read the stores as they stood at TIME (2026-11-17, 2026-11-17T12:00, -2h): buckets that keep versions, for
+    /// reading commands only
+    #[arg(long, global = true, value_name = "TIME", allow_hyphen_values = true)]
+    pub as_of: Option<String>,
     /// Snapshots of this host (a beginning of its id) instead of this one's
     #[arg(long, global = true, value_name = "HOST", conflicts_with = "all_hosts")]
     pub host: Option<String>,
@@ -135,6 +147,13 @@ pub enum Command {
     ///
     /// Nothing is ever restored over something. With --in-place each file is exchanged for the restored one, and the old one is kept beside it.
     Restore(RestoreArgs),
+    /// Put the live application back to a snapshot, with its services; undone by itself when they are not well on it
+    ///
+    /// Everything is fetched and proved before anything is stopped. What is live now goes into a safety snapshot, is exchanged, and is kept beside
+    /// the new state for a week. What is excluded, and what `leave` names, stays as it is.
+    Rollback(RollbackArgs),
+    /// Succeed unless a rollback stopped half-way: a gate for services, as ExecStartPre
+    Ready,
     /// Prove what the stores hold, without a key as far as that goes
     ///
     /// Every signature and every chain is checked and every object looked at. What is found is signed, so that `list` shows it everywhere. Damage
@@ -151,6 +170,11 @@ pub enum Command {
     /// First of all to a store that is new or was away. What is there already is not sent again.
     #[command(alias = "copy")]
     Sync(SyncArgs),
+    /// Bring a lost machine back from its recovery kit: configuration, data, keys, and the right to go on with its history
+    ///
+    /// Shows what it found and asks; elsewhere than on a terminal it needs --yes. Nothing is ever written over something. A run that was
+    /// interrupted is ended by the same command.
+    Recover(RecoverArgs),
     /// Give a snapshot tags, or take them away
     Tag(TagArgs),
     /// Replace the note of a snapshot; notes are sealed, never public
@@ -178,6 +202,11 @@ pub enum Command {
     ///
     /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.
     Kit(KitArgs),
+    /// Show, add, remove and exchange keys: who can open what is made from now on, and who is believed
+    ///
+    /// What was sealed or signed before is never changed; each command says what it means for it. Changes of the configuration are shown first,
+    /// and the old file is kept beside it.
+    Keys(KeysArgs),
     /// Show the whole story on a throw-away application, with the real commands
     Demo(DemoArgs),
     /// Print shell completions
@@ -343,13 +372,6 @@ pub struct SyncArgs {
     /// Read every object and compare it, not only those that are missing or of another size
     #[arg(long)]
     pub read_data: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct KitArgs {
-    /// Write it to this new file
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,8 @@ pub fn code_of(class: Class, signal: Option<i32>) -> u8 {
         Class::Config => 14,
         Class::Service => 15,
         Class::NotFound => 16,
+        Class::RolledBack => 17,
+        Class::Person => 18,
         Class::Interrupted => 128 + signal.and_then(|s| u8::try_from(s).ok()).unwrap_or(2),
     }
 }
@@ -112,8 +114,20 @@ mod tests {
     #[test]
     fn every_class_has_a_documented_code() {
         use Class::*;
-        for class in [Failed, Usage, Store, Busy, NoIdentity, Damage, Config, Service, NotFound, Interrupted]
-        {
+        for class in [
+            Failed,
+            Usage,
+            Store,
+            Busy,
+            NoIdentity,
+            Damage,
+            Config,
+            Service,
+            NotFound,
+            RolledBack,
+            Person,
+            Interrupted,
+        ] {
             let code = code_of(class, None);
             assert!(CODES.iter().any(|c| c.0 == code), "{class:?}");
         }

@@ -9,7 +9,9 @@ mod demo;
 pub mod exit;
 mod internal;
 mod open;
+mod qr;
 pub mod render;
+mod secret;
 
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;

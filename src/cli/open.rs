@@ -2,8 +2,10 @@
 
 use crate::cli::Terminal;
 use crate::config::{self, Config, ConfigErrors};
+use crate::keys::passphrase::LockedError;
 use crate::keys::{Kit, KitError};
 use crate::model::clock::{Clock, SystemClock};
+use crate::model::selector::moment;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{HostChoice, Session, Surroundings};
 use std::path::{Path, PathBuf};
@@ -70,9 +72,25 @@ pub(super) fn surroundings(terminal: &Terminal) -> Result<Surroundings> {
         exe,
         identity_files: global.identities.clone(),
         store: global.store.first().cloned(),
+        as_of: as_of(terminal)?,
+        ask: crate::cli::secret::asker(),
         hosts,
         wait: global.wait,
     })
+}
+
+/// The moment that `--as-of` means: words as in `@TIME`, and days end when they end.
+fn as_of(terminal: &Terminal) -> Result<Option<jiff::Timestamp>> {
+    let Some(text) = &terminal.global.as_of else {
+        return Ok(None);
+    };
+    let (now, zone) = (jiff::Timestamp::now(), jiff::tz::TimeZone::system());
+    let moment = moment(text.trim_start_matches('@'), now, &zone);
+    let unclear = || {
+        OpError::new(Class::Usage, format!("--as-of {text:?} is no time"))
+            .hint("write --as-of 2026-11-17 (the end of that day), --as-of 2026-11-17T12:00 or --as-of=-2h")
+    };
+    moment.map(Some).ok_or_else(unclear)
 }
 
 /// The machine's clock. In debug builds a test may say what time it is.
@@ -101,9 +119,13 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     Ok(session)
 }
 
-fn load_kit(path: &Path) -> Result<Kit> {
-    Kit::load(path).map_err(|e| {
+pub(super) fn load_kit(path: &Path) -> Result<Kit> {
+    Kit::load_asking(path, &*crate::cli::secret::asker()).map_err(|e| {
         let hint = match e {
+            KitError::Locked(LockedError::Wrong) => "mind capital and small letters, and the keyboard's layout",
+            KitError::Locked(LockedError::None) => {
+                "type it on a terminal; or put it into a file that only you can read, and name that in BACKSTAY_PASSPHRASE_FILE"
+            }
             KitError::Unreadable { .. } => {
                 "name the file that `backstay init` or `backstay kit -o FILE` wrote"
             }
@@ -117,8 +139,35 @@ fn load_kit(path: &Path) -> Result<Kit> {
     })
 }
 
+/// Opens the project of the configuration, whatever `--kit` names; with the same refusals as for writing.
+pub(super) fn session_of_config(terminal: &Terminal) -> Result<Session> {
+    if terminal.global.as_of.is_some() {
+        return Err(OpError::new(Class::Usage, "--as-of is for reading: what stood before is never written")
+            .hint("leave --as-of away"));
+    }
+    let path = config_path(terminal)?;
+    Session::open(Arc::new(load_config(&path)?), surroundings(terminal)?)
+}
+
+/// Opens the project by its configuration, where there is one; a store that is away is no reason not to.
+pub(super) fn session_if_any(terminal: &Terminal) -> Result<Option<Session>> {
+    let Ok(path) = config_path(terminal) else {
+        return Ok(None);
+    };
+    let around = Surroundings { store: None, ..surroundings(terminal)? };
+    match Session::open(Arc::new(load_config(&path)?), around) {
+        Ok(session) => Ok(Some(session)),
+        Err(e) if e.class == Class::Store => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Opens the project by its configuration, which writing needs.
 pub(super) fn writing_session(terminal: &Terminal) -> Result<Session> {
+    if terminal.global.as_of.is_some() {
+        return Err(OpError::new(Class::Usage, "--as-of is for reading: what stood before is never written")
+            .hint("leave --as-of away"));
+    }
     if terminal.global.kit.is_some() {
         return Err(OpError::new(Class::Usage, "this needs a configuration, and --kit gives none")
             .hint("leave --kit away, and run it in the project's folder"));

@@ -4,11 +4,13 @@ mod compare;
 mod drill;
 mod health;
 mod keep;
+mod rollback;
 mod verify;
 
 pub use compare::{diff, find};
 pub use health::{doctor, status};
 pub use keep::{deletions, marked, prune};
+pub use rollback::{rollback, rollback_plan};
 
 pub use drill::drill;
 pub use verify::verify;
@@ -197,6 +199,12 @@ fn state_of(row: &SnapshotRow) -> String {
         words.push("milestone");
     }
     words.join(", ")
+}
+
+/// A snapshot in one line, for choosing one.
+pub fn one_line(row: &SnapshotRow) -> String {
+    let note = row.note.as_deref().map(plain).unwrap_or_default();
+    format!("{}  {:<10}  {note}", row.id, state_of(row)).trim_end().to_owned()
 }
 
 /// What `list` says.

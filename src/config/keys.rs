@@ -21,10 +21,10 @@ pub(super) const FILE: Section = Section {
         required("signing", Kind::Table(&SIGNING), "it says which key signs this host's snapshots"),
         optional("retention", Kind::Table(&RETENTION), "7 days, and one a week for 30 days"),
         optional("packing", Kind::Table(&PACKING), "none"),
+        optional("service", Kind::Tables(&SERVICE), "none"),
         optional("hook", Kind::Tables(&HOOK), "none"),
         optional("verify", Kind::Table(&VERIFY), "none"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
-        later("service", REMOVE),
         later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
         later("notify", "remove it; watch the exit code of `backstay backup`"),
         later("agent", "remove it; run `backstay backup` from cron or a systemd timer"),
@@ -170,6 +170,7 @@ const ENCRYPTION: Section = Section {
     keys: &[
         required("recipients", Kind::Texts, "it says who can open the snapshots"),
         optional("identity_file", Kind::Path, "none: this host cannot open its snapshots"),
+        optional("passphrase_file", Kind::Path, "none: the passphrase is asked on the terminal"),
     ],
 };
 
@@ -246,11 +247,14 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 12] = [
+pub(super) const SECTIONS: [&Section; 15] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
     &STORE,
+    &SERVICE,
+    &COMPOSE,
+    &HEALTH,
     &HOOK,
     &ENCRYPTION,
     &SIGNING,

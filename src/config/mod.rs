@@ -8,6 +8,7 @@
 
 mod block;
 mod component;
+pub mod edit;
 mod exclude;
 mod file;
 mod keys;

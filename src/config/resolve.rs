@@ -183,7 +183,14 @@ fn encryption(work: &mut Work<'_>, file: &mut Block, components: bool) -> Encryp
         }
     }
     let identity_file = work.site(PlaceRole::Key, "the identity file", block.text("identity_file"));
-    Encryption { recipients: recipients.into_iter().map(|at| at.value).collect(), identity_file }
+    let passphrase = block.text("passphrase_file");
+    if let (Some(at), None) = (&passphrase, &identity_file) {
+        let what = "`passphrase_file` means nothing without `identity_file`";
+        work.mistake(Found::at(&at.span, what).hint("it opens that file; remove it"));
+    }
+    let passphrase_file = work.site(PlaceRole::Key, "the passphrase file", passphrase);
+    let recipients = recipients.into_iter().map(|at| at.value).collect();
+    Encryption { recipients, identity_file, passphrase_file }
 }
 
 /// Only the shape: whether a key can be used is for `keys` to say.

@@ -279,6 +279,8 @@ pub struct Encryption {
     pub recipients: Vec<String>,
     /// The identity file of this host, if it may open what it stores.
     pub identity_file: Option<PathBuf>,
+    /// Where the passphrase of that file is read from: a file that only its owner can read, or a descriptor (`/dev/fd/3`).
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// Who signs, and who is believed.

@@ -14,6 +14,9 @@ pub const PARTIAL: &[u8] = b".backstay-partial-";
 /// Before the random digits of the hidden folder in which a restore in place prepares files.
 pub const STAGING: &[u8] = b".backstay-restore-";
 
+/// Before the random digits of the folder in which a rollback keeps what is not live.
+pub const ROLLBACK: &[u8] = b".backstay-rollback-";
+
 /// What a restore in place kept: `NAME.before-restore-20261117T103000Z`, perhaps with a number behind.
 pub fn is_kept(name: &[u8]) -> bool {
     let Some((_, time)) = split_last(name, BEFORE_RESTORE) else {
@@ -36,16 +39,24 @@ pub fn is_partial(name: &[u8]) -> bool {
 
 /// The hidden folder of a restore in place: `.backstay-restore-` and 12 hexadecimal digits.
 pub fn is_staging(name: &[u8]) -> bool {
-    let is_random =
-        |part: &[u8]| part.len() == 12 && part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    name.strip_prefix(STAGING).is_some_and(is_random)
+    name.strip_prefix(STAGING).is_some_and(is_hidden_number)
+}
+
+/// The folder in which a rollback keeps what is not live: `.backstay-rollback-` and 12 hexadecimal digits. It may hold the only copy of something:
+/// nothing that clears litter away may take it for that.
+pub fn is_rollback(name: &[u8]) -> bool {
+    name.strip_prefix(ROLLBACK).is_some_and(is_hidden_number)
+}
+
+fn is_hidden_number(part: &[u8]) -> bool {
+    part.len() == 12 && part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// True for every name of these kinds: nothing that a snapshot is to hold.
 pub fn is_own(name: &[u8], is_dir: bool) -> bool {
     is_kept(name)
         || is_partial(name)
-        || if is_dir { is_staging(name) } else { is_temp_name(OsStr::from_bytes(name)) }
+        || if is_dir { is_staging(name) || is_rollback(name) } else { is_temp_name(OsStr::from_bytes(name)) }
 }
 
 fn split_last<'n>(name: &'n [u8], mark: &[u8]) -> Option<(&'n [u8], &'n [u8])> {

@@ -1,5 +1,6 @@
 //! What can go wrong with a key or its file. No variant ever holds text of a key.
 
+use crate::keys::passphrase::LockedError;
 use crate::model::path::escape;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -46,12 +47,21 @@ pub enum KeyError {
         why: String,
     },
     /// The key is protected by a passphrase.
-    #[error("{} is protected by a passphrase; passphrase-protected {what} come later", shown(path))]
+    #[error("{} is protected by a passphrase, which {what} cannot be", shown(path))]
     Passphrase {
         /// The file.
         path: PathBuf,
         /// What kind of files: `identity files`, `signing keys`.
         what: &'static str,
+    },
+    /// The file is protected by a passphrase and does not open.
+    #[error("key file {} cannot be opened", shown(path))]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LockedError,
     },
     /// A key that a plugin would have to use.
     #[error(
@@ -109,6 +119,9 @@ impl KeyError {
             Self::Passphrase { .. } => {
                 Some("decrypt it into a file that only you can read, and give that".into())
             }
+            Self::Locked { source: LockedError::None, .. } => Some(
+                "type it on a terminal; or put it into a file that only you can read, and name that: `passphrase_file` in [encryption], or BACKSTAY_PASSPHRASE_FILE".into(),
+            ),
             _ => None,
         }
     }

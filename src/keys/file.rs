@@ -16,11 +16,26 @@ const KEY_FILE_BYTES_MAX: usize = 64 << 10;
 
 /// Reads a key file, which others must not be able to read, as text with `\n` line ends.
 pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    secret_text(path, &read_secret_bytes(path)?)
+}
+
+/// What was read from the key file `path` as text.
+pub(crate) fn secret_text(path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, KeyError> {
+    let malformed = |why: &str| KeyError::Malformed { path: path.to_owned(), why: why.to_owned() };
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not text"))?;
+    let text = Zeroizing::new(text.replace("\r\n", "\n"));
+    if text.trim().is_empty() {
+        return Err(KeyError::Empty { path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+/// Reads a key file, which others must not be able to read, as it is.
+pub(crate) fn read_secret_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let unreadable = |source: std::io::Error| match source.kind() {
         ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
         _ => KeyError::Unreadable { path: path.to_owned(), source },
     };
-    let malformed = |why: &str| KeyError::Malformed { path: path.to_owned(), why: why.to_owned() };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let mode = metadata.mode() & 0o7777;
@@ -31,14 +46,10 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX + 1));
     file.take(KEY_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > KEY_FILE_BYTES_MAX {
-        return Err(malformed("it is too large for a key file"));
+        let why = "it is too large for a key file".to_owned();
+        return Err(KeyError::Malformed { path: path.to_owned(), why });
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| malformed("it is not text"))?;
-    let text = Zeroizing::new(text.replace("\r\n", "\n"));
-    if text.trim().is_empty() {
-        return Err(KeyError::Empty { path: path.to_owned() });
-    }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// Makes a new file for its owner alone, durable on return. Folders that are missing are made for their owner alone, too.

@@ -1,7 +1,8 @@
 //! Recipients (public keys to encrypt to) and identities (private keys that open).
 
 use crate::keys::error::KeyError;
-use crate::keys::file::{read_secret, write_secret};
+use crate::keys::file::write_secret;
+use crate::keys::passphrase::{Ask, read_maybe_locked};
 use crate::model::id::RecipientId;
 use age::secrecy::ExposeSecret;
 use jiff::Timestamp;
@@ -119,15 +120,28 @@ impl SecretIdentity {
     ///
     /// Fails with [`KeyError::Exists`] when there is a file already.
     pub fn write(&self, path: &Path, created: Timestamp) -> Result<(), KeyError> {
-        let mut text = Zeroizing::new(String::with_capacity(256));
-        let seconds = created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        for part in
-            ["# created: ", &seconds, "\n# public key: ", &self.recipient(), "\n", &self.reveal(), "\n"]
-        {
+        write_all(std::slice::from_ref(self), path, created)
+    }
+}
+
+/// The text of an identity file with all of `identities`.
+pub fn file_text(identities: &[SecretIdentity], created: Timestamp) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(256 * identities.len() + 64));
+    let seconds = created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    for part in ["# created: ", &seconds, "\n"] {
+        text.push_str(part);
+    }
+    for identity in identities {
+        for part in ["# public key: ", &identity.recipient(), "\n", &identity.reveal(), "\n"] {
             text.push_str(part);
         }
-        write_secret(path, &text)
     }
+    text
+}
+
+/// Writes a new identity file with all of `identities`, for its owner alone; [`KeyError::Exists`] when there is a file already.
+pub fn write_all(identities: &[SecretIdentity], path: &Path, created: Timestamp) -> Result<(), KeyError> {
+    write_secret(path, &file_text(identities, created))
 }
 
 impl fmt::Debug for SecretIdentity {
@@ -213,12 +227,14 @@ impl fmt::Debug for Identities {
 
 /// The private keys in an identity file: any number, with comments and empty lines, `\n` or `\r\n`.
 pub fn load_identity_file(path: &Path) -> Result<Vec<SecretIdentity>, KeyError> {
-    let text = read_secret(path)?;
+    load_identity_file_asking(path, &|_| None)
+}
+
+/// The same of a file that may be protected by a passphrase, which `ask` gives.
+pub fn load_identity_file_asking(path: &Path, ask: &Ask) -> Result<Vec<SecretIdentity>, KeyError> {
+    let text = read_maybe_locked(path, ask)?;
     let malformed = |why: String| KeyError::Malformed { path: path.to_owned(), why };
     let first = text.trim_start();
-    if ["age-encryption.org/", "-----BEGIN AGE ENCRYPTED FILE"].iter().any(|start| first.starts_with(start)) {
-        return Err(KeyError::Passphrase { path: path.to_owned(), what: "identity files" });
-    }
     if first.starts_with("-----BEGIN ") && first.contains("PRIVATE KEY-----") {
         return Err(malformed("it is an SSH or TLS key, not an age identity".into()));
     }
@@ -319,8 +335,8 @@ mod tests {
             (flipped.as_bytes(), "cut off or mistyped"),
             (recipient.as_bytes(), "the public half"),
             (b"AGE-PLUGIN-YUBIKEY-1QQPQQQQ\n", "plugins are not supported"),
-            (b"age-encryption.org/v1\n-> scrypt x 18\n", "passphrase-protected identity files come later"),
-            (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "passphrase-protected identity files come later"),
+            (b"age-encryption.org/v1\n-> scrypt x 18\n", "cannot be opened"),
+            (b"-----BEGIN AGE ENCRYPTED FILE-----\n", "cannot be opened"),
             (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "not an age identity"),
             (&[b'#'; 70_000], "too large"),
         ];

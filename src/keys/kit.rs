@@ -9,10 +9,12 @@ use crate::keys::kit_block;
 use crate::keys::kit_fields::{self, Parts};
 use crate::keys::kit_text;
 use crate::keys::naming::NamingKey;
+use crate::keys::passphrase::{self, Ask, LockedError, Passphrase};
 use crate::keys::signer::Signer;
 use crate::keys::trust::TrustList;
 use crate::model::chain::Heads;
 use crate::model::{HostId, ObjectId, VaultId};
+use data_encoding::BASE64;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -79,6 +81,9 @@ pub struct Kit {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KitError {
+    /// A passphrase protects it, and it does not open.
+    #[error("the recovery kit cannot be opened")]
+    Locked(#[source] LockedError),
     /// The file cannot be read.
     #[error("cannot read recovery kit {}", shown(path))]
     Unreadable {
@@ -144,9 +149,34 @@ impl Kit {
         text
     }
 
-    /// Parses a kit, in whatever text it lies.
+    /// The same, protected by `passphrase`: as much typing, with the same checks, and worth nothing without it.
+    pub fn render_locked(&self, passphrase: &Passphrase) -> Result<Zeroizing<String>, LockedError> {
+        let locked = BASE64.encode(&passphrase::lock(&self.render(), passphrase)?);
+        let mut text = Zeroizing::new(String::with_capacity(locked.len() * 2 + 4096));
+        kit_text::locked_instructions(self, &mut text);
+        let fields = [("kit", kit_block::LOCKED.to_owned()), (kit_block::LOCKED_FIELD, locked)];
+        let fields = fields.map(|(name, value)| (name, Zeroizing::new(value)));
+        kit_block::encode(&fields, &mut text);
+        Ok(text)
+    }
+
+    /// Parses a kit, in whatever text it lies. One that a passphrase protects is [`KitError::Locked`].
     pub fn parse(text: &str) -> Result<Self, KitError> {
+        Self::parse_asking(text, &|_| None)
+    }
+
+    /// The same of one that a passphrase may protect, which `ask` gives.
+    pub fn parse_asking(text: &str, ask: &Ask) -> Result<Self, KitError> {
         let fields = kit_block::decode(text)?;
+        if fields.first().is_some_and(|first| first.value.as_str() == kit_block::LOCKED) {
+            let locked = fields.iter().find(|field| field.name == kit_block::LOCKED_FIELD);
+            let locked = locked.and_then(|field| BASE64.decode(field.value.as_bytes()).ok());
+            let locked = locked.ok_or(KitError::Locked(LockedError::Damaged))?;
+            let text =
+                passphrase::unlock_asking(&locked, "the recovery kit", ask).map_err(KitError::Locked)?;
+            // Not asked again: a kit within a kit within a kit is none of ours.
+            return Self::parse(&text);
+        }
         let mut parts = Parts::default();
         fields.iter().try_for_each(|field| parts.take(field))?;
         parts.finish()
@@ -154,12 +184,23 @@ impl Kit {
 
     /// Reads a kit from a file. Its mode is not asked for: kits come on sticks and from scanners, when there is no time for that.
     pub fn load(path: &Path) -> Result<Self, KitError> {
+        Self::load_asking(path, &|_| None)
+    }
+
+    /// The same of one that a passphrase may protect, which `ask` gives.
+    pub fn load_asking(path: &Path, ask: &Ask) -> Result<Self, KitError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(256 << 10));
         let file = std::fs::File::open(path);
         let read = file.and_then(|f| f.take(KIT_BYTES_MAX as u64).read_to_end(&mut bytes));
         read.map_err(|source| KitError::Unreadable { path: path.to_owned(), source })?;
         // A scanned page may hold anything around the block.
-        Self::parse(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
+        Self::parse_asking(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()), ask)
+    }
+
+    /// The part of its text that machines read, line by line.
+    pub fn block_of(text: &str) -> Vec<&str> {
+        let lines = text.lines().skip_while(|line| *line != kit_block::BEGIN);
+        lines.take_while(|line| *line != kit_block::END).chain([kit_block::END]).collect()
     }
 
     /// Writes the kit into a new file for its owner alone.

@@ -19,6 +19,11 @@ const PIECE_MAX: usize = 52;
 const CONTINUED: &str = "+";
 const SUM: &str = "sum";
 
+/// The format of a kit that a passphrase protects: what it holds beside that is the age file of a whole kit.
+pub(super) const LOCKED: &str = "locked-1";
+/// The field in which that lies, in base64.
+pub(super) const LOCKED_FIELD: &str = "locked";
+
 /// A field of the block.
 pub(super) struct Field {
     /// The number of its first line.
@@ -174,7 +179,7 @@ fn checked(line: &str, number: usize) -> Result<(&str, &str), KitError> {
 fn check_version(fields: &[Field]) -> Result<(), KitError> {
     match fields {
         [only] if only.name != "kit" => Err(KitError::Bad { line: 1, what: "the kit's format" }),
-        [only] if only.value.as_str() != "1" => {
+        [only] if !["1", LOCKED].contains(&only.value.as_str()) => {
             Err(KitError::TooNew { format: only.value.chars().take(20).collect() })
         }
         _ => Ok(()),

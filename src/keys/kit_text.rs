@@ -24,6 +24,34 @@ pub(super) fn instructions(kit: &Kit, out: &mut String) {
     out.push('\n');
 }
 
+/// Appends what is said of a kit that a passphrase protects: nothing that it holds, beside whose it is.
+pub(super) fn locked_instructions(kit: &Kit, out: &mut String) {
+    let (project, host) = (escape(kit.project.as_bytes()), escape(kit.hostname.as_bytes()));
+    let day = kit.printed.strftime("%Y-%m-%d %H:%M UTC").to_string();
+    paragraph(out, &format!("BACKSTAY RECOVERY KIT, PROTECTED BY A PASSPHRASE: {project} on {host}"));
+    paragraph(out, &format!("Printed {day}. A newer kit replaces this one."));
+    out.push('\n');
+    paragraph(
+        out,
+        "It opens the backups together with its passphrase, and not without: whoever forgets the passphrase has lost this kit. With backstay:",
+    );
+    command(out, "backstay --kit kit.txt list");
+    command(out, "backstay recover kit.txt --to DIR");
+    paragraph(
+        out,
+        "Without backstay, age (age-encryption.org) gives the kit itself back, which says how to go on:",
+    );
+    command(out, "awk '$2 == \"locked\" || $2 == \"+\" {printf \"%s\", $3}' kit.txt |");
+    command(out, "  base64 -d | age -d > kit-open.txt");
+    out.push('\n');
+    paragraph(
+        out,
+        "When the lines below are typed in from paper, blanks between the parts do not matter, capital and small letters do; the four \
+         characters at the end of each line find mistakes and name the line.",
+    );
+    out.push('\n');
+}
+
 fn about(kit: &Kit, project: &str, host: &str, out: &mut String) {
     heading(out, "WHAT THIS IS");
     paragraph(
@@ -88,6 +116,11 @@ fn with_backstay(kit: &Kit, out: &mut String) {
     command(out, "backstay --kit kit.txt list");
     paragraph(out, "3. Write the newest snapshot into a new folder:");
     command(out, &format!("backstay --kit kit.txt{identity} restore latest --to DIR"));
+    paragraph(
+        out,
+        "4. Or bring a lost machine back, with its configuration and the right to go on with its history:",
+    );
+    command(out, &format!("backstay{identity} recover kit.txt --to DIR"));
     out.push('\n');
 }
 

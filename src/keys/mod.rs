@@ -10,15 +10,17 @@ mod kit_block;
 mod kit_fields;
 mod kit_text;
 pub mod naming;
+pub mod passphrase;
 pub mod signed;
 pub mod signer;
 pub mod trust;
 
 pub use error::KeyError;
-pub(crate) use file::read_secret;
+pub(crate) use file::{read_secret, write_secret};
 pub use identity::{Identities, RecipientSet, SecretIdentity};
 pub use kit::{Kit, KitError};
 pub use naming::NamingKey;
+pub use passphrase::{Ask, Passphrase};
 pub use signed::{OpenError, Signed, open_document, seal_document};
 pub use signer::{SignatureError, Signer, VerifyingKey, verify};
 pub use trust::{TrustList, TrustedKey};

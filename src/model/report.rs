@@ -1,10 +1,10 @@
 //! What an operation tells beside its result: problems (which change the exit code) and progress (which does not).
 
 use crate::model::path::escape;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What kind of trouble a problem is. `Unreadable` and the like make a snapshot incomplete; warnings do not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
     /// Something asked for could not be captured: the snapshot is incomplete (exit 3).
@@ -24,19 +24,19 @@ pub enum ProblemKind {
 }
 
 /// Trouble that does not stop a run: reported as it happens and again at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// What kind.
     pub kind: ProblemKind,
     /// The component, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
     /// What it happened to: a path (escaped) or another subject.
     pub subject: String,
     /// What happened, as a fragment: `permission denied`.
     pub what: String,
     /// What to do about it, where there is something.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 

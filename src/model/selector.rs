@@ -248,6 +248,11 @@ fn begins_id(text: &str) -> bool {
     text.len() <= SnapshotId::LEN && text.bytes().enumerate().all(fits)
 }
 
+/// The moment that `text` means, written as after `@`: `2026-11-17` is the end of that day in `zone`, `-2h` counts back from `now`.
+pub fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    at(text, now, zone)
+}
+
 const TIME_FORMS: &str = "a time is @2026-11-17 (the end of that day), @2026-11-17T10:00, @-2h or @-3d";
 
 fn at(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {

@@ -25,6 +25,10 @@ pub enum Class {
     NotFound,
     /// A hook or a service failed.
     Service,
+    /// A rollback failed, and everything is as it was before.
+    RolledBack,
+    /// A person has to decide or to mend something first.
+    Person,
     /// A signal ended it; nothing was left half done.
     Interrupted,
 }

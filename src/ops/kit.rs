@@ -1,9 +1,9 @@
 //! The recovery kit: made from what this host has, for the day it has nothing.
 
 use crate::config::{Config, Place, Trusted};
-use crate::keys::identity::load_identity_file;
+use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, KitStore, StoreAt};
-use crate::keys::{NamingKey, SecretIdentity, Signer, TrustList, TrustedKey};
+use crate::keys::{Ask, NamingKey, SecretIdentity, Signer, TrustList, TrustedKey};
 use crate::model::chain::Heads;
 use crate::model::{HostId, ObjectId, VaultId};
 use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
@@ -43,6 +43,8 @@ pub struct Parts<'a> {
     pub heads: Heads,
     /// The present moment.
     pub now: jiff::Timestamp,
+    /// Gives the passphrase of the identity file.
+    pub ask: &'a Ask,
 }
 
 /// The trusted keys of a configuration.
@@ -62,14 +64,8 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
     let identities = match parts.identity {
         IdentityFrom::Hand(identity) => vec![identity],
         IdentityFrom::File(None) => Vec::new(),
-        IdentityFrom::File(Some(file)) => load_identity_file(file)
+        IdentityFrom::File(Some(file)) => load_identity_file_asking(file, parts.ask)
             .doing(Class::Config, || format!("cannot use identity {}", file.display()))?,
-    };
-    let store = |(name, place): (String, Place)| match place {
-        Place::Path(path) => {
-            KitStore { name, at: StoreAt::Path(path.display().to_string()), settings: BTreeMap::new() }
-        }
-        Place::Url(place) => KitStore { name, at: StoreAt::Url(place.url()), settings: place.kit_settings() },
     };
     let signer =
         Signer::load(parts.key_file).doing(Class::Config, || "cannot load this host's signing key".into())?;
@@ -81,7 +77,7 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
         hostname: crate::platform::hostname(),
         host: parts.host,
         vault: parts.vault,
-        stores: parts.stores.into_iter().map(store).collect(),
+        stores: parts.stores.into_iter().map(kit_store).collect(),
         identities,
         recipients: parts.recipients.to_vec(),
         signing_key: Some(signer),
@@ -93,8 +89,29 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
     })
 }
 
+/// A store as a kit names it.
+fn kit_store((name, place): (String, Place)) -> KitStore {
+    match place {
+        Place::Path(path) => {
+            KitStore { name, at: StoreAt::Path(path.display().to_string()), settings: BTreeMap::new() }
+        }
+        Place::Url(place) => KitStore { name, at: StoreAt::Url(place.url()), settings: place.kit_settings() },
+    }
+}
+
+/// The stores of a configuration as a kit names them.
+pub fn stores_of(config: &Config) -> Vec<KitStore> {
+    config.stores.iter().map(|s| kit_store((s.name.clone(), s.place.clone()))).collect()
+}
+
 /// The parts that a configuration gives.
-pub fn parts_of<'a>(config: &'a Config, vault: VaultId, host: HostId, now: jiff::Timestamp) -> Parts<'a> {
+pub fn parts_of<'a>(
+    config: &'a Config,
+    vault: VaultId,
+    host: HostId,
+    now: jiff::Timestamp,
+    ask: &'a Ask,
+) -> Parts<'a> {
     let file = config.encryption.identity_file.as_deref().filter(|file| file.exists());
     Parts {
         project: &config.project.name,
@@ -107,6 +124,7 @@ pub fn parts_of<'a>(config: &'a Config, vault: VaultId, host: HostId, now: jiff:
         trusted: &config.signing.trusted,
         heads: Heads::new(),
         now,
+        ask,
     }
 }
 
@@ -116,7 +134,8 @@ pub fn make(session: &Session) -> Result<Kit> {
     let writer = session.writer()?;
     let vault = session.read_vault()?;
     let host = vault.host_of(&writer.signer.id());
-    let mut parts = parts_of(config, vault.info.vault, host, session.around.clock.now());
+    let ask = session.asker();
+    let mut parts = parts_of(config, vault.info.vault, host, session.around.clock.now(), &*ask);
     parts.heads = vault.history.heads;
     assemble(parts)
 }

@@ -6,7 +6,16 @@ use crate::ops::session::Session;
 use std::time::Duration;
 
 /// Takes the project's lock for `what`, waiting as long as `--wait` says, or tells who has it.
+///
+/// While a rollback is not at its end nothing else writes: what is live may be half of one state and half of another ([`Class::Person`]).
 pub fn hold(session: &Session, what: &str) -> Result<Held> {
+    let held = hold_for_recovery(session, what)?;
+    crate::ops::rollback::refuse_unfinished(session.state()?.dir(), what)?;
+    Ok(held)
+}
+
+/// The same for what ends an unfinished rollback.
+pub fn hold_for_recovery(session: &Session, what: &str) -> Result<Held> {
     let state = session.state()?;
     let lock = state.lock();
     let now = || session.around.clock.now();

@@ -3,6 +3,7 @@
 use crate::config::{Checksum, Cloud, Sse, UrlPlace};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
+use crate::ops::stores::Means;
 #[cfg(any(feature = "gcs", feature = "azure"))]
 use crate::store::cloud::{CloudSpec, CloudStore, Service};
 use crate::store::s3::credentials::{AwsChain, CredentialsSpec};
@@ -17,8 +18,8 @@ const REGION: &str = "us-east-1";
 /// What a bucket is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum For {
-    /// The store that is in it.
-    Use,
+    /// The store that is in it, as it stood at that time where one is given.
+    Use { as_of: Option<jiff::Timestamp> },
     /// A store that is to be made.
     Making { bucket_too: bool },
 }
@@ -57,7 +58,7 @@ fn spec(name: &str, place: &UrlPlace, state_dir: &Path, interrupt: &Interrupt) -
 
 fn reach_s3(spec: S3Spec, wanted: For) -> std::result::Result<Arc<dyn Store>, StoreError> {
     Ok(match wanted {
-        For::Use => Arc::new(S3Store::open(spec)?),
+        For::Use { as_of } => Arc::new(S3Store::open(S3Spec { as_of, ..spec })?),
         For::Making { bucket_too } => Arc::new(S3Store::create(spec, bucket_too)?),
     })
 }
@@ -106,19 +107,25 @@ fn reach_cloud(
         ..CloudSpec::new(name, service, &place.bucket)
     };
     Ok(match wanted {
-        For::Use => Arc::new(CloudStore::open(spec)?),
+        For::Use { as_of: None } => Arc::new(CloudStore::open(spec)?),
+        For::Use { as_of: Some(_) } => {
+            return Err(StoreError {
+                kind: StoreErrorKind::Other,
+                store: name.to_owned(),
+                verb: "open",
+                subject: place.shown.clone(),
+                source: "older versions (--as-of) are read from buckets at `s3://` alone".into(),
+            });
+        }
         For::Making { .. } => Arc::new(CloudStore::create(spec)?),
     })
 }
 
 /// Opens the store in a bucket.
-pub fn open_bucket(
-    name: &str,
-    place: &UrlPlace,
-    state_dir: &Path,
-    interrupt: &Interrupt,
-) -> Result<Arc<dyn Store>> {
-    reach(name, place, state_dir, interrupt, For::Use).map_err(|e| cannot("opened", name, place, e))
+pub fn open_bucket(name: &str, place: &UrlPlace, means: &Means) -> Result<Arc<dyn Store>> {
+    let wanted = For::Use { as_of: means.as_of };
+    reach(name, place, &means.state_dir, &means.interrupt, wanted)
+        .map_err(|e| cannot("opened", name, place, e))
 }
 
 /// The same, or `None` when it is certain that there is no store.
@@ -128,7 +135,7 @@ pub fn bucket_if_there(
     state_dir: &Path,
     interrupt: &Interrupt,
 ) -> Result<Option<Arc<dyn Store>>> {
-    match reach(name, place, state_dir, interrupt, For::Use) {
+    match reach(name, place, state_dir, interrupt, For::Use { as_of: None }) {
         Ok(store) => Ok(Some(store)),
         Err(e) if e.kind == StoreErrorKind::Missing => Ok(None),
         Err(e) => Err(cannot("opened", name, place, e)),
@@ -216,7 +223,11 @@ fn cannot(done: &str, name: &str, place: &UrlPlace, error: StoreError) -> OpErro
 /// The place that `--store URL` names: reached as the bucket of the configuration is, when there is just one such server (a bucket that was
 /// moved or renamed), else as the environment says.
 pub fn named_bucket(url: &str, configured: &[&UrlPlace]) -> Result<UrlPlace> {
-    let wrong = |e: crate::config::BadUrl| OpError::new(Class::Usage, "--store cannot be used").because(e);
+    let wrong = |e: crate::config::BadUrl| {
+        OpError::new(Class::Usage, "--store cannot be used")
+            .because(e)
+            .hint("give the path of a folder, the name of a store, or a bucket as s3://BUCKET/PREFIX")
+    };
     let named = UrlPlace::parse(url).map_err(wrong)?;
     let alike: Vec<&&UrlPlace> = configured.iter().filter(|place| place.cloud == named.cloud).collect();
     let Some((first, others)) = alike.split_first() else {

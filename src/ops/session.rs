@@ -3,53 +3,20 @@
 use crate::catalog::State;
 use crate::config::{Config, UrlPlace, Verify};
 use crate::keys::KeyError;
-use crate::keys::identity::load_identity_file;
+use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, KitStore};
-use crate::keys::{Identities, NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
+use crate::keys::{Ask, Identities, NamingKey, Passphrase, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
-use crate::model::{Clock, HostId, Problem, Progress, VaultId};
+use crate::model::{HostId, Problem, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::interrupt::Interrupt;
 use crate::ops::slots::{first_here, moved_of_kit, slots, tidy};
 use crate::ops::stores::{Means, StoreSlot};
+pub use crate::ops::surroundings::{HostChoice, Surroundings};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
 use crate::platform::users::Names;
 use crate::store::{Key, Store};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// What comes from outside of the configuration.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Hears how far a run is.
-    pub progress: Arc<dyn Progress>,
-    /// Says when to end.
-    pub interrupt: Interrupt,
-    /// This program, for children that capture databases.
-    pub exe: PathBuf,
-    /// Identity files given with `-i`.
-    pub identity_files: Vec<PathBuf>,
-    /// A store named with `--store`, if any: the name of one, or a path.
-    pub store: Option<String>,
-    /// Which hosts' snapshots are meant.
-    pub hosts: HostChoice,
-    /// How long to wait for another run to end.
-    pub wait: Option<std::time::Duration>,
-}
-
-/// Which hosts' snapshots are meant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum HostChoice {
-    /// Those of this host.
-    #[default]
-    Own,
-    /// Those of the host with this name, or this beginning of its id.
-    Named(String),
-    /// Those of all.
-    All,
-}
 
 /// A project opened for reading: with its configuration, or with a kit alone.
 #[derive(Clone)]
@@ -103,6 +70,7 @@ impl Session {
             writer: signer,
             state_dir: config.state_dir.clone(),
             interrupt: around.interrupt.clone(),
+            as_of: around.as_of,
         };
         let (stores, by_path) = slots(&config, around.store.as_deref(), &means)?;
         let store = first_here(&stores)?;
@@ -110,18 +78,20 @@ impl Session {
             format!("cannot open the state directory {}", config.state_dir.display())
         })?;
         let trust = crate::ops::kit::trust_of(&config.signing.trusted)?;
-        let heads = heads_seen(&state)?;
+        // What was seen since is no measure of what stood before, and what stood before nothing to be remembered.
+        let heads = if around.as_of.is_some() { Heads::new() } else { heads_seen(&state)? };
         let vault = match config.project.vault.clone() {
             Some(vault) => Some(vault),
             None => state.vault().doing(Class::Damage, || "cannot read which vault this is".into())?,
         };
+        let state = Some(state).filter(|_| around.as_of.is_none());
         Ok(Self {
             around,
             project: config.project.name.clone(),
             config: Some(config),
             store,
             stores,
-            state: Some(state),
+            state,
             trust,
             vault,
             host: signer.map(Into::into),
@@ -136,7 +106,7 @@ impl Session {
     /// Opens a vault with nothing but a kit, for reading.
     pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
         let named = around.store.as_deref();
-        let means = Means::of_reader(&around.interrupt);
+        let means = Means::of_reader(&around.interrupt, around.as_of);
         let slot = |store: &KitStore| StoreSlot::of_kit(store, &means);
         let stores = match named {
             Some(name) => vec![match kit.stores.iter().find(|s| s.name == name).map(slot) {
@@ -151,6 +121,7 @@ impl Session {
             return Err(OpError::new(Class::Usage, what).hint("name it with --store PATH"));
         }
         let store = first_here(&stores)?;
+        let heads = if around.as_of.is_some() { Heads::new() } else { kit.heads };
         Ok(Self {
             around,
             config: None,
@@ -162,7 +133,7 @@ impl Session {
             vault: Some(kit.vault),
             host: Some(kit.host),
             names: Arc::default(),
-            heads: kit.heads,
+            heads,
             kit_identities: kit.identities,
             by_path: false,
             troubles: Arc::default(),
@@ -195,6 +166,14 @@ impl Session {
     /// Reads one store; one that is another's, or another than before, is an error and is not used.
     pub(super) fn read_one(&self, store: &Arc<dyn Store>) -> Result<StoreReading> {
         let reading = read_store(store, self.vault.as_ref())?;
+        for older in &reading.older {
+            let what = format!(
+                "{} cannot be used: {}; an older version of it, which the bucket keeps, was read",
+                older.key, older.why
+            );
+            let hint = "somebody overwrote it: find out who may";
+            self.trouble(crate::ops::union::store_problem(store.name(), what, hint));
+        }
         if let Some(state) = &self.state {
             self.recognise(state, &reading)?;
         }
@@ -204,7 +183,8 @@ impl Session {
     /// What a reading is judged by when `heads` were seen before.
     pub(super) fn judge<'a>(&'a self, heads: &'a Heads) -> Judge<'a> {
         let (trust, vault) = (&self.trust, self.vault.as_ref());
-        Judge { trust, vault, heads, now: self.around.clock.now(), reverify: self.reverify() }
+        let now = self.around.as_of.unwrap_or_else(|| self.around.clock.now());
+        Judge { trust, vault, heads, now, reverify: self.reverify() }
     }
 
     /// How long a proof counts.
@@ -275,6 +255,10 @@ impl Session {
 
     /// Fails when the store was named by a path: what is written goes to the store of the configuration.
     pub fn check_writable(&self) -> Result<()> {
+        if self.around.as_of.is_some() {
+            let what = "--as-of is for reading: what stood before is never written";
+            return Err(OpError::new(Class::Usage, what).hint("leave --as-of away"));
+        }
         let configured = self.config.as_ref().map_or(0, |c| c.stores.len());
         if !self.by_path && self.stores.len() < configured {
             let what = "a backup goes to every store of the configuration, and --store names one";
@@ -295,9 +279,20 @@ impl Session {
         let configured = configured.filter(|file| file.exists());
         let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
         for file in self.around.identity_files.iter().chain(&configured) {
-            all.extend(load_identity_file(file).map_err(|e| identity_error(file, e))?);
+            let found =
+                load_identity_file_asking(file, &*self.asker()).map_err(|e| identity_error(file, e))?;
+            all.extend(found);
         }
         Ok(Identities::from_secrets(all))
+    }
+
+    /// What gives passphrases: the file that the configuration names, else whoever runs the command.
+    pub fn asker(&self) -> Arc<Ask> {
+        let file = self.config.as_ref().and_then(|c| c.encryption.passphrase_file.clone());
+        match file {
+            Some(file) => Arc::new(move |_: &str| Passphrase::read(&file).ok()),
+            None => Arc::clone(&self.around.ask),
+        }
     }
 
     /// The identities, of which there must be one.

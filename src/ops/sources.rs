@@ -8,6 +8,7 @@ use crate::ops::session::Session;
 use crate::ops::stores::{Away, StoreSlot};
 use crate::ops::union::store_problem;
 use crate::ops::vault::{EntryName, Vault, store_info};
+use crate::ops::versions::OlderVersions;
 use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -66,14 +67,21 @@ impl Sources {
         &self.first
     }
 
-    /// The other stores that are here, opened when they are first needed.
+    /// The other stores that are here, and what any keeps of older versions; opened when they are first needed.
     fn others(&self) -> &[Arc<dyn Store>] {
         self.others.get_or_init(|| {
             let beside = |slot: &&StoreSlot| slot.name != self.first.name();
             let open = |slot: &StoreSlot| self.session.store_of(slot).ok();
             let same =
                 |store: &Arc<dyn Store>| store_info(&**store).is_ok_and(|i| Some(i.vault) == self.vault);
-            self.session.stores.iter().filter(beside).filter_map(open).filter(same).collect()
+            let others: Vec<_> =
+                self.session.stores.iter().filter(beside).filter_map(open).filter(same).collect();
+            // What was overwritten or deleted may be kept; whole copies elsewhere come first, because they cost one read.
+            let older = std::iter::once(&self.first)
+                .chain(&others)
+                .map(|store| -> Arc<dyn Store> { Arc::new(OlderVersions::of(store)) });
+            let older: Vec<_> = older.collect();
+            others.into_iter().chain(older).collect()
         })
     }
 
@@ -85,6 +93,12 @@ impl Sources {
 
     /// Says that `store` gave what the first one could not.
     pub fn tell(&self, key: &Key, store: &dyn Store, why: &str) {
+        if store.name() == self.first.name() {
+            let what = format!("{key} {why}; an older version of it, which the bucket keeps, was read");
+            let hint = "somebody overwrote or deleted it: find out who may; `backstay backup --full` stores everything anew";
+            self.session.trouble(store_problem(self.first.name(), what, hint));
+            return;
+        }
         let what = format!("{key} {why}; it was read from store {}", store.name());
         self.session.trouble(store_problem(self.first.name(), what, "`backstay sync` mends it"));
     }

@@ -20,21 +20,23 @@ pub struct Means {
     pub state_dir: PathBuf,
     /// Ends waits for a network.
     pub interrupt: Interrupt,
+    /// Stores are read as they stood at that time (`--as-of`).
+    pub as_of: Option<jiff::Timestamp>,
 }
 
 impl Means {
     /// For one who only reads, and has no state here.
-    pub fn of_reader(interrupt: &Interrupt) -> Self {
+    pub fn of_reader(interrupt: &Interrupt, as_of: Option<jiff::Timestamp>) -> Self {
         let state_dir = std::env::temp_dir().join("backstay-reader");
-        Self { writer: None, state_dir, interrupt: interrupt.clone() }
+        Self { writer: None, state_dir, interrupt: interrupt.clone(), as_of }
     }
 }
 
 /// Opens a store of the configuration.
 pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Store>> {
     match &store.place {
-        Place::Path(path) => open_folder(&store.name, path, means.writer.as_ref()),
-        Place::Url(place) => open_bucket(&store.name, place, &means.state_dir, &means.interrupt),
+        Place::Path(path) => open_folder_of(&store.name, path, means, MOUNTED),
+        Place::Url(place) => open_bucket(&store.name, place, means),
     }
 }
 
@@ -75,8 +77,30 @@ pub fn place_of(store: &StoreConfig) -> String {
     }
 }
 
+const MOUNTED: &str = "is the disk mounted? where there never was a store, `backstay init` makes one";
+
+/// Opens a store in a folder; it has no past to be read. `hint` is for a store that is not there, or is none.
+fn open_folder_of(name: &str, path: &Path, means: &Means, hint: &str) -> Result<Arc<dyn Store>> {
+    if means.as_of.is_some() {
+        let what =
+            format!("store {name:?} ({}) is a folder, and a folder keeps no older versions", path.display());
+        return Err(OpError::new(Class::Usage, what)
+            .hint("--as-of reads a bucket with versioning; name it with --store, or leave --as-of away"));
+    }
+    open_folder_else(name, path, means.writer.as_ref(), hint)
+}
+
 /// Opens a store in a folder.
 pub fn open_folder(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
+    open_folder_else(name, path, writer, MOUNTED)
+}
+
+fn open_folder_else(
+    name: &str,
+    path: &Path,
+    writer: Option<&SignerId>,
+    hint: &str,
+) -> Result<Arc<dyn Store>> {
     match LocalStore::open(name, path) {
         Ok(store) => Ok(match writer {
             Some(writer) => Arc::new(store.writing_as(writer)),
@@ -86,7 +110,7 @@ pub fn open_folder(name: &str, path: &Path, writer: Option<&SignerId>) -> Result
             let what = format!("store {name:?} ({}) cannot be opened", path.display());
             let hint = match e.kind {
                 StoreErrorKind::Denied => "check who may read and write there",
-                _ => "is the disk mounted? where there never was a store, `backstay init` makes one",
+                _ => hint,
             };
             // What the store's own error says beside its cause is said above.
             Err(OpError::new(Class::Store, what).because(e.source).hint(hint))
@@ -98,13 +122,14 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
     const ELSEWHERE: &str =
         "that is where the kit says it is; if it is elsewhere now, name it with --store PATH|URL";
     let opened: Result<Arc<dyn Store>> = match &store.at {
-        StoreAt::Path(path) => open_folder(&store.name, Path::new(path), None),
+        // Whoever reads by a kit may be on another machine, and must not make a store there.
+        StoreAt::Path(path) => open_folder_of(&store.name, Path::new(path), means, ELSEWHERE),
         StoreAt::Url(url) => {
             let place = UrlPlace::from_kit(url, &store.settings).map_err(|e| {
                 let what = format!("store {:?} of the kit cannot be used", store.name);
                 OpError::new(Class::Usage, what).because(e)
             })?;
-            open_bucket(&store.name, &place, &means.state_dir, &means.interrupt)
+            open_bucket(&store.name, &place, means)
         }
     };
     opened.map_err(|e| if e.hint.is_some() { e } else { e.hint(ELSEWHERE) })
@@ -208,10 +233,8 @@ impl StoreSlot {
             match &self.at {
                 At::Configured(store) => open_configured(store, &self.means),
                 At::Kit(store) => open_of_kit(store, &self.means),
-                At::Folder(path) => open_folder(&self.name, path, self.means.writer.as_ref()),
-                At::Bucket(place) => {
-                    open_bucket(&self.name, place, &self.means.state_dir, &self.means.interrupt)
-                }
+                At::Folder(path) => open_folder_of(&self.name, path, &self.means, MOUNTED),
+                At::Bucket(place) => open_bucket(&self.name, place, &self.means),
             }
         };
         self.opened.get_or_init(|| open().map_err(|e| Away::from(&e))).clone()

@@ -10,6 +10,7 @@ use crate::model::mark::Mark;
 use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::many::each;
+use crate::ops::versions::older_document;
 use crate::store::{Key, Prefix, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -56,6 +57,8 @@ pub struct StoreReading {
     pub entries: Vec<ChainEntry>,
     /// Documents in it that cannot be used.
     pub bad: Vec<BadDocument>,
+    /// Documents whose present version cannot be used, and that were read from an older one; with what is wrong.
+    pub older: Vec<BadDocument>,
 }
 
 /// Signer, number and hash of an entry.
@@ -114,6 +117,16 @@ pub fn too_new(what: &str) -> OpError {
 /// Reads `backstay.json`.
 pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
     let bytes = store.get(&Key::Store, 1 << 20).map_err(|e| store_error(e, store))?;
+    match parse_info(store, &bytes) {
+        // An older version is the store's own, too; which vault it names is compared by whoever asked.
+        Err(e) if !e.is_too_new() => {
+            older_document(store, &Key::Store, 1 << 20, |bytes| parse_info(store, bytes).ok()).ok_or(e)
+        }
+        read => read,
+    }
+}
+
+fn parse_info(store: &dyn Store, bytes: &[u8]) -> Result<StoreInfo> {
     let of = format!("{} of store {:?}", Key::Store, store.name());
     let one_line = bytes.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'));
     let line = one_line.ok_or_else(|| {
@@ -177,11 +190,12 @@ pub fn read_store(store: &Arc<dyn Store>, meant: Option<&VaultId>) -> Result<Sto
         let hint = "is another disk mounted there? backstay touches nothing in it";
         return Err(OpError::new(Class::Damage, what).hint(hint));
     }
-    let mut reading = Reading { store: &**store, info: &info, entries: Vec::new(), bad: Vec::new() };
+    let (entries, bad, older) = Default::default();
+    let mut reading = Reading { store: &**store, info: &info, entries, bad, older };
     reading.read_all(Prefix::Records)?;
     reading.read_all(Prefix::Marks)?;
-    let Reading { entries, bad, .. } = reading;
-    Ok(StoreReading { store: Arc::clone(store), info, entries, bad })
+    let Reading { entries, bad, older, .. } = reading;
+    Ok(StoreReading { store: Arc::clone(store), info, entries, bad, older })
 }
 
 impl Vault {
@@ -196,7 +210,7 @@ impl Vault {
         };
         let (mut views, mut entries, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for reading in readings {
-            let StoreReading { store, info, entries: found, bad: unusable } = reading;
+            let StoreReading { store, info, entries: found, bad: unusable, older: _ } = reading;
             views.push(View { store, info, present: found.iter().map(name_of).collect() });
             entries.extend(found);
             bad.extend(unusable);
@@ -249,6 +263,7 @@ struct Reading<'a> {
     info: &'a StoreInfo,
     entries: Vec<ChainEntry>,
     bad: Vec<BadDocument>,
+    older: Vec<BadDocument>,
 }
 
 type Read = Result<std::result::Result<Option<ChainEntry>, OpenError>>;
@@ -263,11 +278,24 @@ impl Reading<'_> {
                 Ok(entry) => self.entries.extend(entry),
                 Err(problem) => {
                     let too_new = matches!(problem, OpenError::TooNew(_));
-                    self.bad.push(BadDocument { key: key.to_string(), why: problem.to_string(), too_new });
+                    let bad = BadDocument { key: key.to_string(), why: problem.to_string(), too_new };
+                    match (!too_new).then(|| self.older_entry(key)).flatten() {
+                        Some(entry) => {
+                            self.entries.push(entry);
+                            self.older.push(bad);
+                        }
+                        None => self.bad.push(bad),
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The entry as an older version of the document has it, where the store keeps versions: its signature is the proof.
+    fn older_entry(&self, key: &Key) -> Option<ChainEntry> {
+        let fits = |bytes: &[u8]| parse_entry(key, bytes, &self.info.vault).ok().flatten();
+        older_document(self.store, key, DOCUMENT_BYTES_MAX, fits)
     }
 
     fn lists(&self, key: &Key) -> Result<bool> {

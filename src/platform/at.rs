@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxA
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -198,6 +198,48 @@ pub fn rename(dir: impl AsFd, old: &[u8], new: &[u8]) -> io::Result<()> {
 pub fn rename_new(dir: impl AsFd, old: &[u8], new: &[u8]) -> io::Result<()> {
     let dir = dir.as_fd();
     Ok(rustix::fs::renameat_with(dir, part(old)?, dir, part(new)?, RenameFlags::NOREPLACE)?)
+}
+
+/// Moves `name` from one directory to another under the same name, which must be free there. False when it is not, or when the other
+/// directory is on another file system: then nothing was done.
+pub fn move_new(from: impl AsFd, name: &[u8], to: impl AsFd) -> io::Result<bool> {
+    move_new_as(from, name, to, name)
+}
+
+/// The same with another name.
+pub fn move_new_as(from: impl AsFd, old: &[u8], to: impl AsFd, new: &[u8]) -> io::Result<bool> {
+    let (from, to) = (from.as_fd(), to.as_fd());
+    match try_move(from, part(old)?, to, part(new)?) {
+        // A directory that its own mode closes cannot be given another parent.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            let facts = facts_at(from, old)?;
+            if !facts.is_dir() || facts.mode & 0o200 != 0 {
+                return Err(e);
+            }
+            set_mode_at(from, old, facts.mode | 0o200)?;
+            let moved = try_move(from, old, to, new);
+            let (place, name) = if matches!(moved, Ok(true)) { (to, new) } else { (from, old) };
+            set_mode_at(place, name, facts.mode)?;
+            moved
+        }
+        other => other,
+    }
+}
+
+fn try_move(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> io::Result<bool> {
+    let moved = match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        // A file system without that: looking first is all there is.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match facts_if_any(to, new)? {
+            Some(_) => return Ok(false),
+            None => rustix::fs::renameat(from, old, to, new),
+        },
+        other => other,
+    };
+    match moved {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST | Errno::NOTEMPTY | Errno::XDEV) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Exchanges two names of a directory in one step.

@@ -13,6 +13,11 @@ impl Instance {
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
+
+    /// One that was written down before, by its words.
+    pub fn from_journal(text: String) -> Self {
+        Self(text)
+    }
 }
 
 impl fmt::Display for Instance {

@@ -69,6 +69,17 @@ pub struct Listed {
     pub modified: Option<jiff::Timestamp>,
 }
 
+/// A version that a store keeps of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The store's name for it.
+    pub id: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When the store says it was put.
+    pub modified: jiff::Timestamp,
+}
+
 /// What a put did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -130,6 +141,30 @@ pub trait Store: Send + Sync {
 
     /// All objects below `prefix`, sorted by key. Names that are no keys of the format are left out.
     fn list(&self, prefix: Prefix) -> Result<Vec<Listed>, StoreError>;
+
+    /// Every version of `key` that the store still holds, the newest first: empty where it keeps none. Says nothing about what is in them.
+    fn versions(&self, key: &Key) -> Result<Vec<Version>, StoreError> {
+        let _ = key;
+        Ok(Vec::new())
+    }
+
+    /// Reads exactly `length` bytes from `offset` of one of [`Store::versions`].
+    fn get_version(
+        &self,
+        key: &Key,
+        version: &Version,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, StoreError> {
+        let _ = (version, offset, length);
+        Err(StoreError {
+            kind: StoreErrorKind::NotFound,
+            store: self.name().to_owned(),
+            verb: "read",
+            subject: key.to_string(),
+            source: "this store keeps no versions".into(),
+        })
+    }
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;

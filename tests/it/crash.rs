@@ -13,6 +13,7 @@ mod in_place;
 mod incremental;
 mod init;
 mod power;
+mod recover;
 mod restore;
 mod signals;
 mod stores;

@@ -21,6 +21,8 @@ fn session(person: &Person, store: Option<&str>) -> Session {
         exe: env!("CARGO_BIN_EXE_backstay").into(),
         identity_files: Vec::new(),
         store: store.map(str::to_owned),
+        as_of: None,
+        ask: backstay::keys::passphrase::nobody(),
         hosts: HostChoice::Own,
         wait: None,
     };

@@ -80,6 +80,8 @@ impl Bench {
         let begin = Timestamp::now() - SignedDuration::from_hours((days - 1).max(0) * DAY);
         let clock = Arc::new(Turned(Mutex::new(begin)));
         let around = Surroundings {
+            as_of: None,
+            ask: backstay::keys::passphrase::nobody(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             progress: Arc::new(SilentProgress),
             interrupt: Interrupt::default(),

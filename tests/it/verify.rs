@@ -394,6 +394,8 @@ fn a_verifier_without_components_proves_other_hosts_snapshots_and_its_word_count
 /// A session whose store does what it is told.
 fn faulty(person: &Person) -> (Session, Arc<FaultStore>) {
     let around = Surroundings {
+        as_of: None,
+        ask: backstay::keys::passphrase::nobody(),
         clock: Arc::new(SystemClock),
         progress: Arc::new(SilentProgress),
         interrupt: Interrupt::default(),

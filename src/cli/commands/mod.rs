@@ -5,17 +5,21 @@ mod drill;
 mod health;
 mod init;
 mod keep;
+mod keys;
+mod kit;
+mod recover;
 mod restore;
+mod rollback;
 mod verify;
 
-use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, KitArgs, LsArgs, SyncArgs};
+use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
 use crate::ops::backup::BackupOptions;
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::look;
 use crate::ops::sync::SyncOptions;
 use clap::CommandFactory;
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::path::Path;
 
 /// Runs a command and gives its exit code.
@@ -35,6 +39,11 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Find(args) => compare::find(terminal, args),
         Command::Diff(args) => compare::diff(terminal, args),
         Command::Restore(args) => restore::run(terminal, &args),
+        Command::Recover(args) => recover::run(terminal, &args),
+        Command::Keys(args) => keys::run(terminal, &args),
+        Command::Kit(args) => kit::run(terminal, &args),
+        Command::Rollback(args) => rollback::run(terminal, &args),
+        Command::Ready => rollback::ready(terminal),
         Command::Verify(args) => verify::run(terminal, args),
         Command::Drill(args) => drill::run(terminal, args),
         Command::Sync(args) => sync(terminal, args),
@@ -45,7 +54,6 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Prune(args) => keep::prune(terminal, args),
         Command::Status(args) => health::status(terminal, &args),
         Command::Doctor => health::doctor(terminal),
-        Command::Kit(args) => kit(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -86,7 +94,7 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     let note = note_of(args.note.as_deref())?;
     args.tags.iter().try_for_each(|tag| crate::ops::marking::check_tag(tag))?;
     let BackupArgs { only, tags, milestone, full, .. } = args;
-    let options = BackupOptions { only, note, tags, milestone, full };
+    let options = BackupOptions { only, note, tags, milestone, full, safety: false };
     if args.dry_run {
         let report = crate::ops::backup::plan(&session, &options)?;
         show(terminal, &report, render::plan)?;
@@ -95,7 +103,12 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     }
     let report = crate::ops::backup::run(&session, &options)?;
     show(terminal, &report, render::backup)?;
-    say_after(terminal, &[render::problems_again(&report.problems), render::history(&report.history)]);
+    let reminder = report.kit.reminder.as_ref().map(|text| format!("reminder: {text}")).unwrap_or_default();
+    let reminder = if terminal.global.quiet { String::new() } else { reminder };
+    say_after(
+        terminal,
+        &[render::problems_again(&report.problems), render::history(&report.history), reminder],
+    );
     let code = exit::code_of_problems(&report.problems);
     Ok(if report.history.is_empty() { code } else { 13 })
 }
@@ -139,55 +152,6 @@ fn ls(terminal: &Terminal, args: &LsArgs) -> Result<u8> {
 fn tidy(path: &Path) -> Result<std::path::PathBuf> {
     crate::platform::place::tidy(path)
         .doing(Class::Usage, || format!("{:?} is not a usable path", path.display().to_string()))
-}
-
-/// The kit holds private keys: a terminal or a private file, nothing else.
-fn kit(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
-    let to_terminal = args.output.is_none();
-    if to_terminal && (!std::io::stdout().is_terminal() || terminal.global.json) {
-        return Err(OpError::new(
-            Class::Usage,
-            "the recovery kit holds private keys and is not written into a pipe",
-        )
-        .hint("write it to a file that only you can read: backstay kit -o FILE"));
-    }
-    let session = open::writing_session(terminal)?;
-    let kit = crate::ops::kit::make(&session)?;
-    match &args.output {
-        None => out(&kit.render())?,
-        Some(path) => {
-            let path = tidy(path)?;
-            write_kit(&kit, &path)?;
-            say(&format!(
-                "the recovery kit is in {}; keep it off this machine, and print it",
-                path.display()
-            ));
-        }
-    }
-    if kit.identities.is_empty() {
-        say("warning: no identity is on this machine, so this kit cannot open the backups; \
-             keep the kit made by init, or your own identity, with it");
-    }
-    if terminal.global.json {
-        let file = args.output.as_deref().map(tidy).transpose()?.map(|path| path.display().to_string());
-        render::json(&serde_json::json!({ "kit": file, "opens": !kit.identities.is_empty() }))?;
-    }
-    Ok(0)
-}
-
-fn write_kit(kit: &crate::keys::kit::Kit, path: &Path) -> Result<()> {
-    let cannot = || format!("cannot write the recovery kit to {}", path.display());
-    if path.parent().is_some_and(|folder| !folder.is_dir()) {
-        return Err(OpError::new(Class::Usage, cannot())
-            .because("there is no such folder")
-            .hint("make the folder first; is the stick or disk mounted?"));
-    }
-    match kit.write(path) {
-        Err(e @ crate::keys::KeyError::Exists { .. }) => Err(OpError::new(Class::Usage, cannot())
-            .because(e)
-            .hint("name a new file; delete the old kit when the new one is in its place")),
-        written => written.doing(Class::Failed, cannot),
-    }
 }
 
 fn man(terminal: &Terminal, dir: &Path) -> Result<u8> {

@@ -38,7 +38,7 @@ pub(crate) use streams::words;
 
 use crate::archive::Pool;
 use crate::config::{Component, Event};
-use crate::durable::crash;
+use crate::durable::{Held, crash};
 use crate::keys::naming::component_number;
 use crate::model::index::{Index, IndexHeader};
 use crate::model::mark::{Level, Statement, Target, Verdict};
@@ -75,16 +75,33 @@ pub struct BackupOptions {
     pub milestone: bool,
     /// Refer to nothing older: the snapshot stands alone.
     pub full: bool,
+    /// A rollback makes it, of what it is about to put away: it is never `latest`.
+    pub safety: bool,
 }
 
 /// Makes a snapshot.
 pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
+    chosen(&session.config()?.components, &options.only)?;
+    session.check_writable()?;
+    session.writer()?;
+    let held = crate::ops::lock::hold(session, "backup")?;
+    crash::point("backup: lock held");
+    let started = session.around.clock.now();
+    let report = run_held(session, options, &held)?;
+    if report.good {
+        // What a rollback put away is needed no more once something good came after it.
+        for place in crate::ops::rollback::sweep(session, started)? {
+            session.note(&format!("removed what a rollback put away a week ago: {place}"));
+        }
+    }
+    Ok(report)
+}
+
+/// The same for whoever holds the project's lock.
+pub(crate) fn run_held(session: &Session, options: &BackupOptions, _: &Held) -> Result<BackupReport> {
     let config = Arc::clone(session.config()?);
     let components = chosen(&config.components, &options.only)?;
-    session.check_writable()?;
     let writer = session.writer()?;
-    let _held = crate::ops::lock::hold(session, "backup")?;
-    crash::point("backup: lock held");
     let names: Vec<String> = components.iter().map(|c| c.name.to_string()).collect();
     let id = |report: &BackupReport| report.snapshot.to_string();
     let Ran { outcome: mut report, problems } = hooks::around(session, Event::Backup, &names, id, || {
@@ -308,7 +325,7 @@ impl Snapshot<'_> {
             doc: "record".into(),
             vault: chain.vault.clone(),
             snapshot: self.id.clone(),
-            kind: SnapshotKind::Normal,
+            kind: if self.options.safety { SnapshotKind::Safety } else { SnapshotKind::Normal },
             host: chain.host,
             signer: chain.signer_id(),
             number: chain.next.0,
@@ -379,6 +396,7 @@ impl Snapshot<'_> {
             stores: vec![StoreReport::of_lead(session)],
             seconds: took.as_secs_f64(),
             history: vault.history.breaks.iter().map(ToString::to_string).collect(),
+            kit: crate::ops::kit_verify::standing(session),
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
         }
     }

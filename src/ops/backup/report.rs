@@ -3,6 +3,7 @@
 use crate::model::record::CheckResult;
 use crate::model::{Problem, SnapshotId, Timestamp};
 use crate::ops::backup::StoreReport;
+use crate::ops::kit_verify::KitStanding;
 
 /// One component of a snapshot that was made.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -48,6 +49,8 @@ pub struct BackupReport {
     pub seconds: f64,
     /// Breaks found in the history of this store, as lines.
     pub history: Vec<String>,
+    /// How the project stands with its recovery kit.
+    pub kit: KitStanding,
     /// Everything worth knowing.
     pub problems: Vec<Problem>,
 }

@@ -49,7 +49,7 @@ pub(super) fn look(name: &str, place: &UrlPlace, means: &Means, now: Timestamp, 
 
 /// Buckets that speak another language are reached, and no more is tried of them.
 fn other_cloud(name: &str, place: &UrlPlace, means: &Means, findings: &mut Findings) {
-    match open_bucket(name, place, &means.state_dir, &means.interrupt) {
+    match open_bucket(name, place, means) {
         Ok(_) => {
             let what = "it is within reach; whether older versions stay, and what these keys could destroy, is not tried with this kind of bucket";
             findings.note(AREA, name, what);

@@ -34,6 +34,7 @@ pub fn run(config: &Arc<Config>, around: &Surroundings) -> Result<DoctorReport> 
         writer: crate::keys::Signer::load(&config.signing.key_file).ok().map(|signer| signer.id()),
         state_dir: config.state_dir.clone(),
         interrupt: around.interrupt.clone(),
+        as_of: None,
     };
     for store in &config.stores {
         around.interrupt.check()?;

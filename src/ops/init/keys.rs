@@ -8,12 +8,23 @@ use crate::model::{Clock, HostId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use std::path::{Path, PathBuf};
 
-/// The folder of this project's keys: one that an earlier run for the same project made, or a new one. Two projects of one name get two.
+/// The folder of this project's keys.
 pub(super) fn key_places(options: &InitOptions, project: &str) -> Result<KeyPlaces> {
-    let whose = options.config_path.as_os_str().as_encoded_bytes();
+    let dir = key_folder(&options.keys_root, &options.config_path, project)?;
+    Ok(KeyPlaces {
+        identity: dir.join("identity.txt"),
+        signing: dir.join("signing_key"),
+        kit: options.kit.clone().unwrap_or_else(|| dir.join("recovery-kit.txt")),
+        dir,
+    })
+}
+
+/// A folder that an earlier run for the same configuration made, or a new one. Two projects of one name get two.
+pub(crate) fn key_folder(keys_root: &Path, config_path: &Path, project: &str) -> Result<PathBuf> {
+    let whose = config_path.as_os_str().as_encoded_bytes();
     for number in 1.. {
         let name = if number == 1 { project.to_owned() } else { format!("{project}-{number}") };
-        let dir = options.keys_root.join(name);
+        let dir = keys_root.join(name);
         let marker = dir.join("project");
         let cannot = || format!("cannot make the key folder {}", dir.display());
         match std::fs::read(&marker) {
@@ -25,12 +36,7 @@ pub(super) fn key_places(options: &InitOptions, project: &str) -> Result<KeyPlac
                 crate::durable::write_new(&marker, whose, 0o600).doing(Class::Failed, cannot)?;
             }
         }
-        return Ok(KeyPlaces {
-            identity: dir.join("identity.txt"),
-            signing: dir.join("signing_key"),
-            kit: options.kit.clone().unwrap_or_else(|| dir.join("recovery-kit.txt")),
-            dir,
-        });
+        return Ok(dir);
     }
     Err(OpError::new(Class::Failed, "no name is free for the key folder"))
 }

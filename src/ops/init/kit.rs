@@ -31,7 +31,7 @@ pub(super) fn complete_kit(
     report.kit = Some(path.display().to_string());
     if path.symlink_metadata().is_err() {
         report.kit_opens = identity_here;
-        return write_kit(parts_of(config, vault, host, clock.now()), &path, report);
+        return write_kit(parts_of(config, vault, host, clock.now(), &|_| None), &path, report);
     }
     let kit = Kit::load(&path)
         .doing(Class::Config, || format!("{} is there, but is no recovery kit", path.display()))

@@ -20,11 +20,13 @@ use crate::ops::interrupt::Interrupt;
 use crate::ops::kit::{IdentityFrom, Parts};
 use crate::ops::stores::{Means, open_configured, place_of};
 use crate::ops::vault::store_info;
+pub(crate) use keys::key_folder;
 pub use keys::naming_path;
 use keys::{Encryption, key_places, make_naming, make_recipients, make_signer};
 use kit::{complete_kit, write_kit};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+pub(crate) use store::make_lost_store;
 use store::make_store;
 
 /// What to set up.
@@ -58,7 +60,7 @@ pub struct InitOptions {
 }
 
 /// What was set up.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct InitReport {
     /// The configuration.
     pub config: String,
@@ -168,6 +170,7 @@ fn means(options: &InitOptions, config: &Config, signer: Option<&Signer>) -> Mea
         writer: signer.map(Signer::id),
         state_dir: config.state_dir.clone(),
         interrupt: options.interrupt.clone(),
+        as_of: None,
     }
 }
 
@@ -248,6 +251,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
             trusted: &trusted,
             heads: crate::model::chain::Heads::new(),
             now: clock.now(),
+            ask: &|_| None,
         };
         write_kit(parts, &places.kit, report)?;
         crash::point("init: offline kit there");

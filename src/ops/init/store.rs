@@ -90,6 +90,18 @@ pub(super) fn make_store(
     remember(&info)
 }
 
+/// Makes a store in a folder that was lost with the machine it was on: a new instance, empty.
+pub(crate) fn make_lost_store(
+    config: &StoreConfig,
+    vault: &VaultId,
+    (signer, state): (&Signer, &State),
+    means: &Means,
+    clock: &dyn Clock,
+) -> Result<()> {
+    let mut report = InitReport::default();
+    make_store(config, vault, (signer, state), (means, false), clock, &mut report)
+}
+
 fn replace_hint(name: &str) -> String {
     format!(
         "is the disk mounted? if that store is lost for good, `backstay init --replace-store {name}` makes a new one in its place"

@@ -37,7 +37,7 @@ pub(crate) fn lay(
 }
 
 /// Makes every entry of `listing` in the extractor's tree.
-pub(super) fn write_listing(
+pub(crate) fn write_listing(
     session: &Session,
     opened: &Opened,
     listing: &Listing,

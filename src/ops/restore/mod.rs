@@ -32,7 +32,7 @@ use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::sources::Sources;
 use crate::ops::vault::Vault;
-use lay::write_listing;
+pub(crate) use lay::write_listing;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -178,7 +178,7 @@ fn to_folder(
     Ok(report)
 }
 
-fn extractor<'a>(
+pub(crate) fn extractor<'a>(
     session: &'a Session,
     root: OwnedFd,
     owners: Owners,
@@ -218,7 +218,7 @@ fn check_space(to: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Checks every restored database.
-fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
+pub(crate) fn check_databases(listing: &Listing, root: &Path, report: &mut RestoreReport) {
     use std::os::unix::ffi::OsStrExt;
     for entry in listing.entries.iter().filter(|e| e.has_flag(FLAG_DATABASE)) {
         let path = root.join(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));

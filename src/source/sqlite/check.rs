@@ -26,6 +26,25 @@ fn complaints(path: &Path, pragma: &str) -> rusqlite::Result<Vec<String>> {
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
+/// Looks at a database that programs may be using: it opens, it has tables, and `quick_check` complains of nothing. Read-only; waits at most
+/// `limit` for a lock. No other code of this process may have the file open: closing it here would drop its locks.
+pub fn check_live(path: &Path, limit: std::time::Duration) -> Result<(), String> {
+    let check = || -> rusqlite::Result<(i64, String)> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(limit)?;
+        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+        let said = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+        Ok((tables, said))
+    };
+    match check() {
+        Err(e) => Err(format!("{}: {e}", path.display())),
+        Ok((0, _)) => Err(format!("{}: it is empty", path.display())),
+        Ok((_, said)) if said != "ok" => Err(format!("{}: {said}", path.display())),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// `path` as a URI that means just this file, whatever characters it has.
 fn uri(path: &Path) -> String {
     let mut uri = String::from("file:");

@@ -21,16 +21,19 @@ pub struct Orphan {
     pub(super) upload_id: String,
 }
 
-fn circles() -> Failure {
+pub(super) fn circles() -> Failure {
     Failure::new(StoreErrorKind::Corrupt, "the server's listing runs in circles")
 }
 
-fn is_truncated(page: &Element) -> bool {
+pub(super) fn is_truncated(page: &Element) -> bool {
     page.text_of("IsTruncated").is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
 impl S3Store {
     pub(super) async fn keys_below(&self, prefix: Prefix) -> Result<Vec<Listed>, Failure> {
+        if let Some(then) = self.picked_below(prefix) {
+            return Ok(then);
+        }
         let folder = self.path(&format!("{}/", prefix.dir()));
         let mut found = BTreeMap::new();
         let mut tokens = HashSet::new();

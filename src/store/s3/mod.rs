@@ -22,6 +22,7 @@ mod spec;
 pub mod testing;
 pub(in crate::store) mod transport;
 mod uploads;
+mod versions;
 pub(in crate::store) mod xml;
 
 pub use capabilities::{Capabilities, Compared};
@@ -33,7 +34,7 @@ pub use transport::Counters;
 
 use crate::bridge::{BridgeError, block_on};
 use crate::model::{ObjectId, Timestamp};
-use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
+use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind, Version};
 use bytes::Bytes;
 use client::Client;
 use failure::Failure;
@@ -67,6 +68,8 @@ pub struct S3Store {
     busy: (Mutex<HashSet<Key>>, Condvar),
     /// What was put a short while ago, with the time: "not found" is not believed at once.
     fresh: Mutex<HashMap<Key, Duration>>,
+    /// The versions that are read, when the store is read as it stood at some time.
+    picked: Option<versions::Picked>,
     /// Uploads that nobody will go on with were looked for.
     swept: std::sync::atomic::AtomicBool,
 }
@@ -86,14 +89,24 @@ impl S3Store {
     /// Opens the store. [`StoreErrorKind::Missing`] when there is no bucket or no `backstay.json` in it; [`StoreErrorKind::Denied`] and
     /// [`StoreErrorKind::Unreachable`] as they are.
     pub fn open(spec: S3Spec) -> Result<Self, StoreError> {
-        let store = Self::at(spec, "open")?;
+        let mut store = Self::at(spec, "open")?;
         let location = store.location();
+        if let Some(time) = store.spec.as_of {
+            let picked =
+                store.wait(store.pick(time)).map_err(|e| store.error("list versions of", &location, e))?;
+            store.picked = Some(picked);
+        }
         let found = store.wait(async { store.bytes_of(&Key::Store, MAX_STORE_FILE).await });
         match found {
             Ok(_) => Ok(store),
             Err(e) if e.is_absent() => {
                 // Not every server says of an object that its bucket is not there.
-                let no_file = Failure::new(StoreErrorKind::Missing, "there is no backstay.json in it");
+                let no_file = match store.spec.as_of {
+                    None => Failure::new(StoreErrorKind::Missing, "there is no backstay.json in it"),
+                    Some(_) => {
+                        Failure::new(StoreErrorKind::Missing, "there was no backstay.json in it at that time")
+                    }
+                };
                 let why = match store.wait(store.look_into_bucket()) {
                     Err(e) if e.kind == StoreErrorKind::Missing => e,
                     _ => no_file,
@@ -128,8 +141,8 @@ impl S3Store {
     fn at(spec: S3Spec, verb: &'static str) -> Result<Self, StoreError> {
         let fail = |e| error(&spec.name, verb, &spec.location(), e);
         let client = Arc::new(Client::new(&spec).map_err(fail)?);
-        let (capabilities, busy, fresh, swept) = Default::default();
-        Ok(Self { spec, client, capabilities, busy, fresh, swept })
+        let (capabilities, busy, fresh, picked, swept) = Default::default();
+        Ok(Self { spec, client, capabilities, busy, fresh, picked, swept })
     }
 
     /// Finds out, with throw-away objects below `.backstay-probe/`, what the server can do, and remembers it.
@@ -235,11 +248,13 @@ impl Store for S3Store {
     }
 
     fn put_file(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<Put, StoreError> {
+        self.refuse_past().map_err(|e| self.error("write", key, e))?;
         let _alone = self.alone_with(key);
         self.wait(self.put_file_now(key, path, size, sha256, false)).map_err(|e| self.error("write", key, e))
     }
 
     fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+        self.refuse_past().map_err(|e| self.error("write", key, e))?;
         let _alone = self.alone_with(key);
         let body = Bytes::copy_from_slice(bytes);
         self.wait(self.put_whole(key, Body::Bytes(body), ObjectId::of(bytes), false))
@@ -267,7 +282,22 @@ impl Store for S3Store {
         self.wait(self.keys_below(prefix)).map_err(|e| self.error("list", &prefix.dir(), e))
     }
 
+    fn versions(&self, key: &Key) -> Result<Vec<Version>, StoreError> {
+        self.wait(self.versions_of(key)).map_err(|e| self.error("list versions of", key, e))
+    }
+
+    fn get_version(
+        &self,
+        key: &Key,
+        version: &Version,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.wait(self.range_of_version(key, version, offset, length)).map_err(|e| self.error("read", key, e))
+    }
+
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.refuse_past().map_err(|e| self.error("delete", key, e))?;
         self.wait(self.delete_now(key)).map_err(|e| self.error("delete", key, e))
     }
 
@@ -282,6 +312,7 @@ impl Store for S3Store {
     }
 
     fn replace(&self, key: &Key, path: &Path, size: u64, sha256: &ObjectId) -> Result<(), StoreError> {
+        self.refuse_past().map_err(|e| self.error("replace", key, e))?;
         let _alone = self.alone_with(key);
         let replaced = self.wait(self.replace_now(key, path, size, sha256));
         replaced.map_err(|e| self.error("replace", key, e))

@@ -5,7 +5,7 @@ use crate::store::s3::S3Store;
 use crate::store::s3::client::{Call, Patience};
 use crate::store::s3::failure::Failure;
 use crate::store::s3::transport::Answer;
-use crate::store::{Key, StoreErrorKind};
+use crate::store::{Key, StoreErrorKind, Version};
 use http::Method;
 use ring::digest::{Context, SHA256};
 use std::time::Duration;
@@ -29,11 +29,20 @@ struct Reading {
     done: u64,
     /// The object's whole size, once the server has said it.
     size: Option<u64>,
+    /// The version that is read; `None` for the present one.
+    version: Option<String>,
 }
 
 impl S3Store {
     /// The object's size, `None` when the server says that it is not there.
     pub(super) async fn size_of(&self, key: &Key) -> Result<Option<u64>, Failure> {
+        if self.picked.is_some() {
+            return match self.version_to_read(key) {
+                Ok(version) => Ok(version.map(|version| version.size)),
+                Err(e) if e.is_absent() => Ok(None),
+                Err(e) => Err(e),
+            };
+        }
         let call = Call::new(Method::HEAD, &self.path(key));
         let mut looks = 0;
         let reply = loop {
@@ -115,6 +124,27 @@ impl S3Store {
         Ok(bytes)
     }
 
+    /// The same of one version.
+    pub(super) async fn range_of_version(
+        &self,
+        key: &Key,
+        version: &Version,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, Failure> {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(length.min(MAX_RESERVE)).unwrap_or(0));
+        let mut take = |piece: &[u8]| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        };
+        let version = Some(version.id.clone());
+        self.read_version(key, (offset, Some(length)), version, &mut take).await?;
+        Ok(bytes)
+    }
+
     pub(super) async fn hash_of(
         &self,
         key: &Key,
@@ -149,7 +179,18 @@ impl S3Store {
         length: Option<u64>,
         sink: Sink<'_>,
     ) -> Result<u64, Failure> {
-        let mut reading = Reading { offset, length, done: 0, size: None };
+        let version = self.version_to_read(key)?.map(|version| version.id.clone());
+        self.read_version(key, (offset, length), version, sink).await
+    }
+
+    async fn read_version(
+        &self,
+        key: &Key,
+        (offset, length): (u64, Option<u64>),
+        version: Option<String>,
+        sink: Sink<'_>,
+    ) -> Result<u64, Failure> {
+        let mut reading = Reading { offset, length, done: 0, size: None, version };
         let mut patience = Patience::new(&self.client);
         let mut looks = 0;
         loop {
@@ -170,6 +211,9 @@ impl S3Store {
 
     async fn read_on(&self, key: &Key, reading: &mut Reading, sink: Sink<'_>) -> Result<(), Failure> {
         let mut call = Call::new(Method::GET, &self.path(key));
+        if let Some(version) = &reading.version {
+            call = call.query("versionId", version.as_str());
+        }
         let start = reading.offset + reading.done;
         match reading.length {
             Some(length) => {

@@ -61,6 +61,8 @@ pub struct S3Spec {
     pub whole_max: u64,
     /// Plain HTTP is allowed beyond this machine.
     pub allow_http: bool,
+    /// The store is read as it stood at that time, from the versions that the bucket keeps; it is then never written.
+    pub as_of: Option<crate::model::Timestamp>,
     /// The directory of this machine's state: what the server can do, and uploads under way, are remembered there.
     pub state_dir: PathBuf,
     /// Who signs.
@@ -94,6 +96,7 @@ impl S3Spec {
             limit_download: None,
             whole_max: WHOLE_MAX,
             allow_http: false,
+            as_of: None,
             state_dir: state_dir.into(),
             credentials,
             interrupted: Arc::new(|| false),

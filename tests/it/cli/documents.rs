@@ -109,6 +109,7 @@ fn everything() -> Written {
     let in_place = ["restore", "latest", "backend/secret", "--in-place", "--yes"];
     written.add("`backstay restore`", person.json(0, in_place));
     written.add("`backstay kit -o FILE`", person.json(0, ["kit", "-o", "../kit.txt"]));
+    kits_and_keys(&person, &mut written);
     written.add("`backstay demo`", person.json(0, ["demo", "--quiet"]));
     written.add("`backstay man DIR`", person.json(0, ["man", "../man"]));
     let said = person.run(["backup", "--progress", "json", "--json"]).code(3);
@@ -121,11 +122,45 @@ fn everything() -> Written {
     written.add("`backstay list`", person.json(13, ["list"]));
     several_stores(&mut written);
     compared(&mut written);
+    rolled_back(&mut written);
     health(&mut written);
     kept(&mut written);
     proofs(&mut written);
     growing(&mut written);
     written
+}
+
+fn kits_and_keys(person: &Person, written: &mut Written) {
+    let verify = "`backstay kit verify FILE`";
+    written.add(verify, person.json(0, ["kit", "verify", "../kit.txt"]));
+    written.add("`backstay keys list`", person.json(0, ["keys", "list"]));
+    let recipient = backstay::keys::identity::generate().1;
+    let add = "`backstay keys add RECIPIENT`";
+    written.add(add, person.json(0, ["keys", "add", &recipient, "--yes"]));
+    written.add("`backstay keys list`", person.json(0, ["keys", "list"]));
+    // The kit is stale now, and says so.
+    written.add(verify, person.json(3, ["kit", "verify", "../kit.txt"]));
+    written.add(verify, person.json(13, ["kit", "verify", "../kit.txt", "--store", "../nowhere"]));
+    written.add(add, person.json(0, ["keys", "remove", &recipient, "--yes"]));
+    let passphrase = person.top.join("passphrase");
+    fs::write(&passphrase, "correct horse\n").unwrap();
+    std::os::unix::fs::chown(&passphrase, None, None).unwrap();
+    fs::set_permissions(&passphrase, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let args = ["keys", "passphrase", "--new-passphrase-file", "../passphrase"];
+    written.add("`backstay keys passphrase`", person.json(0, args));
+    person.reconfigure("identity_file =", &format!("passphrase_file = {passphrase:?}\nidentity_file ="));
+    written.add("`backstay keys passphrase`", person.json(0, ["keys", "passphrase", "--remove", "--yes"]));
+    person.reconfigure(&format!("passphrase_file = {passphrase:?}\n"), "");
+    let store = person.store();
+    let recover =
+        ["recover", "../kit.txt", "--store", store.to_str().unwrap(), "--to", "../recovered", "--yes"];
+    let copy = |from: &Path, to: &Path| {
+        assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    // Into a copy of the store: the old machine goes on here.
+    copy(&store, &person.top.join("copy"));
+    let recover = recover.map(|arg| if Some(arg) == store.to_str() { "../copy" } else { arg });
+    written.add("`backstay recover`", person.json(0, recover));
 }
 
 /// Marks, and what prune says: planned, announced, frozen, accepted, deleted.
@@ -190,6 +225,22 @@ fn compared(written: &mut Written) {
     written.add("`backstay diff`", person.json(0, ["diff", "latest"]));
     written.add("`backstay find`", person.json(0, ["find", "*.py"]));
     written.add("`backstay find`", person.json(0, ["find", "link"]));
+}
+
+/// An application that goes back, with a service.
+fn rolled_back(written: &mut Written) {
+    let person = Person::set_up();
+    person.configure(
+        "[[service]]\nname = \"web\"\ncomponents = [\"backend\"]\nstop = \"true\"\nstart = \"true\"",
+    );
+    person.backup();
+    written.add("`backstay rollback --dry-run`", person.json(0, ["rollback", "latest", "--dry-run"]));
+    let unattended = ["rollback", "latest", "--dry-run", "--only", "settings"];
+    written.add("`backstay rollback --dry-run`", person.json(0, unattended));
+    written.add("`backstay rollback`", person.json(0, ["rollback", "latest"]));
+    written.add("`backstay rollback`", person.json(0, ["rollback", "--undo", "--yes"]));
+    written.add("`backstay rollback --resume`", person.json(0, ["rollback", "--resume"]));
+    written.add("`backstay ready`", person.json(0, ["ready"]));
 }
 
 /// What is proved, and what is damaged.

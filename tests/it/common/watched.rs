@@ -19,6 +19,8 @@ pub(crate) fn around() -> Surroundings {
         exe: env!("CARGO_BIN_EXE_backstay").into(),
         identity_files: Vec::new(),
         store: None,
+        as_of: None,
+        ask: backstay::keys::passphrase::nobody(),
         hosts: HostChoice::Own,
         wait: None,
     }

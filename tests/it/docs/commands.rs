@@ -79,6 +79,6 @@ fn command_lines_are_found_and_taken_apart() {
     assert_eq!(all("cd x && backstay -q backup --note 'a b' >/dev/null"), ["backstay|-q|backup|--note|a b"]);
     assert_eq!(all("backstay list # the snapshots"), ["backstay|list"]);
     assert!(all("the makers of backstay included").is_empty());
-    let wrong = vec!["backstay recover kit.txt".to_owned()];
+    let wrong = vec!["backstay unheard-of kit.txt".to_owned()];
     assert!(std::panic::catch_unwind(|| check(Path::new("x"), &wrong)).is_err());
 }

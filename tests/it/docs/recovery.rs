@@ -21,7 +21,8 @@ impl Story {
             fs::create_dir_all(stage.root.join(dir)).unwrap();
         }
         let text = fs::read_to_string(top().join("docs/recovery.md")).unwrap();
-        let all = blocks(&text);
+        let mut all = blocks(&text);
+        all.retain(|block| block.comment.starts_with("test: "));
         let order: Vec<String> = all.iter().map(|b| b.name().to_owned()).collect();
         let blocks: BTreeMap<String, Block> = all.into_iter().map(|b| (b.name().to_owned(), b)).collect();
         assert_eq!(order.len(), blocks.len(), "two blocks have one name");
@@ -147,6 +148,7 @@ fn files_are_gone(story: &mut Story) {
 fn the_machine_is_gone(story: &mut Story) {
     let config = fs::read_to_string(story.project().join("backstay.toml")).unwrap();
     story.meanwhile("cp -a \"$KEYS\" \"$OTHER/copy-of-keys\"; rm -r ~/.config ~/.local backstay.toml");
+    recovered_elsewhere(story);
     story.well("lost-host");
     story.is_main(&story.other("new/backend/main.py"));
     assert!(story.other("new/settings/.env").exists() && story.other("new/db/agent.db").exists());
@@ -154,6 +156,20 @@ fn the_machine_is_gone(story: &mut Story) {
     assert_eq!(fs::read_to_string(story.other("backstay.toml")).unwrap(), config);
     story.well("key-folder");
     story.meanwhile("test $(backstay list | wc -l) = 3");
+}
+
+/// On another machine, with a copy of the store: the story goes on with the first.
+fn recovered_elsewhere(story: &mut Story) {
+    let home = story.stage.root.join("home-of-new");
+    story.meanwhile("cp -a \"$STORE\" \"$OTHER/stick\"");
+    fs::create_dir(&home).unwrap();
+    let script = story.blocks["recover"].script.replace("$STORE", "$OTHER/stick");
+    story.done.push("recover".into());
+    let run = story.shell(&format!("export HOME=\"{}\"\n{script}", home.display()));
+    assert_eq!(run.code, Some(0), "{}", run.output);
+    story.is_main(&story.other("tsushin/backend/main.py"));
+    assert!(story.other("tsushin/backend/data/agent.db").exists() && story.other("tsushin/.env").exists());
+    assert!(home.join(".config/backstay/tsushin/signing_key").exists());
 }
 
 fn the_identity_is_gone(story: &mut Story) {

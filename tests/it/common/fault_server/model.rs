@@ -7,11 +7,16 @@ use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// Bytes, or none for a mark that says deleted; and when.
+type Version = (Option<Vec<u8>>, jiff::Timestamp);
+
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     /// By key: the bytes, and when they were put (a number that grows).
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
     pub uploads: BTreeMap<String, Upload>,
+    /// By key, oldest first: all that was ever put (`None`: deleted) and when. The id of a version is its place.
+    versions: BTreeMap<String, Vec<Version>>,
     counter: u64,
 }
 
@@ -29,6 +34,7 @@ pub(crate) fn op_of(head: &Head) -> (Op, String) {
     let op = match (head.method.as_str(), key.is_empty()) {
         ("GET", true) if has("list-type") => Op::List,
         ("GET", true) if has("uploads") => Op::Uploads,
+        ("GET", true) if has("versions") => Op::Versions,
         ("POST", true) if has("delete") => Op::Delete,
         (_, true) => Op::Bucket,
         ("PUT", _) if has("uploadId") => Op::Part,
@@ -61,6 +67,8 @@ impl Bucket {
                 Answer::new(204)
             }
             Op::Uploads => self.list_uploads(),
+            Op::Versions if manner.versioned => self.list_versions(head, manner),
+            Op::Versions => Answer::error(501, "NotImplemented"),
             Op::Bucket if head.query.contains_key("versioning") => {
                 Answer::xml(200, "<VersioningConfiguration/>")
             }
@@ -81,13 +89,68 @@ impl Bucket {
     pub(crate) fn insert(&mut self, key: &str, bytes: &[u8]) {
         self.counter += 1;
         self.objects.insert(key.to_owned(), (bytes.to_vec(), self.counter));
+        self.remember(key, Some(bytes.to_vec()));
+    }
+
+    fn remember(&mut self, key: &str, bytes: Option<Vec<u8>>) {
+        self.versions.entry(key.to_owned()).or_default().push((bytes, jiff::Timestamp::now()));
+    }
+
+    pub(crate) fn forget(&mut self, key: &str) {
+        if self.objects.remove(key).is_some() {
+            self.remember(key, None);
+        }
+    }
+
+    /// All versions, the newest of each key first; a page ends between any two of them.
+    fn list_versions(&self, head: &Head, manner: &Manner) -> Answer {
+        let of = |name: &str| head.query.get(name).cloned().unwrap_or_default();
+        let prefix = of("prefix");
+        let mut rows = Vec::new();
+        for (key, versions) in self.versions.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+            for (place, (bytes, time)) in versions.iter().enumerate().rev() {
+                rows.push((key, place, bytes, time, place + 1 == versions.len()));
+            }
+        }
+        let marks = (of("key-marker"), of("version-id-marker"));
+        let begun = rows.iter().position(|row| *row.0 == marks.0 && format!("v{}", row.1) == marks.1);
+        let rest = &rows[begun.map_or(0, |place| place + 1)..];
+        let page = &rest[..rest.len().min(manner.page)];
+        let mut xml = format!("<ListVersionsResult><IsTruncated>{}</IsTruncated>", page.len() < rest.len());
+        if let Some(last) = page.last().filter(|_| page.len() < rest.len()) {
+            let _ = write!(
+                xml,
+                "<NextKeyMarker>{}</NextKeyMarker><NextVersionIdMarker>v{}</NextVersionIdMarker>",
+                last.0, last.1
+            );
+        }
+        for (key, place, bytes, time, latest) in page {
+            let (name, size) = match bytes {
+                Some(bytes) => ("Version", format!("<Size>{}</Size>", bytes.len())),
+                None => ("DeleteMarker", String::new()),
+            };
+            let _ = write!(
+                xml,
+                "<{name}><Key>{key}</Key><VersionId>v{place}</VersionId><IsLatest>{latest}</IsLatest><LastModified>{time}</LastModified>{size}</{name}>"
+            );
+        }
+        Answer::xml(200, xml + "</ListVersionsResult>")
+    }
+
+    /// The bytes that a request means: of the version that it names, else the present ones.
+    fn meant(&self, key: &str, head: &Head) -> Option<&[u8]> {
+        let Some(version) = head.query.get("versionId") else {
+            return self.objects.get(key).map(|(bytes, _)| &bytes[..]);
+        };
+        let place: usize = version.strip_prefix('v')?.parse().ok()?;
+        self.versions.get(key)?.get(place)?.0.as_deref()
     }
 
     fn put(&mut self, key: &str, head: &Head, body: &[u8], manner: &Manner) -> Answer {
         if let Some(refused) = check_body(head, body, manner) {
             return refused;
         }
-        if head.header("if-none-match") == Some("*") && !manner.overwrites && self.objects.contains_key(key) {
+        if only_new(head) && !manner.overwrites && self.objects.contains_key(key) {
             return Answer::error(412, "PreconditionFailed");
         }
         self.insert(key, body);
@@ -95,12 +158,12 @@ impl Bucket {
     }
 
     fn get(&self, key: &str, head: &Head, manner: &Manner) -> Answer {
-        let Some((bytes, _)) = self.objects.get(key) else {
+        let Some(bytes) = self.meant(key, head) else {
             return Answer::error(404, "NoSuchKey");
         };
         let modified = "Wed, 25 Nov 2026 00:00:00 GMT";
         let whole = || {
-            let answer = Answer { body: bytes.clone(), ..Answer::new(200) };
+            let answer = Answer { body: bytes.to_vec(), ..Answer::new(200) };
             Self::etag(answer, manner)
                 .with("Last-Modified", modified)
                 .with("Content-Type", "application/octet-stream")
@@ -170,11 +233,11 @@ impl Bucket {
 
     fn delete(&mut self, key: &str, body: &[u8]) -> Answer {
         if !key.is_empty() {
-            self.objects.remove(key);
+            self.forget(key);
             return Answer::new(204);
         }
         for key in between(&String::from_utf8_lossy(body), "<Key>", "</Key>") {
-            self.objects.remove(&key);
+            self.forget(&key);
         }
         Answer::xml(200, "<DeleteResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"></DeleteResult>")
     }
@@ -209,7 +272,7 @@ impl Bucket {
         let Some(upload) = self.uploads.get(&id) else {
             return Answer::error(404, "NoSuchUpload");
         };
-        if head.header("if-none-match") == Some("*") && !manner.overwrites && self.objects.contains_key(key) {
+        if only_new(head) && !manner.overwrites && self.objects.contains_key(key) {
             return Answer::error(412, "PreconditionFailed");
         }
         let asked = between(&String::from_utf8_lossy(body), "<PartNumber>", "</PartNumber>");
@@ -241,6 +304,11 @@ impl Bucket {
         }
         Answer::xml(200, xml + "</ListMultipartUploadsResult>")
     }
+}
+
+/// Nothing may be there yet: in the words of S3, or in Google's for the same protocol.
+pub(crate) fn only_new(head: &Head) -> bool {
+    head.header("if-none-match") == Some("*") || head.header("x-goog-if-generation-match") == Some("0")
 }
 
 /// Compares the hashes that come with a body, as S3 does.

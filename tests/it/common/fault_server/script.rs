@@ -22,6 +22,8 @@ pub(crate) enum Op {
     Abort,
     /// Uploads that are under way are listed.
     Uploads,
+    /// All versions are listed.
+    Versions,
     /// The bucket itself: its being there, its versioning, its lock.
     Bucket,
 }
@@ -151,6 +153,8 @@ pub(crate) struct Manner {
     pub ignores_signed: bool,
     /// Only requests signed with this key are let in; others get `ExpiredToken`.
     pub accepts_key: Option<String>,
+    /// It lists the versions that it keeps.
+    pub versioned: bool,
     /// What its ETags look like; without one they are left out.
     pub etag: Option<&'static str>,
 }
@@ -165,6 +169,7 @@ impl Default for Manner {
             whole_for_ranges: false,
             refuses_checksums: false,
             ignores_checksums: false,
+            versioned: false,
             ignores_signed: false,
             accepts_key: None,
             etag: Some("\"d41d8cd98f00b204e9800998ecf8427e-1\""),

@@ -1,0 +1,29 @@
+//! What can be typed for `rollback`.
+
+use crate::cli::args::Untrusted;
+use clap::Args;
+
+/// `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Which snapshot (else the last ones are shown, and you are asked)
+    #[arg(value_name = "ID", conflicts_with_all = ["resume", "undo"])]
+    pub id: Option<String>,
+    /// Only this component (may be given several times)
+    #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["resume", "undo"])]
+    pub only: Vec<String>,
+    /// Show the plan, and do nothing
+    #[arg(long, conflicts_with_all = ["resume", "undo"])]
+    pub dry_run: bool,
+    /// Bring a rollback that was killed to its end: all of the new state where its services are well, else all of the old
+    #[arg(long, conflicts_with = "undo")]
+    pub resume: bool,
+    /// Take the last rollback back; what is live now goes into a safety snapshot first
+    #[arg(long)]
+    pub undo: bool,
+    /// Go ahead without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub untrusted: Untrusted,
+}

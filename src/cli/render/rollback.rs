@@ -1,0 +1,44 @@
+//! Plans and reports of rollbacks as text.
+
+use super::{count, problem, size};
+use crate::ops::rollback::{RollbackReport, ShownPlan};
+
+/// What a rollback would do.
+pub fn rollback_plan(plan: &ShownPlan) -> String {
+    let mut lines = vec![format!("rollback to {}, {} to fetch first", plan.snapshot, size(plan.bytes))];
+    for place in &plan.places {
+        let what = if place.names.is_empty() { "everything".to_owned() } else { place.names.join(", ") };
+        lines.push(format!("  {:<14} exchange {what} in {}", place.component, place.dir));
+        if !place.stays.is_empty() {
+            lines.push(format!("  {:<14} stays as it is: {}", "", place.stays.join(", ")));
+        }
+    }
+    if !plan.services.is_empty() {
+        lines.push(format!("  {:<14} stop and start {}", "services", plan.services.join(", ")));
+    }
+    lines.push(
+        "  what is live now goes into a safety snapshot, and is kept beside the new state for a week".into(),
+    );
+    lines.extend(plan.warnings.iter().map(problem));
+    lines.join("\n") + "\n"
+}
+
+/// What a rollback did.
+pub fn rollback(report: &RollbackReport) -> String {
+    let mut lines = vec![format!("rolled back to {}: {}", report.snapshot, report.components.join(", "))];
+    if !report.services.is_empty() {
+        lines.push(format!(
+            "{} on it: {}",
+            count(report.services.len() as u64, "service"),
+            report.services.join(", ")
+        ));
+    }
+    if let Some(safety) = &report.safety {
+        lines.push(format!("what was live before is in safety snapshot {safety}"));
+    }
+    for place in &report.kept {
+        lines.push(format!("and in {place}"));
+    }
+    lines.push("to take it back: backstay rollback --undo".into());
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,180 @@
+//! The configuration of the new machine: that of the snapshot, with the places of this machine's keys, state and stores.
+
+use super::Looked;
+use super::keys::Keys;
+use super::place::Places;
+use crate::config::edit::{self, At, EditError, quoted};
+use crate::config::{Config, UrlPlace};
+use crate::keys::kit::{Kit, StoreAt};
+use crate::model::index::Index;
+use crate::ops::error::{Class, Doing, OpError, Result};
+use std::path::{Path, PathBuf};
+
+type Edited<T> = std::result::Result<T, EditError>;
+
+/// What the old configuration says as it stands there, before anything is filled in.
+struct Raw(toml::Table);
+
+impl Raw {
+    fn text(&self, table: &str, key: &str) -> Option<&str> {
+        self.0.get(table)?.get(key)?.as_str()
+    }
+
+    fn stores(&self) -> Vec<&toml::Value> {
+        self.0
+            .get("store")
+            .and_then(toml::Value::as_array)
+            .map(|all| all.iter().collect())
+            .unwrap_or_default()
+    }
+}
+
+/// Whether the old machine could open its own snapshots.
+pub(super) fn had_identity(index: &Index) -> bool {
+    index
+        .header
+        .config
+        .parse::<toml::Table>()
+        .is_ok_and(|t| Raw(t).text("encryption", "identity_file").is_some())
+}
+
+/// The text, and what was changed in it that somebody should know.
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) notes: Vec<String>,
+}
+
+/// Makes the text and reads it as the file that it will be.
+pub(super) fn make(
+    looked: &Looked,
+    index: &Index,
+    places: &Places,
+    keys: &Keys,
+    state_dir: &Path,
+) -> Result<(Text, Config)> {
+    let cannot = || "the configuration of the snapshot cannot be taken over".to_owned();
+    let by_hand = "the data is in its place; write a configuration by hand, from what `recover.py STORE --kit KIT show ID --config` prints";
+    let made = text(looked, index, keys, state_dir);
+    let text = made.map_err(|e| OpError::new(Class::Config, cannot()).because(e).hint(by_hand))?;
+    let config = Config::parse(&text.text, &places.config);
+    let config = config.map_err(|e| OpError::new(Class::Config, cannot()).because(e).hint(by_hand))?;
+    Ok((text, config))
+}
+
+fn text(looked: &Looked, index: &Index, keys: &Keys, state_dir: &Path) -> Edited<Text> {
+    let old = &index.header.config;
+    let raw = Raw(old.parse().map_err(|_| EditError::NotToml)?);
+    let mut notes = Vec::new();
+    let (encryption, signing) = (At::Table("encryption"), At::Table("signing"));
+    let path = |path: &Path| quoted(&path.display().to_string());
+    let mut text = edit::set(old, signing, "key_file", &path(&keys.key_file))?;
+    text = trust(&text, &raw, looked, keys)?;
+    text = edit::set(&text, At::Table("state"), "dir", &path(state_dir))?;
+    text = match &keys.identity_file {
+        Some(file) => edit::set(&text, encryption, "identity_file", &path(file))?,
+        None if had_identity(index) => {
+            notes.push("the kit holds no identity, so this machine cannot open its own snapshots; `identity_file` in [encryption] changes that".into());
+            edit::remove(&text, encryption, "identity_file")?
+        }
+        None => text,
+    };
+    if raw.text("encryption", "passphrase_file").is_some() {
+        text = edit::remove(&text, encryption, "passphrase_file")?;
+        notes.push(
+            "the new identity file has no passphrase yet; `backstay keys passphrase` gives it one".into(),
+        );
+    }
+    text = stores(&text, &raw, index, &looked.kit, &mut notes)?;
+    text = moved(&text, &raw, looked, &mut notes)?;
+    Ok(Text { text, notes })
+}
+
+/// The new key, with the roles that the old one had here.
+fn trust(text: &str, raw: &Raw, looked: &Looked, keys: &Keys) -> Edited<String> {
+    let old = looked.kit.signing_key.as_ref().map(|key| key.public_text().to_owned());
+    let trusted = raw.0.get("signing").and_then(|s| s.get("trusted")).and_then(toml::Value::as_array);
+    let of_old = |item: &&toml::Value| item.get("key").and_then(toml::Value::as_str) == old.as_deref();
+    let roles = trusted.and_then(|all| all.iter().find(of_old)).and_then(|item| item.get("roles"));
+    let roles = roles.map_or_else(|| "[\"host\", \"verify\", \"prune\"]".to_owned(), ToString::to_string);
+    let (key, name) = (quoted(keys.signer.public_text()), quoted(&crate::platform::hostname()));
+    let inline = format!("{{ key = {key}, name = {name}, roles = {roles} }}");
+    let table = format!("[[signing.trusted]]\nkey = {key}\nname = {name}\nroles = {roles}\n");
+    edit::push(text, At::Table("signing"), "trusted", &inline, &table)
+}
+
+/// Addresses that hold the old machine's name or variables are those that the kit has; files with cloud keys that are not here are not named.
+fn stores(text: &str, raw: &Raw, index: &Index, kit: &Kit, notes: &mut Vec<String>) -> Edited<String> {
+    let mut text = text.to_owned();
+    for (number, store) in raw.stores().into_iter().enumerate() {
+        let value = |key: &str| store.get(key).and_then(toml::Value::as_str);
+        let at = At::Item("store", number);
+        let name = value("name").unwrap_or_default();
+        if let Some(url) = value("url").filter(|url| url.contains("{host}") || url.contains("${")) {
+            let of_kit = kit.stores.iter().find(|s| s.name == name).and_then(|s| match &s.at {
+                StoreAt::Url(url) => Some(url.clone()),
+                StoreAt::Path(_) => None,
+            });
+            let filled = of_kit.unwrap_or_else(|| url.replace("{host}", &index.header.hostname));
+            text = edit::set(&text, at, "url", &quoted(&filled))?;
+            notes.push(format!("the url of store {name} is {filled} now: as it stood it would mean another place on this machine"));
+        }
+        for key in ["credentials_file", "ca_file"] {
+            let file = value(key).map(PathBuf::from).filter(|file| file.is_absolute() && !file.exists());
+            if let Some(file) = file {
+                text = edit::remove(&text, at, key)?;
+                notes.push(format!(
+                    "{} is not on this machine, so `{key}` of store {name} was taken out of the configuration",
+                    file.display()
+                ));
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// A store that was named with `--store` takes the place of the first of its kind that is not where the configuration says.
+fn moved(text: &str, raw: &Raw, looked: &Looked, notes: &mut Vec<String>) -> Edited<String> {
+    let named = looked.session.around.store.as_deref();
+    let Some(named) = named.filter(|named| !looked.kit.stores.iter().any(|s| s.name == **named)) else {
+        return Ok(text.to_owned());
+    };
+    let is_url = UrlPlace::is_url(named);
+    let key = if is_url { "url" } else { "path" };
+    let place = if is_url { named.to_owned() } else { looked.session.store.location() };
+    let stores = raw.stores();
+    let same = stores.iter().any(|s| s.get(key).and_then(toml::Value::as_str) == Some(&place));
+    let lost = |store: &&toml::Value| match store.get(key).and_then(toml::Value::as_str) {
+        Some(path) => is_url || !Path::new(path).is_absolute() || !Path::new(path).exists(),
+        None => false,
+    };
+    match stores.iter().position(lost) {
+        _ if same => Ok(text.to_owned()),
+        Some(number) => {
+            let name = stores[number].get("name").and_then(toml::Value::as_str).unwrap_or_default();
+            notes.push(format!("store {name} is at {place} now"));
+            edit::set(text, At::Item("store", number), key, &quoted(&place))
+        }
+        None => {
+            notes.push(format!("{place} was added to the configuration as store \"recovered\""));
+            let gap = if text.ends_with('\n') { "" } else { "\n" };
+            Ok(format!("{text}{gap}\n[[store]]\nname = \"recovered\"\n{key} = {}\n", quoted(&place)))
+        }
+    }
+}
+
+/// Writes the configuration, never over another one.
+pub(super) fn write(text: &Text, places: &Places) -> Result<()> {
+    let cannot = || format!("cannot write {}", places.config.display());
+    match std::fs::read(&places.config) {
+        Ok(there) if there == text.text.as_bytes() => return Ok(()),
+        Ok(_) => {
+            let what =
+                format!("{} is there already, and is not what would be written", places.config.display());
+            return Err(OpError::new(Class::Config, what)
+                .hint("compare it with the one of the snapshot; move it away and run the recovery again"));
+        }
+        Err(_) => {}
+    }
+    crate::ops::init::clear_unfinished(&places.config)?;
+    crate::durable::write_new(&places.config, text.text.as_bytes(), 0o644).doing(Class::Failed, cannot)
+}

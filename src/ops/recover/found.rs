@@ -1,0 +1,185 @@
+//! What a kit finds: stores, hosts, snapshots, and which of them is the best to take.
+
+use crate::keys::Kit;
+use crate::model::chain::KnownSnapshot;
+use crate::model::record::{CheckResult, SnapshotKind};
+use crate::model::{HostId, SnapshotId, Timestamp};
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::select;
+use crate::ops::session::Session;
+use crate::ops::vault::{Vault, is_trusted};
+use serde::Serialize;
+
+/// A store of the kit.
+#[derive(Debug, Clone, Serialize)]
+pub struct FoundStore {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub location: String,
+    /// Whether it was read.
+    pub here: bool,
+    /// Why not, when it could not be.
+    pub problem: Option<String>,
+}
+
+/// A host that has trusted snapshots.
+#[derive(Debug, Clone, Serialize)]
+pub struct FoundHost {
+    /// Its id.
+    pub host: String,
+    /// Its name, where the kit or its list of trusted keys has one.
+    pub name: Option<String>,
+    /// Whether the kit is of this host.
+    pub of_kit: bool,
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// How many of them are good.
+    pub good: u64,
+    /// When the newest was begun.
+    pub newest: Option<Timestamp>,
+}
+
+/// A snapshot of the kit's host.
+#[derive(Debug, Clone, Serialize)]
+pub struct FoundSnapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// When the run began.
+    pub started: Timestamp,
+    /// Complete, checked, read back.
+    pub good: bool,
+    /// Everything asked for was captured.
+    pub complete: bool,
+    /// Why it is not good, if it is not.
+    pub not_good_because: Option<String>,
+    /// How many components.
+    pub components: u64,
+    /// Sum of file sizes in bytes.
+    pub size: u64,
+    /// Tags.
+    pub tags: Vec<String>,
+}
+
+/// What was found, and what would be taken.
+#[derive(Debug, Clone, Serialize)]
+pub struct Found {
+    /// The kit's stores.
+    pub stores: Vec<FoundStore>,
+    /// Hosts with trusted snapshots in them.
+    pub hosts: Vec<FoundHost>,
+    /// Snapshots of the kit's host: good ones first, newest first.
+    pub snapshots: Vec<FoundSnapshot>,
+    /// Which of them is taken when nobody names another.
+    pub taken: Option<SnapshotId>,
+    /// Why this one, or why none.
+    pub why: String,
+    /// What is wrong with the history; then none is taken by itself.
+    pub history: Vec<String>,
+}
+
+/// Puts together what `vault` holds for the kit's host.
+pub(super) fn of(session: &Session, vault: &Vault, kit: &Kit, host: &HostId) -> Found {
+    let mut history = select::breaks_of(vault, &[*host]);
+    let newer = vault.bad.iter().filter(|bad| bad.too_new);
+    history.extend(newer.map(|bad| format!("{} was written by a newer backstay", bad.key)));
+    let mut snapshots: Vec<FoundSnapshot> =
+        vault.history.snapshots(host).iter().rev().filter(|s| is_candidate(s)).map(row).collect();
+    // Stable: newest first within each.
+    snapshots.sort_by_key(|s| (!s.good, !s.complete));
+    let (taken, why) = taken(&snapshots, &history);
+    let hosts = vault.hosts().iter().map(|h| host_row(vault, kit, h, h == host)).collect();
+    Found { stores: stores(session, vault), hosts, snapshots, taken, why, history }
+}
+
+fn is_candidate(snapshot: &KnownSnapshot) -> bool {
+    snapshot.is_usable() && snapshot.record.kind != SnapshotKind::Partial
+}
+
+fn row(known: &KnownSnapshot) -> FoundSnapshot {
+    let record = &known.record;
+    let failed = record.components.iter().any(|c| c.check == CheckResult::Failed);
+    let why = match (known.good, record.complete) {
+        (true, _) => None,
+        (_, false) => Some("something could not be captured"),
+        _ if failed => Some("a database failed its check"),
+        _ if known.verdicts.iter().any(|v| !v.verdict.bad.is_empty()) => {
+            Some("objects of it were found damaged or missing")
+        }
+        _ if known.verdicts.is_empty() => Some("it was never read back"),
+        _ => Some("it was not read back within the last 30 days"),
+    };
+    FoundSnapshot {
+        id: record.snapshot.clone(),
+        started: record.started,
+        good: known.good,
+        complete: record.complete,
+        not_good_because: why.map(str::to_owned),
+        components: record.components.len() as u64,
+        size: record.components.iter().map(|c| c.size).sum(),
+        tags: known.tags.iter().cloned().collect(),
+    }
+}
+
+fn host_row(vault: &Vault, kit: &Kit, host: &HostId, of_kit: bool) -> FoundHost {
+    let trusted: Vec<&KnownSnapshot> =
+        vault.history.snapshots(host).iter().filter(|s| is_trusted(s)).collect();
+    let key = kit.trusted.keys().iter().find(|k| k.host.unwrap_or_else(|| k.id.into()) == *host);
+    let name = if of_kit { Some(kit.hostname.clone()) } else { key.map(|key| key.name.clone()) };
+    FoundHost {
+        host: host.to_string(),
+        name: name.filter(|name| !name.is_empty()),
+        of_kit,
+        snapshots: trusted.len() as u64,
+        good: trusted.iter().filter(|s| s.good).count() as u64,
+        newest: trusted.iter().map(|s| s.record.started).max(),
+    }
+}
+
+fn stores(session: &Session, vault: &Vault) -> Vec<FoundStore> {
+    let row = |slot: &crate::ops::stores::StoreSlot| {
+        let problem = session.store_of(slot).err().map(|away| away.line());
+        let read = vault.views.iter().any(|view| view.store.name() == slot.name);
+        let unread = (!read && problem.is_none()).then(|| "it was not read".to_owned());
+        let problem = problem.or(unread);
+        FoundStore { name: slot.name.clone(), location: slot.place.clone(), here: problem.is_none(), problem }
+    };
+    session.stores.iter().map(row).collect()
+}
+
+fn taken(snapshots: &[FoundSnapshot], history: &[String]) -> (Option<SnapshotId>, String) {
+    if !history.is_empty() {
+        return (None, "the history is not whole, so nobody can say which snapshot is the newest".into());
+    }
+    let Some(first) = snapshots.first() else {
+        return (None, "there is no snapshot of this host that can be used".into());
+    };
+    let newest = snapshots.iter().max_by_key(|s| s.started).unwrap_or(first);
+    let why = match (first.good, first.id == newest.id) {
+        (true, true) => "it is the newest, and good".to_owned(),
+        (true, false) => format!(
+            "it is the newest good one; {} is newer, but {}",
+            newest.id,
+            newest.not_good_because.as_deref().unwrap_or("was made by a rollback")
+        ),
+        (false, _) => format!(
+            "none is good; this is the newest of the best: {}",
+            first.not_good_because.as_deref().unwrap_or_default()
+        ),
+    };
+    (Some(first.id.clone()), why)
+}
+
+/// The snapshot that is taken when nobody names one.
+pub(super) fn best(found: &Found) -> Result<String> {
+    if let Some(id) = &found.taken {
+        return Ok(id.to_string());
+    }
+    if found.history.is_empty() {
+        return Err(OpError::new(Class::NotFound, found.why.clone())
+            .hint("is it the right store? `backstay --kit KIT list --all-hosts` shows everything in it"));
+    }
+    Err(OpError::new(Class::Damage, found.why.clone())
+        .because(found.history.join("; "))
+        .hint("bring the other stores of the kit here, if there are any; or take one of the list with --snapshot ID"))
+}

@@ -1,0 +1,266 @@
+//! Where components go, and moving them there: by rename, never over something.
+
+use super::RecoverOptions;
+use super::work::Begun;
+use crate::model::index::{ComponentKind, Index, IndexComponent};
+use crate::model::{Problem, ProblemKind};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::platform::apply::Subject;
+use crate::platform::at;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Folder of what has no place in the project's folder.
+const OUTSIDE: &str = "outside";
+
+/// Where one component goes.
+#[derive(Debug, Clone)]
+pub(super) struct ComponentPlace {
+    pub(super) name: String,
+    pub(super) kind: ComponentKind,
+    /// It is one file.
+    pub(super) single: bool,
+    /// The folder that its paths are relative to.
+    pub(super) to: PathBuf,
+    /// Whether the configuration will look for it there.
+    pub(super) at_its_place: bool,
+    /// Where it was.
+    pub(super) was: PathBuf,
+    /// Where paths outside of `to` go, for a list of paths: `/`, or a folder beside.
+    pub(super) root: PathBuf,
+}
+
+/// Where everything goes.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    /// The project's folder.
+    pub(super) project: PathBuf,
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// Where the project's folder was.
+    pub(super) was: PathBuf,
+    pub(super) components: Vec<ComponentPlace>,
+}
+
+impl Places {
+    /// Decides, and looks whether the way is free. `begun` is an interrupted run for the same folder.
+    pub(super) fn of(options: &RecoverOptions, index: &Index, begun: Option<&Begun>) -> Result<Self> {
+        let config = PathBuf::from(&index.header.config_path);
+        let (Some(was), Some(file)) = (config.parent().filter(|p| p.is_absolute()), config.file_name())
+        else {
+            let what = "the snapshot does not say where its configuration was";
+            return Err(OpError::new(Class::Damage, what)
+                .hint("`backstay --kit KIT restore ID --to DIR` brings its data back"));
+        };
+        if let Some(unknown) = options.only.iter().find(|name| index.component(name).is_none()) {
+            let names: Vec<&str> = index.components.iter().map(|c| c.name.as_str()).collect();
+            let what = format!("there is no component {unknown:?} in snapshot {}", index.header.snapshot);
+            return Err(OpError::new(Class::NotFound, what).hint(format!("there are: {}", names.join(", "))));
+        }
+        let project = options.to.clone().unwrap_or_else(|| was.to_owned());
+        let places =
+            Self { config: project.join(file), was: was.to_owned(), components: Vec::new(), project };
+        places.check_free(options, begun)?;
+        let wanted = |c: &&IndexComponent| {
+            options.only.is_empty() || options.only.iter().any(|name| name == c.name.as_str())
+        };
+        let mut components: Vec<ComponentPlace> =
+            index.components.iter().filter(wanted).map(|c| places.component(options, c)).collect();
+        // What others lie in comes first, so that it comes whole, with its own owner and mode.
+        components.sort_by_key(|c| c.to.components().count() + usize::from(c.single));
+        Ok(Self { components, ..places })
+    }
+
+    /// Nothing may be in the way of a new recovery.
+    fn check_free(&self, options: &RecoverOptions, begun: Option<&Begun>) -> Result<()> {
+        let same = |b: &Begun| b.in_place == options.in_place && b.only == options.only;
+        if let Some(begun) = begun {
+            if same(begun) {
+                return Ok(());
+            }
+            let what =
+                format!("an interrupted recovery with other options lies in {}", self.project.display());
+            return Err(OpError::new(Class::Usage, what).hint(
+                "run it again with the options it was begun with; or name another new folder with --to",
+            ));
+        }
+        let taken = |why: String, hint: &str| Err(OpError::new(Class::Usage, why).hint(hint));
+        if self.config.symlink_metadata().is_ok() {
+            let why =
+                format!("{} is there already, and nothing is ever written over it", self.config.display());
+            return taken(
+                why,
+                "a project that is set up needs no recovery: `backstay restore` brings data back; or name a new folder with --to",
+            );
+        }
+        let Some(to) = options.to.as_ref().filter(|to| to.symlink_metadata().is_ok()) else {
+            return Ok(());
+        };
+        // A run that was killed right at its beginning left its own folder, with nothing in it that counts.
+        let own = |entry: &io::Result<std::fs::DirEntry>| {
+            entry.as_ref().is_ok_and(|entry| entry.file_name() == super::work::FOLDER)
+        };
+        let empty = std::fs::read_dir(to).map(|entries| entries.filter(|entry| !own(entry)).count() == 0);
+        if empty.doing(Class::Usage, || format!("{} is not a folder that can be used", to.display()))? {
+            return Ok(());
+        }
+        let why = format!("{} is not empty", to.display());
+        taken(why, "name a folder that does not exist yet; nothing is ever recovered over something")
+    }
+
+    fn component(&self, options: &RecoverOptions, component: &IndexComponent) -> ComponentPlace {
+        let (name, was) = (component.name.to_string(), PathBuf::from(&component.base));
+        let beside = self.project.join(OUTSIDE).join(&name);
+        let command = component.kind == ComponentKind::Command;
+        let plain = !was.components().any(|part| part == std::path::Component::ParentDir);
+        let (to, at_its_place) = match was.strip_prefix(&self.was) {
+            _ if !plain => (beside.clone(), false),
+            // Output of a command has no place; it is fed to another command.
+            _ if command => (beside.clone(), false),
+            Ok(rest) if rest.as_os_str().is_empty() => (self.project.clone(), true),
+            Ok(rest) => (self.project.join(rest), true),
+            Err(_) if options.in_place => (was.clone(), true),
+            Err(_) => (beside.clone(), false),
+        };
+        let root = if options.in_place { PathBuf::from("/") } else { beside };
+        let (kind, single) = (component.kind, component.single);
+        ComponentPlace { name, kind, single, to, at_its_place, was, root }
+    }
+
+    /// For people: where each component goes.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let line = |c: &ComponentPlace| {
+            let note = if c.at_its_place { "" } else { "  (not its place)" };
+            format!("{:<12} {}{note}", c.name, c.to.display())
+        };
+        let mut lines: Vec<String> = self.components.iter().map(line).collect();
+        lines.push(format!("{:<12} {} (backstay's configuration)", "", self.config.display()));
+        lines
+    }
+}
+
+/// Says that something recovered could not be moved to its place.
+pub(super) fn left_problem(path: &str) -> Problem {
+    Problem {
+        kind: ProblemKind::NotRestored,
+        component: None,
+        subject: path.to_owned(),
+        what:
+            "it could not be moved to its place: something is there already, or it is on another file system"
+                .into(),
+        hint: Some("compare the two, and move it by hand (cp -a, or mv)".into()),
+    }
+}
+
+/// Moves the component whose tree is `from` to its place. What cannot be moved stays, and is given back.
+pub(super) fn move_to_place(
+    place: &ComponentPlace,
+    from: &Path,
+    project: &Path,
+    config: &Path,
+) -> Result<Vec<PathBuf>> {
+    let cannot = || format!("cannot move component {} to {}", place.name, place.to.display());
+    let mut left = Vec::new();
+    // Apart from the rest, which goes elsewhere: what cannot be moved of it must not go along.
+    let mut apart = from.as_os_str().to_owned();
+    apart.push("-outside");
+    let apart = PathBuf::from(apart);
+    let outside = from.join("_root");
+    if place.kind == ComponentKind::Paths && outside.symlink_metadata().is_ok() {
+        std::fs::rename(&outside, &apart).doing(Class::Failed, cannot)?;
+    }
+    if apart.symlink_metadata().is_ok() {
+        into(&apart, &place.root, &mut left).doing(Class::Failed, cannot)?;
+    }
+    if from.symlink_metadata().is_err() {
+        return Ok(left); // an interrupted run had moved all of it
+    }
+    put_config_aside(place, from, config).doing(Class::Failed, cannot)?;
+    let whole = !place.single && place.kind != ComponentKind::Paths && place.to.symlink_metadata().is_err();
+    if whole {
+        let parent = place.to.parent().unwrap_or(Path::new("/"));
+        crate::durable::create_dirs(parent, 0o755).doing(Class::Failed, cannot)?;
+        if move_one(from, &place.to).doing(Class::Failed, cannot)? {
+            return Ok(left);
+        }
+        left.push(from.to_owned());
+        return Ok(left);
+    }
+    if place.to == project && place.kind == ComponentKind::Folder && !place.single {
+        like(from, project).doing(Class::Failed, cannot)?;
+    }
+    into(from, &place.to, &mut left).doing(Class::Failed, cannot)?;
+    Ok(left)
+}
+
+/// The configuration that lay in a component is that of the old machine: it must not stand where commands look for one.
+fn put_config_aside(place: &ComponentPlace, from: &Path, config: &Path) -> io::Result<()> {
+    let Ok(inside) = config.strip_prefix(&place.to) else {
+        return Ok(());
+    };
+    let old = from.join(inside);
+    if !old.symlink_metadata().is_ok_and(|facts| facts.is_file()) {
+        return Ok(());
+    }
+    let mut aside = old.clone().into_os_string();
+    aside.push(".before-recovery");
+    std::fs::rename(&old, aside)
+}
+
+/// Moves what is in the folder `from` into the folder `to`, which is made if it is missing, and removes `from` if nothing stays in it.
+fn into(from: &Path, to: &Path, left: &mut Vec<PathBuf>) -> Result<()> {
+    let cannot = || format!("cannot move what is in {} to {}", from.display(), to.display());
+    crate::durable::create_dirs(to, 0o755).doing(Class::Failed, cannot)?;
+    let merge_all = |left: &mut Vec<PathBuf>| -> io::Result<()> {
+        let (source, target) = (at::open_place(from)?, at::open_place(to)?);
+        merge(source.as_fd(), target.as_fd(), from, left)?;
+        at::sync_dir(&target)?;
+        if at::is_empty(&source)? { std::fs::remove_dir(from) } else { Ok(()) }
+    };
+    merge_all(left).doing(Class::Failed, cannot)
+}
+
+fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path, left: &mut Vec<PathBuf>) -> io::Result<()> {
+    for (name, _) in at::names(from)? {
+        if at::move_new(from, &name, to)? {
+            continue;
+        }
+        let here = path.join(std::ffi::OsStr::from_bytes(&name));
+        let both = at::facts_at(from, &name)?.is_dir()
+            && at::facts_if_any(to, &name)?.is_some_and(|there| there.is_dir());
+        if !both {
+            left.push(here);
+            continue;
+        }
+        let (source, target) = (at::open_dir(from, &name)?, at::open_dir(to, &name)?);
+        merge(source.as_fd(), target.as_fd(), &here, left)?;
+        at::sync_dir(&target)?;
+        if at::is_empty(&source)? {
+            at::remove_dir(from, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the folder `to` mode and, where that is allowed, owner of `from`.
+fn like(from: &Path, to: &Path) -> io::Result<()> {
+    let (source, target) = (at::open_place(from)?, at::open_place(to)?);
+    let facts = at::facts(&source)?;
+    let subject = Subject::Open(target.as_fd());
+    if at::facts(&target)?.uid != facts.uid || at::facts(&target)?.gid != facts.gid {
+        subject.set_owner(Some(facts.uid), Some(facts.gid))?;
+    }
+    subject.set_mode(facts.mode)
+}
+
+/// Renames to a name that must be free. False when it is not, or lies on another file system.
+fn move_one(from: &Path, to: &Path) -> io::Result<bool> {
+    let above = |path: &Path| at::open_place(path.parent().unwrap_or(Path::new("/")));
+    let (source, target) = (above(from)?, above(to)?);
+    let name = |path: &Path| path.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
+    let moved = at::move_new_as(source.as_fd(), &name(from), target.as_fd(), &name(to))?;
+    at::sync_dir(&target)?;
+    Ok(moved)
+}

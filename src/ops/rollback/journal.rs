@@ -1,0 +1,199 @@
+//! The journal of a rollback: one small file, replaced whole and durably at each turn, so that after a kill it says what was meant.
+//!
+//! It says what is to be where and in which part of the way the run was; where things are is told by the inodes in its steps. This module must
+//! never take a journal that it cannot read for none: an application may stand half-exchanged behind it.
+
+use crate::durable::{self, crash};
+use crate::model::{ComponentName, SnapshotId, Timestamp};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::rollback::step::Step;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Which part of the way a rollback is in. In each of them it is plain what a resumed run has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Turn {
+    /// Fetching into folders of its own; nothing live was touched.
+    Staging,
+    /// Services are being stopped; nothing was exchanged.
+    Stopping,
+    /// Steps are being taken.
+    Exchanging,
+    /// All is exchanged; services are being started and asked for their health.
+    Starting,
+    /// It holds. The old state is kept.
+    Done,
+    /// Steps are being taken back.
+    Undoing,
+    /// All is as it was; services are being started.
+    Restarting,
+    /// All is as it was, and the services run.
+    Undone,
+}
+
+/// A folder that is exchanged, and where the other state lies meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SiteRecord {
+    /// The component.
+    pub(super) component: ComponentName,
+    /// The directory that steps are relative to.
+    pub(super) base: PathBuf,
+    /// The folder in it that holds what is not live.
+    pub(super) staging: String,
+    /// In the order in which they are taken.
+    pub(super) steps: Vec<Step>,
+    /// What a failed new state left beside its databases: out of the way before these go.
+    pub(super) after: Vec<Step>,
+}
+
+/// A service that ran when the rollback began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stopped {
+    pub(super) name: String,
+    /// Which life of it, where that could be told.
+    pub(super) life: Option<String>,
+}
+
+/// The whole journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journal {
+    pub(super) format: u32,
+    pub(super) snapshot: SnapshotId,
+    pub(super) begun: Timestamp,
+    pub(super) safety: Option<SnapshotId>,
+    pub(super) turn: Turn,
+    pub(super) sites: Vec<SiteRecord>,
+    pub(super) services: Vec<Stopped>,
+    /// Why it is being undone.
+    pub(super) why: Option<String>,
+}
+
+const FORMAT: u32 = 1;
+const OPEN: &str = "rollback.json";
+const KEPT: &str = "rollbacks";
+/// More than any list of steps takes.
+const BYTES_MAX: u64 = 256 << 20;
+
+impl Journal {
+    pub(super) fn new(snapshot: SnapshotId, begun: Timestamp) -> Self {
+        Self {
+            format: FORMAT,
+            snapshot,
+            begun,
+            safety: None,
+            turn: Turn::Staging,
+            sites: Vec::new(),
+            services: Vec::new(),
+            why: None,
+        }
+    }
+
+    /// Goes on to `turn`, durably, before anything of it is done.
+    pub(super) fn turn(&mut self, state: &Path, turn: Turn) -> Result<()> {
+        self.turn = turn;
+        self.save(state)
+    }
+
+    /// Writes it as it is.
+    pub(super) fn save(&self, state: &Path) -> Result<()> {
+        let path = state.join(OPEN);
+        crash::point("rollback: journal");
+        durable::replace(&path, &self.encode()?)
+            .doing(Class::Failed, || format!("cannot write the journal {}", path.display()))?;
+        crash::point("rollback: journal written");
+        Ok(())
+    }
+
+    /// Two lines: the BLAKE3 of the second, and the journal.
+    fn encode(&self) -> Result<Vec<u8>> {
+        let text = serde_json::to_string(self).doing(Class::Failed, || "cannot write a journal".into())?;
+        Ok(format!("{}\n{text}\n", blake3::hash(text.as_bytes())).into_bytes())
+    }
+
+    /// The journal of a rollback that is not at its end, if there is one.
+    pub(super) fn open(state: &Path) -> Result<Option<Self>> {
+        Self::read(&state.join(OPEN))
+    }
+
+    /// The journals of rollbacks that came to their ends, oldest first, while their other states are kept.
+    pub(super) fn kept(state: &Path) -> Result<Vec<(PathBuf, Self)>> {
+        let dir = state.join(KEPT);
+        let cannot = || format!("cannot read {}", dir.display());
+        let listed = match std::fs::read_dir(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.doing(Class::Failed, cannot)?,
+        };
+        let mut paths = Vec::new();
+        for item in listed {
+            let path = item.doing(Class::Failed, cannot)?.path();
+            if path.extension().is_some_and(|e| e == "json") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let read = |path: PathBuf| Ok(Self::read(&path)?.map(|journal| (path, journal)));
+        paths.into_iter().filter_map(|path| read(path).transpose()).collect()
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>> {
+        let bytes = match std::fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Ok(facts) if facts.len() > BYTES_MAX => Vec::new(),
+            Err(e) => return Err(e).doing(Class::Failed, || format!("cannot read {}", path.display())),
+            Ok(_) => {
+                std::fs::read(path).doing(Class::Failed, || format!("cannot read {}", path.display()))?
+            }
+        };
+        Self::decode(&bytes).map(Some).map_err(|why| {
+            let what = format!("the journal of a rollback cannot be read: {}", path.display());
+            OpError::new(Class::Person, what).because(why).hint(
+                "the application may stand half-exchanged; folders named .backstay-rollback-… in its components hold the other half; docs/rollback.md, \"By hand\"",
+            )
+        })
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
+        let (hash, text) = text.split_once('\n').ok_or("it has no second line")?;
+        let text = text.strip_suffix('\n').ok_or("it is cut off")?;
+        if blake3::hash(text.as_bytes()).to_string() != hash {
+            return Err("its hash is another".into());
+        }
+        let journal: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        match journal.format {
+            FORMAT => Ok(journal),
+            other => Err(format!("it has format {other}, and this program knows {FORMAT}")),
+        }
+    }
+
+    /// Ends it: the way is at its end. While another state is kept it is kept, too, and says where that lies.
+    pub(super) fn close(&self, state: &Path) -> Result<()> {
+        let cannot = || "cannot end the journal".into();
+        if self.sites.iter().any(|site| !site.steps.is_empty()) {
+            let dir = state.join(KEPT);
+            durable::create_dirs(&dir, 0o700).doing(Class::Failed, cannot)?;
+            let name = format!("{}.json", self.begun.strftime("%Y%m%dT%H%M%S%9fZ"));
+            durable::replace(&dir.join(name), &self.encode()?).doing(Class::Failed, cannot)?;
+        }
+        crash::point("rollback: journal kept");
+        durable::remove(&state.join(OPEN)).doing(Class::Failed, cannot)?;
+        crash::point("rollback: journal closed");
+        Ok(())
+    }
+}
+
+/// Fails while a rollback is not at its end: what is live then may be half of one state and half of another.
+pub(crate) fn refuse_unfinished(state: &Path, what: &str) -> Result<()> {
+    let Some(journal) = Journal::open(state)? else {
+        return Ok(());
+    };
+    let what = format!("a rollback to {} is not at its end, so there is no {what}", journal.snapshot);
+    Err(OpError::new(Class::Person, what)
+        .hint("backstay rollback --resume brings it to its end: all of the new state, or all of the old"))
+}
+
+/// True while what is live may be half of one state and half of another.
+pub(super) fn is_torn(journal: &Journal) -> bool {
+    matches!(journal.turn, Turn::Exchanging | Turn::Undoing)
+}

@@ -1,0 +1,111 @@
+//! What a rollback leaves as it is: whatever a snapshot of today would not take, whatever the snapshot's own rules left out, and what `leave` names.
+//!
+//! A log of a database is never left without its database: replayed over another one it destroys it.
+
+use crate::config::Component;
+use crate::model::entry::Why;
+use crate::model::{Kind, RelPath};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::layout::folder_spec;
+use crate::ops::rollback::tree::Leaves;
+use crate::ops::session::Session;
+use crate::source::folder::{Excluded, scan};
+use std::collections::HashSet;
+
+const SIDECARS: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
+
+/// What stays of a component, by paths in the component.
+pub(super) struct Left {
+    /// What a snapshot of today would take.
+    taken: HashSet<RelPath>,
+    then: Excluded,
+    leave: Excluded,
+}
+
+impl Left {
+    /// Looks at what is there. `rules` are those of the snapshot.
+    pub(super) fn of(session: &Session, component: &Component, rules: &[String]) -> Result<Self> {
+        let config = session.config()?;
+        let spec = folder_spec(component, &config.components, session)?;
+        let cannot = || format!("cannot look at what is there of component {}", component.name);
+        let mut unlisted = None;
+        let found = scan(&spec, &session.names, &mut |problem| unlisted = Some(problem))
+            .doing(Class::Failed, cannot)?;
+        let mut taken: HashSet<RelPath> = HashSet::new();
+        let mut sidecars = Vec::new();
+        for entry in found.entries.into_iter().map(|f| f.entry) {
+            match entry.why {
+                Some(Why::Sidecar) if entry.kind == Kind::Left => sidecars.push(entry.path),
+                _ if entry.kind == Kind::Left => {}
+                _ => drop(taken.insert(entry.path)),
+            }
+        }
+        // A sidecar goes where its database goes; one of another component's database stays with that.
+        let own = |path: &RelPath| database_of(path).is_some_and(|database| taken.contains(&database));
+        let sidecars: Vec<RelPath> = sidecars.into_iter().filter(own).collect();
+        taken.extend(sidecars);
+        let (then, _) = Excluded::from_rules(rules);
+        let leave = Excluded::from_patterns(&component.leave);
+        Ok(Self { taken, then, leave })
+    }
+
+    /// The same for paths that begin at `prefix` of the component.
+    pub(super) fn from<'a>(&'a self, prefix: &'a RelPath) -> LeftFrom<'a> {
+        LeftFrom { left: self, prefix }
+    }
+}
+
+impl Leaves for Left {
+    fn stays(&self, path: &RelPath, is_dir: bool) -> bool {
+        let database = (!is_dir).then(|| database_of(path)).flatten();
+        if let Some(database) = database.filter(|d| self.taken.contains(d)) {
+            return self.leave.covers(&database, false);
+        }
+        !self.taken.contains(path) || self.leave.covers(path, is_dir) || self.then.covers(path, is_dir)
+    }
+}
+
+/// What stays, by paths below a directory of the component.
+pub(super) struct LeftFrom<'a> {
+    left: &'a Left,
+    prefix: &'a RelPath,
+}
+
+impl Leaves for LeftFrom<'_> {
+    fn stays(&self, path: &RelPath, is_dir: bool) -> bool {
+        let mut full = self.prefix.clone();
+        for part in path.parts() {
+            let Ok(longer) = full.join(part) else {
+                return true;
+            };
+            full = longer;
+        }
+        self.left.stays(&full, is_dir)
+    }
+}
+
+/// Nothing stays: a database that is a component of its own.
+pub(super) struct Nothing;
+
+impl Leaves for Nothing {
+    fn stays(&self, _: &RelPath, _: bool) -> bool {
+        false
+    }
+}
+
+fn database_of(path: &RelPath) -> Option<RelPath> {
+    let name = path.as_bytes();
+    let base = SIDECARS.iter().find_map(|suffix| name.strip_suffix(*suffix))?;
+    RelPath::new(base).ok()
+}
+
+/// The names of what SQLite keeps beside database `name`.
+pub(super) fn sidecars_of(name: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    SIDECARS.into_iter().map(move |suffix| [name, suffix].concat())
+}
+
+/// An error for a component that cannot be exchanged.
+pub(super) fn not_here(component: &str, why: &str) -> OpError {
+    OpError::new(Class::Failed, format!("component {component} cannot be rolled back: {why}"))
+        .hint("roll the others back with --only NAME, and bring this one back with `backstay restore ID NAME --to DIR`")
+}

@@ -1,0 +1,308 @@
+//! Putting a live application back to a snapshot, as a transaction: fetched and proved first, then exchanged, then asked for its health; all the
+//! way back when that fails.
+//!
+//! A kill at any moment leaves the old state or the new one after `resume`, over all components, never a mixture. Nothing is removed or overwritten:
+//! what is not live lies in a folder beside it for a week. Nothing that is left ever moves. This module must never start a service on a
+//! state that is half exchanged, and never call a rollback done before the services said that they are well.
+
+mod id;
+mod journal;
+mod keep;
+mod left;
+mod recover;
+mod run;
+mod services;
+mod site;
+mod step;
+mod tree;
+
+pub(crate) use journal::refuse_unfinished;
+pub use keep::sweep;
+pub use recover::{ready, resume, undo};
+
+use crate::durable::{Held, crash};
+use crate::model::index::ComponentKind;
+use crate::model::{Problem, ProblemKind, RelPath, SnapshotId};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::restore::{Listing, Opened, RestoreReport, open};
+use crate::ops::select::Selection;
+use crate::ops::session::Session;
+use journal::{Journal, SiteRecord};
+use run::{Way, left_of};
+use serde::Serialize;
+use site::{Site, What, remove_staging, sites_of, staging_name};
+use std::path::{Path, PathBuf};
+use tree::Leaves as _;
+
+/// What to put back.
+#[derive(Debug, Clone, Default)]
+pub struct RollbackOptions {
+    /// Which snapshot.
+    pub snapshot: String,
+    /// Only these components; all of the snapshot when empty.
+    pub only: Vec<String>,
+    /// Use a snapshot by a key that is not trusted.
+    pub accept_untrusted: bool,
+}
+
+/// What a rollback would do.
+pub struct RollbackPlan {
+    opened: Opened,
+    sites: Vec<Site>,
+    components: Vec<String>,
+    /// The same for people and programs.
+    pub shown: ShownPlan,
+}
+
+/// A plan as it is shown.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownPlan {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// What is exchanged.
+    pub places: Vec<ShownPlace>,
+    /// Services that are stopped and started, in the order in which they are started.
+    pub services: Vec<String>,
+    /// Bytes that are fetched.
+    pub bytes: u64,
+    /// What to know before.
+    pub warnings: Vec<Problem>,
+}
+
+/// A directory in which something is exchanged.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownPlace {
+    /// The component.
+    pub component: String,
+    /// The directory.
+    pub dir: String,
+    /// Only these names of it; everything when there are none.
+    pub names: Vec<String>,
+    /// What of it stays as it is, at its top.
+    pub stays: Vec<String>,
+}
+
+/// How a rollback ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    /// It holds.
+    Done,
+    /// Everything is as it was before, because of this.
+    Undone(String),
+}
+
+/// What a rollback did.
+#[derive(Debug, Clone, Serialize)]
+pub struct RollbackReport {
+    /// To which snapshot.
+    pub snapshot: SnapshotId,
+    /// The snapshot of what was live before.
+    pub safety: Option<SnapshotId>,
+    /// Components that were put back.
+    pub components: Vec<String>,
+    /// Services that were stopped and run again.
+    pub services: Vec<String>,
+    /// Where the state from before is kept.
+    pub kept: Vec<String>,
+    /// Everything worth knowing.
+    pub problems: Vec<Problem>,
+}
+
+/// Plans; touches nothing.
+pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan> {
+    refuse_unfinished(session.state()?.dir(), "rollback")?;
+    let opened = open(session, &options.snapshot, options.accept_untrusted)?;
+    let names: Vec<String> = match options.only.is_empty() {
+        true => opened.index.components.iter().map(|c| c.name.to_string()).collect(),
+        false => options.only.clone(),
+    };
+    let mut plan = Planning { session, opened: &opened, sites: Vec::new(), places: Vec::new(), bytes: 0 };
+    for name in &names {
+        plan.component(name)?;
+    }
+    let Planning { sites, places, bytes, .. } = plan;
+    let config = session.config()?;
+    let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
+    let mut shown =
+        ShownPlan { snapshot: opened.record.snapshot.clone(), places, services, bytes, warnings: Vec::new() };
+    shown.warnings = warnings(&opened, &sites, &shown)?;
+    Ok(RollbackPlan { opened, sites, components: names, shown })
+}
+
+struct Planning<'a> {
+    session: &'a Session,
+    opened: &'a Opened,
+    sites: Vec<Site>,
+    places: Vec<ShownPlace>,
+    bytes: u64,
+}
+
+impl Planning<'_> {
+    fn component(&mut self, name: &str) -> Result<()> {
+        let of = crate::ops::select::component(&self.opened.index, name)?;
+        let everything = Selection { component: name.to_owned(), paths: Vec::new() };
+        let listing = Listing::read(&self.opened.reader(), &self.opened.index, &everything)?;
+        let found: Vec<RelPath> = match of.kind {
+            ComponentKind::Folder if !of.single => Vec::new(),
+            _ => listing.entries.iter().map(|e| e.path.clone()).collect(),
+        };
+        self.bytes += listing.bytes();
+        for site in sites_of(self.session, of, &found)? {
+            let left = left_of(self.session, &site, self.opened)?;
+            let names = match &site.what {
+                What::Whole => Vec::new(),
+                What::Names(paths) => paths.iter().map(ToString::to_string).collect(),
+                What::Database(path) => vec![path.to_string()],
+            };
+            let stays = match (&site.what, &left) {
+                (What::Whole, Some(left)) => stays_at_top(&site, left)?,
+                _ => Vec::new(),
+            };
+            let dir = site.base.display().to_string();
+            self.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
+            self.sites.push(site);
+        }
+        Ok(())
+    }
+}
+
+fn stays_at_top(site: &Site, left: &left::Left) -> Result<Vec<String>> {
+    let cannot = || format!("cannot list {}", site.base.display());
+    let dir = crate::platform::at::open_place(&site.base).doing(Class::Failed, cannot)?;
+    let mut stays = Vec::new();
+    for (name, kind) in crate::platform::at::names(&dir).doing(Class::Failed, cannot)? {
+        if let Ok(path) = RelPath::new(&name)
+            && left.stays(&path, kind.is_dir())
+        {
+            stays.push(path.to_string());
+        }
+    }
+    stays.sort();
+    Ok(stays)
+}
+
+/// What a person should know before anything is stopped.
+fn warnings(opened: &Opened, sites: &[Site], shown: &ShownPlan) -> Result<Vec<Problem>> {
+    let warning = |subject: String, what: &str, hint: &str| Problem {
+        kind: ProblemKind::Warning,
+        component: None,
+        subject,
+        what: what.to_owned(),
+        hint: (!hint.is_empty()).then(|| hint.to_owned()),
+    };
+    let mut warnings = Vec::new();
+    if shown.services.is_empty() {
+        let what = "nothing is stopped: no [[service]] of the configuration works on these components";
+        warnings.push(warning("services".into(), what, "stop what uses them yourself, or add a [[service]]"));
+    }
+    for component in opened.index.components.iter().filter(|c| !c.complete) {
+        let what = "the snapshot is not complete; what it could not read stays as it is now";
+        warnings.push(warning(component.name.to_string(), what, ""));
+    }
+    for site in sites {
+        let free = crate::durable::free_space(&site.base).ok();
+        if free.is_some_and(|free| free < shown.bytes) {
+            let what =
+                format!("not enough room in {}: {} bytes are fetched", site.base.display(), shown.bytes);
+            return Err(OpError::new(Class::Failed, what)
+                .hint("make room, or roll back fewer components with --only"));
+        }
+    }
+    Ok(warnings)
+}
+
+impl RollbackPlan {
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`Class::RolledBack`]: it failed and everything is as it was; [`Class::Person`]: somebody has to look; others: nothing was touched.
+    pub fn apply(self, session: &Session) -> Result<RollbackReport> {
+        session.check_writable()?;
+        let held = crate::ops::lock::hold(session, "rollback")?;
+        let state = session.state()?.dir().to_owned();
+        refuse_unfinished(&state, "rollback")?;
+        crash::point("rollback: lock held");
+        let mut way = self.begin(session, &held, state)?;
+        let mut fetched = restore_report(&self.opened);
+        let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self));
+        if let Err(e) = before {
+            give_up(&way.journal, &way.state)?;
+            return Err(e);
+        }
+        let outcome = way.exchange(&self)?;
+        report_of(way.journal, &self.components, outcome, fetched.problems)
+    }
+
+    fn begin<'a>(&self, session: &'a Session, held: &'a Held, state: PathBuf) -> Result<Way<'a>> {
+        let random: [u8; 6] = crate::durable::random_bytes()
+            .doing(Class::Failed, || "no random numbers are to be had".into())?;
+        let staging = staging_name(random);
+        let mut journal = Journal::new(self.opened.record.snapshot.clone(), session.around.clock.now());
+        journal.sites = self.sites.iter().enumerate().map(|(n, site)| record_of(site, &staging, n)).collect();
+        Ok(Way { session, held, state, journal })
+    }
+}
+
+fn record_of(site: &Site, staging: &str, number: usize) -> SiteRecord {
+    // Two sites may lie in one directory: the database of a component beside files of another.
+    let staging = match staging.rsplit_once('-') {
+        Some((prefix, digits)) => {
+            let digits = u64::from_str_radix(digits, 16).unwrap_or(0).wrapping_add(number as u64);
+            format!("{prefix}-{:012x}", digits & 0xffff_ffff_ffff)
+        }
+        None => staging.to_owned(),
+    };
+    SiteRecord {
+        component: site.component.clone(),
+        base: site.base.clone(),
+        staging,
+        steps: Vec::new(),
+        after: Vec::new(),
+    }
+}
+
+fn restore_report(opened: &Opened) -> RestoreReport {
+    RestoreReport {
+        snapshot: opened.record.snapshot.clone(),
+        to: "the live application".into(),
+        files: 0,
+        entries: 0,
+        bytes: 0,
+        databases_checked: 0,
+        kept: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
+/// Ends a rollback of which nothing live was touched.
+fn give_up(journal: &Journal, state: &Path) -> Result<()> {
+    for site in &journal.sites {
+        remove_staging(&site.base, &site.staging)?;
+    }
+    journal.close(state)
+}
+
+fn report_of(
+    journal: Journal,
+    components: &[String],
+    outcome: Outcome,
+    problems: Vec<Problem>,
+) -> Result<RollbackReport> {
+    if let Outcome::Undone(why) = outcome {
+        let what = format!("the rollback to {} failed, and everything is as it was before", journal.snapshot);
+        let e = OpError::new(Class::RolledBack, what).because(why);
+        return Err(match &journal.safety {
+            Some(id) => e.hint(format!("the services run on the old state; its safety snapshot is {id}")),
+            None => e,
+        });
+    }
+    let place = |site: &SiteRecord| site.base.join(&site.staging).display().to_string();
+    Ok(RollbackReport {
+        snapshot: journal.snapshot,
+        safety: journal.safety,
+        components: components.to_vec(),
+        services: journal.services.into_iter().map(|s| s.name).collect(),
+        kept: journal.sites.iter().filter(|s| !s.steps.is_empty()).map(place).collect(),
+        problems,
+    })
+}

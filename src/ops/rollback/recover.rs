@@ -1,0 +1,105 @@
+//! What comes after: a rollback that was killed brought to its end, one that held taken back, and the gate for services.
+
+use crate::ops::backup::{self, BackupOptions};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::rollback::journal::{Journal, SiteRecord, Turn, is_torn, refuse_unfinished};
+use crate::ops::rollback::run::Way;
+use crate::ops::rollback::services::{concerned, running, watching};
+use crate::ops::rollback::{Outcome, RollbackReport, give_up, report_of};
+use crate::ops::session::Session;
+use std::path::Path;
+
+/// Brings a rollback that was killed to its end: all of the new state where its services are well, else all of the old. `None`: there is none.
+pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
+    let held = crate::ops::lock::hold_for_recovery(session, "rollback")?;
+    let state = session.state()?.dir().to_owned();
+    let Some(journal) = Journal::open(&state)? else {
+        return Ok(None);
+    };
+    let components: Vec<String> = journal.sites.iter().map(|s| s.component.to_string()).collect();
+    let mut way = Way { session, held: &held, state, journal };
+    let outcome = match way.journal.turn {
+        Turn::Staging => {
+            give_up(&way.journal, &way.state)?;
+            Outcome::Undone("it was ended before anything was touched".into())
+        }
+        Turn::Done | Turn::Undone => {
+            let done = way.journal.turn == Turn::Done;
+            way.journal.close(&way.state)?;
+            let why = way.journal.why.clone().unwrap_or_default();
+            if done { Outcome::Done } else { Outcome::Undone(why) }
+        }
+        Turn::Starting => watching(session, |watch| match way.come_up(watch) {
+            Ok(()) => Ok(Outcome::Done),
+            Err(e) => way.back(watch, &e),
+        })?,
+        Turn::Restarting => watching(session, |watch| way.restart(watch))?,
+        Turn::Stopping | Turn::Exchanging | Turn::Undoing => watching(session, |watch| {
+            let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
+            way.back(watch, &OpError::new(Class::Failed, why))
+        })?,
+    };
+    report_of(way.journal, &components, outcome, Vec::new()).map(Some)
+}
+
+/// Takes the last rollback back: a safety snapshot of what is live now, then the exchange the other way round.
+pub fn undo(session: &Session) -> Result<RollbackReport> {
+    session.check_writable()?;
+    let held = crate::ops::lock::hold(session, "rollback")?;
+    let state = session.state()?.dir().to_owned();
+    refuse_unfinished(&state, "undoing of a rollback")?;
+    let last = Journal::kept(&state)?.pop();
+    let Some((kept, mut journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done) else {
+        return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
+            .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
+    };
+    let mut components: Vec<String> = journal.sites.iter().map(|s| s.component.to_string()).collect();
+    components.dedup();
+    let options = BackupOptions {
+        only: components.clone(),
+        note: Some(format!("before taking back the rollback to {}", journal.snapshot)),
+        safety: true,
+        ..BackupOptions::default()
+    };
+    let safety = backup::run_held(session, &options, &held)?;
+    session.note(&format!("safety snapshot {}", safety.snapshot));
+    journal.safety = Some(safety.snapshot);
+    journal.why = Some("it was taken back".into());
+    let snapshot = journal.snapshot.clone();
+    let mut way = Way { session, held: &held, state, journal };
+    way.journal.services = watching(session, |watch| {
+        let concerned = concerned(session.config()?, &components);
+        running(session, watch, &concerned)
+    })?;
+    // Killed before the first step is taken back, it stays: its services are started again on the new state.
+    way.journal.turn(&way.state, Turn::Starting)?;
+    crate::durable::remove(&kept)
+        .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
+    watching(session, |watch| {
+        let why = OpError::new(Class::Failed, "it was taken back");
+        way.back(watch, &why)
+    })?;
+    let place = |site: &SiteRecord| site.base.join(&site.staging).display().to_string();
+    Ok(RollbackReport {
+        snapshot,
+        safety: way.journal.safety.clone(),
+        components,
+        services: way.journal.services.iter().map(|s| s.name.clone()).collect(),
+        kept: way.journal.sites.iter().map(place).collect(),
+        problems: Vec::new(),
+    })
+}
+
+/// Fails while a service may not be started: what is live may be half of one state and half of another.
+pub fn ready(state: &Path) -> Result<()> {
+    match Journal::open(state)? {
+        Some(journal) if is_torn(&journal) => {
+            let what = format!(
+                "a rollback to {} stopped half-way: nothing may be started on this",
+                journal.snapshot
+            );
+            Err(OpError::new(Class::Person, what).hint("backstay rollback --resume"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,148 @@
+//! Stopping and starting the services that a rollback concerns. What ran before is in the journal before it is stopped, so that it comes back
+//! whatever happens.
+
+use crate::bridge::{RealTimer, Timer as _, block_on};
+use crate::config::{Config, Probe, Service};
+use crate::durable::crash;
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::rollback::journal::{Journal, Stopped, Turn};
+use crate::ops::session::Session;
+use crate::service::{self, Around, Instance, ServiceError, State, Watch};
+use std::path::Path;
+
+/// The services that work on one of `components`, in the order in which they are started.
+pub(super) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
+    let ordered = Service::in_order(&config.services).unwrap_or_default();
+    ordered.into_iter().filter(|s| components.iter().any(|c| s.works_on(c))).collect()
+}
+
+/// Runs `work` with what services need. Once begun, stopping and starting is not given up because somebody asks the run to end: a service that is
+/// down must come back.
+pub(super) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+    let config = session.config()?;
+    let state = session.state()?.dir();
+    let logs = state.join("services");
+    crate::durable::create_dirs(&logs, 0o700)
+        .map_err(|e| OpError::new(Class::Failed, format!("cannot make {}", logs.display())).because(e))?;
+    let timer = RealTimer::default();
+    let watch = Watch {
+        commands: Around { dir: &config.dir, stopped: &|| false },
+        logs: &logs,
+        now: &|| timer.now(),
+        pause: &|time| {
+            // Made inside: a pause belongs to the runtime that waits for it.
+            let _nobody_interrupts = block_on(&|| false, async { timer.pause(time).await });
+        },
+        sqlite: &crate::source::sqlite::check_live,
+    };
+    work(&watch)
+}
+
+/// Which of `services` run. Those that are down stay so.
+pub(super) fn running(session: &Session, watch: &Watch<'_>, services: &[&Service]) -> Result<Vec<Stopped>> {
+    let mut running = Vec::new();
+    for service in services {
+        let life = match service::state(service, watch).map_err(failed)? {
+            State::Down => {
+                session.note(&format!("service {} is down, and stays so", service.name));
+                continue;
+            }
+            State::Runs(life) => Some(life.to_string()),
+            State::Untold => None,
+        };
+        running.push(Stopped { name: service.name.clone(), life });
+    }
+    Ok(running)
+}
+
+/// Notes in the journal which services run, then stops them, the last started first.
+pub(super) fn stop(
+    session: &Session,
+    watch: &Watch<'_>,
+    services: &[&Service],
+    journal: &mut Journal,
+    state: &Path,
+) -> Result<()> {
+    journal.services = running(session, watch, services)?;
+    journal.turn(state, Turn::Stopping)?;
+    let runs = |service: &&&Service| journal.services.iter().any(|s| s.name == service.name);
+    for service in services.iter().filter(runs).rev() {
+        session.note(&format!("stopping {}", service.name));
+        service::stop(service, watch).map_err(failed)?;
+        crash::point("rollback: a service stopped");
+        let asks = service.health.as_ref().is_some_and(|h| !matches!(h.probe, Probe::Sqlite { .. }));
+        if asks && service::answers(service, watch) {
+            let what = format!("service {:?} is stopped, and its health check still passes", service.name);
+            return Err(OpError::new(Class::Service, what).hint(
+                "another process answers in its place, or the check asks something else: with it nobody could tell whether the rollback worked",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// On which state services are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum On {
+    /// On the new one: a process from before does not count.
+    New,
+    /// On the one they ran on before: one that was never stopped is well.
+    Old,
+}
+
+/// Starts again what ran, and waits until each is healthy.
+pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on: On) -> Result<()> {
+    let config = session.config()?;
+    let ordered = Service::in_order(&config.services).unwrap_or_default();
+    for stopped in &journal.services {
+        if !ordered.iter().any(|s| s.name == stopped.name) {
+            let what = format!(
+                "service {:?} ran before, and the configuration does not know it any more",
+                stopped.name
+            );
+            return Err(OpError::new(Class::Service, what).hint("start it by hand"));
+        }
+    }
+    let again = |s: &&Service| journal.services.iter().find(|stopped| stopped.name == s.name).cloned();
+    for service in ordered {
+        let Some(before) = again(&service) else {
+            continue;
+        };
+        let never_stopped =
+            on == On::Old && matches!(service::state(service, watch).map_err(failed)?, State::Runs(_));
+        if !never_stopped {
+            session.note(&format!("starting {}", service.name));
+            service::start(service, watch).map_err(failed)?;
+        }
+        crash::point("rollback: a service started");
+        let before = before.life.filter(|_| on == On::New).map(Instance::from_journal);
+        let judged = service::wait_healthy(service, before.as_ref(), watch).map_err(failed)?;
+        if judged.asked > 0 {
+            session.note(&format!("{} is healthy", service.name));
+        }
+    }
+    Ok(())
+}
+
+/// Stops whatever of the journal's services runs, before steps are taken back. A service that does not stop is a matter for a person.
+pub(super) fn stop_again(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
+    let config = session.config()?;
+    let ordered = Service::in_order(&config.services).unwrap_or_default();
+    for service in ordered.into_iter().rev() {
+        let named = journal.services.iter().any(|s| s.name == service.name);
+        if named && service::state(service, watch).map_err(failed)? != State::Down {
+            service::stop(service, watch).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: ServiceError) -> OpError {
+    let what = match &error {
+        ServiceError::Unhealthy { .. } => "a service is not healthy",
+        ServiceError::StillRuns { .. } => "a service did not stop",
+        ServiceError::DoesNotRun { .. } => "a service did not start",
+        _ => "a service could not be stopped or started",
+    };
+    OpError::new(Class::Service, what).because(error)
+}

@@ -1,0 +1,180 @@
+//! Where the parts of a component lie that are exchanged, and the folder beside them that holds what is not live.
+
+use crate::config::{Component, Spec};
+use crate::durable::{crash, own_names};
+use crate::model::index::IndexComponent;
+use crate::model::{ComponentName, RelPath};
+use crate::ops::error::{Class, Doing, Result};
+use crate::ops::layout::base_of;
+use crate::ops::rollback::left::{Left, Nothing, not_here, sidecars_of};
+use crate::ops::rollback::step::{Below, Ground, can_exchange};
+use crate::ops::rollback::tree::{Found, Gather};
+use crate::ops::select::Selection;
+use crate::ops::session::Session;
+use crate::platform::at;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A directory of which everything, or some names, are exchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Site {
+    pub(super) component: ComponentName,
+    /// The directory. Steps are relative to it, and the site's own folder lies in it.
+    pub(super) base: PathBuf,
+    pub(super) what: What,
+}
+
+/// What of a directory is exchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    /// All that does not stay.
+    Whole,
+    /// These paths of the component, which lie in the directory by their last parts.
+    Names(Vec<RelPath>),
+    /// This database, with what SQLite keeps beside it.
+    Database(RelPath),
+}
+
+/// The sites of a component of the snapshot, as today's configuration has it.
+pub(super) fn sites_of(session: &Session, of: &IndexComponent, found: &[RelPath]) -> Result<Vec<Site>> {
+    let config = session.config()?;
+    let name = of.name.as_str();
+    let Some(component) = config.component(name) else {
+        return Err(not_here(name, "today's configuration has no component of that name"));
+    };
+    let (base, single) = base_of(component, Some(config));
+    let site = |base: &Path, what| Site { component: component.name.clone(), base: base.to_owned(), what };
+    let one = || found.iter().find(|path| !path.is_root()).cloned();
+    let sites = match &component.spec {
+        Spec::Command { .. } => {
+            let why = "it is the output of a command, which a rollback does not feed back";
+            return Err(not_here(name, why));
+        }
+        Spec::Sqlite { .. } => vec![site(&base, What::Database(named(component, one())?))],
+        Spec::Folder { .. } if single || of.single => {
+            vec![site(&base, What::Names(vec![named(component, one())?]))]
+        }
+        Spec::Folder { .. } => vec![site(&base, What::Whole)],
+        Spec::Paths { paths } => {
+            let mut by_base: BTreeMap<PathBuf, Vec<RelPath>> = BTreeMap::new();
+            for path in paths {
+                let Some(listed) = in_component(&base, path).filter(|p| found.contains(p)) else {
+                    continue;
+                };
+                let parent = path.parent().unwrap_or(Path::new("/"));
+                by_base.entry(parent.to_owned()).or_default().push(listed);
+            }
+            by_base.into_iter().map(|(base, names)| site(&base, What::Names(names))).collect()
+        }
+    };
+    for site in &sites {
+        if !site.base.is_dir() {
+            let why = format!("there is no folder {} to put it into; make it first", site.base.display());
+            return Err(not_here(name, &why));
+        }
+    }
+    Ok(sites)
+}
+
+/// The one file of a component. It is put back under the name that it has in today's configuration.
+fn named(component: &Component, found: Option<RelPath>) -> Result<RelPath> {
+    let today = match &component.spec {
+        Spec::Folder { path } | Spec::Sqlite { path, .. } => path.file_name().map(OsStr::as_bytes),
+        _ => None,
+    };
+    match found {
+        Some(path) if Some(path.as_bytes()) == today => Ok(path),
+        Some(_) => {
+            Err(not_here(component.name.as_str(), "its file had another name when the snapshot was made"))
+        }
+        None => Err(not_here(component.name.as_str(), "the snapshot has no file of it")),
+    }
+}
+
+/// How a path of a list is called in its component.
+fn in_component(base: &Path, path: &Path) -> Option<RelPath> {
+    match path.strip_prefix(base) {
+        Ok(below) => RelPath::new(below.as_os_str().as_bytes()).ok(),
+        Err(_) => RelPath::new(&[b"_root", path.as_os_str().as_bytes()].concat()).ok(),
+    }
+}
+
+impl Site {
+    /// What is fetched for it.
+    pub(super) fn selection(&self) -> Selection {
+        let paths = match &self.what {
+            What::Whole => Vec::new(),
+            What::Names(paths) => paths.clone(),
+            What::Database(path) => vec![path.clone()],
+        };
+        Selection { component: self.component.to_string(), paths }
+    }
+
+    /// Makes its own folder: `new` for what is fetched, `old` for what goes away.
+    pub(super) fn make_staging(&self, staging: &str) -> Result<OwnedFd> {
+        let what = || format!("cannot prepare a rollback in {}", self.base.display());
+        let base = at::open_place(&self.base).doing(Class::Failed, what)?;
+        let (dir, _) = at::create_dir(&base, staging.as_bytes()).doing(Class::Failed, what)?;
+        let (new, _) = at::create_dir(&dir, b"new").doing(Class::Failed, what)?;
+        at::create_dir(&dir, b"old").doing(Class::Failed, what)?;
+        at::sync_dir(&dir).and_then(|()| at::sync_dir(&base)).doing(Class::Failed, what)?;
+        crash::point("rollback: folder made");
+        Ok(new)
+    }
+
+    /// The steps from what is live now to what was fetched.
+    pub(super) fn gather(&self, staging: &str, left: Option<&Left>) -> Result<Found> {
+        let what = || format!("cannot compare {} with what was fetched", self.base.display());
+        let ground = Ground::open(&self.base).doing(Class::Failed, what)?;
+        let dir = ground.open_dir(&Below(staging.as_bytes().to_vec())).doing(Class::Failed, what)?;
+        let exchanges = can_exchange(&dir).doing(Class::Failed, what)?;
+        let gather = |leaves, run: &dyn Fn(&mut Gather<'_>) -> std::io::Result<()>| {
+            let found = Found::default();
+            let mut gather = Gather { ground: &ground, leaves, staging, exchanges, found };
+            run(&mut gather).doing(Class::Failed, what)?;
+            Ok(gather.found)
+        };
+        let waiting = |path: &RelPath| Below([staging.as_bytes(), b"/new/", path.as_bytes()].concat());
+        match (&self.what, left) {
+            (What::Whole, Some(left)) => gather(left, &|g| g.whole()),
+            (What::Whole, None) => gather(&Nothing, &|g| g.whole()),
+            (What::Database(path), _) => gather(&Nothing, &|g| {
+                for sidecar in sidecars_of(path.name()) {
+                    g.one(&sidecar, None)?;
+                }
+                g.one(path.name(), Some(&waiting(path)))
+            }),
+            (What::Names(paths), left) => {
+                let prefix = paths.first().and_then(RelPath::parent).unwrap_or_else(RelPath::root);
+                let stays = left.map(|left| left.from(&prefix));
+                let leaves: &dyn crate::ops::rollback::tree::Leaves = match &stays {
+                    Some(stays) => stays,
+                    None => &Nothing,
+                };
+                gather(leaves, &|g| paths.iter().try_for_each(|p| g.one(p.name(), Some(&waiting(p)))))
+            }
+        }
+    }
+}
+
+/// A name for the folder of a rollback, the same in every site of it.
+pub(super) fn staging_name(random: [u8; 6]) -> String {
+    let prefix = String::from_utf8_lossy(own_names::ROLLBACK);
+    format!("{prefix}{}", data_encoding::HEXLOWER.encode(&random))
+}
+
+/// Removes a site's own folder with all that is in it.
+pub(super) fn remove_staging(base: &Path, staging: &str) -> Result<()> {
+    let what = || format!("cannot remove {}", base.join(staging).display());
+    let dir = match at::open_place(base) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.doing(Class::Failed, what)?,
+    };
+    match crate::platform::remove::remove_tree(dir.as_fd(), staging.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.doing(Class::Failed, what),
+    }
+}
