@@ -108,10 +108,10 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         Ok(())
     }
 
-    /// Brings everything that the store at `view` lacks.
+    /// Brings everything that the store at `view` lacks, also what an earlier run had to call absent there.
     pub(super) fn fill(&mut self, view: usize, holes: Holes) -> std::result::Result<(), Stop> {
-        let missing = self.ledger.missing(view);
-        if missing.is_empty() || self.ledger.forked {
+        let (numbers, returned) = (self.ledger.to_bring(view), self.ledger.returned(view));
+        if numbers.is_empty() || self.ledger.forked {
             return Ok(());
         }
         crash::point("catch-up: begun");
@@ -119,7 +119,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         let mut lost: Vec<Removed> = Vec::new();
         let mut passed = false;
         let mut verdicts = Vec::new();
-        for number in missing {
+        for number in numbers {
             self.session.around.interrupt.check()?;
             match self.bring(view, number)? {
                 Brought::Mark => {}
@@ -131,6 +131,8 @@ impl<'a, 'c> CatchUp<'a, 'c> {
                         self.sign(Statement::Verdict(verdict))?;
                     }
                 }
+                // That it is absent is said already, once for all runs.
+                Brought::Nowhere if returned.contains(&number) => self.ledger.give_up(number, view),
                 Brought::Nowhere if holes == Holes::SayIfPassed && !self.more_records(view, number) => {
                     return Ok(());
                 }

@@ -5,8 +5,8 @@ use crate::model::mark::{Level, Removed, Statement};
 use crate::model::{HostId, ObjectId, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::Session;
-use crate::ops::union::excused_in;
-use crate::ops::vault::{Vault, key_of, name_of, parse_entry};
+use crate::ops::union::excuses_in;
+use crate::ops::vault::{EntryName, Vault, key_of, name_of, parse_entry};
 use crate::store::Key;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -22,6 +22,8 @@ struct Holding {
     instance: VaultId,
     present: BTreeSet<u64>,
     excused: BTreeSet<u64>,
+    /// Of those excused: what `absent` marks of earlier runs name, and no `prune` mark.
+    absent: BTreeSet<u64>,
 }
 
 /// This host's entries by number, over all its keys.
@@ -65,11 +67,16 @@ impl Ledger {
             let held = |(number, own): (&u64, &OwnEntry)| {
                 view.present.contains(&name_of(&own.entry)).then_some(*number)
             };
-            let excused = excused_in(vault, &view.info.instance).into_iter().filter(|e| own(&e.0));
+            let (pruned, absent) = excuses_in(vault, &view.info.instance);
+            let numbers = |names: BTreeSet<EntryName>| -> BTreeSet<u64> {
+                names.into_iter().filter(|e| own(&e.0)).map(|e| e.1).collect()
+            };
+            let (pruned, absent) = (numbers(pruned), numbers(absent));
             ledger.holdings.push(Holding {
                 instance: view.info.instance.clone(),
                 present: ledger.entries.iter().filter_map(held).collect(),
-                excused: excused.map(|e| e.1).collect(),
+                excused: pruned.union(&absent).copied().collect(),
+                absent: absent.difference(&pruned).copied().collect(),
             });
         }
         for mark in vault.entries.iter().filter_map(ChainEntry::as_mark) {
@@ -125,6 +132,38 @@ impl Ledger {
         let known: BTreeSet<u64> = self.entries.keys().chain(self.gone.keys()).copied().collect();
         let there = |n: &u64| holding.present.contains(n) || holding.excused.contains(n);
         known.into_iter().filter(|n| !there(n)).collect()
+    }
+
+    /// Numbers that an `absent` mark names for the store at `view`, and that another store shows after all: it was away when the mark was
+    /// signed. What is void there, or was asked to go, is not among them.
+    pub(super) fn returned(&self, view: usize) -> BTreeSet<u64> {
+        let elsewhere =
+            |n: &u64| (0..self.holdings.len()).any(|other| other != view && self.holds(other, *n));
+        let wanted = |n: &u64| self.entries.get(n).is_some_and(|own| !self.unwanted(&own.entry.hash, view));
+        let absent = self.holdings.get(view).into_iter().flat_map(|h| h.absent.difference(&h.present));
+        absent.filter(|n| elsewhere(n) && wanted(n)).copied().collect()
+    }
+
+    /// Numbers to bring to the store at `view`, lowest first: those missing, and those that returned.
+    pub(super) fn to_bring(&self, view: usize) -> BTreeSet<u64> {
+        self.missing(view).into_iter().chain(self.returned(view)).collect()
+    }
+
+    /// Takes up that an entry that returned cannot be brought in this run. The mark that names it stands.
+    pub(super) fn give_up(&mut self, number: u64, view: usize) {
+        if let Some(holding) = self.holdings.get_mut(view) {
+            holding.absent.remove(&number);
+        }
+    }
+
+    /// Records that lie in the store at `view` although an `absent` mark names them.
+    pub(super) fn came_late(&self, view: usize) -> Vec<u64> {
+        let record = |n: &u64| {
+            let own = self.entries.get(n).filter(|own| matches!(own.entry.body, EntryBody::Record(_)));
+            own.is_some_and(|own| !self.unwanted(&own.entry.hash, view))
+        };
+        let there = self.holdings.get(view).into_iter().flat_map(|h| h.absent.intersection(&h.present));
+        there.filter(|n| record(n)).copied().collect()
     }
 
     /// How an `absent` mark names the entry.

@@ -223,7 +223,11 @@ fn cannot(done: &str, name: &str, place: &UrlPlace, error: StoreError) -> OpErro
 /// The place that `--store URL` names: reached as the bucket of the configuration is, when there is just one such server (a bucket that was
 /// moved or renamed), else as the environment says.
 pub fn named_bucket(url: &str, configured: &[&UrlPlace]) -> Result<UrlPlace> {
-    let wrong = |e: crate::config::BadUrl| OpError::new(Class::Usage, "--store cannot be used").because(e);
+    let wrong = |e: crate::config::BadUrl| {
+        OpError::new(Class::Usage, "--store cannot be used")
+            .because(e)
+            .hint("give the path of a folder, the name of a store, or a bucket as s3://BUCKET/PREFIX")
+    };
     let named = UrlPlace::parse(url).map_err(wrong)?;
     let alike: Vec<&&UrlPlace> = configured.iter().filter(|place| place.cloud == named.cloud).collect();
     let Some((first, others)) = alike.split_first() else {

@@ -35,7 +35,7 @@ impl Means {
 /// Opens a store of the configuration.
 pub fn open_configured(store: &StoreConfig, means: &Means) -> Result<Arc<dyn Store>> {
     match &store.place {
-        Place::Path(path) => open_folder_of(&store.name, path, means),
+        Place::Path(path) => open_folder_of(&store.name, path, means, MOUNTED),
         Place::Url(place) => open_bucket(&store.name, place, means),
     }
 }
@@ -77,19 +77,30 @@ pub fn place_of(store: &StoreConfig) -> String {
     }
 }
 
-/// Opens a store in a folder; it has no past to be read.
-fn open_folder_of(name: &str, path: &Path, means: &Means) -> Result<Arc<dyn Store>> {
+const MOUNTED: &str = "is the disk mounted? where there never was a store, `backstay init` makes one";
+
+/// Opens a store in a folder; it has no past to be read. `hint` is for a store that is not there, or is none.
+fn open_folder_of(name: &str, path: &Path, means: &Means, hint: &str) -> Result<Arc<dyn Store>> {
     if means.as_of.is_some() {
         let what =
             format!("store {name:?} ({}) is a folder, and a folder keeps no older versions", path.display());
         return Err(OpError::new(Class::Usage, what)
             .hint("--as-of reads a bucket with versioning; name it with --store, or leave --as-of away"));
     }
-    open_folder(name, path, means.writer.as_ref())
+    open_folder_else(name, path, means.writer.as_ref(), hint)
 }
 
 /// Opens a store in a folder.
 pub fn open_folder(name: &str, path: &Path, writer: Option<&SignerId>) -> Result<Arc<dyn Store>> {
+    open_folder_else(name, path, writer, MOUNTED)
+}
+
+fn open_folder_else(
+    name: &str,
+    path: &Path,
+    writer: Option<&SignerId>,
+    hint: &str,
+) -> Result<Arc<dyn Store>> {
     match LocalStore::open(name, path) {
         Ok(store) => Ok(match writer {
             Some(writer) => Arc::new(store.writing_as(writer)),
@@ -99,7 +110,7 @@ pub fn open_folder(name: &str, path: &Path, writer: Option<&SignerId>) -> Result
             let what = format!("store {name:?} ({}) cannot be opened", path.display());
             let hint = match e.kind {
                 StoreErrorKind::Denied => "check who may read and write there",
-                _ => "is the disk mounted? where there never was a store, `backstay init` makes one",
+                _ => hint,
             };
             // What the store's own error says beside its cause is said above.
             Err(OpError::new(Class::Store, what).because(e.source).hint(hint))
@@ -111,7 +122,8 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
     const ELSEWHERE: &str =
         "that is where the kit says it is; if it is elsewhere now, name it with --store PATH|URL";
     let opened: Result<Arc<dyn Store>> = match &store.at {
-        StoreAt::Path(path) => open_folder_of(&store.name, Path::new(path), means),
+        // Whoever reads by a kit may be on another machine, and must not make a store there.
+        StoreAt::Path(path) => open_folder_of(&store.name, Path::new(path), means, ELSEWHERE),
         StoreAt::Url(url) => {
             let place = UrlPlace::from_kit(url, &store.settings).map_err(|e| {
                 let what = format!("store {:?} of the kit cannot be used", store.name);
@@ -221,7 +233,7 @@ impl StoreSlot {
             match &self.at {
                 At::Configured(store) => open_configured(store, &self.means),
                 At::Kit(store) => open_of_kit(store, &self.means),
-                At::Folder(path) => open_folder_of(&self.name, path, &self.means),
+                At::Folder(path) => open_folder_of(&self.name, path, &self.means, MOUNTED),
                 At::Bucket(place) => open_bucket(&self.name, place, &self.means),
             }
         };

@@ -304,8 +304,15 @@ fn measure(session: &Session, readings: &[StoreReading], whole: bool) -> Result<
 
 /// Entries that counting marks say are not in the store with that instance, by right.
 pub(super) fn excused_in(vault: &Vault, instance: &VaultId) -> BTreeSet<EntryName> {
+    let (mut excused, absent) = excuses_in(vault, instance);
+    excused.extend(absent);
+    excused
+}
+
+/// The same by what says so: `prune` marks, and `absent` marks. What was deleted stays away; what never came may still come.
+pub(super) fn excuses_in(vault: &Vault, instance: &VaultId) -> (BTreeSet<EntryName>, BTreeSet<EntryName>) {
     let keys = vault.history.keys();
-    let mut excused = BTreeSet::new();
+    let (mut pruned, mut absent) = (BTreeSet::new(), BTreeSet::new());
     for entry in vault.entries.iter().filter(|e| keys.counts(e)) {
         let (of, list, any) = match entry.as_mark().map(|m| &m.statement) {
             Some(Statement::Prune { instance, removed }) if keys.has_role(entry, Role::Prune) => {
@@ -316,10 +323,11 @@ pub(super) fn excused_in(vault: &Vault, instance: &VaultId) -> BTreeSet<EntryNam
         };
         if of == instance {
             let gone = list.iter().filter(|gone| any || gone.signer == entry.signer());
-            excused.extend(gone.map(|gone| (gone.signer, gone.number, gone.hash)));
+            let said = if any { &mut pruned } else { &mut absent };
+            said.extend(gone.map(|gone| (gone.signer, gone.number, gone.hash)));
         }
     }
-    excused
+    (pruned, absent)
 }
 
 /// Says which stores lack entries that another has.

@@ -30,7 +30,10 @@ fn init_makes_a_missing_store_or_kit_again_and_never_another_vault() {
     person.ok(["init"]).says(&["made recovery kit"]);
     person.ok(["--kit", person.kit().to_str().unwrap(), "list"]);
     fs::rename(person.store(), person.top.join("first")).unwrap();
-    person.ok(["init"]).says(&["made store"]);
+    // It may lie on a disk that is not mounted: only who names it says that it is lost.
+    person.fails(10, ["init"]).says(&["is the disk mounted?", "backstay init --replace-store local"]);
+    assert!(!person.store().exists());
+    person.ok(["init", "--replace-store", "local"]).says(&["made store"]);
     let vault = |store: &Path| {
         let info: serde_json::Value =
             serde_json::from_slice(&fs::read(store.join("backstay.json")).unwrap()).unwrap();
@@ -131,12 +134,19 @@ fn the_store_is_where_the_person_says_from_where_they_are() {
     let id = person.backup();
     assert!(person.top.join(format!("disk/vault/snapshots/{id}.json")).exists());
     assert!(!person.store().exists());
-    for url in ["s3://bucket/x", "file:///tmp/x", "sftp://host/x"] {
-        person.fails(2, ["init", "--yes", "--store", url]).says(&["is not a path", "in folders only"]);
+    let config = fs::read(person.config_path()).unwrap();
+    for other in ["s3://bucket/x", "elsewhere"] {
+        person.fails(2, ["init", "--yes", "--store", other]).says(&[
+            "is there already and names no store",
+            other,
+            "add a [[store]]",
+        ]);
     }
-    person
-        .fails(2, ["init", "--yes", "--store", "elsewhere"])
-        .says(&["is there already and names another store"]);
+    for (url, why) in [("file:///tmp/x", "write it as a path"), ("sftp://host/x", "must begin with `s3://`")]
+    {
+        person.fails(2, ["init", "--yes", "--store", url]).says(&["cannot be used", why]);
+    }
+    assert_eq!(fs::read(person.config_path()).unwrap(), config);
     person.fails(2, ["init", "no-such-folder"]).says(&["no-such-folder is not a folder"]);
     person.fails(2, ["init", "../tsushin/.env"]).says(&[".env is not a folder"]);
 }

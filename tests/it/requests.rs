@@ -45,7 +45,8 @@ fn a_folder_and_a_file_out_of_many_take_few_requests() {
     assert_eq!(out, b"17 42");
     let calls = store.calls();
     assert!(calls.len() <= 6 + 3 + 2, "{calls:?}");
-    assert_eq!(store.count(Verb::GetRange), 2, "the archive's beginning, and the frame: {calls:?}");
+    // The archive's beginning, and the frame where it does not lie in that.
+    assert!((1..=2).contains(&store.count(Verb::GetRange)), "{calls:?}");
 }
 
 #[test]

@@ -153,7 +153,12 @@ fn new_store(terminal: &Terminal) -> Result<String> {
 /// A URL as it is; a path from here on made one from `/`.
 fn store_place(named: &str) -> Result<String> {
     if UrlPlace::is_url(named) || named.starts_with("file:") {
-        let wrong = |e| OpError::new(Class::Usage, "--store cannot be used").because(e);
+        let wrong = |e| {
+            // Without what was given: it may hold a password.
+            OpError::new(Class::Usage, "--store cannot be used")
+                .because(e)
+                .hint("give the path of a folder, or a bucket as s3://BUCKET/PREFIX")
+        };
         return UrlPlace::parse(named).map(|_| named.to_owned()).map_err(wrong);
     }
     Ok(super::tidy(Path::new(named))?.display().to_string())

@@ -156,7 +156,8 @@ impl Rest<'_, '_> {
             for (at, standing) in union.standings.iter().enumerate().filter(|(_, s)| usable(s)) {
                 let Some(view) = standing.view else { continue };
                 let failed = self.failed.iter().any(|(failed, _)| *failed == at);
-                if !failed && !self.catch_up.ledger.forked && !self.catch_up.ledger.missing(view).is_empty() {
+                if !failed && !self.catch_up.ledger.forked && !self.catch_up.ledger.to_bring(view).is_empty()
+                {
                     done = false;
                     let filled = self.catch_up.fill(view, Holes::Say);
                     self.note(at, filled)?;

@@ -58,12 +58,27 @@ impl CatchUp<'_, '_> {
         })
     }
 
-    /// Looks again at the newest record of this host in the store at `view`: a run that was killed after it was put there did not. What is
-    /// missing is brought; what nobody proved there is read and proved.
+    /// Looks again at the newest record of this host in the store at `view`, and at those that came late and that nobody proved: a run that
+    /// was killed after it put one there did not. What is missing is brought; what nobody proved there is read and proved.
     pub(in crate::ops) fn look_again(&mut self, view: usize) -> std::result::Result<(), Stop> {
-        let Some(number) = self.ledger.newest_record(view).filter(|_| !self.ledger.forked) else {
+        if self.ledger.forked {
             return Ok(());
+        }
+        let unproved = |number: &u64| match self.ledger.entries.get(number).map(|own| &own.entry.body) {
+            Some(EntryBody::Record(record)) => !self.all_known(view, record),
+            _ => false,
         };
+        let mut numbers: BTreeSet<u64> = self.ledger.came_late(view).into_iter().filter(unproved).collect();
+        numbers.extend(self.ledger.newest_record(view));
+        numbers.into_iter().try_for_each(|number| self.look_again_at(view, number))
+    }
+
+    /// Whether verdicts proved every object of the record in the store at `view`.
+    fn all_known(&self, view: usize, record: &Record) -> bool {
+        self.known.get(view).is_some_and(|known| record.objects.iter().all(|o| known.contains(&o.id)))
+    }
+
+    fn look_again_at(&mut self, view: usize, number: u64) -> std::result::Result<(), Stop> {
         let Some(own) = self.ledger.entries.get(&number) else {
             return Ok(());
         };
@@ -73,8 +88,7 @@ impl CatchUp<'_, '_> {
         let (store, instance) = (Arc::clone(&self.views[view].store), self.views[view].info.instance.clone());
         let began = self.session.around.clock.now();
         let whole = prove_in(&*store, &instance, &record.objects)?;
-        let proved = |id: &ObjectId| self.known.get(view).is_some_and(|known| known.contains(id));
-        if whole.is_ok() && record.objects.iter().all(|o| proved(&o.id)) {
+        if whole.is_ok() && self.all_known(view, &record) {
             return Ok(());
         }
         if let Err(why) = whole {

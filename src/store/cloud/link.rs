@@ -6,7 +6,7 @@
 use crate::durable::random_bytes;
 use crate::store::StoreErrorKind;
 use crate::store::s3::failure::{Again, Failure};
-use crate::store::s3::transport::Transport;
+use crate::store::s3::transport::{Body, Transport};
 use crate::store::s3::xml;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -54,7 +54,7 @@ impl Link {
         let head = head
             .body(())
             .map_err(|e| Failure::new(StoreErrorKind::Other, "the request could not be made").because(e))?;
-        let mut answer = self.0.send(head, body.clone()).await?;
+        let mut answer = self.0.send(head, Body::Bytes(body.clone())).await?;
         if answer.status >= 300 {
             let text = answer.all(64 << 10).await.unwrap_or_default();
             let mut failure = Failure::of_answer(answer.status, &answer.headers, error_of(&text).as_ref());

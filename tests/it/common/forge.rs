@@ -32,7 +32,8 @@ impl Forge {
         put(&lab.path("canary/sub/file"), b"canary, too");
         let first = lab.backup();
         put(&lab.path("project/app/a"), b"changed");
-        let second = lab.backup();
+        // It stands alone: what is forged in it is in no other, and its verdict is the only entry after it.
+        let second = lab.backup_settled(&["--full"])["snapshot"].as_str().unwrap().to_owned();
         Self { lab, ids: [first, second] }
     }
 
