@@ -49,6 +49,8 @@ impl Drop for Held {
     fn drop(&mut self) {
         // Only for people: what the file says counts for nothing once the lock is gone.
         let _ = self.file.set_len(0);
+        // Closing is not enough: a child that another thread forks just now has a copy of the descriptor until it execs, and the lock with it.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -150,4 +152,21 @@ fn write_note(mut file: &File, note: &Holder) -> std::io::Result<()> {
 pub fn sleep(time: Duration) -> ControlFlow<()> {
     std::thread::sleep(time);
     ControlFlow::Continue(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_when_it_is_dropped_though_a_forked_child_still_has_a_copy_of_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = FileLock::new(dir.path().join("lock"));
+        let held = lock.try_lock("backup", Timestamp::UNIX_EPOCH).unwrap().unwrap();
+        let copy = held.file.try_clone().unwrap();
+        assert!(lock.try_lock("backup", Timestamp::UNIX_EPOCH).unwrap().is_none());
+        drop(held);
+        assert!(lock.try_lock("backup", Timestamp::UNIX_EPOCH).unwrap().is_some());
+        drop(copy);
+    }
 }
