@@ -111,7 +111,9 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
     const ELSEWHERE: &str =
         "that is where the kit says it is; if it is elsewhere now, name it with --store PATH|URL";
     let opened: Result<Arc<dyn Store>> = match &store.at {
-        StoreAt::Path(path) => open_folder_of(&store.name, Path::new(path), means),
+        // A folder that is not there was moved more often than it was never there.
+        StoreAt::Path(path) => open_folder_of(&store.name, Path::new(path), means)
+            .map_err(|e| if e.class == Class::Store { e.hint(ELSEWHERE) } else { e }),
         StoreAt::Url(url) => {
             let place = UrlPlace::from_kit(url, &store.settings).map_err(|e| {
                 let what = format!("store {:?} of the kit cannot be used", store.name);
