@@ -40,7 +40,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Starts `command`, and waits until `ready` says that it can be used. Fails with what it wrote when that takes longer than half a minute.
+    /// Starts `command`, and waits until `ready` says that it can be used. Fails with what it wrote when that takes longer than 90 s.
     fn start(mut command: Command, dir: TempDir, port: u16, ready: impl Fn(&str) -> bool) -> Self {
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -49,7 +49,7 @@ impl Running {
         let begun = Instant::now();
         while !ready(&running.endpoint) {
             let log = || std::fs::read_to_string(running.dir.path().join("log")).unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(30), "it does not come up: {}", log());
+            assert!(begun.elapsed() < Duration::from_secs(90), "it does not come up: {}", log());
             // Until something listens there is nothing else to wait for.
             std::thread::park_timeout(Duration::from_millis(50));
         }
@@ -121,7 +121,7 @@ pub(crate) fn rclone() -> Option<Running> {
     Some(Running::start(command, dir, port, ready))
 }
 
-/// fake-gcs-server, which has the bucket and asks for no credentials.
+/// fake-gcs-server, which has the bucket and asks for no credentials. Only where it speaks the XML protocol of Google's, in which objects are put.
 #[cfg(feature = "gcs")]
 pub(crate) fn fake_gcs() -> Option<Running> {
     let Some(program) = found("BACKSTAY_FAKE_GCS", "fake-gcs-server") else {
@@ -139,7 +139,15 @@ pub(crate) fn fake_gcs() -> Option<Running> {
         let head = "POST /storage/v1/b?project=test HTTP/1.1\r\nContent-Type: application/json";
         http(endpoint, head, body.as_bytes()).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     };
-    Some(Running::start(command, tempfile::tempdir().unwrap(), port, made))
+    let running = Running::start(command, tempfile::tempdir().unwrap(), port, made);
+    let put = http(&running.endpoint, &format!("PUT /{BUCKET}/there HTTP/1.1"), b"x").unwrap_or_default();
+    if !put.starts_with("HTTP/1.1 200") {
+        cannot_run(
+            "this fake-gcs-server does not speak Google's XML protocol: stores at gs:// were not tried on it",
+        );
+        return None;
+    }
+    Some(running)
 }
 
 /// The account of Azurite, and its key, which everybody knows.

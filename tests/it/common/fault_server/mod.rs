@@ -10,7 +10,7 @@ mod script;
 pub(crate) use script::{Fault, Manner, Nth, Op};
 
 use http::{Answer, Head, read_body, read_head};
-use model::{Bucket, op_of};
+use model::{Bucket, only_new, op_of};
 use script::Rule;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -222,7 +222,7 @@ impl Shared {
             key: key.clone(),
             bytes: head.length(),
             signer: signer.clone(),
-            create_only: head.headers.contains_key("if-none-match"),
+            create_only: only_new(head),
             checksum: head.headers.contains_key("x-amz-checksum-sha256"),
             headers: head.headers.clone(),
         });

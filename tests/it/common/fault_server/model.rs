@@ -147,7 +147,7 @@ impl Bucket {
         if let Some(refused) = check_body(head, body, manner) {
             return refused;
         }
-        if head.header("if-none-match") == Some("*") && !manner.overwrites && self.objects.contains_key(key) {
+        if only_new(head) && !manner.overwrites && self.objects.contains_key(key) {
             return Answer::error(412, "PreconditionFailed");
         }
         self.insert(key, body);
@@ -269,7 +269,7 @@ impl Bucket {
         let Some(upload) = self.uploads.get(&id) else {
             return Answer::error(404, "NoSuchUpload");
         };
-        if head.header("if-none-match") == Some("*") && !manner.overwrites && self.objects.contains_key(key) {
+        if only_new(head) && !manner.overwrites && self.objects.contains_key(key) {
             return Answer::error(412, "PreconditionFailed");
         }
         let asked = between(&String::from_utf8_lossy(body), "<PartNumber>", "</PartNumber>");
@@ -301,6 +301,11 @@ impl Bucket {
         }
         Answer::xml(200, xml + "</ListMultipartUploadsResult>")
     }
+}
+
+/// Nothing may be there yet: in the words of S3, or in Google's for the same protocol.
+pub(crate) fn only_new(head: &Head) -> bool {
+    head.header("if-none-match") == Some("*") || head.header("x-goog-if-generation-match") == Some("0")
 }
 
 /// Compares the hashes that come with a body, as S3 does.
