@@ -25,7 +25,9 @@ fn results_go_to_standard_output_and_all_else_to_standard_error() {
     let told = quiet_out(&["init", "--yes"]);
     assert!(told.contains("OFF THIS MACHINE") && told.contains("Next:  backstay backup"), "{told}");
     assert!(quiet_err(&["list"]).starts_with("no snapshot yet in local ("));
-    let made = quiet_err(&["backup", "--note", "before phase 2", "--tag", "stable"]);
+    let said = person.ok(["backup", "--note", "before phase 2", "--tag", "stable"]);
+    assert!(said.err.lines().all(|line| line.starts_with("reminder: ")), "{said}");
+    let made = said.out;
     assert!(made.starts_with("snapshot 2") && made.contains("read back and proved"), "{made}");
     assert!(quiet_err(&["backup", "--dry-run"]).contains("nothing was written"));
     let listed = quiet_err(&["list"]);
