@@ -7,13 +7,16 @@ use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// What was put (`None`: deleted), and when.
+type Version = (Option<Vec<u8>>, jiff::Timestamp);
+
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     /// By key: the bytes, and when they were put (a number that grows).
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
     pub uploads: BTreeMap<String, Upload>,
-    /// By key, oldest first: all that was ever put (`None`: deleted) and when. The id of a version is its place.
-    versions: BTreeMap<String, Vec<(Option<Vec<u8>>, jiff::Timestamp)>>,
+    /// By key, oldest first: all that was ever put. The id of a version is its place.
+    versions: BTreeMap<String, Vec<Version>>,
     counter: u64,
 }
 
