@@ -167,17 +167,18 @@ fn a_large_database_comes_back_out_of_several_uploads_in_parts() {
     let server = FaultServer::start();
     let shop = Shop::open(&server.endpoint(), "bucket", &[]);
     let person = &shop.person;
-    fs::write(person.app.join("backend/app/large.bin"), noise(5, 40 << 20)).unwrap();
+    person.configure("[packing]\narchive_size = \"1GiB\"");
+    fs::write(person.app.join("backend/app/large.bin"), noise(5, 100 << 20)).unwrap();
     let database = person.app.join("backend/data/other.db");
     make_database(&database, 5_000);
     let calls = calls_of(&server, || {
         person.backup();
     });
-    assert!(calls.iter().filter(|call| call.op == Op::Part).count() >= 3, "{calls:#?}");
+    assert!(calls.iter().filter(|call| call.op == Op::Part).count() >= 7, "{calls:#?}");
     assert_eq!(server.uploads(), 0, "what was begun was completed");
     let to = person.top.join("back");
     person.ok(["restore", "latest", "--to", to.to_str().unwrap()]);
-    assert!(fs::read(to.join("backend/app/large.bin")).unwrap() == noise(5, 40 << 20));
+    assert!(fs::read(to.join("backend/app/large.bin")).unwrap() == noise(5, 100 << 20));
     assert_eq!(rows(&to.join("backend/data/other.db")), 5_000);
 }
 
