@@ -196,12 +196,15 @@ impl Making<'_> {
         bad.extend(&reuse.lost);
         crash::point("backup: catalog read");
         let capture = Run { session, writer: self.writer, vault: self.vault, pack: &run, reuse: &reuse };
-        let stored = capture::all(capture, self.components)?;
-        crash::point("backup: captured");
-        let snapshot = Snapshot { id, started, options: self.options, stored };
-        let done = snapshot.finish(session, self.writer, &run, chain, self.vault, reuse);
+        let done = capture::all(capture, self.components).and_then(|stored| {
+            crash::point("backup: captured");
+            let snapshot = Snapshot { id, started, options: self.options, stored };
+            snapshot.finish(session, self.writer, &run, chain, self.vault, reuse)
+        });
+        // No thread lays anything aside any more.
+        drop(uploads);
         // What a store damaged must not be taken for sent again and again.
-        if done.as_ref().map_or_else(|e| e.class == Class::Damage, |_| true) {
+        if done.as_ref().map_or_else(|e| e.class == Class::Damage, |made| matches!(made, Attempt::Made(_))) {
             unfinished.iter().for_each(|unfinished| unfinished.clear());
         }
         done

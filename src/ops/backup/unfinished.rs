@@ -14,8 +14,10 @@ use crate::model::manifest::ArchiveInfo;
 use crate::ops::error::Result;
 use crate::ops::session::{Session, in_store};
 use crate::store::{Key, Store, StoreErrorKind};
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -138,12 +140,16 @@ impl Unfinished {
     fn put_kept(&self, store: &dyn Store, kept: &Kept) -> Result<bool> {
         let (id, size) = (kept.info.sha256, kept.info.size);
         let (key, path) = (Key::Archive(id), self.archive(&id));
-        if !path.is_file() {
-            return Ok(in_store(store, store.head(&key))? == Some(size));
+        if in_store(store, store.head(&key))? == Some(size) {
+            let _next_time = std::fs::remove_file(&path);
+            return Ok(true);
+        }
+        // Not every put reads the file before it is sent.
+        if !is_whole(&path, &id) {
+            return Ok(false);
         }
         match store.put_file(&key, &path, size, &id) {
             Ok(_) => Ok(true),
-            // Damaged while it lay here: what was packed now is put.
             Err(e) if matches!(e.kind, StoreErrorKind::Corrupt | StoreErrorKind::Exists) => Ok(false),
             Err(e) => in_store(store, Err(e)),
         }
@@ -165,6 +171,21 @@ impl Unfinished {
     pub(super) fn clear(&self) {
         clear(&self.dir);
         self.known().clear();
+    }
+}
+
+/// Whether the file has the bytes of its name: it may have been damaged while it lay here.
+fn is_whole(path: &Path, id: &ObjectId) -> bool {
+    let Ok(mut file) = std::fs::File::open(path) else { return false };
+    let mut context = Context::new(&SHA256);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return context.finish().as_ref() == id.as_bytes(),
+            Ok(count) => context.update(&piece[..count]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
     }
 }
 

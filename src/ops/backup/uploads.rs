@@ -12,6 +12,7 @@ use crate::ops::backup::unfinished::{Taken, Unfinished};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::session::in_store;
+use crate::ops::stores::Away;
 use crate::store::{Key, Put, Store};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashMap;
@@ -81,8 +82,8 @@ struct Waiting {
 struct State {
     files: Waiting,
     listings: Waiting,
-    /// The first that went wrong; taken by whoever hears of it first, and then `stopped` stays.
-    failed: Option<OpError>,
+    /// The first that went wrong. Told to whoever asks: which of them the run ends with is not known.
+    failed: Option<Away>,
     stopped: bool,
     /// What is in the store and proved there, and how.
     proved: HashMap<ObjectId, Level>,
@@ -226,7 +227,8 @@ impl Shared {
 
     /// What went wrong first.
     fn failure(&self) -> OpError {
-        let failed = self.state().failed.take();
+        let failed = self.state().failed.as_ref().map(Away::error);
+        let failed = failed.or_else(|| self.interrupt.check().err());
         failed.unwrap_or_else(|| {
             OpError::new(Class::Failed, "internal: a thread that puts objects ended before its work was done")
         })
@@ -235,7 +237,7 @@ impl Shared {
     fn fail(&self, error: OpError) {
         let mut state = self.state();
         if !state.stopped {
-            (state.failed, state.stopped) = (Some(error), true);
+            (state.failed, state.stopped) = (Some(Away::from(&error)), true);
         }
         drop(state);
         self.moved.notify_all();
