@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use backstay::bridge::{TestTimer, Timer};
 use backstay::store::s3::{S3Spec, testing};
+use futures::StreamExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
@@ -10,9 +11,10 @@ use s3s::dto::*;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 pub(crate) const BUCKET: &str = "bucket";
@@ -50,6 +52,15 @@ struct Odd {
     inner: FileSystem,
     odd: Oddities,
     events: Arc<Events>,
+    /// Uploads that were begun here.
+    begun: Mutex<HashSet<String>>,
+}
+
+/// Takes a body to its end, so that who sends it gets the answer: an answer before it, and then the end of the connection, may be lost on the way.
+async fn drain(body: Option<StreamingBlob>) {
+    if let Some(mut body) = body {
+        while let Some(Ok(_)) = body.next().await {}
+    }
 }
 
 fn count(of: &AtomicU32) -> u32 {
@@ -117,7 +128,9 @@ impl S3 for Odd {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        self.inner.create_multipart_upload(req).await
+        let response = self.inner.create_multipart_upload(req).await?;
+        self.begun.lock().unwrap().extend(response.output.upload_id.clone());
+        Ok(response)
     }
 
     async fn upload_part(
@@ -130,9 +143,14 @@ impl S3 for Odd {
         if self.odd.no_checksums {
             req.input.checksum_sha256 = None;
         }
+        if !self.begun.lock().unwrap().contains(&req.input.upload_id) {
+            drain(req.input.body.take()).await;
+            return Err(s3_error!(AccessDenied, "there is no such upload"));
+        }
         let end = self.events.parts_end.load(Ordering::SeqCst);
         let room = |parts: u32| (end == 0 || parts < end).then_some(parts + 1);
         if self.events.parts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, room).is_err() {
+            drain(req.input.body.take()).await;
             return Err(s3_error!(AccessDenied, "no more parts"));
         }
         self.inner.upload_part(req).await
@@ -172,7 +190,8 @@ impl Server {
         std::fs::create_dir(dir.path().join(BUCKET)).unwrap();
         let events = Arc::new(Events::default());
         let inner = FileSystem::new(dir.path()).unwrap();
-        let mut builder = S3ServiceBuilder::new(Odd { inner, odd, events: Arc::clone(&events) });
+        let mut builder =
+            S3ServiceBuilder::new(Odd { inner, odd, events: Arc::clone(&events), begun: Mutex::default() });
         builder.set_auth(SimpleAuth::from_single("test-key-id", "test-secret-key"));
         let service = builder.build();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
