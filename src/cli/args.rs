@@ -3,11 +3,13 @@
 #![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
 mod compare;
+mod guard;
 mod health;
 mod keep;
 mod rollback;
 
 pub use compare::{DiffArgs, FindArgs};
+pub use guard::GuardArgs;
 pub use health::StatusArgs;
 pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
 pub use rollback::RollbackArgs;
@@ -25,6 +27,7 @@ const AFTER_HELP: &str = "\
 What went wrong?
   a file is gone             backstay find NAME; backstay restore latest COMPONENT/PATH --in-place
   a change went wrong        backstay diff latest; backstay rollback
+  one is about to be made    backstay guard -- COMMAND
   the machine is gone        backstay recover KIT_FILE --to NEW_FOLDER
   a store is damaged         backstay sync
   nobody knows               backstay status; backstay doctor
@@ -152,6 +155,11 @@ pub enum Command {
     /// Everything is fetched and proved before anything is stopped. What is live now goes into a safety snapshot, is exchanged, and is kept beside
     /// the new state for a week. What is excluded, and what `leave` names, stays as it is.
     Rollback(RollbackArgs),
+    /// Run a command with a way back: a snapshot, the command, health checks, and a rollback when it fails
+    ///
+    /// The command gets the terminal as it is, and is not run unless the snapshot is good. It has failed when its exit code is not 0 or a service
+    /// that ran before is not well after it. Then you are asked; --auto goes back at once. Credentials of stores are taken out of its environment.
+    Guard(GuardArgs),
     /// Succeed unless a rollback stopped half-way: a gate for services, as ExecStartPre
     Ready,
     /// Prove what the stores hold, without a key as far as that goes

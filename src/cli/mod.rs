@@ -18,6 +18,9 @@ use crate::ops::interrupt::Interrupt;
 use args::Cli;
 use bar::Shown;
 use clap::Parser;
+use signal_hook::SigId;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -60,6 +63,9 @@ pub fn ask(interrupt: &Interrupt, question: &str) -> Option<String> {
     (read.ok()? > 0).then(|| answer.trim().to_owned())
 }
 
+/// Signals that ask for the end.
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
 /// What a command needs beside its own arguments.
 pub struct Terminal {
     /// Global arguments.
@@ -68,6 +74,19 @@ pub struct Terminal {
     pub shown: Arc<Shown>,
     /// Set by signals.
     pub interrupt: Interrupt,
+    /// What makes a second signal end the program at once.
+    impatience: RefCell<Vec<SigId>>,
+}
+
+impl Terminal {
+    /// Does `work`, in which no signal ends the program, however many come.
+    fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.impatience.take().into_iter().for_each(|id| drop(signal_hook::low_level::unregister(id)));
+        self.interrupt.asked().store(false, Ordering::Relaxed);
+        let done = work();
+        self.impatience.replace(SIGNALS.into_iter().filter_map(|signal| impatience(signal, &self.interrupt)).collect());
+        done
+    }
 }
 
 /// Runs the program.
@@ -80,10 +99,10 @@ pub fn main() -> ExitCode {
         Err(e) => return ExitCode::from(refuse(&e)),
     };
     let interrupt = Interrupt::default();
-    catch_signals(&interrupt);
+    let impatience = RefCell::new(catch_signals(&interrupt));
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
-    let terminal = Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone() };
+    let terminal = Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), impatience };
     let done = go_there(&terminal.global).and_then(|()| commands::run(&terminal, cli.command));
     shown.end();
     match done {
@@ -123,9 +142,9 @@ fn fail(error: &OpError, interrupt: &Interrupt, json: bool) -> u8 {
 }
 
 /// The first signal asks for an orderly end; a second one of the same kind ends the program at once.
-fn catch_signals(interrupt: &Interrupt) {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    for signal in [SIGINT, SIGTERM] {
+fn catch_signals(interrupt: &Interrupt) -> Vec<SigId> {
+    let mut marks = Vec::new();
+    for signal in SIGNALS {
         let flag = interrupt.flag();
         let asked = interrupt.asked();
         let number = usize::try_from(signal).unwrap_or(0);
@@ -133,11 +152,18 @@ fn catch_signals(interrupt: &Interrupt) {
         let second =
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked));
         let first = signal_hook::flag::register_usize(signal, flag, number);
-        let mark = signal_hook::flag::register(signal, asked);
-        if second.is_err() || first.is_err() || mark.is_err() {
+        let mark = impatience(signal, interrupt);
+        let caught = second.is_ok() && first.is_ok() && mark.is_some();
+        marks.extend(mark);
+        if !caught {
             say(
                 "warning: signals cannot be caught; an interrupted run leaves unfinished files for the next one to remove",
             );
         }
-    }
+    }    marks
+}
+
+/// Once `signal` came, a second one ends the program.
+fn impatience(signal: i32, interrupt: &Interrupt) -> Option<SigId> {
+    signal_hook::flag::register(signal, interrupt.asked()).ok()
 }

@@ -10,7 +10,7 @@ mod verify;
 pub use compare::{diff, find};
 pub use health::{doctor, status};
 pub use keep::{deletions, marked, prune};
-pub use rollback::{rollback, rollback_plan};
+pub use rollback::{guard_plan, rollback, rollback_plan};
 
 pub use drill::drill;
 pub use verify::verify;

@@ -27,6 +27,12 @@ impl Interrupt {
         }
     }
 
+    /// Goes on as if no signal had come.
+    pub fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+        self.1.store(false, Ordering::Relaxed);
+    }
+
     /// An error once a signal came.
     pub fn check(&self) -> Result<()> {
         match self.signal() {

@@ -28,13 +28,7 @@ pub enum Ended {
 /// Waits for `child`; when `limit` is over, or `stopped` says so, ends it and everything in its process group.
 pub fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> io::Result<Ended> {
     let pid = Pid::from_child(child);
-    let (ended, end) = channel();
-    // It waits without collecting the child, so that its number stays its own until the group is ended.
-    std::thread::spawn(move || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while matches!(rustix::process::waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
-        let _ = ended.send(());
-    });
+    let end = end_of(pid);
     let timed_out = |limit| end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
     let begun = Instant::now();
     let why = loop {
@@ -55,6 +49,42 @@ pub fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> i
     let _ = kill_process_group(pid, Signal::KILL);
     child.wait()?;
     Ok(why)
+}
+
+/// Waits for `child` to its end, however long that takes. When a signal is `asked` for it is passed on, once for each kind; SIGINT only with
+/// `interrupts`, because a terminal sends that to all by itself.
+pub fn wait_and_pass_on(
+    child: &mut Child,
+    asked: &dyn Fn() -> Option<i32>,
+    interrupts: bool,
+) -> io::Result<ExitStatus> {
+    let pid = Pid::from_child(child);
+    let end = end_of(pid);
+    let mut passed = None;
+    while end.recv_timeout(ASKED) == Err(RecvTimeoutError::Timeout) {
+        let signal = asked();
+        if signal != passed {
+            passed = signal;
+            match signal.and_then(Signal::from_named_raw) {
+                Some(Signal::INT) if !interrupts => {}
+                // It fails only when the child is gone.
+                Some(signal) => drop(rustix::process::kill_process(pid, signal)),
+                None => {}
+            }
+        }
+    }
+    child.wait()
+}
+
+/// Tells when `pid` has ended, without collecting it: its number stays its own until it is waited for.
+fn end_of(pid: Pid) -> Receiver<()> {
+    let (ended, end) = channel();
+    std::thread::spawn(move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(rustix::process::waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
+        let _ = ended.send(());
+    });
+    end
 }
 
 /// Reads `stderr` to its end in a thread of its own and gives the last of it, printable, after `: `.

@@ -1,5 +1,8 @@
 //! Commands as the configuration writes them: a program with its arguments, or a line for a shell that fails with any part of a pipe.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,6 +56,19 @@ pub fn bash() -> Option<PathBuf> {
     let usual = ["/bin", "/usr/bin", "/usr/local/bin"].map(PathBuf::from);
     let mut dirs = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).chain(usual);
     dirs.find_map(|dir| Some(dir.join("bash")).filter(|file| file.is_file()))
+}
+
+/// The program that a shell would run for `name`: itself when it is a path, else the first of that name in PATH that can be run.
+pub fn find_program(name: &OsStr) -> Option<PathBuf> {
+    let runs = |file: &PathBuf| {
+        let mode = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|facts| facts.permissions().mode());
+        mode.is_some_and(|mode| mode & 0o111 != 0)
+    };
+    if name.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name)).filter(runs);
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(runs)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) fn of_pid_file(pid_file: &Path) -> Result<Option<Instance>, String> {
 }
 
 /// The process `pid`, unless it is gone or only waits to be collected.
-pub(super) fn of_pid(pid: u32) -> Option<Instance> {
+pub fn of_pid(pid: u32) -> Option<Instance> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold any character: the fields are counted from its end.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();

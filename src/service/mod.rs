@@ -15,6 +15,6 @@ mod watch;
 pub use control::{State, start, state, stop};
 pub use error::ServiceError;
 pub use health::{Judgement, answers, wait_healthy};
-pub use instance::Instance;
+pub use instance::{Instance, of_pid as life_of};
 pub use run::{Around, run_line};
 pub use watch::Watch;

@@ -28,6 +28,7 @@ mod forge;
 mod forged;
 mod forged_history;
 mod golden;
+mod guard;
 mod health;
 mod hooks;
 mod incremental;

@@ -34,7 +34,7 @@ sqlite = "app/data/app.db"
 "#;
 
 /// Runs as long as its file says so, and writes its number down.
-const SERVICE: &str = r#"
+pub(crate) const SERVICE: &str = r#"
 [[service]]
 name = "web"
 stop_within = "20s"

@@ -15,7 +15,8 @@ pub struct RollbackArgs {
     /// Show the plan, and do nothing
     #[arg(long, conflicts_with_all = ["resume", "undo"])]
     pub dry_run: bool,
-    /// Bring a rollback that was killed to its end: all of the new state where its services are well, else all of the old
+    /// Bring a rollback that was killed to its end: all of the new state where its services are well, else all of the old;
+    /// and a guarded command whose guard was killed, which goes back with --yes, or if it was to go back without asking
     #[arg(long, conflicts_with = "undo")]
     pub resume: bool,
     /// Take the last rollback back; what is live now goes into a safety snapshot first

@@ -2,6 +2,7 @@
 
 mod compare;
 mod drill;
+mod guard;
 mod health;
 mod init;
 mod keep;
@@ -43,6 +44,7 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Keys(args) => keys::run(terminal, &args),
         Command::Kit(args) => kit::run(terminal, &args),
         Command::Rollback(args) => rollback::run(terminal, &args),
+        Command::Guard(args) => guard::run(terminal, &args),
         Command::Ready => rollback::ready(terminal),
         Command::Verify(args) => verify::run(terminal, args),
         Command::Drill(args) => drill::run(terminal, args),

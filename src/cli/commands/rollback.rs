@@ -4,6 +4,7 @@ use crate::cli::args::RollbackArgs;
 use crate::cli::{Terminal, ask, exit, open, out, render, say};
 use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::guard;
 use crate::ops::look::{self, SnapshotRow};
 use crate::ops::rollback::{self, RollbackOptions, RollbackReport};
 use crate::ops::session::Session;
@@ -15,7 +16,10 @@ const SHOWN: usize = 5;
 pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     let session = open::writing_session(terminal)?;
     if args.resume {
-        return resume(terminal, &session);
+        return resume(terminal, &session, args.yes);
+    }
+    if !args.dry_run {
+        guard::refuse_under_way(&session)?;
     }
     if args.undo {
         if !args.yes {
@@ -46,17 +50,39 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     if !args.yes && (chosen || somebody) {
         confirm(&session, "Go ahead? [y/N]")?;
     }
-    tell(terminal, &session, &plan.apply(&session)?)
+    let report = plan.apply(&session)?;
+    // Whoever went back by hand has decided what becomes of a guarded command that was cut off.
+    guard::settled(&session)?;
+    tell(terminal, &session, &report)
 }
 
-fn resume(terminal: &Terminal, session: &Session) -> Result<u8> {
-    match rollback::resume(session)? {
+/// What was killed is brought to its end: first a rollback, then a guarded command.
+fn resumed(terminal: &Terminal, session: &Session, yes: bool) -> Result<Option<RollbackReport>> {
+    let rollback = rollback::resume(session);
+    if rollback.as_ref().is_err_and(|e| e.class != Class::RolledBack) {
+        return rollback;
+    }
+    match guard::cut_off(session)? {
+        None => rollback,
+        Some(cut) => match rollback {
+            // The command was on its way back, and that way is at its end.
+            Ok(Some(report)) if report.snapshot == *cut.snapshot() => {
+                cut.keep()?;
+                Ok(Some(report))
+            }
+            _ => super::guard::resume(terminal, session, cut, yes),
+        },
+    }
+}
+
+fn resume(terminal: &Terminal, session: &Session, yes: bool) -> Result<u8> {
+    match resumed(terminal, session, yes)? {
         Some(report) => tell(terminal, session, &report),
         None => {
             if terminal.global.json {
                 render::json(&serde_json::json!({ "unfinished": false }))?;
             } else {
-                out("no rollback is unfinished\n")?;
+                out("nothing is unfinished any more\n")?;
             }
             Ok(0)
         }

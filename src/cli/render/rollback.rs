@@ -1,6 +1,7 @@
 //! Plans and reports of rollbacks as text.
 
 use super::{count, problem, size};
+use crate::ops::guard::GuardPlan;
 use crate::ops::rollback::{RollbackReport, ShownPlan};
 
 /// What a rollback would do.
@@ -21,6 +22,18 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
     );
     lines.extend(plan.warnings.iter().map(problem));
     lines.join("\n") + "\n"
+}
+
+/// What a guarded command would get.
+pub fn guard_plan(plan: &GuardPlan) -> String {
+    let list = |names: &[String], none: &str| if names.is_empty() { none.to_owned() } else { names.join(", ") };
+    let back = if plan.auto { "go back without asking" } else { "ask whether to go back" };
+    format!(
+        "snapshot of {}\nthen run {}\nwell afterwards: exit code 0, and services {}\nelse {back}\n",
+        list(&plan.components, "nothing"),
+        plan.program,
+        list(&plan.services, "(none runs)"),
+    )
 }
 
 /// What a rollback did.

@@ -55,7 +55,7 @@ use manifest::Stored;
 use packer::PackRun;
 use readback::{Carried, Proofs, Times};
 use reuse::{Reuse, Wanted, Wishes};
-use start::chosen;
+pub(in crate::ops) use start::chosen;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use crate::ops::vault::Vault;
 use std::path::PathBuf;
 
 /// The components that are asked for.
-pub(super) fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
+pub(in crate::ops) fn chosen<'c>(all: &'c [Component], only: &[String]) -> Result<Vec<&'c Component>> {
     if let Some(unknown) = only.iter().find(|name| !all.iter().any(|c| c.name.as_str() == **name)) {
         let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
         return Err(OpError::new(

@@ -47,12 +47,15 @@ pub(super) struct SiteRecord {
     pub(super) after: Vec<Step>,
 }
 
-/// A service that ran when the rollback began.
+/// A service that ran when the rollback began, or must run after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stopped {
-    pub(super) name: String,
+pub(in crate::ops) struct Stopped {
+    pub(in crate::ops) name: String,
     /// Which life of it, where that could be told.
     pub(super) life: Option<String>,
+    /// It ran before what is rolled back, and is down now: it must run on the new state, and is not missed on the old one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) was_down: bool,
 }
 
 /// The whole journal.
@@ -191,6 +194,11 @@ pub(crate) fn refuse_unfinished(state: &Path, what: &str) -> Result<()> {
     let what = format!("a rollback to {} is not at its end, so there is no {what}", journal.snapshot);
     Err(OpError::new(Class::Person, what)
         .hint("backstay rollback --resume brings it to its end: all of the new state, or all of the old"))
+}
+
+/// True while a rollback is not at its end.
+pub(crate) fn is_unfinished(state: &Path) -> Result<bool> {
+    Journal::open(state).map(|journal| journal.is_some())
 }
 
 /// True while what is live may be half of one state and half of another.

@@ -11,14 +11,15 @@ mod keep;
 mod left;
 mod recover;
 mod run;
-mod services;
+pub(in crate::ops) mod services;
 mod site;
 mod step;
 mod tree;
 
-pub(crate) use journal::refuse_unfinished;
+pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::sweep;
 pub use recover::{ready, resume, undo};
+pub(in crate::ops) use run::words_of;
 
 use crate::durable::{Held, crash};
 use crate::model::index::ComponentKind;
@@ -50,6 +51,8 @@ pub struct RollbackPlan {
     opened: Opened,
     sites: Vec<Site>,
     components: Vec<String>,
+    /// Services that must run afterwards, also when they are down now.
+    pub must_run: Vec<String>,
     /// The same for people and programs.
     pub shown: ShownPlan,
 }
@@ -126,7 +129,7 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let mut shown =
         ShownPlan { snapshot: opened.record.snapshot.clone(), places, services, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
-    Ok(RollbackPlan { opened, sites, components: names, shown })
+    Ok(RollbackPlan { opened, sites, components: names, must_run: Vec::new(), shown })
 }
 
 struct Planning<'a> {
@@ -238,6 +241,7 @@ impl RollbackPlan {
             .doing(Class::Failed, || "no random numbers are to be had".into())?;
         let staging = staging_name(random);
         let mut journal = Journal::new(self.opened.record.snapshot.clone(), session.around.clock.now());
+        journal.services = services::wanted(&self.must_run);
         journal.sites = self.sites.iter().enumerate().map(|(n, site)| record_of(site, &staging, n)).collect();
         Ok(Way { session, held, state, journal })
     }

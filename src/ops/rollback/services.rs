@@ -11,14 +11,14 @@ use crate::service::{self, Around, Instance, ServiceError, State, Watch};
 use std::path::Path;
 
 /// The services that work on one of `components`, in the order in which they are started.
-pub(super) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
+pub(in crate::ops) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
     let ordered = Service::in_order(&config.services).unwrap_or_default();
     ordered.into_iter().filter(|s| components.iter().any(|c| s.works_on(c))).collect()
 }
 
 /// Runs `work` with what services need. Once begun, stopping and starting is not given up because somebody asks the run to end: a service that is
 /// down must come back.
-pub(super) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+pub(in crate::ops) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
     let config = session.config()?;
     let state = session.state()?.dir();
     let logs = state.join("services");
@@ -39,7 +39,7 @@ pub(super) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Re
 }
 
 /// Which of `services` run. Those that are down stay so.
-pub(super) fn running(session: &Session, watch: &Watch<'_>, services: &[&Service]) -> Result<Vec<Stopped>> {
+pub(in crate::ops) fn running(session: &Session, watch: &Watch<'_>, services: &[&Service]) -> Result<Vec<Stopped>> {
     let mut running = Vec::new();
     for service in services {
         let life = match service::state(service, watch).map_err(failed)? {
@@ -50,12 +50,17 @@ pub(super) fn running(session: &Session, watch: &Watch<'_>, services: &[&Service
             State::Runs(life) => Some(life.to_string()),
             State::Untold => None,
         };
-        running.push(Stopped { name: service.name.clone(), life });
+        running.push(Stopped { name: service.name.clone(), life, was_down: false });
     }
     Ok(running)
 }
 
-/// Notes in the journal which services run, then stops them, the last started first.
+/// Services that must run afterwards, as the journal has them before anything is stopped.
+pub(super) fn wanted(names: &[String]) -> Vec<Stopped> {
+    names.iter().map(|name| Stopped { name: name.clone(), life: None, was_down: true }).collect()
+}
+
+/// Notes in the journal which services run, beside those that must run afterwards, then stops them, the last started first.
 pub(super) fn stop(
     session: &Session,
     watch: &Watch<'_>,
@@ -63,9 +68,13 @@ pub(super) fn stop(
     journal: &mut Journal,
     state: &Path,
 ) -> Result<()> {
+    let must_run = std::mem::take(&mut journal.services);
     journal.services = running(session, watch, services)?;
+    let missing = must_run.into_iter().filter(|m| !journal.services.iter().any(|s| s.name == m.name));
+    let missing: Vec<Stopped> = missing.collect();
+    journal.services.extend(missing);
     journal.turn(state, Turn::Stopping)?;
-    let runs = |service: &&&Service| journal.services.iter().any(|s| s.name == service.name);
+    let runs = |service: &&&Service| journal.services.iter().any(|s| s.name == service.name && !s.was_down);
     for service in services.iter().filter(runs).rev() {
         session.note(&format!("stopping {}", service.name));
         service::stop(service, watch).map_err(failed)?;
@@ -105,7 +114,7 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
     }
     let again = |s: &&Service| journal.services.iter().find(|stopped| stopped.name == s.name).cloned();
     for service in ordered {
-        let Some(before) = again(&service) else {
+        let Some(before) = again(&service).filter(|s| on == On::New || !s.was_down) else {
             continue;
         };
         let never_stopped =

@@ -1,0 +1,287 @@
+//! A command with a way back: a snapshot before it, its exit code and the health of the services after it, and a rollback when these are not well.
+//!
+//! The command is not run unless the snapshot is good and was found fit to go back to. What is unknown is a failure. This module must never take
+//! an application back while the command may still run.
+
+mod cut_off;
+mod journal;
+
+pub use cut_off::{CutOff, Known, cut_off};
+
+use crate::durable::{FileLock, Held, crash};
+use crate::ops::backup::{self, BackupOptions, BackupReport};
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::rollback::services::{concerned, running, watching};
+use crate::ops::rollback::{self, RollbackOptions, RollbackPlan, RollbackReport, words_of};
+use crate::ops::session::Session;
+use crate::service::{self, State, Watch};
+use journal::{FORMAT, GuardJournal, Stage};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "guard.lock";
+
+/// What to guard.
+#[derive(Debug, Clone, Default)]
+pub struct GuardOptions {
+    /// Only these components; all when empty.
+    pub only: Vec<String>,
+    /// A note for people; else it names the program.
+    pub note: Option<String>,
+    /// The program, without its arguments.
+    pub program: String,
+    /// Go back without asking.
+    pub auto: bool,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// With exit code 0.
+    Well,
+    /// Otherwise, in words: `exit code 3`.
+    Badly(String),
+}
+
+/// What came of a guarded command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It ended with 0, and the services are well.
+    Well,
+    /// It failed ([`Class::Failed`]), or a service is not well ([`Class::Service`]): in words.
+    Failed(Class, String),
+}
+
+/// What `guard --dry-run` tells.
+#[derive(Debug, Clone, Serialize)]
+pub struct GuardPlan {
+    /// The program that would be run.
+    pub program: String,
+    /// What goes into the snapshot, and back.
+    pub components: Vec<String>,
+    /// Services that must be well afterwards: those that run now.
+    pub services: Vec<String>,
+    /// Whether it goes back without asking.
+    pub auto: bool,
+}
+
+/// A command whose way back is ready.
+pub struct Guarded<'a> {
+    session: &'a Session,
+    state: PathBuf,
+    journal: GuardJournal,
+    plan: RollbackPlan,
+    /// The snapshot.
+    pub snapshot: BackupReport,
+    _held: Held,
+}
+
+/// Takes the lock of guarded commands: one at a time, else the second one's way back would lead into the middle of the first.
+fn hold(session: &Session, what: &str) -> Result<Held> {
+    let lock = FileLock::new(session.state()?.dir().join(LOCK));
+    let held = lock.try_lock(what, session.around.clock.now());
+    held.doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))?.ok_or_else(|| {
+        let e = OpError::new(Class::Busy, "a guarded command is under way");
+        match lock.holder() {
+            Some(holder) => e.because(holder.to_string()),
+            None => e,
+        }
+        .hint("wait for it to end")
+    })
+}
+
+/// Fails while a guarded command runs: it has its own way back.
+pub fn refuse_under_way(session: &Session) -> Result<()> {
+    hold(session, "rollback").map(drop)
+}
+
+/// Says that nothing is open any more: a person went back by hand.
+pub fn settled(session: &Session) -> Result<()> {
+    GuardJournal::close(session.state()?.dir())
+}
+
+/// What would be done.
+pub fn plan(session: &Session, options: &GuardOptions) -> Result<GuardPlan> {
+    let chosen = backup::chosen(&session.config()?.components, &options.only)?;
+    let components: Vec<String> = chosen.iter().map(|c| c.name.to_string()).collect();
+    let services = up(session, &components)?;
+    Ok(GuardPlan { program: options.program.clone(), components, services, auto: options.auto })
+}
+
+/// Makes the snapshot and plans the way back to it. Nothing was run when this fails.
+pub fn begin<'a>(session: &'a Session, options: &GuardOptions) -> Result<Guarded<'a>> {
+    let held = hold(session, "guard")?;
+    let state = session.state()?.dir().to_owned();
+    if let Some(open) = GuardJournal::open(&state)? {
+        let what = format!("`{}`, guarded before, was cut off, and nobody decided what becomes of it", open.program);
+        return Err(OpError::new(Class::Person, what).hint("backstay rollback --resume decides it"));
+    }
+    let components = plan(session, options)?.components;
+    let note = options.note.clone().or_else(|| Some(format!("before `{}`", options.program)));
+    let made = backup::run(
+        session,
+        &BackupOptions { only: options.only.clone(), note, ..BackupOptions::default() },
+    )
+    .map_err(|e| not_run(&options.program, "the snapshot before it could not be made", e))?;
+    crash::point("guard: snapshot made");
+    if !made.good || !made.history.is_empty() {
+        let what = format!("snapshot {} is not good, so `{}` was not run", made.snapshot, options.program);
+        let e = OpError::new(Class::Failed, what).hint("mend what was said above, or name what may be unreadable in `allow_unreadable`");
+        return Err(match made.problems.iter().find(|p| p.is_failure()) {
+            Some(problem) => e.because(format!("{}: {}", problem.place(), problem.what)),
+            None => e,
+        });
+    }
+    let back = RollbackOptions { snapshot: made.snapshot.to_string(), only: components.clone(), ..RollbackOptions::default() };
+    let mut plan = rollback::plan(session, &back)
+        .map_err(|e| not_run(&options.program, "there would be no way back from it", e))?;
+    let services = up(session, &components)?;
+    plan.must_run.clone_from(&services);
+    say_what_is_not_well(session, &services)?;
+    let journal = GuardJournal {
+        format: FORMAT,
+        snapshot: made.snapshot.clone(),
+        begun: session.around.clock.now(),
+        components,
+        program: options.program.clone(),
+        auto: options.auto,
+        services,
+        stage: Stage::Starting,
+    };
+    let mut guarded = Guarded { session, state, journal, plan, snapshot: made, _held: held };
+    guarded.journal.turn(&guarded.state, Stage::Starting)?;
+    Ok(guarded)
+}
+
+fn not_run(program: &str, why: &str, e: OpError) -> OpError {
+    let hint = e.hint.clone();
+    let outer = OpError::new(e.class, format!("`{program}` was not run: {why}")).because(words_of(&e));
+    match hint {
+        Some(hint) => outer.hint(hint),
+        None => outer,
+    }
+}
+
+/// The services that run now and work on `components`.
+fn up(session: &Session, components: &[String]) -> Result<Vec<String>> {
+    watching(session, |watch| {
+        let concerned = concerned(session.config()?, components);
+        Ok(running(session, watch, &concerned)?.into_iter().map(|s| s.name).collect())
+    })
+}
+
+/// A service that is not well already would not be well on the snapshot either.
+fn say_what_is_not_well(session: &Session, services: &[String]) -> Result<()> {
+    watching(session, |watch| {
+        for service in session.config()?.services.iter().filter(|s| services.contains(&s.name)) {
+            if service.health.is_some() && !service::answers(service, watch) {
+                session.note(&format!(
+                    "warning: service {} is not well already: a rollback to this state would undo itself",
+                    service.name
+                ));
+            }
+        }
+        Ok(())
+    })
+}
+
+impl Guarded<'_> {
+    /// The command was started as process `pid`.
+    pub fn started(&mut self, pid: u32) -> Result<()> {
+        let life = service::life_of(pid).map(|life| life.to_string());
+        self.journal.turn(&self.state, Stage::Running { pid, life })
+    }
+
+    /// The command could not be started: nothing was changed, and nothing is open.
+    pub fn not_started(self) -> Result<()> {
+        GuardJournal::close(&self.state)
+    }
+
+    /// The command ended: asks the services when it ended well.
+    pub fn judge(&mut self, ended: &Ended) -> Result<Verdict> {
+        crash::point("guard: ended");
+        judge(self.session, &self.state, &mut self.journal, ended)
+    }
+
+    /// What the command did stays.
+    pub fn keep(self) -> Result<()> {
+        GuardJournal::close(&self.state)
+    }
+
+    /// Everything goes back. `why` it does.
+    ///
+    /// # Errors
+    /// [`Class::Person`]: it failed, and what the command left is live.
+    pub fn back(mut self, why: &str) -> Result<RollbackReport> {
+        self.journal.turn(&self.state, Stage::Back { why: why.to_owned() })?;
+        let report = self.plan.apply(self.session);
+        end(&self.state, &self.journal, report)
+    }
+}
+
+fn judge(session: &Session, state: &Path, journal: &mut GuardJournal, ended: &Ended) -> Result<Verdict> {
+    let program = journal.program.clone();
+    if let Ended::Badly(how) = ended {
+        return Ok(Verdict::Failed(Class::Failed, format!("`{program}` ended with {how}")));
+    }
+    journal.turn(state, Stage::Judging)?;
+    let judged = watching(session, |watch| all_well(session, watch, journal));
+    crash::point("guard: judged");
+    match judged {
+        Ok(()) => Ok(Verdict::Well),
+        Err(e) => {
+            let why = format!("`{program}` ended well, but after it {}", words_of(&e));
+            Ok(Verdict::Failed(Class::Service, why))
+        }
+    }
+}
+
+/// Every service that ran before runs and is healthy, and so is whatever runs now.
+fn all_well(session: &Session, watch: &Watch<'_>, journal: &GuardJournal) -> Result<()> {
+    let service_failed = |e: service::ServiceError| OpError::new(Class::Service, "a service is not well").because(e);
+    for service in concerned(session.config()?, &journal.components) {
+        let ran = journal.services.contains(&service.name);
+        if !ran && service::state(service, watch).map_err(service_failed)? == State::Down {
+            continue;
+        }
+        // Which process it is does not matter here, as long as it is one.
+        let judged = service::wait_healthy(service, None, watch).map_err(service_failed)?;
+        if judged.asked > 0 {
+            session.note(&format!("{} is healthy", service.name));
+        }
+    }
+    Ok(())
+}
+
+/// What came of going back, and the end of the journal where there is nothing left to do.
+fn end(state: &Path, journal: &GuardJournal, report: Result<RollbackReport>) -> Result<RollbackReport> {
+    match report {
+        Ok(report) => {
+            crash::point("guard: back");
+            GuardJournal::close(state)?;
+            Ok(report)
+        }
+        Err(e) => {
+            // The rollback has its own journal while it is not at its end; then this one stays, too.
+            if !rollback::is_unfinished(state)? {
+                GuardJournal::close(state)?;
+            }
+            let what = match e.class {
+                Class::RolledBack => format!(
+                    "the rollback after `{}` undid itself, so what `{0}` left is live",
+                    journal.program
+                ),
+                _ => format!("the rollback after `{}` failed", journal.program),
+            };
+            let hint = format!(
+                "look at the services; the snapshot from before is {}: `backstay rollback {0}`",
+                journal.snapshot
+            );
+            let hint = match e.hint.clone() {
+                Some(own) if e.class != Class::RolledBack => own,
+                _ => hint,
+            };
+            Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(hint))
+        }
+    }
+}
