@@ -266,12 +266,25 @@ pub struct BackupArgs {
     /// Never to be removed by retention
     #[arg(long)]
     pub milestone: bool,
+    /// Record what git's working trees are at, keep that by references and a tag `pre-…`, and commit nothing; `bundle` puts
+    /// the repository into the snapshot, too
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "state")]
+    pub git: Option<GitWord>,
     /// Say what would be captured, and do nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Store everything anew, so that the snapshot needs nothing older
     #[arg(long, visible_alias = "standalone")]
     pub full: bool,
+}
+
+/// What of git.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GitWord {
+    /// Commit, branch, description, and whether something is not committed.
+    State,
+    /// That, and a bundle of the whole repository as a component of the snapshot.
+    Bundle,
 }
 
 #[derive(Debug, Args)]

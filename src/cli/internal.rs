@@ -11,6 +11,16 @@ pub(super) fn run() -> Option<ExitCode> {
         "__capture-sqlite" => {
             Some(ExitCode::from(u8::try_from(crate::source::sqlite::child_main()).unwrap_or(1)))
         }
+        crate::ops::backup::BUNDLE => {
+            let top = args.next()?;
+            Some(match crate::ops::git::bundle(Path::new(&top)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    exit::report(&error, 1, false);
+                    ExitCode::FAILURE
+                }
+            })
+        }
         "__demo-writer" => {
             let (database, ready) = (args.next()?, args.next()?);
             Some(match demo::writer(Path::new(&database), Path::new(&ready)) {

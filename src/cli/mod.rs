@@ -81,7 +81,9 @@ pub struct Terminal {
 impl Terminal {
     /// Does `work`, in which no signal ends the program, however many come.
     fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.impatience.take().into_iter().for_each(|id| drop(signal_hook::low_level::unregister(id)));
+        for mark in self.impatience.take() {
+            signal_hook::low_level::unregister(mark);
+        }
         self.interrupt.asked().store(false, Ordering::Relaxed);
         let done = work();
         self.impatience.replace(SIGNALS.into_iter().filter_map(|signal| impatience(signal, &self.interrupt)).collect());

@@ -2,6 +2,7 @@
 
 mod compare;
 mod drill;
+mod git;
 mod health;
 mod keep;
 mod rollback;
@@ -11,6 +12,7 @@ pub use compare::{diff, find};
 pub use health::{doctor, status};
 pub use keep::{deletions, marked, prune};
 pub use rollback::{guard_plan, rollback, rollback_plan};
+use git::{kept_tree, working_tree};
 
 pub use drill::drill;
 pub use verify::verify;
@@ -120,6 +122,9 @@ pub fn backup(report: &BackupReport) -> String {
     ));
     for store in report.stores.iter().filter(|s| s.name != report.store) {
         out.push_str(&store_line(store));
+    }
+    for tree in &report.git {
+        out.push_str(&(kept_tree(tree) + "\n"));
     }
     out
 }
@@ -274,6 +279,9 @@ pub fn show(report: &ShowReport) -> String {
     }
     if let Some(note) = &row.note {
         line("note", &plain(note));
+    }
+    for tree in &report.git {
+        line("git", &working_tree(tree, row.id.as_str()));
     }
     line("stored", &format!("{} in {}", size(row.stored_bytes), count(report.objects, "object")));
     for older in &report.depends_on {

@@ -4,6 +4,7 @@ use crate::config::block::{At, Block};
 use crate::config::keys::COMPONENT;
 use crate::config::name::slug;
 use crate::config::places::Role;
+use crate::config::rebuild::rebuilds;
 use crate::config::render::Found;
 use crate::config::resolve::{Work, check_keys};
 use crate::config::settings::{CommandLine, Component, Spec, SqliteCheck};
@@ -42,6 +43,7 @@ pub(super) fn component(
     let exclude_if_present = file_names(work, &mut block, "exclude_if_present");
     let allow_unreadable = patterns(work, &mut block, "allow_unreadable");
     let leave = patterns(work, &mut block, "leave");
+    let rebuild = rebuilds(work, &mut block);
     Some(Component {
         name: name?,
         spec: spec?,
@@ -53,6 +55,7 @@ pub(super) fn component(
         allow_unreadable,
         strict: block.flag("strict"),
         leave,
+        rebuild,
         check,
         full_every: block.time("full_every"),
     })

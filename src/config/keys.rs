@@ -8,7 +8,6 @@ use crate::config::schema::{Kind, Section, later, of, optional, required};
 const DAY: u64 = 86_400;
 const COUNT: Kind = Kind::Count { min: 1, max: 100_000 };
 const SPAN: Kind = Kind::Duration { min: 1, max: u64::MAX };
-const REMOVE: &str = "remove it";
 
 /// The whole file.
 pub(super) const FILE: Section = Section {
@@ -23,6 +22,7 @@ pub(super) const FILE: Section = Section {
         optional("packing", Kind::Table(&PACKING), "none"),
         optional("service", Kind::Tables(&SERVICE), "none"),
         optional("hook", Kind::Tables(&HOOK), "none"),
+        optional("emergency", Kind::Table(&EMERGENCY), "none"),
         optional("verify", Kind::Table(&VERIFY), "none"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
         later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
@@ -41,6 +41,7 @@ const PROJECT: Section = Section {
 };
 
 const FILES: &[&str] = &["path", "paths"];
+const FOLDER: &[&str] = &["path"];
 const SQLITE: &[&str] = &["sqlite"];
 const COMMAND: &[&str] = &["command"];
 
@@ -61,6 +62,7 @@ pub(super) const COMPONENT: Section = Section {
         of(FILES, "allow_unreadable", Kind::Patterns, "none"),
         of(FILES, "strict", Kind::Flag, "false"),
         of(FILES, "leave", Kind::Patterns, "none"),
+        of(FOLDER, "rebuild", Kind::Tables(&REBUILD), "none"),
         optional("full_every", Kind::Duration { min: DAY, max: u64::MAX }, "never"),
         optional("check", Kind::Check, "`auto` for SQLite, else none"),
         of(SQLITE, "lock_limit", Kind::Duration { min: 0, max: 60 }, "2s"),
@@ -69,8 +71,17 @@ pub(super) const COMPONENT: Section = Section {
         of(COMMAND, "timeout", Kind::Duration { min: 1, max: 30 * DAY }, "6h"),
         of(COMMAND, "min_size", Kind::Size { min: 0, max: u64::MAX }, "1B"),
         later("postgres", "use `command` with `pg_dump`"),
-        later("rebuild", REMOVE),
         later("archive_size", "set `archive_size` in [packing]; it holds for all components"),
+    ],
+};
+
+/// `rebuild` of a component.
+const REBUILD: Section = Section {
+    title: "[[component.rebuild]]",
+    keys: &[
+        optional("when", Kind::Texts, "always"),
+        required("run", Kind::Command, "it is what makes what was left fit again"),
+        optional("within", WAIT, "10m"),
     ],
 };
 
@@ -154,7 +165,7 @@ const HEALTH: Section = Section {
 const HOOK: Section = Section {
     title: "[[hook]]",
     keys: &[
-        required("on", Kind::Word(&["backup", "restore"]), "it says what the hook stands around"),
+        required("on", Kind::Word(&["backup", "restore", "rollback"]), "it says what the hook stands around"),
         optional("before", Kind::Command, "none"),
         optional("after", Kind::Command, "none"),
         optional("failed", Kind::Command, "none"),
@@ -162,6 +173,12 @@ const HOOK: Section = Section {
         optional("components", Kind::Texts, "any"),
         optional("within", WAIT, "10m"),
     ],
+};
+
+/// `[emergency]`.
+const EMERGENCY: Section = Section {
+    title: "[emergency]",
+    keys: &[required("command", Kind::Command, "it is what to try when no snapshot can be used")],
 };
 
 /// `[encryption]`.
@@ -247,15 +264,17 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 15] = [
+pub(super) const SECTIONS: [&Section; 17] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
+    &REBUILD,
     &STORE,
     &SERVICE,
     &COMPOSE,
     &HEALTH,
     &HOOK,
+    &EMERGENCY,
     &ENCRYPTION,
     &SIGNING,
     &TRUSTED,

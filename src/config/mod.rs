@@ -17,6 +17,7 @@ mod name;
 mod paths;
 mod places;
 pub mod propose;
+mod rebuild;
 mod render;
 mod resolve;
 mod retention;
@@ -46,7 +47,7 @@ pub use settings::{
     Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
     SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,
 };
-pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};
+pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Rebuild, Service};
 pub use url_place::BadUrl;
 
 use crate::config::paths::Bases;

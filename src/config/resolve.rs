@@ -7,6 +7,7 @@ use crate::config::component::component;
 use crate::config::name::{is_name, slug};
 use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
+use crate::config::rebuild::emergency;
 use crate::config::render::{Found, SECRET_KEY};
 use crate::config::retention::retention;
 use crate::config::schema::{Kind, Section};
@@ -67,6 +68,7 @@ pub(super) fn resolve(
     let components = components(&mut work, blocks);
     let services = services(&mut work, &mut file, &components);
     let hooks = hooks(&mut work, &mut file, &components);
+    let emergency = emergency(&mut file);
     let stores = stores(&mut work, &mut file);
     let encryption = encryption(&mut work, &mut file, any);
     let signing = file.block("signing").and_then(|block| signing(&mut work, block));
@@ -91,6 +93,7 @@ pub(super) fn resolve(
         packing,
         services,
         hooks,
+        emergency,
         verify,
         state_dir: state_dir?,
     })

@@ -235,6 +235,7 @@ pub(super) fn hooks(work: &mut Work<'_>, file: &mut Block, components: &[Compone
     for mut block in file.blocks("hook") {
         let on = block.text("on").map(|at| match at.value.as_str() {
             "restore" => Event::Restore,
+            "rollback" => Event::Rollback,
             _ => Event::Backup,
         });
         let components = known_components(work, &mut block, components);

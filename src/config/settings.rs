@@ -2,7 +2,7 @@
 
 use crate::config::render::show;
 use crate::config::retention::Retention;
-use crate::config::settings_service::{Hook, Service};
+use crate::config::settings_service::{Hook, Rebuild, Service};
 use crate::model::mark::Role;
 use crate::model::retention::Policy;
 use crate::model::{ComponentName, VaultId};
@@ -38,6 +38,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// What a user wants run around a step, in the order of the file.
     pub hooks: Vec<Hook>,
+    /// What a person should think of when no snapshot can be used; shown, never run.
+    pub emergency: Option<CommandLine>,
     /// How what is stored is proved.
     pub verify: Verify,
     /// Catalog, lock, spool and journal of this host.
@@ -102,10 +104,33 @@ pub struct Component {
     pub strict: bool,
     /// Patterns of what a rollback leaves as it is.
     pub leave: Vec<String>,
+    /// What is run when a rollback exchanged files of it.
+    pub rebuild: Vec<Rebuild>,
     /// Of files: run by a drill in the restored folder; exit code 0 says that it is sound. Databases and commands have theirs in [`Spec`].
     pub check: Option<CommandLine>,
     /// How often it is packed so that it stands alone; never by itself when `None`.
     pub full_every: Option<Duration>,
+}
+
+impl Component {
+    /// One with nothing but a name and what it is.
+    pub fn plain(name: ComponentName, spec: Spec) -> Self {
+        Self {
+            name,
+            spec,
+            exclude: Vec::new(),
+            exclude_from: Vec::new(),
+            exclude_caches: false,
+            exclude_if_present: Vec::new(),
+            one_file_system: false,
+            allow_unreadable: Vec::new(),
+            strict: false,
+            leave: Vec::new(),
+            rebuild: Vec::new(),
+            check: None,
+            full_every: None,
+        }
+    }
 }
 
 /// What a component is.

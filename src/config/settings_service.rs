@@ -1,6 +1,7 @@
 //! What a valid configuration says of services and hooks.
 
 use crate::config::settings::CommandLine;
+use crate::model::RelPath;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -106,6 +107,8 @@ pub enum Event {
     Backup,
     /// Writing files of a snapshot.
     Restore,
+    /// Putting the live application back.
+    Rollback,
 }
 
 /// Commands of the user's around a step.
@@ -132,4 +135,15 @@ pub struct HookCommands {
     pub failed: Option<CommandLine>,
     /// At the end, whatever happened.
     pub finally: Option<CommandLine>,
+}
+
+/// Run after an exchange, before services are started: what was left (dependencies) is made fit for what came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuild {
+    /// Only when one of these files of the component became another; always when empty.
+    pub when: Vec<RelPath>,
+    /// What is run, in the component's folder.
+    pub run: CommandLine,
+    /// A command that takes longer is ended and has failed.
+    pub within: Duration,
 }

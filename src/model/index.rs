@@ -36,6 +36,15 @@ pub struct GitState {
     pub describe: Option<String>,
     /// Whether there were uncommitted changes.
     pub dirty: bool,
+    /// Its folder, relative to that of the configuration; `.` where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The commit that holds the uncommitted changes, where git kept them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// The component of the snapshot that holds a bundle of the whole repository, where one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
 }
 
 /// The first line of an index.
@@ -64,6 +73,9 @@ pub struct IndexHeader {
     pub note: Option<String>,
     /// Git state, with `--git`.
     pub git: Option<GitState>,
+    /// Further working trees of the project.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub git_more: Vec<GitState>,
     /// Who wrote it.
     pub agent: String,
     /// Text of the configuration file.
@@ -289,6 +301,11 @@ impl Index {
 }
 
 impl IndexHeader {
+    /// All working trees that were recorded.
+    pub fn working_trees(&self) -> Vec<GitState> {
+        self.git.iter().chain(&self.git_more).cloned().collect()
+    }
+
     /// The number that this program writes.
     pub const FORMAT: u32 = FORMAT;
 }

@@ -31,9 +31,35 @@ pub(crate) fn around<T>(
 ) -> Result<Ran<T>> {
     let hooks = Hooks::of(session, event, components);
     let done = hooks.before().and_then(|()| step());
-    let mut problems = Vec::new();
-    let mut told = hooks.variables.clone();
-    match &done {
+    let problems = hooks.afterwards(&done, snapshot);
+    Ok(Ran { outcome: done?, problems })
+}
+
+/// Runs the hooks that come after a step which a killed run had begun, with its `before`, and which came to its end now: in `done`.
+pub(crate) fn afterwards<T>(
+    session: &Session,
+    event: Event,
+    components: &[String],
+    snapshot: impl Fn(&T) -> String,
+    done: &Result<T>,
+) -> Vec<Problem> {
+    Hooks::of(session, event, components).afterwards(done, snapshot)
+}
+
+struct Hooks<'a> {
+    session: &'a Session,
+    event: &'static str,
+    hooks: Vec<&'a Hook>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl<'a> Hooks<'a> {
+    /// Runs what comes after the step, and tells what failed of it.
+    fn afterwards<T>(&self, done: &Result<T>, snapshot: impl Fn(&T) -> String) -> Vec<Problem> {
+        let hooks = self;
+        let mut problems = Vec::new();
+        let mut told = hooks.variables.clone();
+        match done {
         Ok(outcome) => {
             told.push(("BACKSTAY_SNAPSHOT", snapshot(outcome)));
             hooks.later("after", &told, |hook| hook.commands.after.as_ref(), &mut problems);
@@ -45,19 +71,11 @@ pub(crate) fn around<T>(
     }
     hooks.later("finally", &told, |hook| hook.commands.finally.as_ref(), &mut problems);
     for problem in &problems {
-        session.around.progress.problem(problem);
+        self.session.around.progress.problem(problem);
     }
-    Ok(Ran { outcome: done?, problems })
+    problems
 }
 
-struct Hooks<'a> {
-    session: &'a Session,
-    event: &'static str,
-    hooks: Vec<&'a Hook>,
-    variables: Vec<(&'static str, String)>,
-}
-
-impl<'a> Hooks<'a> {
     fn of(session: &'a Session, event: Event, components: &[String]) -> Self {
         let hooks = session.config.iter().flat_map(|config| &config.hooks);
         let concerned = |hook: &&Hook| {
@@ -67,6 +85,7 @@ impl<'a> Hooks<'a> {
         let event = match event {
             Event::Backup => "backup",
             Event::Restore => "restore",
+            Event::Rollback => "rollback",
         };
         let variables = vec![
             ("BACKSTAY_ON", event.to_owned()),
@@ -96,11 +115,11 @@ impl<'a> Hooks<'a> {
     }
 
     /// Runs what comes after the step, the last of the file first. It runs to its end also when the run was asked to end: it is there to clean up.
-    fn later<'h>(
-        &'h self,
+    fn later(
+        &self,
         when: &str,
         variables: &[(&str, String)],
-        pick: impl Fn(&'h Hook) -> Option<&'h CommandLine>,
+        pick: impl Fn(&Hook) -> Option<&CommandLine>,
         problems: &mut Vec<Problem>,
     ) {
         for hook in self.hooks.iter().rev() {

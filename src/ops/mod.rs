@@ -14,6 +14,7 @@ pub mod diff;
 pub mod doctor;
 pub mod drill;
 pub mod error;
+pub mod git;
 pub mod guard;
 mod hooks;
 pub mod init;

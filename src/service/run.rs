@@ -55,6 +55,20 @@ pub fn run_line(
     run_ok(around, subject, command, limit).map(drop)
 }
 
+/// The same in another folder than the configuration's.
+///
+/// # Errors
+/// As [`run_line`].
+pub fn run_line_in(
+    around: &Around<'_>,
+    dir: &Path,
+    subject: &str,
+    line: &CommandLine,
+    limit: Duration,
+) -> Result<(), ServiceError> {
+    run_line(&Around { dir, stopped: around.stopped }, subject, line, &[], limit)
+}
+
 pub(super) fn command_of(subject: &str, line: &CommandLine) -> Result<Command, ServiceError> {
     let command = match line {
         CommandLine::Args(args) => shell::program(args),

@@ -27,6 +27,7 @@ mod extract_safety;
 mod forge;
 mod forged;
 mod forged_history;
+mod git;
 mod golden;
 mod guard;
 mod health;

@@ -2,6 +2,8 @@
 
 #[path = "rollback/crash.rs"]
 mod crash;
+#[path = "rollback/around.rs"]
+mod around;
 #[path = "rollback/health.rs"]
 mod health;
 

@@ -12,6 +12,9 @@ pub struct RollbackArgs {
     /// Only this component (may be given several times)
     #[arg(long, value_name = "COMPONENT", conflicts_with_all = ["resume", "undo"])]
     pub only: Vec<String>,
+    /// Put git's working tree back to the commit that the snapshot recorded, too; refused while something is not committed
+    #[arg(long, conflicts_with_all = ["resume", "undo"])]
+    pub git: bool,
     /// Show the plan, and do nothing
     #[arg(long, conflicts_with_all = ["resume", "undo"])]
     pub dry_run: bool,

@@ -13,9 +13,9 @@ mod restore;
 mod rollback;
 mod verify;
 
-use crate::cli::args::{BackupArgs, Cli, Command, IdArgs, LsArgs, SyncArgs};
+use crate::cli::args::{BackupArgs, Cli, Command, GitWord, IdArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
-use crate::ops::backup::BackupOptions;
+use crate::ops::backup::{BackupOptions, GitWish};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::look;
 use crate::ops::sync::SyncOptions;
@@ -95,8 +95,12 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     let session = open::writing_session(terminal)?;
     let note = note_of(args.note.as_deref())?;
     args.tags.iter().try_for_each(|tag| crate::ops::marking::check_tag(tag))?;
-    let BackupArgs { only, tags, milestone, full, .. } = args;
-    let options = BackupOptions { only, note, tags, milestone, full, safety: false };
+    let BackupArgs { only, tags, milestone, full, git, .. } = args;
+    let git = git.map(|what| match what {
+        GitWord::State => GitWish::State,
+        GitWord::Bundle => GitWish::Bundle,
+    });
+    let options = BackupOptions { only, note, tags, milestone, full, git, ..BackupOptions::default() };
     if args.dry_run {
         let report = crate::ops::backup::plan(&session, &options)?;
         show(terminal, &report, render::plan)?;

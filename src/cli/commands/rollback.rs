@@ -3,6 +3,7 @@
 use crate::cli::args::RollbackArgs;
 use crate::cli::{Terminal, ask, exit, open, out, render, say};
 use crate::model::record::SnapshotKind;
+use crate::config::Config;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::guard;
 use crate::ops::look::{self, SnapshotRow};
@@ -14,7 +15,17 @@ const SHOWN: usize = 5;
 
 /// Runs `rollback`.
 pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
-    let session = open::writing_session(terminal)?;
+    let session = match open::writing_session(terminal) {
+        Ok(session) => session,
+        Err(e) => {
+            let config = open::config_path(terminal).and_then(|path| open::load_config(&path));
+            return Err(match config {
+                Ok(config) => ladder(None, &config, None, e),
+                Err(_) => e,
+            });
+        }
+    };
+    let config = std::sync::Arc::clone(session.config()?);
     if args.resume {
         return resume(terminal, &session, args.yes);
     }
@@ -38,8 +49,9 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         snapshot: id,
         only: args.only.clone(),
         accept_untrusted: args.untrusted.accept_untrusted,
+        git: args.git,
     };
-    let plan = rollback::plan(&session, &options)?;
+    let plan = rollback::plan(&session, &options).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     if args.dry_run {
         super::show(terminal, &plan.shown, render::rollback_plan)?;
         return Ok(0);
@@ -50,7 +62,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     if !args.yes && (chosen || somebody) {
         confirm(&session, "Go ahead? [y/N]")?;
     }
-    let report = plan.apply(&session)?;
+    let report = plan.apply(&session).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     // Whoever went back by hand has decided what becomes of a guarded command that was cut off.
     guard::settled(&session)?;
     tell(terminal, &session, &report)
@@ -104,6 +116,16 @@ fn confirm(session: &Session, question: &str) -> Result<()> {
         None => Err(OpError::new(Class::Usage, "a rollback changes live data, and nobody is here to ask")
             .hint("look at the plan with --dry-run, then add --yes")),
     }
+}
+
+/// Where a snapshot cannot be used, the error says what is left to try.
+fn ladder(session: Option<&Session>, config: &Config, wanted: Option<&str>, e: OpError) -> OpError {
+    if !matches!(e.class, Class::Damage | Class::Store | Class::NoIdentity) {
+        return e;
+    }
+    let rungs = rollback::ladder(config, session, wanted);
+    let own = e.hint.clone().map(|hint| hint + "\n").unwrap_or_default();
+    e.hint(format!("{own}what is left to try, in this order:\n  {}", rungs.join("\n  ")))
 }
 
 fn usable(row: &&SnapshotRow) -> bool {

@@ -14,6 +14,9 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
             lines.push(format!("  {:<14} stays as it is: {}", "", place.stays.join(", ")));
         }
     }
+    for way in &plan.git {
+        lines.push(format!("  {:<14} {} from {} to {}", "git", way.top, short(&way.from), short(&way.to)));
+    }
     if !plan.services.is_empty() {
         lines.push(format!("  {:<14} stop and start {}", "services", plan.services.join(", ")));
     }
@@ -46,6 +49,10 @@ pub fn rollback(report: &RollbackReport) -> String {
             report.services.join(", ")
         ));
     }
+    for moved in &report.git {
+        let branch = moved.branch.as_ref().map_or_else(|| "on no branch".into(), |b| format!("on {b}"));
+        lines.push(format!("git in {} is at {} again, {branch}", moved.top, short(&moved.commit)));
+    }
     if let Some(safety) = &report.safety {
         lines.push(format!("what was live before is in safety snapshot {safety}"));
     }
@@ -54,4 +61,8 @@ pub fn rollback(report: &RollbackReport) -> String {
     }
     lines.push("to take it back: backstay rollback --undo".into());
     lines.join("\n") + "\n"
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
 }

@@ -13,10 +13,12 @@ pub(crate) use reuse::FILE as CATALOG;
 mod content;
 mod damaged;
 mod files;
+mod git;
 mod large;
 mod laying;
 mod listing;
 mod manifest;
+mod options;
 mod packer;
 mod plan;
 mod readback;
@@ -31,6 +33,8 @@ mod uploads;
 
 pub(crate) use start::{open_chain, prepare_spool};
 
+pub use git::BUNDLE;
+pub use options::{BackupOptions, GitWish};
 pub use plan::{BackupPlan, PlannedComponent, plan};
 pub use report::{BackupReport, ComponentReport};
 pub use several::StoreReport;
@@ -62,23 +66,6 @@ use std::sync::Arc;
 use unfinished::Unfinished;
 use uploads::Uploads;
 
-/// What to make.
-#[derive(Debug, Clone, Default)]
-pub struct BackupOptions {
-    /// Only these components; all when empty.
-    pub only: Vec<String>,
-    /// A note for people.
-    pub note: Option<String>,
-    /// Public tags.
-    pub tags: Vec<String>,
-    /// Retention must keep it for ever.
-    pub milestone: bool,
-    /// Refer to nothing older: the snapshot stands alone.
-    pub full: bool,
-    /// A rollback makes it, of what it is about to put away: it is never `latest`.
-    pub safety: bool,
-}
-
 /// Makes a snapshot.
 pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     chosen(&session.config()?.components, &options.only)?;
@@ -105,10 +92,12 @@ pub(crate) fn run_held(session: &Session, options: &BackupOptions, _: &Held) -> 
     let names: Vec<String> = components.iter().map(|c| c.name.to_string()).collect();
     let id = |report: &BackupReport| report.snapshot.to_string();
     let Ran { outcome: mut report, problems } = hooks::around(session, Event::Backup, &names, id, || {
-        if session.stores.len() > 1 {
-            return several::run(session, options, &components, &writer);
-        }
-        in_one_store(session, options, &components, &writer)
+        git::around(session, options, &components, |options, components| {
+            if session.stores.len() > 1 {
+                return several::run(session, options, components, &writer);
+            }
+            in_one_store(session, options, components, &writer)
+        })
     })?;
     report.problems.extend(problems);
     Ok(report)
@@ -285,6 +274,7 @@ impl Snapshot<'_> {
 
     fn index(&self, session: &Session, writer: &Writer, chain: &Chain<'_>) -> Result<Index> {
         let config = session.config()?;
+        let mut states = self.options.trees.iter().map(|tree| tree.state.clone());
         let header = IndexHeader {
             format: IndexHeader::FORMAT,
             needs: Vec::new(),
@@ -296,7 +286,8 @@ impl Snapshot<'_> {
             project: config.project.name.clone(),
             system: std::env::consts::OS.into(),
             note: self.options.note.clone(),
-            git: None,
+            git: states.next(),
+            git_more: states.collect(),
             agent: AGENT.into(),
             config: config.text.clone(),
             config_path: config.path.display().to_string(),
@@ -397,6 +388,7 @@ impl Snapshot<'_> {
             store: session.store.name().to_owned(),
             location: session.store.location(),
             stores: vec![StoreReport::of_lead(session)],
+            git: Vec::new(),
             seconds: took.as_secs_f64(),
             history: vault.history.breaks.iter().map(ToString::to_string).collect(),
             kit: crate::ops::kit_verify::standing(session),

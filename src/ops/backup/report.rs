@@ -3,6 +3,7 @@
 use crate::model::record::CheckResult;
 use crate::model::{Problem, SnapshotId, Timestamp};
 use crate::ops::backup::StoreReport;
+use crate::ops::git::KeptTree;
 use crate::ops::kit_verify::KitStanding;
 
 /// One component of a snapshot that was made.
@@ -45,6 +46,8 @@ pub struct BackupReport {
     pub location: String,
     /// What came of it in each store.
     pub stores: Vec<StoreReport>,
+    /// What was recorded of git, with `--git`.
+    pub git: Vec<KeptTree>,
     /// Seconds it took.
     pub seconds: f64,
     /// Breaks found in the history of this store, as lines.

@@ -2,7 +2,7 @@
 
 use crate::keys::Identities;
 use crate::model::chain::{KnownSnapshot, Trust};
-use crate::model::index::{Index, IndexComponent};
+use crate::model::index::{GitState, Index, IndexComponent};
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::{Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
@@ -210,6 +210,8 @@ pub struct ShowReport {
     /// As in a list.
     #[serde(flatten)]
     pub row: SnapshotRow,
+    /// What git's working trees were at, where that was recorded.
+    pub git: Vec<GitState>,
     /// Its components.
     pub details: Vec<ComponentRow>,
     /// Who signed.
@@ -234,6 +236,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let index = reader.index()?;
     Ok(ShowReport {
         row: row(known, index_of(session, &vault, known, &identities), &identities, &Proofs::new(&vault)).0,
+        git: index.header.working_trees(),
         details: index.components.iter().map(component_row).collect(),
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),

@@ -6,6 +6,8 @@
 use crate::durable::{self, crash};
 use crate::model::{ComponentName, SnapshotId, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::git::{Move, Moved};
+use crate::ops::rollback::rebuild::Rebuilding;
 use crate::ops::rollback::step::Step;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ pub(super) enum Turn {
     Stopping,
     /// Steps are being taken.
     Exchanging,
+    /// All is exchanged; what was left is made fit for it.
+    Rebuilding,
     /// All is exchanged; services are being started and asked for their health.
     Starting,
     /// It holds. The old state is kept.
@@ -68,6 +72,21 @@ pub(super) struct Journal {
     pub(super) turn: Turn,
     pub(super) sites: Vec<SiteRecord>,
     pub(super) services: Vec<Stopped>,
+    /// Commands that must run after the exchange, before services are started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) rebuild: Vec<Rebuilding>,
+    /// They were begun, so they must run again on the old state.
+    #[serde(default)]
+    pub(super) rebuilt: bool,
+    /// Working trees of git that are put back once the services are well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) git: Vec<Move>,
+    /// Those that were.
+    #[serde(default, skip)]
+    pub(super) moved: Vec<Moved>,
+    /// What failed of that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) git_troubles: Vec<String>,
     /// Why it is being undone.
     pub(super) why: Option<String>,
 }
@@ -88,6 +107,11 @@ impl Journal {
             turn: Turn::Staging,
             sites: Vec::new(),
             services: Vec::new(),
+            rebuild: Vec::new(),
+            rebuilt: false,
+            git: Vec::new(),
+            moved: Vec::new(),
+            git_troubles: Vec::new(),
             why: None,
         }
     }
@@ -201,7 +225,7 @@ pub(crate) fn is_unfinished(state: &Path) -> Result<bool> {
     Journal::open(state).map(|journal| journal.is_some())
 }
 
-/// True while what is live may be half of one state and half of another.
+/// True while what is live may be half of one state and half of another, or made fit for another.
 pub(super) fn is_torn(journal: &Journal) -> bool {
-    matches!(journal.turn, Turn::Exchanging | Turn::Undoing)
+    matches!(journal.turn, Turn::Exchanging | Turn::Rebuilding | Turn::Undoing)
 }

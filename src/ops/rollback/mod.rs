@@ -8,7 +8,9 @@
 mod id;
 mod journal;
 mod keep;
+mod ladder;
 mod left;
+mod rebuild;
 mod recover;
 mod run;
 pub(in crate::ops) mod services;
@@ -18,13 +20,17 @@ mod tree;
 
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::sweep;
+pub use ladder::ladder;
 pub use recover::{ready, resume, undo};
 pub(in crate::ops) use run::words_of;
 
+use crate::config::{Config, Event};
 use crate::durable::{Held, crash};
 use crate::model::index::ComponentKind;
 use crate::model::{Problem, ProblemKind, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::git::{self, Move, Moved};
+use crate::ops::hooks::{self, Ran};
 use crate::ops::restore::{Listing, Opened, RestoreReport, open};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
@@ -44,6 +50,8 @@ pub struct RollbackOptions {
     pub only: Vec<String>,
     /// Use a snapshot by a key that is not trusted.
     pub accept_untrusted: bool,
+    /// Put git's working trees back to the commits that were recorded, too.
+    pub git: bool,
 }
 
 /// What a rollback would do.
@@ -51,6 +59,7 @@ pub struct RollbackPlan {
     opened: Opened,
     sites: Vec<Site>,
     components: Vec<String>,
+    moves: Vec<Move>,
     /// Services that must run afterwards, also when they are down now.
     pub must_run: Vec<String>,
     /// The same for people and programs.
@@ -66,6 +75,8 @@ pub struct ShownPlan {
     pub places: Vec<ShownPlace>,
     /// Services that are stopped and started, in the order in which they are started.
     pub services: Vec<String>,
+    /// Working trees of git that are put back, with the commits.
+    pub git: Vec<ShownMove>,
     /// Bytes that are fetched.
     pub bytes: u64,
     /// What to know before.
@@ -83,6 +94,17 @@ pub struct ShownPlace {
     pub names: Vec<String>,
     /// What of it stays as it is, at its top.
     pub stays: Vec<String>,
+}
+
+/// A working tree of git that is put back.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownMove {
+    /// Its top folder.
+    pub top: String,
+    /// The commit that it is at.
+    pub from: String,
+    /// The commit that it goes to.
+    pub to: String,
 }
 
 /// How a rollback ended.
@@ -107,6 +129,8 @@ pub struct RollbackReport {
     pub services: Vec<String>,
     /// Where the state from before is kept.
     pub kept: Vec<String>,
+    /// Working trees of git that were put back.
+    pub git: Vec<Moved>,
     /// Everything worth knowing.
     pub problems: Vec<Problem>,
 }
@@ -115,8 +139,12 @@ pub struct RollbackReport {
 pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan> {
     refuse_unfinished(session.state()?.dir(), "rollback")?;
     let opened = open(session, &options.snapshot, options.accept_untrusted)?;
+    let trees = opened.index.header.working_trees();
+    // A bundle of a repository is for a repository that is gone.
+    let is_bundle = |name: &str| trees.iter().any(|tree| tree.bundle.as_deref() == Some(name));
+    let all = opened.index.components.iter().map(|c| c.name.to_string());
     let names: Vec<String> = match options.only.is_empty() {
-        true => opened.index.components.iter().map(|c| c.name.to_string()).collect(),
+        true => all.filter(|name| !is_bundle(name)).collect(),
         false => options.only.clone(),
     };
     let mut plan = Planning { session, opened: &opened, sites: Vec::new(), places: Vec::new(), bytes: 0 };
@@ -126,10 +154,28 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let Planning { sites, places, bytes, .. } = plan;
     let config = session.config()?;
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
-    let mut shown =
-        ShownPlan { snapshot: opened.record.snapshot.clone(), places, services, bytes, warnings: Vec::new() };
+    let moves = if options.git { moves_of(config, &opened, &sites)? } else { Vec::new() };
+    let commits = |way: &Move| ShownMove {
+        top: way.top.display().to_string(),
+        from: way.from.commit.clone(),
+        to: way.to.commit.clone(),
+    };
+    let git = moves.iter().map(commits).collect();
+    let snapshot = opened.record.snapshot.clone();
+    let mut shown = ShownPlan { snapshot, places, services, git, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
-    Ok(RollbackPlan { opened, sites, components: names, must_run: Vec::new(), shown })
+    Ok(RollbackPlan { opened, sites, components: names, moves, must_run: Vec::new(), shown })
+}
+
+/// The ways of git's working trees back to the commits that were recorded.
+fn moves_of(config: &Config, opened: &Opened, sites: &[Site]) -> Result<Vec<Move>> {
+    let trees = opened.index.header.working_trees();
+    if trees.is_empty() {
+        let what = format!("snapshot {} recorded nothing of git", opened.record.snapshot);
+        return Err(OpError::new(Class::Usage, what).hint("leave --git away; `backstay backup --git` records it"));
+    }
+    let places: Vec<PathBuf> = sites.iter().flat_map(Site::places).collect();
+    git::moves(config, &trees, &places)
 }
 
 struct Planning<'a> {
@@ -225,7 +271,16 @@ impl RollbackPlan {
         let state = session.state()?.dir().to_owned();
         refuse_unfinished(&state, "rollback")?;
         crash::point("rollback: lock held");
-        let mut way = self.begin(session, &held, state)?;
+        let components = self.components.clone();
+        let id = |report: &RollbackReport| report.snapshot.to_string();
+        let Ran { outcome: mut report, problems } =
+            hooks::around(session, Event::Rollback, &components, id, || self.transact(session, &held, state))?;
+        report.problems.extend(problems);
+        Ok(report)
+    }
+
+    fn transact(self, session: &Session, held: &Held, state: PathBuf) -> Result<RollbackReport> {
+        let mut way = self.begin(session, held, state)?;
         let mut fetched = restore_report(&self.opened);
         let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self));
         if let Err(e) = before {
@@ -241,6 +296,7 @@ impl RollbackPlan {
             .doing(Class::Failed, || "no random numbers are to be had".into())?;
         let staging = staging_name(random);
         let mut journal = Journal::new(self.opened.record.snapshot.clone(), session.around.clock.now());
+        journal.git.clone_from(&self.moves);
         journal.services = services::wanted(&self.must_run);
         journal.sites = self.sites.iter().enumerate().map(|(n, site)| record_of(site, &staging, n)).collect();
         Ok(Way { session, held, state, journal })
@@ -286,11 +342,22 @@ fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     journal.close(state)
 }
 
+/// The application is back and well; git is not.
+fn git_problem(what: &str) -> Problem {
+    Problem {
+        kind: ProblemKind::Hook,
+        component: None,
+        subject: "git".into(),
+        what: what.to_owned(),
+        hint: Some("the files are those of the snapshot; put HEAD there yourself: git switch --detach".into()),
+    }
+}
+
 fn report_of(
     journal: Journal,
     components: &[String],
     outcome: Outcome,
-    problems: Vec<Problem>,
+    mut problems: Vec<Problem>,
 ) -> Result<RollbackReport> {
     if let Outcome::Undone(why) = outcome {
         let what = format!("the rollback to {} failed, and everything is as it was before", journal.snapshot);
@@ -301,7 +368,9 @@ fn report_of(
         });
     }
     let place = |site: &SiteRecord| site.base.join(&site.staging).display().to_string();
+    problems.extend(journal.git_troubles.iter().map(|trouble| git_problem(trouble)));
     Ok(RollbackReport {
+        git: journal.moved,
         snapshot: journal.snapshot,
         safety: journal.safety,
         components: components.to_vec(),

@@ -1,13 +1,16 @@
 //! What comes after: a rollback that was killed brought to its end, one that held taken back, and the gate for services.
 
+use crate::config::Event;
+use crate::durable::Held;
 use crate::ops::backup::{self, BackupOptions};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn, is_torn, refuse_unfinished};
 use crate::ops::rollback::run::Way;
 use crate::ops::rollback::services::{concerned, running, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, report_of};
 use crate::ops::session::Session;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Brings a rollback that was killed to its end: all of the new state where its services are well, else all of the old. `None`: there is none.
 pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
@@ -34,12 +37,22 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
             Err(e) => way.back(watch, &e),
         })?,
         Turn::Restarting => watching(session, |watch| way.restart(watch))?,
-        Turn::Stopping | Turn::Exchanging | Turn::Undoing => watching(session, |watch| {
+        Turn::Stopping | Turn::Exchanging | Turn::Rebuilding | Turn::Undoing => watching(session, |watch| {
             let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
             way.back(watch, &OpError::new(Class::Failed, why))
         })?,
     };
-    report_of(way.journal, &components, outcome, Vec::new()).map(Some)
+    // What was killed had run its `before`: what belongs behind it is not left out.
+    let mut done = report_of(way.journal, &components, outcome, Vec::new());
+    let problems = hooks::afterwards(session, Event::Rollback, &components, snapshot_of, &done);
+    if let Ok(report) = &mut done {
+        report.problems.extend(problems);
+    }
+    done.map(Some)
+}
+
+fn snapshot_of(report: &RollbackReport) -> String {
+    report.snapshot.to_string()
 }
 
 /// Takes the last rollback back: a safety snapshot of what is live now, then the exchange the other way round.
@@ -49,24 +62,40 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
     let state = session.state()?.dir().to_owned();
     refuse_unfinished(&state, "undoing of a rollback")?;
     let last = Journal::kept(&state)?.pop();
-    let Some((kept, mut journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done) else {
+    let Some((kept, journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done) else {
         return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
             .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
     };
     let mut components: Vec<String> = journal.sites.iter().map(|s| s.component.to_string()).collect();
     components.dedup();
+    let Ran { outcome: mut report, problems } =
+        hooks::around(session, Event::Rollback, &components, snapshot_of, || {
+            take_back(session, &held, (kept, journal), components.clone())
+        })?;
+    report.problems.extend(problems);
+    Ok(report)
+}
+
+/// Takes back what `journal`, kept as `kept`, tells of.
+fn take_back(
+    session: &Session,
+    held: &Held,
+    (kept, mut journal): (PathBuf, Journal),
+    components: Vec<String>,
+) -> Result<RollbackReport> {
+    let state = session.state()?.dir().to_owned();
     let options = BackupOptions {
         only: components.clone(),
         note: Some(format!("before taking back the rollback to {}", journal.snapshot)),
         safety: true,
         ..BackupOptions::default()
     };
-    let safety = backup::run_held(session, &options, &held)?;
+    let safety = backup::run_held(session, &options, held)?;
     session.note(&format!("safety snapshot {}", safety.snapshot));
     journal.safety = Some(safety.snapshot);
     journal.why = Some("it was taken back".into());
     let snapshot = journal.snapshot.clone();
-    let mut way = Way { session, held: &held, state, journal };
+    let mut way = Way { session, held, state, journal };
     way.journal.services = watching(session, |watch| {
         let concerned = concerned(session.config()?, &components);
         running(session, watch, &concerned)
@@ -86,6 +115,7 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
         components,
         services: way.journal.services.iter().map(|s| s.name.clone()).collect(),
         kept: way.journal.sites.iter().map(place).collect(),
+        git: Vec::new(),
         problems: Vec::new(),
     })
 }

@@ -11,7 +11,7 @@ use crate::ops::rollback::left::{Left, sidecars_of};
 use crate::ops::rollback::services::{On, start, stop, stop_again, watching};
 use crate::ops::rollback::site::{Site, What, remove_staging};
 use crate::ops::rollback::step::{Below, Ground, Step};
-use crate::ops::rollback::{Outcome, RollbackPlan, services};
+use crate::ops::rollback::{Outcome, RollbackPlan, rebuild, services};
 use crate::ops::session::Session;
 use crate::platform::at;
 use crate::service::Watch;
@@ -93,6 +93,7 @@ impl Way<'_> {
             let forwards = stopped
                 .and_then(|()| self.prepare(plan))
                 .and_then(|()| self.take_all())
+                .and_then(|()| self.rebuild(watch))
                 .and_then(|()| self.come_up(watch));
             match forwards {
                 Ok(()) => Ok(Outcome::Done),
@@ -105,6 +106,9 @@ impl Way<'_> {
     fn prepare(&mut self, plan: &RollbackPlan) -> Result<()> {
         for (place, site) in plan.sites.iter().enumerate() {
             let steps = self.look(plan, site, &self.journal.sites[place].staging)?;
+            if let Some(component) = self.session.config()?.component(site.component.as_str()) {
+                self.journal.rebuild.extend(rebuild::due(&component.rebuild, &self.journal.sites[place])?);
+            }
             self.journal.sites[place].steps = steps;
         }
         self.journal.turn(&self.state, Turn::Exchanging)
@@ -117,6 +121,16 @@ impl Way<'_> {
                 ground.take(step).doing(Class::Failed, || "the exchange stopped half-way".into())?;
             }
         }
+        let next = if self.journal.rebuild.is_empty() { Turn::Starting } else { Turn::Rebuilding };
+        self.journal.turn(&self.state, next)
+    }
+
+    /// Makes what was left fit for the new state.
+    fn rebuild(&mut self, watch: &Watch<'_>) -> Result<()> {
+        if self.journal.turn != Turn::Rebuilding {
+            return Ok(());
+        }
+        rebuild::run(self.session, watch, &self.journal.rebuild)?;
         self.journal.turn(&self.state, Turn::Starting)
     }
 
@@ -124,8 +138,29 @@ impl Way<'_> {
     pub(super) fn come_up(&mut self, watch: &Watch<'_>) -> Result<()> {
         start(self.session, watch, &self.journal, On::New)?;
         crash::point("rollback: healthy");
+        self.move_trees();
+        crash::point("rollback: git moved");
         self.journal.turn(&self.state, Turn::Done)?;
         self.journal.close(&self.state)
+    }
+
+    /// Puts git's working trees back. The application is well by then: what fails here is told, and undoes nothing.
+    fn move_trees(&mut self) {
+        for way in self.journal.git.clone() {
+            match way.go() {
+                Ok(moved) => self.journal.moved.push(moved),
+                Err(e) => self.journal.git_troubles.push(words_of(&e)),
+            }
+        }
+    }
+
+    /// Takes that back, where it was done.
+    fn move_trees_back(&mut self) {
+        for way in self.journal.git.clone().iter().filter(|way| way.is_there()) {
+            if let Err(e) = way.back().go() {
+                self.session.note(&format!("warning: {}", words_of(&e)));
+            }
+        }
     }
 
     /// All the way back: steps taken back, the services started. `why` it did not go forwards.
@@ -139,7 +174,8 @@ impl Way<'_> {
 
     /// Takes every step back, from whatever turn.
     pub(super) fn take_back_all(&mut self, watch: &Watch<'_>) -> Result<()> {
-        if matches!(self.journal.turn, Turn::Starting | Turn::Done) {
+        if matches!(self.journal.turn, Turn::Rebuilding | Turn::Starting | Turn::Done) {
+            self.journal.rebuilt = !self.journal.rebuild.is_empty();
             stop_again(self.session, watch, &self.journal)?;
             self.note_what_came_after()?;
         }
@@ -187,7 +223,13 @@ impl Way<'_> {
 
     /// Starts the services on the old state and ends the journal. A service that does not come up on it is a matter for a person.
     pub(super) fn restart(&mut self, watch: &Watch<'_>) -> Result<Outcome> {
-        let up = start(self.session, watch, &self.journal, On::Old);
+        // What was made fit for the new state is made fit for the old one. Whatever comes of that, the services are started.
+        let rebuilt = match self.journal.rebuilt {
+            true => rebuild::run(self.session, watch, &self.journal.rebuild),
+            false => Ok(()),
+        };
+        self.move_trees_back();
+        let up = rebuilt.and(start(self.session, watch, &self.journal, On::Old));
         self.journal.turn(&self.state, Turn::Undone)?;
         self.clear()?;
         self.journal.close(&self.state)?;
@@ -196,7 +238,7 @@ impl Way<'_> {
             Ok(()) => Ok(Outcome::Undone(why)),
             Err(e) => {
                 let what = format!(
-                    "everything is as it was before, but a service did not come up on it (the rollback had failed: {why})"
+                    "everything is as it was before, but a service did not come up on it, or what was left could not be made fit for it again (the rollback had failed: {why})"
                 );
                 Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(
                     "look at the service's own log; what was live before is live again, and nothing of it was changed",
@@ -239,7 +281,7 @@ fn ground_of(site: &SiteRecord) -> Result<Ground<'_>> {
 }
 
 /// An error with what it came from, in one line.
-pub(super) fn words_of(error: &dyn std::error::Error) -> String {
+pub(in crate::ops) fn words_of(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -103,6 +103,16 @@ fn in_component(base: &Path, path: &Path) -> Option<RelPath> {
 }
 
 impl Site {
+    /// What is exchanged of it, as places of this machine.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let name = |path: &RelPath| self.base.join(OsStr::from_bytes(path.name()));
+        match &self.what {
+            What::Whole => vec![self.base.clone()],
+            What::Names(paths) => paths.iter().map(name).collect(),
+            What::Database(path) => vec![name(path)],
+        }
+    }
+
     /// What is fetched for it.
     pub(super) fn selection(&self) -> Selection {
         let paths = match &self.what {

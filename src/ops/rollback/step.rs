@@ -127,7 +127,7 @@ impl<'a> Ground<'a> {
         Ok(Self { base, fd: at::open_place(base)? })
     }
 
-    fn dir(&self, path: &Below) -> io::Result<(OwnedFd, Vec<u8>)> {
+    pub(super) fn dir(&self, path: &Below) -> io::Result<(OwnedFd, Vec<u8>)> {
         let (dir, name) = path.split();
         Ok((at::open_dir_beneath(self.fd.as_fd(), dir)?, name.to_vec()))
     }

@@ -1,0 +1,66 @@
+//! What is left to try when a snapshot cannot be used: one rung a line, the nearest first. Only said, never done.
+
+use crate::config::{CommandLine, Config, Place};
+use crate::model::SnapshotId;
+use crate::model::record::SnapshotKind;
+use crate::ops::look::{self, SnapshotRow};
+use crate::ops::session::Session;
+
+/// So many older snapshots are named.
+const OLDER: usize = 3;
+
+/// The rungs, for a project whose snapshot `wanted` (as it was asked for) cannot be used. `session` where one could be opened.
+pub fn ladder(config: &Config, session: Option<&Session>, wanted: Option<&str>) -> Vec<String> {
+    let mut rungs = Vec::new();
+    rungs.extend(session.map(|session| older(session, wanted)).unwrap_or_default());
+    rungs.extend(stores(config));
+    rungs.extend(crate::ops::git::ways_back(config));
+    if let Some(command) = &config.emergency {
+        rungs.push(format!("[emergency] of the configuration: {}", line(command)));
+    }
+    rungs.push("without backstay: RECOVER.md and recover.py in the store, with the recovery kit".into());
+    rungs
+}
+
+fn line(command: &CommandLine) -> String {
+    match command {
+        CommandLine::Args(args) => args.join(" "),
+        CommandLine::Shell(text) => text.clone(),
+    }
+}
+
+/// Good snapshots that are older than the one that was asked for.
+fn older(session: &Session, wanted: Option<&str>) -> Vec<String> {
+    let Ok(list) = look::list(session) else {
+        return Vec::new();
+    };
+    let usable = |row: &&SnapshotRow| {
+        row.good && row.trusted && row.void.is_none() && row.kind != SnapshotKind::Partial
+    };
+    let is_wanted = |id: &SnapshotId| wanted.is_some_and(|wanted| id.to_string().starts_with(wanted));
+    // What a word such as `latest` means is the newest; what cannot be found leaves them all.
+    let from = match wanted {
+        Some(word) if word.starts_with("latest") => 1,
+        _ => list.snapshots.iter().rev().position(|row| is_wanted(&row.id)).map_or(0, |place| place + 1),
+    };
+    let rows = list.snapshots.iter().rev().skip(from).filter(usable).take(OLDER);
+    rows.map(|row| {
+        let note = row.note.as_deref().map(|note| format!("  ({note})")).unwrap_or_default();
+        format!("an older good snapshot: backstay rollback {}{note}", row.id)
+    })
+    .collect()
+}
+
+fn stores(config: &Config) -> Vec<String> {
+    let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
+    if names.len() > 1 {
+        let what = "another store: backstay sync brings to each what another has whole; each by itself";
+        return vec![format!("{what}: backstay --store NAME list (NAME is one of {})", names.join(", "))];
+    }
+    let place = match config.stores.first().map(|s| &s.place) {
+        Some(Place::Path(path)) => path.display().to_string(),
+        Some(Place::Url(_)) => "the bucket".into(),
+        None => return Vec::new(),
+    };
+    vec![format!("a copy of {place}, if there is one: backstay --store PATH restore ID --to DIR")]
+}
