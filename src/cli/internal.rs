@@ -21,9 +21,10 @@ pub(super) fn run() -> Option<ExitCode> {
                 }
             })
         }
-        "__demo-writer" => {
-            let (database, ready) = (args.next()?, args.next()?);
-            Some(match demo::writer(Path::new(&database), Path::new(&ready)) {
+        "__demo-service" => {
+            let (app, port, demo) = (args.next()?, args.next()?, args.next()?);
+            let numbers = (port.to_str()?.parse().ok()?, demo.to_str()?.parse().ok()?);
+            Some(match demo::serve(Path::new(&app), numbers.0, numbers.1) {
                 Ok(code) => ExitCode::from(code),
                 Err(error) => {
                     exit::report(&error, 1, false);

@@ -162,6 +162,12 @@ pub(super) fn session_if_any(terminal: &Terminal) -> Result<Option<Session>> {
     }
 }
 
+/// Opens the project for what ends an unfinished rollback: that needs no store, which at boot may not be here yet.
+pub(super) fn session_for_recovery(terminal: &Terminal) -> Result<Session> {
+    let around = Surroundings { store: None, ..surroundings(terminal)? };
+    Session::open_anyway(Arc::new(load_config(&config_path(terminal)?)?), around)
+}
+
 /// Opens the project by its configuration, which writing needs.
 pub(super) fn writing_session(terminal: &Terminal) -> Result<Session> {
     if terminal.global.as_of.is_some() {

@@ -9,7 +9,7 @@ use crate::keys::{Ask, Identities, NamingKey, Passphrase, RecipientSet, SecretId
 use crate::model::chain::Heads;
 use crate::model::{HostId, Problem, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::slots::{first_here, moved_of_kit, slots, tidy};
+use crate::ops::slots::{first_here, first_or_absent, moved_of_kit, slots, tidy};
 use crate::ops::stores::{Means, StoreSlot};
 pub use crate::ops::surroundings::{HostChoice, Surroundings};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
@@ -61,6 +61,19 @@ pub struct Writer {
 impl Session {
     /// Opens the project of `config`.
     pub fn open(config: Arc<Config>, around: Surroundings) -> Result<Self> {
+        Self::open_with(config, around, first_here)
+    }
+
+    /// The same also when no store is here: for what needs none, such as the end of a rollback at boot.
+    pub fn open_anyway(config: Arc<Config>, around: Surroundings) -> Result<Self> {
+        Self::open_with(config, around, |stores| Ok(first_or_absent(stores)))
+    }
+
+    fn open_with(
+        config: Arc<Config>,
+        around: Surroundings,
+        first: impl FnOnce(&[StoreSlot]) -> Result<Arc<dyn Store>>,
+    ) -> Result<Self> {
         let key_file = &config.signing.key_file;
         let signer = match key_file.exists() {
             true => Some(load_signer(key_file)?.id()),
@@ -73,7 +86,7 @@ impl Session {
             as_of: around.as_of,
         };
         let (stores, by_path) = slots(&config, around.store.as_deref(), &means)?;
-        let store = first_here(&stores)?;
+        let store = first(&stores)?;
         let state = State::open(&config.state_dir).doing(Class::Failed, || {
             format!("cannot open the state directory {}", config.state_dir.display())
         })?;

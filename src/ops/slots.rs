@@ -5,7 +5,7 @@ use crate::keys::kit::{Kit, StoreAt};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::layout::store_path;
 use crate::ops::stores::{Means, StoreSlot};
-use crate::store::Store;
+use crate::store::{AbsentStore, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,6 +74,15 @@ pub(super) fn first_here(stores: &[StoreSlot]) -> Result<Arc<dyn Store>> {
         }
     }
     Err(first.map_or_else(|| OpError::new(Class::Config, "there is no store"), |away| away.error()))
+}
+
+/// The first store that is here, else one that says of itself that it is not.
+pub(super) fn first_or_absent(stores: &[StoreSlot]) -> Arc<dyn Store> {
+    let absent = || {
+        let (name, place) = stores.first().map_or(("none", ""), |slot| (&*slot.name, &*slot.place));
+        Arc::new(AbsentStore::new(name, place)) as Arc<dyn Store>
+    };
+    first_here(stores).unwrap_or_else(|_| absent())
 }
 
 pub(super) fn tidy(path: &str) -> Result<PathBuf> {

@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub enum State {
     /// It does, in this life.
     Runs(Instance),
+    /// It is between two tries to run, or on its way up or down: up for nobody, and down for nobody either.
+    Between(String),
     /// It does not.
     Down,
     /// Nothing can tell: it has neither a manager nor a pid file.
@@ -60,11 +62,8 @@ fn systemd_state(service: &Service, unit: &str, around: &Watch<'_>) -> Result<St
     let active = value("ActiveState");
     match active.as_str() {
         "inactive" | "failed" => Ok(State::Down),
-        // A unit between two tries to start is up for nobody, and down for nobody either.
-        "activating" | "deactivating" | "reloading" if value("MainPID") == "0" => {
-            Ok(State::Runs(Instance::new(format!("{active} ({})", value("SubState")))))
-        }
-        "active" | "activating" | "deactivating" | "reloading" => {
+        "activating" | "deactivating" => Ok(State::Between(format!("{active}, {}", value("SubState")))),
+        "active" | "reloading" => {
             let process = value("MainPID").parse().ok().and_then(of_pid);
             let process = process.map_or_else(|| "no process of its own".to_owned(), |p| p.to_string());
             Ok(State::Runs(Instance::new(format!("run {}, {process}", value("InvocationID")))))
@@ -124,6 +123,7 @@ pub fn stop(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
     loop {
         let what = match state(service, around)? {
             State::Down | State::Untold => return Ok(()),
+            State::Between(what) => what,
             State::Runs(instance) => instance.to_string(),
         };
         // A stop command may return before the process is gone.
@@ -165,6 +165,7 @@ pub fn start(service: &Service, around: &Watch<'_>) -> Result<State, ServiceErro
     loop {
         let what = match state(service, around)? {
             State::Down => "it is down".to_owned(),
+            State::Between(what) => what,
             up => return Ok(up),
         };
         // A start command may return before the process has written its number.

@@ -7,6 +7,13 @@ use crate::service::control::{State, state};
 use crate::service::probe::ask;
 use crate::service::watch::Watch;
 use crate::service::{Instance, ServiceError};
+use std::time::Duration;
+
+/// So often a service without a health check is looked at.
+const LOOKS: u32 = 3;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(700);
+/// It must run for good by then.
+const LOOKED_AT: Duration = Duration::from_secs(10);
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,19 +115,43 @@ fn life(
             Err(format!("what runs is the process from before ({instance})"))
         }
         State::Runs(instance) => Ok(Some(instance)),
+        State::Between(what) => Err(format!("it does not run yet, or not any more ({what})")),
         State::Down => Err("it is down".to_owned()),
         State::Untold => Ok(None),
     }
 }
 
-/// A service without a health check is believed when it runs.
+/// A service without a health check is believed when it runs, in one life at several looks: one that is started again and again runs at each.
 fn believed(
     service: &Service,
     before: Option<&Instance>,
     around: &Watch<'_>,
 ) -> Result<Judgement, ServiceError> {
-    match life(service, before, around) {
-        Ok(instance) => Ok(Judgement { instance, asked: 0 }),
-        Err(why) => Err(ServiceError::Unhealthy { subject: format!("service {:?}", service.name), why }),
+    let begun = (around.now)();
+    let (mut looks, mut last) = (0, None);
+    loop {
+        let why = match life(service, before, around) {
+            // Nothing can tell, so there is nothing to look at again.
+            Ok(None) => return Ok(Judgement { instance: None, asked: 0 }),
+            Ok(one) if looks == 0 || one == last => {
+                (looks, last) = (looks + 1, one);
+                if looks == LOOKS {
+                    return Ok(Judgement { instance: last, asked: 0 });
+                }
+                "it was not seen long enough".to_owned()
+            }
+            Ok(one) => {
+                (looks, last) = (1, one);
+                "it was started anew between two looks".to_owned()
+            }
+            Err(why) => {
+                looks = 0;
+                why
+            }
+        };
+        if (around.now)().saturating_sub(begun) >= LOOKED_AT || (around.commands.stopped)() {
+            return Err(ServiceError::Unhealthy { subject: format!("service {:?}", service.name), why });
+        }
+        (around.pause)(BETWEEN_LOOKS);
     }
 }

@@ -3,6 +3,7 @@
 //! A store knows bytes under keys and nothing of what they mean. It must never overwrite an object, never say that something was stored
 //! before it is durable, and never decide by a listing, a time or an ETag alone that something is there.
 
+pub mod absent;
 #[cfg(any(feature = "gcs", feature = "azure"))]
 pub mod cloud;
 pub mod layout;
@@ -11,6 +12,7 @@ pub mod s3;
 #[doc(hidden)]
 pub mod testing;
 
+pub use absent::AbsentStore;
 pub use layout::{Key, Prefix};
 pub use local::LocalStore;
 

@@ -46,7 +46,7 @@ fn results_go_to_standard_output_and_all_else_to_standard_error() {
         assert!(
             completions.contains("restore")
                 && !completions.contains("__capture-sqlite")
-                && !completions.contains("__demo-writer"),
+                && !completions.contains("__demo-service"),
             "{shell}: {completions}"
         );
     }

@@ -218,7 +218,7 @@ fn a_guarded_command_has_the_terminal_and_a_person_is_asked() {
 }
 
 /// Waits until `path` is there.
-fn until(what: &str, done: impl Fn() -> bool) {
+fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !done() {
         assert!(begun.elapsed().as_secs() < 60, "never: {what}");

@@ -15,6 +15,9 @@ const SHOWN: usize = 5;
 
 /// Runs `rollback`.
 pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
+    if args.resume {
+        return resume(terminal, &open::session_for_recovery(terminal)?, args.yes);
+    }
     let session = match open::writing_session(terminal) {
         Ok(session) => session,
         Err(e) => {
@@ -26,9 +29,6 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         }
     };
     let config = std::sync::Arc::clone(session.config()?);
-    if args.resume {
-        return resume(terminal, &session, args.yes);
-    }
     if !args.dry_run {
         guard::refuse_under_way(&session)?;
     }

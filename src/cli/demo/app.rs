@@ -7,6 +7,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The code of the first version.
+const FIRST: &str = "from fastapi import FastAPI\napp = FastAPI()\nVERSION = 1\n";
+
 /// The database of the application at `app`.
 pub(super) fn database(app: &Path) -> PathBuf {
     app.join("backend/data/agent.db")
@@ -22,7 +25,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Makes the application.
 pub(super) fn make(app: &Path) -> Result<()> {
-    write(&app.join("backend/main.py"), "from fastapi import FastAPI\napp = FastAPI()\nVERSION = 1\n")?;
+    write(&app.join("backend/main.py"), FIRST)?;
     for n in 0..40 {
         let body = format!("def step_{n}(x):\n    return x * {n}\n").repeat(20);
         write(&app.join(format!("backend/steps/step_{n}.py")), &body)?;
@@ -67,6 +70,27 @@ pub(super) fn damage(app: &Path) -> Result<()> {
     write(&app.join("backend/main.py"), "oops")?;
     let steps = app.join("backend/steps");
     fs::remove_dir_all(&steps).doing(Class::Failed, || format!("cannot remove {}", steps.display()))
+}
+
+/// A version that does not start.
+pub(super) fn break_it(app: &Path) -> Result<()> {
+    write(&app.join("backend/main.py"), "VERSION = 3\nbroken\n")
+}
+
+/// The first version again, as the service that runs was started.
+pub(super) fn mend_it(app: &Path) -> Result<()> {
+    write(&app.join("backend/main.py"), FIRST)
+}
+
+/// What is live must be the first version, with what a rollback leaves.
+pub(super) fn expect_first(app: &Path) -> Result<()> {
+    expect(&app.join("backend/main.py"), "VERSION = 1")?;
+    expect(&app.join("backend/steps/step_3.py"), "step_3")?;
+    expect(&app.join("frontend/node_modules/next/index.js"), "module.exports")?;
+    match app.join("backend/steps/step_new.py").exists() {
+        true => Err(OpError::new(Class::Failed, "a file of the second version is still there")),
+        false => Ok(()),
+    }
 }
 
 /// The restored second version must be the second version.

@@ -4,15 +4,17 @@
 
 mod app;
 mod compare;
+mod service;
 mod writer;
 
-pub(super) use writer::writer;
+pub(super) use service::serve;
 
 use crate::cli::args::DemoArgs;
 use crate::cli::{Terminal, out, render, say};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use service::Service;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs the demo.
@@ -73,16 +75,6 @@ struct Stage {
     json: bool,
 }
 
-/// The service that writes to the database all the time; ended when dropped.
-struct Service(Child);
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
 impl Stage {
     /// A line of the story.
     fn tell(&self, text: &str) {
@@ -92,13 +84,14 @@ impl Stage {
     }
 
     fn play(&self) -> Result<()> {
-        self.tell(
-            "An application: a backend, a frontend with node_modules, and a SQLite database that is written to all the time.\n",
-        );
+        self.tell("An application: a service with a page and a SQLite database that it writes to all the time, a frontend with node_modules.\n");
         app::make(&self.app)?;
         std::fs::create_dir_all(&self.home).doing(Class::Failed, || "cannot make a home".into())?;
-        let service = self.service()?;
         self.type_in(&["init", "--yes"])?;
+        let service = Service::new(&self.exe, &self.app)?;
+        self.tell_of_service(&service)?;
+        service.start()?;
+        self.well(&service, "1")?;
         self.type_in(&["backup", "--note", "before the change"])?;
         let before = self.copy_of_app("before")?;
 
@@ -121,37 +114,77 @@ impl Stage {
         self.tell("One file, straight back into its place; the damaged one is kept beside it:\n");
         self.type_in(&["restore", "latest", "backend/main.py", "--in-place", "--yes"])?;
         app::main_is_back(&self.app)?;
+        self.go_back(&service)?;
         drop(service);
         say(
-            "Everything came back as it was: contents, modes, owners, times, links, sparse files; the databases pass their checks.",
+            "Everything came back as it was: contents, modes, owners, times, links, sparse files; the databases pass their checks; the service runs.",
         );
         Ok(())
     }
 
-    /// Starts the writer and waits until its first rows are in.
-    fn service(&self) -> Result<Service> {
-        let ready = self.home.join("ready");
-        let child = Command::new(&self.exe)
-            .arg("__demo-writer")
-            .arg(app::database(&self.app))
-            .arg(&ready)
-            .stdin(Stdio::null())
-            .spawn();
-        let mut service = Service(child.doing(Class::Failed, || "cannot start the writer".into())?);
+    /// The whole application, with its service: back, back to something that does not run, and a change that fails under guard.
+    fn go_back(&self, service: &Service) -> Result<()> {
+        self.tell("\nThe change was a bad one: the whole application goes back, with its service, as one transaction:\n");
+        self.type_in(&["rollback", "latest~1"])?;
+        app::expect_first(&self.app)?;
+        self.well(service, "1")?;
+
+        self.tell("Back to a version that does not start, by mistake: that undoes itself.\n");
+        app::break_it(&self.app)?;
+        self.type_in(&["backup", "--note", "a version that does not start"])?;
+        app::mend_it(&self.app)?;
+        self.type_in_expecting(&["rollback", "latest"], 17)?;
+        app::expect_first(&self.app)?;
+        self.well(service, "1")?;
+
+        self.tell("A change with a way back: the command fails, and everything is as it was before it.\n");
+        let change = "echo oops > backend/main.py; rm -r backend/steps; exit 1";
+        self.type_in_expecting(&["guard", "--auto", "--", "sh", "-c", change], 17)?;
+        app::expect_first(&self.app)?;
+        self.well(service, "1")
+    }
+
+    /// Adds the service to the configuration, and shows that.
+    fn tell_of_service(&self, service: &Service) -> Result<()> {
+        let file = self.app.join("backstay.toml");
+        let doing = || format!("cannot add to {}", file.display());
+        let table = service.table()?;
+        let text = std::fs::read_to_string(&file).doing(Class::Failed, doing)?;
+        std::fs::write(&file, format!("{text}\n{table}")).doing(Class::Failed, doing)?;
+        self.tell(&format!("Added to backstay.toml, by hand:\n\n{table}"));
+        Ok(())
+    }
+
+    /// The service answers as `version`, and writes.
+    fn well(&self, service: &Service, version: &str) -> Result<()> {
         let begun = Instant::now();
-        while !ready.exists() {
+        let mut first = None;
+        while begun.elapsed() < Duration::from_secs(30) {
             self.interrupt.check()?;
-            let ended = service.0.try_wait().doing(Class::Failed, || "cannot watch the writer".into())?;
-            if ended.is_some() || begun.elapsed() > Duration::from_secs(30) {
-                return Err(OpError::new(Class::Failed, "the demo's writer does not write"));
+            match (service.ask(), first) {
+                (Some((found, _)), _) if found != version => {
+                    let what = format!("the service runs as version {found}, and should as {version}");
+                    return Err(OpError::new(Class::Failed, what));
+                }
+                (Some((_, rows)), Some(before)) if rows > before => {
+                    self.tell(&format!("asked: the service runs as version {version} and writes: {rows} rows\n"));
+                    return Ok(());
+                }
+                (Some((_, rows @ 1..)), None) => first = Some(rows),
+                _ => {}
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(service)
+        Err(OpError::new(Class::Failed, "the demo's service is not well"))
     }
 
     /// Shows a command as it would be typed, and runs it for real.
     fn type_in(&self, words: &[&str]) -> Result<()> {
+        self.type_in_expecting(words, 0)
+    }
+
+    /// The same of a command that is to end with `code`.
+    fn type_in_expecting(&self, words: &[&str], code: i32) -> Result<()> {
         self.interrupt.check()?;
         let quoted: Vec<String> =
             words.iter().map(|w| if w.contains(' ') { format!("'{w}'") } else { (*w).to_owned() }).collect();
@@ -167,7 +200,7 @@ impl Stage {
             .output();
         let output = output.doing(Class::Failed, || format!("cannot run backstay {}", quoted.join(" ")))?;
         let [answer, said] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-        if output.status.success() {
+        if output.status.code() == Some(code) {
             return self.show(&answer, &said);
         }
         say(&format!("{answer}{said}"));

@@ -3,14 +3,16 @@
 use crate::ops::error::{Class, Doing, OpError, Result};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Rows are written in transactions of this many; a copy must hold whole transactions only.
 const BATCH: i64 = 20;
-/// `ready` is written when this many rows are in.
+/// It is well when this many rows are in.
 const READY: i64 = 2000;
 
-/// Writes to `database` until it is ended. Row `n` says what follows from `n`, so that a copy can be checked without the original.
-pub(crate) fn writer(database: &Path, ready: &Path) -> Result<u8> {
+/// Writes to `database` while `wanted`, and tells in `rows` how many it holds. Row `n` says what follows from `n`, so that a copy can be checked
+/// without the original.
+pub(super) fn write(database: &Path, rows: &AtomicI64, wanted: &dyn Fn() -> bool) -> Result<u8> {
     let doing = || format!("cannot write to {}", database.display());
     let mut connection = Connection::open(database).doing(Class::Failed, doing)?;
     connection
@@ -20,16 +22,14 @@ pub(crate) fn writer(database: &Path, ready: &Path) -> Result<u8> {
              CREATE TABLE IF NOT EXISTS total(rows INTEGER NOT NULL);",
         )
         .doing(Class::Failed, doing)?;
-    let parent = std::os::unix::process::parent_id();
-    let mut next = 1;
-    // The demo ends its writer; should it be killed itself, its writer must not go on for ever.
-    while std::os::unix::process::parent_id() == parent {
+    let written = connection.query_row("SELECT coalesce(max(rows), 0) FROM total", (), |row| row.get::<_, i64>(0));
+    let mut next = written.doing(Class::Failed, doing)? + 1;
+    // The demo ends its service; should it be killed itself, its service must not go on for ever.
+    while wanted() {
         write_batch(&mut connection, next).doing(Class::Failed, doing)?;
         next += BATCH;
-        if next > READY && !ready.exists() {
-            std::fs::write(ready, b"").doing(Class::Failed, doing)?;
-        }
         if next > READY {
+            rows.store(next - 1, Ordering::Relaxed);
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }

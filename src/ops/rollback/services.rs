@@ -48,7 +48,7 @@ pub(in crate::ops) fn running(session: &Session, watch: &Watch<'_>, services: &[
                 continue;
             }
             State::Runs(life) => Some(life.to_string()),
-            State::Untold => None,
+            State::Between(_) | State::Untold => None,
         };
         running.push(Stopped { name: service.name.clone(), life, was_down: false });
     }

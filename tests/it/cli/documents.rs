@@ -241,6 +241,32 @@ fn rolled_back(written: &mut Written) {
     written.add("`backstay rollback`", person.json(0, ["rollback", "--undo", "--yes"]));
     written.add("`backstay rollback --resume`", person.json(0, ["rollback", "--resume"]));
     written.add("`backstay ready`", person.json(0, ["ready"]));
+    let guard = ["guard", "--dry-run", "--", "true"];
+    written.add("`backstay guard --dry-run -- CMD`", person.json(0, guard));
+    written.add("`backstay guard -- CMD`", person.json(0, ["guard", "--", "true"]));
+    with_git(&person, written);
+}
+
+/// What is told of git, where it is installed.
+fn with_git(person: &Person, written: &mut Written) {
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=x", "-c", "user.email=x@example"]).args(args);
+        assert!(command.current_dir(person.app.join("backend")).status().unwrap().success(), "{args:?}");
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "app"]);
+    git(&["commit", "-q", "-m", "one"]);
+    fs::write(person.app.join("backend/app/main.py"), "not committed").unwrap();
+    written.add("`backstay backup`", person.json(0, ["backup", "--git=bundle", "--tag", "x"]));
+    written.add("`backstay show`", person.json(0, ["show"]));
+    git(&["commit", "-q", "-a", "-m", "two"]);
+    let dry = ["rollback", "latest", "--git", "--dry-run"];
+    written.add("`backstay rollback --dry-run`", person.json(0, dry));
+    written.add("`backstay rollback`", person.json(0, ["rollback", "latest", "--git"]));
+    git(&["checkout", "-q", "-f", "--detach", "main~1"]);
+    git(&["branch", "-q", "-f", "main"]);
+    written.add("`backstay rollback`", person.json(0, ["rollback", "latest", "--git"]));
 }
 
 /// What is proved, and what is damaged.

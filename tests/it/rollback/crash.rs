@@ -193,3 +193,53 @@ fn a_journal_that_cannot_be_read_is_not_taken_for_none() {
     fs::write(&journal, whole).unwrap();
     expect_code(app.project.run(["rollback", "--resume"]), 17);
 }
+
+/// The unit for boots, as systemd reads it: the value of a key that stands there once.
+fn unit(key: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/backstay-resume@.service");
+    let text = fs::read_to_string(path).unwrap();
+    let values: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
+    assert_eq!(values.len(), 1, "{key}: {values:?}");
+    values[0].replace("%i", "tsushin")
+}
+
+#[test]
+fn the_unit_for_boots_ends_a_rollback_also_while_no_store_is_here() {
+    let (app, id, _) = upgraded();
+    let names = points(rollback(&app, &[&id]), &app.project.top.join("points"));
+    drop(app);
+    let step = names.iter().position(|name| name.contains("a step")).unwrap() + 2;
+    let (app, id, then) = upgraded();
+    let killed = rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", step.to_string()).output().unwrap();
+    assert!(!killed.status.success());
+    let away = app.project.top.join("away");
+    fs::rename(&app.project.store, &away).unwrap();
+    let line = unit("ExecStart");
+    let words: Vec<&str> = line.split(' ').collect();
+    assert_eq!(words[..3], ["/usr/local/bin/backstay", "-c", "/etc/backstay/tsushin.toml"], "{line}");
+    expect_code(app.project.run(["ready"]), 18);
+    let config = app.project.config_path();
+    let mut command = program(exe(), &app.project.home);
+    let output = command.arg("-c").arg(&config).args(&words[3..]).output().unwrap();
+    let code = output.status.code().unwrap().to_string();
+    assert!(code == "0" || code == unit("SuccessExitStatus"), "{code}: {}", told(&output));
+    expect_code(app.project.run(["ready"]), 0);
+    fs::rename(&away, &app.project.store).unwrap();
+    assert_one_of_both(&app, &then, "after the unit");
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_in_the_unit_for_boots() {
+    if !crate::common::project::have(&["systemd-analyze"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/backstay-resume@.service");
+    let text = fs::read_to_string(path).unwrap();
+    // Its program is not installed here.
+    let text = text.replace("/usr/local/bin/backstay", exe().to_str().unwrap());
+    let copy = dir.path().join("backstay-resume@tsushin.service");
+    fs::write(&copy, text).unwrap();
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&copy).output().unwrap();
+    assert!(output.status.success() && told(&output).is_empty(), "{}", told(&output));
+}
