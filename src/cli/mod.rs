@@ -86,7 +86,8 @@ impl Terminal {
         }
         self.interrupt.asked().store(false, Ordering::Relaxed);
         let done = work();
-        self.impatience.replace(SIGNALS.into_iter().filter_map(|signal| impatience(signal, &self.interrupt)).collect());
+        self.impatience
+            .replace(SIGNALS.into_iter().filter_map(|signal| impatience(signal, &self.interrupt)).collect());
         done
     }
 }
@@ -104,7 +105,8 @@ pub fn main() -> ExitCode {
     let impatience = RefCell::new(catch_signals(&interrupt));
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
-    let terminal = Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), impatience };
+    let terminal =
+        Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), impatience };
     let done = go_there(&terminal.global).and_then(|()| commands::run(&terminal, cli.command));
     shown.end();
     match done {
@@ -162,7 +164,8 @@ fn catch_signals(interrupt: &Interrupt) -> Vec<SigId> {
                 "warning: signals cannot be caught; an interrupted run leaves unfinished files for the next one to remove",
             );
         }
-    }    marks
+    }
+    marks
 }
 
 /// Once `signal` came, a second one ends the program.

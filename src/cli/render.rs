@@ -9,10 +9,10 @@ mod rollback;
 mod verify;
 
 pub use compare::{diff, find};
+use git::{kept_tree, working_tree};
 pub use health::{doctor, status};
 pub use keep::{deletions, marked, prune};
 pub use rollback::{guard_plan, rollback, rollback_plan};
-use git::{kept_tree, working_tree};
 
 pub use drill::drill;
 pub use verify::verify;

@@ -28,7 +28,9 @@ fn file_of(work: &mut Work<'_>, At { value, span }: At<String>) -> Option<RelPat
         Ok(path) if !path.is_root() && !value.contains(['*', '?', '[']) => Some(path),
         _ => {
             let what = format!("{value:?} is no path of a file in the component's folder");
-            work.mistake(Found::at(&span, what).hint("for example \"requirements.txt\"; patterns do not work here"));
+            work.mistake(
+                Found::at(&span, what).hint("for example \"requirements.txt\"; patterns do not work here"),
+            );
             None
         }
     }

@@ -60,21 +60,21 @@ impl<'a> Hooks<'a> {
         let mut problems = Vec::new();
         let mut told = hooks.variables.clone();
         match done {
-        Ok(outcome) => {
-            told.push(("BACKSTAY_SNAPSHOT", snapshot(outcome)));
-            hooks.later("after", &told, |hook| hook.commands.after.as_ref(), &mut problems);
+            Ok(outcome) => {
+                told.push(("BACKSTAY_SNAPSHOT", snapshot(outcome)));
+                hooks.later("after", &told, |hook| hook.commands.after.as_ref(), &mut problems);
+            }
+            Err(error) => {
+                told.push(("BACKSTAY_ERROR", error.to_string()));
+                hooks.later("failed", &told, |hook| hook.commands.failed.as_ref(), &mut problems);
+            }
         }
-        Err(error) => {
-            told.push(("BACKSTAY_ERROR", error.to_string()));
-            hooks.later("failed", &told, |hook| hook.commands.failed.as_ref(), &mut problems);
+        hooks.later("finally", &told, |hook| hook.commands.finally.as_ref(), &mut problems);
+        for problem in &problems {
+            self.session.around.progress.problem(problem);
         }
+        problems
     }
-    hooks.later("finally", &told, |hook| hook.commands.finally.as_ref(), &mut problems);
-    for problem in &problems {
-        self.session.around.progress.problem(problem);
-    }
-    problems
-}
 
     fn of(session: &'a Session, event: Event, components: &[String]) -> Self {
         let hooks = session.config.iter().flat_map(|config| &config.hooks);

@@ -61,7 +61,8 @@ pub fn bash() -> Option<PathBuf> {
 /// The program that a shell would run for `name`: itself when it is a path, else the first of that name in PATH that can be run.
 pub fn find_program(name: &OsStr) -> Option<PathBuf> {
     let runs = |file: &PathBuf| {
-        let mode = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|facts| facts.permissions().mode());
+        let mode =
+            file.metadata().ok().filter(std::fs::Metadata::is_file).map(|facts| facts.permissions().mode());
         mode.is_some_and(|mode| mode & 0o111 != 0)
     };
     if name.as_bytes().contains(&b'/') {

@@ -63,7 +63,10 @@ fn the_commit_branch_and_description_are_recorded_and_tagged() {
     let report = backup(&project, &["--git", "--note", "Before the migration!"]);
     let (id, tree) = (report["snapshot"].as_str().unwrap(), &report["git"][0]);
     assert_eq!(tree["commit"], head.as_str());
-    assert_eq!((&tree["branch"], &tree["describe"], &tree["dirty"]), (&"main".into(), &"v1".into(), &false.into()));
+    assert_eq!(
+        (&tree["branch"], &tree["describe"], &tree["dirty"]),
+        (&"main".into(), &"v1".into(), &false.into())
+    );
     assert_eq!(tree["tag"], "pre-before-the-migration");
     assert_eq!(git(&project.dir, &["rev-parse", &format!("refs/backstay/{id}")]), head);
     assert_eq!(git(&project.dir, &["rev-parse", "pre-before-the-migration^{commit}"]), head);
@@ -74,7 +77,9 @@ fn the_commit_branch_and_description_are_recorded_and_tagged() {
     let text = String::from_utf8(project.ok(["show", "latest"]).stdout).unwrap();
     assert!(text.contains(&format!("{head} on main (v1)")), "{text}");
     // A note is sealed; a tag may be pushed.
-    assert!(!git(&project.dir, &["cat-file", "-p", "pre-before-the-migration"]).contains("Before the migration"));
+    assert!(
+        !git(&project.dir, &["cat-file", "-p", "pre-before-the-migration"]).contains("Before the migration")
+    );
     // Without a name there is no tag, and without --git nothing at all.
     let report = backup(&project, &["--git"]);
     assert_eq!(report["git"][0]["tag"], Value::Null);
@@ -232,7 +237,11 @@ fn no_hook_no_prompt_and_no_configuration_of_a_person_reaches_git() {
     git(dir, &["config", "gpg.program", trap.to_str().unwrap()]);
     let _sprung_by_this_test = fs::remove_file(project.top.join("sprung"));
     // A person's own configuration, and variables that lead elsewhere.
-    let config = format!("[core]\n\tfsmonitor = {0}\n\thooksPath = {1}\n[commit]\n\tgpgSign = true\n[alias]\n\tstatus = false\n", trap.display(), project.top.display());
+    let config = format!(
+        "[core]\n\tfsmonitor = {0}\n\thooksPath = {1}\n[commit]\n\tgpgSign = true\n[alias]\n\tstatus = false\n",
+        trap.display(),
+        project.top.display()
+    );
     fs::write(project.home.join(".gitconfig"), config).unwrap();
     let mut command = program(exe(), &project.home);
     command.current_dir(dir).args(["backup", "--git", "--tag", "x"]);
@@ -249,7 +258,8 @@ fn root_acts_as_the_owner_of_a_repository_and_nobody_else_trusts_a_strangers() {
         return not_run("the repository of another user (needs root)");
     }
     fs::write(project.dir.join("app/main.py"), "half done").unwrap();
-    let open = |path: &Path| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let open =
+        |path: &Path| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     open(&project.top);
     let chown = Command::new("chown").args(["-R", "12345:12345"]).arg(&project.dir).status().unwrap();
     assert!(chown.success());
@@ -295,7 +305,8 @@ fn a_bundle_in_the_snapshot_gives_the_repository_back() {
     let Some(project) = project() else { return };
     let head = git(&project.dir, &["rev-parse", "HEAD"]);
     let report = backup(&project, &["--git=bundle"]);
-    let names: Vec<&str> = report["components"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        report["components"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["app", "git"]);
     assert_eq!(project.json(["show", "latest"])["git"][0]["bundle"], "git");
     let restored = project.restore("latest", &["git"]);
@@ -321,7 +332,10 @@ fn a_rollback_puts_the_working_tree_back_and_moves_no_branch() {
     fs::write(dir.join("app/added.py"), "new").unwrap();
     let second = commit(dir, "two");
     let plan = project.json(["rollback", &id, "--git", "--dry-run"]);
-    assert_eq!((&plan["git"][0]["from"], &plan["git"][0]["to"]), (&second.as_str().into(), &first.as_str().into()));
+    assert_eq!(
+        (&plan["git"][0]["from"], &plan["git"][0]["to"]),
+        (&second.as_str().into(), &first.as_str().into())
+    );
     let report = project.json(["rollback", &id, "--git"]);
     assert_eq!(report["git"][0]["commit"], first.as_str());
     assert_eq!(git(dir, &["rev-parse", "HEAD"]), first);
@@ -329,7 +343,9 @@ fn a_rollback_puts_the_working_tree_back_and_moves_no_branch() {
     assert_eq!(git(dir, &["status", "--porcelain"]), "", "the tree is that of the commit");
     assert_eq!(fs::read_to_string(dir.join("README")).unwrap(), "one");
     assert_eq!(fs::read_to_string(dir.join("app/main.py")).unwrap(), "one");
-    assert!(dir.join("gone-later").exists() && !dir.join("added").exists() && !dir.join("app/added.py").exists());
+    assert!(
+        dir.join("gone-later").exists() && !dir.join("added").exists() && !dir.join("app/added.py").exists()
+    );
     project.ok(["rollback", "--undo", "--yes"]);
     assert_eq!(git(dir, &["symbolic-ref", "--short", "HEAD"]), "main");
     assert_eq!(git(dir, &["status", "--porcelain"]), "");

@@ -147,10 +147,9 @@ fn without_a_good_snapshot_or_a_way_back_the_command_is_not_run() {
 #[test]
 fn a_rollback_after_a_command_that_undoes_itself_says_so() {
     // Well before and after the command, but never once it was stopped and started again.
-    let service = SERVICE.replace("start = 'sleep 1000", "start = 'touch started; sleep 1000").replace(
-        "&& ! grep -q broken app/version",
-        "&& ! test -e started",
-    );
+    let service = SERVICE
+        .replace("start = 'sleep 1000", "start = 'touch started; sleep 1000")
+        .replace("&& ! grep -q broken app/version", "&& ! test -e started");
     let app = App::new(&service);
     app.start_service();
     let output = expect_code(run(&app, &["--auto", "--", "sh", "-c", &deploy("exit 1")]), 18);
@@ -172,7 +171,8 @@ fn a_service_that_is_not_well_already_is_said_before() {
 #[test]
 fn a_dry_run_of_a_guard_runs_nothing() {
     let app = app();
-    let plan = app.project.json(["guard", "--dry-run", "--auto", "--only", "app", "--json", "--", "touch", "ran"]);
+    let plan =
+        app.project.json(["guard", "--dry-run", "--auto", "--only", "app", "--json", "--", "touch", "ran"]);
     assert_eq!(plan["program"], "touch");
     assert_eq!(plan["components"], serde_json::json!(["app"]));
     assert_eq!(plan["services"], serde_json::json!(["web"]));
@@ -201,7 +201,10 @@ fn a_guarded_command_has_the_terminal_and_a_person_is_asked() {
     }
     let app = app();
     let ask = |typed: &str| {
-        let line = format!("'{}' guard -- sh -c 'test -t 0 && test -t 1 && test -t 2 && echo 2 > app/version; exit 4'", exe().display());
+        let line = format!(
+            "'{}' guard -- sh -c 'test -t 0 && test -t 1 && test -t 2 && echo 2 > app/version; exit 4'",
+            exe().display()
+        );
         let mut script = program(std::path::Path::new("script"), &app.project.home);
         script.args(["-qec", &line, "/dev/null"]).current_dir(&app.project.dir).env("TERM", "xterm");
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -229,7 +232,9 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 #[test]
 fn a_signal_is_passed_on_and_never_ends_the_guard_before_its_command() {
     let app = app();
-    let script = deploy("trap 'echo asked >> asked' TERM; touch ready; while [ ! -e asked ]; do sleep 0.1; done; touch ended; exit 5");
+    let script = deploy(
+        "trap 'echo asked >> asked' TERM; touch ready; while [ ! -e asked ]; do sleep 0.1; done; touch ended; exit 5",
+    );
     let mut child = guard(&app, &["--auto", "--", "sh", "-c", &script])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -287,11 +292,8 @@ fn one_command_is_guarded_at_a_time_and_nobody_goes_back_under_it() {
 fn a_guard_that_was_killed_is_brought_to_an_end_by_resume() {
     let app = app();
     let script = "echo 2 > app/version; echo $$ > cmd.pid; while [ ! -e go ]; do sleep 0.1; done";
-    let mut child = guard(&app, &["--", "sh", "-c", script])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child =
+        guard(&app, &["--", "sh", "-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the command runs", || app.path("cmd.pid").exists() && !app.read("cmd.pid").trim().is_empty());
     child.kill().unwrap();
     child.wait().unwrap();

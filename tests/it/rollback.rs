@@ -1,9 +1,9 @@
 //! A live application goes back to a snapshot: all of it or nothing, with its services, and what is left stays.
 
-#[path = "rollback/crash.rs"]
-mod crash;
 #[path = "rollback/around.rs"]
 mod around;
+#[path = "rollback/crash.rs"]
+mod crash;
 #[path = "rollback/health.rs"]
 mod health;
 

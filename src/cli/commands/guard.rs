@@ -29,12 +29,12 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
     };
     let found = find_program(first).ok_or_else(|| {
         let what = format!("there is no program {:?}, so nothing was done", first.to_string_lossy());
-        OpError::new(Class::Usage, what).hint("the command stands after `--`, as in a shell without quotes around all of it")
+        OpError::new(Class::Usage, what)
+            .hint("the command stands after `--`, as in a shell without quotes around all of it")
     })?;
     let session = open::writing_session(terminal)?;
     let program = Path::new(first).file_name().unwrap_or(first).to_string_lossy().into_owned();
-    let options =
-        GuardOptions { only: args.only.clone(), note: args.note.clone(), program, auto: args.auto };
+    let options = GuardOptions { only: args.only.clone(), note: args.note.clone(), program, auto: args.auto };
     if args.dry_run {
         super::show(terminal, &guard::plan(&session, &options)?, render::guard_plan)?;
         return Ok(0);
@@ -67,7 +67,9 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
             let problems = guarded.snapshot.problems.clone();
             guarded.keep()?;
             let kept = Kept { program: &options.program, snapshot: &snapshot, problems: &problems };
-            super::show(terminal, &kept, |k| format!("{} went well; the snapshot from before is {}\n", k.program, k.snapshot))?;
+            super::show(terminal, &kept, |k| {
+                format!("{} went well; the snapshot from before is {}\n", k.program, k.snapshot)
+            })?;
             super::say_after(terminal, &[render::problems_again(&problems)]);
             Ok(exit::code_of_problems(&problems))
         }
@@ -97,7 +99,8 @@ fn failed(
     let snapshot = guarded.snapshot.snapshot.to_string();
     say(&why);
     let question = format!("Roll back to {snapshot}, the state before it? [y/N]");
-    let wanted = options.auto || matches!(ask(&terminal.interrupt, &question).as_deref(), Some("y" | "Y" | "yes"));
+    let wanted =
+        options.auto || matches!(ask(&terminal.interrupt, &question).as_deref(), Some("y" | "Y" | "yes"));
     if !wanted {
         guarded.keep()?;
         let class = if terminal.interrupt.signal().is_some() { Class::Interrupted } else { class };
@@ -121,7 +124,12 @@ fn rolled_back(why: &str, report: &RollbackReport) -> OpError {
 }
 
 /// Brings a guarded command whose guard was killed to an end. `yes`: it goes back without a question.
-pub(super) fn resume(terminal: &Terminal, session: &Session, mut cut: CutOff<'_>, yes: bool) -> Result<Option<RollbackReport>> {
+pub(super) fn resume(
+    terminal: &Terminal,
+    session: &Session,
+    mut cut: CutOff<'_>,
+    yes: bool,
+) -> Result<Option<RollbackReport>> {
     let snapshot = cut.snapshot().clone();
     match cut.known(yes)? {
         Known::Well => {

@@ -2,8 +2,8 @@
 
 use crate::cli::args::RollbackArgs;
 use crate::cli::{Terminal, ask, exit, open, out, render, say};
-use crate::model::record::SnapshotKind;
 use crate::config::Config;
+use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::guard;
 use crate::ops::look::{self, SnapshotRow};
@@ -51,7 +51,8 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         accept_untrusted: args.untrusted.accept_untrusted,
         git: args.git,
     };
-    let plan = rollback::plan(&session, &options).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
+    let plan = rollback::plan(&session, &options)
+        .map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     if args.dry_run {
         super::show(terminal, &plan.shown, render::rollback_plan)?;
         return Ok(0);
@@ -62,7 +63,8 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     if !args.yes && (chosen || somebody) {
         confirm(&session, "Go ahead? [y/N]")?;
     }
-    let report = plan.apply(&session).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
+    let report =
+        plan.apply(&session).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     // Whoever went back by hand has decided what becomes of a guarded command that was cut off.
     guard::settled(&session)?;
     tell(terminal, &session, &report)

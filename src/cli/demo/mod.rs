@@ -12,8 +12,8 @@ pub(super) use service::serve;
 use crate::cli::args::DemoArgs;
 use crate::cli::{Terminal, out, render, say};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use std::path::{Path, PathBuf};
 use service::Service;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -167,7 +167,9 @@ impl Stage {
                     return Err(OpError::new(Class::Failed, what));
                 }
                 (Some((_, rows)), Some(before)) if rows > before => {
-                    self.tell(&format!("asked: the service runs as version {version} and writes: {rows} rows\n"));
+                    self.tell(&format!(
+                        "asked: the service runs as version {version} and writes: {rows} rows\n"
+                    ));
                     return Ok(());
                 }
                 (Some((_, rows @ 1..)), None) => first = Some(rows),

@@ -28,8 +28,15 @@ impl Service {
         let cannot = || "cannot find a free port for the demo's service".to_owned();
         let free = TcpListener::bind("127.0.0.1:0").doing(Class::Failed, cannot)?;
         let port = free.local_addr().doing(Class::Failed, cannot)?.port();
-        let words = [exe.display().to_string(), "__demo-service".into(), app.display().to_string(), port.to_string(), std::process::id().to_string()];
-        let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+        let words = [
+            exe.display().to_string(),
+            "__demo-service".into(),
+            app.display().to_string(),
+            port.to_string(),
+            std::process::id().to_string(),
+        ];
+        let quoted: Vec<String> =
+            words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
         let start = format!("{} & echo $! > run.pid", quoted.join(" "));
         Ok(Self { app: app.to_owned(), port, start, stop: "kill $(cat run.pid)".into() })
     }
@@ -41,7 +48,9 @@ impl Service {
         health.insert("within".into(), "3s".into());
         health.insert("passes".into(), 2.into());
         let mut service = toml::Table::new();
-        for (key, value) in [("name", "backend"), ("pid_file", "run.pid"), ("stop", &self.stop), ("start", &self.start)] {
+        for (key, value) in
+            [("name", "backend"), ("pid_file", "run.pid"), ("stop", &self.stop), ("start", &self.start)]
+        {
             service.insert(key.into(), value.into());
         }
         service.insert("health".into(), health.into());
@@ -90,12 +99,14 @@ impl Drop for Service {
 /// Runs the service until it is ended, or the demo (process `demo`) is gone.
 pub(crate) fn serve(app: &Path, port: u16, demo: u32) -> Result<u8> {
     let main = app.join("backend/main.py");
-    let code = std::fs::read_to_string(&main).doing(Class::Failed, || format!("cannot read {}", main.display()))?;
+    let code =
+        std::fs::read_to_string(&main).doing(Class::Failed, || format!("cannot read {}", main.display()))?;
     let version = code.lines().find_map(|line| line.strip_prefix("VERSION = ")).map(str::to_owned);
     let Some(version) = version.filter(|_| !code.contains("broken")) else {
         return Err(OpError::new(Class::Failed, "this version of the demo's service is broken"));
     };
-    let listener = TcpListener::bind(("127.0.0.1", port)).doing(Class::Failed, || format!("cannot listen on port {port}"))?;
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .doing(Class::Failed, || format!("cannot listen on port {port}"))?;
     let rows = Arc::new(AtomicI64::new(0));
     let told = Arc::clone(&rows);
     std::thread::spawn(move || {
@@ -121,7 +132,10 @@ fn answer(mut stream: TcpStream, version: &str, rows: i64) -> std::io::Result<()
     let body = serde_json::json!({ "version": version, "rows": rows }).to_string();
     // Until it has written something it is not well.
     let status = if rows > 0 { "200 OK" } else { "503 Service Unavailable" };
-    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())
 }

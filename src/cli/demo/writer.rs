@@ -22,7 +22,8 @@ pub(super) fn write(database: &Path, rows: &AtomicI64, wanted: &dyn Fn() -> bool
              CREATE TABLE IF NOT EXISTS total(rows INTEGER NOT NULL);",
         )
         .doing(Class::Failed, doing)?;
-    let written = connection.query_row("SELECT coalesce(max(rows), 0) FROM total", (), |row| row.get::<_, i64>(0));
+    let written =
+        connection.query_row("SELECT coalesce(max(rows), 0) FROM total", (), |row| row.get::<_, i64>(0));
     let mut next = written.doing(Class::Failed, doing)? + 1;
     // The demo ends its service; should it be killed itself, its service must not go on for ever.
     while wanted() {

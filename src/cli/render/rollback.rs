@@ -29,7 +29,8 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
 
 /// What a guarded command would get.
 pub fn guard_plan(plan: &GuardPlan) -> String {
-    let list = |names: &[String], none: &str| if names.is_empty() { none.to_owned() } else { names.join(", ") };
+    let list =
+        |names: &[String], none: &str| if names.is_empty() { none.to_owned() } else { names.join(", ") };
     let back = if plan.auto { "go back without asking" } else { "ask whether to go back" };
     format!(
         "snapshot of {}\nthen run {}\nwell afterwards: exit code 0, and services {}\nelse {back}\n",

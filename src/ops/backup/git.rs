@@ -47,11 +47,16 @@ pub(super) fn around(
 fn bundles(session: &Session, config: &Config, trees: &mut [git::Found]) -> Result<Vec<Component>> {
     let mut made: Vec<Component> = Vec::new();
     for tree in trees {
-        let taken = |name: &str| config.component(name).is_some() || made.iter().any(|c| c.name.as_str() == name);
+        let taken =
+            |name: &str| config.component(name).is_some() || made.iter().any(|c| c.name.as_str() == name);
         let names = (1..).map(|n: u32| if n == 1 { "git".to_owned() } else { format!("git-{n}") });
         let name = { names }.find(|name| !taken(name)).unwrap_or_default();
         let name: ComponentName = name.parse().doing(Class::Failed, || "cannot name a bundle".into())?;
-        let words = [session.around.exe.display().to_string(), BUNDLE.into(), tree.repository.top.display().to_string()];
+        let words = [
+            session.around.exe.display().to_string(),
+            BUNDLE.into(),
+            tree.repository.top.display().to_string(),
+        ];
         let spec = Spec::Command {
             command: CommandLine::Args(words.into()),
             restore_command: None,

@@ -44,7 +44,10 @@ pub struct Moved {
 /// Plans the way of the working tree at `dir` to `state`. Touches nothing.
 pub(crate) fn plan(dir: &Path, state: &GitState, exchanged: &[PathBuf]) -> Result<Option<Move>> {
     let commit = &state.commit;
-    let gone = |what: String| OpError::new(Class::Failed, what).hint("nothing was changed; `backstay rollback` without --git does not ask git");
+    let gone = |what: String| {
+        OpError::new(Class::Failed, what)
+            .hint("nothing was changed; `backstay rollback` without --git does not ask git")
+    };
     let found = Repository::around(dir).doing(Class::Failed, || "cannot find the repository".into())?;
     let Some(repository) = found else {
         return Err(gone(format!("there is no git repository at {}", dir.display())));
@@ -54,16 +57,22 @@ pub(crate) fn plan(dir: &Path, state: &GitState, exchanged: &[PathBuf]) -> Resul
     if there.doing(Class::Failed, failed)?.is_none() {
         return Err(gone(format!("the repository {} has no commit {commit}", repository.top.display())));
     }
-    let head = repository.text_if_any(["rev-parse", "--verify", "-q", "HEAD^{commit}"]).doing(Class::Failed, failed)?;
+    let head = repository
+        .text_if_any(["rev-parse", "--verify", "-q", "HEAD^{commit}"])
+        .doing(Class::Failed, failed)?;
     let Some(head) = head else {
-        return Err(gone(format!("the repository {} is on a branch without a commit", repository.top.display())));
+        return Err(gone(format!(
+            "the repository {} is on a branch without a commit",
+            repository.top.display()
+        )));
     };
     refuse_unfinished(&repository)?;
     refuse_uncommitted(&repository)?;
     if head == *commit {
         return Ok(None);
     }
-    let branch = repository.text_if_any(["symbolic-ref", "-q", "--short", "HEAD"]).doing(Class::Failed, failed)?;
+    let branch =
+        repository.text_if_any(["symbolic-ref", "-q", "--short", "HEAD"]).doing(Class::Failed, failed)?;
     let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
     let way = Move {
         top: repository.top.clone(),
@@ -73,21 +82,27 @@ pub(crate) fn plan(dir: &Path, state: &GitState, exchanged: &[PathBuf]) -> Resul
     };
     let beside = way.beside(&repository).doing(Class::Failed, failed)?;
     if let Some(path) = beside.new.iter().find(|path| repository.top.join(path).symlink_metadata().is_ok()) {
-        let what = format!("{} is in the way: git does not know it, and the commit has a file there", repository.top.join(path).display());
+        let what = format!(
+            "{} is in the way: git does not know it, and the commit has a file there",
+            repository.top.join(path).display()
+        );
         return Err(OpError::new(Class::Failed, what).hint("move it away, or commit it; then try again"));
     }
     Ok(Some(way))
 }
 
 fn refuse_uncommitted(repository: &Repository) -> Result<()> {
-    let changed = uncommitted(repository).doing(Class::Failed, || "cannot ask git what is not committed".into())?;
+    let changed =
+        uncommitted(repository).doing(Class::Failed, || "cannot ask git what is not committed".into())?;
     if changed.is_empty() {
         return Ok(());
     }
     let shown = changed.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
     let more = if changed.len() > 5 { format!(" and {} more", changed.len() - 5) } else { String::new() };
-    let what = format!("--git would lose what is not committed in {}: {shown}{more}", repository.top.display());
-    Err(OpError::new(Class::Failed, what).hint("commit it, or put it away with `git stash`; then try again. Nothing was changed"))
+    let what =
+        format!("--git would lose what is not committed in {}: {shown}{more}", repository.top.display());
+    Err(OpError::new(Class::Failed, what)
+        .hint("commit it, or put it away with `git stash`; then try again. Nothing was changed"))
 }
 
 /// A merge or the like that waits for a person.
@@ -96,8 +111,10 @@ fn refuse_unfinished(repository: &Repository) -> Result<()> {
         let path = repository.text(["rev-parse", "--path-format=absolute", "--git-path", name]);
         let path = path.doing(Class::Failed, || "cannot ask git what it is at".into())?;
         if Path::new(&path).exists() {
-            let what = format!("the repository {} is in the middle of something ({name})", repository.top.display());
-            return Err(OpError::new(Class::Failed, what).hint("end it or give it up with git; then try again. Nothing was changed"));
+            let what =
+                format!("the repository {} is in the middle of something ({name})", repository.top.display());
+            return Err(OpError::new(Class::Failed, what)
+                .hint("end it or give it up with git; then try again. Nothing was changed"));
         }
     }
     Ok(())
@@ -116,7 +133,8 @@ struct Beside {
 
 impl Move {
     fn beside(&self, repository: &Repository) -> std::result::Result<Beside, GitError> {
-        let args = ["diff-tree", "-r", "-z", "--no-renames", "--name-status", &self.from.commit, &self.to.commit];
+        let args =
+            ["diff-tree", "-r", "-z", "--no-renames", "--name-status", &self.from.commit, &self.to.commit];
         let bytes = repository.bytes(&mut repository.git(args))?;
         let mut words = bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         let mut beside = Beside::default();
@@ -136,7 +154,8 @@ impl Move {
 
     /// Goes it. May be called again after a kill at any moment.
     pub(crate) fn go(&self) -> Result<Moved> {
-        let failed = || format!("the repository {} could not be put back to {}", self.top.display(), self.to.commit);
+        let failed =
+            || format!("the repository {} could not be put back to {}", self.top.display(), self.to.commit);
         self.try_it().doing(Class::Failed, failed)
     }
 
@@ -155,13 +174,23 @@ impl Move {
     }
 
     fn try_it(&self) -> std::result::Result<Moved, GitError> {
-        let gone = || GitError::Failed { what: "rev-parse".into(), top: self.top.clone(), words: "it is no repository any more".into() };
+        let gone = || GitError::Failed {
+            what: "rev-parse".into(),
+            top: self.top.clone(),
+            words: "it is no repository any more".into(),
+        };
         let repository = Repository::around(&self.top)?.filter(|r| r.top == self.top).ok_or_else(gone)?;
         let head = repository.text(["rev-parse", "--verify", "-q", "HEAD^{commit}"])?;
         if head == self.from.commit {
             let beside = self.beside(&repository)?;
             // What was written since the plan, or since a kill in here, is not in git either: `rm` looks for itself, `checkout` does not.
-            let bytes = repository.bytes(&mut repository.git(["diff", "--name-only", "-z", "--no-renames", "--ignore-submodules=all"]))?;
+            let bytes = repository.bytes(&mut repository.git([
+                "diff",
+                "--name-only",
+                "-z",
+                "--no-renames",
+                "--ignore-submodules=all",
+            ]))?;
             let mut changed = bytes.split(|b| *b == 0).map(|path| String::from_utf8_lossy(path).into_owned());
             if let Some(path) = changed.find(|path| beside.other.contains(path)) {
                 let words = format!("{path} was changed meanwhile, and is not committed");
@@ -172,16 +201,36 @@ impl Move {
             for_paths(&repository, &["checkout", "-q", &self.to.commit], &there)?;
         }
         let branch = self.to.branch.clone();
-        let at = |branch: &String| repository.text_if_any(["rev-parse", "--verify", "-q", &format!("refs/heads/{branch}^{{commit}}")]);
+        let at = |branch: &String| {
+            repository.text_if_any([
+                "rev-parse",
+                "--verify",
+                "-q",
+                &format!("refs/heads/{branch}^{{commit}}"),
+            ])
+        };
         let branch = match branch {
             Some(branch) if at(&branch)?.as_ref() == Some(&self.to.commit) => Some(branch),
             _ => None,
         };
         match &branch {
-            Some(branch) => repository.text(["symbolic-ref", "-m", "backstay rollback", "HEAD", &format!("refs/heads/{branch}")])?,
+            Some(branch) => repository.text([
+                "symbolic-ref",
+                "-m",
+                "backstay rollback",
+                "HEAD",
+                &format!("refs/heads/{branch}"),
+            ])?,
             None => {
                 // Written into HEAD itself: the branch that it was on stays where it is.
-                repository.text(["update-ref", "--no-deref", "-m", "backstay rollback", "HEAD", &self.to.commit])?
+                repository.text([
+                    "update-ref",
+                    "--no-deref",
+                    "-m",
+                    "backstay rollback",
+                    "HEAD",
+                    &self.to.commit,
+                ])?
             }
         };
         repository.text(["read-tree", &self.to.commit])?;

@@ -28,17 +28,36 @@ pub(crate) fn look(repository: Repository, path: String) -> Result<Option<Found>
     if dirty {
         match stash(&repository) {
             Ok(Some(stash)) => kept = stash,
-            Ok(None) => trouble = Some("what is not committed lies in a submodule, and git keeps nothing of that here".into()),
+            Ok(None) => {
+                trouble = Some(
+                    "what is not committed lies in a submodule, and git keeps nothing of that here".into(),
+                )
+            }
             Err(e) => trouble = Some(format!("what is not committed could not be kept in git: {e}")),
         }
     }
-    let state = GitState { commit, branch, describe, dirty, path: Some(path), kept: (dirty && trouble.is_none()).then(|| kept.clone()), bundle: None };
+    let state = GitState {
+        commit,
+        branch,
+        describe,
+        dirty,
+        path: Some(path),
+        kept: (dirty && trouble.is_none()).then(|| kept.clone()),
+        bundle: None,
+    };
     Ok(Some(Found { repository, state, kept, trouble }))
 }
 
 /// Files that git knows and that are not as in the commit.
 pub(super) fn uncommitted(repository: &Repository) -> Result<Vec<String>> {
-    let args = ["status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=none"];
+    let args = [
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--no-renames",
+        "--untracked-files=no",
+        "--ignore-submodules=none",
+    ];
     let bytes = repository.bytes(&mut repository.git(args))?;
     let entries = bytes.split(|b| *b == 0).filter(|entry| entry.len() > 3);
     Ok(entries.map(|entry| String::from_utf8_lossy(&entry[3..]).into_owned()).collect())
@@ -46,7 +65,8 @@ pub(super) fn uncommitted(repository: &Repository) -> Result<Vec<String>> {
 
 /// A commit of what is not committed, without a reference; none when git sees nothing to put into one.
 fn stash(repository: &Repository) -> Result<Option<String>> {
-    let index = PathBuf::from(repository.text(["rev-parse", "--path-format=absolute", "--git-path", "index"])?);
+    let index =
+        PathBuf::from(repository.text(["rev-parse", "--path-format=absolute", "--git-path", "index"])?);
     // Making it refreshes the index: in a copy, so that the user's own stays as it is, byte for byte.
     let copy = Copy::of(repository, &index)?;
     let mut command = repository.git(["stash", "create", "backstay"]);

@@ -7,8 +7,8 @@ mod keep;
 mod look;
 mod run;
 
-pub(crate) use back::{Move, plan};
 pub use back::Moved;
+pub(crate) use back::{Move, plan};
 pub use keep::KeptTree;
 pub(crate) use look::Found;
 pub(crate) use run::Repository;
@@ -120,7 +120,9 @@ pub(crate) fn ways_back(config: &Config) -> Vec<String> {
         ways.extend(tags.lines().map(|tag| format!("git: git -C {top} switch --detach {tag}")));
         let args = ["for-each-ref", "--sort=-refname", "--count=1", "--format=%(refname)", "refs/backstay/"];
         let kept = repository.text(args).unwrap_or_default();
-        ways.extend(kept.lines().map(|kept| format!("git, with what was not committed then: git -C {top} switch --detach {kept}")));
+        ways.extend(kept.lines().map(|kept| {
+            format!("git, with what was not committed then: git -C {top} switch --detach {kept}")
+        }));
     }
     ways
 }
@@ -129,7 +131,8 @@ pub(crate) fn ways_back(config: &Config) -> Vec<String> {
 pub fn bundle(top: &Path) -> Result<()> {
     let cannot = || format!("cannot bundle the repository {}", top.display());
     let repository = Repository::around(top).doing(Class::Failed, cannot)?;
-    let repository = repository.ok_or_else(|| OpError::new(Class::Failed, format!("there is no repository at {}", top.display())))?;
+    let repository = repository
+        .ok_or_else(|| OpError::new(Class::Failed, format!("there is no repository at {}", top.display())))?;
     let mut command = repository.git(["bundle", "create", "-q", "-", "--all"]);
     let status = command.stdout(std::process::Stdio::inherit()).status().doing(Class::Failed, cannot)?;
     if status.success() { Ok(()) } else { Err(OpError::new(Class::Failed, cannot())) }

@@ -167,7 +167,8 @@ impl Repository {
             return Ok(output.stdout);
         }
         let words = String::from_utf8_lossy(&output.stderr);
-        let words = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        let words =
+            words.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
         let args = command.get_args().skip(PINNED.len()).map(OsStr::to_string_lossy);
         let what = args.take(2).collect::<Vec<_>>().join(" ");
         Err(GitError::Failed { what, top: self.top.clone(), words })
@@ -180,7 +181,10 @@ impl Repository {
     }
 
     /// The same of a command that fails when there is nothing to tell.
-    pub(super) fn text_if_any<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Option<String>> {
+    pub(super) fn text_if_any<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Option<String>> {
         let output = self.output(&mut self.git(args))?;
         let text = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
         Ok(Some(text).filter(|text| output.status.success() && !text.is_empty()))

@@ -69,7 +69,9 @@ impl CutOff<'_> {
         let program = &self.journal.program;
         let why = match &self.journal.stage {
             Stage::Back { why } => return Ok(Known::Back(why.clone())),
-            Stage::Starting => format!("nobody can tell whether `{program}` was started before its guard was killed"),
+            Stage::Starting => {
+                format!("nobody can tell whether `{program}` was started before its guard was killed")
+            }
             Stage::Running { .. } => format!("nobody knows how `{program}` ended: its guard was killed"),
             Stage::Judging => match judge(self.session, &self.state, &mut self.journal, &Ended::Well)? {
                 Verdict::Well => return Ok(Known::Well),

@@ -80,14 +80,16 @@ pub struct Guarded<'a> {
 fn hold(session: &Session, what: &str) -> Result<Held> {
     let lock = FileLock::new(session.state()?.dir().join(LOCK));
     let held = lock.try_lock(what, session.around.clock.now());
-    held.doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))?.ok_or_else(|| {
-        let e = OpError::new(Class::Busy, "a guarded command is under way");
-        match lock.holder() {
-            Some(holder) => e.because(holder.to_string()),
-            None => e,
-        }
-        .hint("wait for it to end")
-    })
+    held.doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))?.ok_or_else(
+        || {
+            let e = OpError::new(Class::Busy, "a guarded command is under way");
+            match lock.holder() {
+                Some(holder) => e.because(holder.to_string()),
+                None => e,
+            }
+            .hint("wait for it to end")
+        },
+    )
 }
 
 /// Fails while a guarded command runs: it has its own way back.
@@ -113,26 +115,30 @@ pub fn begin<'a>(session: &'a Session, options: &GuardOptions) -> Result<Guarded
     let held = hold(session, "guard")?;
     let state = session.state()?.dir().to_owned();
     if let Some(open) = GuardJournal::open(&state)? {
-        let what = format!("`{}`, guarded before, was cut off, and nobody decided what becomes of it", open.program);
+        let what =
+            format!("`{}`, guarded before, was cut off, and nobody decided what becomes of it", open.program);
         return Err(OpError::new(Class::Person, what).hint("backstay rollback --resume decides it"));
     }
     let components = plan(session, options)?.components;
     let note = options.note.clone().or_else(|| Some(format!("before `{}`", options.program)));
-    let made = backup::run(
-        session,
-        &BackupOptions { only: options.only.clone(), note, ..BackupOptions::default() },
-    )
-    .map_err(|e| not_run(&options.program, "the snapshot before it could not be made", e))?;
+    let made =
+        backup::run(session, &BackupOptions { only: options.only.clone(), note, ..BackupOptions::default() })
+            .map_err(|e| not_run(&options.program, "the snapshot before it could not be made", e))?;
     crash::point("guard: snapshot made");
     if !made.good || !made.history.is_empty() {
         let what = format!("snapshot {} is not good, so `{}` was not run", made.snapshot, options.program);
-        let e = OpError::new(Class::Failed, what).hint("mend what was said above, or name what may be unreadable in `allow_unreadable`");
+        let e = OpError::new(Class::Failed, what)
+            .hint("mend what was said above, or name what may be unreadable in `allow_unreadable`");
         return Err(match made.problems.iter().find(|p| p.is_failure()) {
             Some(problem) => e.because(format!("{}: {}", problem.place(), problem.what)),
             None => e,
         });
     }
-    let back = RollbackOptions { snapshot: made.snapshot.to_string(), only: components.clone(), ..RollbackOptions::default() };
+    let back = RollbackOptions {
+        snapshot: made.snapshot.to_string(),
+        only: components.clone(),
+        ..RollbackOptions::default()
+    };
     let mut plan = rollback::plan(session, &back)
         .map_err(|e| not_run(&options.program, "there would be no way back from it", e))?;
     let services = up(session, &components)?;
@@ -238,7 +244,8 @@ fn judge(session: &Session, state: &Path, journal: &mut GuardJournal, ended: &En
 
 /// Every service that ran before runs and is healthy, and so is whatever runs now.
 fn all_well(session: &Session, watch: &Watch<'_>, journal: &GuardJournal) -> Result<()> {
-    let service_failed = |e: service::ServiceError| OpError::new(Class::Service, "a service is not well").because(e);
+    let service_failed =
+        |e: service::ServiceError| OpError::new(Class::Service, "a service is not well").because(e);
     for service in concerned(session.config()?, &journal.components) {
         let ran = journal.services.contains(&service.name);
         if !ran && service::state(service, watch).map_err(service_failed)? == State::Down {

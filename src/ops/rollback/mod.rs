@@ -172,7 +172,9 @@ fn moves_of(config: &Config, opened: &Opened, sites: &[Site]) -> Result<Vec<Move
     let trees = opened.index.header.working_trees();
     if trees.is_empty() {
         let what = format!("snapshot {} recorded nothing of git", opened.record.snapshot);
-        return Err(OpError::new(Class::Usage, what).hint("leave --git away; `backstay backup --git` records it"));
+        return Err(
+            OpError::new(Class::Usage, what).hint("leave --git away; `backstay backup --git` records it")
+        );
     }
     let places: Vec<PathBuf> = sites.iter().flat_map(Site::places).collect();
     git::moves(config, &trees, &places)
@@ -274,7 +276,9 @@ impl RollbackPlan {
         let components = self.components.clone();
         let id = |report: &RollbackReport| report.snapshot.to_string();
         let Ran { outcome: mut report, problems } =
-            hooks::around(session, Event::Rollback, &components, id, || self.transact(session, &held, state))?;
+            hooks::around(session, Event::Rollback, &components, id, || {
+                self.transact(session, &held, state)
+            })?;
         report.problems.extend(problems);
         Ok(report)
     }
@@ -349,7 +353,9 @@ fn git_problem(what: &str) -> Problem {
         component: None,
         subject: "git".into(),
         what: what.to_owned(),
-        hint: Some("the files are those of the snapshot; put HEAD there yourself: git switch --detach".into()),
+        hint: Some(
+            "the files are those of the snapshot; put HEAD there yourself: git switch --detach".into(),
+        ),
     }
 }
 

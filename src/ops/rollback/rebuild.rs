@@ -57,7 +57,9 @@ pub(super) fn due(rebuilds: &[Rebuild], site: &SiteRecord) -> Result<Vec<Rebuild
         for path in &rebuild.when {
             let live = Below(path.as_bytes().to_vec());
             let waits = Below([site.staging.as_bytes(), b"/new/", path.as_bytes()].concat());
-            wanted = wanted || content(&ground, &live).doing(Class::Failed, cannot)? != content(&ground, &waits).doing(Class::Failed, cannot)?;
+            wanted = wanted
+                || content(&ground, &live).doing(Class::Failed, cannot)?
+                    != content(&ground, &waits).doing(Class::Failed, cannot)?;
         }
         if wanted {
             due.push(Rebuilding {
@@ -97,8 +99,9 @@ pub(super) fn run(session: &Session, watch: &Watch<'_>, rebuilds: &[Rebuilding])
         session.note(&format!("rebuilding {}", rebuild.component));
         let subject = format!("`rebuild` of component {}", rebuild.component);
         let within = Duration::from_secs(rebuild.within_seconds);
-        run_line_in(&watch.commands, &rebuild.dir, &subject, &rebuild.line.command(), within)
-            .map_err(|e| OpError::new(Class::Service, "what was left could not be made fit again").because(e))?;
+        run_line_in(&watch.commands, &rebuild.dir, &subject, &rebuild.line.command(), within).map_err(
+            |e| OpError::new(Class::Service, "what was left could not be made fit again").because(e),
+        )?;
         crate::durable::crash::point("rollback: rebuilt");
     }
     Ok(())

@@ -18,7 +18,10 @@ pub(in crate::ops) fn concerned<'c>(config: &'c Config, components: &[String]) -
 
 /// Runs `work` with what services need. Once begun, stopping and starting is not given up because somebody asks the run to end: a service that is
 /// down must come back.
-pub(in crate::ops) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+pub(in crate::ops) fn watching<T>(
+    session: &Session,
+    work: impl FnOnce(&Watch<'_>) -> Result<T>,
+) -> Result<T> {
     let config = session.config()?;
     let state = session.state()?.dir();
     let logs = state.join("services");
@@ -39,7 +42,11 @@ pub(in crate::ops) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_
 }
 
 /// Which of `services` run. Those that are down stay so.
-pub(in crate::ops) fn running(session: &Session, watch: &Watch<'_>, services: &[&Service]) -> Result<Vec<Stopped>> {
+pub(in crate::ops) fn running(
+    session: &Session,
+    watch: &Watch<'_>,
+    services: &[&Service],
+) -> Result<Vec<Stopped>> {
     let mut running = Vec::new();
     for service in services {
         let life = match service::state(service, watch).map_err(failed)? {

@@ -20,13 +20,16 @@ before = 'echo "of db" >> ran'
 
 /// `app/lock` names what `app/venv`, which no snapshot takes, must hold; the service needs it so.
 fn with_rebuild(run: &str) -> App {
-    let service = SERVICE.replace("&& ! grep -q broken app/version", "&& cmp -s app/lock app/node_modules/lock");
+    let service =
+        SERVICE.replace("&& ! grep -q broken app/version", "&& cmp -s app/lock app/node_modules/lock");
     let app = App::new(&service);
     app.write("app/lock", "1");
     app.write("app/node_modules/lock", "1");
     let text = fs::read_to_string(app.project.config_path()).unwrap();
     let mut config: toml::Table = text.parse().unwrap();
-    let rebuild = format!("[[rebuild]]\nwhen = [\"lock\"]\nrun = '''{run}'''\n[[rebuild]]\nwhen = [\"src/never.py\"]\nrun = 'touch never'\n");
+    let rebuild = format!(
+        "[[rebuild]]\nwhen = [\"lock\"]\nrun = '''{run}'''\n[[rebuild]]\nwhen = [\"src/never.py\"]\nrun = 'touch never'\n"
+    );
     let rebuild: toml::Table = rebuild.parse().unwrap();
     let components = config["component"].as_array_mut().unwrap();
     components[0].as_table_mut().unwrap().extend(rebuild);
@@ -129,7 +132,9 @@ fn what_is_left_is_rebuilt_when_its_lock_file_went_back() {
 #[test]
 fn a_rebuild_that_fails_is_undone_and_what_was_left_is_made_fit_again() {
     // It damages what was left before it fails on the old lock file.
-    let app = with_rebuild("echo damaged > node_modules/lock; if [ $(cat lock) = 1 ]; then echo no network >&2; exit 9; fi; cp lock node_modules/lock");
+    let app = with_rebuild(
+        "echo damaged > node_modules/lock; if [ $(cat lock) = 1 ]; then echo no network >&2; exit 9; fi; cp lock node_modules/lock",
+    );
     let id = app.project.backup();
     next_version(&app, "2");
     app.start_service();
@@ -145,14 +150,21 @@ fn a_rebuild_that_fails_is_undone_and_what_was_left_is_made_fit_again() {
 
 #[test]
 fn a_rollback_killed_while_it_rebuilds_is_all_old_again() {
-    let app = with_rebuild("if [ $(cat lock) = 1 ] && [ -e ../hang ]; then echo damaged > node_modules/lock; touch ../hangs; sleep 1000; fi; cp lock node_modules/lock");
+    let app = with_rebuild(
+        "if [ $(cat lock) = 1 ] && [ -e ../hang ]; then echo damaged > node_modules/lock; touch ../hangs; sleep 1000; fi; cp lock node_modules/lock",
+    );
     let id = app.project.backup();
     next_version(&app, "2");
     app.start_service();
     let before = app.live();
     app.write("hang", "");
     let mut command = program(exe(), &app.project.home);
-    let mut child = command.current_dir(&app.project.dir).args(["rollback", &id]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .current_dir(&app.project.dir)
+        .args(["rollback", &id])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     while !app.path("hangs").exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended");
         std::thread::yield_now();
@@ -177,7 +189,8 @@ fn when_no_snapshot_can_be_used_it_says_what_is_left_to_try() {
     // Every object that came with the newer one is damaged.
     let mut damaged = 0;
     let mut waiting = vec![app.project.store.join("archives"), app.project.store.join("manifests")];
-    let begun = fs::metadata(app.project.store.join(format!("snapshots/{older}.json"))).unwrap().modified().unwrap();
+    let begun =
+        fs::metadata(app.project.store.join(format!("snapshots/{older}.json"))).unwrap().modified().unwrap();
     while let Some(dir) = waiting.pop() {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -195,7 +208,13 @@ fn when_no_snapshot_can_be_used_it_says_what_is_left_to_try() {
     }
     assert!(damaged > 0);
     let output = expect_code(app.project.run(["rollback", &newer]), 13);
-    let ladder = ["what is left to try, in this order:", &format!("backstay rollback {older}  (older)"), "a copy of", "[emergency] of the configuration: bin/maintenance on", "RECOVER.md"];
+    let ladder = [
+        "what is left to try, in this order:",
+        &format!("backstay rollback {older}  (older)"),
+        "a copy of",
+        "[emergency] of the configuration: bin/maintenance on",
+        "RECOVER.md",
+    ];
     let told = said(&output);
     let places: Vec<Option<usize>> = ladder.iter().map(|words| told.find(words)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {told}");

@@ -198,7 +198,8 @@ fn a_journal_that_cannot_be_read_is_not_taken_for_none() {
 fn unit(key: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/backstay-resume@.service");
     let text = fs::read_to_string(path).unwrap();
-    let values: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
+    let values: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
     assert_eq!(values.len(), 1, "{key}: {values:?}");
     values[0].replace("%i", "tsushin")
 }

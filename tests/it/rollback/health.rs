@@ -115,7 +115,8 @@ fn cache_in_front(app_dir: std::path::PathBuf) -> String {
             let up = stat.contains("(sleep) S") && !version.contains("broken");
             let fresh = request.contains("cache-control: no-cache");
             let status = if up || !fresh { "200 OK" } else { "502 Bad Gateway" };
-            let _gone = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            let _gone =
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
         }
     });
     format!("http://{address}/health")
@@ -160,12 +161,14 @@ esac
     );
     let bin = app.project.top.join("bin");
     crate::lab::put(&bin.join("systemctl"), script.as_bytes());
-    std::fs::set_permissions(bin.join("systemctl"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(bin.join("systemctl"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
     app.write("up", "");
     app.write("n", "x\n");
     let mut command = crate::common::project::program(crate::common::project::exe(), &app.project.home);
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let output = command.current_dir(&app.project.dir).env("PATH", path).args(["rollback", &id]).output().unwrap();
+    let output =
+        command.current_dir(&app.project.dir).env("PATH", path).args(["rollback", &id]).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), app)
 }
 
@@ -191,7 +194,8 @@ fn a_check_that_ends_with_127_or_is_not_there_any_more_is_a_failure() {
     let app = App::new(&with_health("command = [\"app/check\"]\npasses = 1"));
     let check = |text: &str| {
         app.write("app/check", text);
-        std::fs::set_permissions(app.path("app/check"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(app.path("app/check"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
     };
     // The snapshot's checker is one that cannot run; today's is well.
     check("#!/bin/sh\nexec no-such-checker-here\n");
