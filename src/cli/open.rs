@@ -110,6 +110,9 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     }
     let path = config_path(terminal)?;
     let session = Session::open(Arc::new(load_config(&path)?), around)?;
+    for unfinished in crate::ops::guard::unfinished(&session) {
+        crate::cli::say(&format!("warning: {unfinished}"));
+    }
     if terminal.global.verbose {
         crate::cli::say(&format!("configuration {}", path.display()));
         for slot in &session.stores {

@@ -280,8 +280,8 @@ pub fn show(report: &ShowReport) -> String {
     if let Some(note) = &row.note {
         line("note", &plain(note));
     }
-    for tree in &report.git {
-        line("git", &working_tree(tree, row.id.as_str()));
+    for (number, tree) in report.git.iter().enumerate() {
+        line("git", &working_tree(tree, number, &row.id));
     }
     line("stored", &format!("{} in {}", size(row.stored_bytes), count(report.objects, "object")));
     for older in &report.depends_on {

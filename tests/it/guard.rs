@@ -315,15 +315,21 @@ fn a_guard_that_was_killed_is_brought_to_an_end_by_resume() {
     app.project.ok(["rollback", "--resume"]);
 }
 
-/// The points that a guard passes after its snapshot, by number.
-fn points(app: &App, args: &[&str]) -> Vec<(usize, String)> {
+/// The points that a guard passes, each by its name and how often that came before.
+fn points(app: &App, args: &[&str]) -> Vec<String> {
     let log = app.project.top.join("points");
-    let _absent = fs::remove_file(&log);
     let output = guard(app, args).env("BACKSTAY_TEST_CRASH_COUNT_FILE", &log).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 17)), "{}", said(&output));
+    let mut seen = std::collections::BTreeMap::new();
     let lines = fs::read_to_string(&log).unwrap();
-    let named = lines.lines().map(|line| line.split_once(' ').unwrap().1.to_owned());
-    named.enumerate().map(|(n, name)| (n + 1, name)).collect()
+    let names = lines.lines().map(|line| line.split_once(' ').unwrap().1.to_owned());
+    names
+        .map(|name| {
+            let number: &mut u32 = seen.entry(name.clone()).or_default();
+            *number += 1;
+            format!("{name}#{number}")
+        })
+        .collect()
 }
 
 #[test]
@@ -332,13 +338,13 @@ fn a_guard_killed_at_any_stage_ends_with_what_the_command_did_or_with_the_state_
         let command = deploy(last);
         let args = ["--auto", "--", "sh", "-c", command.as_str()];
         let all = points(&app(), &args);
-        let own: Vec<_> = all.iter().filter(|(_, name)| name.contains("guard:")).cloned().collect();
+        let own: Vec<String> = all.iter().filter(|name| name.contains("guard:")).cloned().collect();
         assert!(own.len() >= 5, "{own:?}");
-        let steps = all.iter().filter(|(_, name)| name.contains("rollback: a s")).step_by(9).cloned();
-        for (number, name) in own.into_iter().chain(steps) {
-            let what = format!("killed at {number}, {name} (`{last}`)");
+        let steps = all.iter().filter(|name| name.contains("rollback: a s")).step_by(9).cloned();
+        for name in own.into_iter().chain(steps) {
+            let what = format!("killed at {name} (`{last}`)");
             let app = app();
-            let killed = guard(&app, &args).env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap();
+            let killed = guard(&app, &args).env("BACKSTAY_TEST_CRASH", &name).output().unwrap();
             assert!(killed.status.code().is_none(), "{what}: it was not killed: {}", said(&killed));
             // An orphan may run on for a moment.
             let mut resumed = app.project.run(["rollback", "--resume"]);

@@ -87,11 +87,11 @@ impl Stage {
         self.tell("An application: a service with a page and a SQLite database that it writes to all the time, a frontend with node_modules.\n");
         app::make(&self.app)?;
         std::fs::create_dir_all(&self.home).doing(Class::Failed, || "cannot make a home".into())?;
-        self.type_in(&["init", "--yes"])?;
         let service = Service::new(&self.exe, &self.app)?;
-        self.tell_of_service(&service)?;
         service.start()?;
         self.well(&service, "1")?;
+        self.type_in(&["init", "--yes"])?;
+        self.tell_of_service(&service)?;
         self.type_in(&["backup", "--note", "before the change"])?;
         let before = self.copy_of_app("before")?;
 

@@ -1,15 +1,16 @@
 //! Working trees of git as text.
 
 use super::plain;
+use crate::model::SnapshotId;
 use crate::model::index::GitState;
-use crate::ops::git::KeptTree;
+use crate::ops::git::{KeptTree, reference_of};
 
 fn place(path: &str) -> String {
     if path == "." { String::new() } else { format!("{}: ", plain(path)) }
 }
 
 /// A line of `show`.
-pub(super) fn working_tree(tree: &GitState, id: &str) -> String {
+pub(super) fn working_tree(tree: &GitState, number: usize, id: &SnapshotId) -> String {
     let mut text = place(tree.path.as_deref().unwrap_or("."));
     text.push_str(&plain(&tree.commit));
     match &tree.branch {
@@ -20,7 +21,11 @@ pub(super) fn working_tree(tree: &GitState, id: &str) -> String {
         text.push_str(&format!(" ({})", plain(describe)));
     }
     if tree.dirty {
-        let kept = if tree.kept.is_some() { format!(", kept in refs/backstay/{id}") } else { String::new() };
+        let kept = if tree.kept.is_some() {
+            format!(", kept in {}", reference_of(id, number))
+        } else {
+            String::new()
+        };
         text.push_str(&format!(", with what was not committed{kept}"));
     }
     if let Some(bundle) = &tree.bundle {

@@ -24,10 +24,23 @@ pub struct KeptTree {
     pub tag: Option<String>,
 }
 
+/// The reference of a snapshot's working tree by its place in the list: linked working trees share one repository.
+pub fn reference_of(id: &SnapshotId, number: usize) -> String {
+    match number {
+        0 => format!("refs/backstay/{id}"),
+        more => format!("refs/backstay/{id}-{}", more + 1),
+    }
+}
+
 /// Makes the references. What fails of it is told in words.
-pub(super) fn keep(found: &Found, id: &SnapshotId, wish: Option<&str>) -> (KeptTree, Vec<String>) {
+pub(super) fn keep(
+    found: &Found,
+    number: usize,
+    id: &SnapshotId,
+    wish: Option<&str>,
+) -> (KeptTree, Vec<String>) {
     let mut troubles: Vec<String> = found.trouble.iter().cloned().collect();
-    let reference = format!("refs/backstay/{id}");
+    let reference = reference_of(id, number);
     let repository = &found.repository;
     let kept = repository.text(["update-ref", "--no-deref", reference.as_str(), found.kept.as_str(), ""]);
     let kept = match kept {

@@ -9,7 +9,7 @@ mod run;
 
 pub use back::Moved;
 pub(crate) use back::{Move, plan};
-pub use keep::KeptTree;
+pub use keep::{KeptTree, reference_of};
 pub(crate) use look::Found;
 pub(crate) use run::Repository;
 
@@ -81,8 +81,8 @@ pub(crate) fn record(config: &Config, components: &[&Component]) -> Result<Vec<F
 /// Keeps what was found by references named after the snapshot, and by tags after `wish` where there is one.
 pub(crate) fn keep(found: &[Found], id: &SnapshotId, wish: Option<&str>) -> (Vec<KeptTree>, Vec<Problem>) {
     let (mut trees, mut problems) = (Vec::new(), Vec::new());
-    for one in found {
-        let (tree, troubles) = keep::keep(one, id, wish);
+    for (number, one) in found.iter().enumerate() {
+        let (tree, troubles) = keep::keep(one, number, id, wish);
         problems.extend(troubles.into_iter().map(|what| Problem {
             kind: ProblemKind::Hook,
             component: None,

@@ -4,7 +4,7 @@ use crate::durable::{Held, crash};
 use crate::model::SnapshotId;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::guard::journal::{GuardJournal, Stage};
-use crate::ops::guard::{Ended, Verdict, end, hold, judge};
+use crate::ops::guard::{Ended, Verdict, end, hold, judge, patient};
 use crate::ops::rollback::{self, RollbackOptions, RollbackReport};
 use crate::ops::session::Session;
 use crate::service;
@@ -99,7 +99,7 @@ impl CutOff<'_> {
         };
         let report = rollback::plan(self.session, &options).and_then(|mut plan| {
             plan.must_run.clone_from(&self.journal.services);
-            plan.apply(self.session)
+            plan.apply(&patient(self.session))
         });
         end(&self.state, &self.journal, report)
     }

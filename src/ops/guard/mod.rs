@@ -18,8 +18,10 @@ use crate::service::{self, State, Watch};
 use journal::{FORMAT, GuardJournal, Stage};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const LOCK: &str = "guard.lock";
+const OTHERS_WITHIN: Duration = Duration::from_secs(600);
 
 /// What to guard.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +99,25 @@ pub fn refuse_under_way(session: &Session) -> Result<()> {
     hold(session, "rollback").map(drop)
 }
 
+/// What a killed run left for somebody to bring to an end, in words; nothing while it is under way.
+pub fn unfinished(session: &Session) -> Vec<String> {
+    let Some(state) = &session.state else {
+        return Vec::new();
+    };
+    let resume = "backstay rollback --resume brings it to an end";
+    let mut found = Vec::new();
+    let idle = |lock: FileLock| matches!(lock.try_lock("look", session.around.clock.now()), Ok(Some(_)));
+    if rollback::is_unfinished(state.dir()).unwrap_or(true) && idle(state.lock()) {
+        found.push(format!("a rollback is not at its end: {resume}"));
+    }
+    if GuardJournal::open(state.dir()).map_or(true, |open| open.is_some())
+        && idle(FileLock::new(state.dir().join(LOCK)))
+    {
+        found.push(format!("a guarded command was cut off: {resume}"));
+    }
+    found
+}
+
 /// Says that nothing is open any more: a person went back by hand.
 pub fn settled(session: &Session) -> Result<()> {
     GuardJournal::close(session.state()?.dir())
@@ -119,7 +140,7 @@ pub fn begin<'a>(session: &'a Session, options: &GuardOptions) -> Result<Guarded
             format!("`{}`, guarded before, was cut off, and nobody decided what becomes of it", open.program);
         return Err(OpError::new(Class::Person, what).hint("backstay rollback --resume decides it"));
     }
-    let components = plan(session, options)?.components;
+    let GuardPlan { components, services, .. } = plan(session, options)?;
     let note = options.note.clone().or_else(|| Some(format!("before `{}`", options.program)));
     let made =
         backup::run(session, &BackupOptions { only: options.only.clone(), note, ..BackupOptions::default() })
@@ -141,7 +162,6 @@ pub fn begin<'a>(session: &'a Session, options: &GuardOptions) -> Result<Guarded
     };
     let mut plan = rollback::plan(session, &back)
         .map_err(|e| not_run(&options.program, "there would be no way back from it", e))?;
-    let services = up(session, &components)?;
     plan.must_run.clone_from(&services);
     say_what_is_not_well(session, &services)?;
     let journal = GuardJournal {
@@ -220,9 +240,16 @@ impl Guarded<'_> {
     /// [`Class::Person`]: it failed, and what the command left is live.
     pub fn back(mut self, why: &str) -> Result<RollbackReport> {
         self.journal.turn(&self.state, Stage::Back { why: why.to_owned() })?;
-        let report = self.plan.apply(self.session);
+        let report = self.plan.apply(&patient(self.session));
         end(&self.state, &self.journal, report)
     }
+}
+
+/// For the way back another run is waited for: a scheduled backup must not be what it fails on.
+fn patient(session: &Session) -> Session {
+    let mut session = session.clone();
+    session.around.wait = Some(session.around.wait.unwrap_or(OTHERS_WITHIN).max(OTHERS_WITHIN));
+    session
 }
 
 fn judge(session: &Session, state: &Path, journal: &mut GuardJournal, ended: &Ended) -> Result<Verdict> {
@@ -268,26 +295,25 @@ fn end(state: &Path, journal: &GuardJournal, report: Result<RollbackReport>) -> 
             GuardJournal::close(state)?;
             Ok(report)
         }
-        Err(e) => {
-            // The rollback has its own journal while it is not at its end; then this one stays, too.
-            if !rollback::is_unfinished(state)? {
-                GuardJournal::close(state)?;
-            }
-            let what = match e.class {
-                Class::RolledBack => format!(
-                    "the rollback after `{}` undid itself, so what `{0}` left is live",
-                    journal.program
-                ),
-                _ => format!("the rollback after `{}` failed", journal.program),
-            };
+        Err(e)
+            if e.class == Class::RolledBack
+                || (e.class == Class::Person && !rollback::is_unfinished(state)?) =>
+        {
+            GuardJournal::close(state)?;
+            let program = &journal.program;
+            let what =
+                format!("the rollback after `{program}` undid itself, so what `{program}` left is live");
             let hint = format!(
                 "look at the services; the snapshot from before is {}: `backstay rollback {0}`",
                 journal.snapshot
             );
-            let hint = match e.hint.clone() {
-                Some(own) if e.class != Class::RolledBack => own,
-                _ => hint,
-            };
+            Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(hint))
+        }
+        // What it was decided on is not forgotten: the store may be away, or the rollback half-way.
+        Err(e) => {
+            let what = format!("the rollback after `{}` failed, and is not at its end", journal.program);
+            let own = e.hint.clone().map(|hint| format!("{hint}; then ")).unwrap_or_default();
+            let hint = format!("{own}`backstay rollback --resume` tries again");
             Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(hint))
         }
     }

@@ -10,6 +10,7 @@ mod journal;
 mod keep;
 mod ladder;
 mod left;
+mod lockfiles;
 mod rebuild;
 mod recover;
 mod run;
@@ -147,11 +148,18 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
         true => all.filter(|name| !is_bundle(name)).collect(),
         false => options.only.clone(),
     };
-    let mut plan = Planning { session, opened: &opened, sites: Vec::new(), places: Vec::new(), bytes: 0 };
+    let mut plan = Planning {
+        session,
+        opened: &opened,
+        sites: Vec::new(),
+        places: Vec::new(),
+        warnings: Vec::new(),
+        bytes: 0,
+    };
     for name in &names {
         plan.component(name)?;
     }
-    let Planning { sites, places, bytes, .. } = plan;
+    let Planning { sites, places, bytes, warnings: known, .. } = plan;
     let config = session.config()?;
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
     let moves = if options.git { moves_of(config, &opened, &sites)? } else { Vec::new() };
@@ -164,6 +172,7 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let snapshot = opened.record.snapshot.clone();
     let mut shown = ShownPlan { snapshot, places, services, git, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
+    shown.warnings.extend(known);
     Ok(RollbackPlan { opened, sites, components: names, moves, must_run: Vec::new(), shown })
 }
 
@@ -185,6 +194,7 @@ struct Planning<'a> {
     opened: &'a Opened,
     sites: Vec<Site>,
     places: Vec<ShownPlace>,
+    warnings: Vec<Problem>,
     bytes: u64,
 }
 
@@ -209,6 +219,9 @@ impl Planning<'_> {
                 (What::Whole, Some(left)) => stays_at_top(&site, left)?,
                 _ => Vec::new(),
             };
+            if let Some(component) = self.session.config()?.component(name) {
+                self.warnings.extend(lockfiles::warnings(component, &site.base, &stays, &listing.entries));
+            }
             let dir = site.base.display().to_string();
             self.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
             self.sites.push(site);

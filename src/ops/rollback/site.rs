@@ -14,6 +14,7 @@ use crate::ops::session::Session;
 use crate::platform::at;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -130,6 +131,9 @@ impl Site {
         let (dir, _) = at::create_dir(&base, staging.as_bytes()).doing(Class::Failed, what)?;
         let (new, _) = at::create_dir(&dir, b"new").doing(Class::Failed, what)?;
         at::create_dir(&dir, b"old").doing(Class::Failed, what)?;
+        // For a week it lies in what may be somebody's working tree.
+        let (mut ignored, _) = at::create_file(&dir, b".gitignore").doing(Class::Failed, what)?;
+        ignored.write_all(b"*\n").doing(Class::Failed, what)?;
         at::sync_dir(&dir).and_then(|()| at::sync_dir(&base)).doing(Class::Failed, what)?;
         crash::point("rollback: folder made");
         Ok(new)

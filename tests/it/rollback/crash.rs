@@ -193,12 +193,8 @@ fn unit(key: &str) -> String {
 
 #[test]
 fn the_unit_for_boots_ends_a_rollback_also_while_no_store_is_here() {
-    let (app, id, _) = upgraded();
-    let names = points(rollback(&app, &[&id]), &app.project.top.join("points"));
-    drop(app);
-    let step = names.iter().position(|name| name.contains("a step")).unwrap() + 2;
     let (app, id, then) = upgraded();
-    let killed = rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", step.to_string()).output().unwrap();
+    let killed = rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", format!("{A_STEP}#2")).output().unwrap();
     assert!(!killed.status.success());
     let away = app.project.top.join("away");
     fs::rename(&app.project.store, &away).unwrap();
