@@ -77,7 +77,9 @@ impl S3Store {
                 // Someone may have aborted what we remember, which some servers answer like a want of rights. Where a
                 // new upload can begin it does; else what we remember stays.
                 Err(e) if resumed && matches!(e.status, 403 | 404) => anew = true,
-                Err(e) if resumed && is_without_answer(&e) && self.is_gone(&upload, &known).await => anew = true,
+                Err(e) if resumed && is_without_answer(&e) && self.is_gone(&upload, &known).await => {
+                    anew = true
+                }
                 Err(e) if may_go_on(&e) => return Err(e),
                 Err(mut e) => {
                     upload.forget(&self.spec);

@@ -97,6 +97,10 @@ fn parts_that_nobody_goes_on_with_are_named_by_doctor_with_what_they_cost() {
     server.manner(|manner| manner.page = 2);
     let said = shop.person.run(["doctor"]);
     let text = format!("{}{}", said.out, said.err);
-    assert!(text.contains("1 unfinished uploads of 3000 bytes") || text.contains("1 unfinished uploads of 3.0 kB"), "{text}");
+    assert!(
+        text.contains("1 unfinished uploads of 3000 bytes")
+            || text.contains("1 unfinished uploads of 3.0 kB"),
+        "{text}"
+    );
     assert_eq!(server.uploads(), 1, "what another machine may be at is not ended");
 }

@@ -112,13 +112,13 @@ pub(crate) fn weed_with(users: &[&str]) -> Option<Running> {
 fn identities(users: &[&str]) -> serde_json::Value {
     let keys = |name: &str| serde_json::json!([{"accessKey": format!("{name}-key-id"), "secretKey": format!("{name}-secret-key")}]);
     let all = ["Admin", "Read", "Write", "List", "Tagging"];
-    let mut identities = vec![serde_json::json!({"name": "test", "credentials": keys("test"), "actions": all})];
+    let mut identities =
+        vec![serde_json::json!({"name": "test", "credentials": keys("test"), "actions": all})];
     let mut policies = Vec::new();
     for name in users {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/minio/{name}.json"));
         let policy = std::fs::read_to_string(path).unwrap().replace("BUCKET", BUCKET);
-        identities
-            .push(serde_json::json!({"name": name, "credentials": keys(name), "policyNames": [name]}));
+        identities.push(serde_json::json!({"name": name, "credentials": keys(name), "policyNames": [name]}));
         policies.push(serde_json::json!({"name": name, "content": policy}));
     }
     serde_json::json!({"identities": identities, "policies": policies})

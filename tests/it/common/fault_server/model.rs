@@ -129,7 +129,11 @@ impl Bucket {
 
     /// The id of the newest version, or mark, of a key.
     fn newest_version(&self, key: &str) -> String {
-        self.versions.get(key).and_then(|all| all.last()).map(|version| version.id.clone()).unwrap_or_default()
+        self.versions
+            .get(key)
+            .and_then(|all| all.last())
+            .map(|version| version.id.clone())
+            .unwrap_or_default()
     }
 
     /// Removes one version for good; what was before it is then the present.
@@ -259,9 +263,14 @@ impl Bucket {
         }
         for key in keys {
             let size = self.objects.get(key).map_or(0, |(bytes, _)| bytes.len());
+            let put = self
+                .versions
+                .get(key)
+                .and_then(|all| all.last())
+                .map_or(jiff::Timestamp::UNIX_EPOCH, |v| v.time);
             let _ = write!(
                 xml,
-                "<Contents><Key>{key}</Key><LastModified>2026-11-25T00:00:00.000Z</LastModified><ETag>&quot;x&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+                "<Contents><Key>{key}</Key><LastModified>{put:.3}</LastModified><ETag>&quot;x&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             );
         }
         Answer::xml(200, xml + "</ListBucketResult>")
@@ -333,7 +342,8 @@ impl Bucket {
         for asked in between(&String::from_utf8_lossy(body), "<Part>", "</Part>") {
             let of = |name: &str| between(&asked, &format!("<{name}>"), &format!("</{name}>")).pop();
             let part = of("PartNumber").and_then(|n| upload.parts.get(&n.trim().parse().ok()?));
-            let same = |part: &&Part| of("ETag").is_none_or(|etag| etag.replace("&quot;", "\"") == part.etag());
+            let same =
+                |part: &&Part| of("ETag").is_none_or(|etag| etag.replace("&quot;", "\"") == part.etag());
             match part.filter(same) {
                 Some(part) => whole.extend_from_slice(&part.bytes),
                 None => return Answer::error(400, "InvalidPart"),
