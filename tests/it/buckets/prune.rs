@@ -258,7 +258,10 @@ fn of_several_stores_one_that_is_away_is_pruned_when_it_is_back_and_the_others_m
     assert_eq!((listed("local"), listed("offsite")), (ids[3..].to_vec(), ids.clone()));
     // It lacks the mark that was signed meanwhile, which the next backup brings, or a sync; before that nothing goes.
     let report = prune(26, 4);
-    assert!(report["problems"].to_string().contains("`backstay sync --to offsite` brings them"), "{report:#}");
+    assert!(
+        report["problems"].to_string().contains("`backstay sync --to offsite` brings them"),
+        "{report:#}"
+    );
     assert_eq!(listed("offsite"), ids);
     shop.later(26, &["sync", "--to", "offsite"]).code(0);
     let report = prune(26, 0);
