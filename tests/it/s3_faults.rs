@@ -6,4 +6,5 @@ pub(crate) mod bed;
 mod keys;
 pub(crate) mod matrix;
 mod outcomes;
+mod resumed;
 mod server;

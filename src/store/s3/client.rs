@@ -171,9 +171,10 @@ impl Client {
                 return Err(self.explained(failure));
             }
             _ => {
-                return Err(Failure::broken(
-                    "the server's answer is empty, cut short or not what was asked for",
-                ));
+                let mut failure =
+                    Failure::broken("the server's answer is empty, cut short or not what was asked for");
+                failure.status = answer.status;
+                return Err(failure);
             }
         }
         Ok(reply)

@@ -17,6 +17,7 @@ mod multipart;
 mod probe;
 mod put;
 mod read;
+mod resume;
 mod spec;
 #[doc(hidden)]
 pub mod testing;
@@ -43,6 +44,7 @@ use object_store::aws::AwsCredential;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,7 +73,9 @@ pub struct S3Store {
     /// The versions that are read, when the store is read as it stood at some time.
     picked: Option<versions::Picked>,
     /// Uploads that nobody will go on with were looked for.
-    swept: std::sync::atomic::AtomicBool,
+    swept: AtomicBool,
+    /// A delete was answered with a mark that hides: the bucket keeps versions, whatever it did when it was probed.
+    hides: AtomicBool,
 }
 
 impl fmt::Debug for S3Store {
@@ -141,8 +145,8 @@ impl S3Store {
     fn at(spec: S3Spec, verb: &'static str) -> Result<Self, StoreError> {
         let fail = |e| error(&spec.name, verb, &spec.location(), e);
         let client = Arc::new(Client::new(&spec).map_err(fail)?);
-        let (capabilities, busy, fresh, picked, swept) = Default::default();
-        Ok(Self { spec, client, capabilities, busy, fresh, picked, swept })
+        let (capabilities, busy, fresh, picked, swept, hides) = Default::default();
+        Ok(Self { spec, client, capabilities, busy, fresh, picked, swept, hides })
     }
 
     /// Finds out, with throw-away objects below `.backstay-probe/`, what the server can do, and remembers it.
@@ -305,8 +309,11 @@ impl Store for S3Store {
         self.client.transport().skew().map(jiff::SignedDuration::from_secs)
     }
 
-    /// As the last probe found it; with object lock there are always versions.
+    /// As deletes were answered, else as the last probe found it; with object lock there are always versions.
     fn keeps_versions(&self) -> Option<bool> {
+        if self.hides.load(Ordering::Relaxed) {
+            return Some(true);
+        }
         let known = capabilities::load(&self.spec)?;
         known.versioning.map(|versions| versions || known.object_lock == Some(true))
     }
