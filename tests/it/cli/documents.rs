@@ -241,9 +241,9 @@ fn rolled_back(written: &mut Written) {
     written.add("`backstay rollback`", person.json(0, ["rollback", "--undo", "--yes"]));
     written.add("`backstay rollback --resume`", person.json(0, ["rollback", "--resume"]));
     written.add("`backstay ready`", person.json(0, ["ready"]));
-    let guard = ["guard", "--dry-run", "--", "true"];
+    let guard = ["guard", "--json", "--dry-run", "--", "true"];
     written.add("`backstay guard --dry-run -- CMD`", person.json(0, guard));
-    written.add("`backstay guard -- CMD`", person.json(0, ["guard", "--", "true"]));
+    written.add("`backstay guard -- CMD`", person.json(0, ["guard", "--json", "--", "true"]));
     with_git(&person, written);
 }
 
