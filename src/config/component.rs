@@ -155,7 +155,8 @@ fn command(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
 
 fn postgres(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
     if let Some(At { span, .. }) = block.command("check") {
-        let what = "`check` means nothing in a component with `postgres`: its dumps are read to their ends anyway";
+        let what =
+            "`check` means nothing in a component with `postgres`: its dumps are read to their ends anyway";
         work.mistake(Found::at(&span, what).hint("remove it"));
     }
     let connection = block.text("postgres").map(|At { value, span }| {

@@ -28,9 +28,9 @@ impl Stopped {
             other => other.doing(Class::Failed, || format!("cannot read {}", path.display()))?,
         };
         // Replaced whole, so it can only be damaged by others; then nothing is guessed, and a person can read the names.
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .doing(Class::Person, || format!("{} cannot be read, which names services to start", path.display()))
+        serde_json::from_slice(&bytes).map(Some).doing(Class::Person, || {
+            format!("{} cannot be read, which names services to start", path.display())
+        })
     }
 
     fn write(&self, state: &Path) -> Result<()> {
@@ -99,7 +99,10 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
     let mut problems = Vec::new();
     let ordered = Service::in_order(&config.services).unwrap_or_default();
     for name in stopped.services.iter().filter(|name| !ordered.iter().any(|s| s.name == **name)) {
-        problems.push(problem(name, "a capture stopped it, and the configuration does not know it any more".into()));
+        problems.push(problem(
+            name,
+            "a capture stopped it, and the configuration does not know it any more".into(),
+        ));
     }
     with_watch(config, state, |watch| {
         for service in ordered.iter().filter(|s| stopped.services.contains(&s.name)) {

@@ -29,7 +29,8 @@ pub fn holders_below(places: &[PathBuf]) -> Vec<Holder> {
         };
         let opened = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
         let opened = opened.map(|fd| fd.path()).chain([entry.path().join("cwd")]);
-        let below = |path: &PathBuf| dirs.iter().any(|dir| path.starts_with(dir) && (path != dir || !path.is_dir()));
+        let below =
+            |path: &PathBuf| dirs.iter().any(|dir| path.starts_with(dir) && (path != dir || !path.is_dir()));
         if let Some(path) = opened.filter_map(|link| fs::read_link(link).ok()).find(below) {
             found.insert(pid, Holder { pid, name: name_of(&entry.path()), path });
         }

@@ -100,7 +100,10 @@ fn services_are_stopped_for_the_capture_only_and_run_while_it_is_packed() {
     let first_put = points.find("backup: captured").unwrap();
     assert!(at("stopped: captured") < at("stopped: a service started"));
     assert!(at("stopped: a service started") < first_put);
-    assert!(!points[at("stopped: written down")..at("stopped: a service started")].contains("put"), "{points}");
+    assert!(
+        !points[at("stopped: written down")..at("stopped: a service started")].contains("put"),
+        "{points}"
+    );
     let id = app.0.json(["list"])["snapshots"][0]["id"].as_str().unwrap().to_owned();
     let restored = app.0.restore(&id, &[]);
     assert_eq!(fs::read_to_string(restored.join("app/more/file")).unwrap(), "app/more/file");
@@ -146,7 +149,8 @@ fn killed_while_they_are_down_the_next_command_starts_them() {
     let ways: [&[&str]; 3] = [&["ready"], &["backup"], &["rollback", "--resume"]];
     for (turn, number) in numbers.into_iter().enumerate() {
         fs::write(app.0.dir.join("app/file"), format!("{turn}")).unwrap();
-        let killed = app.command(&["backup"]).env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap();
+        let killed =
+            app.command(&["backup"]).env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap();
         assert!(!killed.status.success(), "{number}");
         let next = expect_code(app.0.run(ways[turn % 3]), 0);
         assert!(app.runs(), "point {number}, {}: {}", names[number - 1], told(&next));
@@ -171,6 +175,10 @@ fn a_service_that_does_not_stop_is_no_reason_to_leave_it_down_and_there_is_no_sn
 fn a_service_that_does_not_come_up_is_told_and_the_snapshot_stays() {
     let app = App::with(&SERVICE.replace("sleep 1000 & echo $! > web.pid'", "exit 6'"));
     let output = expect_code(app.0.run(["backup"]), 15);
-    assert!(told(&output).contains("service web") && told(&output).contains("exit code 6"), "{}", told(&output));
+    assert!(
+        told(&output).contains("service web") && told(&output).contains("exit code 6"),
+        "{}",
+        told(&output)
+    );
     assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 1);
 }

@@ -185,12 +185,7 @@ impl<'a> Run<'a> {
     }
 
     /// Captures the databases that a walk found, before any file of it is read.
-    fn databases(
-        &self,
-        build: &mut Build<'a>,
-        scan: &Scan,
-        held: &mut HeldDatabases,
-    ) -> Result<Databases> {
+    fn databases(&self, build: &mut Build<'a>, scan: &Scan, held: &mut HeldDatabases) -> Result<Databases> {
         let mut databases = Databases::default();
         let mut linked = HashSet::new();
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {

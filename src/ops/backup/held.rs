@@ -160,12 +160,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn hold_files(
-        &self,
-        build: &mut Build<'a>,
-        scan: &Scan,
-        databases: &HeldDatabases,
-    ) -> Result<()> {
+    fn hold_files(&self, build: &mut Build<'a>, scan: &Scan, databases: &HeldDatabases) -> Result<()> {
         let mut cursor = Cursor::new(build.old);
         for (place, found) in scan.entries.iter().enumerate() {
             let unchanged = cursor.unchanged(found, build.settled).is_some();

@@ -173,7 +173,8 @@ impl<'a> Run<'a> {
             Spec::Postgres { connection, env_file, timeout } => {
                 let (command, check) = (dump_command(connection), Some(check_command()));
                 let (env_file, timeout) = (env_file.clone(), *timeout);
-                let spec = CommandSpec { component: name, command, dir, env_file, timeout, min_size: 1, check };
+                let spec =
+                    CommandSpec { component: name, command, dir, env_file, timeout, min_size: 1, check };
                 Some((spec, POSTGRES))
             }
             _ => None,

@@ -65,7 +65,11 @@ pub(super) struct FeedRecord {
 }
 
 /// The dump of a component of the snapshot, as today's configuration has it; none when it is not one.
-pub(super) fn dump_of(session: &Session, of: &IndexComponent, digits: &str) -> Result<Option<(Dump, String)>> {
+pub(super) fn dump_of(
+    session: &Session,
+    of: &IndexComponent,
+    digits: &str,
+) -> Result<Option<(Dump, String)>> {
     let config = session.config()?;
     let Some(component) = config.component(of.name.as_str()) else {
         return Ok(None);
@@ -178,8 +182,10 @@ fn bring(session: &Session, opened: &Opened, component: &str, to: &Path) -> Resu
     crate::durable::create_dirs(to, 0o700).doing(Class::Failed, cannot)?;
     let report = lay(session, opened, &listing, to)?;
     if let Some(problem) = report.problems.first() {
-        let what = format!("the dump of component {component} is not whole: {}: {}", problem.place(), problem.what);
-        return Err(OpError::new(Class::Damage, what).hint("nothing was stopped or changed; take another snapshot (`backstay list`)"));
+        let what =
+            format!("the dump of component {component} is not whole: {}: {}", problem.place(), problem.what);
+        return Err(OpError::new(Class::Damage, what)
+            .hint("nothing was stopped or changed; take another snapshot (`backstay list`)"));
     }
     let file = to.join("output");
     // After a power cut it may be all there is to go back with.
@@ -191,13 +197,18 @@ fn bring(session: &Session, opened: &Opened, component: &str, to: &Path) -> Resu
 
 /// Waits for whatever a killed run had started: it could still change what is live.
 pub(super) fn wait_for_children(journal: &Journal, state: &Path) -> Result<()> {
-    let feeds = journal.feeds.iter().flat_map(|feed| [NEW, OLD].map(|which| feed.file(journal, state, which)));
-    let databases = journal.databases.iter().map(|d| folder(journal, state).join(d.component.as_str()).join(NEW).join("output"));
+    let feeds =
+        journal.feeds.iter().flat_map(|feed| [NEW, OLD].map(|which| feed.file(journal, state, which)));
+    let databases = journal
+        .databases
+        .iter()
+        .map(|d| folder(journal, state).join(d.component.as_str()).join(NEW).join("output"));
     for path in feeds.chain(databases).chain([state.join(Server::SCRIPT)]) {
         let cannot = || format!("cannot look at {}", path.display());
         if !wait_unread(&path, CHILDREN).doing(Class::Failed, cannot)? {
             let what = format!("a command that the killed run had started still reads {}", path.display());
-            return Err(OpError::new(Class::Person, what).hint("let it come to its end, or end it, and run `backstay rollback --resume` again"));
+            return Err(OpError::new(Class::Person, what)
+                .hint("let it come to its end, or end it, and run `backstay rollback --resume` again"));
         }
     }
     Ok(())
@@ -241,7 +252,8 @@ impl Way<'_> {
         }
         journal.databases = dumps.iter().filter_map(|dump| dump.database.clone()).collect();
         let fed = dumps.iter().filter(|dump| dump.database.is_none());
-        journal.feeds = fed.map(|dump| FeedRecord { component: dump.component.clone(), fed: false }).collect();
+        journal.feeds =
+            fed.map(|dump| FeedRecord { component: dump.component.clone(), fed: false }).collect();
     }
 
     /// Brings the dumps, and reads those of databases in. Nothing live is touched.
@@ -254,8 +266,12 @@ impl Way<'_> {
             let dump = bring(self.session, opened, &name, &top.join(&name).join(NEW))?;
             let server = database.server(&self.state);
             let failed = |e: PostgresError| {
-                let what = format!("the dump of component {name} cannot be read into a new database, so nothing was stopped or changed");
-                OpError::new(Class::Failed, what).because(words_of(&e)).hint("the role that backstay connects as needs CREATEDB, and what the dump itself needs")
+                let what = format!(
+                    "the dump of component {name} cannot be read into a new database, so nothing was stopped or changed"
+                );
+                OpError::new(Class::Failed, what)
+                    .because(words_of(&e))
+                    .hint("the role that backstay connects as needs CREATEDB, and what the dump itself needs")
             };
             self.session.note(&format!("reading {name} into a new database"));
             crash::point("rollback: a database to be made");
@@ -265,7 +281,10 @@ impl Way<'_> {
                     kind: ProblemKind::NotRestored,
                     component: Some(name.clone()),
                     subject: database.live.clone(),
-                    what: format!("the new database lacks what this role may not give it: {}", lacking.join(", ")),
+                    what: format!(
+                        "the new database lacks what this role may not give it: {}",
+                        lacking.join(", ")
+                    ),
                     hint: Some("let a superuser give it to it; the old database has it".into()),
                 });
             }
@@ -306,10 +325,12 @@ impl Way<'_> {
             self.journal.save(&self.state)?;
             let database = &self.journal.databases[place];
             let (server, names) = (database.server(&self.state), database.names());
-            let new = database.new.ok_or_else(|| OpError::new(Class::Failed, database.cannot("find the new")))?;
+            let new =
+                database.new.ok_or_else(|| OpError::new(Class::Failed, database.cannot("find the new")))?;
             crash::point("rollback: a database to be exchanged");
             let ended = server.exchange(&names, database.old, new).map_err(|e| {
-                OpError::new(Class::Failed, database.cannot("exchange")).because(words_of(&e))
+                OpError::new(Class::Failed, database.cannot("exchange"))
+                    .because(words_of(&e))
                     .hint("is the server one of the [[service]] that were stopped? It must go on running")
             })?;
             crash::point("rollback: a database exchanged");
@@ -327,7 +348,11 @@ impl Way<'_> {
 
     fn tell_ended(&self, database: &DatabaseRecord, ended: &[String]) {
         if !ended.is_empty() {
-            self.session.note(&format!("ended what was still connected to database {:?}: {}", database.live, ended.join(", ")));
+            self.session.note(&format!(
+                "ended what was still connected to database {:?}: {}",
+                database.live,
+                ended.join(", ")
+            ));
         }
     }
 
@@ -358,8 +383,13 @@ impl Way<'_> {
     fn feed(&self, record: &FeedRecord, which: &str) -> Result<()> {
         let name = record.component.to_string();
         let config = self.session.config()?;
-        let Some(Spec::Command { restore_command: Some(line), env_file, timeout, .. }) = config.component(&name).map(|c| &c.spec) else {
-            return Err(OpError::new(Class::Person, format!("component {name} has no `restore_command` any more")));
+        let Some(Spec::Command { restore_command: Some(line), env_file, timeout, .. }) =
+            config.component(&name).map(|c| &c.spec)
+        else {
+            return Err(OpError::new(
+                Class::Person,
+                format!("component {name} has no `restore_command` any more"),
+            ));
         };
         let path = record.file(&self.journal, &self.state, which);
         let cannot = || format!("cannot read {}", path.display());
@@ -383,9 +413,14 @@ impl Way<'_> {
     pub(super) fn clear_dumps(&self) {
         let kept = self.journal.keeps_something();
         for database in self.journal.databases.iter().filter(|d| !d.exchanged) {
-            let dropped = database.server(&self.state).drop(&database.names(), &database.waiting, database.new);
+            let dropped =
+                database.server(&self.state).drop(&database.names(), &database.waiting, database.new);
             if let Err(e) = dropped {
-                self.session.note(&format!("database {:?} is left over and may be dropped: {}", database.waiting, words_of(&e)));
+                self.session.note(&format!(
+                    "database {:?} is left over and may be dropped: {}",
+                    database.waiting,
+                    words_of(&e)
+                ));
             }
         }
         if !kept && let Err(e) = remove_folder(&self.journal, &self.state) {

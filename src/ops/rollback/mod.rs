@@ -142,8 +142,7 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let config = session.config()?;
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
     let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
-    let mut shown =
-        ShownPlan { snapshot, places, dumps: dumps_shown, services, bytes, warnings: Vec::new() };
+    let mut shown = ShownPlan { snapshot, places, dumps: dumps_shown, services, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
     shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
     Ok(RollbackPlan { opened, sites, dumps, listings, digits, components: names, shown })

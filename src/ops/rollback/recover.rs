@@ -108,10 +108,8 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
 pub fn ready(config: &Config, now: Timestamp, note: &dyn Fn(&str)) -> Result<Vec<Problem>> {
     let state = &config.state_dir;
     if let Some(journal) = Journal::open(state)?.filter(is_torn) {
-        let what = format!(
-            "a rollback to {} stopped half-way: nothing may be started on this",
-            journal.snapshot
-        );
+        let what =
+            format!("a rollback to {} stopped half-way: nothing may be started on this", journal.snapshot);
         return Err(OpError::new(Class::Person, what).hint("backstay rollback --resume"));
     }
     if !stopped::any(state) {

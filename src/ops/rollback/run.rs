@@ -84,13 +84,7 @@ impl Way<'_> {
     }
 
     /// Finds the steps of a site; an error when something that stays is in the way.
-    fn look(
-        &self,
-        plan: &RollbackPlan,
-        site: &Site,
-        staging: &str,
-        lefts: &mut Lefts,
-    ) -> Result<Vec<Step>> {
+    fn look(&self, plan: &RollbackPlan, site: &Site, staging: &str, lefts: &mut Lefts) -> Result<Vec<Step>> {
         let left = lefts.of(self.session, site, &plan.opened)?;
         let apart = plan.sites.iter().filter(|other| other.component == site.component);
         let apart = apart.filter_map(|other| match &other.what {

@@ -123,7 +123,9 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
         // In a run that was killed it may have been started already: two of it would be one too many.
         let runs_already = match (service::state(service, watch).map_err(failed)?, on) {
             (State::Runs(_), On::Old) => true,
-            (State::Runs(life), On::New) => before.life.as_ref().is_some_and(|before| *before != life.to_string()),
+            (State::Runs(life), On::New) => {
+                before.life.as_ref().is_some_and(|before| *before != life.to_string())
+            }
             (State::Down | State::Untold, _) => false,
         };
         if !runs_already {

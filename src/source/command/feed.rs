@@ -40,7 +40,8 @@ pub struct Feeding {
 
 /// Runs it to its end, and ends it with all it started once `stopped` says so.
 pub fn feed(feeding: Feeding, stopped: &dyn Fn() -> bool) -> Result<(), CommandError> {
-    let Feeding { component, what, command, dir, input, output, env_file, variables: added, timeout } = feeding;
+    let Feeding { component, what, command, dir, input, output, env_file, variables: added, timeout } =
+        feeding;
     let spec = CommandSpec { component, command, dir, env_file, timeout, min_size: 0, check: None };
     let mut variables = read_env_file(&spec)?;
     variables.extend(added);

@@ -30,7 +30,9 @@ pub enum PostgresError {
         answer: String,
     },
     /// Fewer tables came back than the dump has.
-    #[error("component {component}: the dump has {expected} tables, and the new database {database:?} has {found}")]
+    #[error(
+        "component {component}: the dump has {expected} tables, and the new database {database:?} has {found}"
+    )]
     Tables {
         /// The component.
         component: String,
@@ -42,7 +44,9 @@ pub enum PostgresError {
         found: u64,
     },
     /// A database is not what it was.
-    #[error("component {component}: database {database:?} is not the one that it was: somebody made, renamed or dropped it meanwhile")]
+    #[error(
+        "component {component}: database {database:?} is not the one that it was: somebody made, renamed or dropped it meanwhile"
+    )]
     Strange {
         /// The component.
         component: String,

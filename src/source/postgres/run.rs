@@ -34,7 +34,10 @@ impl Server {
             input: Some(locked),
             output: Some(said.try_clone().map_err(answer)?),
             env_file: self.env_file.clone(),
-            variables: vec![("PGAPPNAME".into(), "backstay".into()), ("PGCONNECT_TIMEOUT".into(), "15".into())],
+            variables: vec![
+                ("PGAPPNAME".into(), "backstay".into()),
+                ("PGCONNECT_TIMEOUT".into(), "15".into()),
+            ],
             timeout: limit,
         };
         feed(feeding, stopped)?;
@@ -52,7 +55,8 @@ impl Server {
     pub(super) fn script_at(&self, connection: &str, script: &str) -> Result<String, PostgresError> {
         let path = self.script_file();
         let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             file.write_all(script.as_bytes())
         };
         write().map_err(|e| self.io(&path, e))?;

@@ -1,8 +1,8 @@
 //! What is done on a server: a database made, filled and checked; names exchanged and exchanged back; one dropped that is ours.
 
+use crate::source::postgres::PostgresError;
 use crate::source::postgres::connection::with_database;
 use crate::source::postgres::properties::{self, literal, name};
-use crate::source::postgres::PostgresError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,10 @@ impl Server {
     pub const SCRIPT: &'static str = "rollback.sql";
 
     fn not_understood(&self, answer: &str) -> PostgresError {
-        PostgresError::Answer { component: self.component.clone(), answer: answer.chars().take(200).collect() }
+        PostgresError::Answer {
+            component: self.component.clone(),
+            answer: answer.chars().take(200).collect(),
+        }
     }
 
     /// Which database is live.

@@ -46,7 +46,8 @@ pub(crate) fn postgres() -> Option<Arc<Postgres>> {
     if let Some(running) = shared.upgrade() {
         return Some(running);
     }
-    let Some(programs) = programs().filter(|_| super::project::have(&["psql", "pg_dump", "pg_restore"])) else {
+    let Some(programs) = programs().filter(|_| super::project::have(&["psql", "pg_dump", "pg_restore"]))
+    else {
         cannot_run("no PostgreSQL server here (Debian: postgresql): its databases were not tried");
         return None;
     };
@@ -76,7 +77,8 @@ impl Postgres {
         let options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "-D"];
         let made = command("initdb").args(options).arg(&data).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        std::fs::write(data.join("pg_hba.conf"), "local all app scram-sha-256\nlocal all all trust\n").unwrap();
+        std::fs::write(data.join("pg_hba.conf"), "local all app scram-sha-256\nlocal all all trust\n")
+            .unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let mut server = command("postgres");
         server.arg("-D").arg(&data).arg("-k").arg(dir.path()).args(["-h", "", "-c", "fsync=off"]);
@@ -102,7 +104,19 @@ impl Postgres {
     /// A client in `database`, as the superuser.
     pub(crate) fn client(&self, database: &str) -> Command {
         let mut command = Command::new("psql");
-        command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database]);
+        command.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-w",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+        ]);
         command.arg("-h").arg(self.host()).env("LC_ALL", "C.UTF-8");
         command
     }

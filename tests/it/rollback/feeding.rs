@@ -21,7 +21,8 @@ fn app() -> (App, String) {
     let app = App::with(FED, SERVICE);
     app.write("live.txt", "one\ntwo\n");
     app.write("bin/read-in", READ_IN);
-    fs::set_permissions(app.path("bin/read-in"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(app.path("bin/read-in"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
     let id = app.project.backup();
     app.upgrade("2");
     app.write("live.txt", "three\n");
@@ -67,7 +68,8 @@ fn a_dump_is_fed_to_its_restore_command_after_all_others_and_the_plan_says_what_
 fn a_restore_command_that_fails_is_answered_with_the_dump_of_before() {
     let (app, id) = app();
     // Fails once: for the new dump, and not for the old one.
-    let once = READ_IN.replace("[ ! -e refuse ]", "[ -s fed2 ] || { echo x > fed2; exit 9; }; [ ! -e refuse ]");
+    let once =
+        READ_IN.replace("[ ! -e refuse ]", "[ -s fed2 ] || { echo x > fed2; exit 9; }; [ ! -e refuse ]");
     fs::write(app.path("bin/read-in"), once).unwrap();
     let output = expect_code(app.project.run(["rollback", &id]), 17);
     assert!(told(&output).contains("component orders could not be read in"), "{}", told(&output));
@@ -94,7 +96,10 @@ fn when_not_even_the_dump_of_before_can_be_read_in_a_person_is_told_where_it_lie
 fn killed_while_a_dump_is_fed_it_waits_for_the_command_and_feeds_the_old_one() {
     let (app, id) = app();
     // It goes on after the kill until it is let go.
-    let slow = READ_IN.replace(": > live.txt", "[ -e go ] || { kill -9 $PPID; until [ -e go ]; do sleep 0.1; done; }\n: > live.txt");
+    let slow = READ_IN.replace(
+        ": > live.txt",
+        "[ -e go ] || { kill -9 $PPID; until [ -e go ]; do sleep 0.1; done; }\n: > live.txt",
+    );
     fs::write(app.path("bin/read-in"), slow.replace("#!/bin/sh", "#!/bin/bash")).unwrap();
     let killed = command(&app, &[&id]).output().unwrap();
     assert!(!killed.status.success(), "{}", told(&killed));

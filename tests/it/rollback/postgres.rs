@@ -112,7 +112,10 @@ fn a_database_of_postgresql_goes_back_with_the_files_and_the_old_one_is_kept() {
     shop.upgrade();
     let plan = expect_code(shop.project.run(["rollback", &id, "--dry-run"]), 0);
     let said = String::from_utf8_lossy(&plan.stdout).into_owned();
-    assert!(said.contains("read into a new database beside") && said.contains("exchange their names"), "{said}");
+    assert!(
+        said.contains("read into a new database beside") && said.contains("exchange their names"),
+        "{said}"
+    );
     assert_eq!(shop.databases().len(), 1);
     let report = shop.project.json(["rollback", &id]);
     assert_eq!(shop.version("after"), "1");
@@ -168,7 +171,11 @@ fn what_a_role_may_not_give_the_new_database_is_said() {
     let id = shop.project.backup();
     shop.upgrade();
     let output = expect_code(shop.project.run(["rollback", &id]), 3);
-    assert!(told(&output).contains("lacks what this role may not give it: the setting my.setting=it's"), "{}", told(&output));
+    assert!(
+        told(&output).contains("lacks what this role may not give it: the setting my.setting=it's"),
+        "{}",
+        told(&output)
+    );
     assert_eq!(shop.version("after"), "1");
 }
 
@@ -184,7 +191,8 @@ fn connections_that_are_left_open_are_ended_and_said_or_it_is_undone() {
         command.env("PGPASSWORD", PASSWORD).env("PGAPPNAME", format!("left open by {user}"));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
-        let count = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'left open by {user}'");
+        let count =
+            format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'left open by {user}'");
         while shop.server.sql("postgres", &count) == "0" {}
         child
     };
@@ -224,7 +232,8 @@ fn killed_at_any_step_with_a_database_it_is_all_old_or_all_new() {
     let id = first.project.backup();
     first.upgrade();
     let log = first.project.top.join("points");
-    let output = first.command(&["rollback", &id]).env("BACKSTAY_TEST_CRASH_COUNT_FILE", &log).output().unwrap();
+    let output =
+        first.command(&["rollback", &id]).env("BACKSTAY_TEST_CRASH_COUNT_FILE", &log).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
     let names: Vec<String> = fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
     drop(first);
@@ -277,7 +286,8 @@ fn a_password_in_postgres_is_refused_and_never_stands_in_a_process_list() {
     let bin = shop.project.top.join("bin");
     fs::create_dir(&bin).unwrap();
     for name in ["psql", "pg_dump", "pg_restore"] {
-        let script = format!("#!/bin/sh\necho \"$0 $*\" >> {}/args\nexec /usr/bin/{name} \"$@\"\n", bin.display());
+        let script =
+            format!("#!/bin/sh\necho \"$0 $*\" >> {}/args\nexec /usr/bin/{name} \"$@\"\n", bin.display());
         crate::lab::put(&bin.join(name), script.as_bytes());
         fs::set_permissions(bin.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
@@ -289,7 +299,8 @@ fn a_password_in_postgres_is_refused_and_never_stands_in_a_process_list() {
     for bad in ["postgresql://u:canary@h/db", "host=h password=canary"] {
         let text = fs::read_to_string(shop.project.config_path()).unwrap();
         let from = text.lines().find(|line| line.starts_with("postgres = ")).unwrap();
-        fs::write(shop.project.dir.join("bad.toml"), text.replace(from, &format!("postgres = {bad:?}"))).unwrap();
+        fs::write(shop.project.dir.join("bad.toml"), text.replace(from, &format!("postgres = {bad:?}")))
+            .unwrap();
         let output = expect_code(shop.project.run(["-c", "bad.toml", "list"]), 14);
         assert!(told(&output).contains("a password stands in `postgres`"), "{}", told(&output));
     }

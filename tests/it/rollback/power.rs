@@ -89,7 +89,11 @@ fn cuts() {
             app.start_service();
         }
         assert_one_of_both(&app, &then, &what);
-        if app.read("app/version") == "1" { new += 1 } else { old += 1 }
+        if app.read("app/version") == "1" {
+            new += 1
+        } else {
+            old += 1
+        }
         app.project.ok(["backup"]);
         end(&app);
         unmount(&disk);
@@ -102,7 +106,9 @@ fn cuts() {
 fn end(app: &App) {
     let Ok(text) = std::fs::read_to_string(app.path("web.pid")) else { return };
     let _gone = Command::new("kill").args(["-9", text.trim()]).stderr(Stdio::null()).status();
-    while std::fs::read_to_string(format!("/proc/{}/stat", text.trim())).is_ok_and(|stat| !stat.contains(") Z")) {}
+    while std::fs::read_to_string(format!("/proc/{}/stat", text.trim()))
+        .is_ok_and(|stat| !stat.contains(") Z"))
+    {}
 }
 
 /// A run that stopped at a point; `None` when it passed fewer and ended.

@@ -97,9 +97,15 @@ fn elsewhere() {
         fs::write(dir.join("a"), "two").unwrap();
         fs::write(dir.join("b"), "two").unwrap();
         project.ok(["rollback", &id]);
-        assert_eq!((fs::read_to_string(dir.join("a")).unwrap(), dir.join("b").exists()), ("one".into(), false));
+        assert_eq!(
+            (fs::read_to_string(dir.join("a")).unwrap(), dir.join("b").exists()),
+            ("one".into(), false)
+        );
         project.ok(["rollback", "--undo", "--yes"]);
-        assert_eq!((fs::read_to_string(dir.join("a")).unwrap(), dir.join("b").exists()), ("two".into(), true));
+        assert_eq!(
+            (fs::read_to_string(dir.join("a")).unwrap(), dir.join("b").exists()),
+            ("two".into(), true)
+        );
         fs::remove_file(dir.join("b")).unwrap();
     }
 }
@@ -136,7 +142,9 @@ fn no_room() {
     let output = expect_code(project.run(["rollback", &id]), 1);
     says(&output, "No space left on device");
     assert_eq!(fs::read_to_string(small.join("file1")).unwrap(), "2");
-    let litter = fs::read_dir(&small).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains("backstay"));
+    let litter = fs::read_dir(&small)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains("backstay"));
     assert_eq!(litter.count(), 0);
     project.ok(["ready"]);
     project.backup();
@@ -214,7 +222,8 @@ fn a_locked_database_goes_back_and_the_one_who_locks_it_is_named() {
     // Another process, for locks of one process do not stop itself.
     let script = "import sqlite3,sys\nd=sqlite3.connect('app/data/app.db',isolation_level=None)\nd.execute('PRAGMA locking_mode=EXCLUSIVE')\nd.execute('BEGIN EXCLUSIVE')\nprint('locked',flush=True)\nsys.stdin.read()";
     let mut locks = Command::new("python3");
-    let locks = locks.args(["-c", script]).current_dir(&app.project.dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let locks =
+        locks.args(["-c", script]).current_dir(&app.project.dir).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut locks = locks.spawn().unwrap();
     let mut line = [0; 7];
     std::io::Read::read_exact(locks.stdout.as_mut().unwrap(), &mut line).unwrap();
@@ -241,7 +250,11 @@ fn what_the_snapshot_or_todays_rules_leave_out_stays_whichever_changed() {
     let with = |rules: &str| {
         let from = "exclude = [\"node_modules/\"]";
         assert!(text.contains(from), "{text}");
-        fs::write(app.project.config_path(), text.replace(from, &format!("exclude = [\"node_modules/\", {rules}]"))).unwrap();
+        fs::write(
+            app.project.config_path(),
+            text.replace(from, &format!("exclude = [\"node_modules/\", {rules}]")),
+        )
+        .unwrap();
     };
     // Then `cache/` was left out; now `logs/` is.
     with("\"cache/\"");
@@ -255,7 +268,11 @@ fn what_the_snapshot_or_todays_rules_leave_out_stays_whichever_changed() {
     app.start_service();
     app.project.ok(["rollback", &id]);
     for dir in ["cache", "logs"] {
-        assert_eq!([app.read(&format!("app/{dir}/x")), app.read(&format!("app/{dir}/y"))], ["now", "now"], "{dir}");
+        assert_eq!(
+            [app.read(&format!("app/{dir}/x")), app.read(&format!("app/{dir}/y"))],
+            ["now", "now"],
+            "{dir}"
+        );
     }
     assert_eq!(app.read("app/src/main.py"), "one");
 }

@@ -77,7 +77,8 @@ impl Bed {
             fs::remove_dir_all(entry.unwrap().path()).unwrap();
         }
         copy(&self.master, top);
-        let line = SERVICE.lines().find_map(|line| line.strip_prefix("start = '")).unwrap().trim_end_matches('\'');
+        let line =
+            SERVICE.lines().find_map(|line| line.strip_prefix("start = '")).unwrap().trim_end_matches('\'');
         let mut start = Command::new("sh");
         start.args(["-c", line]).current_dir(&self.app.project.dir).stdin(Stdio::null());
         assert!(start.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
@@ -119,7 +120,8 @@ impl Bed {
             assert_eq!(app.read(path), text, "{point}: what is left was touched");
         }
         self.rows(&version, point);
-        let journal = self.app.project.config()["state"]["dir"].as_str().unwrap().to_owned() + "/rollback.json";
+        let journal =
+            self.app.project.config()["state"]["dir"].as_str().unwrap().to_owned() + "/rollback.json";
         assert!(!fs::exists(journal).unwrap(), "{point}: the journal is open");
     }
 
@@ -131,10 +133,16 @@ impl Bed {
         let t: i64 = db.query_row("SELECT count(*) FROM t", (), |r| r.get(0)).unwrap();
         assert_eq!(t, if version == "1" { 1 } else { 3 }, "{point}: the database is of the other state");
         let mut rows = db.prepare("SELECT n FROM w WHERE version = ?1").unwrap();
-        let rows: std::collections::HashSet<i64> = rows.query_map([version], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+        let rows: std::collections::HashSet<i64> =
+            rows.query_map([version], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
         let mine = acked.lines().filter_map(|line| line.strip_prefix(version)?.trim().parse::<i64>().ok());
         let lost: Vec<i64> = mine.filter(|n| !rows.contains(n)).collect();
-        assert!(lost.is_empty(), "{point}: {} rows of the live state are lost: {:?}", lost.len(), &lost[..lost.len().min(5)]);
+        assert!(
+            lost.is_empty(),
+            "{point}: {} rows of the live state are lost: {:?}",
+            lost.len(),
+            &lost[..lost.len().min(5)]
+        );
     }
 
     fn live(&self) -> BTreeMap<PathBuf, Node> {
@@ -189,7 +197,9 @@ enum When {
 /// Runs it and kills it there; true when it came to its end before.
 fn killed(mut command: Command, when: When) -> bool {
     match when {
-        When::Point(number) => command.env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap().status.success(),
+        When::Point(number) => {
+            command.env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap().status.success()
+        }
         When::After(time) => {
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             std::thread::park_timeout(time);
@@ -248,7 +258,9 @@ fn killed_and_killed_again_with_a_service_that_writes_all_is_old_or_new() {
     on_all_cores(if long() { 500 } else { 3 }, |bed, points, _, number| {
         // Where something live is being touched, there is something to mend.
         let torn: Vec<usize> = { points.iter().enumerate() }
-            .filter(|(_, name)| ["a step", "a service", "rollback: journal"].iter().any(|kind| name.contains(kind)))
+            .filter(|(_, name)| {
+                ["a step", "a service", "rollback: journal"].iter().any(|kind| name.contains(kind))
+            })
             .map(|(n, _)| n + 1)
             .collect();
         let first = When::Point(torn[scatter(number, torn.len())]);
