@@ -4,27 +4,26 @@
 //! Nothing here may begin while a command of a killed run still works, drop a database that this rollback did not make, or feed a dump without having the
 //! present one to feed again.
 
-use crate::config::{Component, Spec};
+use crate::config::Spec;
 use crate::durable::crash;
 use crate::model::index::IndexComponent;
 use crate::model::{ComponentName, Problem, ProblemKind};
 use crate::ops::backup::{BackupReport, words};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, lay, open};
+use crate::ops::rollback::databases::{DatabaseRecord, database_of};
 use crate::ops::rollback::journal::Journal;
 use crate::ops::rollback::left::not_here;
 use crate::ops::rollback::run::{Way, words_of};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
 use crate::source::command::{Feeding, feed, locked_input, wait_unread};
-use crate::source::postgres::{Names, PostgresError, Server, database_of_ours};
+use crate::source::postgres::{PostgresError, Server};
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A statement that moves no data and takes longer hangs.
-const STATEMENT: Duration = Duration::from_secs(120);
 /// What a killed run started is waited for so long.
 const CHILDREN: Duration = Duration::from_secs(600);
 /// Below the folder of the state directory: what is to become live, and what was.
@@ -37,23 +36,6 @@ pub(super) struct Dump {
     pub(super) component: ComponentName,
     /// The database that it becomes; none: only a command can read it in.
     database: Option<DatabaseRecord>,
-}
-
-/// A database of a server on its way. What is where is told by OIDs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DatabaseRecord {
-    pub(super) component: ComponentName,
-    connection: String,
-    env_file: Option<PathBuf>,
-    fill_seconds: u64,
-    live: String,
-    waiting: String,
-    aside: String,
-    around: String,
-    old: u32,
-    new: Option<u32>,
-    /// Its names were about to be exchanged: from then on both are kept.
-    pub(super) exchanged: bool,
 }
 
 /// A dump that only a command can read in.
@@ -83,84 +65,11 @@ pub(super) fn dump_of(
             let how = "is fed to its restore_command, after all others: that is not one step; should anything fail then, the dump of the safety snapshot is fed to it";
             Ok(Some((Dump { component: component.name.clone(), database: None }, how.into())))
         }
-        Spec::Postgres { .. } => database_of(session, component, digits).map(Some),
+        Spec::Postgres { .. } => {
+            let (database, how) = database_of(session, component, digits)?;
+            Ok(Some((Dump { component: component.name.clone(), database: Some(database) }, how)))
+        }
         _ => Ok(None),
-    }
-}
-
-fn database_of(session: &Session, component: &Component, digits: &str) -> Result<(Dump, String)> {
-    let Spec::Postgres { connection, env_file, timeout } = &component.spec else {
-        return Err(not_here(component.name.as_str(), "it is no database of PostgreSQL"));
-    };
-    let mut database = DatabaseRecord {
-        component: component.name.clone(),
-        connection: connection.clone(),
-        env_file: env_file.clone(),
-        fill_seconds: timeout.as_secs(),
-        live: String::new(),
-        waiting: String::new(),
-        aside: String::new(),
-        around: String::new(),
-        old: 0,
-        new: None,
-        exchanged: false,
-    };
-    let server = database.server(session.state()?.dir());
-    let cannot = || {
-        let what = format!("component {} cannot be rolled back: its server cannot be asked", component.name);
-        move |e: PostgresError| {
-            OpError::new(Class::Failed, what.clone())
-                .because(words_of(&e))
-                .hint("nothing was touched; is the server up, and does `postgres` of the component lead to a database that is there?")
-        }
-    };
-    let live = server.live().map_err(cannot())?;
-    database.around = server.around(&live.name).map_err(cannot())?.to_owned();
-    database.waiting = database_of_ours("new", digits, &live.name);
-    database.aside = database_of_ours("old", digits, &live.name);
-    (database.live, database.old) = (live.name, live.oid);
-    let how = format!(
-        "is read into a new database beside {:?}; then they exchange their names, and the connections to it ({} now) are ended",
-        database.live, live.connected
-    );
-    Ok((Dump { component: component.name.clone(), database: Some(database) }, how))
-}
-
-impl DatabaseRecord {
-    fn server(&self, state: &Path) -> Server {
-        Server {
-            component: self.component.to_string(),
-            connection: self.connection.clone(),
-            env_file: self.env_file.clone(),
-            dir: state.to_owned(),
-            limit: STATEMENT,
-            fill_limit: Duration::from_secs(self.fill_seconds),
-        }
-    }
-
-    fn names(&self) -> Names<'_> {
-        Names { live: &self.live, waiting: &self.waiting, aside: &self.aside, around: &self.around }
-    }
-
-    fn cannot(&self, what: &str) -> String {
-        format!("cannot {what} database {:?} of component {}", self.live, self.component)
-    }
-
-    /// Drops whatever of this rollback is not live.
-    fn drop_all(&self, state: &Path) -> Result<()> {
-        let (server, names) = (self.server(state), self.names());
-        let cannot = || self.cannot("drop what a rollback kept of");
-        // What was live before lies under the one or the other name.
-        for name in [names.waiting, names.aside] {
-            let there = server.oids(&names).doing(Class::Failed, cannot)?;
-            match there.get(name) {
-                Some(oid) if Some(*oid) == self.new || *oid == self.old => {
-                    server.drop(&names, name, Some(*oid)).doing(Class::Failed, cannot)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
 

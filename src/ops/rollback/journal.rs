@@ -6,7 +6,8 @@
 use crate::durable::{self, crash};
 use crate::model::{ComponentName, SnapshotId, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::rollback::dumps::{DatabaseRecord, FeedRecord};
+use crate::ops::rollback::databases::DatabaseRecord;
+use crate::ops::rollback::dumps::FeedRecord;
 use crate::ops::rollback::step::Step;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
