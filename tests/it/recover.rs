@@ -397,7 +397,14 @@ fn an_empty_machine_comes_back_from_seaweedfs_also_when_every_object_was_overwri
     let Some(server) = crate::common::servers::weed() else {
         return crate::common::project::not_run("no `weed` here: a recovery from SeaweedFS was not tried");
     };
-    let tool = |what: &str| crate::common::servers::tool(&server, what);
+    let tool = |what: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/versions.py");
+        let mut python = Command::new("python3");
+        python.arg(script).args([what, &server.endpoint, crate::common::servers::BUCKET]).envs(CLOUD);
+        let output = python.output().unwrap();
+        assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
     tool("enable");
     let person =
         set_up_in_bucket(&format!("url = \"s3://some-bucket/vaults/x\"\nendpoint = \"{}\"", server.endpoint));

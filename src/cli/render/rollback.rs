@@ -17,6 +17,9 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
     for way in &plan.git {
         lines.push(format!("  {:<14} {} from {} to {}", "git", way.top, short(&way.from), short(&way.to)));
     }
+    for dump in &plan.dumps {
+        lines.push(format!("  {dump}"));
+    }
     if !plan.services.is_empty() {
         lines.push(format!("  {:<14} stop and start {}", "services", plan.services.join(", ")));
     }
@@ -54,6 +57,9 @@ pub fn rollback(report: &RollbackReport) -> String {
         let branch = moved.branch.as_ref().map_or_else(|| "on no branch".into(), |b| format!("on {b}"));
         lines.push(format!("git in {} is at {} again, {branch}", moved.top, short(&moved.commit)));
     }
+    if let (Some(all), Some(own)) = (report.downtime_ms, report.exchange_ms) {
+        lines.push(format!("down for {} s, {} s of it for the exchange", seconds(all), seconds(own)));
+    }
     if let Some(safety) = &report.safety {
         lines.push(format!("what was live before is in safety snapshot {safety}"));
     }
@@ -66,4 +72,8 @@ pub fn rollback(report: &RollbackReport) -> String {
 
 fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }

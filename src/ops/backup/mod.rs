@@ -14,6 +14,7 @@ mod content;
 mod damaged;
 mod files;
 mod git;
+mod held;
 mod large;
 mod laying;
 mod listing;

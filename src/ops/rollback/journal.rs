@@ -7,6 +7,8 @@ use crate::durable::{self, crash};
 use crate::model::{ComponentName, SnapshotId, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::git::{Move, Moved};
+use crate::ops::rollback::databases::DatabaseRecord;
+use crate::ops::rollback::dumps::FeedRecord;
 use crate::ops::rollback::rebuild::Rebuilding;
 use crate::ops::rollback::step::Step;
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,12 @@ pub(super) struct Journal {
     pub(super) safety: Option<SnapshotId>,
     pub(super) turn: Turn,
     pub(super) sites: Vec<SiteRecord>,
+    /// Databases of servers, which are exchanged after the files.
+    pub(super) databases: Vec<DatabaseRecord>,
+    /// Dumps that only a command can read in, last.
+    pub(super) feeds: Vec<FeedRecord>,
+    /// The folder in the state directory that dumps are kept in.
+    pub(super) folder: String,
     pub(super) services: Vec<Stopped>,
     /// Commands that must run after the exchange, before services are started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -106,6 +114,9 @@ impl Journal {
             safety: None,
             turn: Turn::Staging,
             sites: Vec::new(),
+            databases: Vec::new(),
+            feeds: Vec::new(),
+            folder: String::new(),
             services: Vec::new(),
             rebuild: Vec::new(),
             rebuilt: false,
@@ -194,10 +205,27 @@ impl Journal {
         }
     }
 
+    /// True while another state lies somewhere.
+    pub(super) fn keeps_something(&self) -> bool {
+        self.sites.iter().any(|site| !site.steps.is_empty())
+            || self.databases.iter().any(|database| database.exchanged)
+            || self.feeds.iter().any(|feed| feed.fed)
+    }
+
+    /// The components that it is about, in order.
+    pub(super) fn components(&self) -> Vec<String> {
+        let sites = self.sites.iter().map(|site| &site.component);
+        let databases = self.databases.iter().map(|database| &database.component);
+        let all = sites.chain(databases).chain(self.feeds.iter().map(|feed| &feed.component));
+        let mut names: Vec<String> = all.map(ToString::to_string).collect();
+        names.dedup();
+        names
+    }
+
     /// Ends it: the way is at its end. While another state is kept it is kept, too, and says where that lies.
     pub(super) fn close(&self, state: &Path) -> Result<()> {
         let cannot = || "cannot end the journal".into();
-        if self.sites.iter().any(|site| !site.steps.is_empty()) {
+        if self.keeps_something() {
             let dir = state.join(KEPT);
             durable::create_dirs(&dir, 0o700).doing(Class::Failed, cannot)?;
             let name = format!("{}.json", self.begun.strftime("%Y%m%dT%H%M%S%9fZ"));

@@ -5,6 +5,9 @@
 //! what is not live lies in a folder beside it for a week. Nothing that is left ever moves. This module must never start a service on a
 //! state that is half exchanged, and never call a rollback done before the services said that they are well.
 
+mod databases;
+mod dumps;
+mod holders;
 mod id;
 mod journal;
 mod keep;
@@ -14,31 +17,34 @@ mod lockfiles;
 mod rebuild;
 mod recover;
 mod run;
-pub(in crate::ops) mod services;
+pub(crate) mod services;
 mod site;
 mod step;
 mod tree;
+mod trees;
 
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::sweep;
 pub use ladder::ladder;
 pub use recover::{ready, resume, undo};
 pub(in crate::ops) use run::words_of;
+pub use trees::ShownMove;
 
-use crate::config::{Config, Event};
+use crate::config::Event;
 use crate::durable::{Held, crash};
-use crate::model::index::ComponentKind;
 use crate::model::{Problem, ProblemKind, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::git::{self, Move, Moved};
+use crate::ops::git::{Move, Moved};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::restore::{Listing, Opened, RestoreReport, open};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
+use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
-use run::{Way, left_of};
+use run::{Downtime, Lefts, Way};
 use serde::Serialize;
 use site::{Site, What, remove_staging, sites_of, staging_name};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tree::Leaves as _;
 
@@ -59,6 +65,11 @@ pub struct RollbackOptions {
 pub struct RollbackPlan {
     opened: Opened,
     sites: Vec<Site>,
+    dumps: Vec<Dump>,
+    /// What the snapshot has of each component.
+    listings: HashMap<String, Listing>,
+    /// Hexadecimal, and of this rollback alone: what it makes is named by them.
+    digits: String,
     components: Vec<String>,
     moves: Vec<Move>,
     /// Services that must run afterwards, also when they are down now.
@@ -74,6 +85,8 @@ pub struct ShownPlan {
     pub snapshot: SnapshotId,
     /// What is exchanged.
     pub places: Vec<ShownPlace>,
+    /// What is read in, and how, in words.
+    pub dumps: Vec<String>,
     /// Services that are stopped and started, in the order in which they are started.
     pub services: Vec<String>,
     /// Working trees of git that are put back, with the commits.
@@ -95,17 +108,6 @@ pub struct ShownPlace {
     pub names: Vec<String>,
     /// What of it stays as it is, at its top.
     pub stays: Vec<String>,
-}
-
-/// A working tree of git that is put back.
-#[derive(Debug, Clone, Serialize)]
-pub struct ShownMove {
-    /// Its top folder.
-    pub top: String,
-    /// The commit that it is at.
-    pub from: String,
-    /// The commit that it goes to.
-    pub to: String,
 }
 
 /// How a rollback ended.
@@ -132,6 +134,10 @@ pub struct RollbackReport {
     pub kept: Vec<String>,
     /// Working trees of git that were put back.
     pub git: Vec<Moved>,
+    /// Milliseconds from the first stop of a service until the last was well; none when none was stopped, or the run that did it was killed.
+    pub downtime_ms: Option<u64>,
+    /// What of that was the exchange itself.
+    pub exchange_ms: Option<u64>,
     /// Everything worth knowing.
     pub problems: Vec<Problem>,
 }
@@ -148,70 +154,71 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
         true => all.filter(|name| !is_bundle(name)).collect(),
         false => options.only.clone(),
     };
-    let mut plan = Planning {
-        session,
-        opened: &opened,
-        sites: Vec::new(),
-        places: Vec::new(),
-        warnings: Vec::new(),
-        bytes: 0,
-    };
+    let random: [u8; 6] =
+        crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?;
+    let digits = data_encoding::HEXLOWER.encode(&random);
+    let mut plan = Planning { session, opened: &opened, digits, parts: Parts::default() };
     for name in &names {
         plan.component(name)?;
     }
-    let Planning { sites, places, bytes, warnings: known, .. } = plan;
+    let Planning { digits, parts, .. } = plan;
+    let Parts { sites, places, warnings: known, dumps, shown_dumps, listings, bytes } = parts;
     let config = session.config()?;
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
-    let moves = if options.git { moves_of(config, &opened, &sites)? } else { Vec::new() };
-    let commits = |way: &Move| ShownMove {
-        top: way.top.display().to_string(),
-        from: way.from.commit.clone(),
-        to: way.to.commit.clone(),
-    };
-    let git = moves.iter().map(commits).collect();
-    let snapshot = opened.record.snapshot.clone();
-    let mut shown = ShownPlan { snapshot, places, services, git, bytes, warnings: Vec::new() };
+    let moves = if options.git { trees::moves(config, &opened, &sites)? } else { Vec::new() };
+    let git = moves.iter().map(ShownMove::of).collect();
+    let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
+    let mut shown =
+        ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
     shown.warnings.extend(known);
-    Ok(RollbackPlan { opened, sites, components: names, moves, must_run: Vec::new(), shown })
-}
-
-/// The ways of git's working trees back to the commits that were recorded.
-fn moves_of(config: &Config, opened: &Opened, sites: &[Site]) -> Result<Vec<Move>> {
-    let trees = opened.index.header.working_trees();
-    if trees.is_empty() {
-        let what = format!("snapshot {} recorded nothing of git", opened.record.snapshot);
-        return Err(
-            OpError::new(Class::Usage, what).hint("leave --git away; `backstay backup --git` records it")
-        );
-    }
-    let places: Vec<PathBuf> = sites.iter().flat_map(Site::places).collect();
-    git::moves(config, &trees, &places)
+    shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
+    let must_run = Vec::new();
+    Ok(RollbackPlan { opened, sites, dumps, listings, digits, components: names, moves, must_run, shown })
 }
 
 struct Planning<'a> {
     session: &'a Session,
     opened: &'a Opened,
+    digits: String,
+    parts: Parts,
+}
+
+/// What is put back, as it is found.
+#[derive(Default)]
+struct Parts {
     sites: Vec<Site>,
     places: Vec<ShownPlace>,
     warnings: Vec<Problem>,
+    dumps: Vec<Dump>,
+    shown_dumps: Vec<String>,
+    listings: HashMap<String, Listing>,
     bytes: u64,
 }
 
 impl Planning<'_> {
     fn component(&mut self, name: &str) -> Result<()> {
         let of = crate::ops::select::component(&self.opened.index, name)?;
+        if let Some((dump, how)) = dump_of(self.session, of, &self.digits)? {
+            self.parts.dumps.push(dump);
+            self.parts.shown_dumps.push(format!("{name} {how}"));
+            self.parts.bytes += of.size;
+            return Ok(());
+        }
         let everything = Selection { component: name.to_owned(), paths: Vec::new() };
         let listing = Listing::read(&self.opened.reader(), &self.opened.index, &everything)?;
-        let found: Vec<RelPath> = match of.kind {
-            ComponentKind::Folder if !of.single => Vec::new(),
-            _ => listing.entries.iter().map(|e| e.path.clone()).collect(),
-        };
-        self.bytes += listing.bytes();
+        let found: Vec<RelPath> = listing.entries.iter().map(|e| e.path.clone()).collect();
+        self.parts.bytes += listing.bytes();
+        let mut lefts = Lefts::default();
         for site in sites_of(self.session, of, &found)? {
-            let left = left_of(self.session, &site, self.opened)?;
+            let left = lefts.of(self.session, &site, self.opened)?;
+            if let (What::Below(path), Some(left)) = (&site.what, &left)
+                && left.stays(path, true)
+            {
+                continue;
+            }
             let names = match &site.what {
-                What::Whole => Vec::new(),
+                What::Whole | What::Below(_) => Vec::new(),
                 What::Names(paths) => paths.iter().map(ToString::to_string).collect(),
                 What::Database(path) => vec![path.to_string()],
             };
@@ -220,12 +227,18 @@ impl Planning<'_> {
                 _ => Vec::new(),
             };
             if let Some(component) = self.session.config()?.component(name) {
-                self.warnings.extend(lockfiles::warnings(component, &site.base, &stays, &listing.entries));
+                self.parts.warnings.extend(lockfiles::warnings(
+                    component,
+                    &site.base,
+                    &stays,
+                    &listing.entries,
+                ));
             }
             let dir = site.base.display().to_string();
-            self.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
-            self.sites.push(site);
+            self.parts.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
+            self.parts.sites.push(site);
         }
+        self.parts.listings.insert(name.to_owned(), listing);
         Ok(())
     }
 }
@@ -297,7 +310,7 @@ impl RollbackPlan {
     }
 
     fn transact(self, session: &Session, held: &Held, state: PathBuf) -> Result<RollbackReport> {
-        let mut way = self.begin(session, held, state)?;
+        let mut way = self.begin(session, held, state);
         let mut fetched = restore_report(&self.opened);
         let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self));
         if let Err(e) = before {
@@ -305,18 +318,21 @@ impl RollbackPlan {
             return Err(e);
         }
         let outcome = way.exchange(&self)?;
-        report_of(way.journal, &self.components, outcome, fetched.problems)
+        let (all, own) = way.downtime.milliseconds();
+        let stopped = !way.journal.services.is_empty();
+        let mut report = report_of(way.journal, &way.state, &self.components, outcome, fetched.problems)?;
+        (report.downtime_ms, report.exchange_ms) = (stopped.then_some(all), Some(own));
+        Ok(report)
     }
 
-    fn begin<'a>(&self, session: &'a Session, held: &'a Held, state: PathBuf) -> Result<Way<'a>> {
-        let random: [u8; 6] = crate::durable::random_bytes()
-            .doing(Class::Failed, || "no random numbers are to be had".into())?;
-        let staging = staging_name(random);
+    fn begin<'a>(&self, session: &'a Session, held: &'a Held, state: PathBuf) -> Way<'a> {
+        let staging = staging_name(&self.digits);
         let mut journal = Journal::new(self.opened.record.snapshot.clone(), session.around.clock.now());
         journal.git.clone_from(&self.moves);
         journal.services = services::wanted(&self.must_run);
         journal.sites = self.sites.iter().enumerate().map(|(n, site)| record_of(site, &staging, n)).collect();
-        Ok(Way { session, held, state, journal })
+        Way::note_dumps(&mut journal, &self.dumps, &self.digits);
+        Way { session, held, state, journal, downtime: Downtime::default() }
     }
 }
 
@@ -356,24 +372,13 @@ fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     for site in &journal.sites {
         remove_staging(&site.base, &site.staging)?;
     }
+    dumps::give_up(journal, state)?;
     journal.close(state)
-}
-
-/// The application is back and well; git is not.
-fn git_problem(what: &str) -> Problem {
-    Problem {
-        kind: ProblemKind::Hook,
-        component: None,
-        subject: "git".into(),
-        what: what.to_owned(),
-        hint: Some(
-            "the files are those of the snapshot; put HEAD there yourself: git switch --detach".into(),
-        ),
-    }
 }
 
 fn report_of(
     journal: Journal,
+    state: &Path,
     components: &[String],
     outcome: Outcome,
     mut problems: Vec<Problem>,
@@ -386,15 +391,26 @@ fn report_of(
             None => e,
         });
     }
-    let place = |site: &SiteRecord| site.base.join(&site.staging).display().to_string();
-    problems.extend(journal.git_troubles.iter().map(|trouble| git_problem(trouble)));
+    let kept = kept_places(&journal, state);
+    problems.extend(journal.git_troubles.iter().map(|trouble| trees::problem(trouble)));
     Ok(RollbackReport {
         git: journal.moved,
         snapshot: journal.snapshot,
         safety: journal.safety,
         components: components.to_vec(),
         services: journal.services.into_iter().map(|s| s.name).collect(),
-        kept: journal.sites.iter().filter(|s| !s.steps.is_empty()).map(place).collect(),
+        kept,
+        downtime_ms: None,
+        exchange_ms: None,
         problems,
     })
+}
+
+/// Where what was put away lies.
+fn kept_places(journal: &Journal, state: &Path) -> Vec<String> {
+    let sites = journal.sites.iter().filter(|site| !site.steps.is_empty());
+    let mut places: Vec<String> =
+        sites.map(|site| site.base.join(&site.staging).display().to_string()).collect();
+    places.extend(dumps::places(journal, state));
+    places
 }
