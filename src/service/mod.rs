@@ -16,5 +16,5 @@ pub use control::{State, start, state, stop};
 pub use error::ServiceError;
 pub use health::{Judgement, answers, wait_healthy};
 pub use instance::{Instance, of_pid as life_of};
-pub use run::{Around, run_line, run_line_in};
+pub use run::{Around, run_line, run_line_with};
 pub use watch::Watch;

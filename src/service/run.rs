@@ -55,18 +55,23 @@ pub fn run_line(
     run_ok(around, subject, command, limit).map(drop)
 }
 
-/// The same in another folder than the configuration's.
+/// The same with `input` as its standard input.
 ///
 /// # Errors
 /// As [`run_line`].
-pub fn run_line_in(
+pub fn run_line_with(
     around: &Around<'_>,
-    dir: &Path,
     subject: &str,
     line: &CommandLine,
+    input: File,
     limit: Duration,
 ) -> Result<(), ServiceError> {
-    run_line(&Around { dir, stopped: around.stopped }, subject, line, &[], limit)
+    let outcome = run_reading(around, subject, command_of(subject, line)?, Stdio::from(input), limit)?;
+    if outcome.code_zero {
+        return Ok(());
+    }
+    let Outcome { program, status, words, .. } = outcome;
+    Err(ServiceError::Failed { subject: subject.to_owned(), program, status, words })
 }
 
 pub(super) fn command_of(subject: &str, line: &CommandLine) -> Result<Command, ServiceError> {
@@ -106,11 +111,21 @@ pub(super) fn run_ok(
 pub(super) fn run(
     around: &Around<'_>,
     subject: &str,
+    command: Command,
+    limit: Duration,
+) -> Result<Outcome, ServiceError> {
+    run_reading(around, subject, command, Stdio::null(), limit)
+}
+
+fn run_reading(
+    around: &Around<'_>,
+    subject: &str,
     mut command: Command,
+    input: Stdio,
     limit: Duration,
 ) -> Result<Outcome, ServiceError> {
     let subject = || subject.to_owned();
-    command.current_dir(around.dir).stdin(Stdio::null()).process_group(0);
+    command.current_dir(around.dir).stdin(input).process_group(0);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let program = escape(command.get_program().as_encoded_bytes());
     let start = |source| ServiceError::Start { subject: subject(), program: program.clone(), source };

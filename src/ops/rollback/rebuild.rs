@@ -7,11 +7,12 @@ use crate::ops::rollback::journal::SiteRecord;
 use crate::ops::rollback::step::{Below, Ground};
 use crate::ops::session::Session;
 use crate::platform::at;
-use crate::service::{Watch, run_line_in};
+use crate::service::{Around, Watch, run_line_with};
+use crate::source::command::{locked_input, wait_unread};
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One command that must run after the exchange, as the journal keeps it: the configuration may be exchanged, too.
@@ -93,16 +94,41 @@ fn content(ground: &Ground<'_>, path: &Below) -> std::io::Result<Option<blake3::
     }
 }
 
+/// What a command reads, which is nothing: its lock tells whether one outlived the run that started it.
+const INPUT: &str = "rebuild-input";
+/// One that goes on for longer after a kill is for a person to look at.
+const OUTLIVES: Duration = Duration::from_secs(600);
+
+/// Waits for one that a killed run had started: it could still change what is live.
+pub(super) fn wait_for_it(state: &Path) -> Result<()> {
+    let path = state.join(INPUT);
+    if wait_unread(&path, OUTLIVES).doing(Class::Failed, || format!("cannot look at {}", path.display()))? {
+        return Ok(());
+    }
+    let what = "a `rebuild` command that the killed run had started still runs";
+    Err(OpError::new(Class::Person, what)
+        .hint("let it come to its end, or end it, and run `backstay rollback --resume` again"))
+}
+
 /// Runs them, in order.
 pub(super) fn run(session: &Session, watch: &Watch<'_>, rebuilds: &[Rebuilding]) -> Result<()> {
+    let path = session.state()?.dir().join(INPUT);
+    let cannot = || format!("cannot write {}", path.display());
     for rebuild in rebuilds {
         session.note(&format!("rebuilding {}", rebuild.component));
+        // A file of its own: what an earlier one left running in the background must not keep this one waiting.
+        crate::durable::replace(&path, b"").doing(Class::Failed, cannot)?;
+        let input = locked_input(&path).doing(Class::Failed, cannot)?;
         let subject = format!("`rebuild` of component {}", rebuild.component);
         let within = Duration::from_secs(rebuild.within_seconds);
-        run_line_in(&watch.commands, &rebuild.dir, &subject, &rebuild.line.command(), within).map_err(
-            |e| OpError::new(Class::Service, "what was left could not be made fit again").because(e),
-        )?;
+        let around = Around { dir: &rebuild.dir, stopped: watch.commands.stopped };
+        run_line_with(&around, &subject, &rebuild.line.command(), input, within).map_err(|e| {
+            OpError::new(Class::Service, "what was left could not be made fit again").because(e)
+        })?;
         crate::durable::crash::point("rollback: rebuilt");
+    }
+    if !rebuilds.is_empty() {
+        crate::durable::remove(&path).doing(Class::Failed, cannot)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::ops::rollback::dumps::wait_for_children;
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
 use crate::ops::rollback::run::{Downtime, Way};
 use crate::ops::rollback::services::{concerned, running, settle, watching};
-use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, report_of};
+use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of};
 use crate::ops::session::Session;
 use crate::ops::stopped;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
         return Ok(None);
     };
     wait_for_children(&journal, &state)?;
+    rebuild::wait_for_it(&state)?;
     let components = journal.components();
     let mut way = Way { session, held: &held, state, journal, downtime: Downtime::default() };
     let outcome = match way.journal.turn {

@@ -59,9 +59,20 @@ pub(in crate::ops) fn running(
     watch: &Watch<'_>,
     services: &[&Service],
 ) -> Result<Vec<Stopped>> {
+    running_beside(session, watch, services, &[])
+}
+
+/// The same; those of `must_run` do not stay down.
+fn running_beside(
+    session: &Session,
+    watch: &Watch<'_>,
+    services: &[&Service],
+    must_run: &[Stopped],
+) -> Result<Vec<Stopped>> {
     let mut running = Vec::new();
     for service in services {
         let life = match service::state(service, watch).map_err(failed)? {
+            State::Down if must_run.iter().any(|m| m.name == service.name) => continue,
             State::Down => {
                 session.note(&format!("service {} is down, and stays so", service.name));
                 continue;
@@ -88,7 +99,7 @@ pub(super) fn stop(
     state: &Path,
 ) -> Result<()> {
     let must_run = std::mem::take(&mut journal.services);
-    journal.services = running(session, watch, services)?;
+    journal.services = running_beside(session, watch, services, &must_run)?;
     let missing = must_run.into_iter().filter(|m| !journal.services.iter().any(|s| s.name == m.name));
     let missing: Vec<Stopped> = missing.collect();
     journal.services.extend(missing);

@@ -149,7 +149,7 @@ fn a_rebuild_that_fails_is_undone_and_what_was_left_is_made_fit_again() {
 #[test]
 fn a_rollback_killed_while_it_rebuilds_is_all_old_again() {
     let app = with_rebuild(
-        "if [ $(cat lock) = 1 ] && [ -e ../hang ]; then echo damaged > node_modules/lock; touch ../hangs; sleep 1000; fi; cp lock node_modules/lock",
+        "if [ $(cat lock) = 1 ] && [ -e ../hang ]; then echo damaged > node_modules/lock; touch ../hangs; while [ -e ../hang ]; do sleep 0.1; done; echo damaged > node_modules/lock; fi; cp lock node_modules/lock",
     );
     let id = app.project.backup();
     next_version(&app, "2");
