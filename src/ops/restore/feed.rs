@@ -110,15 +110,12 @@ impl Fed {
                 format!("component {} could not be dumped as it is now, so nothing was changed", self.name);
             OpError::new(Class::Failed, what).because(chain_text(&e)).hint("its dump is the only way back")
         })?;
-        let keep = || -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut keep = || -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
             let file = durable::NewFile::create_in(dir)?;
             io::copy(&mut output.file, &mut file.file())?;
             Ok(file.finish_new(to, 0o600)?)
         };
-        {
-            keep
-        }
-        ().doing(Class::Failed, cannot)
+        keep().doing(Class::Failed, cannot)
     }
 
     /// Feeds it. There is no way back but the dump that was kept.
