@@ -114,7 +114,7 @@ impl Documents<'_> {
 }
 
 /// Puts `bytes` in the place of what is damaged, and reads them back.
-fn replace(session: &Session, to: &Arc<dyn Store>, key: &Key, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(session: &Session, to: &Arc<dyn Store>, key: &Key, bytes: &[u8]) -> Result<()> {
     let spool = spool_of(session, &**to)?;
     let cannot = || format!("cannot prepare {key} in {}", spool.display());
     create_dirs(&spool, 0o700).doing(Class::Store, cannot)?;
