@@ -34,6 +34,7 @@ pub mod prune;
 pub mod recover;
 pub mod recover_files;
 pub mod remote;
+mod replace;
 pub mod restore;
 pub mod rhythm;
 pub mod rollback;

@@ -6,11 +6,12 @@
 use crate::durable::crash;
 use crate::model::document::{DOCUMENT_BYTES_MAX, line_of};
 use crate::model::{ObjectId, SignerId, VaultId};
+use crate::ops::carry::spool_of;
 use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::many::each;
+use crate::ops::replace::replace;
 use crate::ops::session::{Session, in_store};
-use crate::ops::sync::documents::replace;
 use crate::ops::union::heads_in;
 use crate::ops::vault::{StoreInfo, parse_entry, store_info};
 use crate::store::{Key, Prefix, Store};
@@ -42,7 +43,7 @@ pub(super) fn mend(session: &Session, wanted: impl Fn(&str) -> bool) -> Result<B
             agent: AGENT.into(),
         };
         let line = line_of(&info).doing(Class::Failed, || format!("cannot write {}", Key::Store))?;
-        replace(session, &store, &Key::Store, &line)?;
+        replace(&spool_of(session, &*store)?, &*store, &Key::Store, &line)?;
         crash::point("sync: own file mended");
         session.note(&format!("store {}: {} could not be read and was written anew", slot.name, Key::Store));
         mended.insert(slot.name.clone());
