@@ -74,9 +74,14 @@ impl<'a> Thief<'a> {
     }
 
     fn verdict(&mut self, target: Target, began: Timestamp, good: bool, bad: Vec<ObjectId>) {
-        let Statement::Verdict(last) = self.mark.statement.clone() else { panic!("the last mark is no verdict") };
+        let Statement::Verdict(last) = self.mark.statement.clone() else {
+            panic!("the last mark is no verdict")
+        };
         let (level, covered, checks) = (Level::Drill, vec![(0, 1)], Vec::new());
-        self.say(began, Statement::Verdict(Verdict { target, level, began, good, covered, bad, checks, ..last }));
+        self.say(
+            began,
+            Statement::Verdict(Verdict { target, level, began, good, covered, bad, checks, ..last }),
+        );
     }
 
     /// All that can be said against a snapshot.
@@ -117,7 +122,8 @@ impl Site {
         );
         let elsewhere = pruner(&lab);
         let config = elsewhere.join("backstay.toml");
-        let rules = "keep_within = \"7d\"\nkeep_weekly_within = \"30d\"\nmin_keep = 3\nkeep_tags = [\"stable\"]";
+        let rules =
+            "keep_within = \"7d\"\nkeep_weekly_within = \"30d\"\nmin_keep = 3\nkeep_tags = [\"stable\"]";
         let text = fs::read_to_string(&config).unwrap().replace("keep_last = 1\nmin_keep = 1", rules);
         fs::write(config, text).unwrap();
         let begin = Timestamp::now() - SignedDuration::from_hours(60 * 24);
@@ -197,8 +203,7 @@ fn after_a_thief(there: bool) -> BTreeSet<usize> {
         thief.garbage(hour as u64, time, there);
     }
     let key = Signer::generate().unwrap().public_text().to_owned();
-    let introduced =
-        Statement::Key { action: KeyAction::Introduce, key, host: thief.mark.host, last: None };
+    let introduced = Statement::Key { action: KeyAction::Introduce, key, host: thief.mark.host, last: None };
     thief.say(site.day(NIGHTS + 8), introduced);
     site.date(&before, site.day(NIGHTS + 8));
     left_after(&site, &good)

@@ -331,7 +331,10 @@ impl<'a> Trial<'a> {
         for round in 0..3 {
             self.cast.turn(26);
             for role in [Role::Pruner, Role::Second, Role::Host, Role::Other] {
-                self.alone(role, if matches!(role, Role::Host | Role::Other) { Act::Backup } else { Act::Verify });
+                self.alone(
+                    role,
+                    if matches!(role, Role::Host | Role::Other) { Act::Backup } else { Act::Verify },
+                );
                 if role != Role::Other {
                     self.alone(role, Act::Prune);
                 }
@@ -374,7 +377,9 @@ impl<'a> Trial<'a> {
         if !list.history.is_empty() {
             self.fail(&format!("{:?}", list.history));
         }
-        for row in list.snapshots.iter().filter(|row| row.void.is_none() && row.host == self.cast.host_of(role)) {
+        for row in
+            list.snapshots.iter().filter(|row| row.void.is_none() && row.host == self.cast.host_of(role))
+        {
             let to = self.cast.restored("last");
             let options = restoring(&row.id, &to);
             if let Err(e) = restore(&session, &options) {

@@ -110,7 +110,8 @@ impl Ground {
             // Of a tombstone the two clocks are compared.
             if !seen.contains(&key)
                 && !matches!(key, Key::Tombstone(_))
-                && let Ok(file) = File::options().write(true).open(self.lab.object(&key)) {
+                && let Ok(file) = File::options().write(true).open(self.lab.object(&key))
+            {
                 file.set_modified(now).unwrap();
                 seen.insert(key);
             }
@@ -172,7 +173,8 @@ impl Ground {
     #[track_caller]
     fn whole(&self, when: &str) -> usize {
         let listed = self.listed(&["--store", "local"]);
-        let whole: Vec<&String> = listed.iter().filter(|(_, void)| void.is_none()).map(|(id, _)| id).collect();
+        let whole: Vec<&String> =
+            listed.iter().filter(|(_, void)| void.is_none()).map(|(id, _)| id).collect();
         for id in &whole {
             let to = self.lab.path("restored");
             let args = ["restore", id, "--store", "local", "--to", to.to_str().unwrap()];
@@ -214,8 +216,8 @@ impl Ground {
         self.set_clock(saved.time);
     }
 
-    /// The points that `args` passes from what was saved: of those of prune itself the first and the last of each name, with `BACKSTAY_LONG`
-    /// all of them.
+    /// The points that `args` passes from what was saved: of those that begin with `prefix` the first of each name, with
+    /// `BACKSTAY_LONG` all of them.
     fn points(&mut self, dir: &Path, args: &[&str], prefix: &str) -> Vec<(usize, String)> {
         if self.saved.is_some() {
             self.reset();
@@ -231,9 +233,8 @@ impl Ground {
         let long = std::env::var_os("BACKSTAY_LONG").is_some();
         let wanted = |at: usize| {
             let name = names[at];
-            let ends = names.iter().position(|n| *n == name) == Some(at)
-                || names.iter().rposition(|n| *n == name) == Some(at);
-            name.starts_with(prefix) && (long || ends)
+            let first = names.iter().position(|n| *n == name) == Some(at);
+            name.starts_with(prefix) && (long || first)
         };
         (0..names.len()).filter(|at| wanted(*at)).map(|at| (at + 1, names[at].to_owned())).collect()
     }
@@ -302,8 +303,11 @@ fn a_pruner_that_was_stopped_past_the_grace_takes_nothing_that_was_taken_up_mean
         for _ in 0..3 {
             ground.turn(25);
             ground.ok(&elsewhere, &["prune"]);
-            ground.whole(&when);
+            if ground.tombstones() == 0 {
+                break;
+            }
         }
+        ground.whole(&when);
         ground.backup("made when it was over");
         assert!(ground.whole(&when) >= 1, "{when}");
         assert_eq!(ground.tombstones(), 0, "{when}");
@@ -346,6 +350,9 @@ fn of_two_prunes_one_that_is_stopped_at_any_step_and_one_that_ends_lose_nothing(
             for _ in 0..4 {
                 ground.ok(first, &["prune"]);
                 ground.ok(second, &["prune"]);
+                if ground.tombstones() == 0 {
+                    break;
+                }
                 ground.turn(25);
             }
             assert_eq!(ground.tombstones(), 0, "{when}");
@@ -367,7 +374,7 @@ fn a_restore_that_was_stopped_while_its_snapshot_went_gives_all_of_it_or_says_wh
     let mut ends = BTreeSet::new();
     for (id, goes) in [(&ids[0], true), (&ids[3], false)] {
         let args = ["restore", id, "--to", to.to_str().unwrap()];
-        let points = ground.points(&host, &args, "");
+        let points = ground.points(&host, &args, "restore: ");
         fs::remove_dir_all(&to).unwrap();
         for (at, name) in points {
             ground.reset();
@@ -392,7 +399,9 @@ fn a_restore_that_was_stopped_while_its_snapshot_went_gives_all_of_it_or_says_wh
                 assert!(goes && [13, 16].contains(&code), "{when}: {code} {text}");
                 // What is gone is left out and named; nothing else than what the snapshot held is written.
                 let written = if to.exists() { crate::lab::tree(&to) } else { BTreeMap::new() };
-                assert!(!written.contains_key(Path::new("app/a")), "{when}: {written:?} {text}");
+                let expected = ground.contents[id].as_bytes();
+                let right = |node: &Node| matches!(node, Node::File(_, bytes) if bytes == expected);
+                assert!(written.get(Path::new("app/a")).is_none_or(right), "{when}: {written:?} {text}");
                 let _nothing = fs::remove_dir_all(&to);
             }
         }

@@ -128,8 +128,7 @@ fn a_vault_to_measure_with() {
     let Some(dir) = std::env::var_os("BACKSTAY_VAULT") else { return };
     let count = std::env::var("BACKSTAY_SNAPSHOTS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000);
     let dir = std::path::PathBuf::from(dir);
-    let (mut session, _memory, _store) =
-        project(&dir, |app| std::fs::write(app.join("a"), "hello").unwrap());
+    let (mut session, _memory, _store) = project(&dir, |app| std::fs::write(app.join("a"), "hello").unwrap());
     let config = Arc::clone(session.config().unwrap());
     let mut surroundings = around();
     surroundings.clock = clock(-(count as i64) - 1);

@@ -422,7 +422,8 @@ fn a_store_whose_own_file_is_damaged_is_known_by_what_it_held_and_sync_writes_it
             let text = report["problems"].to_string();
             assert!(text.contains("backstay.json") && text.contains("cannot be read"), "{report:#}");
             let synced = two.person.json(0, ["sync"]);
-            let mended: Vec<&Value> = synced["stores"].as_array().unwrap().iter().map(|s| &s["mended"]).collect();
+            let mended: Vec<&Value> =
+                synced["stores"].as_array().unwrap().iter().map(|s| &s["mended"]).collect();
             assert!(mended.iter().any(|m| m.to_string().contains("backstay.json")), "{synced:#}");
             let after = info(&store);
             assert_eq!((&after["vault"], &after["instance"]), (&before["vault"], &before["instance"]));

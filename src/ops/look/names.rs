@@ -42,7 +42,8 @@ const FORMAT: u32 = 1;
 impl Known {
     /// What an earlier list remembered for one of `identities`; nothing when there is nothing that they open.
     pub(super) fn read(session: &Session, identities: &Identities) -> Self {
-        let sealed = session.state.as_ref().filter(|_| !identities.is_empty()).and_then(|state| state.shown());
+        let sealed =
+            session.state.as_ref().filter(|_| !identities.is_empty()).and_then(crate::catalog::State::shown);
         let opened = sealed.and_then(|sealed| open_manifest(&sealed, identities).ok());
         let known = opened.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         known.filter(|known| known.format == FORMAT).unwrap_or_default()

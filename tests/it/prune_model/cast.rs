@@ -99,7 +99,8 @@ impl Cast {
         let clock = Arc::new(Turned(Mutex::new(begun)));
         let memory = Arc::new(MemoryStore::new("local"));
         let configs = configurations(dir.path(), &memory);
-        let faults = Role::ALL.map(|role| (role, Arc::new(FaultStore::new(Arc::clone(&memory) as Arc<dyn Store>))));
+        let faults =
+            Role::ALL.map(|role| (role, Arc::new(FaultStore::new(Arc::clone(&memory) as Arc<dyn Store>))));
         let mut cast = Self {
             dir,
             clock,
@@ -140,7 +141,11 @@ impl Cast {
         self.stamp();
         self.turn(8 * 24);
         for role in [Role::Host, Role::Other] {
-            let report = backup(&self.session(role, &self.faults(role)), &BackupOptions { full: true, ..BackupOptions::default() }).unwrap();
+            let report = backup(
+                &self.session(role, &self.faults(role)),
+                &BackupOptions { full: true, ..BackupOptions::default() },
+            )
+            .unwrap();
             self.stamp();
             self.contents.insert(report.snapshot, told(&self.session(role, &self.faults(role))));
         }
@@ -282,7 +287,8 @@ fn configurations(dir: &Path, memory: &MemoryStore) -> BTreeMap<Role, Arc<Config
     for name in &names {
         let folder = dir.join(name);
         std::fs::create_dir_all(folder.join("app")).unwrap();
-        let key = if *name == "host" { Signer::load(&made_key).unwrap() } else { Signer::generate().unwrap() };
+        let key =
+            if *name == "host" { Signer::load(&made_key).unwrap() } else { Signer::generate().unwrap() };
         key.write(&folder.join("key")).unwrap();
         std::fs::copy(made_key.parent().unwrap().join("naming_key"), folder.join("naming_key")).unwrap();
         let roles = match *name {
@@ -293,7 +299,8 @@ fn configurations(dir: &Path, memory: &MemoryStore) -> BTreeMap<Role, Arc<Config
         let text = key.public_text();
         trusted.push_str(&format!("{{ key = {text:?}, name = {name:?}, roles = [{roles}] }}, "));
         for number in 0..3 {
-            std::fs::write(folder.join(format!("app/file-{number}")), format!("first {name} {number}")).unwrap();
+            std::fs::write(folder.join(format!("app/file-{number}")), format!("first {name} {number}"))
+                .unwrap();
         }
     }
     let config = |role: Role| {

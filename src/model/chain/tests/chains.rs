@@ -144,10 +144,6 @@ fn a_settled_fork_or_loss_is_no_break() {
     assert!(!with(all_roles, &[&a, &b, &fork, &c, &own]).breaks.is_empty());
 }
 
-fn writer_at(writer: &Writer) -> Writer {
-    writer.clone()
-}
-
 #[test]
 fn numbers_at_the_end_of_the_range_do_no_harm() {
     let mut one = Writer { number: u64::MAX - 1, previous: Some(ObjectId::of(b"x")), ..writer(1) };

@@ -45,8 +45,7 @@ fn a_key_the_reader_trusts_itself_may_begin_after_a_mark_of_one_it_does_not() {
 #[test]
 fn introduction_gives_the_role_host_for_one_host_and_only_by_its_keys() {
     let (mut one, mut other) = (writer(1), writer(4));
-    let foreign =
-        Statement::Key { action: KeyAction::Introduce, key: key(2).0, host: host(1), last: None };
+    let foreign = Statement::Key { action: KeyAction::Introduce, key: key(2).0, host: host(1), last: None };
     let marks = [other.mark(foreign.clone()), writer(66).mark(foreign)];
     let mut two = Writer { number: 1, previous: None, host: host(1), ..writer(2) };
     let record = two.record();
@@ -86,8 +85,7 @@ fn a_retired_key_counts_up_to_its_last_entry() {
     assert_eq!(trusts(&history, &stolen[0]), Trust::Untrusted(Untrusted::Retired));
     assert_eq!(trusts(&history, &by_thief), Trust::Untrusted(Untrusted::UnknownKey));
     assert!(
-        history.keys().may_sign_for(&key(2).1, &host(1))
-            && !history.keys().may_sign_for(&key(1).1, &host(1))
+        history.keys().may_sign_for(&key(2).1, &host(1)) && !history.keys().may_sign_for(&key(1).1, &host(1))
     );
     // Who retired the key knew its last entry: also a reader that never saw it is told when that is hidden.
     let both = |r: &mut Reader| {
@@ -109,8 +107,7 @@ fn a_host_cannot_take_a_verifier_s_or_pruner_s_roles_away() {
     let (mut one, mut pruner) = (writer(1), writer(9));
     let a = one.record();
     let first = pruner.mark(Statement::Delete(target(&a)));
-    let introduce =
-        Statement::Key { action: KeyAction::Introduce, key: key(9).0, host: host(1), last: None };
+    let introduce = Statement::Key { action: KeyAction::Introduce, key: key(9).0, host: host(1), last: None };
     let marks = [one.mark(introduce), one.retire(9, host(1), &first)];
     let second = pruner.mark(Statement::Milestone { target: target(&a), on: true });
     let history = of(&[&a, &first, &marks[0], &marks[1], &second]);

@@ -25,14 +25,7 @@ fn marks_without_authority_have_no_effect() {
         assert_eq!(history.breaks, []);
         let s = &history.snapshots(&host(1))[0];
         let noted = s.note_sealed.is_some();
-        [
-            s.void.is_some(),
-            s.tags.contains("t"),
-            noted,
-            s.milestone,
-            s.delete_asked,
-            s.accepted.contains(&1),
-        ]
+        [s.void.is_some(), s.tags.contains("t"), noted, s.milestone, s.delete_asked, s.accepted.contains(&1)]
     };
     assert_eq!(effect(&mut nobody), [false; 6]);
     assert_eq!(effect(&mut verifier), [false; 6]);
@@ -61,8 +54,7 @@ fn voids_count_where_they_were_said() {
     let here =
         one.mark(Statement::Void { target: target(&b), instance: Some(store(1)), reason: "lost".into() });
     let latest = |instances: &[u8]| {
-        let history =
-            with(|r| r.instances = instances.iter().map(|n| store(*n)).collect(), &[&a, &b, &here]);
+        let history = with(|r| r.instances = instances.iter().map(|n| store(*n)).collect(), &[&a, &b, &here]);
         history.latest(&host(1)).unwrap().unwrap().hash
     };
     assert_eq!(latest(&[1]), a.hash);
@@ -103,14 +95,9 @@ fn impossible_times_do_not_make_a_mark_the_last_word() {
     let future = one.mark_at(minutes(60 * 24 * 365), note("from the future"));
     let plain = pruner.mark_at(minutes(10), note("plain"));
     let back = pruner.mark_at(minutes(2), note("clock set back"));
-    let sealed =
-        |entries: &[&ChainEntry]| of(entries).snapshots(&host(1))[0].note_sealed.clone().unwrap();
+    let sealed = |entries: &[&ChainEntry]| of(entries).snapshots(&host(1))[0].note_sealed.clone().unwrap();
     assert_eq!(sealed(&[&a, &future, &plain]), "plain");
-    assert_eq!(
-        sealed(&[&a, &future, &plain, &back]),
-        "clock set back",
-        "of one signer the number decides"
-    );
+    assert_eq!(sealed(&[&a, &future, &plain, &back]), "clock set back", "of one signer the number decides");
 }
 
 #[test]
@@ -129,7 +116,7 @@ fn a_void_after_the_host_s_own_good_word_is_late() {
         one.mark(Statement::Void { target: target(a), instance, reason: "mine".into() })
     };
     let word = |one: &mut Writer, a: &ChainEntry, good: bool, n: u8| {
-        let said = crate::model::mark::Verdict {
+        let said = Verdict {
             target: target(a),
             instance: store(n),
             level: Level::Read,

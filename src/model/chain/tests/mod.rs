@@ -128,8 +128,7 @@ impl Writer {
         let statement =
             Statement::Key { action: KeyAction::Introduce, key: key(n).0, host: self.host, last: None };
         let mark = self.mark(statement);
-        let new =
-            Writer { n, id: key(n).1, host: self.host, number: number + 1, previous: Some(mark.hash) };
+        let new = Writer { n, id: key(n).1, host: self.host, number: number + 1, previous: Some(mark.hash) };
         (mark, new)
     }
 
@@ -197,4 +196,23 @@ fn kinds(history: &History) -> Vec<(u64, BreakKind)> {
 
 fn trusts(history: &History, entry: &ChainEntry) -> Trust {
     history.hosts.values().flatten().find(|s| s.hash == entry.hash).unwrap().trusted
+}
+
+fn verdict(about: &ChainEntry, began: Timestamp, level: Level, good: bool) -> Verdict {
+    let EntryBody::Record(record) = &about.body else { panic!("not a record") };
+    let bad = if good { Vec::new() } else { vec![record.objects[0].id] };
+    Verdict {
+        target: target(about),
+        instance: store(1),
+        level,
+        began,
+        good,
+        covered: vec![(0, 1)],
+        bad,
+        checks: Vec::new(),
+    }
+}
+
+fn writer_at(writer: &Writer) -> Writer {
+    writer.clone()
 }

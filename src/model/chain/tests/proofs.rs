@@ -2,21 +2,6 @@
 
 use super::*;
 
-fn verdict(about: &ChainEntry, began: Timestamp, level: Level, good: bool) -> Verdict {
-    let EntryBody::Record(record) = &about.body else { panic!("not a record") };
-    let bad = if good { Vec::new() } else { vec![record.objects[0].id] };
-    Verdict {
-        target: target(about),
-        instance: store(1),
-        level,
-        began,
-        good,
-        covered: vec![(0, 1)],
-        bad,
-        checks: Vec::new(),
-    }
-}
-
 #[test]
 fn good_is_what_was_read_back_lately_by_somebody_who_counts() {
     let (mut one, mut verifier, mut nobody) = (writer(1), writer(8), writer(66));
@@ -44,8 +29,7 @@ fn good_is_what_was_read_back_lately_by_somebody_who_counts() {
     let old = read(start() - SignedDuration::from_hours(31 * 24));
     assert_eq!(good(&[&writer(8).mark_at(later(1), old)]), (false, false));
     // Found bad later, by presence alone; then repaired and proved again.
-    let bad =
-        verifier.mark_at(later(5), Statement::Verdict(verdict(&a, later(5), Level::Presence, false)));
+    let bad = verifier.mark_at(later(5), Statement::Verdict(verdict(&a, later(5), Level::Presence, false)));
     assert_eq!(good(&[&own, &other, &bad]), (false, false));
     let again = one.mark_at(later(6), read(later(6)));
     assert_eq!(good(&[&own, &other, &bad, &again]), (true, false), "the verifier has not looked since");
@@ -59,8 +43,7 @@ fn good_is_what_was_read_back_lately_by_somebody_who_counts() {
 fn a_failed_check_or_drill_makes_a_snapshot_not_good() {
     let (mut one, mut verifier) = (writer(1), writer(8));
     let a = one.record_at(0);
-    let read =
-        verifier.mark_at(minutes(1), Statement::Verdict(verdict(&a, minutes(1), Level::Read, true)));
+    let read = verifier.mark_at(minutes(1), Statement::Verdict(verdict(&a, minutes(1), Level::Read, true)));
     let mut failed = verdict(&a, minutes(2), Level::Drill, true);
     failed.checks = vec![(1, CheckResult::Failed)];
     let mut drill = verdict(&a, minutes(2), Level::Drill, true);
@@ -84,8 +67,8 @@ fn a_failed_check_or_drill_makes_a_snapshot_not_good() {
         Arc::make_mut(record).components[0].check = CheckResult::Failed;
     }
     let broken = rehash(broken.body);
-    let read = writer(8)
-        .mark_at(minutes(1), Statement::Verdict(verdict(&broken, minutes(1), Level::Read, true)));
+    let read =
+        writer(8).mark_at(minutes(1), Statement::Verdict(verdict(&broken, minutes(1), Level::Read, true)));
     assert!(!of(&[&broken, &read]).snapshots(&host(1))[0].good);
 }
 
@@ -100,8 +83,7 @@ fn verdicts_of_a_host_reach_no_other_host() {
     }
     let theirs = rehash(theirs.body);
     let read = one.mark_at(minutes(2), Statement::Verdict(verdict(&a, minutes(2), Level::Read, true)));
-    let bad =
-        other.mark_at(minutes(3), Statement::Verdict(verdict(&theirs, minutes(3), Level::Read, false)));
+    let bad = other.mark_at(minutes(3), Statement::Verdict(verdict(&theirs, minutes(3), Level::Read, false)));
     let four = |r: &mut Reader| r.trusted.push(trust(4, &[Role::Host]));
     assert!(with(four, &[&a, &theirs, &read, &bad]).snapshots(&host(1))[0].good);
     let says_good =

@@ -17,9 +17,7 @@ fn history(steps: &[u8]) -> Vec<ChainEntry> {
                 now = new;
                 mark
             }
-            (1, Some(record)) => {
-                now.mark(Statement::Note { target: target(&record), sealed: String::new() })
-            }
+            (1, Some(record)) => now.mark(Statement::Note { target: target(&record), sealed: String::new() }),
             (2, Some(record)) => pruner.mark(Statement::Delete(target(&record))),
             _ => now.record(),
         };
