@@ -120,6 +120,11 @@ impl Clock for FileClock {
     }
 }
 
+/// What time it is.
+pub(super) fn now() -> crate::model::Timestamp {
+    clock().now()
+}
+
 /// Opens the project: by its configuration, or by a kit alone.
 pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     let around = surroundings(terminal)?;

@@ -60,6 +60,7 @@ mod s3_tls;
 mod snapshots;
 mod sqlite_child;
 mod stock;
+mod stopped;
 mod stores;
 mod verify;
 mod versions;
