@@ -28,6 +28,6 @@ pub struct BackupOptions {
     pub safety: bool,
     /// What to record of git; nothing when there is none.
     pub git: Option<GitWish>,
-    /// What was found of it.
-    pub(crate) trees: Vec<Found>,
+    /// What was found of it; the backup itself fills it.
+    pub trees: Vec<Found>,
 }

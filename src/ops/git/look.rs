@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A working tree as it was found, with the commit that keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub struct Found {
     pub(crate) repository: Repository,
     pub(crate) state: GitState,
     /// A commit that holds all of it: what is not committed in one that `git stash create` made, or the commit itself.

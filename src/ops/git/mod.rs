@@ -10,7 +10,7 @@ mod run;
 pub use back::Moved;
 pub(crate) use back::{Move, plan};
 pub use keep::{KeptTree, reference_of};
-pub(crate) use look::Found;
+pub use look::Found;
 pub(crate) use run::Repository;
 
 use crate::config::{Component, Config, Spec};
