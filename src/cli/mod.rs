@@ -86,10 +86,12 @@ pub fn main() -> ExitCode {
     let terminal = Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone() };
     let done = go_there(&terminal.global).and_then(|()| commands::run(&terminal, cli.command));
     shown.end();
-    match done {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => ExitCode::from(fail(&error, &interrupt, json)),
+    let code = done.unwrap_or_else(|error| fail(&error, &interrupt, json));
+    // Last of all: an agent takes what was said here for the end of the run.
+    if let Err(error) = crate::agent::note_end(code) {
+        exit::report(&error, code, false);
     }
+    ExitCode::from(code)
 }
 
 /// `-C`: everything relative that follows is relative to that directory.

@@ -24,10 +24,10 @@ pub(super) const FILE: Section = Section {
         optional("service", Kind::Tables(&SERVICE), "none"),
         optional("hook", Kind::Tables(&HOOK), "none"),
         optional("verify", Kind::Table(&VERIFY), "none"),
+        optional("schedule", Kind::Table(&SCHEDULE), "none: nothing is run by itself"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
-        later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
         later("notify", "remove it; watch the exit code of `backstay backup`"),
-        later("agent", "remove it; run `backstay backup` from cron or a systemd timer"),
+        later("agent", "remove it; `backstay agent` runs what [schedule] says"),
     ],
 };
 
@@ -240,6 +240,26 @@ const VERIFY: Section = Section {
     ],
 };
 
+/// `[schedule]`.
+const SCHEDULE: Section = Section {
+    title: "[schedule]",
+    keys: &[
+        optional("backup", Kind::Times(&TIMES), "none"),
+        optional("verify", Kind::Text, "none"),
+        optional("drill", Kind::Text, "none"),
+        optional("prune", Kind::Text, "none"),
+        optional("timezone", Kind::Text, "this machine's"),
+        optional("jitter", Kind::Duration { min: 1, max: DAY }, "none"),
+        optional("verify_percent", Kind::Count { min: 0, max: 100 }, "5"),
+    ],
+};
+
+/// An entry of `backup`.
+const TIMES: Section = Section {
+    title: "[[schedule.backup]]",
+    keys: &[required("at", Kind::Text, "it says when"), optional("only", Kind::Texts, "all")],
+};
+
 /// `[state]`.
 const STATE: Section = Section {
     title: "[state]",
@@ -247,7 +267,7 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 15] = [
+pub(super) const SECTIONS: [&Section; 17] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
@@ -262,5 +282,7 @@ pub(super) const SECTIONS: [&Section; 15] = [
     &RETENTION,
     &PACKING,
     &VERIFY,
+    &SCHEDULE,
+    &TIMES,
     &STATE,
 ];

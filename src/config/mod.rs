@@ -20,6 +20,7 @@ pub mod propose;
 mod render;
 mod resolve;
 mod retention;
+mod schedule;
 mod schema;
 mod service;
 mod settings;
@@ -42,6 +43,7 @@ pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use retention::{Retention, Rule};
+pub use schedule::{Job, Task, Timetable};
 pub use settings::{
     Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
     SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,

@@ -9,6 +9,7 @@ use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
 use crate::config::render::{Found, SECRET_KEY};
 use crate::config::retention::retention;
+use crate::config::schedule::timetable;
 use crate::config::schema::{Kind, Section};
 use crate::config::service::{hooks, services};
 use crate::config::settings::{
@@ -73,6 +74,7 @@ pub(super) fn resolve(
     let retention = file.block("retention").and_then(|block| retention(&mut work, block)).unwrap_or_default();
     let packing = packing(file.block("packing"));
     let verify = file.block("verify").map(|block| verify(&mut work, block)).unwrap_or_default();
+    let schedule = file.block("schedule").map(|block| timetable(&mut work, block, &components));
     let state_dir = file
         .block("state")
         .and_then(|mut b| work.site(PlaceRole::State, "the state directory", b.text("dir")));
@@ -92,6 +94,7 @@ pub(super) fn resolve(
         services,
         hooks,
         verify,
+        schedule,
         state_dir: state_dir?,
     })
 }

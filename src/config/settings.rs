@@ -2,6 +2,7 @@
 
 use crate::config::render::show;
 use crate::config::retention::Retention;
+use crate::config::schedule::Timetable;
 use crate::config::settings_service::{Hook, Service};
 use crate::model::mark::Role;
 use crate::model::retention::Policy;
@@ -40,6 +41,8 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// How what is stored is proved.
     pub verify: Verify,
+    /// What is run by itself, and when; nothing if there is none.
+    pub schedule: Option<Timetable>,
     /// Catalog, lock, spool and journal of this host.
     pub state_dir: PathBuf,
 }

@@ -329,12 +329,12 @@ fn a_mistake_is_shown_with_its_line_a_mark_and_a_way_out() {
   = did you mean `2s`?"
     );
     assert_eq!(
-        only(&with("[schedule]\nbackup = \"0 3 * * *\"")),
-        "backstay.toml:3:2: `[schedule]` is not supported by this version of backstay yet
+        only(&with("[agent]\npage = \"127.0.0.1:9317\"")),
+        "backstay.toml:3:2: `[agent]` is not supported by this version of backstay yet
   |
-3 | [schedule]
-  |  ^^^^^^^^
-  = remove it; run `backstay backup` from cron or a systemd timer"
+3 | [agent]
+  |  ^^^^^
+  = remove it; `backstay agent` runs what [schedule] says"
     );
     assert_eq!(
         only(&with("").replace("[state]\ndir = \"/var/lib/backstay/x\"\n", "")),
@@ -449,6 +449,7 @@ fn every_key_refuses_every_wrong_type_by_name() {
             let fits = |value: &str| match key.kind {
                 Kind::Table(_) => value == "{ zzz = 1 }",
                 Kind::Tables(_) => value == "[]",
+                Kind::Times(_) => ["\"t\"", "[]", "{ zzz = 1 }"].contains(&value),
                 Kind::Command | Kind::Check | Kind::Text | Kind::Name | Kind::Path => value == "\"t\"",
                 Kind::Flag => value == "true",
                 Kind::Count { .. } => value == "7",
@@ -600,6 +601,42 @@ fn what_is_no_configuration_is_said_plainly() {
     std::fs::write(&file, with("")).unwrap();
     let config = Config::load(&file).unwrap();
     assert_eq!(config.stores[0].place, Place::Path(dir.path().join("backups")));
+}
+
+#[test]
+fn a_schedule_is_read_and_its_mistakes_show_their_lines() {
+    let one = "[[component]]\nname = \"db\"\nsqlite = \"x.db\"\n";
+    let of = |schedule: &str| with(&format!("{one}[schedule]\n{schedule}"));
+    let text = "backup = [\"0 3 * * *\", { at = \"*/15 * * * *\", only = [\"db\"] }]\nverify = \"@daily\"\ntimezone = \"Europe/Berlin\"\njitter = \"20m\"";
+    let schedule = parse(&of(text)).unwrap().schedule.unwrap();
+    let jobs: Vec<String> = schedule.jobs.iter().map(ToString::to_string).collect();
+    assert_eq!(jobs, ["backup at 0 3 * * *", "backup of db at */15 * * * *", "verify at @daily"]);
+    assert_eq!((schedule.jitter.as_secs(), schedule.verify_percent), (1200, 5));
+    assert_eq!(parse(&of("backup = \"0 3 * * *\"")).unwrap().schedule.unwrap().jobs.len(), 1);
+    assert_eq!(
+        only(&of("backup = [\"0 3 * * *\", { at = \"0 25 * * *\" }]")),
+        "backstay.toml:7:31: hour: \"25\" is not possible
+  |
+7 | backup = [\"0 3 * * *\", { at = \"0 25 * * *\" }]
+  |                               ^^^^^^^^^^^^
+  = a number from 0 to 23"
+    );
+    for (wrong, what) in [
+        ("backup = [\"0 0 30 2 *\"]", "is never due"),
+        ("backup = [\"@daily\", \"@daily\"]", "backup at @daily stands here twice"),
+        ("backup = [{ at = \"@daily\", only = [\"dbb\"] }]", "there is no component \"dbb\""),
+        ("backup = [{ only = [\"db\"] }]", "`at` is missing from [[schedule.backup]]"),
+        ("backup = 3", "`backup` must be a text, not a number"),
+        ("verify = [\"@daily\"]", "`verify` must be a text, not a list"),
+        ("jitter = \"20m\"", "this schedule runs nothing"),
+        ("backup = []", "this schedule runs nothing"),
+        ("prune = \"@daily\"\ntimezone = \"Berlin\"", "is no time zone that this machine knows"),
+        ("prune = \"@daily\"\nverify_percent = 101", "`verify_percent` must be from 0 to 100"),
+    ] {
+        assert!(only(&of(wrong)).contains(what), "{wrong}: {}", only(&of(wrong)));
+    }
+    let nothing = only(&with("[schedule]\nbackup = \"@daily\""));
+    assert!(nothing.contains("there is no [[component]] to back up"), "{nothing}");
 }
 
 #[test]

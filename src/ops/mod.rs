@@ -47,6 +47,7 @@ pub mod status;
 pub mod stores;
 pub mod surroundings;
 pub mod sync;
+pub mod timetable;
 mod union;
 pub mod vault;
 pub mod verify;

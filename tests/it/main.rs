@@ -7,6 +7,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod agent;
 mod architecture;
 mod buckets;
 mod cli;

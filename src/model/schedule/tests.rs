@@ -215,7 +215,7 @@ fn oracle(fields: &[Written; 5], zone: &TimeZone, from: Timestamp, minutes: i64)
         let mut any = false;
         while left_out < shown {
             any |= matches(fields, left_out);
-            left_out = left_out + one;
+            left_out += one;
         }
         let again = shown <= highest;
         if any || (matches(fields, shown) && (interval || !again)) {
