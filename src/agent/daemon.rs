@@ -65,6 +65,9 @@ impl Agent {
             }
             world.wait(None, true);
         }
+        for project in &self.projects {
+            world.watch(project.config());
+        }
         let codes: Vec<u8> = self.projects.iter().flat_map(|p| p.codes().to_vec()).collect();
         Ok(worst(&codes))
     }
@@ -78,6 +81,7 @@ impl Agent {
             let mut wake: Option<Timestamp> = None;
             for project in &mut self.projects {
                 wake = wake.into_iter().chain(project.tick(world)?).min();
+                world.watch(project.config());
             }
             self.tell_status(wake);
             self.socket.send("WATCHDOG=1");

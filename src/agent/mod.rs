@@ -10,6 +10,7 @@ mod daemon;
 mod print;
 mod project;
 mod socket;
+pub mod tell;
 mod world;
 
 pub use child::{Children, ENDED, RUN, note_end};

@@ -164,6 +164,8 @@ impl World for Fake {
         self.0.unfinished.get().then(|| "a rollback is not at its end".to_owned())
     }
 
+    fn watch(&mut self, _: &Arc<Config>) {}
+
     fn say(&mut self, text: &str) {
         self.call();
         self.0.said.borrow_mut().push(text.to_owned());

@@ -1,8 +1,10 @@
 //! What the agent needs of the world: time, children, somebody who listens. Tests put their own in its place.
 
+use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::error::Result;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A job to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub trait World {
     fn orphan(&mut self, order: &Order) -> Result<Orphan>;
     /// True when a rollback of the project is not at its end.
     fn unfinished(&mut self, order: &Order) -> Option<String>;
+    /// Looks, from time to time, whether a project has been without a good backup for too long, and tells what could not be told before.
+    fn watch(&mut self, config: &Arc<Config>);
     /// Tells people something.
     fn say(&mut self, text: &str);
     /// Waits until `until`, or until something happens. `busy`: a job runs.

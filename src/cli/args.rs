@@ -10,7 +10,7 @@ mod rollback;
 
 pub use agent::{AgentArgs, PrintFor};
 pub use compare::{DiffArgs, FindArgs};
-pub use health::StatusArgs;
+pub use health::{DoctorArgs, StatusArgs};
 pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
 pub use rollback::RollbackArgs;
 
@@ -199,7 +199,7 @@ pub enum Command {
     /// Examine the project: configuration, keys, clock, stores, history, room; each finding with its way out
     ///
     /// Nothing is changed but throw-away probe objects, which are removed. The exit code is 18 when something is a problem now.
-    Doctor,
+    Doctor(DoctorArgs),
     /// Run what [schedule] of the configuration says, at its time: as a daemon, or once for cron and timers
     ///
     /// A time that was missed is made up for once. SIGHUP reads the configuration again; SIGTERM ends it, and what it was doing is taken up again.

@@ -104,7 +104,7 @@ fn as_of(terminal: &Terminal) -> Result<Option<jiff::Timestamp>> {
 }
 
 /// The machine's clock. In debug builds a test may say what time it is.
-fn clock() -> Arc<dyn Clock> {
+pub(super) fn clock() -> Arc<dyn Clock> {
     #[cfg(debug_assertions)]
     if let Some(time) = std::env::var("BACKSTAY_TEST_NOW").ok().and_then(|text| text.parse().ok()) {
         return Arc::new(crate::model::clock::FixedClock(time));

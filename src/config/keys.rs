@@ -3,6 +3,7 @@
 //! The reader walks it, `docs/configuration.md` is tested against it. A key that the design knows and this version does not act on is
 //! `Later` and refused by name: silence would let somebody believe that it works.
 
+use crate::config::notify::EVENTS;
 use crate::config::schema::{Kind, Section, later, of, optional, required};
 
 const DAY: u64 = 86_400;
@@ -25,8 +26,8 @@ pub(super) const FILE: Section = Section {
         optional("hook", Kind::Tables(&HOOK), "none"),
         optional("verify", Kind::Table(&VERIFY), "none"),
         optional("schedule", Kind::Table(&SCHEDULE), "none: nothing is run by itself"),
+        optional("notify", Kind::Table(&NOTIFY), "none: nobody is told"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
-        later("notify", "remove it; watch the exit code of `backstay backup`"),
         later("agent", "remove it; `backstay agent` runs what [schedule] says"),
     ],
 };
@@ -260,6 +261,47 @@ const TIMES: Section = Section {
     keys: &[required("at", Kind::Text, "it says when"), optional("only", Kind::Texts, "all")],
 };
 
+/// A target that takes longer keeps every command from its end.
+const TELLING: Kind = Kind::Duration { min: 1, max: 300 };
+
+/// `[notify]`.
+const NOTIFY: Section = Section {
+    title: "[notify]",
+    keys: &[
+        optional("failure", Kind::Tables(&TARGET), "none"),
+        optional("ping", Kind::Table(&PING), "none"),
+        optional("stale", Kind::Duration { min: 3600, max: 3650 * DAY }, "never"),
+    ],
+};
+
+/// An entry of `failure`.
+const TARGET: Section = Section {
+    title: "[[notify.failure]]",
+    keys: &[
+        optional("webhook", Kind::Text, "none"),
+        optional("webhook_file", Kind::Text, "none"),
+        optional("slack_file", Kind::Text, "none"),
+        optional("discord_file", Kind::Text, "none"),
+        optional("ntfy", Kind::Text, "none"),
+        optional("ntfy_file", Kind::Text, "none"),
+        optional("command", Kind::Command, "none"),
+        optional("token_file", Kind::Text, "none"),
+        optional("events", Kind::Words(&EVENTS), "all"),
+        optional("within", TELLING, "30s"),
+        later("email", "use `command` with a program that sends mail, such as `sendmail -t`"),
+    ],
+};
+
+/// `ping`.
+const PING: Section = Section {
+    title: "[notify.ping]",
+    keys: &[
+        required("url_file", Kind::Text, "it says where the address is"),
+        optional("start_and_fail", Kind::Flag, "true"),
+        optional("within", TELLING, "30s"),
+    ],
+};
+
 /// `[state]`.
 const STATE: Section = Section {
     title: "[state]",
@@ -267,7 +309,7 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 17] = [
+pub(super) const SECTIONS: [&Section; 20] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
@@ -284,5 +326,8 @@ pub(super) const SECTIONS: [&Section; 17] = [
     &VERIFY,
     &SCHEDULE,
     &TIMES,
+    &NOTIFY,
+    &TARGET,
+    &PING,
     &STATE,
 ];

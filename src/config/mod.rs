@@ -14,6 +14,7 @@ mod file;
 mod keys;
 mod locate;
 mod name;
+mod notify;
 mod paths;
 mod places;
 pub mod propose;
@@ -41,6 +42,7 @@ mod tests_init;
 
 pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
+pub use notify::{Address, Notify, Ping, PostForm, Secret, Target, Tell, Way};
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use retention::{Retention, Rule};
 pub use schedule::{Job, Task, Timetable};

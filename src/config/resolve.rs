@@ -5,6 +5,7 @@
 use crate::config::block::{At, Block};
 use crate::config::component::component;
 use crate::config::name::{is_name, slug};
+use crate::config::notify::notify;
 use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
 use crate::config::render::{Found, SECRET_KEY};
@@ -75,6 +76,7 @@ pub(super) fn resolve(
     let packing = packing(file.block("packing"));
     let verify = file.block("verify").map(|block| verify(&mut work, block)).unwrap_or_default();
     let schedule = file.block("schedule").map(|block| timetable(&mut work, block, &components));
+    let notify = file.block("notify").map(|block| notify(&mut work, block)).unwrap_or_default();
     let state_dir = file
         .block("state")
         .and_then(|mut b| work.site(PlaceRole::State, "the state directory", b.text("dir")));
@@ -95,6 +97,7 @@ pub(super) fn resolve(
         hooks,
         verify,
         schedule,
+        notify,
         state_dir: state_dir?,
     })
 }

@@ -1,5 +1,6 @@
 //! What a valid configuration is, as the other modules use it.
 
+use crate::config::notify::Notify;
 use crate::config::render::show;
 use crate::config::retention::Retention;
 use crate::config::schedule::Timetable;
@@ -43,6 +44,8 @@ pub struct Config {
     pub verify: Verify,
     /// What is run by itself, and when; nothing if there is none.
     pub schedule: Option<Timetable>,
+    /// Who is told what.
+    pub notify: Notify,
     /// Catalog, lock, spool and journal of this host.
     pub state_dir: PathBuf,
 }

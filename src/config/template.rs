@@ -96,6 +96,15 @@ const SCHEDULE: &str = "
 # jitter = \"20m\"                        # each begins up to so much later, so that many machines do not begin at once
 ";
 
+const NOTIFY: &str = "
+# Who is told of failures and their end. Addresses and tokens that are secret stand in files of their own.
+#
+# [notify]
+# failure = [{ ntfy = \"https://ntfy.example/backups\" }]  # or webhook, slack_file, discord_file, command
+# ping = { url_file = \"/etc/backstay/ping\" }             # a service that raises the alarm when it hears nothing
+# stale = \"26h\"                         # no backup that went well for so long is trouble
+";
+
 const PACKING: &str = "
 # [packing]
 # level = 3                             # zstd, 1 (fast) to 19 (small)
@@ -126,6 +135,7 @@ pub fn render(proposal: &Proposal, values: &Values) -> String {
     let _ = keys(&mut out, values);
     out.push_str(RETENTION);
     out.push_str(SCHEDULE);
+    out.push_str(NOTIFY);
     out.push_str(PACKING);
     let dir = quoted(&values.state_dir);
     let _ = write!(

@@ -394,8 +394,8 @@ trusted = [{ key = "ssh-rsa AAAA", name = "n", roles = ["hots"] }]
 [retention]
 keep_daily = 0
 keep_within = "7"
-[notify]
-failure = []
+[agent]
+page = []
 [packing]
 level = 22
 archive_size = "64M"
@@ -415,7 +415,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         "27: \"hots\" is no word of `roles`",
         "29: `keep_daily` must be from 1 to 100000",
         "30: \"7\" is not a duration",
-        "31: `[notify]` is not supported by this version of backstay yet",
+        "31: `[agent]` is not supported by this version of backstay yet",
         "34: `level` must be from 1 to 19",
         "35: \"64M\" is not a size",
         "0: there is no [state]",
@@ -626,7 +626,7 @@ fn a_schedule_is_read_and_its_mistakes_show_their_lines() {
         ("backup = [\"@daily\", \"@daily\"]", "backup at @daily stands here twice"),
         ("backup = [{ at = \"@daily\", only = [\"dbb\"] }]", "there is no component \"dbb\""),
         ("backup = [{ only = [\"db\"] }]", "`at` is missing from [[schedule.backup]]"),
-        ("backup = 3", "`backup` must be a text, not a number"),
+        ("backup = 3", "`backup` must be a time or a list of times, not a number"),
         ("verify = [\"@daily\"]", "`verify` must be a text, not a list"),
         ("jitter = \"20m\"", "this schedule runs nothing"),
         ("backup = []", "this schedule runs nothing"),
@@ -637,6 +637,38 @@ fn a_schedule_is_read_and_its_mistakes_show_their_lines() {
     }
     let nothing = only(&with("[schedule]\nbackup = \"@daily\""));
     assert!(nothing.contains("there is no [[component]] to back up"), "{nothing}");
+}
+
+#[test]
+fn who_is_told_is_read_and_no_secret_address_is_taken_or_shown() {
+    let of = |notify: &str| with(&format!("[notify]\n{notify}"));
+    let text = "failure = [{ ntfy = \"https://ntfy.example/x\", token_file = \"t\" }, { slack_file = \"credential:slack\", events = [\"damage\"] }, { command = [\"/bin/tell\", \"x\"] }]\n\
+                ping = { url_file = \"env:BACKSTAY_PING\", start_and_fail = false }\nstale = \"26h\"";
+    let notify = parse(&of(text)).unwrap().notify;
+    let names: Vec<String> = notify.targets.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["ntfy https://ntfy.example/x", "slack of credential:slack", "command /bin/tell"]);
+    assert_eq!(notify.targets[0].token, Some(Secret::File("/srv/app/t".into())));
+    assert_eq!(notify.targets[1].events, [Tell::Damage]);
+    assert_eq!(notify.ping.unwrap(), Ping { url: Secret::Variable("BACKSTAY_PING".into()), all: false, within: Duration::from_secs(30) });
+    for (wrong, what) in [
+        ("failure = [{ webhook = \"https://u:canary@h.example/x\" }]", "the address of `webhook` has a part that may be secret"),
+        ("failure = [{ webhook = \"https://h.example/x?key=canary\" }]", "the address of `webhook` has a part that may be secret"),
+        ("failure = [{ ntfy = \"canary\" }]", "`ntfy` must be an address"),
+        ("failure = [{ ntfy = \"http://h.example/x\", token_file = \"t\" }]", "a token would go over the network in the clear"),
+        ("failure = [{ slack_file = \"https://hooks.example/canary\" }]", "this is an address, and a file that holds one is asked for"),
+        ("failure = [{ slack = \"https://hooks.example/canary\" }]", "unknown key `slack`"),
+        ("failure = [{ ntfy_file = \"env:NTFY\" }]", "must begin with BACKSTAY_"),
+        ("failure = [{ ntfy_file = \"credential:../x\" }]", "this is no name of a credential"),
+        ("failure = [{ ntfy = \"https://h.example/x\", command = \"y\" }]", "a target is told in one way"),
+        ("failure = [{ command = \"y\", token_file = \"t\" }]", "`token_file` means nothing beside `command`"),
+        ("failure = [{ email = \"a@b\" }]", "`email` is not supported by this version"),
+        ("failure = [{ within = \"1h\", command = \"y\" }]", "`within` must be from 1s to 5m"),
+        ("ping = { url = \"https://hc.example/canary\" }", "unknown key `url`"),
+    ] {
+        let error = parse(&of(wrong)).expect_err(wrong).to_string();
+        assert!(error.contains(what), "{wrong}: {error}");
+        assert!(!error.contains("canary") || wrong.starts_with("failure = [{ ntfy = \"canary\""), "{wrong}: {error}");
+    }
 }
 
 #[test]

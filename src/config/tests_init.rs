@@ -336,6 +336,7 @@ fn the_commented_examples_of_the_template_are_valid_too() {
         let example = rest.starts_with("[[")
             || rest.starts_with("[packing]")
             || rest.starts_with("[schedule]")
+            || rest.starts_with("[notify]")
             || rest.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         example.then(|| rest.to_owned())
     };

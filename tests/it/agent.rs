@@ -163,9 +163,13 @@ fn asked_to_end_while_a_job_runs_it_ends_soon_and_the_job_is_taken_up_again() {
 
 #[test]
 fn a_job_whose_agent_was_killed_is_waited_for_and_not_run_twice() {
-    let lab = seen(SLOW);
+    let lab = seen(&SLOW.replace("until", "echo > started; until"));
+    let started = lab.path("project/started");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &started, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let mut killed = Running::start(&lab, &[]);
-    killed.until("begins");
+    // The dump begins only when somebody reads.
+    fs::read(&started).unwrap();
     killed.signal(rustix::process::Signal::KILL);
     killed.end();
     let mut agent = Running::start(&lab, &[]);

@@ -43,6 +43,7 @@ mod marks;
 mod memory;
 mod mini;
 mod month;
+mod notify;
 mod prune;
 mod prune_process;
 mod recover;

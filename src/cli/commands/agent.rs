@@ -1,5 +1,6 @@
 //! `agent`: the machine's time, children and signals for what [`crate::agent`] decides.
 
+use crate::agent::tell::Teller;
 use crate::agent::{Agent, Ask, Children, Form, Options, Order, Orphan, Project, Socket, Work, World, print};
 use crate::cli::args::{AgentArgs, PrintFor};
 use crate::cli::{Terminal, open, out, say};
@@ -9,7 +10,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::restore::read::chain_text;
 use crate::ops::surroundings::Surroundings;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(200);
 /// Without a watchdog: how long nothing need happen.
 const LONGEST: Duration = Duration::from_secs(30);
+/// How often it is looked whether somebody has to be told of what did not happen.
+const WATCH: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// Runs `agent`.
 pub(super) fn run(terminal: &Terminal, args: &AgentArgs) -> Result<u8> {
@@ -134,6 +137,8 @@ struct Machine {
     hangup: Arc<AtomicBool>,
     longest: Duration,
     quiet: bool,
+    /// When it was last looked whether somebody has to be told, by state folder.
+    watched: BTreeMap<PathBuf, Timestamp>,
 }
 
 impl Machine {
@@ -156,6 +161,7 @@ impl Machine {
             hangup,
             longest: socket.beat().unwrap_or(LONGEST).min(LONGEST),
             quiet: global.quiet,
+            watched: BTreeMap::new(),
         }
     }
 }
@@ -178,6 +184,23 @@ impl World for Machine {
             Some(hint) => format!("{}; {hint}", chain_text(&error)),
             None => chain_text(&error),
         })
+    }
+
+    fn watch(&mut self, config: &Arc<Config>) {
+        let now = self.clock.now();
+        let due =
+            self.watched.get(&config.state_dir).is_none_or(|last| now.duration_since(*last).abs() >= WATCH);
+        if !due {
+            return;
+        }
+        self.watched.insert(config.state_dir.clone(), now);
+        let stopped = || self.interrupt.signal().is_some();
+        // Whoever tells now tells of this, too.
+        let pause = |_| std::ops::ControlFlow::Break(());
+        let teller = Teller { config, now, stopped: &stopped, pause: &pause };
+        for line in teller.watch() {
+            say(&format!("warning: {}: {line}", config.project.name));
+        }
     }
 
     fn say(&mut self, text: &str) {

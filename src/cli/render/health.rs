@@ -27,6 +27,7 @@ fn area(of: Area) -> &'static str {
         Area::Databases => "databases",
         Area::Space => "space",
         Area::Schedule => "schedule",
+        Area::Notify => "notify",
     }
 }
 

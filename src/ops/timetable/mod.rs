@@ -28,6 +28,6 @@ fn zone_of(config: &Config) -> TimeZone {
 }
 
 /// The name of this machine, which the spread of times follows.
-fn host() -> String {
+pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
