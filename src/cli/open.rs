@@ -112,6 +112,11 @@ pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
+/// What time it is.
+pub(super) fn now() -> crate::model::Timestamp {
+    clock().now()
+}
+
 /// Opens the project: by its configuration, or by a kit alone.
 pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     let around = surroundings(terminal)?;

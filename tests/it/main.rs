@@ -58,6 +58,7 @@ mod s3_servers;
 mod s3_tls;
 mod sqlite_child;
 mod stock;
+mod stopped;
 mod stores;
 mod verify;
 mod versions;

@@ -13,6 +13,7 @@ pub(crate) use reuse::FILE as CATALOG;
 mod content;
 mod damaged;
 mod files;
+mod held;
 mod large;
 mod laying;
 mod listing;
