@@ -66,10 +66,7 @@ impl Telling {
 /// Runs `tell` with what it needs.
 pub(super) fn tell_by<T>(terminal: &Terminal, config: &Config, tell: impl FnOnce(&Teller<'_>) -> T) -> T {
     let stopped = || terminal.interrupt.signal().is_some();
-    let pause = |time| match stopped() {
-        true => std::ops::ControlFlow::Break(()),
-        false => crate::durable::sleep(time),
-    };
+    let pause = |time| crate::ops::lock::pause(&terminal.interrupt, time);
     let now = open::clock().now();
     tell(&Teller { config, now, stopped: &stopped, pause: &pause })
 }

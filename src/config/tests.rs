@@ -650,25 +650,46 @@ fn who_is_told_is_read_and_no_secret_address_is_taken_or_shown() {
     assert_eq!(names, ["ntfy https://ntfy.example/x", "slack of credential:slack", "command /bin/tell"]);
     assert_eq!(notify.targets[0].token, Some(Secret::File("/srv/app/t".into())));
     assert_eq!(notify.targets[1].events, [Tell::Damage]);
-    assert_eq!(notify.ping.unwrap(), Ping { url: Secret::Variable("BACKSTAY_PING".into()), all: false, within: Duration::from_secs(30) });
+    assert_eq!(
+        notify.ping.unwrap(),
+        Ping { url: Secret::Variable("BACKSTAY_PING".into()), all: false, within: Duration::from_secs(30) }
+    );
     for (wrong, what) in [
-        ("failure = [{ webhook = \"https://u:canary@h.example/x\" }]", "the address of `webhook` has a part that may be secret"),
-        ("failure = [{ webhook = \"https://h.example/x?key=canary\" }]", "the address of `webhook` has a part that may be secret"),
+        (
+            "failure = [{ webhook = \"https://u:canary@h.example/x\" }]",
+            "the address of `webhook` has a part that may be secret",
+        ),
+        (
+            "failure = [{ webhook = \"https://h.example/x?key=canary\" }]",
+            "the address of `webhook` has a part that may be secret",
+        ),
         ("failure = [{ ntfy = \"canary\" }]", "`ntfy` must be an address"),
-        ("failure = [{ ntfy = \"http://h.example/x\", token_file = \"t\" }]", "a token would go over the network in the clear"),
-        ("failure = [{ slack_file = \"https://hooks.example/canary\" }]", "this is an address, and a file that holds one is asked for"),
+        (
+            "failure = [{ ntfy = \"http://h.example/x\", token_file = \"t\" }]",
+            "a token would go over the network in the clear",
+        ),
+        (
+            "failure = [{ slack_file = \"https://hooks.example/canary\" }]",
+            "this is an address, and a file that holds one is asked for",
+        ),
         ("failure = [{ slack = \"https://hooks.example/canary\" }]", "unknown key `slack`"),
         ("failure = [{ ntfy_file = \"env:NTFY\" }]", "must begin with BACKSTAY_"),
         ("failure = [{ ntfy_file = \"credential:../x\" }]", "this is no name of a credential"),
         ("failure = [{ ntfy = \"https://h.example/x\", command = \"y\" }]", "a target is told in one way"),
-        ("failure = [{ command = \"y\", token_file = \"t\" }]", "`token_file` means nothing beside `command`"),
+        (
+            "failure = [{ command = \"y\", token_file = \"t\" }]",
+            "`token_file` means nothing beside `command`",
+        ),
         ("failure = [{ email = \"a@b\" }]", "`email` is not supported by this version"),
         ("failure = [{ within = \"1h\", command = \"y\" }]", "`within` must be from 1s to 5m"),
         ("ping = { url = \"https://hc.example/canary\" }", "unknown key `url`"),
     ] {
         let error = parse(&of(wrong)).expect_err(wrong).to_string();
         assert!(error.contains(what), "{wrong}: {error}");
-        assert!(!error.contains("canary") || wrong.starts_with("failure = [{ ntfy = \"canary\""), "{wrong}: {error}");
+        assert!(
+            !error.contains("canary") || wrong.starts_with("failure = [{ ntfy = \"canary\""),
+            "{wrong}: {error}"
+        );
     }
 }
 

@@ -343,7 +343,7 @@ fn the_commented_examples_of_the_template_are_valid_too() {
     let all: String =
         text.lines().map(|line| uncomment(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
     let config = Config::parse(&all, Path::new("/x/backstay.toml")).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(config.components.len(), 2);
+    assert_eq!(config.components.len(), 3);
     assert_eq!(config.schedule.unwrap().jobs.len(), 4);
     let config = Config::parse(&all, Path::new("/x/backstay.toml")).unwrap();
     assert!(matches!(&config.store("offsite").unwrap().place, Place::Url(place) if place.path_style));

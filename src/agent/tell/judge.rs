@@ -102,7 +102,7 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
             );
         }
         13 => {
-            memory.trouble(&about, trouble(Tell::Damage, format!("{about} found damage or missing history")))
+            memory.trouble(&about, trouble(Tell::Damage, format!("{about} found damage or missing history")));
         }
         18 if outcome.task == Task::Prune => {
             memory.trouble(

@@ -180,9 +180,11 @@ impl World for Machine {
     }
 
     fn unfinished(&mut self, order: &Order) -> Option<String> {
-        crate::ops::rollback::ready(&order.state_dir).err().map(|error| match &error.hint {
-            Some(hint) => format!("{}; {hint}", chain_text(&error)),
-            None => chain_text(&error),
+        crate::ops::rollback::refuse_unfinished(&order.state_dir, "run").err().map(|error| {
+            match &error.hint {
+                Some(hint) => format!("{}; {hint}", chain_text(&error)),
+                None => chain_text(&error),
+            }
         })
     }
 

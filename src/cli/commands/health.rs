@@ -22,6 +22,10 @@ pub(super) fn doctor(terminal: &Terminal, args: &DoctorArgs) -> Result<u8> {
 }
 
 /// Sends a test of each kind to each; what came of it is among the findings. The dead-man service is left alone: a beat that means nothing is a lie.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method is not general enough over both lifetimes"
+)]
 fn notified(terminal: &Terminal, config: &Config, report: &mut DoctorReport) {
     for (target, tell, sent) in telling::tell_by(terminal, config, |teller| teller.test()) {
         let kind = tell.word();
