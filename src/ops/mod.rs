@@ -19,6 +19,7 @@ pub mod init;
 pub mod interrupt;
 pub mod keys;
 pub mod kit;
+pub mod kit_standing;
 pub mod kit_verify;
 pub mod layout;
 mod ledger;

@@ -3,6 +3,7 @@
 use crate::model::mark::Level;
 use crate::model::record::CheckResult;
 use crate::model::{SnapshotId, Timestamp};
+use crate::ops::kit_standing::KitStanding;
 use crate::ops::timetable::Standing;
 use serde::Serialize;
 
@@ -126,6 +127,8 @@ pub struct StatusReport {
     pub outbox: u64,
     /// What is run by itself; none without a [schedule].
     pub schedule: Option<Standing>,
+    /// How things stand with the recovery kit; none where no store could be opened.
+    pub kit: Option<KitStanding>,
     /// What a killed run left to the next one.
     pub unfinished: Vec<String>,
     /// What could not be seen, and so is not judged.

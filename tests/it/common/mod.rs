@@ -1,5 +1,6 @@
 //! What several modules of tests share.
 
+pub(crate) mod crowd;
 pub(crate) mod everything;
 pub(crate) mod fault_server;
 pub(crate) mod mounts;
