@@ -2,10 +2,7 @@
 //! and on SeaweedFS where it is found.
 
 mod cut_off;
-mod examined;
 mod mishaps;
-mod prune;
-mod pruner;
 mod races;
 pub(crate) mod shop;
 mod way_back;

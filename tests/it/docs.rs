@@ -119,25 +119,6 @@ fn every_document_is_in_the_index() {
 }
 
 #[test]
-fn every_decision_has_a_number_of_its_own() {
-    let mut numbers = BTreeSet::new();
-    for path in files_below(&top().join("docs/decisions"), "md") {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if name == "README.md" {
-            continue;
-        }
-        let number = name.split('-').next().unwrap();
-        assert!(number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit()), "{name} has no number");
-        assert!(numbers.insert(number.to_owned()), "two decisions have the number {number}");
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with(&format!("# {number}: ")), "{name} calls itself otherwise");
-        let index = fs::read_to_string(top().join("docs/decisions/README.md")).unwrap();
-        assert!(index.contains(&format!("[{number}]({name})")), "the index gives {name} another number");
-    }
-    assert!(numbers.len() > 20, "{numbers:?}");
-}
-
-#[test]
 fn every_test_that_is_cited_exists() {
     let tests = tests();
     let mut cited = 0;

@@ -6,5 +6,4 @@ pub(crate) mod bed;
 mod keys;
 pub(crate) mod matrix;
 mod outcomes;
-mod resumed;
 mod server;

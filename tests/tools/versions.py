@@ -2,13 +2,12 @@
 """What a thief does to a bucket, and what its owner did before.
 
   versions.py enable ENDPOINT BUCKET       makes the bucket, and lets it keep versions
-  versions.py lock ENDPOINT BUCKET         makes the bucket with object lock: nothing in it can be removed for a day
   versions.py overwrite ENDPOINT BUCKET    puts other bytes under every key
 
 Keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 import sys
-from s3 import S3, md5_b64
+from s3 import S3
 
 
 def need(answer):
@@ -36,12 +35,6 @@ def main():
             sys.exit(f"the bucket cannot be made: {made}")
         body = b'<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'
         need(s3.ask("PUT", bucket, {"versioning": ""}, body))
-        return
-    if what == "lock":
-        need(s3.ask("PUT", bucket, headers={"x-amz-bucket-object-lock-enabled": "true"}))
-        body = (b'<ObjectLockConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><ObjectLockEnabled>Enabled</ObjectLockEnabled>'
-                b'<Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>')
-        need(s3.ask("PUT", bucket, {"object-lock": ""}, body, {"content-md5": md5_b64(body)}))
         return
     count = 0
     for key in list(keys(s3, bucket)):

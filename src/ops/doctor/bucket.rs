@@ -1,6 +1,6 @@
 //! A store in a bucket: what its server really does, and what this host's keys may do there.
 
-use crate::config::{StoreConfig, UrlPlace};
+use crate::config::UrlPlace;
 use crate::model::Timestamp;
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::{bytes, chain_text, clock, span, way_out};
@@ -13,15 +13,8 @@ const AREA: Area = Area::Store;
 /// Uploads that were begun longer ago are nobody's.
 const ORPHAN_AFTER: i64 = 7 * 24 * 3600;
 
-/// Looks at the store `config`, which is at `place`.
-pub(super) fn look(
-    config: &StoreConfig,
-    place: &UrlPlace,
-    means: &Means,
-    now: Timestamp,
-    findings: &mut Findings,
-) {
-    let name = &config.name;
+/// Looks at the store called `name`.
+pub(super) fn look(name: &str, place: &UrlPlace, means: &Means, now: Timestamp, findings: &mut Findings) {
     let store = match open_s3(name, place, &means.state_dir, &means.interrupt) {
         Ok(Some(store)) => store,
         Ok(None) => return other_cloud(name, place, means, findings),
@@ -33,7 +26,6 @@ pub(super) fn look(
     match store.probe() {
         Ok(found) => {
             able(name, &found, findings);
-            prunable(config, &found, findings);
             truth(name, &store, &found, findings);
         }
         Err(e) if e.kind == StoreErrorKind::Denied => findings.note(
@@ -96,18 +88,6 @@ fn able(name: &str, found: &Capabilities, findings: &mut Findings) {
             name,
             "it takes no uploads in parts: a broken connection begins each object anew",
             "keep `archive_size` small, or use another server (docs/stores.md)",
-        );
-    }
-}
-
-/// A prune that will be refused is said before somebody waits for its room.
-fn prunable(config: &StoreConfig, found: &Capabilities, findings: &mut Findings) {
-    if config.prune_here && !found.delete_allowed {
-        findings.warning(
-            AREA,
-            &config.name,
-            "these keys may not delete, and the configuration says that this host prunes it: `backstay prune` will be refused",
-            "set prune = \"elsewhere\" for this store, and prune it from another machine (docs/fleet.md)",
         );
     }
 }

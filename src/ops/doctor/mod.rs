@@ -40,7 +40,7 @@ pub fn run(config: &Arc<Config>, around: &Surroundings) -> Result<DoctorReport> 
         around.interrupt.check()?;
         match &store.place {
             Place::Path(path) => folder::look(&store.name, path, now, &mut findings),
-            Place::Url(place) => bucket::look(store, place, &means, now, &mut findings),
+            Place::Url(place) => bucket::look(&store.name, place, &means, now, &mut findings),
         }
     }
     around.interrupt.check()?;

@@ -171,10 +171,9 @@ impl Client {
                 return Err(self.explained(failure));
             }
             _ => {
-                let mut failure =
-                    Failure::broken("the server's answer is empty, cut short or not what was asked for");
-                failure.status = answer.status;
-                return Err(failure);
+                return Err(Failure::broken(
+                    "the server's answer is empty, cut short or not what was asked for",
+                ));
             }
         }
         Ok(reply)

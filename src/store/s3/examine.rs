@@ -152,8 +152,22 @@ impl S3Store {
     }
 
     async fn bytes_of_parts(&self, orphan: &Orphan) -> Option<u64> {
-        let parts = self.listed_parts(&self.path(&orphan.key), &orphan.upload_id).await.ok()?;
-        parts.iter().map(|part| part.size).sum()
+        let (mut bytes, mut marker) = (0, 0_u32);
+        loop {
+            let call =
+                Call::new(Method::GET, &self.path(&orphan.key)).query("uploadId", orphan.upload_id.as_str());
+            let call = call.query("part-number-marker", marker.to_string()).expects("ListPartsResult");
+            let page = self.client.run(&call).await.ok()?.xml;
+            let before = marker;
+            for part in page.all("Part") {
+                bytes += part.text_of("Size")?.parse::<u64>().ok()?;
+                marker = marker.max(part.text_of("PartNumber")?.parse().ok()?);
+            }
+            let more = page.text_of("IsTruncated").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+            if !more || marker == before {
+                return Some(bytes);
+            }
+        }
     }
 
     /// Objects below this store's prefix that are none of the format's.

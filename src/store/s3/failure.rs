@@ -25,7 +25,7 @@ pub(in crate::store) enum Again {
 #[derive(Debug)]
 pub(in crate::store) struct Failure {
     pub(in crate::store) kind: StoreErrorKind,
-    /// The HTTP status; 0 when there was no answer. Below 300 it was one that says nothing of use.
+    /// The HTTP status; 0 when there was no answer.
     pub(super) status: u16,
     /// The server's own word for the error; may be empty.
     pub(in crate::store) code: String,

@@ -17,7 +17,6 @@ mod multipart;
 mod probe;
 mod put;
 mod read;
-mod resume;
 mod spec;
 #[doc(hidden)]
 pub mod testing;
@@ -44,7 +43,6 @@ use object_store::aws::AwsCredential;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,9 +71,7 @@ pub struct S3Store {
     /// The versions that are read, when the store is read as it stood at some time.
     picked: Option<versions::Picked>,
     /// Uploads that nobody will go on with were looked for.
-    swept: AtomicBool,
-    /// A delete was answered with a mark that hides: the bucket keeps versions, whatever it did when it was probed.
-    hides: AtomicBool,
+    swept: std::sync::atomic::AtomicBool,
 }
 
 impl fmt::Debug for S3Store {
@@ -145,8 +141,8 @@ impl S3Store {
     fn at(spec: S3Spec, verb: &'static str) -> Result<Self, StoreError> {
         let fail = |e| error(&spec.name, verb, &spec.location(), e);
         let client = Arc::new(Client::new(&spec).map_err(fail)?);
-        let (capabilities, busy, fresh, picked, swept, hides) = Default::default();
-        Ok(Self { spec, client, capabilities, busy, fresh, picked, swept, hides })
+        let (capabilities, busy, fresh, picked, swept) = Default::default();
+        Ok(Self { spec, client, capabilities, busy, fresh, picked, swept })
     }
 
     /// Finds out, with throw-away objects below `.backstay-probe/`, what the server can do, and remembers it.
@@ -309,11 +305,8 @@ impl Store for S3Store {
         self.client.transport().skew().map(jiff::SignedDuration::from_secs)
     }
 
-    /// As deletes were answered, else as the last probe found it; with object lock there are always versions.
+    /// As the last probe found it; with object lock there are always versions.
     fn keeps_versions(&self) -> Option<bool> {
-        if self.hides.load(Ordering::Relaxed) {
-            return Some(true);
-        }
         let known = capabilities::load(&self.spec)?;
         known.versioning.map(|versions| versions || known.object_lock == Some(true))
     }

@@ -76,10 +76,7 @@ impl S3Store {
                 }
                 // Someone may have aborted what we remember, which some servers answer like a want of rights. Where a
                 // new upload can begin it does; else what we remember stays.
-                Err(e) if resumed && matches!(e.status, 403 | 404) => anew = true,
-                Err(e) if resumed && is_without_answer(&e) && self.is_gone(&upload, &known).await => {
-                    anew = true
-                }
+                Err(e) if matches!(e.status, 403 | 404) && resumed => anew = true,
                 Err(e) if may_go_on(&e) => return Err(e),
                 Err(mut e) => {
                     upload.forget(&self.spec);
@@ -108,11 +105,8 @@ impl S3Store {
         let old = Upload::load(&self.spec, sha256);
         if let Some(upload) = old.as_ref().filter(|_| !anew) {
             let same = upload.path == path && upload.size == size && upload.checksum == sends_checksum;
-            if same
-                && upload.part_size == part_size(size)
-                && let Some(upload) = self.go_on_with(upload.clone()).await?
-            {
-                return Ok((upload, true));
+            if same && upload.part_size == part_size(size) {
+                return Ok((upload.clone(), true));
             }
         }
         let mut call = self.putting(Call::new(Method::POST, &path)).query("uploads", "");
@@ -171,7 +165,7 @@ impl S3Store {
         Ok(())
     }
 
-    pub(super) fn part_call(
+    fn part_call(
         &self,
         upload: &Upload,
         number: u32,
@@ -311,11 +305,6 @@ fn may_go_on(failure: &Failure) -> bool {
     matches!(failure.kind, Kind::Unreachable | Kind::Denied | Kind::Interrupted)
 }
 
-/// True for a connection that broke: a server may have refused and hung up before all was sent.
-fn is_without_answer(failure: &Failure) -> bool {
-    failure.kind == StoreErrorKind::Unreachable && failure.status == 0
-}
-
 async fn send_part(client: &Client, call: Call, number: u32, sha256: ObjectId) -> Sent {
     let reply = client.run(&call).await?;
     let etag =
@@ -329,7 +318,7 @@ async fn send_part(client: &Client, call: Call, number: u32, sha256: ObjectId) -
 
 fn read_part(file: &File, upload: &Upload, number: u32) -> Result<Bytes, Failure> {
     let offset = u64::from(number - 1) * upload.part_size;
-    let length = upload.length(number).unwrap_or(0);
+    let length = upload.part_size.min(upload.size - offset);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     let read = file.read_exact_at(&mut bytes, offset);
     read.map_err(|e| Failure::new(StoreErrorKind::Other, "the spooled file cannot be read").because(e))?;

@@ -65,12 +65,6 @@ impl Upload {
         u32::try_from(self.size.div_ceil(self.part_size)).unwrap_or(u32::MAX)
     }
 
-    /// Bytes of the part of this number; `None` where there is none.
-    pub(super) fn length(&self, number: u32) -> Option<u64> {
-        let offset = u64::from(number.checked_sub(1)?) * self.part_size;
-        Some(self.part_size.min(self.size.checked_sub(offset)?)).filter(|length| *length > 0)
-    }
-
     fn file(&self, spec: &S3Spec) -> PathBuf {
         folder(spec).join(format!("{}.json", self.sha256))
     }

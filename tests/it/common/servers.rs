@@ -78,17 +78,13 @@ pub(crate) fn http(endpoint: &str, head: &str, body: &[u8]) -> Option<String> {
 
 /// SeaweedFS; its bucket is still to be made, with [`crate::common::s3`]'s keys.
 pub(crate) fn weed() -> Option<Running> {
-    weed_with(&[])
-}
-
-/// The same with further users, each with the rights of the policy in `deploy/minio/NAME.json`. Their keys are `NAME-key-id` and `NAME-secret-key`.
-pub(crate) fn weed_with(users: &[&str]) -> Option<Running> {
     let Some(program) = found("BACKSTAY_WEED", "weed") else {
         cannot_run("no `weed` here: SeaweedFS was not tried");
         return None;
     };
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("s3.json"), identities(users).to_string()).unwrap();
+    let identities = r#"{"identities":[{"name":"t","credentials":[{"accessKey":"test-key-id","secretKey":"test-secret-key"}],"actions":["Admin","Read","Write","List","Tagging"]}]}"#;
+    std::fs::write(dir.path().join("s3.json"), identities).unwrap();
     let ports: [u16; 8] = free_ports();
     let names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port"];
     let names = names.into_iter().chain(["filer.port.grpc", "s3.port", "s3.port.grpc"]);
@@ -107,32 +103,6 @@ pub(crate) fn weed_with(users: &[&str]) -> Option<Running> {
         http(endpoint, "GET /status HTTP/1.1", b"").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     };
     Some(Running::start(command, dir, ports[6], ready))
-}
-
-fn identities(users: &[&str]) -> serde_json::Value {
-    let keys = |name: &str| serde_json::json!([{"accessKey": format!("{name}-key-id"), "secretKey": format!("{name}-secret-key")}]);
-    let all = ["Admin", "Read", "Write", "List", "Tagging"];
-    let mut identities =
-        vec![serde_json::json!({"name": "test", "credentials": keys("test"), "actions": all})];
-    let mut policies = Vec::new();
-    for name in users {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/minio/{name}.json"));
-        let policy = std::fs::read_to_string(path).unwrap().replace("BUCKET", BUCKET);
-        identities.push(serde_json::json!({"name": name, "credentials": keys(name), "policyNames": [name]}));
-        policies.push(serde_json::json!({"name": name, "content": policy}));
-    }
-    serde_json::json!({"identities": identities, "policies": policies})
-}
-
-/// Does to [`BUCKET`] of `server` what `tests/tools/versions.py` can, and gives what that says.
-pub(crate) fn tool(server: &Running, what: &str) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/versions.py");
-    let mut python = Command::new("python3");
-    python.arg(script).args([what, &server.endpoint, BUCKET]);
-    python.env("AWS_ACCESS_KEY_ID", "test-key-id").env("AWS_SECRET_ACCESS_KEY", "test-secret-key");
-    let output = python.output().unwrap();
-    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// `rclone serve s3` on a folder, which has the bucket.

@@ -32,7 +32,7 @@ fn upgraded() -> (App, String, std::collections::BTreeMap<std::path::PathBuf, cr
     (app, id, then)
 }
 
-fn told(output: &Output) -> String {
+pub(super) fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -63,7 +63,7 @@ fn walk_state(app: &App) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_one_of_both(
+pub(super) fn assert_one_of_both(
     app: &App,
     then: &std::collections::BTreeMap<std::path::PathBuf, crate::lab::Node>,
     point: &str,

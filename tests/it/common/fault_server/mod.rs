@@ -7,7 +7,7 @@ mod http;
 mod model;
 mod script;
 
-pub(crate) use script::{Fault, Manner, Nth, Op, Parts};
+pub(crate) use script::{Fault, Manner, Nth, Op};
 
 use http::{Answer, Head, read_body, read_head};
 use model::{Bucket, only_new, op_of};
@@ -143,22 +143,6 @@ impl FaultServer {
         self.shared.bucket.lock().unwrap().uploads.len()
     }
 
-    /// Ends all uploads, as somebody else or a rule of the bucket does.
-    pub(crate) fn abort_all(&self) {
-        self.shared.bucket.lock().unwrap().uploads.clear();
-    }
-
-    /// Loses a part of each upload.
-    pub(crate) fn lose_part(&self, number: u32) {
-        let mut bucket = self.shared.bucket.lock().unwrap();
-        bucket.uploads.values_mut().for_each(|upload| drop(upload.parts.remove(&number)));
-    }
-
-    /// Other bytes of the same length are put in the place of a part of each upload.
-    pub(crate) fn exchange_part(&self, number: u32) {
-        self.shared.bucket.lock().unwrap().exchange_part(number);
-    }
-
     /// The requests so far.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.shared.calls.lock().unwrap().clone()
@@ -252,9 +236,6 @@ impl Shared {
             Some(Fault::StallUp) => return self.hold(),
             _ => {}
         }
-        if op == Op::Part && head.length() > 0 && self.hangs_up_on(head) {
-            return Ok(Then::Close);
-        }
         let mut body = read_body(reader, head.length())?;
         if fault == Some(Fault::SpoilUp) {
             let middle = body.len() / 2;
@@ -278,12 +259,6 @@ impl Shared {
             }
             Some(fault) => self.misbehave(fault, &request, &manner, stream),
         }
-    }
-
-    /// The part is of no upload, which its head says.
-    fn hangs_up_on(&self, head: &Head) -> bool {
-        let id = head.query.get("uploadId").map_or("", String::as_str);
-        self.manner.lock().unwrap().hangs_up && !self.bucket.lock().unwrap().uploads.contains_key(id)
     }
 
     fn perform(&self, request: &Request<'_>, manner: &Manner) -> Answer {

@@ -1,26 +1,21 @@
 //! A bucket in memory, with the meaning that S3 gives to requests.
 
 use super::http::{Answer, Head};
-use super::script::{Manner, Op, Parts};
+use super::script::{Manner, Op};
 use data_encoding::{BASE64, HEXLOWER};
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-#[derive(Debug)]
-struct Version {
-    id: String,
-    /// None for a mark that says deleted.
-    bytes: Option<Vec<u8>>,
-    time: jiff::Timestamp,
-}
+/// Bytes, or none for a mark that says deleted; and when.
+type Version = (Option<Vec<u8>>, jiff::Timestamp);
 
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     /// By key: the bytes, and when they were put (a number that grows).
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
     pub uploads: BTreeMap<String, Upload>,
-    /// By key, oldest first: all that was ever put and was not removed for good.
+    /// By key, oldest first: all that was ever put (`None`: deleted) and when. The id of a version is its place.
     versions: BTreeMap<String, Vec<Version>>,
     counter: u64,
 }
@@ -28,20 +23,7 @@ pub(crate) struct Bucket {
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
     pub key: String,
-    pub parts: BTreeMap<u32, Part>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Part {
-    pub bytes: Vec<u8>,
-    /// As it came with the part.
-    checksum: Option<String>,
-}
-
-impl Part {
-    fn etag(&self) -> String {
-        format!("\"{}-part\"", &HEXLOWER.encode(digest(&SHA256, &self.bytes).as_ref())[..16])
-    }
+    pub parts: BTreeMap<u32, Vec<u8>>,
 }
 
 /// What a request asks for, and of which key.
@@ -62,7 +44,6 @@ pub(crate) fn op_of(head: &Head) -> (Op, String) {
         ("HEAD", _) => Op::Head,
         ("DELETE", _) if has("uploadId") => Op::Abort,
         ("DELETE", _) => Op::Delete,
-        ("GET", _) if has("uploadId") => Op::Parts,
         _ if head.headers.contains_key("range") => Op::Range,
         _ => Op::Get,
     };
@@ -77,7 +58,7 @@ impl Bucket {
             Op::Get | Op::Range => self.get(key, head, manner),
             Op::Head => self.head(key, manner),
             Op::List => self.list(head, manner),
-            Op::Delete => self.delete(key, head, body, manner),
+            Op::Delete => self.delete(key, body),
             Op::Begin => self.begin(key),
             Op::Part => self.part(head, body, manner),
             Op::Complete => self.complete(key, head, body, manner),
@@ -85,13 +66,11 @@ impl Bucket {
                 self.uploads.remove(head.query.get("uploadId").map_or("", String::as_str));
                 Answer::new(204)
             }
-            Op::Parts => self.list_parts(key, head, manner),
             Op::Uploads => self.list_uploads(),
             Op::Versions if manner.versioned => self.list_versions(head, manner),
             Op::Versions => Answer::error(501, "NotImplemented"),
             Op::Bucket if head.query.contains_key("versioning") => {
-                let status = if manner.versioned { "<Status>Enabled</Status>" } else { "" };
-                Answer::xml(200, format!("<VersioningConfiguration>{status}</VersioningConfiguration>"))
+                Answer::xml(200, "<VersioningConfiguration/>")
             }
             Op::Bucket if head.query.contains_key("object-lock") => {
                 Answer::error(404, "ObjectLockConfigurationNotFoundError")
@@ -108,17 +87,13 @@ impl Bucket {
     }
 
     pub(crate) fn insert(&mut self, key: &str, bytes: &[u8]) {
-        self.remember(key, Some(bytes.to_vec()));
+        self.counter += 1;
         self.objects.insert(key.to_owned(), (bytes.to_vec(), self.counter));
+        self.remember(key, Some(bytes.to_vec()));
     }
 
-    /// Gives the version's id.
-    fn remember(&mut self, key: &str, bytes: Option<Vec<u8>>) -> String {
-        self.counter += 1;
-        let version = Version { id: format!("v{}", self.counter), bytes, time: jiff::Timestamp::now() };
-        let id = version.id.clone();
-        self.versions.entry(key.to_owned()).or_default().push(version);
-        id
+    fn remember(&mut self, key: &str, bytes: Option<Vec<u8>>) {
+        self.versions.entry(key.to_owned()).or_default().push((bytes, jiff::Timestamp::now()));
     }
 
     pub(crate) fn forget(&mut self, key: &str) {
@@ -127,57 +102,36 @@ impl Bucket {
         }
     }
 
-    /// The id of the newest version, or mark, of a key.
-    fn newest_version(&self, key: &str) -> String {
-        self.versions
-            .get(key)
-            .and_then(|all| all.last())
-            .map(|version| version.id.clone())
-            .unwrap_or_default()
-    }
-
-    /// Removes one version for good; what was before it is then the present.
-    fn remove_version(&mut self, key: &str, id: &str) -> Answer {
-        let all = self.versions.entry(key.to_owned()).or_default();
-        all.retain(|version| version.id != id);
-        match all.last().and_then(|version| version.bytes.clone()) {
-            Some(bytes) => drop(self.objects.insert(key.to_owned(), (bytes, self.counter))),
-            None => drop(self.objects.remove(key)),
-        }
-        Answer::new(204)
-    }
-
     /// All versions, the newest of each key first; a page ends between any two of them.
     fn list_versions(&self, head: &Head, manner: &Manner) -> Answer {
         let of = |name: &str| head.query.get(name).cloned().unwrap_or_default();
         let prefix = of("prefix");
         let mut rows = Vec::new();
         for (key, versions) in self.versions.iter().filter(|(key, _)| key.starts_with(&prefix)) {
-            for (place, version) in versions.iter().enumerate().rev() {
-                rows.push((key, version, place + 1 == versions.len()));
+            for (place, (bytes, time)) in versions.iter().enumerate().rev() {
+                rows.push((key, place, bytes, time, place + 1 == versions.len()));
             }
         }
         let marks = (of("key-marker"), of("version-id-marker"));
-        let begun = rows.iter().position(|row| *row.0 == marks.0 && row.1.id == marks.1);
+        let begun = rows.iter().position(|row| *row.0 == marks.0 && format!("v{}", row.1) == marks.1);
         let rest = &rows[begun.map_or(0, |place| place + 1)..];
         let page = &rest[..rest.len().min(manner.page)];
         let mut xml = format!("<ListVersionsResult><IsTruncated>{}</IsTruncated>", page.len() < rest.len());
         if let Some(last) = page.last().filter(|_| page.len() < rest.len()) {
             let _ = write!(
                 xml,
-                "<NextKeyMarker>{}</NextKeyMarker><NextVersionIdMarker>{}</NextVersionIdMarker>",
-                last.0, last.1.id
+                "<NextKeyMarker>{}</NextKeyMarker><NextVersionIdMarker>v{}</NextVersionIdMarker>",
+                last.0, last.1
             );
         }
-        for (key, version, latest) in page {
-            let (name, size) = match &version.bytes {
+        for (key, place, bytes, time, latest) in page {
+            let (name, size) = match bytes {
                 Some(bytes) => ("Version", format!("<Size>{}</Size>", bytes.len())),
                 None => ("DeleteMarker", String::new()),
             };
-            let (id, time) = (&version.id, version.time);
             let _ = write!(
                 xml,
-                "<{name}><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>{latest}</IsLatest><LastModified>{time}</LastModified>{size}</{name}>"
+                "<{name}><Key>{key}</Key><VersionId>v{place}</VersionId><IsLatest>{latest}</IsLatest><LastModified>{time}</LastModified>{size}</{name}>"
             );
         }
         Answer::xml(200, xml + "</ListVersionsResult>")
@@ -188,7 +142,8 @@ impl Bucket {
         let Some(version) = head.query.get("versionId") else {
             return self.objects.get(key).map(|(bytes, _)| &bytes[..]);
         };
-        self.versions.get(key)?.iter().find(|kept| kept.id == *version)?.bytes.as_deref()
+        let place: usize = version.strip_prefix('v')?.parse().ok()?;
+        self.versions.get(key)?.get(place)?.0.as_deref()
     }
 
     fn put(&mut self, key: &str, head: &Head, body: &[u8], manner: &Manner) -> Answer {
@@ -199,8 +154,7 @@ impl Bucket {
             return Answer::error(412, "PreconditionFailed");
         }
         self.insert(key, body);
-        let answer = echo_checksum(Self::etag(Answer::new(200), manner), head);
-        if manner.versioned { answer.with("x-amz-version-id", self.newest_version(key)) } else { answer }
+        echo_checksum(Self::etag(Answer::new(200), manner), head)
     }
 
     fn get(&self, key: &str, head: &Head, manner: &Manner) -> Answer {
@@ -263,14 +217,9 @@ impl Bucket {
         }
         for key in keys {
             let size = self.objects.get(key).map_or(0, |(bytes, _)| bytes.len());
-            let put = self
-                .versions
-                .get(key)
-                .and_then(|all| all.last())
-                .map_or(jiff::Timestamp::UNIX_EPOCH, |v| v.time);
             let _ = write!(
                 xml,
-                "<Contents><Key>{key}</Key><LastModified>{put:.3}</LastModified><ETag>&quot;x&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+                "<Contents><Key>{key}</Key><LastModified>2026-11-25T00:00:00.000Z</LastModified><ETag>&quot;x&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             );
         }
         Answer::xml(200, xml + "</ListBucketResult>")
@@ -282,19 +231,10 @@ impl Bucket {
         below.max_by_key(|(_, (_, when))| *when).map(|(key, _)| key.clone())
     }
 
-    fn delete(&mut self, key: &str, head: &Head, body: &[u8], manner: &Manner) -> Answer {
-        if let Some(id) = head.query.get("versionId") {
-            return self.remove_version(key, id);
-        }
+    fn delete(&mut self, key: &str, body: &[u8]) -> Answer {
         if !key.is_empty() {
             self.forget(key);
-            let answer = Answer::new(204);
-            return match manner.versioned {
-                true => answer
-                    .with("x-amz-delete-marker", "true")
-                    .with("x-amz-version-id", self.newest_version(key)),
-                false => answer,
-            };
+            return Answer::new(204);
         }
         for key in between(&String::from_utf8_lossy(body), "<Key>", "</Key>") {
             self.forget(&key);
@@ -323,11 +263,8 @@ impl Bucket {
         let Some(upload) = self.uploads.get_mut(&id) else {
             return Answer::error(404, "NoSuchUpload");
         };
-        let checksum = head.header("x-amz-checksum-sha256").map(str::to_owned);
-        let part = Part { bytes: body.to_vec(), checksum };
-        let etag = part.etag();
-        upload.parts.insert(number, part);
-        echo_checksum(Answer::new(200).with("ETag", etag), head)
+        upload.parts.insert(number, body.to_vec());
+        echo_checksum(Answer::new(200).with("ETag", format!("\"part-{number}\"")), head)
     }
 
     fn complete(&mut self, key: &str, head: &Head, body: &[u8], manner: &Manner) -> Answer {
@@ -338,14 +275,11 @@ impl Bucket {
         if only_new(head) && !manner.overwrites && self.objects.contains_key(key) {
             return Answer::error(412, "PreconditionFailed");
         }
+        let asked = between(&String::from_utf8_lossy(body), "<PartNumber>", "</PartNumber>");
         let mut whole = Vec::new();
-        for asked in between(&String::from_utf8_lossy(body), "<Part>", "</Part>") {
-            let of = |name: &str| between(&asked, &format!("<{name}>"), &format!("</{name}>")).pop();
-            let part = of("PartNumber").and_then(|n| upload.parts.get(&n.trim().parse().ok()?));
-            let same =
-                |part: &&Part| of("ETag").is_none_or(|etag| etag.replace("&quot;", "\"") == part.etag());
-            match part.filter(same) {
-                Some(part) => whole.extend_from_slice(&part.bytes),
+        for number in asked {
+            match number.trim().parse().ok().and_then(|number: u32| upload.parts.get(&number)) {
+                Some(part) => whole.extend_from_slice(part),
                 None => return Answer::error(400, "InvalidPart"),
             }
         }
@@ -357,43 +291,6 @@ impl Bucket {
                 "<CompleteMultipartUploadResult><Location>x</Location><Bucket>b</Bucket><Key>{key}</Key><ETag>&quot;x-1&quot;</ETag></CompleteMultipartUploadResult>"
             ),
         )
-    }
-
-    pub(crate) fn exchange_part(&mut self, number: u32) {
-        for part in self.uploads.values_mut().filter_map(|upload| upload.parts.get_mut(&number)) {
-            *part = Part { bytes: vec![0; part.bytes.len()], checksum: None };
-        }
-    }
-
-    fn list_parts(&self, key: &str, head: &Head, manner: &Manner) -> Answer {
-        let of = |name: &str| head.query.get(name).cloned().unwrap_or_default();
-        let upload = self.uploads.get(&of("uploadId")).filter(|upload| upload.key == key);
-        match (manner.parts, upload) {
-            (Parts::Unknown, _) => return Answer::error(501, "NotImplemented"),
-            (Parts::Object, _) => return self.get(key, head, manner),
-            (Parts::Nothing, _) => return Answer::new(200),
-            (Parts::Listed, None) => return Answer::error(404, "NoSuchUpload"),
-            (Parts::Listed, Some(_)) | (Parts::Vague, _) => {}
-        }
-        let after: u32 = of("part-number-marker").parse().unwrap_or(0);
-        let all = upload.into_iter().flat_map(|upload| &upload.parts);
-        let rest: Vec<_> = all.filter(|(number, _)| **number > after).collect();
-        let page = &rest[..rest.len().min(manner.page)];
-        let mut xml = format!("<ListPartsResult><IsTruncated>{}</IsTruncated>", page.len() < rest.len());
-        if let Some((last, _)) = page.last() {
-            let _ = write!(xml, "<NextPartNumberMarker>{last}</NextPartNumberMarker>");
-        }
-        for (number, part) in page {
-            let checksum = part.checksum.iter().map(|c| format!("<ChecksumSHA256>{c}</ChecksumSHA256>"));
-            let _ = write!(
-                xml,
-                "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><Size>{}</Size>{}</Part>",
-                part.etag().replace('"', "&quot;"),
-                part.bytes.len(),
-                checksum.collect::<String>()
-            );
-        }
-        Answer::xml(200, xml + "</ListPartsResult>")
     }
 
     fn list_uploads(&self) -> Answer {

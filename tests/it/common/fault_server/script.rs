@@ -20,8 +20,6 @@ pub(crate) enum Op {
     Part,
     Complete,
     Abort,
-    /// The parts of an upload are listed.
-    Parts,
     /// Uploads that are under way are listed.
     Uploads,
     /// All versions are listed.
@@ -134,21 +132,6 @@ impl Rule {
     }
 }
 
-/// What a server says when it is asked for the parts of an upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Parts {
-    /// Those that it has; an upload that it does not have is not found.
-    Listed,
-    /// The same, and where there is no upload an empty list.
-    Vague,
-    /// It does not know the question.
-    Unknown,
-    /// It takes the question for one about the object.
-    Object,
-    /// An answer with nothing in it.
-    Nothing,
-}
-
 /// How the server is throughout.
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
@@ -172,10 +155,6 @@ pub(crate) struct Manner {
     pub accepts_key: Option<String>,
     /// It lists the versions that it keeps.
     pub versioned: bool,
-    /// A part that it refuses for its head alone is refused without reading it, and the connection is closed: the answer is lost on the way.
-    pub hangs_up: bool,
-    /// What it says of the parts of an upload.
-    pub parts: Parts,
     /// What its ETags look like; without one they are left out.
     pub etag: Option<&'static str>,
 }
@@ -192,8 +171,6 @@ impl Default for Manner {
             ignores_checksums: false,
             versioned: false,
             ignores_signed: false,
-            hangs_up: false,
-            parts: Parts::Listed,
             accepts_key: None,
             etag: Some("\"d41d8cd98f00b204e9800998ecf8427e-1\""),
         }
