@@ -1,7 +1,7 @@
 //! zstd frames of at most 4 MiB of content, each independent, and the seek table of the zstd seekable format.
 //!
 //! A frame must never leave [`Packer`] without having been decompressed to what went in (libraries and memory have failed others here), and
-//! [`Unpacker`] must never give a frame more room than it declares, nor more than 4 MiB.
+//! [`Unpacker`] must never make more room for a frame than it declares, nor more than 4 MiB.
 
 use crate::archive::error::{ArchiveError, Damage};
 use crate::model::manifest::{FRAME_TAR_MAX, Frame};
@@ -306,9 +306,25 @@ mod tests {
     #[test]
     fn a_frame_that_lies_about_its_size_gets_no_more_room() {
         let mut frame = pack(&vec![0; CONTENT_MAX]);
-        assert_eq!(parse_header(&frame).unwrap().length, 10);
-        frame[6..10].copy_from_slice(&100_000_u32.to_le_bytes());
+        let header = parse_header(&frame).unwrap();
+        assert_eq!(header.content, CONTENT_MAX);
+        // The size stands last in the header, in four bytes.
+        frame[header.length - 4..header.length].copy_from_slice(&100_000_u32.to_le_bytes());
+        assert_eq!(parse_header(&frame).unwrap().content, 100_000);
         assert!(Unpacker::new().unwrap().unpack(&frame).is_err());
+        // Also where an old buffer has the room.
+        assert!(Unpacker::new().unwrap().unpack_into(&frame, Vec::with_capacity(CONTENT_MAX)).is_err());
+    }
+
+    #[test]
+    fn old_buffers_give_what_new_ones_give() {
+        let mut unpacker = Unpacker::new().unwrap();
+        let mut room = vec![9; 3];
+        for length in [CONTENT_MAX, 1, 70_000, 300] {
+            let content = text(length);
+            room = unpacker.unpack_into(&pack(&content), room).unwrap();
+            assert!(room == content, "{length}");
+        }
     }
 
     #[test]

@@ -164,9 +164,11 @@ impl<'a> Extractor<'a> {
         let later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
         let (shares, last) = shares_of(later, threads());
         std::thread::scope(|scope| {
-            let helpers: Vec<_> = shares.iter().skip(1).map(|share| scope.spawn(|| self.settle_all(share))).collect();
+            let helpers: Vec<_> =
+                shares.iter().skip(1).map(|share| scope.spawn(|| self.settle_all(share))).collect();
             let own = shares.first().map_or(Ok(()), |share| self.settle_all(share));
-            let gone = |_| Err(ExtractError::at("look at", &RelPath::root())(io::Error::other("a thread ended")));
+            let gone =
+                |_| Err(ExtractError::at("look at", &RelPath::root())(io::Error::other("a thread ended")));
             helpers.into_iter().fold(own, |done, helper| done.and(helper.join().unwrap_or_else(gone)))
         })?;
         self.settle_all(&last)?;
@@ -322,7 +324,8 @@ mod tests {
         }
         let count = later.len();
         for threads in [1, 2, 3, 4] {
-            let copy = later.iter().map(|l| Later { path: l.path.clone(), wanted: l.wanted.clone() }).collect();
+            let copy =
+                later.iter().map(|l| Later { path: l.path.clone(), wanted: l.wanted.clone() }).collect();
             let (shares, last) = shares_of(copy, threads);
             assert!(shares.len() <= threads && last.len() < 20, "{threads}");
             assert_eq!(shares.iter().map(Vec::len).sum::<usize>() + last.len(), count);

@@ -68,10 +68,9 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
         });
     }
     for ((place, (mut build, scan)), databases) in scans.into_iter().zip(databases) {
-        if let Some(scan) = &scan {
+        if let Some(scan) = scan {
             pack_found(&mut build, scan, databases)?;
         }
-        drop(scan);
         stored[place] = Some(store_component(build)?);
     }
     let stored: Vec<Stored> = stored.into_iter().flatten().collect();
@@ -129,7 +128,7 @@ impl<'a> Run<'a> {
             contents: Contents::new(old),
             settled: Settled::at(now),
             file_systems: HashMap::new(),
-            listing: Listing::default(),
+            listing: if old.is_empty() { Listing::folding() } else { Listing::default() },
             unlisted: BTreeMap::new(),
             packer: Packer::new(self.pack.clone(), about, size),
             names: &self.session.names,
@@ -193,7 +192,7 @@ impl<'a> Run<'a> {
                         build.alone = false;
                         build
                             .unreadable(&found.entry.path, format!("cannot be captured through SQLite: {e}"));
-                        pack_file(build, scan, found)?
+                        pack_file(build, &scan.tree, found)?
                     }
                 },
                 Err(error) => self.as_bytes(build, scan, place, &error, &mut databases.done)?,
@@ -241,7 +240,7 @@ impl<'a> Run<'a> {
         }
         for part in scan.as_bytes(path, &self.session.names) {
             let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
-            let Some(item) = pack_file(build, scan, &part)? else {
+            let Some(item) = pack_file(build, &scan.tree, &part)? else {
                 continue;
             };
             match place {

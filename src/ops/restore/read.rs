@@ -183,7 +183,8 @@ impl Reading<'_> {
         loop {
             self.interrupt.check()?;
             while under_way.len() < BATCHES_AHEAD {
-                if let Some(asked) = open.back_mut().and_then(|(number, group)| group.ask(*number, self.pool, &buffers))
+                if let Some(asked) =
+                    open.back_mut().and_then(|(number, group)| group.ask(*number, self.pool, &buffers))
                 {
                     under_way.push_back(asked);
                 } else if let Some((number, (info, pieces))) = rest.next() {
