@@ -247,9 +247,14 @@ impl Sink for Files<'_, '_> {
     }
 }
 
+/// Files are read again in steps of at most this many bytes.
+const BUFFER: usize = 1 << 20;
+
 fn hash_ranges(file: &File, ranges: &[(u64, u64)]) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
+    // None for an empty file: clearing it would be most of the work.
+    let longest = ranges.iter().map(|range| range.1).max().unwrap_or(0);
+    let mut buffer = vec![0; usize::try_from(longest).unwrap_or(BUFFER).min(BUFFER)];
     for &(offset, length) in ranges {
         let mut done = 0;
         while done < length {
