@@ -6,6 +6,7 @@
 //! - `outbox/`: signed documents that not every store has yet. `instances.json`: the highest entries seen in each store.
 //! - `drills.json`: what came of the last drill from each store.
 //! - `records.json`: which records each store showed at the last prune.
+//! - `shown.age`: names and notes that a list read from indexes, sealed to the identities that opened these.
 //! - `vault.json`: the vault and the instance of each store, remembered at first sight.
 //! - `kit.json`: when a recovery kit was proved.
 //! - `lock`, `spool/`.
@@ -19,6 +20,7 @@ mod kit;
 mod outbox;
 mod pending;
 mod pruning;
+mod shown;
 mod vault;
 
 pub use drills::DrillNote;

@@ -93,13 +93,36 @@ fn as_of(terminal: &Terminal) -> Result<Option<jiff::Timestamp>> {
     moment.map(Some).ok_or_else(unclear)
 }
 
-/// The machine's clock. In debug builds a test may say what time it is.
+/// The machine's clock. In debug builds a test may say what time it is: a moment, or `@FILE` with one, which is read again each time, so that
+/// time goes on while a process is stopped.
 fn clock() -> Arc<dyn Clock> {
     #[cfg(debug_assertions)]
-    if let Some(time) = std::env::var("BACKSTAY_TEST_NOW").ok().and_then(|text| text.parse().ok()) {
-        return Arc::new(crate::model::clock::FixedClock(time));
+    if let Ok(text) = std::env::var("BACKSTAY_TEST_NOW") {
+        if let Some(file) = text.strip_prefix('@') {
+            return Arc::new(FileClock(file.into()));
+        }
+        if let Ok(time) = text.parse() {
+            return Arc::new(crate::model::clock::FixedClock(time));
+        }
     }
     Arc::new(SystemClock)
+}
+
+/// A clock that a test turns: a file with the present moment. What cannot be read is the machine's clock.
+#[cfg(debug_assertions)]
+struct FileClock(PathBuf);
+
+#[cfg(debug_assertions)]
+impl Clock for FileClock {
+    fn now(&self) -> jiff::Timestamp {
+        let text = std::fs::read_to_string(&self.0).ok();
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or_else(jiff::Timestamp::now)
+    }
+}
+
+/// What time it is.
+pub(super) fn now() -> crate::model::Timestamp {
+    clock().now()
 }
 
 /// Opens the project: by its configuration, or by a kit alone.

@@ -11,7 +11,7 @@ use crate::model::ComponentName;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const KINDS: [&str; 4] = ["path", "paths", "sqlite", "command"];
+const KINDS: [&str; 5] = ["path", "paths", "sqlite", "command", "postgres"];
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
 /// A dump that hangs must not hang all later backups with it; a dump of hours must be able to end.
 const TIMEOUT: Duration = Duration::from_secs(6 * 3600);
@@ -34,6 +34,7 @@ pub(super) fn component(
         "path" => Some(Spec::Folder { path: work.site(Role::Component, &label, block.text("path"))? }),
         "paths" => paths(work, &label, &mut block),
         "sqlite" => sqlite(work, &label, &mut block),
+        "postgres" => postgres(work, &mut block),
         _ => command(work, &mut block),
     });
     let check = block.command("check").map(|at| drill_check(work, at));
@@ -54,6 +55,7 @@ pub(super) fn component(
         strict: block.flag("strict"),
         leave,
         check,
+        with_services_stopped: block.flag("with_services_stopped"),
         full_every: block.time("full_every"),
     })
 }
@@ -80,7 +82,7 @@ fn kind_of(work: &mut Work<'_>, block: &Block, label: &str) -> Option<&'static s
         [] => {
             if !block.later {
                 let found = Found::at(&block.span, format!("{label} says nothing to protect"));
-                work.mistake(found.hint("add one of `path`, `paths`, `sqlite` or `command`"));
+                work.mistake(found.hint("add one of `path`, `paths`, `sqlite`, `command` or `postgres`"));
             }
             None
         }
@@ -148,6 +150,29 @@ fn command(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
         env_file,
         timeout: block.time("timeout").unwrap_or(TIMEOUT),
         min_size: block.number("min_size").unwrap_or(MIN_SIZE),
+    })
+}
+
+fn postgres(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
+    if let Some(At { span, .. }) = block.command("check") {
+        let what =
+            "`check` means nothing in a component with `postgres`: its dumps are read to their ends anyway";
+        work.mistake(Found::at(&span, what).hint("remove it"));
+    }
+    let connection = block.text("postgres").map(|At { value, span }| {
+        if value.contains("password") && value.contains('=') || url_password(&value).is_some() {
+            let what = "a password stands in `postgres`: while a dump is made, every user of this machine can read it";
+            let hint = "put it into ~/.pgpass, or as PGPASSWORD=… into a file that only you can read and name that as `env_file`";
+            work.mistake(Found::at(&span, what).hint(hint));
+        }
+        value
+    });
+    let env_file = block.text("env_file");
+    let env_file = work.site(Role::Other, "the file of variables", env_file);
+    Some(Spec::Postgres {
+        connection: connection?,
+        env_file,
+        timeout: block.time("timeout").unwrap_or(TIMEOUT),
     })
 }
 

@@ -43,6 +43,7 @@ const PROJECT: Section = Section {
 const FILES: &[&str] = &["path", "paths"];
 const SQLITE: &[&str] = &["sqlite"];
 const COMMAND: &[&str] = &["command"];
+const DUMPS: &[&str] = &["command", "postgres"];
 
 /// `[[component]]`.
 pub(super) const COMPONENT: Section = Section {
@@ -53,6 +54,7 @@ pub(super) const COMPONENT: Section = Section {
         optional("paths", Kind::Paths, "none"),
         optional("sqlite", Kind::Path, "none"),
         optional("command", Kind::Command, "none"),
+        optional("postgres", Kind::Text, "none"),
         of(FILES, "exclude", Kind::Patterns, "none"),
         of(FILES, "exclude_from", Kind::FileNames, "none"),
         of(FILES, "exclude_caches", Kind::Flag, "false"),
@@ -61,14 +63,14 @@ pub(super) const COMPONENT: Section = Section {
         of(FILES, "allow_unreadable", Kind::Patterns, "none"),
         of(FILES, "strict", Kind::Flag, "false"),
         of(FILES, "leave", Kind::Patterns, "none"),
+        optional("with_services_stopped", Kind::Flag, "false"),
         optional("full_every", Kind::Duration { min: DAY, max: u64::MAX }, "never"),
         optional("check", Kind::Check, "`auto` for SQLite, else none"),
         of(SQLITE, "lock_limit", Kind::Duration { min: 0, max: 60 }, "2s"),
         of(COMMAND, "restore_command", Kind::Command, "none"),
-        of(COMMAND, "env_file", Kind::Path, "none"),
-        of(COMMAND, "timeout", Kind::Duration { min: 1, max: 30 * DAY }, "6h"),
+        of(DUMPS, "env_file", Kind::Path, "none"),
+        of(DUMPS, "timeout", Kind::Duration { min: 1, max: 30 * DAY }, "6h"),
         of(COMMAND, "min_size", Kind::Size { min: 0, max: u64::MAX }, "1B"),
-        later("postgres", "use `command` with `pg_dump`"),
         later("rebuild", REMOVE),
         later("archive_size", "set `archive_size` in [packing]; it holds for all components"),
     ],

@@ -273,7 +273,7 @@ impl Spec {
         match self {
             Self::Folder { path } | Self::Sqlite { path, .. } => std::slice::from_ref(path),
             Self::Paths { paths } => paths,
-            Self::Command { .. } => &[],
+            Self::Command { .. } | Self::Postgres { .. } => &[],
         }
     }
 }

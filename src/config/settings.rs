@@ -102,8 +102,10 @@ pub struct Component {
     pub strict: bool,
     /// Patterns of what a rollback leaves as it is.
     pub leave: Vec<String>,
-    /// Of files: run by a drill in the restored folder; exit code 0 says that it is sound. Databases and commands have theirs in [`Spec`].
+    /// Of files: run by a drill in the restored folder; exit code 0 says that it is sound. Databases and dumps have theirs in [`Spec`].
     pub check: Option<CommandLine>,
+    /// The services that work on it are stopped while it is captured.
+    pub with_services_stopped: bool,
     /// How often it is packed so that it stands alone; never by itself when `None`.
     pub full_every: Option<Duration>,
 }
@@ -144,6 +146,15 @@ pub enum Spec {
         timeout: Duration,
         /// Output of fewer bytes is a failure.
         min_size: u64,
+    },
+    /// A database of a PostgreSQL server.
+    Postgres {
+        /// How it is reached, as libpq reads it; without a password.
+        connection: String,
+        /// `NAME=value` lines added to the environment of the server's programs.
+        env_file: Option<PathBuf>,
+        /// A dump, or reading one in, is ended after this time, and that is a failure.
+        timeout: Duration,
     },
 }
 
@@ -354,8 +365,11 @@ impl Component {
                 args.iter().for_each(|a| line("argument", a));
             }
             Spec::Command { command: CommandLine::Shell(text), .. } => line("shell", text),
+            Spec::Postgres { connection, .. } => line("postgres", connection),
         }
-        if let Spec::Command { env_file: Some(path), .. } = &self.spec {
+        if let Spec::Command { env_file: Some(path), .. } | Spec::Postgres { env_file: Some(path), .. } =
+            &self.spec
+        {
             line("env_file", &show(path));
         }
         self.exclude.iter().for_each(|p| line("exclude", p));

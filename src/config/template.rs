@@ -51,10 +51,15 @@ const KINDS: &str = "
 # one_file_system = true                # stays on the file system of the folder
 # allow_unreadable = [\"run/\"]           # may be unreadable without making the snapshot incomplete
 # leave = [\".env\"]                      # a rollback leaves these as they are
+# with_services_stopped = true          # its services are stopped while it is captured
 # full_every = \"30d\"                    # how often it is packed anew, so that it needs no older archive; never by itself without
 #
 # [[component]]
 # name = \"orders\"
+# postgres = \"service=orders\"           # dumped and checked; a password belongs into ~/.pgpass or env_file
+#
+# [[component]]
+# name = \"crm\"
 # command = [\"pg_dump\", \"-Fc\", \"-Z0\", \"orders\"]              # its output is kept
 # restore_command = [\"pg_restore\", \"--clean\", \"-d\", \"orders\"] # gets it back on its standard input
 # check = [\"pg_restore\", \"--list\"]                           # says whether it is sound

@@ -495,7 +495,7 @@ fn keys_of_later_versions_are_refused_by_name_whatever_they_hold() {
     }
     // With every version there are fewer.
     assert!(number > 0, "no key is of a later version: this test can go");
-    assert_eq!(whats(&with("[[component]]\nname = \"o\"\npostgres = \"service=o\"")).len(), 1);
+    assert_eq!(whats(&with("[[component]]\nname = \"o\"\npath = \"o\"\narchive_size = \"1MiB\"")).len(), 1);
 }
 
 #[test]
@@ -530,6 +530,7 @@ fn a_component_is_of_one_kind_and_takes_only_its_keys() {
         ("", "component \"c\" says nothing to protect"),
         ("sqlite = \"a\"\nexclude = [\"x\"]", "`exclude` means nothing in a component with `sqlite`"),
         ("path = \"a\"\nrestore_command = \"x\"", "it belongs to components with `command`"),
+        ("postgres = \"service=o\"\ncheck = [\"x\"]", "`check` means nothing in a component with `postgres`"),
         ("sqlite = \"a\"\ncheck = [\"x\"]", "must be `auto`, `always` or `never`"),
         ("path = \"a\"\nexclude = [\"a[z-b]\"]", "\"a[z-b]\" is not a pattern"),
         ("path = \"a\"\nexclude = [\"# x\"]", "is a comment"),

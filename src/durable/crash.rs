@@ -5,6 +5,7 @@
 //! - `BACKSTAY_TEST_CRASH=<n>`: the n-th point that the process passes (from 1) kills it with SIGKILL.
 //! - `BACKSTAY_TEST_SIGNAL=<n>:<signal>`: the n-th point sends the process that signal (by number) and goes on.
 //! - `BACKSTAY_TEST_FAIL=<n>:<errno>`: the n-th wrapped system call is not made and gives that error number.
+//! - In place of `<n>`, `<name>#<n>` means the n-th one of that name: threads do not change what it hits.
 //! - `BACKSTAY_TEST_CRASH_COUNT_FILE=<path>`: each point passed is added to that file, a line `<n> <name>`, so that a test knows
 //!   how many there are.
 
@@ -27,7 +28,7 @@ pub fn around<T, E: From<io::Error>>(
 ) -> Result<T, E> {
     point(name);
     #[cfg(debug_assertions)]
-    armed::refuse()?;
+    armed::refuse(name)?;
     let result = call()?;
     point(name);
     Ok(result)
@@ -47,15 +48,37 @@ mod armed {
 
     /// What the environment asks for, read once.
     struct Orders {
-        kill_at: Option<u64>,
-        signal_at: Option<(u64, i32)>,
-        fail_at: Option<(u64, i32)>,
+        kill_at: Option<At>,
+        signal_at: Option<(At, i32)>,
+        fail_at: Option<(At, i32)>,
         log: Option<PathBuf>,
+    }
+
+    /// One of all that the process passes, or one of those of a name.
+    struct At {
+        name: Option<String>,
+        number: u64,
+        passed: AtomicU64,
+    }
+
+    impl At {
+        fn new(text: &str) -> Option<Self> {
+            let (name, number) = match text.rsplit_once('#') {
+                Some((name, number)) => (Some(name.to_owned()), number),
+                None => (None, text),
+            };
+            Some(Self { name, number: number.parse().ok()?, passed: AtomicU64::new(0) })
+        }
+
+        /// Counts `name`, if it is meant; true when it is the one.
+        fn is_here(&self, name: &str) -> bool {
+            self.name.as_ref().is_none_or(|meant| meant == name)
+                && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == self.number
+        }
     }
 
     static ORDERS: OnceLock<Orders> = OnceLock::new();
     static POINTS: AtomicU64 = AtomicU64::new(0);
-    static CALLS: AtomicU64 = AtomicU64::new(0);
 
     thread_local! {
         static FAIL: Cell<Option<(u64, i32)>> = const { Cell::new(None) };
@@ -66,11 +89,11 @@ mod armed {
             let text = |name: &str| std::env::var(name).ok();
             let pair = |name: &str| {
                 let text = text(name)?;
-                let (at, what) = text.split_once(':')?;
-                Some((at.parse().ok()?, what.parse().ok()?))
+                let (at, what) = text.rsplit_once(':')?;
+                Some((At::new(at)?, what.parse().ok()?))
             };
             Orders {
-                kill_at: text("BACKSTAY_TEST_CRASH").and_then(|n| n.parse().ok()),
+                kill_at: text("BACKSTAY_TEST_CRASH").and_then(|at| At::new(&at)),
                 signal_at: pair("BACKSTAY_TEST_SIGNAL"),
                 fail_at: pair("BACKSTAY_TEST_FAIL"),
                 log: std::env::var_os("BACKSTAY_TEST_CRASH_COUNT_FILE").map(PathBuf::from),
@@ -88,23 +111,22 @@ mod armed {
             let _ = file.write_all(format!("{number} {name}\n").as_bytes());
         }
         let me = rustix::process::getpid();
-        if orders.kill_at == Some(number) {
+        if orders.kill_at.as_ref().is_some_and(|at| at.is_here(name)) {
             let _ = rustix::process::kill_process(me, Signal::KILL);
         }
-        if let Some((at, signal)) = orders.signal_at
-            && at == number
-            && let Some(signal) = Signal::from_named_raw(signal)
+        if let Some((at, signal)) = &orders.signal_at
+            && at.is_here(name)
+            && let Some(signal) = Signal::from_named_raw(*signal)
         {
             let _ = rustix::process::kill_process(me, signal);
         }
     }
 
-    pub(super) fn refuse() -> io::Result<()> {
-        let number = CALLS.fetch_add(1, Ordering::SeqCst) + 1;
-        if let Some((at, errno)) = orders().fail_at
-            && at == number
+    pub(super) fn refuse(name: &str) -> io::Result<()> {
+        if let Some((at, errno)) = &orders().fail_at
+            && at.is_here(name)
         {
-            return Err(io::Error::from_raw_os_error(errno));
+            return Err(io::Error::from_raw_os_error(*errno));
         }
         match FAIL.get() {
             Some((1, errno)) => {

@@ -155,8 +155,14 @@ fn void_one(snapshot: &mut KnownSnapshot, mark: &PlacedMark<'_>, places: &HashSe
     };
     let (signer, number) = (snapshot.record.signer, snapshot.record.number);
     if mark.entry.signer() == signer {
+        // A run that called it good there did not find afterwards that its commit had not held.
+        let said_good = snapshot.verdicts.iter().any(|said| {
+            let there = instance.as_ref().is_none_or(|instance| *instance == said.verdict.instance);
+            said.signer == signer && said.number < mark.entry.number() && said.verdict.good && there
+        });
         let prompt = number < mark.entry.number()
-            && (number + 1..mark.entry.number()).all(|between| places.contains(&(signer, between)));
+            && (number + 1..mark.entry.number()).all(|between| places.contains(&(signer, between)))
+            && !said_good;
         snapshot.voids.push(KnownVoid { instance: instance.clone(), reason: reason.clone(), prompt });
     }
 }

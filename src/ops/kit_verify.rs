@@ -318,7 +318,7 @@ fn of_kit(kit: &Kit) -> Result<ObjectId> {
     essence(&kit.project, &kit.recipients, &kit.stores, signer, &kit.trusted)
 }
 
-fn of_session(session: &Session) -> Result<ObjectId> {
+pub(super) fn of_session(session: &Session) -> Result<ObjectId> {
     let config = session.config()?;
     let signer = session.host.map(|host| host.to_string());
     let (project, stores) = (&config.project.name, stores_of(config));
@@ -332,47 +332,4 @@ fn remember(kit: &Kit, own: Option<&Session>, now: Timestamp) -> Result<bool> {
     let memory = KitMemory { proved: Some(now), essence: Some(of_kit(kit)?), reminded: None };
     state.remember_kit(&memory).doing(Class::Failed, || "cannot remember that the kit was proved".into())?;
     Ok(true)
-}
-
-/// How the project stands with its kit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KitStanding {
-    /// When a kit was last proved on this machine.
-    pub proved: Option<Timestamp>,
-    /// Keys or stores changed since.
-    pub stale: bool,
-    /// What somebody should do about it; none when all is well, or when that was said within the last week.
-    pub reminder: Option<String>,
-}
-
-/// Reminders come at most this often.
-const REMIND: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
-
-/// How things stand, and whether to say something now; that it was said is remembered. Never fails a run.
-pub fn standing(session: &Session) -> KitStanding {
-    let none = KitStanding { proved: None, stale: false, reminder: None };
-    let Some(state) = &session.state else {
-        return none;
-    };
-    let memory = state.kit_memory();
-    let now = session.around.clock.now();
-    let stale = match (memory.essence, of_session(session)) {
-        (Some(then), Ok(now)) => then != now,
-        _ => false,
-    };
-    let what = match memory.proved {
-        None => {
-            "no recovery kit of this project was ever proved: print it (`backstay kit -o FILE`), then run `backstay kit verify FILE`"
-        }
-        Some(_) if stale => {
-            "keys or stores changed since a recovery kit was proved: make a new one (`backstay kit -o FILE`), then run `backstay kit verify FILE`"
-        }
-        Some(_) => return KitStanding { proved: memory.proved, ..none },
-    };
-    let due = memory.reminded.is_none_or(|then| now.duration_since(then) >= REMIND || then > now);
-    if due {
-        // If it cannot be remembered it is said once more.
-        let _said_again = state.remember_kit(&KitMemory { reminded: Some(now), ..memory.clone() });
-    }
-    KitStanding { proved: memory.proved, stale, reminder: due.then(|| what.to_owned()) }
 }

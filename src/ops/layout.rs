@@ -15,7 +15,7 @@ pub fn base_of(component: &Component, config: Option<&Config>) -> (PathBuf, bool
         Spec::Folder { path } => (path.clone(), false),
         Spec::Paths { .. } => (dir, false),
         Spec::Sqlite { path, .. } => (parent_of(path), true),
-        Spec::Command { .. } => (dir, true),
+        Spec::Command { .. } | Spec::Postgres { .. } => (dir, true),
     }
 }
 
@@ -67,7 +67,7 @@ pub fn component_paths(component: &Component) -> Vec<PathBuf> {
     match &component.spec {
         Spec::Folder { path } | Spec::Sqlite { path, .. } => vec![path.clone()],
         Spec::Paths { paths } => paths.clone(),
-        Spec::Command { .. } => Vec::new(),
+        Spec::Command { .. } | Spec::Postgres { .. } => Vec::new(),
     }
 }
 

@@ -10,8 +10,22 @@ use std::time::Duration;
 /// While a rollback is not at its end nothing else writes: what is live may be half of one state and half of another ([`Class::Person`]).
 pub fn hold(session: &Session, what: &str) -> Result<Held> {
     let held = hold_for_recovery(session, what)?;
-    crate::ops::rollback::refuse_unfinished(session.state()?.dir(), what)?;
+    let state = session.state()?.dir();
+    crate::ops::rollback::refuse_unfinished(state, what)?;
+    services_back(session)?;
     Ok(held)
+}
+
+/// Starts what a run that was killed had stopped for a capture.
+pub fn services_back(session: &Session) -> Result<()> {
+    let Some(config) = &session.config else {
+        return Ok(());
+    };
+    let state = session.state()?.dir();
+    for problem in crate::ops::stopped::bring_back(config, state, &|text| session.note(text))? {
+        session.around.progress.problem(&problem);
+    }
+    Ok(())
 }
 
 /// The same for what ends an unfinished rollback.

@@ -10,7 +10,7 @@ use crate::ops::vault::{BadDocument, Vault};
 use crate::store::{Key, Store, StoreErrorKind};
 
 /// They are far smaller.
-pub(super) const BYTES_MAX: u64 = 16 << 20;
+pub(in crate::ops) const BYTES_MAX: u64 = 16 << 20;
 
 /// Those of the four files that are missing or not what was signed.
 pub fn check(store: &dyn Store, vault: &Vault) -> Result<Vec<BadDocument>> {

@@ -6,6 +6,7 @@
 mod documents;
 mod foreign;
 mod mend;
+mod own_file;
 
 use crate::durable::crash;
 use crate::model::{Problem, VaultId};
@@ -80,6 +81,7 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
         .hint("add a [[store]] with `name` and `path`, then run `backstay init`"));
     }
     let _held = crate::ops::lock::hold(session, "sync")?;
+    let own_files = own_file::mend(session, |name| is_wanted(options, name))?;
     let mut union = union::read(session)?;
     only_from(options, &mut union)?;
     let host = union.vault.host_of(&writer.signer.id());
@@ -95,6 +97,7 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
     let mut synced = Vec::new();
     for (at, standing) in union.standings.iter().enumerate().filter(|(_, s)| is_target(options, s)) {
         let mut report = store_report(standing);
+        report.mended.extend(own_files.get(&standing.name).map(|_| crate::store::Key::Store.to_string()));
         report.mended.extend(documents.get(&at).cloned().unwrap_or_default());
         let Some(view) = standing.view.filter(|_| may_be_written(options, standing)) else {
             synced.push((at, SyncedStore { problem: standing.away.as_ref().map(Away::line), ..report }));
@@ -226,9 +229,13 @@ fn lead_of(
 }
 
 fn is_target(options: &SyncOptions, standing: &Standing) -> bool {
+    is_wanted(options, &standing.name)
+}
+
+fn is_wanted(options: &SyncOptions, name: &str) -> bool {
     match (&options.to, &options.from) {
-        (Some(to), _) => standing.name == *to,
-        (None, Some(from)) => standing.name != *from,
+        (Some(to), _) => name == to,
+        (None, Some(from)) => name != from,
         (None, None) => true,
     }
 }

@@ -129,12 +129,15 @@ pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
 fn parse_info(store: &dyn Store, bytes: &[u8]) -> Result<StoreInfo> {
     let of = format!("{} of store {:?}", Key::Store, store.name());
     let one_line = bytes.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'));
-    let line = one_line.ok_or_else(|| {
-        OpError::new(Class::Damage, format!("{of} cannot be read")).because("it is not one whole line")
-    })?;
+    let damaged = || {
+        OpError::new(Class::Damage, format!("{of} cannot be read")).hint(
+            "nothing else there is lost: with a second store `backstay sync` writes it anew; else see \"a store's own file\" in docs/operations.md",
+        )
+    };
+    let line = one_line.ok_or_else(|| damaged().because("it is not one whole line"))?;
     crate::model::document::parse(line, "store").map_err(|e| match e {
         DocumentError::TooNew(_) => too_new(&of).because(e),
-        _ => OpError::new(Class::Damage, format!("{of} cannot be read")).because(e),
+        _ => damaged().because(e),
     })
 }
 

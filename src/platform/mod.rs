@@ -9,6 +9,8 @@ pub mod capture;
 pub mod child;
 pub mod environment;
 pub mod filesystem;
+pub mod holders;
+pub mod mounts;
 pub mod place;
 pub mod remove;
 pub mod shell;

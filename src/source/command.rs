@@ -3,6 +3,9 @@
 //! A command that failed, was killed, ran too long, wrote nothing or too little, or whose output did not pass its check, gives an error and never a capture.
 
 mod env_file;
+mod feed;
+
+pub use feed::{Feeding, Judging, feed, judge, locked_input, wait_unread};
 
 use crate::model::path::escape;
 use crate::platform::child::{Ended, ending, tail_of, wait};
@@ -205,39 +208,6 @@ pub fn run(
         file.seek(SeekFrom::Start(0)).map_err(spooled)?;
     }
     Ok(CommandOutput { file, size })
-}
-
-/// A check of what was brought back.
-#[derive(Debug)]
-pub struct Judging {
-    /// The component's name, for messages.
-    pub component: String,
-    /// What to run; exit code 0 says that it is sound.
-    pub command: CommandLine,
-    /// Where to run it.
-    pub dir: PathBuf,
-    /// What it gets on its standard input.
-    pub input: Option<File>,
-    /// As for the command that is captured.
-    pub env_file: Option<PathBuf>,
-    /// Where the component lies now: `BACKSTAY_RESTORED`.
-    pub restored: PathBuf,
-    /// The snapshot it is of: `BACKSTAY_SNAPSHOT`.
-    pub snapshot: String,
-    /// How long it may take.
-    pub timeout: Duration,
-}
-
-/// Runs a check of what was brought back, and ends it with all it started once `stopped` says so.
-pub fn judge(judging: Judging, stopped: &dyn Fn() -> bool) -> Result<(), CommandError> {
-    let Judging { component, command, dir, input, env_file, restored, snapshot, timeout } = judging;
-    let spec = CommandSpec { component, command, dir, env_file, timeout, min_size: 0, check: None };
-    let mut variables = read_env_file(&spec)?;
-    variables.push(("BACKSTAY_RESTORED".into(), restored.into()));
-    variables.push(("BACKSTAY_SNAPSHOT".into(), snapshot.into()));
-    let one = One { spec: &spec, variables: &variables, stopped };
-    let input = input.map_or_else(Stdio::null, Stdio::from);
-    one.run("its check", &spec.command, input, Stdio::null()).map(drop)
 }
 
 impl CommandError {

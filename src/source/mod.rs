@@ -5,4 +5,5 @@
 
 pub mod command;
 pub mod folder;
+pub mod postgres;
 pub mod sqlite;

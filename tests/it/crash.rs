@@ -12,6 +12,7 @@ mod disk;
 mod in_place;
 mod incremental;
 mod init;
+mod keys;
 mod power;
 mod recover;
 mod restore;

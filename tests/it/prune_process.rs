@@ -28,7 +28,7 @@ fn lab() -> Lab {
     lab
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let _absent = fs::remove_dir_all(to);
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(copied.success());
@@ -95,7 +95,7 @@ fn a_prune_that_is_killed_at_any_step_is_ended_by_the_next() {
 }
 
 /// A folder with a configuration that only prunes, with a key of its own. The host trusts that key.
-fn pruner(lab: &Lab) -> PathBuf {
+pub(crate) fn pruner(lab: &Lab) -> PathBuf {
     let dir = lab.path("pruner");
     fs::create_dir(&dir).unwrap();
     let key = Signer::generate().unwrap();
@@ -130,7 +130,7 @@ fn run_in(lab: &Lab, dir: &Path, args: &[&str]) -> (i32, String) {
 }
 
 /// Waits until the process has stopped itself.
-fn wait_until_stopped(child: &Child) {
+pub(crate) fn wait_until_stopped(child: &Child) {
     let begun = Instant::now();
     let stat = format!("/proc/{}/stat", child.id());
     while begun.elapsed() < Duration::from_secs(120) {
@@ -144,12 +144,12 @@ fn wait_until_stopped(child: &Child) {
     panic!("it did not stop");
 }
 
-fn go_on(child: &Child) {
+pub(crate) fn go_on(child: &Child) {
     kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), Signal::CONT).unwrap();
 }
 
 /// Objects that no record names, made to look as old as `days`.
-fn age_orphans(lab: &Lab, days: u64) -> BTreeSet<Key> {
+pub(crate) fn age_orphans(lab: &Lab, days: u64) -> BTreeSet<Key> {
     let keys = lab.keys();
     let mut named = BTreeSet::new();
     for key in &keys {

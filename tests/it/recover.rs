@@ -450,3 +450,43 @@ fn an_empty_machine_comes_back_from_seaweedfs_also_when_every_object_was_overwri
         fs::read(person.app.join("backend/app/main.py")).unwrap()
     );
 }
+
+/// Somebody at a terminal is asked which snapshot, and whether that is right: what is typed is taken, and a no writes nothing.
+#[test]
+fn a_person_at_a_terminal_chooses_the_snapshot_and_may_say_no() {
+    if !crate::common::project::have(&["script"]) {
+        return;
+    }
+    let person = Person::set_up();
+    let main = person.app.join("backend/app/main.py");
+    let old = fs::read(&main).unwrap();
+    person.backup();
+    let list = person.json(0, ["list"]);
+    let first = list["snapshots"][0]["id"].as_str().unwrap().to_owned();
+    fs::write(&main, "newer").unwrap();
+    person.backup();
+    let fresh = Fresh::new();
+    let kit = fresh.take_kit(&person.kit());
+    let to = fresh.top.join("new");
+    let typed = |text: &str| {
+        let words = [exe().to_str().unwrap(), "recover", kit.to_str().unwrap(), "--to", to.to_str().unwrap()];
+        let words: Vec<String> = words.iter().map(|w| format!("'{w}'")).collect();
+        let mut script = program(Path::new("script"), &fresh.home);
+        script.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(&fresh.top).env("TERM", "xterm");
+        let piped = std::process::Stdio::piped;
+        let mut child = script.stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        Said::from(child.wait_with_output().unwrap())
+    };
+    for no in ["\n\n", "\nn\n", &format!("{first}\nno\n")] {
+        let said = typed(no).code(1);
+        assert!(said.out.contains("Which snapshot? [") && said.out.contains("nothing was written"), "{said}");
+        assert!(!to.exists(), "{said}");
+    }
+    let said = typed("20010101T000000Z-aaaaaaaa\ny\n").code(16);
+    assert!(!to.exists(), "{said}");
+    let said = typed(&format!("{first}\ny\n")).code(0);
+    assert!(said.out.contains("Hosts in them:"), "{said}");
+    let found = everything_below(&to).into_iter().find(|(path, ..)| path.ends_with("backend/app/main.py"));
+    assert_eq!(fs::read(found.unwrap().0).unwrap(), old, "the older one was chosen");
+}

@@ -2,8 +2,18 @@
 
 #[path = "rollback/crash.rs"]
 mod crash;
+#[path = "rollback/feeding.rs"]
+mod feeding;
 #[path = "rollback/health.rs"]
 mod health;
+#[path = "rollback/postgres.rs"]
+mod postgres;
+#[path = "rollback/power.rs"]
+mod power;
+#[path = "rollback/robust.rs"]
+mod robust;
+#[path = "rollback/writing.rs"]
+mod writing;
 
 use crate::common::project::{Project, expect_code};
 use crate::lab::{Node, tree};
@@ -51,7 +61,12 @@ passes = 1
 
 impl App {
     pub(crate) fn new(more: &str) -> Self {
-        let app = Self { project: Project::new(COMPONENTS, more) };
+        Self::with("", more)
+    }
+
+    /// The same with further components.
+    pub(crate) fn with(components: &str, more: &str) -> Self {
+        let app = Self { project: Project::new(&format!("{COMPONENTS}{components}"), more) };
         app.write("app/version", "1");
         app.write("app/src/main.py", "one");
         app.write("app/src/old.py", "goes with the next version");

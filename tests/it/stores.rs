@@ -405,3 +405,62 @@ fn a_configuration_with_several_stores_is_made_at_once() {
     person.fails(2, ["backup", "--store", "local"]);
     person.fails(2, ["sync", "--from", "nowhere"]);
 }
+
+#[test]
+fn a_store_whose_own_file_is_damaged_is_known_by_what_it_held_and_sync_writes_it_anew() {
+    let two = Two::new();
+    two.backup(0);
+    two.change("second\n");
+    two.backup(0);
+    let own = |store: &Path| store.join("backstay.json");
+    let info = |store: &Path| -> Value { serde_json::from_slice(&fs::read(own(store)).unwrap()).unwrap() };
+    for store in [two.first(), two.second()] {
+        let before = info(&store);
+        for damage in [&b"{\"format\":1,\"nee"[..], b"", &[0xff; 300]] {
+            fs::write(own(&store), damage).unwrap();
+            let report = two.backup(4);
+            let text = report["problems"].to_string();
+            assert!(text.contains("backstay.json") && text.contains("cannot be read"), "{report:#}");
+            let synced = two.person.json(0, ["sync"]);
+            let mended: Vec<&Value> =
+                synced["stores"].as_array().unwrap().iter().map(|s| &s["mended"]).collect();
+            assert!(mended.iter().any(|m| m.to_string().contains("backstay.json")), "{synced:#}");
+            let after = info(&store);
+            assert_eq!((&after["vault"], &after["instance"]), (&before["vault"], &before["instance"]));
+            two.backup(0);
+            assert_eq!(two.list("second"), two.list("local"));
+        }
+    }
+    // What was mounted in its place instead is left alone: nothing lies there that this store was seen to hold.
+    let second = two.second();
+    Two::unplug(&second);
+    for dir in ["snapshots", "marks", "archives", "manifests", "tombstones"] {
+        fs::create_dir_all(second.join(dir)).unwrap();
+    }
+    fs::write(own(&second), "rubbish").unwrap();
+    let synced = two.person.json(4, ["sync"]);
+    assert!(synced["problems"].to_string().contains("cannot be read"), "{synced:#}");
+    assert_eq!(fs::read(own(&second)).unwrap(), b"rubbish");
+    // A missing one is no store, and is not made.
+    fs::remove_file(own(&second)).unwrap();
+    two.person.run(["sync"]).code(4);
+    assert!(!own(&second).exists());
+}
+
+#[test]
+fn a_store_s_own_file_may_be_written_by_hand() {
+    let person = Person::set_up();
+    person.backup();
+    let own = person.store().join("backstay.json");
+    fs::write(&own, "rubbish").unwrap();
+    person.fails(13, ["list"]).says(&["backstay.json", "cannot be read", "own file"]);
+    let state = person.home.join(".local/state/backstay/tsushin/vault.json");
+    let seen: Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
+    let (vault, instance) = (&seen["vault"], &seen["stores"]["local"]);
+    let line = format!(
+        "{{\"format\":1,\"needs\":[],\"type\":\"store\",\"vault\":{vault},\"instance\":{instance},\"created\":\"2026-01-01T00:00:00Z\",\"agent\":\"by hand\"}}\n"
+    );
+    fs::write(&own, line).unwrap();
+    person.backup();
+    assert_eq!(person.json(0, ["list"])["snapshots"].as_array().unwrap().len(), 2);
+}

@@ -112,7 +112,9 @@ fn choose(session: &Session) -> Result<String> {
 pub(super) fn ready(terminal: &Terminal) -> Result<u8> {
     // At boot no store need be there: only the journal is asked.
     let config = open::load_config(&open::config_path(terminal)?)?;
-    rollback::ready(&config.state_dir)?;
+    let now = open::now();
+    let problems = rollback::ready(&config, now, &say)?;
+    super::say_after(terminal, &[render::problems_again(&problems)]);
     if terminal.global.json {
         render::json(&serde_json::json!({ "ready": true }))?;
     }

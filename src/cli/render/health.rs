@@ -120,6 +120,12 @@ pub fn status(report: &StatusReport) -> String {
     report.stores.iter().for_each(|s| out.push_str(&store(s)));
     let drill = report.last_drill.as_ref().map_or_else(|| "never".to_owned(), proof);
     out.push_str(&format!("last drill     {drill}\n"));
+    let kit = report.kit.as_ref().map(|kit| match (kit.proved, kit.stale) {
+        (None, _) => "never proved on this machine (`backstay kit verify FILE`)".to_owned(),
+        (Some(proved), false) => format!("proved {}", time(proved)),
+        (Some(proved), true) => format!("stale: proved {}, and keys or stores changed since", time(proved)),
+    });
+    kit.iter().for_each(|kit| out.push_str(&format!("recovery kit   {kit}\n")));
     report.unseen.iter().for_each(|what| out.push_str(&format!("not seen: {what}\n")));
     out
 }

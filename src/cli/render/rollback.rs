@@ -13,6 +13,9 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
             lines.push(format!("  {:<14} stays as it is: {}", "", place.stays.join(", ")));
         }
     }
+    for dump in &plan.dumps {
+        lines.push(format!("  {dump}"));
+    }
     if !plan.services.is_empty() {
         lines.push(format!("  {:<14} stop and start {}", "services", plan.services.join(", ")));
     }
@@ -33,6 +36,9 @@ pub fn rollback(report: &RollbackReport) -> String {
             report.services.join(", ")
         ));
     }
+    if let (Some(all), Some(own)) = (report.downtime_ms, report.exchange_ms) {
+        lines.push(format!("down for {} s, {} s of it for the exchange", seconds(all), seconds(own)));
+    }
     if let Some(safety) = &report.safety {
         lines.push(format!("what was live before is in safety snapshot {safety}"));
     }
@@ -41,4 +47,8 @@ pub fn rollback(report: &RollbackReport) -> String {
     }
     lines.push("to take it back: backstay rollback --undo".into());
     lines.join("\n") + "\n"
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }

@@ -3,6 +3,7 @@
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
 use crate::model::{ComponentName, Entry, Problem, RelPath, Timestamp};
+use crate::ops::backup::held::HeldFile;
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::packer::{LocalExtent, Packer};
 use crate::ops::backup::reuse::{Contents, Facts, Old, Settled};
@@ -74,6 +75,8 @@ pub(super) struct Build<'a> {
     pub(super) listing: Listing,
     /// Entries that the walk did not list, by path.
     pub(super) unlisted: BTreeMap<RelPath, Item>,
+    /// Files as they were while services were stopped, by path.
+    pub(super) held: HashMap<RelPath, HeldFile>,
     pub(super) packer: Packer<'a>,
     pub(super) names: &'a Names,
     pub(super) problems: Vec<Problem>,

@@ -10,6 +10,7 @@ use crate::model::{Entry, Problem, ProblemKind, RelPath};
 use crate::ops::backup::build::{Build, Item};
 use crate::ops::backup::content::ContentError;
 use crate::ops::backup::files::{Databases, pack_database, pack_file, pack_found};
+use crate::ops::backup::held::{Held, HeldDatabase, HeldDatabases};
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::packer::{PackRun, Packer, archive_size_for};
@@ -46,32 +47,46 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
     let pack = run.pack;
     let mut stored: Vec<Option<Stored>> = components.iter().map(|_| None).collect();
     pack.progress.phase(Phase::Capture, None);
-    for (slot, component) in stored.iter_mut().zip(components) {
-        if matches!(component.spec, Spec::Sqlite { .. } | Spec::Command { .. }) {
-            *slot = Some(run.stream(component)?);
+    let stopped = components.iter().enumerate().filter(|(_, c)| c.with_services_stopped);
+    let stopped: Vec<(usize, &Component)> = stopped.map(|(place, component)| (place, *component)).collect();
+    let mut troubles = Vec::new();
+    let mut held = run.hold(&stopped, &mut troubles)?;
+    for (place, component) in components.iter().enumerate() {
+        match (held.remove(&place), &component.spec) {
+            (Some(Held::Stream(stream)), _) => stored[place] = Some(stream.pack()?),
+            (Some(files), _) => drop(held.insert(place, files)),
+            (None, Spec::Sqlite { .. } | Spec::Command { .. } | Spec::Postgres { .. }) => {
+                stored[place] = Some(run.stream(component)?);
+            }
+            _ => {}
         }
     }
     pack.progress.phase(Phase::Scan, None);
     let mut scans = Vec::new();
     for (place, component) in components.iter().enumerate() {
-        if stored[place].is_none() {
-            scans.push((place, run.scan(component)?));
+        match held.remove(&place) {
+            Some(Held::Files(build, scan, databases)) => scans.push((place, (*build, scan), databases)),
+            _ if stored[place].is_none() => scans.push((place, run.scan(component)?, HeldDatabases::new())),
+            _ => {}
         }
     }
-    let bytes = scans.iter().filter_map(|(_, (_, scan))| scan.as_ref()).map(|s| s.bytes).sum();
+    let bytes = scans.iter().filter_map(|(_, (_, scan), _)| scan.as_ref()).map(|s| s.bytes).sum();
     pack.progress.phase(Phase::Pack, Some(bytes));
     let mut databases = Vec::new();
-    for (_, (build, scan)) in &mut scans {
+    for (_, (build, scan), held) in &mut scans {
         databases.push(match scan {
-            Some(scan) => run.databases(build, scan)?,
+            Some(scan) => run.databases(build, scan, held)?,
             None => Databases::default(),
         });
     }
-    for ((place, (mut build, scan)), databases) in scans.into_iter().zip(databases) {
+    for ((place, (mut build, scan), _), databases) in scans.into_iter().zip(databases) {
         if let Some(scan) = scan {
             pack_found(&mut build, scan, databases)?;
         }
         stored[place] = Some(store_component(build)?);
+    }
+    if let Some(first) = stored.iter_mut().flatten().next() {
+        first.problems.extend(troubles);
     }
     let stored: Vec<Stored> = stored.into_iter().flatten().collect();
     if stored.iter().all(|s| s.index.entries == 0) {
@@ -130,6 +145,7 @@ impl<'a> Run<'a> {
             file_systems: HashMap::new(),
             listing: if old.is_empty() { Listing::folding() } else { Listing::default() },
             unlisted: BTreeMap::new(),
+            held: HashMap::new(),
             packer: Packer::new(self.pack.clone(), about, size),
             names: &self.session.names,
             problems: Vec::new(),
@@ -137,7 +153,7 @@ impl<'a> Run<'a> {
     }
 
     /// Walks a folder or a list of paths.
-    fn scan(&self, component: &Component) -> Result<(Build<'a>, Option<Scan>)> {
+    pub(super) fn scan(&self, component: &Component) -> Result<(Build<'a>, Option<Scan>)> {
         let kind = match component.spec {
             Spec::Paths { .. } => ComponentKind::Paths,
             _ => ComponentKind::Folder,
@@ -168,23 +184,33 @@ impl<'a> Run<'a> {
     }
 
     /// Captures the databases that a walk found, before any file of it is read.
-    fn databases(&self, build: &mut Build<'a>, scan: &Scan) -> Result<Databases> {
+    fn databases(&self, build: &mut Build<'a>, scan: &Scan, held: &mut HeldDatabases) -> Result<Databases> {
         let mut databases = Databases::default();
         let mut linked = HashSet::new();
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
             if found.entry.link.is_some_and(|link| linked.contains(&link)) {
                 continue; // another name of one that is captured: it becomes a link to that
             }
-            let path = scan.tree.real_path(&found.entry.path);
-            let facts = Facts::of_database(&path, build.settled);
-            if let Some(item) = build.unchanged_database(&found.entry, facts.as_ref()) {
-                linked.extend(found.entry.link);
-                databases.unchanged.insert(place, item);
-                continue;
-            }
-            let facts = facts.unwrap_or_default();
-            let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
-            let item = match capture(&spec) {
+            let (facts, begun) = match held.remove(&place) {
+                Some(HeldDatabase::Unchanged(item)) => {
+                    linked.extend(found.entry.link);
+                    databases.unchanged.insert(place, *item);
+                    continue;
+                }
+                Some(HeldDatabase::Begun(begun)) => (begun.1, begun.0),
+                None => {
+                    let path = scan.tree.real_path(&found.entry.path);
+                    let facts = Facts::of_database(&path, build.settled);
+                    if let Some(item) = build.unchanged_database(&found.entry, facts.as_ref()) {
+                        linked.extend(found.entry.link);
+                        databases.unchanged.insert(place, item);
+                        continue;
+                    }
+                    let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
+                    (facts.unwrap_or_default(), capture(&spec))
+                }
+            };
+            let item = match begun {
                 Ok(captured) => match pack_database(build, found.entry.clone(), captured, facts) {
                     Ok(item) => Some(item),
                     Err(ContentError::Run(e)) => return Err(e),
@@ -205,7 +231,7 @@ impl<'a> Run<'a> {
         Ok(databases)
     }
 
-    fn found_spec(&self, database: PathBuf) -> SqliteSpec {
+    pub(super) fn found_spec(&self, database: PathBuf) -> SqliteSpec {
         SqliteSpec {
             no_links: true,
             component: String::new(),

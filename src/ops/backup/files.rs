@@ -6,6 +6,7 @@ use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::backup::blocks::Content;
 use crate::ops::backup::build::{Build, Item};
 use crate::ops::backup::content::{ContentError, PackedContent, pack_bare, pack_hard_link, void_parts};
+use crate::ops::backup::held::HeldFile;
 use crate::ops::backup::large::{pack_file_content, pack_stream};
 use crate::ops::backup::reuse::{Cursor, Facts, Whole};
 use crate::ops::error::Result;
@@ -154,7 +155,8 @@ pub(super) fn pack_file(build: &mut Build<'_>, tree: &Tree, found: &Found) -> Re
     let mut last: Option<Item> = None;
     let mut parts: Vec<u64> = Vec::new();
     for _ in 0..TRIES {
-        let open = match tree.open(found, build.names) {
+        let held = build.held.get(&found.entry.path).map(HeldFile::open);
+        let open = match held.unwrap_or_else(|| tree.open(found, build.names)) {
             Ok(open) => open,
             // What was packed of it stays, and is said to be unsteady.
             Err(_) if last.is_some() => break,

@@ -15,6 +15,7 @@ mod damaged;
 mod draft;
 mod files;
 mod folded;
+mod held;
 mod large;
 mod laying;
 mod listing;
@@ -48,7 +49,7 @@ use crate::model::record::{CheckResult, ComponentLine, ObjectRef, SnapshotKind};
 use crate::model::report::Phase;
 use crate::model::{ObjectId, Problem, Record, SnapshotId, Timestamp};
 use crate::ops::commit::{AGENT, Chain};
-use crate::ops::error::{Class, Doing, Result};
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
@@ -179,6 +180,9 @@ impl Making<'_> {
         let id = SnapshotId::new(started, random);
         let pool = Arc::new(Pool::for_machine());
         let unfinished = Unfinished::of(session, &self.writer.recipients).map(Arc::new);
+        if let Some(unfinished) = unfinished.as_ref().filter(|unfinished| !unfinished.is_empty()) {
+            unfinished.pass_over(&chain.doomed()?);
+        }
         let uploads = Uploads::new(&session.store, &session.around.interrupt, unfinished.clone())?;
         let run = PackRun {
             uploads: &uploads,
@@ -205,8 +209,9 @@ impl Making<'_> {
         });
         // No thread lays anything aside any more.
         drop(uploads);
-        // What a store damaged must not be taken for sent again and again.
-        if done.as_ref().map_or_else(|e| e.class == Class::Damage, |made| matches!(made, Attempt::Made(_))) {
+        // What a store damaged, or what a commit was refused with, must not be taken for sent again and again.
+        let given_up = |e: &OpError| matches!(e.class, Class::Damage | Class::Failed);
+        if done.as_ref().map_or_else(given_up, |made| matches!(made, Attempt::Made(_))) {
             unfinished.iter().for_each(|unfinished| unfinished.clear());
         }
         done
@@ -401,7 +406,7 @@ impl Snapshot<'_> {
             stores: vec![StoreReport::of_lead(session)],
             seconds: took.as_secs_f64(),
             history: vault.history.breaks.iter().map(ToString::to_string).collect(),
-            kit: crate::ops::kit_verify::standing(session),
+            kit: crate::ops::kit_standing::standing(session),
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
         }
     }

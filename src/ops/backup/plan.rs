@@ -69,6 +69,7 @@ pub fn plan(session: &Session, options: &BackupOptions) -> Result<BackupPlan> {
                 }
             }
             Spec::Command { .. } => planned.method = "command".into(),
+            Spec::Postgres { .. } => planned.method = "postgres".into(),
             _ => plan.walk(session, component, &mut planned)?,
         }
         plan.components.push(planned);

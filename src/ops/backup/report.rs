@@ -3,7 +3,7 @@
 use crate::model::record::CheckResult;
 use crate::model::{Problem, SnapshotId, Timestamp};
 use crate::ops::backup::StoreReport;
-use crate::ops::kit_verify::KitStanding;
+use crate::ops::kit_standing::KitStanding;
 
 /// One component of a snapshot that was made.
 #[derive(Debug, Clone, serde::Serialize)]

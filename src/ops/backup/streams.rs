@@ -13,11 +13,15 @@ use crate::ops::backup::large::pack_stream;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::reuse::Facts;
 use crate::ops::error::{Class, OpError, Result};
-use crate::source::command::{CommandLine, CommandSpec, run as run_command};
-use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
+use crate::source::command::{CommandLine, CommandOutput, CommandSpec, run as run_command};
+use crate::source::postgres::{check_command, dump_command};
+use crate::source::sqlite::{CheckPolicy, SqliteCapture, SqliteError, SqliteSpec, capture};
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
+
+/// What the index calls a dump of PostgreSQL. It is the output of a command to readers that know no more of it.
+const POSTGRES: &str = "postgres";
 
 /// The configuration's command as the source takes it: the two are of rows that do not know each other.
 pub(crate) fn words(command: &crate::config::CommandLine) -> CommandLine {
@@ -35,14 +39,67 @@ fn policy(check: SqliteCheck) -> CheckPolicy {
     }
 }
 
-impl<'a> Run<'a> {
-    /// A database or the output of a command.
-    pub(super) fn stream(&self, component: &Component) -> Result<Stored> {
-        let build = match &component.spec {
-            Spec::Sqlite { path, .. } => self.sqlite(component, path)?,
-            _ => self.command(component)?,
+/// A component that is one file, captured and not packed yet.
+pub(super) enum Stream<'a> {
+    /// There is nothing to pack.
+    Whole(Box<Build<'a>>),
+    /// A database whose transaction has begun.
+    Database(Box<Build<'a>>, Box<Entry>, Box<SqliteCapture>, Box<Facts>),
+    /// What a command wrote.
+    Output(Box<Build<'a>>, Box<Entry>, CommandOutput),
+}
+
+impl Stream<'_> {
+    /// Packs what was captured.
+    pub(super) fn pack(self) -> Result<Stored> {
+        let build = match self {
+            Self::Whole(build) => build,
+            Self::Database(mut build, entry, captured, facts) => {
+                let rel = entry.path.clone();
+                match pack_database(&mut build, *entry, *captured, *facts) {
+                    Ok(item) => build.list(item),
+                    Err(ContentError::Run(e)) => return Err(e),
+                    Err(ContentError::Read(e)) => {
+                        build.alone = false;
+                        build.unreadable(&rel, format!("cannot be captured: {e}"));
+                    }
+                }
+                build
+            }
+            Self::Output(mut build, entry, output) => {
+                let rel = entry.path.clone();
+                let mut read = |offset: u64, buffer: &mut [u8]| {
+                    rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
+                };
+                match pack_stream(&mut build, &entry, output.size, Content::File, &mut read) {
+                    Ok(packed) if packed.size == output.size => {
+                        build.list(packed_item(*entry, packed, Facts::default()));
+                    }
+                    Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
+                    Err(ContentError::Run(e)) => return Err(e),
+                    Err(ContentError::Read(e)) => {
+                        build.unreadable(&rel, format!("the spooled output cannot be read: {e}"));
+                    }
+                }
+                build
+            }
         };
-        store_component(build)
+        store_component(*build)
+    }
+}
+
+impl<'a> Run<'a> {
+    /// A database or the output of a command, captured and packed.
+    pub(super) fn stream(&self, component: &Component) -> Result<Stored> {
+        self.begin_stream(component)?.pack()
+    }
+
+    /// The same, captured only: it is of this moment, and is packed later.
+    pub(super) fn begin_stream(&self, component: &Component) -> Result<Stream<'a>> {
+        match &component.spec {
+            Spec::Sqlite { path, .. } => self.sqlite(component, path),
+            _ => self.command(component),
+        }
     }
 
     fn sqlite_spec(&self, component: &Component, path: &Path) -> SqliteSpec {
@@ -62,8 +119,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn sqlite(&self, component: &Component, path: &Path) -> Result<Build<'a>> {
-        let mut build = self.build(component, ComponentKind::Sqlite, "sqlite-pages", 0);
+    fn sqlite(&self, component: &Component, path: &Path) -> Result<Stream<'a>> {
+        let mut build = Box::new(self.build(component, ComponentKind::Sqlite, "sqlite-pages", 0));
         let name = path.file_name().map_or(&b"database"[..], |n| std::os::unix::ffi::OsStrExt::as_bytes(n));
         let rel = RelPath::new(name).map_err(|e| OpError::new(Class::Config, e.to_string()))?;
         let mut entry = Entry::new(rel.clone(), Kind::File);
@@ -73,54 +130,63 @@ impl<'a> Run<'a> {
             }
             Ok(_) => {
                 build.unreadable(&rel, format!("{} is not a file", path.display()));
-                return Ok(build);
+                return Ok(Stream::Whole(build));
             }
             Err(Errno::NOENT) => {
                 build.not_captured(&rel, &SqliteError::Missing(path.to_owned()));
-                return Ok(build);
+                return Ok(Stream::Whole(build));
             }
             Err(e) => {
                 build.unreadable(&rel, format!("{} cannot be read: {}", path.display(), io::Error::from(e)));
-                return Ok(build);
+                return Ok(Stream::Whole(build));
             }
         }
         let facts = Facts::of_database(path, build.settled);
         if let Some(item) = build.unchanged_database(&entry, facts.as_ref()) {
             build.list(item);
-            return Ok(build);
+            return Ok(Stream::Whole(build));
         }
         match capture(&self.sqlite_spec(component, path)) {
             Ok(captured) => {
                 (build.method, build.instant) = (captured.method.to_owned(), captured.instant);
-                match pack_database(&mut build, entry, captured, facts.unwrap_or_default()) {
-                    Ok(item) => build.list(item),
-                    Err(ContentError::Run(e)) => return Err(e),
-                    Err(ContentError::Read(e)) => {
-                        build.alone = false;
-                        build.unreadable(&rel, format!("cannot be captured: {e}"));
-                    }
-                }
+                let facts = Box::new(facts.unwrap_or_default());
+                Ok(Stream::Database(build, Box::new(entry), Box::new(captured), facts))
             }
-            Err(error) => build.not_captured(&rel, &error),
+            Err(error) => {
+                build.not_captured(&rel, &error);
+                Ok(Stream::Whole(build))
+            }
         }
-        Ok(build)
     }
 
-    fn command(&self, component: &Component) -> Result<Build<'a>> {
-        let mut build = self.build(component, ComponentKind::Command, "command", 0);
+    /// What is run for a component that is the output of a command, and how that is called.
+    fn command_spec(&self, component: &Component) -> Result<Option<(CommandSpec, &'static str)>> {
+        let dir = self.session.config()?.dir.clone();
+        let name = component.name.to_string();
+        Ok(match &component.spec {
+            Spec::Command { command, check, env_file, timeout, min_size, .. } => {
+                let (command, check) = (words(command), check.as_ref().map(words));
+                let (env_file, timeout, min_size) = (env_file.clone(), *timeout, *min_size);
+                let spec = CommandSpec { component: name, command, dir, env_file, timeout, min_size, check };
+                Some((spec, "command"))
+            }
+            Spec::Postgres { connection, env_file, timeout } => {
+                let (command, check) = (dump_command(connection), Some(check_command()));
+                let (env_file, timeout) = (env_file.clone(), *timeout);
+                let spec =
+                    CommandSpec { component: name, command, dir, env_file, timeout, min_size: 1, check };
+                Some((spec, POSTGRES))
+            }
+            _ => None,
+        })
+    }
+
+    fn command(&self, component: &Component) -> Result<Stream<'a>> {
         let rel = RelPath::new(b"output").map_err(|e| OpError::new(Class::Failed, e.to_string()))?;
-        let Spec::Command { command, check, env_file, timeout, min_size, .. } = &component.spec else {
-            return Ok(build);
+        let Some((spec, method)) = self.command_spec(component)? else {
+            return Ok(Stream::Whole(Box::new(self.build(component, ComponentKind::Command, "command", 0))));
         };
-        let spec = CommandSpec {
-            component: component.name.to_string(),
-            command: words(command),
-            dir: self.session.config()?.dir.clone(),
-            env_file: env_file.clone(),
-            timeout: *timeout,
-            min_size: *min_size,
-            check: check.as_ref().map(words),
-        };
+        let mut build = Box::new(self.build(component, ComponentKind::Command, method, 0));
         build.instant = self.session.around.clock.now();
         let interrupt = &self.session.around.interrupt;
         let output = match run_command(&spec, self.pack.spool, &|| interrupt.signal().is_some()) {
@@ -130,30 +196,17 @@ impl<'a> Run<'a> {
                 let what = chain_text(&e);
                 let named = format!("component {}: ", component.name);
                 build.unreadable(&rel, what.strip_prefix(&named).unwrap_or(&what).to_owned());
-                return Ok(build);
+                return Ok(Stream::Whole(build));
             }
         };
-        if check.is_some() {
+        if spec.check.is_some() {
             build.checked(&rel, CheckResult::Passed, &[]);
         }
         let mut entry = Entry::new(rel.clone(), Kind::File);
         (entry.mode, entry.mtime) = (0o600, seconds_of(build.instant));
         (entry.uid, entry.gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         (entry.user, entry.group) = (self.session.names.user(entry.uid), self.session.names.group(entry.gid));
-        let mut read = |offset: u64, buffer: &mut [u8]| {
-            rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
-        };
-        match pack_stream(&mut build, &entry, output.size, Content::File, &mut read) {
-            Ok(packed) if packed.size == output.size => {
-                build.list(packed_item(entry, packed, Facts::default()));
-            }
-            Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
-            Err(ContentError::Run(e)) => return Err(e),
-            Err(ContentError::Read(e)) => {
-                build.unreadable(&rel, format!("the spooled output cannot be read: {e}"));
-            }
-        }
-        Ok(build)
+        Ok(Stream::Output(build, Box::new(entry), output))
     }
 }
 

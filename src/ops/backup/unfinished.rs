@@ -16,7 +16,7 @@ use crate::ops::session::{Session, in_store};
 use crate::store::{Key, Store, StoreErrorKind};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -107,6 +107,17 @@ impl Unfinished {
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Kept>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True when nothing is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known().is_empty()
+    }
+
+    /// Forgets what a prune has announced: a snapshot that refers to it would not be committed.
+    pub(super) fn pass_over(&self, doomed: &HashSet<ObjectId>) {
+        let known: Vec<Kept> = self.known().values().cloned().collect();
+        known.iter().filter(|kept| doomed.contains(&kept.info.sha256)).for_each(|kept| self.forget(kept));
     }
 
     fn forget(&self, kept: &Kept) {

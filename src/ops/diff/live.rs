@@ -90,7 +90,7 @@ impl Live {
             Box::new(NotOpen { what, problem: Some(problem) })
         };
         let (spec, database, lock_limit) = match &component.spec {
-            Spec::Command { .. } => {
+            Spec::Command { .. } | Spec::Postgres { .. } => {
                 let what = "it is the output of a command, and a comparison runs none".to_owned();
                 return Err(Box::new(NotOpen { what, problem: None }));
             }

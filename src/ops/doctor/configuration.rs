@@ -95,7 +95,8 @@ fn checks(config: &Config, findings: &mut Findings) {
 
 fn writable_by_others(config: &Config, file: &str, findings: &mut Findings) {
     let Ok(facts) = config.path.metadata() else { return };
-    let runs_commands = config.components.iter().any(|c| matches!(c.spec, Spec::Command { .. }));
+    let runs_commands =
+        config.components.iter().any(|c| matches!(c.spec, Spec::Command { .. } | Spec::Postgres { .. }));
     if facts.mode() & 0o022 != 0 {
         let danger = if runs_commands { "it runs commands" } else { "it decides what is kept and where" };
         findings.warning(

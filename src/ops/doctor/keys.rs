@@ -6,6 +6,7 @@ use crate::keys::{Identities, RecipientSet};
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::way_out;
 use crate::ops::init::naming_path;
+use crate::ops::kit_standing;
 use crate::ops::restore::read::chain_text;
 use crate::ops::session::Session;
 use std::io;
@@ -165,8 +166,22 @@ fn stale_in(config: &Config, kit: &Kit) -> Vec<String> {
     stale
 }
 
-/// What takes an open session: whether this host could write.
+/// Whether a kit was ever proved, and still says what is so.
+fn proved(session: &Session, findings: &mut Findings) {
+    let standing = kit_standing::look(session);
+    match (standing.reminder, standing.proved) {
+        (Some(what), _) => {
+            let (what, way) = what.split_once(": ").unwrap_or((&what, "backstay kit verify FILE"));
+            findings.warning(Area::Kit, "recovery kit", what, way);
+        }
+        (None, Some(proved)) => findings.well(Area::Kit, "recovery kit", format!("proved {proved:.0}")),
+        (None, None) => {}
+    }
+}
+
+/// What takes an open session: the kit that was proved, and whether this host could write.
 pub(super) fn look_with(session: &Session, findings: &mut Findings) {
+    proved(session, findings);
     if session.config.as_ref().is_none_or(|c| c.components.is_empty()) {
         return;
     }

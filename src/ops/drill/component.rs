@@ -215,6 +215,12 @@ impl Drilling<'_> {
                 env_file: env_file.clone(),
                 timeout: *timeout,
             }),
+            Spec::Postgres { env_file, timeout, .. } => Some(CheckCommand {
+                line: CommandLine::Args(["pg_restore", "--file=/dev/null"].map(String::from).to_vec()),
+                on_output: true,
+                env_file: env_file.clone(),
+                timeout: *timeout,
+            }),
             _ => Some(CheckCommand {
                 line: component.check.clone()?,
                 on_output: false,

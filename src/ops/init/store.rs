@@ -1,4 +1,5 @@
-//! Making a store: what it says of itself comes last, so that a store is whole or none.
+//! Making a store. It is claimed first, by the document that only one can create; what helps people to read it is put by whoever has it, and
+//! completed by the next run where one was cut off.
 
 use super::{InitReport, clear_unfinished, new_id};
 use crate::catalog::State;
@@ -11,11 +12,12 @@ use crate::ops::abilities;
 use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::remote;
+use crate::ops::replace::replace;
 use crate::ops::session::in_store;
 use crate::ops::stores::{Means, create_configured, open_if_there, place_of};
 use crate::ops::vault::{StoreInfo, store_info};
-use crate::store::Key;
+use crate::ops::{recover_files, remote};
+use crate::store::{Key, Store, StoreErrorKind};
 use std::path::Path;
 
 /// Makes a store where there is none; compares where there is one. What it is, is remembered.
@@ -36,12 +38,9 @@ pub(super) fn make_store(
             .map_err(|e| e.hint(replace_hint(name)))
     };
     if let Some(open) = open_if_there(config, means)? {
-        let info = store_info(&*open)?;
-        if info.vault == *vault {
-            return remember(&info);
-        }
-        return Err(OpError::new(Class::Config, format!("{place} holds the vault of another project"))
-            .hint("name another folder for this project's store"));
+        let info = ours(&*open, vault, &place)?;
+        put_instructions(&*open, (signer, state), Claimed::Before)?;
+        return remember(&info);
     }
     let known =
         state.instance_of(name).doing(Class::Damage, || "cannot read which stores were seen".into())?;
@@ -53,19 +52,6 @@ pub(super) fn make_store(
     let store = create_configured(config, means, make_bucket)?;
     let store = &*store;
     crash::point("init: store folders there");
-    for (key, signature_key, bytes) in
-        [(Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD), (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY)]
-    {
-        if in_store(store, store.head(&key))?.is_some()
-            && in_store(store, store.head(&signature_key))?.is_some()
-        {
-            continue; // an earlier run was cut off after these
-        }
-        let signature = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
-        in_store(store, store.put_bytes(&key, bytes))?;
-        in_store(store, store.put_bytes(&signature_key, signature.as_bytes()))?;
-        crash::point("init: instructions put");
-    }
     if let Place::Path(path) = &config.place {
         ignore_file(path)?;
     }
@@ -80,14 +66,73 @@ pub(super) fn make_store(
         agent: AGENT.into(),
     };
     let line = crate::model::document::line_of(&info).doing(Class::Failed, cannot)?;
-    // Last: a store without this file is no store yet.
-    in_store(store, store.put_bytes(&Key::Store, &line))?;
+    // First, so that of two who make a store here at once only one goes on; read again, because a server may overwrite where it should refuse.
+    let claimed = match store.put_bytes(&Key::Store, &line) {
+        Err(e) if e.kind == StoreErrorKind::Exists => Claimed::Before,
+        put => in_store(store, put).map(|_| Claimed::Now)?,
+    };
+    let info = ours(store, vault, &place)?;
+    crash::point("init: store claimed");
+    put_instructions(store, (signer, state), claimed)?;
     report.made.push(format!("store {place}"));
     if let Place::Url(bucket) = &config.place {
         let found = remote::remembered(name, bucket, &means.state_dir, &means.interrupt);
         report.notes.extend(found.iter().flat_map(|found| abilities::said(name, found)));
     }
     remember(&info)
+}
+
+/// What the store says of itself; an error when it is another vault's.
+fn ours(store: &dyn Store, vault: &VaultId, place: &str) -> Result<StoreInfo> {
+    let info = store_info(store)?;
+    if info.vault == *vault {
+        return Ok(info);
+    }
+    Err(OpError::new(Class::Config, format!("{place} holds the vault of another project"))
+        .hint("name another folder for this project's store"))
+}
+
+/// Whether what lies in a store may be of others.
+#[derive(Clone, Copy, PartialEq)]
+enum Claimed {
+    /// By this run: what lies there is of somebody who wanted the same place and did not get it.
+    Now,
+    /// Before: what lies there was signed by a host of this vault, perhaps of another version.
+    Before,
+}
+
+/// Puts the instructions and their signatures: where they are missing, and where they are of somebody who did not get the store.
+fn put_instructions(store: &dyn Store, (signer, state): (&Signer, &State), claimed: Claimed) -> Result<()> {
+    let cannot = || "cannot sign the instructions of a store".into();
+    for (key, signature_key, bytes) in
+        [(Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD), (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY)]
+    {
+        if !put_one(store, state, claimed, (&key, bytes))? {
+            continue; // another version's, with a signature that fits
+        }
+        let signature = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
+        put_one(store, state, claimed, (&signature_key, signature.as_bytes()))?;
+        crash::point("init: instructions put");
+    }
+    Ok(())
+}
+
+/// True when `bytes` are there now.
+fn put_one(store: &dyn Store, state: &State, claimed: Claimed, (key, bytes): (&Key, &[u8])) -> Result<bool> {
+    if in_store(store, store.head(key))?.is_none() {
+        in_store(store, store.put_bytes(key, bytes))?;
+        return Ok(true);
+    }
+    let there = store.get(key, recover_files::BYTES_MAX);
+    if there.as_ref().is_ok_and(|there| there == bytes) {
+        return Ok(true);
+    }
+    if claimed == Claimed::Before {
+        return Ok(false);
+    }
+    let spool = store.spool_dir().unwrap_or_else(|| state.spool_dir());
+    replace(&spool, store, key, bytes)?;
+    Ok(true)
 }
 
 /// Makes a store in a folder that was lost with the machine it was on: a new instance, empty.

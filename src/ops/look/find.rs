@@ -89,6 +89,8 @@ pub struct FindReport {
 
 /// So many indexes are read at once: a store with latency answers them together.
 const INDEXES: usize = 16;
+/// So many are kept before what matters of them is taken out: those of a large tree name thousands of listings each.
+const AT_ONCE: usize = 4 * INDEXES;
 /// So many listings: each may take tens of megabytes while it is looked through.
 const LISTINGS: usize = 4;
 
@@ -192,36 +194,25 @@ impl<'a> Search<'a> {
         pattern: &Pattern,
         problems: &mut Vec<Problem>,
     ) -> Result<(Vec<Looked<'a>>, Vec<Listing<'a>>)> {
-        let read = at_once(INDEXES, known, |known| {
-            self.session.around.interrupt.check()?;
-            let sources = self.sources(known);
-            SnapshotReader { store: &sources, record: &known.record, identities: self.identities }.index()
-        });
         let (mut looked, mut listings) = (Vec::new(), Vec::new());
         let mut places: HashMap<(String, ObjectId), usize> = HashMap::new();
-        for (known, index) in known.iter().zip(read) {
-            let Some(index) = pass_over(index, &known.record.snapshot, problems)? else { continue };
-            let hostname = index.header.hostname.clone();
-            let mut components = Vec::new();
-            for mut component in index.components {
-                let name = component.name.to_string();
-                if !self.wants(&name) || !pattern.may_be_in(&name) {
-                    continue;
-                }
-                let segments = std::mem::take(&mut component.segments);
-                let component = Arc::new(component);
-                let mut held = Vec::new();
-                for reference in segments.into_iter().filter(|s| pattern.touches(s)) {
-                    let place = *places.entry((name.clone(), reference.object)).or_insert_with(|| {
-                        let component = Arc::clone(&component);
-                        listings.push(Listing { of: known, component, reference });
-                        listings.len() - 1
-                    });
-                    held.push(place);
-                }
-                components.push((name, held));
+        for known in known.chunks(AT_ONCE) {
+            let read = at_once(INDEXES, known, |known| {
+                self.session.around.interrupt.check()?;
+                let sources = self.sources(known);
+                SnapshotReader { store: &sources, record: &known.record, identities: self.identities }.index()
+            });
+            for (known, index) in known.iter().zip(read) {
+                let Some(index) = pass_over(index, &known.record.snapshot, problems)? else { continue };
+                let hostname = index.header.hostname.clone();
+                let wanted = index.components.into_iter().filter(|component| {
+                    let name = component.name.as_str();
+                    self.wants(name) && pattern.may_be_in(name)
+                });
+                let components =
+                    wanted.map(|c| held_by(known, c, pattern, &mut places, &mut listings)).collect();
+                looked.push(Looked { known, hostname, components });
             }
-            looked.push(Looked { known, hostname, components });
         }
         Ok((looked, listings))
     }
@@ -257,6 +248,28 @@ impl<'a> Search<'a> {
         }
         Ok(hits)
     }
+}
+
+/// The listings of a component that may hold something: their places among all, to which new ones are added.
+fn held_by<'a>(
+    of: &'a KnownSnapshot,
+    mut component: IndexComponent,
+    pattern: &Pattern,
+    places: &mut HashMap<(String, ObjectId), usize>,
+    listings: &mut Vec<Listing<'a>>,
+) -> (String, Vec<usize>) {
+    let name = component.name.to_string();
+    let segments = std::mem::take(&mut component.segments);
+    let component = Arc::new(component);
+    let mut held = Vec::new();
+    for reference in segments.into_iter().filter(|s| pattern.touches(s)) {
+        let place = *places.entry((name.clone(), reference.object)).or_insert_with(|| {
+            listings.push(Listing { of, component: Arc::clone(&component), reference });
+            listings.len() - 1
+        });
+        held.push(place);
+    }
+    (name, held)
 }
 
 /// What is damaged is said and passed over; whatever else fails ends the search.

@@ -2,10 +2,11 @@
 
 use crate::keys::Identities;
 use crate::model::chain::{KnownSnapshot, Trust};
-use crate::model::index::{Index, IndexComponent};
+use crate::model::index::IndexComponent;
 use crate::model::record::{CheckResult, SnapshotKind};
-use crate::model::{Record, SnapshotId, Timestamp};
+use crate::model::{ObjectId, Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::look::names::{Known, Names};
 use crate::ops::many::each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::proofs::{Proofs, StoreProof};
@@ -18,6 +19,7 @@ use crate::ops::space::{self, Dependency};
 use crate::ops::vault::{BadDocument, Vault, is_trusted};
 use crate::store::Key;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// One snapshot in a list.
 #[derive(Debug, Clone, Serialize)]
@@ -87,9 +89,13 @@ pub fn list(session: &Session) -> Result<ListReport> {
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
     let known: Vec<&KnownSnapshot> = vault.snapshots().filter(wanted).collect();
     let proofs = Proofs::new(&vault);
-    let indexes = each(&known, |s| index_of(session, &vault, s, &identities));
-    let rows = known.iter().zip(indexes);
-    let rows = rows.map(|(s, index)| row(s, index, &identities, &proofs));
+    let before = Known::read(session, &identities);
+    let names = each(&known, |s| names_of(session, &vault, s, &identities, &before));
+    let new = newly_read(&known, &names, &before);
+    let still: HashSet<ObjectId> = vault.snapshots().filter_map(|s| s.record.index).collect();
+    before.keep(session, &identities, &still, new);
+    let rows = known.iter().zip(names);
+    let rows = rows.map(|(s, names)| row(s, names, &identities, &proofs));
     let (snapshots, bad): (Vec<_>, Vec<_>) = rows.unzip();
     let mut damaged = vault.bad.clone();
     damaged.extend(bad.into_iter().flatten());
@@ -105,38 +111,58 @@ pub fn list(session: &Session) -> Result<ListReport> {
     })
 }
 
-/// The index of a snapshot; none of one that is not to be read, or without an identity.
-fn index_of(
+/// The names that the index of a snapshot gives, as they were read before or from the index; none of one that is not to be read, or without
+/// an identity.
+fn names_of(
     session: &Session,
     vault: &Vault,
     known: &KnownSnapshot,
     identities: &Identities,
-) -> Option<Result<Index>> {
+    before: &Known,
+) -> Option<Result<Names>> {
+    if identities.is_empty() || !is_trusted(known) || known.void.is_some() {
+        return None;
+    }
+    if let Some(names) = known.record.index.and_then(|index| before.get(&index)) {
+        return Some(Ok(names.clone()));
+    }
     let sources = known_sources(session, vault, known);
     let reader = SnapshotReader { store: &sources, record: &known.record, identities };
-    let readable = !identities.is_empty() && is_trusted(known) && known.void.is_none();
-    readable.then(|| reader.index())
+    Some(reader.index().map(|index| Names::of(&index)))
+}
+
+/// What was read of indexes that were not known before.
+fn newly_read(
+    known: &[&KnownSnapshot],
+    names: &[Option<Result<Names>>],
+    before: &Known,
+) -> Vec<(ObjectId, Names)> {
+    let read = |(s, names): (&&KnownSnapshot, &Option<Result<Names>>)| {
+        let index = s.record.index.filter(|index| before.get(index).is_none())?;
+        Some((index, names.as_ref()?.as_ref().ok()?.clone()))
+    };
+    known.iter().zip(names).filter_map(read).collect()
 }
 
 /// The line of a snapshot, and its index when that is damaged. A list tells what it can: an index that cannot be opened costs names
 /// and notes only.
 fn row(
     known: &KnownSnapshot,
-    index: Option<Result<Index>>,
+    names: Option<Result<Names>>,
     identities: &Identities,
     proofs: &Proofs<'_>,
 ) -> (SnapshotRow, Option<BadDocument>) {
     let record = &known.record;
-    let (index, bad) = match index {
-        Some(Ok(index)) => (Some(index), None),
+    let (names, bad) = match names {
+        Some(Ok(names)) => (Some(names), None),
         Some(Err(e)) => (None, bad_index(record, &e)),
         None => (None, None),
     };
-    let note = sealed_note(known, identities).or_else(|| index.as_ref().and_then(|i| i.header.note.clone()));
+    let note = sealed_note(known, identities).or_else(|| names.as_ref().and_then(|n| n.note.clone()));
     let row = SnapshotRow {
         id: record.snapshot.clone(),
         host: record.host.to_string(),
-        hostname: index.as_ref().map(|i| i.header.hostname.clone()),
+        hostname: names.as_ref().map(|n| n.hostname.clone()),
         number: record.number,
         kind: record.kind,
         started: record.started,
@@ -152,7 +178,7 @@ fn row(
         tags: known.tags.iter().cloned().collect(),
         milestone: known.milestone,
         note,
-        components: index.map(|i| i.components.iter().map(|c| c.name.to_string()).collect()),
+        components: names.map(|n| n.components),
         size: record.components.iter().fold(0, |sum, c| sum.saturating_add(c.size)),
         stored_bytes: record.objects.iter().fold(0, |sum, o| sum.saturating_add(o.size)),
         proofs: proofs.of(known),
@@ -233,7 +259,7 @@ pub fn show(session: &Session, selector: &str, accept_untrusted: bool) -> Result
     let reader = SnapshotReader { store: &sources, record: &known.record, identities: &identities };
     let index = reader.index()?;
     Ok(ShowReport {
-        row: row(known, index_of(session, &vault, known, &identities), &identities, &Proofs::new(&vault)).0,
+        row: row(known, Some(Ok(Names::of(&index))), &identities, &Proofs::new(&vault)).0,
         details: index.components.iter().map(component_row).collect(),
         signer: known.record.signer.to_string(),
         agent: known.record.agent.clone(),

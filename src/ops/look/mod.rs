@@ -1,9 +1,10 @@
-//! Looking at snapshots: list, show, ls, cat, find. Nothing here changes anything but what this machine remembers of the newest entries.
+//! Looking at snapshots: list, show, ls, cat, find. Nothing here changes anything but what this machine remembers.
 
 mod cat;
 mod find;
 mod list;
 mod ls;
+mod names;
 
 pub use cat::cat;
 pub use find::{FindOptions, FindReport, FoundPath, Version, find};

@@ -6,6 +6,8 @@
 use crate::durable::{self, crash};
 use crate::model::{ComponentName, SnapshotId, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::rollback::databases::DatabaseRecord;
+use crate::ops::rollback::dumps::FeedRecord;
 use crate::ops::rollback::step::Step;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -64,6 +66,12 @@ pub(super) struct Journal {
     pub(super) safety: Option<SnapshotId>,
     pub(super) turn: Turn,
     pub(super) sites: Vec<SiteRecord>,
+    /// Databases of servers, which are exchanged after the files.
+    pub(super) databases: Vec<DatabaseRecord>,
+    /// Dumps that only a command can read in, last.
+    pub(super) feeds: Vec<FeedRecord>,
+    /// The folder in the state directory that dumps are kept in.
+    pub(super) folder: String,
     pub(super) services: Vec<Stopped>,
     /// Why it is being undone.
     pub(super) why: Option<String>,
@@ -84,6 +92,9 @@ impl Journal {
             safety: None,
             turn: Turn::Staging,
             sites: Vec::new(),
+            databases: Vec::new(),
+            feeds: Vec::new(),
+            folder: String::new(),
             services: Vec::new(),
             why: None,
         }
@@ -167,10 +178,27 @@ impl Journal {
         }
     }
 
+    /// True while another state lies somewhere.
+    pub(super) fn keeps_something(&self) -> bool {
+        self.sites.iter().any(|site| !site.steps.is_empty())
+            || self.databases.iter().any(|database| database.exchanged)
+            || self.feeds.iter().any(|feed| feed.fed)
+    }
+
+    /// The components that it is about, in order.
+    pub(super) fn components(&self) -> Vec<String> {
+        let sites = self.sites.iter().map(|site| &site.component);
+        let databases = self.databases.iter().map(|database| &database.component);
+        let all = sites.chain(databases).chain(self.feeds.iter().map(|feed| &feed.component));
+        let mut names: Vec<String> = all.map(ToString::to_string).collect();
+        names.dedup();
+        names
+    }
+
     /// Ends it: the way is at its end. While another state is kept it is kept, too, and says where that lies.
     pub(super) fn close(&self, state: &Path) -> Result<()> {
         let cannot = || "cannot end the journal".into();
-        if self.sites.iter().any(|site| !site.steps.is_empty()) {
+        if self.keeps_something() {
             let dir = state.join(KEPT);
             durable::create_dirs(&dir, 0o700).doing(Class::Failed, cannot)?;
             let name = format!("{}.json", self.begun.strftime("%Y%m%dT%H%M%S%9fZ"));

@@ -2,7 +2,9 @@
 
 use crate::model::Timestamp;
 use crate::ops::error::Result;
+use crate::ops::rollback::dumps;
 use crate::ops::rollback::journal::Journal;
+use crate::ops::rollback::run::words_of;
 use crate::ops::rollback::site::remove_staging;
 use crate::ops::session::Session;
 use jiff::SignedDuration;
@@ -21,6 +23,11 @@ pub fn sweep(session: &Session, started: Timestamp) -> Result<Vec<String>> {
         for site in &journal.sites {
             remove_staging(&site.base, &site.staging)?;
             removed.push(site.base.join(&site.staging).display().to_string());
+        }
+        if let Err(e) = dumps::sweep(&journal, session.state()?.dir()) {
+            // A server that does not answer is no reason for a snapshot to fail; the next one tries again.
+            session.note(&format!("what a rollback put away is kept: {}", words_of(&e)));
+            continue;
         }
         crate::durable::remove(&path).map_err(|e| {
             use crate::ops::error::{Class, OpError};

@@ -57,11 +57,21 @@ impl Left {
 
 impl Leaves for Left {
     fn stays(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.judge(path, is_dir, Excluded::covers)
+    }
+
+    fn stays_here(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.judge(path, is_dir, Excluded::covers_itself)
+    }
+}
+
+impl Left {
+    fn judge(&self, path: &RelPath, is_dir: bool, covers: fn(&Excluded, &RelPath, bool) -> bool) -> bool {
         let database = (!is_dir).then(|| database_of(path)).flatten();
         if let Some(database) = database.filter(|d| self.taken.contains(d)) {
-            return self.leave.covers(&database, false);
+            return covers(&self.leave, &database, false);
         }
-        !self.taken.contains(path) || self.leave.covers(path, is_dir) || self.then.covers(path, is_dir)
+        !self.taken.contains(path) || covers(&self.leave, path, is_dir) || covers(&self.then, path, is_dir)
     }
 }
 
@@ -73,14 +83,17 @@ pub(super) struct LeftFrom<'a> {
 
 impl Leaves for LeftFrom<'_> {
     fn stays(&self, path: &RelPath, is_dir: bool) -> bool {
-        let mut full = self.prefix.clone();
-        for part in path.parts() {
-            let Ok(longer) = full.join(part) else {
-                return true;
-            };
-            full = longer;
-        }
-        self.left.stays(&full, is_dir)
+        self.full(path).is_none_or(|full| self.left.stays(&full, is_dir))
+    }
+
+    fn stays_here(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.full(path).is_none_or(|full| self.left.stays_here(&full, is_dir))
+    }
+}
+
+impl LeftFrom<'_> {
+    fn full(&self, path: &RelPath) -> Option<RelPath> {
+        path.parts().try_fold(self.prefix.clone(), |full, part| full.join(part).ok())
     }
 }
 

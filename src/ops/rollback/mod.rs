@@ -5,13 +5,16 @@
 //! what is not live lies in a folder beside it for a week. Nothing that is left ever moves. This module must never start a service on a
 //! state that is half exchanged, and never call a rollback done before the services said that they are well.
 
+mod databases;
+mod dumps;
+mod holders;
 mod id;
 mod journal;
 mod keep;
 mod left;
 mod recover;
 mod run;
-mod services;
+pub(crate) mod services;
 mod site;
 mod step;
 mod tree;
@@ -21,16 +24,17 @@ pub use keep::sweep;
 pub use recover::{ready, resume, undo};
 
 use crate::durable::{Held, crash};
-use crate::model::index::ComponentKind;
 use crate::model::{Problem, ProblemKind, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, open};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
+use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
-use run::{Way, left_of};
+use run::{Downtime, Lefts, Way};
 use serde::Serialize;
 use site::{Site, What, remove_staging, sites_of, staging_name};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tree::Leaves as _;
 
@@ -49,6 +53,11 @@ pub struct RollbackOptions {
 pub struct RollbackPlan {
     opened: Opened,
     sites: Vec<Site>,
+    dumps: Vec<Dump>,
+    /// What the snapshot has of each component.
+    listings: HashMap<String, Listing>,
+    /// Hexadecimal, and of this rollback alone: what it makes is named by them.
+    digits: String,
     components: Vec<String>,
     /// The same for people and programs.
     pub shown: ShownPlan,
@@ -61,6 +70,8 @@ pub struct ShownPlan {
     pub snapshot: SnapshotId,
     /// What is exchanged.
     pub places: Vec<ShownPlace>,
+    /// What is read in, and how, in words.
+    pub dumps: Vec<String>,
     /// Services that are stopped and started, in the order in which they are started.
     pub services: Vec<String>,
     /// Bytes that are fetched.
@@ -104,6 +115,10 @@ pub struct RollbackReport {
     pub services: Vec<String>,
     /// Where the state from before is kept.
     pub kept: Vec<String>,
+    /// Milliseconds from the first stop of a service until the last was well; none when none was stopped, or the run that did it was killed.
+    pub downtime_ms: Option<u64>,
+    /// What of that was the exchange itself.
+    pub exchange_ms: Option<u64>,
     /// Everything worth knowing.
     pub problems: Vec<Problem>,
 }
@@ -116,41 +131,65 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
         true => opened.index.components.iter().map(|c| c.name.to_string()).collect(),
         false => options.only.clone(),
     };
-    let mut plan = Planning { session, opened: &opened, sites: Vec::new(), places: Vec::new(), bytes: 0 };
+    let random: [u8; 6] =
+        crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?;
+    let digits = data_encoding::HEXLOWER.encode(&random);
+    let mut plan = Planning { session, opened: &opened, digits, parts: Parts::default() };
     for name in &names {
         plan.component(name)?;
     }
-    let Planning { sites, places, bytes, .. } = plan;
+    let Planning { digits, parts, .. } = plan;
+    let Parts { sites, places, dumps, shown_dumps, listings, bytes } = parts;
     let config = session.config()?;
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
-    let mut shown =
-        ShownPlan { snapshot: opened.record.snapshot.clone(), places, services, bytes, warnings: Vec::new() };
+    let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
+    let mut shown = ShownPlan { snapshot, places, dumps: dumps_shown, services, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
-    Ok(RollbackPlan { opened, sites, components: names, shown })
+    shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
+    Ok(RollbackPlan { opened, sites, dumps, listings, digits, components: names, shown })
 }
 
 struct Planning<'a> {
     session: &'a Session,
     opened: &'a Opened,
+    digits: String,
+    parts: Parts,
+}
+
+/// What is put back, as it is found.
+#[derive(Default)]
+struct Parts {
     sites: Vec<Site>,
     places: Vec<ShownPlace>,
+    dumps: Vec<Dump>,
+    shown_dumps: Vec<String>,
+    listings: HashMap<String, Listing>,
     bytes: u64,
 }
 
 impl Planning<'_> {
     fn component(&mut self, name: &str) -> Result<()> {
         let of = crate::ops::select::component(&self.opened.index, name)?;
+        if let Some((dump, how)) = dump_of(self.session, of, &self.digits)? {
+            self.parts.dumps.push(dump);
+            self.parts.shown_dumps.push(format!("{name} {how}"));
+            self.parts.bytes += of.size;
+            return Ok(());
+        }
         let everything = Selection { component: name.to_owned(), paths: Vec::new() };
         let listing = Listing::read(&self.opened.reader(), &self.opened.index, &everything)?;
-        let found: Vec<RelPath> = match of.kind {
-            ComponentKind::Folder if !of.single => Vec::new(),
-            _ => listing.entries.iter().map(|e| e.path.clone()).collect(),
-        };
-        self.bytes += listing.bytes();
+        let found: Vec<RelPath> = listing.entries.iter().map(|e| e.path.clone()).collect();
+        self.parts.bytes += listing.bytes();
+        let mut lefts = Lefts::default();
         for site in sites_of(self.session, of, &found)? {
-            let left = left_of(self.session, &site, self.opened)?;
+            let left = lefts.of(self.session, &site, self.opened)?;
+            if let (What::Below(path), Some(left)) = (&site.what, &left)
+                && left.stays(path, true)
+            {
+                continue;
+            }
             let names = match &site.what {
-                What::Whole => Vec::new(),
+                What::Whole | What::Below(_) => Vec::new(),
                 What::Names(paths) => paths.iter().map(ToString::to_string).collect(),
                 What::Database(path) => vec![path.to_string()],
             };
@@ -159,9 +198,10 @@ impl Planning<'_> {
                 _ => Vec::new(),
             };
             let dir = site.base.display().to_string();
-            self.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
-            self.sites.push(site);
+            self.parts.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
+            self.parts.sites.push(site);
         }
+        self.parts.listings.insert(name.to_owned(), listing);
         Ok(())
     }
 }
@@ -222,7 +262,7 @@ impl RollbackPlan {
         let state = session.state()?.dir().to_owned();
         refuse_unfinished(&state, "rollback")?;
         crash::point("rollback: lock held");
-        let mut way = self.begin(session, &held, state)?;
+        let mut way = self.begin(session, &held, state);
         let mut fetched = restore_report(&self.opened);
         let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self));
         if let Err(e) = before {
@@ -230,16 +270,19 @@ impl RollbackPlan {
             return Err(e);
         }
         let outcome = way.exchange(&self)?;
-        report_of(way.journal, &self.components, outcome, fetched.problems)
+        let (all, own) = way.downtime.milliseconds();
+        let stopped = !way.journal.services.is_empty();
+        let mut report = report_of(way.journal, &way.state, &self.components, outcome, fetched.problems)?;
+        (report.downtime_ms, report.exchange_ms) = (stopped.then_some(all), Some(own));
+        Ok(report)
     }
 
-    fn begin<'a>(&self, session: &'a Session, held: &'a Held, state: PathBuf) -> Result<Way<'a>> {
-        let random: [u8; 6] = crate::durable::random_bytes()
-            .doing(Class::Failed, || "no random numbers are to be had".into())?;
-        let staging = staging_name(random);
+    fn begin<'a>(&self, session: &'a Session, held: &'a Held, state: PathBuf) -> Way<'a> {
+        let staging = staging_name(&self.digits);
         let mut journal = Journal::new(self.opened.record.snapshot.clone(), session.around.clock.now());
         journal.sites = self.sites.iter().enumerate().map(|(n, site)| record_of(site, &staging, n)).collect();
-        Ok(Way { session, held, state, journal })
+        Way::note_dumps(&mut journal, &self.dumps, &self.digits);
+        Way { session, held, state, journal, downtime: Downtime::default() }
     }
 }
 
@@ -279,11 +322,13 @@ fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     for site in &journal.sites {
         remove_staging(&site.base, &site.staging)?;
     }
+    dumps::give_up(journal, state)?;
     journal.close(state)
 }
 
 fn report_of(
     journal: Journal,
+    state: &Path,
     components: &[String],
     outcome: Outcome,
     problems: Vec<Problem>,
@@ -296,13 +341,24 @@ fn report_of(
             None => e,
         });
     }
-    let place = |site: &SiteRecord| site.base.join(&site.staging).display().to_string();
+    let kept = kept_places(&journal, state);
     Ok(RollbackReport {
         snapshot: journal.snapshot,
         safety: journal.safety,
         components: components.to_vec(),
         services: journal.services.into_iter().map(|s| s.name).collect(),
-        kept: journal.sites.iter().filter(|s| !s.steps.is_empty()).map(place).collect(),
+        kept,
+        downtime_ms: None,
+        exchange_ms: None,
         problems,
     })
+}
+
+/// Where what was put away lies.
+fn kept_places(journal: &Journal, state: &Path) -> Vec<String> {
+    let sites = journal.sites.iter().filter(|site| !site.steps.is_empty());
+    let mut places: Vec<String> =
+        sites.map(|site| site.base.join(&site.staging).display().to_string()).collect();
+    places.extend(dumps::places(journal, state));
+    places
 }

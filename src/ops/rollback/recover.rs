@@ -1,23 +1,29 @@
 //! What comes after: a rollback that was killed brought to its end, one that held taken back, and the gate for services.
 
+use crate::catalog::State;
+use crate::config::Config;
+use crate::model::{Problem, Timestamp};
 use crate::ops::backup::{self, BackupOptions};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::rollback::journal::{Journal, SiteRecord, Turn, is_torn, refuse_unfinished};
-use crate::ops::rollback::run::Way;
-use crate::ops::rollback::services::{concerned, running, watching};
-use crate::ops::rollback::{Outcome, RollbackReport, give_up, report_of};
+use crate::ops::rollback::dumps::wait_for_children;
+use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
+use crate::ops::rollback::run::{Downtime, Way};
+use crate::ops::rollback::services::{concerned, running, settle, watching};
+use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, report_of};
 use crate::ops::session::Session;
-use std::path::Path;
+use crate::ops::stopped;
 
 /// Brings a rollback that was killed to its end: all of the new state where its services are well, else all of the old. `None`: there is none.
 pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
     let held = crate::ops::lock::hold_for_recovery(session, "rollback")?;
+    crate::ops::lock::services_back(session)?;
     let state = session.state()?.dir().to_owned();
     let Some(journal) = Journal::open(&state)? else {
         return Ok(None);
     };
-    let components: Vec<String> = journal.sites.iter().map(|s| s.component.to_string()).collect();
-    let mut way = Way { session, held: &held, state, journal };
+    wait_for_children(&journal, &state)?;
+    let components = journal.components();
+    let mut way = Way { session, held: &held, state, journal, downtime: Downtime::default() };
     let outcome = match way.journal.turn {
         Turn::Staging => {
             give_up(&way.journal, &way.state)?;
@@ -29,17 +35,23 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
             let why = way.journal.why.clone().unwrap_or_default();
             if done { Outcome::Done } else { Outcome::Undone(why) }
         }
-        Turn::Starting => watching(session, |watch| match way.come_up(watch) {
-            Ok(()) => Ok(Outcome::Done),
-            Err(e) => way.back(watch, &e),
+        Turn::Starting => watching(session, |watch| {
+            let come_up = settle(session, watch, &way.journal).and_then(|()| way.come_up(watch));
+            match come_up {
+                Ok(()) => Ok(Outcome::Done),
+                Err(e) => way.back(watch, &e),
+            }
         })?,
-        Turn::Restarting => watching(session, |watch| way.restart(watch))?,
+        Turn::Restarting => watching(session, |watch| {
+            settle(session, watch, &way.journal)?;
+            way.restart(watch)
+        })?,
         Turn::Stopping | Turn::Exchanging | Turn::Undoing => watching(session, |watch| {
             let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
             way.back(watch, &OpError::new(Class::Failed, why))
         })?,
     };
-    report_of(way.journal, &components, outcome, Vec::new()).map(Some)
+    report_of(way.journal, &way.state, &components, outcome, Vec::new()).map(Some)
 }
 
 /// Takes the last rollback back: a safety snapshot of what is live now, then the exchange the other way round.
@@ -53,8 +65,7 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
         return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
             .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
     };
-    let mut components: Vec<String> = journal.sites.iter().map(|s| s.component.to_string()).collect();
-    components.dedup();
+    let components = journal.components();
     let options = BackupOptions {
         only: components.clone(),
         note: Some(format!("before taking back the rollback to {}", journal.snapshot)),
@@ -66,7 +77,7 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
     journal.safety = Some(safety.snapshot);
     journal.why = Some("it was taken back".into());
     let snapshot = journal.snapshot.clone();
-    let mut way = Way { session, held: &held, state, journal };
+    let mut way = Way { session, held: &held, state, journal, downtime: Downtime::default() };
     way.journal.services = watching(session, |watch| {
         let concerned = concerned(session.config()?, &components);
         running(session, watch, &concerned)
@@ -79,27 +90,36 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
         let why = OpError::new(Class::Failed, "it was taken back");
         way.back(watch, &why)
     })?;
-    let place = |site: &SiteRecord| site.base.join(&site.staging).display().to_string();
+    let kept = kept_places(&way.journal, &way.state);
     Ok(RollbackReport {
         snapshot,
         safety: way.journal.safety.clone(),
         components,
         services: way.journal.services.iter().map(|s| s.name.clone()).collect(),
-        kept: way.journal.sites.iter().map(place).collect(),
+        kept,
+        downtime_ms: None,
+        exchange_ms: None,
         problems: Vec::new(),
     })
 }
 
-/// Fails while a service may not be started: what is live may be half of one state and half of another.
-pub fn ready(state: &Path) -> Result<()> {
-    match Journal::open(state)? {
-        Some(journal) if is_torn(&journal) => {
-            let what = format!(
-                "a rollback to {} stopped half-way: nothing may be started on this",
-                journal.snapshot
-            );
-            Err(OpError::new(Class::Person, what).hint("backstay rollback --resume"))
-        }
-        _ => Ok(()),
+/// Fails while a service may not be started: what is live may be half of one state and half of another. Starts what a killed run had stopped for a
+/// capture, unless another run is at work.
+pub fn ready(config: &Config, now: Timestamp, note: &dyn Fn(&str)) -> Result<Vec<Problem>> {
+    let state = &config.state_dir;
+    if let Some(journal) = Journal::open(state)?.filter(is_torn) {
+        let what =
+            format!("a rollback to {} stopped half-way: nothing may be started on this", journal.snapshot);
+        return Err(OpError::new(Class::Person, what).hint("backstay rollback --resume"));
+    }
+    if !stopped::any(state) {
+        return Ok(Vec::new());
+    }
+    let cannot = || format!("cannot take the lock in {}", state.display());
+    let lock = State::open(state).doing(Class::Failed, cannot)?.lock();
+    match lock.try_lock("ready", now).doing(Class::Failed, cannot)? {
+        Some(_held) => stopped::bring_back(config, state, note),
+        // What is at work stopped them, and starts them.
+        None => Ok(Vec::new()),
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::archive::extract::Owners;
 use crate::durable::{Held, crash};
-use crate::model::ProblemKind;
-use crate::ops::backup::{self, BackupOptions};
+use crate::model::{ProblemKind, RelPath};
+use crate::ops::backup::{self, BackupOptions, BackupReport};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn};
@@ -15,7 +15,10 @@ use crate::ops::rollback::{Outcome, RollbackPlan, services};
 use crate::ops::session::Session;
 use crate::platform::at;
 use crate::service::Watch;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What goes on in a rollback that has begun: the lock is held, and the journal says how far it is.
 pub(super) struct Way<'a> {
@@ -23,6 +26,23 @@ pub(super) struct Way<'a> {
     pub(super) held: &'a Held,
     pub(super) state: PathBuf,
     pub(super) journal: Journal,
+    pub(super) downtime: Downtime,
+}
+
+/// How long services were away, from the first stop to the last that was well.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Downtime {
+    all: Duration,
+    /// What of that was finding and taking the steps: the rest is the services' own.
+    own: Duration,
+}
+
+impl Downtime {
+    /// In milliseconds: all of it, and the exchange's share.
+    pub(super) fn milliseconds(self) -> (u64, u64) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        (ms(self.all), ms(self.own))
+    }
 }
 
 impl Way<'_> {
@@ -33,10 +53,17 @@ impl Way<'_> {
             let new = site.make_staging(&record.staging)?;
             let cannot = || format!("cannot write below {}", site.base.display());
             let durable = new.try_clone().doing(Class::Failed, cannot)?;
-            let listing = Listing::read(&plan.opened.reader(), &plan.opened.index, &site.selection())?;
-            let extractor = extractor(self.session, new, Owners::Keep, &listing)?;
-            write_listing(self.session, &plan.opened, &listing, extractor, report)?;
-            check_databases(&listing, &site.base.join(&record.staging).join("new"), report);
+            let read;
+            let listing = match (&site.what, plan.listings.get(site.component.as_str())) {
+                (What::Whole | What::Database(_), Some(listing)) => listing,
+                _ => {
+                    read = Listing::read(&plan.opened.reader(), &plan.opened.index, &site.selection())?;
+                    &read
+                }
+            };
+            let extractor = extractor(self.session, new, Owners::Keep, listing)?;
+            write_listing(self.session, &plan.opened, listing, extractor, report)?;
+            check_databases(listing, &site.base.join(&record.staging).join("new"), report);
             // Before any of it can become live.
             at::sync_file_system(&durable).doing(Class::Failed, cannot)?;
             crash::point("rollback: site fetched");
@@ -48,16 +75,23 @@ impl Way<'_> {
                 "nothing was stopped or changed; take an older snapshot (`backstay list`), or `backstay sync` where another store has it whole",
             ));
         }
+        let mut lefts = Lefts::default();
         for (site, record) in plan.sites.iter().zip(&self.journal.sites) {
-            self.look(plan, site, &record.staging)?;
+            self.look(plan, site, &record.staging, &mut lefts)?;
         }
+        self.fetch_dumps(&plan.opened, report)?;
         self.session.around.interrupt.check()
     }
 
     /// Finds the steps of a site; an error when something that stays is in the way.
-    fn look(&self, plan: &RollbackPlan, site: &Site, staging: &str) -> Result<Vec<Step>> {
-        let left = left_of(self.session, site, &plan.opened)?;
-        let found = site.gather(staging, left.as_ref())?;
+    fn look(&self, plan: &RollbackPlan, site: &Site, staging: &str, lefts: &mut Lefts) -> Result<Vec<Step>> {
+        let left = lefts.of(self.session, site, &plan.opened)?;
+        let apart = plan.sites.iter().filter(|other| other.component == site.component);
+        let apart = apart.filter_map(|other| match &other.what {
+            What::Below(path) => path_from(site, path),
+            _ => None,
+        });
+        let found = site.gather(staging, left.as_deref(), &apart.collect::<Vec<_>>())?;
         match found.in_the_way.first() {
             Some(one) => {
                 let what = format!("{}/{} is in the way: {}", site.base.display(), one.path, one.why);
@@ -81,19 +115,51 @@ impl Way<'_> {
             OpError::new(e.class, what).because(e).hint("mend what keeps it from being made")
         })?;
         self.session.note(&format!("safety snapshot {}", made.snapshot));
+        self.refuse_unsaved(&made)?;
+        self.fetch_safety_dumps(&made)?;
         self.journal.safety = Some(made.snapshot);
         self.journal.save(&self.state)
+    }
+
+    /// A database that could not be saved is not put away. Files that could not be read lie beside the new ones afterwards.
+    fn refuse_unsaved(&self, made: &BackupReport) -> Result<()> {
+        let config = self.session.config()?;
+        for component in made.components.iter().filter(|c| !c.complete) {
+            let files = config.component(&component.name).is_none_or(|c| {
+                matches!(c.spec, crate::config::Spec::Folder { .. } | crate::config::Spec::Paths { .. })
+            });
+            if !files {
+                let what = format!(
+                    "component {} could not be saved as it is now, so nothing was stopped or changed",
+                    component.name
+                );
+                let why: Vec<String> = { made.problems.iter() }
+                    .filter(|p| p.component.as_deref() == Some(&*component.name))
+                    .map(|p| p.what.clone())
+                    .collect();
+                return Err(OpError::new(Class::Failed, what).because(why.join("; ")).hint(
+                    "mend what is named; who has it open, the plan said (`backstay rollback --dry-run`)",
+                ));
+            }
+            self.session.note(&format!(
+                "the safety snapshot lacks something of {}; what it lacks stays beside the new files",
+                component.name
+            ));
+        }
+        Ok(())
     }
 
     /// Stops, exchanges, starts, and undoes it all when one of these fails.
     pub(super) fn exchange(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
         watching(self.session, |watch| {
             let concerned = services::concerned(self.session.config()?, &plan.components);
+            let begun = Instant::now();
             let stopped = stop(self.session, watch, &concerned, &mut self.journal, &self.state);
-            let forwards = stopped
-                .and_then(|()| self.prepare(plan))
-                .and_then(|()| self.take_all())
-                .and_then(|()| self.come_up(watch));
+            let down = Instant::now();
+            let forwards = stopped.and_then(|()| self.prepare(plan)).and_then(|()| self.take_all());
+            self.downtime.own = down.elapsed();
+            let forwards = forwards.and_then(|()| self.come_up(watch));
+            self.downtime.all = begun.elapsed();
             match forwards {
                 Ok(()) => Ok(Outcome::Done),
                 Err(why) => self.back(watch, &why),
@@ -103,8 +169,9 @@ impl Way<'_> {
 
     /// Finds the steps, now that nothing changes what is live any more.
     fn prepare(&mut self, plan: &RollbackPlan) -> Result<()> {
+        let mut lefts = Lefts::default();
         for (place, site) in plan.sites.iter().enumerate() {
-            let steps = self.look(plan, site, &self.journal.sites[place].staging)?;
+            let steps = self.look(plan, site, &self.journal.sites[place].staging, &mut lefts)?;
             self.journal.sites[place].steps = steps;
         }
         self.journal.turn(&self.state, Turn::Exchanging)
@@ -117,6 +184,7 @@ impl Way<'_> {
                 ground.take(step).doing(Class::Failed, || "the exchange stopped half-way".into())?;
             }
         }
+        self.take_dumps()?;
         self.journal.turn(&self.state, Turn::Starting)
     }
 
@@ -145,6 +213,7 @@ impl Way<'_> {
         }
         if !matches!(self.journal.turn, Turn::Staging | Turn::Stopping) {
             self.journal.turn(&self.state, Turn::Undoing)?;
+            self.take_back_dumps()?;
             for site in self.journal.sites.iter().rev() {
                 let ground = ground_of(site)?;
                 let cannot = || "the way back stopped half-way".into();
@@ -212,6 +281,7 @@ impl Way<'_> {
                 remove_staging(&site.base, &site.staging)?;
             }
         }
+        self.clear_dumps();
         Ok(())
     }
 
@@ -222,15 +292,43 @@ impl Way<'_> {
     }
 }
 
-/// What stays of a site's component. A database of its own has nothing that stays.
-pub(super) fn left_of(session: &Session, site: &Site, opened: &Opened) -> Result<Option<Left>> {
-    let config = session.config()?;
-    match (&site.what, config.component(site.component.as_str())) {
-        (What::Database(_), _) | (_, None) => Ok(None),
-        (_, Some(component)) => {
-            let of = crate::ops::select::component(&opened.index, site.component.as_str())?;
-            Left::of(session, component, &of.rules).map(Some)
+/// What stays of the components of sites, each looked at once.
+#[derive(Default)]
+pub(super) struct Lefts(HashMap<String, Arc<Left>>);
+
+impl Lefts {
+    /// What stays of a site's component. A database of its own has nothing that stays.
+    pub(super) fn of(
+        &mut self,
+        session: &Session,
+        site: &Site,
+        opened: &Opened,
+    ) -> Result<Option<Arc<Left>>> {
+        let name = site.component.as_str();
+        match (&site.what, session.config()?.component(name)) {
+            (What::Database(_), _) | (_, None) => Ok(None),
+            (_, Some(component)) => {
+                if let Some(known) = self.0.get(name) {
+                    return Ok(Some(Arc::clone(known)));
+                }
+                let of = crate::ops::select::component(&opened.index, name)?;
+                let left = Arc::new(Left::of(session, component, &of.rules)?);
+                self.0.insert(name.to_owned(), Arc::clone(&left));
+                Ok(Some(left))
+            }
         }
+    }
+}
+
+/// `path` of the component as the site calls it, when it lies in it.
+fn path_from(site: &Site, path: &RelPath) -> Option<RelPath> {
+    match &site.what {
+        What::Whole => Some(path.clone()),
+        What::Below(top) => {
+            let rest = path.as_bytes().strip_prefix(top.as_bytes())?.strip_prefix(b"/")?;
+            RelPath::new(rest).ok()
+        }
+        What::Names(_) | What::Database(_) => None,
     }
 }
 

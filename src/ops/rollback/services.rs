@@ -9,9 +9,14 @@ use crate::ops::rollback::journal::{Journal, Stopped, Turn};
 use crate::ops::session::Session;
 use crate::service::{self, Around, Instance, ServiceError, State, Watch};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often, and how many times, it is looked whether a service comes up that a killed run was starting.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 10;
 
 /// The services that work on one of `components`, in the order in which they are started.
-pub(super) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
+pub(crate) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
     let ordered = Service::in_order(&config.services).unwrap_or_default();
     ordered.into_iter().filter(|s| components.iter().any(|c| s.works_on(c))).collect()
 }
@@ -19,8 +24,15 @@ pub(super) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'
 /// Runs `work` with what services need. Once begun, stopping and starting is not given up because somebody asks the run to end: a service that is
 /// down must come back.
 pub(super) fn watching<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
-    let config = session.config()?;
-    let state = session.state()?.dir();
+    with_watch(session.config()?, session.state()?.dir(), work)
+}
+
+/// The same without a session.
+pub(crate) fn with_watch<T>(
+    config: &Config,
+    state: &Path,
+    work: impl FnOnce(&Watch<'_>) -> Result<T>,
+) -> Result<T> {
     let logs = state.join("services");
     crate::durable::create_dirs(&logs, 0o700)
         .map_err(|e| OpError::new(Class::Failed, format!("cannot make {}", logs.display())).because(e))?;
@@ -108,9 +120,15 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
         let Some(before) = again(&service) else {
             continue;
         };
-        let never_stopped =
-            on == On::Old && matches!(service::state(service, watch).map_err(failed)?, State::Runs(_));
-        if !never_stopped {
+        // In a run that was killed it may have been started already: two of it would be one too many.
+        let runs_already = match (service::state(service, watch).map_err(failed)?, on) {
+            (State::Runs(_), On::Old) => true,
+            (State::Runs(life), On::New) => {
+                before.life.as_ref().is_some_and(|before| *before != life.to_string())
+            }
+            (State::Down | State::Untold, _) => false,
+        };
+        if !runs_already {
             session.note(&format!("starting {}", service.name));
             service::start(service, watch).map_err(failed)?;
         }
@@ -119,6 +137,19 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
         let judged = service::wait_healthy(service, before.as_ref(), watch).map_err(failed)?;
         if judged.asked > 0 {
             session.note(&format!("{} is healthy", service.name));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a start command that outlived a killed run a moment to come to its end.
+pub(super) fn settle(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
+    let config = session.config()?;
+    for service in config.services.iter().filter(|s| journal.services.iter().any(|j| j.name == s.name)) {
+        let mut looks = 0;
+        while looks < LOOKS && service::state(service, watch).map_err(failed)? == State::Down {
+            (watch.pause)(LOOK);
+            looks += 1;
         }
     }
     Ok(())
@@ -137,7 +168,7 @@ pub(super) fn stop_again(session: &Session, watch: &Watch<'_>, journal: &Journal
     Ok(())
 }
 
-fn failed(error: ServiceError) -> OpError {
+pub(crate) fn failed(error: ServiceError) -> OpError {
     let what = match &error {
         ServiceError::Unhealthy { .. } => "a service is not healthy",
         ServiceError::StillRuns { .. } => "a service did not stop",

@@ -32,6 +32,8 @@ pub(super) struct Site {
 pub(super) enum What {
     /// All that does not stay.
     Whole,
+    /// The same of what is mounted on this path of the component.
+    Below(RelPath),
     /// These paths of the component, which lie in the directory by their last parts.
     Names(Vec<RelPath>),
     /// This database, with what SQLite keeps beside it.
@@ -49,15 +51,20 @@ pub(super) fn sites_of(session: &Session, of: &IndexComponent, found: &[RelPath]
     let site = |base: &Path, what| Site { component: component.name.clone(), base: base.to_owned(), what };
     let one = || found.iter().find(|path| !path.is_root()).cloned();
     let sites = match &component.spec {
-        Spec::Command { .. } => {
-            let why = "it is the output of a command, which a rollback does not feed back";
-            return Err(not_here(name, why));
-        }
+        // Dumps have no place among files.
+        Spec::Command { .. } | Spec::Postgres { .. } => Vec::new(),
         Spec::Sqlite { .. } => vec![site(&base, What::Database(named(component, one())?))],
         Spec::Folder { .. } if single || of.single => {
             vec![site(&base, What::Names(vec![named(component, one())?]))]
         }
-        Spec::Folder { .. } => vec![site(&base, What::Whole)],
+        Spec::Folder { .. } => {
+            let mounted = mounted_below(&base).unwrap_or_default();
+            let apart = mounted.into_iter().filter(|path| found.contains(path));
+            let apart = apart.map(|path| (base.join(OsStr::from_bytes(path.as_bytes())), path));
+            let apart = apart.filter(|(place, _)| place.is_dir());
+            let apart = apart.map(|(place, path)| site(&place, What::Below(path)));
+            std::iter::once(site(&base, What::Whole)).chain(apart).collect()
+        }
         Spec::Paths { paths } => {
             let mut by_base: BTreeMap<PathBuf, Vec<RelPath>> = BTreeMap::new();
             for path in paths {
@@ -77,6 +84,13 @@ pub(super) fn sites_of(session: &Session, of: &IndexComponent, found: &[RelPath]
         }
     }
     Ok(sites)
+}
+
+/// The paths below `base` on which something is mounted, where the system tells.
+fn mounted_below(base: &Path) -> Option<Vec<RelPath>> {
+    let real = base.canonicalize().ok()?;
+    let below = |place: PathBuf| RelPath::new(place.strip_prefix(&real).ok()?.as_os_str().as_bytes()).ok();
+    Some(crate::platform::mounts::mounts_below(base).ok()?.into_iter().filter_map(below).collect())
 }
 
 /// The one file of a component. It is put back under the name that it has in today's configuration.
@@ -107,6 +121,7 @@ impl Site {
     pub(super) fn selection(&self) -> Selection {
         let paths = match &self.what {
             What::Whole => Vec::new(),
+            What::Below(path) => vec![path.clone()],
             What::Names(paths) => paths.clone(),
             What::Database(path) => vec![path.clone()],
         };
@@ -126,21 +141,25 @@ impl Site {
     }
 
     /// The steps from what is live now to what was fetched.
-    pub(super) fn gather(&self, staging: &str, left: Option<&Left>) -> Result<Found> {
+    pub(super) fn gather(&self, staging: &str, left: Option<&Left>, apart: &[RelPath]) -> Result<Found> {
         let what = || format!("cannot compare {} with what was fetched", self.base.display());
         let ground = Ground::open(&self.base).doing(Class::Failed, what)?;
         let dir = ground.open_dir(&Below(staging.as_bytes().to_vec())).doing(Class::Failed, what)?;
         let exchanges = can_exchange(&dir).doing(Class::Failed, what)?;
         let gather = |leaves, run: &dyn Fn(&mut Gather<'_>) -> std::io::Result<()>| {
             let found = Found::default();
-            let mut gather = Gather { ground: &ground, leaves, staging, exchanges, found };
+            let mounted = mounted_below(&self.base).map(|paths| paths.into_iter().collect());
+            let mut gather = Gather { ground: &ground, leaves, staging, exchanges, mounted, apart, found };
             run(&mut gather).doing(Class::Failed, what)?;
             Ok(gather.found)
         };
         let waiting = |path: &RelPath| Below([staging.as_bytes(), b"/new/", path.as_bytes()].concat());
+        let all = Below([staging.as_bytes(), b"/new"].concat());
         match (&self.what, left) {
-            (What::Whole, Some(left)) => gather(left, &|g| g.whole()),
-            (What::Whole, None) => gather(&Nothing, &|g| g.whole()),
+            (What::Whole, Some(left)) => gather(left, &|g| g.whole(&all)),
+            (What::Whole, None) => gather(&Nothing, &|g| g.whole(&all)),
+            (What::Below(path), Some(left)) => gather(&left.from(path), &|g| g.whole(&waiting(path))),
+            (What::Below(path), None) => gather(&Nothing, &|g| g.whole(&waiting(path))),
             (What::Database(path), _) => gather(&Nothing, &|g| {
                 for sidecar in sidecars_of(path.name()) {
                     g.one(&sidecar, None)?;
@@ -161,9 +180,8 @@ impl Site {
 }
 
 /// A name for the folder of a rollback, the same in every site of it.
-pub(super) fn staging_name(random: [u8; 6]) -> String {
-    let prefix = String::from_utf8_lossy(own_names::ROLLBACK);
-    format!("{prefix}{}", data_encoding::HEXLOWER.encode(&random))
+pub(super) fn staging_name(digits: &str) -> String {
+    format!("{}{digits}", String::from_utf8_lossy(own_names::ROLLBACK))
 }
 
 /// Removes a site's own folder with all that is in it.

@@ -7,6 +7,7 @@ use crate::model::RelPath;
 use crate::ops::rollback::id::Inode;
 use crate::ops::rollback::step::{Below, Ground, Step};
 use crate::platform::at;
+use rustix::fs::FileType;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +16,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub(super) trait Leaves {
     /// True when `path`, which is there, stays, with all that is in it.
     fn stays(&self, path: &RelPath, is_dir: bool) -> bool;
+
+    /// The same of a path that lies in no directory that stays.
+    fn stays_here(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.stays(path, is_dir)
+    }
 }
 
 /// Something that stays is where the snapshot has something else.
@@ -34,6 +40,10 @@ pub(super) struct Gather<'a> {
     pub(super) staging: &'a str,
     /// Names can be exchanged in one step here.
     pub(super) exchanges: bool,
+    /// On what something is mounted, where the system tells; else each name is asked.
+    pub(super) mounted: Option<HashSet<RelPath>>,
+    /// What of that is a site of its own.
+    pub(super) apart: &'a [RelPath],
     pub(super) found: Found,
 }
 
@@ -60,11 +70,10 @@ impl Found {
 }
 
 impl Gather<'_> {
-    /// The steps for everything in the base.
-    pub(super) fn whole(&mut self) -> io::Result<()> {
+    /// The steps for everything in the base, for which `new` waits.
+    pub(super) fn whole(&mut self, new: &Below) -> io::Result<()> {
         self.survey(&RelPath::root())?;
-        let new = Below(format!("{}/new", self.staging).into_bytes());
-        self.descend(&RelPath::root(), Some(&new))
+        self.descend(&RelPath::root(), Some(new))
     }
 
     /// The steps for one name in the base, which waits at `new` in the site's folder (none: it is to go).
@@ -90,20 +99,32 @@ impl Gather<'_> {
     /// Finds the directories below `dir` that hold something that stays, or on which something is mounted.
     fn survey(&mut self, dir: &RelPath) -> io::Result<()> {
         let fd = self.ground.open_dir(&below(dir))?;
-        for (name, _) in at::names(fd.as_fd())? {
+        for (name, kind) in at::names(fd.as_fd())? {
             let path = dir.join(&name).map_err(io::Error::other)?;
-            let Some(facts) = at::facts_if_any(fd.as_fd(), &name)? else {
-                continue;
+            // Services are down while this is asked of every name: the system is asked only for what the listing does not say.
+            let is_dir = match kind {
+                FileType::Unknown => match at::facts_if_any(fd.as_fd(), &name)? {
+                    Some(facts) => facts.is_dir(),
+                    None => continue,
+                },
+                known => known.is_dir(),
             };
-            let stays = self.is_staging(&path) || self.leaves.stays(&path, facts.is_dir());
-            if stays || is_mounted(fd.as_fd(), &name)? {
+            let stays = self.is_staging(&path) || self.leaves.stays_here(&path, is_dir);
+            if stays || self.is_mounted(fd.as_fd(), &name, &path)? {
                 self.hold(dir);
             }
-            if !stays && facts.is_dir() {
+            if !stays && is_dir {
                 self.survey(&path)?;
             }
         }
         Ok(())
+    }
+
+    fn is_mounted(&self, dir: BorrowedFd<'_>, name: &[u8], path: &RelPath) -> io::Result<bool> {
+        match &self.mounted {
+            Some(mounted) => Ok(mounted.contains(path)),
+            None => at::is_mount_point(dir, name),
+        }
     }
 
     fn hold(&mut self, dir: &RelPath) {
@@ -152,8 +173,8 @@ impl Gather<'_> {
             }
             (Some((_, facts)), _) if self.leaves.stays(path, facts.is_dir()) => Ok(()),
             (Some(_), waits) if self.ground.is_mounted(&live)? => {
-                if waits.is_some() {
-                    let why = "something is mounted here; make a component of its own of it";
+                if waits.is_some() && !self.apart.contains(path) {
+                    let why = "something is mounted here, which cannot be exchanged";
                     self.found.in_the_way.push(InTheWay { path: path.to_string(), why });
                 }
                 Ok(())
@@ -203,8 +224,4 @@ impl Gather<'_> {
 
 fn below(path: &RelPath) -> Below {
     if path.is_root() { Below(Vec::new()) } else { Below(path.as_bytes().to_vec()) }
-}
-
-fn is_mounted(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
-    at::is_mount_point(dir, name)
 }

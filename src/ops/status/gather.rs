@@ -9,6 +9,7 @@ use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::retention::{self, Held, Scene};
 use crate::model::{HostId, SignerId, Timestamp};
 use crate::ops::error::{OpError, Result};
+use crate::ops::kit_standing::{self, KitStanding};
 use crate::ops::restore::read::chain_text;
 use crate::ops::select;
 use crate::ops::session::Session;
@@ -27,6 +28,7 @@ pub(super) struct Gathered {
     pub(super) history: Vec<String>,
     pub(super) last_drill: Option<Proof>,
     pub(super) outbox: u64,
+    pub(super) kit: Option<KitStanding>,
     pub(super) unfinished: Vec<String>,
     pub(super) unseen: Vec<String>,
     /// When this host's snapshots were begun, oldest first, in seconds.
@@ -59,6 +61,7 @@ impl Gathered {
             history: Vec::new(),
             last_drill: None,
             outbox: 0,
+            kit: None,
             unfinished: Vec::new(),
             unseen: Vec::new(),
             times: Vec::new(),
@@ -86,6 +89,7 @@ impl Gathered {
         if let Some(state) = &session.state {
             of_state(state, &mut gathered);
         }
+        gathered.kit = Some(kit_standing::look(session));
         let config = session.config()?;
         let Union { vault, standings } = match union::read(session) {
             Ok(union) => union,

@@ -42,6 +42,18 @@ pub(super) fn report(config: &Config, seen: Gathered, options: &StatusOptions) -
     }
     seen.stores.iter().for_each(|store| of_store(store, any_here, &mut concerns));
     unfinished(&seen, &mut concerns);
+    // That none was proved on this machine is shown and no warning: it may have been proved on another one.
+    if let Some(kit) = seen.kit.as_ref().filter(|kit| kit.stale) {
+        let way = "make a new one (`backstay kit -o FILE`), then `backstay kit verify FILE`";
+        concerns.add(
+            State::Warning,
+            format!(
+                "the recovery kit that was proved {:.0} is stale: keys or stores changed since",
+                kit.proved.unwrap_or_default()
+            ),
+            way,
+        );
+    }
     if let Some(drill) = seen.last_drill.as_ref().filter(|drill| !drill.good) {
         let what = format!("the last drill, {} ago, did not end well", span(drill.age_seconds));
         concerns.add(
@@ -64,6 +76,7 @@ pub(super) fn report(config: &Config, seen: Gathered, options: &StatusOptions) -
         stores: seen.stores,
         last_drill: seen.last_drill,
         outbox: seen.outbox,
+        kit: seen.kit,
         unfinished: seen.unfinished,
         unseen: seen.unseen,
     }

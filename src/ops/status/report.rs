@@ -3,6 +3,7 @@
 use crate::model::mark::Level;
 use crate::model::record::CheckResult;
 use crate::model::{SnapshotId, Timestamp};
+use crate::ops::kit_standing::KitStanding;
 use serde::Serialize;
 
 /// How bad it is in all.
@@ -123,6 +124,8 @@ pub struct StatusReport {
     pub last_drill: Option<Proof>,
     /// Signed entries that wait here for a store.
     pub outbox: u64,
+    /// How things stand with the recovery kit; none where no store could be opened.
+    pub kit: Option<KitStanding>,
     /// What a killed run left to the next one.
     pub unfinished: Vec<String>,
     /// What could not be seen, and so is not judged.

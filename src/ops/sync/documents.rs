@@ -3,19 +3,19 @@
 //! Only what was read twice and cannot be used is replaced, and only by bytes that were proved here: a document that a later program wrote
 //! is not damaged and stays.
 
-use crate::durable::{NewFile, crash, create_dirs};
+use crate::durable::crash;
+use crate::model::SignerId;
 use crate::model::document::DOCUMENT_BYTES_MAX;
-use crate::model::{ObjectId, SignerId};
 use crate::ops::carry::spool_of;
 use crate::ops::catchup::{CatchUp, Stop};
-use crate::ops::error::{Class, Doing, Result};
+use crate::ops::error::Result;
 use crate::ops::recover_files;
+use crate::ops::replace::replace;
 use crate::ops::session::{Session, in_store};
 use crate::ops::union::Standing;
 use crate::ops::vault::{BadDocument, Vault, View, key_of, parse_entry};
-use crate::store::{Key, Store};
-use std::io::Write as _;
-use std::sync::Arc;
+use crate::store::Key;
+use std::path::PathBuf;
 
 /// One store whose documents are mended.
 pub(super) struct Documents<'a> {
@@ -80,9 +80,13 @@ impl Documents<'_> {
             return Ok(None);
         };
         self.session.note(&format!("store {}: {}: {}; it is replaced", store.name(), bad.key, bad.why));
-        replace(self.session, &self.here().store, key, &good)?;
+        replace(&self.spool()?, &*self.here().store, key, &good)?;
         crash::point("sync: document mended");
         Ok(Some((known.number(), known.signer())))
+    }
+
+    fn spool(&self) -> Result<PathBuf> {
+        spool_of(self.session, &*self.here().store)
     }
 
     /// The instructions and their signatures go together: from a store in which all four are whole.
@@ -105,31 +109,10 @@ impl Documents<'_> {
             if to.get(&key, recover_files::BYTES_MAX).is_ok_and(|there| there == good) {
                 continue;
             }
-            replace(self.session, to, &key, &good)?;
+            replace(&self.spool()?, &**to, &key, &good)?;
             crash::point("sync: instructions mended");
             mended.push(key.to_string());
         }
         Ok(mended)
     }
-}
-
-/// Puts `bytes` in the place of what is damaged, and reads them back.
-fn replace(session: &Session, to: &Arc<dyn Store>, key: &Key, bytes: &[u8]) -> Result<()> {
-    let spool = spool_of(session, &**to)?;
-    let cannot = || format!("cannot prepare {key} in {}", spool.display());
-    create_dirs(&spool, 0o700).doing(Class::Store, cannot)?;
-    let id = ObjectId::of(bytes);
-    let path = spool.join(format!("{id}.document"));
-    let _leftover = std::fs::remove_file(&path);
-    let mut file = NewFile::create_in(&spool).doing(Class::Store, cannot)?;
-    file.write_all(bytes).doing(Class::Store, cannot)?;
-    file.finish_new(&path, 0o600).doing(Class::Store, cannot)?;
-    in_store(&**to, to.replace(key, &path, bytes.len() as u64, &id))?;
-    let back = in_store(&**to, to.get(key, bytes.len() as u64))?;
-    if back == bytes {
-        return Ok(());
-    }
-    let what = format!("store {:?} did not keep {key} as it was written", to.name());
-    Err(crate::ops::error::OpError::new(Class::Damage, what)
-        .hint("check that disk, and its cable and memory"))
 }

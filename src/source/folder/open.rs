@@ -181,7 +181,7 @@ impl Tree {
         let warnings = self.add_xattrs(&mut entry, capture::xattrs_of(&fd));
         let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
         let ranges = capture::data_ranges(fd.as_fd(), &stat).map_err(unreadable)?;
-        Ok(OpenFile { file: File::from(fd), entry, ident: Ident::of(&stat), ranges, warnings })
+        Ok(OpenFile { file: File::from(fd), entry, ident: Ident::of(&stat), ranges, warnings, held: false })
     }
 
     /// Puts attributes into `entry`; what could not be had of them comes back as warnings.
@@ -274,6 +274,8 @@ pub struct OpenFile {
     pub ranges: Vec<(u64, u64)>,
     /// Attributes that could not be read.
     pub warnings: Vec<Problem>,
+    /// The descriptor is of a copy, which nobody changes.
+    pub held: bool,
 }
 
 /// What happened to a file while it was read.
@@ -290,6 +292,9 @@ pub enum Steadiness {
 impl OpenFile {
     /// Looks again, after the last byte was read.
     pub fn after(&self) -> io::Result<Steadiness> {
+        if self.held {
+            return Ok(Steadiness::Same);
+        }
         let now = Ident::of(&rustix::fs::fstat(&self.file)?);
         Ok(match (now == self.ident, now.size > self.ident.size) {
             (true, _) => Steadiness::Same,

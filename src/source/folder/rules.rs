@@ -260,16 +260,19 @@ impl Excluded {
             let Ok(here) = RelPath::new(&at) else {
                 return false;
             };
-            let is_dir = is_dir || !last;
-            let excluded = match self.own_names {
-                true => self.rules.exclude(&here, is_dir),
-                false => self.rules.verdict(&here, is_dir) == Some(true),
-            };
-            if excluded {
+            if self.covers_itself(&here, is_dir || !last) {
                 return true;
             }
         }
         false
+    }
+
+    /// The same of a path that lies in no excluded directory.
+    pub fn covers_itself(&self, path: &RelPath, is_dir: bool) -> bool {
+        match self.own_names {
+            true => self.rules.exclude(path, is_dir),
+            false => self.rules.verdict(path, is_dir) == Some(true),
+        }
     }
 }
 

@@ -128,6 +128,31 @@ fn race_of_strangers(endpoint: &str) {
 }
 
 #[test]
+fn what_a_stranger_left_who_did_not_get_the_store_does_not_stay_in_it() {
+    let server = Server::start(Oddities::default());
+    let [winner, stranger] = [somebody(&server.endpoint, None), somebody(&server.endpoint, None)];
+    stranger.ok(["init"]);
+    fs::remove_file(server.bucket().join(PREFIX).join("backstay.json")).unwrap();
+    winner.ok(["init"]);
+    winner.ok(["backup"]);
+    let listed = winner.json(0, ["list"]);
+    assert_eq!(listed["damaged"].as_array().map(Vec::len), Some(0), "{listed:#}");
+}
+
+#[test]
+fn a_store_whose_maker_was_cut_off_is_completed_by_the_next_init() {
+    let server = Server::start(Oddities::default());
+    let person = somebody(&server.endpoint, None);
+    person.ok(["init"]);
+    for gone in ["RECOVER.md.sig", "recover.py"] {
+        fs::remove_file(server.bucket().join(PREFIX).join(gone)).unwrap();
+    }
+    person.ok(["init"]);
+    let listed = person.json(0, ["list"]);
+    assert_eq!(listed["damaged"].as_array().map(Vec::len), Some(0), "{listed:#}");
+}
+
+#[test]
 fn of_two_strangers_in_one_place_one_has_the_store() {
     for _ in 0..3 {
         let server = Server::start(Oddities::default());

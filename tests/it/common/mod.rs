@@ -1,9 +1,11 @@
 //! What several modules of tests share.
 
+pub(crate) mod crowd;
 pub(crate) mod everything;
 pub(crate) mod fault_server;
 pub(crate) mod mounts;
 pub(crate) mod person;
+pub(crate) mod postgres;
 pub(crate) mod project;
 pub(crate) mod s3;
 pub(crate) mod servers;

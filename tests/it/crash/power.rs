@@ -2,17 +2,13 @@
 //! Only with `BACKSTAY_LONG=1`, as root, with loop devices and Python (which makes the call, because this code may not).
 
 use super::bed::{Bed, SIGNAL_AT, assert_code, long, scatter};
-use crate::common::mounts::{given_folder, in_own_mounts, mount};
+use crate::common::mounts::{cut_power as cut, given_folder, in_own_mounts, mount, run};
 use crate::common::project::cannot_run;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 
 const CYCLES: usize = 100;
-/// `EXT4_IOC_SHUTDOWN` with `NOLOGFLUSH`: what is not on the medium now never gets there.
-const CUT: &str = "import fcntl,os,struct,sys
-fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
-
 #[test]
 fn after_a_power_cut_what_was_reported_is_whole_and_nothing_listed_is_broken() {
     if !long() {
@@ -20,15 +16,6 @@ fn after_a_power_cut_what_was_reported_is_whole_and_nothing_listed_is_broken() {
         return;
     }
     in_own_mounts("crash::power::cuts");
-}
-
-fn run(program: &str, args: &[&str]) -> bool {
-    let output = Command::new(program).args(args).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-fn cut(at: &Path) -> bool {
-    run("python3", &["-c", CUT, at.to_str().unwrap()])
 }
 
 fn mount_image(image: &Path, at: &Path) {

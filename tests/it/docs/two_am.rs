@@ -101,6 +101,12 @@ fn the_blocks_of_2am_md_do_what_they_say() {
     drop(service);
     page.next("database");
     assert_eq!(rows(&database), 1, "the row that was deleted is back");
+    fs::write(project.join("backend/main.py"), "ruined again").unwrap();
+    fs::write(project.join("backend/more.py"), "new").unwrap();
+    let said = page.next("rollback");
+    assert!(said.contains("backend"), "{said}");
+    assert!(fs::read_to_string(project.join("backend/main.py")).unwrap().starts_with("def step"));
+    assert!(!project.join("backend/more.py").exists());
     page.next("component");
     assert!(page.path("OTHER").join("before/backend/main.py").exists());
     fs::rename(&project, page.stage.root.join("srv/burnt")).unwrap();

@@ -135,3 +135,34 @@ fn a_component_that_shrank_is_told_with_what_ends_the_freeze() {
     assert!(component(&report, "backend")["frozen"].as_array().unwrap().is_empty());
     person.ok(["status"]);
 }
+
+#[test]
+fn a_kit_that_was_never_proved_or_is_stale_is_told_by_status_and_doctor() {
+    let person = sound();
+    let finding = || {
+        let report: Value = serde_json::from_str(&person.run(["doctor", "--json"]).out).unwrap();
+        let all = report["findings"].as_array().unwrap().clone();
+        all.into_iter().find(|f| f["area"] == "kit" && f["subject"] == "recovery kit").unwrap()
+    };
+    let report = person.json(0, ["status", "--check"]);
+    assert_eq!((&report["state"], &report["kit"]["proved"]), (&"ok".into(), &Value::Null), "{report:#}");
+    assert!(person.ok(["status"]).out.contains("recovery kit   never proved on this machine"));
+    assert_eq!(finding()["severity"], "warning");
+    assert!(finding()["what"].as_str().unwrap().contains("no recovery kit"), "{}", finding());
+    let kit = person.top.join("printed.txt");
+    person.ok(["kit", "-o", kit.to_str().unwrap()]);
+    person.ok(["kit", "verify", kit.to_str().unwrap()]);
+    let text = person.ok(["status"]).out;
+    assert!(text.contains("all is well") && text.contains("recovery kit   proved "), "{text}");
+    assert_eq!(finding()["severity"], "well");
+    // Another store: the kit does not know it.
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.ok(["init"]);
+    person.backup();
+    let report = person.json(0, ["status", "--check"]);
+    assert_eq!((&report["state"], &report["kit"]["stale"]), (&"warning".into(), &true.into()), "{report:#}");
+    let text = person.ok(["status"]).out;
+    assert!(text.contains("is stale: keys or stores changed since"), "{text}");
+    assert!(text.contains("backstay kit -o FILE"), "{text}");
+    assert_eq!(finding()["severity"], "warning");
+}

@@ -1,0 +1,194 @@
+//! What is captured while services are stopped: begun and kept then, packed after they are up again.
+//!
+//! Of files only what is not as it was is kept, as copies in the spool (which share their blocks where the file system can do that). Nothing here may take
+//! longer than it must: a service is down meanwhile.
+
+use crate::durable::crash;
+use crate::model::{Entry, Kind, Problem};
+use crate::ops::backup::build::{Build, Item};
+use crate::ops::backup::capture::Run;
+use crate::ops::backup::reuse::{Cursor, Facts};
+use crate::ops::backup::streams::Stream;
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::platform::capture::Ident;
+use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness};
+use crate::source::sqlite::{SqliteCapture, SqliteError, SqliteSpec, capture};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// A component that was captured and is to be packed.
+pub(super) enum Held<'a> {
+    Stream(Box<Stream<'a>>),
+    Files(Box<Build<'a>>, Option<Scan>, HeldDatabases),
+}
+
+/// Databases that a walk found, by their places in it.
+pub(super) type HeldDatabases = HashMap<usize, HeldDatabase>;
+
+/// A database that a walk found, as it was then.
+pub(super) enum HeldDatabase {
+    Unchanged(Box<Item>),
+    Begun(Box<(std::result::Result<SqliteCapture, SqliteError>, Facts)>),
+}
+
+/// A file as it was then.
+pub(super) struct HeldFile {
+    /// In the spool; too many to be all open.
+    copy: PathBuf,
+    entry: Entry,
+    ident: Ident,
+    ranges: Vec<(u64, u64)>,
+    warnings: Vec<Problem>,
+}
+
+impl HeldFile {
+    /// The same as if it were opened then.
+    pub(super) fn open(&self) -> std::result::Result<OpenFile, OpenError> {
+        let unreadable = |source| OpenError::Unreadable { path: self.entry.path.clone(), source };
+        Ok(OpenFile {
+            file: File::open(&self.copy).map_err(unreadable)?,
+            entry: self.entry.clone(),
+            ident: self.ident,
+            ranges: self.ranges.clone(),
+            warnings: self.warnings.clone(),
+            held: true,
+        })
+    }
+
+    /// Copies what is open.
+    fn of(open: &OpenFile, spool: &Path) -> io::Result<Self> {
+        let random: [u8; 16] = crate::durable::random_bytes().map_err(io::Error::other)?;
+        let path = spool.join(format!(".backstay-{}.tmp", data_encoding::HEXLOWER.encode(&random)));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        // From here on it goes with its value.
+        let held = Self {
+            copy: path,
+            entry: open.entry.clone(),
+            ident: open.ident,
+            ranges: open.ranges.clone(),
+            warnings: open.warnings.clone(),
+        };
+        if rustix::fs::ioctl_ficlone(&file, &open.file).is_err() {
+            file.set_len(open.entry.size)?;
+            for &(offset, length) in &open.ranges {
+                copy_range(&open.file, &file, offset, length)?;
+            }
+        }
+        Ok(held)
+    }
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        // What is left is swept by the next run.
+        drop(std::fs::remove_file(&self.copy));
+    }
+}
+
+fn copy_range(mut from: &File, mut to: &File, offset: u64, length: u64) -> io::Result<()> {
+    from.seek(SeekFrom::Start(offset))?;
+    to.seek(SeekFrom::Start(offset))?;
+    // A file that became shorter is noticed by whoever looks at it afterwards.
+    io::copy(&mut from.take(length), &mut to).map(drop)
+}
+
+impl<'a> Run<'a> {
+    /// Begins and keeps the components that need it, while the services that work on them are stopped.
+    pub(super) fn hold(
+        &self,
+        components: &[(usize, &crate::config::Component)],
+        problems: &mut Vec<Problem>,
+    ) -> Result<HashMap<usize, Held<'a>>> {
+        let mut held = HashMap::new();
+        if components.is_empty() {
+            return Ok(held);
+        }
+        let session = self.session;
+        let names: Vec<String> = components.iter().map(|(_, c)| c.name.to_string()).collect();
+        let (config, state) = (session.config()?, session.state()?.dir());
+        let note = |text: &str| session.note(text);
+        let (taken, found) = crate::ops::stopped::around(config, state, &names, &note, || {
+            components.iter().try_for_each(|(place, component)| {
+                held.insert(*place, self.hold_one(component)?);
+                crash::point("backup: held");
+                session.around.interrupt.check()
+            })
+        })?;
+        problems.extend(found);
+        Ok(taken).map(|()| held)
+    }
+
+    fn hold_one(&self, component: &crate::config::Component) -> Result<Held<'a>> {
+        use crate::config::Spec;
+        if !matches!(component.spec, Spec::Folder { .. } | Spec::Paths { .. }) {
+            return self.begin_stream(component).map(|stream| Held::Stream(Box::new(stream)));
+        }
+        let (mut build, scan) = self.scan(component)?;
+        let mut databases = HashMap::new();
+        if let Some(scan) = &scan {
+            self.hold_databases(&mut build, scan, &mut databases)?;
+            self.hold_files(&mut build, scan, &databases)?;
+        }
+        Ok(Held::Files(Box::new(build), scan, databases))
+    }
+
+    fn hold_databases(
+        &self,
+        build: &mut Build<'a>,
+        scan: &Scan,
+        databases: &mut HeldDatabases,
+    ) -> Result<()> {
+        for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
+            let path = scan.tree.real_path(&found.entry.path);
+            let facts = Facts::of_database(&path, build.settled);
+            if let Some(item) = build.unchanged_database(&found.entry, facts.as_ref()) {
+                databases.insert(place, HeldDatabase::Unchanged(Box::new(item)));
+                continue;
+            }
+            let begun = capture(&SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) });
+            if begun.is_err() {
+                // Then its bytes are packed, with what lies beside it.
+                for part in scan.as_bytes(&found.entry.path, build.names) {
+                    self.hold_file(build, scan, &part)?;
+                }
+            }
+            databases.insert(place, HeldDatabase::Begun(Box::new((begun, facts.unwrap_or_default()))));
+        }
+        Ok(())
+    }
+
+    fn hold_files(&self, build: &mut Build<'a>, scan: &Scan, databases: &HeldDatabases) -> Result<()> {
+        let mut cursor = Cursor::new(build.old);
+        for (place, found) in scan.entries.iter().enumerate() {
+            let unchanged = cursor.unchanged(found, build.settled).is_some();
+            if found.entry.kind == Kind::File && !unchanged && !databases.contains_key(&place) {
+                self.hold_file(build, scan, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a file as it is. One that cannot be read is looked at again when it is packed, and then said.
+    fn hold_file(&self, build: &mut Build<'a>, scan: &Scan, found: &Found) -> Result<()> {
+        let Ok(open) = scan.tree.open(found, build.names) else {
+            return Ok(());
+        };
+        // Whether its file system keeps change times is asked of itself, not of its copy.
+        let _learned = build.facts_of(&open);
+        let what = || format!("cannot keep {} while the services are stopped", found.entry.path);
+        let held = HeldFile::of(&open, self.pack.spool).doing(Class::Failed, what).map_err(room)?;
+        let steady = matches!(open.after(), Ok(Steadiness::Same));
+        // What somebody else changes meanwhile gains nothing by being kept.
+        if steady {
+            build.held.insert(found.entry.path.clone(), held);
+        }
+        Ok(())
+    }
+}
+
+fn room(e: OpError) -> OpError {
+    e.hint("make room in the state directory: what changed is copied there before the services are started again")
+}

@@ -1,0 +1,144 @@
+//! Services that are stopped while something is captured, and come back whatever happens.
+//!
+//! What ran is written down before it is stopped, and crossed out after it is up again: a run that was killed in between is followed by one that starts it.
+//! Nothing here may start what was down before, and nothing may wait for a store while a service is down.
+
+use crate::config::{Config, Service};
+use crate::durable::{self, crash};
+use crate::model::{Problem, ProblemKind};
+use crate::ops::error::{Class, Doing, Result};
+use crate::ops::rollback::services::{concerned, failed, with_watch};
+use crate::service::{self, State, Watch};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const FILE: &str = "stopped.json";
+
+/// The services that a capture stopped.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Stopped {
+    services: Vec<String>,
+}
+
+impl Stopped {
+    fn read(state: &Path) -> Result<Option<Self>> {
+        let path = state.join(FILE);
+        let bytes = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.doing(Class::Failed, || format!("cannot read {}", path.display()))?,
+        };
+        // Replaced whole, so it can only be damaged by others; then nothing is guessed, and a person can read the names.
+        serde_json::from_slice(&bytes).map(Some).doing(Class::Person, || {
+            format!("{} cannot be read, which names services to start", path.display())
+        })
+    }
+
+    fn write(&self, state: &Path) -> Result<()> {
+        let path = state.join(FILE);
+        let cannot = || format!("cannot write {}", path.display());
+        let text = serde_json::to_vec(self).doing(Class::Failed, cannot)?;
+        durable::replace(&path, &text).doing(Class::Failed, cannot)
+    }
+
+    fn close(state: &Path) -> Result<()> {
+        let path = state.join(FILE);
+        durable::remove(&path).map(drop).doing(Class::Failed, || format!("cannot remove {}", path.display()))
+    }
+}
+
+/// Takes `step` while the services that work on `components` are stopped. Those that do not come up again are among the problems.
+///
+/// # Errors
+/// A service did not stop (then `step` was not taken), or `step` failed. The services were started in either case.
+pub(crate) fn around<T>(
+    config: &Config,
+    state: &Path,
+    components: &[String],
+    note: &dyn Fn(&str),
+    step: impl FnOnce() -> Result<T>,
+) -> Result<(T, Vec<Problem>)> {
+    let services = concerned(config, components);
+    if services.is_empty() {
+        return Ok((step()?, Vec::new()));
+    }
+    let taken = with_watch(config, state, |watch| stop(&services, watch, state, note));
+    crash::point("stopped: all of them");
+    let taken = taken.and_then(|()| step());
+    crash::point("stopped: captured");
+    let problems = bring_back(config, state, note)?;
+    Ok((taken?, problems))
+}
+
+fn stop(services: &[&Service], watch: &Watch<'_>, state: &Path, note: &dyn Fn(&str)) -> Result<()> {
+    let mut run = Vec::new();
+    for service in services {
+        match service::state(service, watch).map_err(failed)? {
+            State::Down => note(&format!("service {} is down, and stays so", service.name)),
+            _ => run.push(*service),
+        }
+    }
+    let services = run.iter().map(|service| service.name.clone()).collect();
+    Stopped { services }.write(state)?;
+    crash::point("stopped: written down");
+    for service in run.iter().rev() {
+        note(&format!("stopping {} for the capture", service.name));
+        service::stop(service, watch).map_err(failed)?;
+        crash::point("stopped: a service");
+    }
+    Ok(())
+}
+
+/// Starts what a capture stopped and did not start again, in this run or one that was killed. To be called with the lock held.
+///
+/// # Errors
+/// What is to be started cannot be told. A service that does not come up is a problem, not an error.
+pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> Result<Vec<Problem>> {
+    let Some(stopped) = Stopped::read(state)? else {
+        return Ok(Vec::new());
+    };
+    let mut problems = Vec::new();
+    let ordered = Service::in_order(&config.services).unwrap_or_default();
+    for name in stopped.services.iter().filter(|name| !ordered.iter().any(|s| s.name == **name)) {
+        problems.push(problem(
+            name,
+            "a capture stopped it, and the configuration does not know it any more".into(),
+        ));
+    }
+    with_watch(config, state, |watch| {
+        for service in ordered.iter().filter(|s| stopped.services.contains(&s.name)) {
+            if let Err(why) = start(service, watch, note) {
+                problems.push(problem(&service.name, why));
+            }
+            crash::point("stopped: a service started");
+        }
+        Ok(())
+    })?;
+    // Also when one did not come up: it was said, and trying for ever what fails helps nobody.
+    Stopped::close(state)?;
+    Ok(problems)
+}
+
+fn start(service: &Service, watch: &Watch<'_>, note: &dyn Fn(&str)) -> std::result::Result<(), String> {
+    // A manager that started it meanwhile, or one that is just about to, needs no help.
+    if matches!(service::state(service, watch), Ok(State::Runs(_))) {
+        return Ok(());
+    }
+    note(&format!("starting {}", service.name));
+    service::start(service, watch).map_err(|e| e.to_string())?;
+    service::wait_healthy(service, None, watch).map(drop).map_err(|e| e.to_string())
+}
+
+fn problem(service: &str, what: String) -> Problem {
+    Problem {
+        kind: ProblemKind::Hook,
+        component: None,
+        subject: format!("service {service}"),
+        what,
+        hint: Some("look at the service's own log, and start it by hand".into()),
+    }
+}
+
+/// True when a capture stopped services and did not start them again.
+pub(crate) fn any(state: &Path) -> bool {
+    state.join(FILE).exists()
+}

@@ -1,0 +1,148 @@
+//! Dumps that only a command can read in: fed last, taken back by the dump of before, and never while a command of a killed run still reads.
+
+use super::{App, SERVICE};
+use crate::common::project::{exe, expect_code, program};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A "database" that a command dumps, and another reads in slowly, line by line: `live.txt`.
+const FED: &str = r#"
+[[component]]
+name = "orders"
+command = "cat live.txt"
+restore_command = "bin/read-in"
+timeout = "60s"
+"#;
+
+const READ_IN: &str = "#!/bin/sh\necho fed >> fed.log\n: > live.txt\nwhile read -r line; do echo \"$line\" >> live.txt; done\n[ ! -e refuse ] || { echo no room >&2; exit 9; }\n";
+
+fn app() -> (App, String) {
+    let app = App::with(FED, SERVICE);
+    app.write("live.txt", "one\ntwo\n");
+    app.write("bin/read-in", READ_IN);
+    fs::set_permissions(app.path("bin/read-in"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let id = app.project.backup();
+    app.upgrade("2");
+    app.write("live.txt", "three\n");
+    app.start_service();
+    (app, id)
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn command(app: &App, args: &[&str]) -> Command {
+    let mut command = program(exe(), &app.project.home);
+    command.current_dir(&app.project.dir).arg("rollback").args(args);
+    command
+}
+
+/// `live.txt` and the files are of one state.
+#[track_caller]
+fn state(app: &App, point: &str) -> String {
+    let version = app.read("app/version");
+    let expected = if version == "1" { "one\ntwo\n" } else { "three\n" };
+    assert_eq!(app.read("live.txt"), expected, "{point}: a mixture");
+    assert_eq!(app.rows(), if version == "1" { 1 } else { 3 }, "{point}: a mixture");
+    assert!(app.runs(), "{point}: the service is down");
+    version
+}
+
+#[test]
+fn a_dump_is_fed_to_its_restore_command_after_all_others_and_the_plan_says_what_that_means() {
+    let (app, id) = app();
+    let plan = app.project.ok(["rollback", &id, "--dry-run"]);
+    let said = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(said.contains("fed to its restore_command, after all others: that is not one step"), "{said}");
+    assert!(!app.path("fed.log").exists());
+    app.project.ok(["rollback", &id]);
+    assert_eq!((state(&app, "after"), app.read("fed.log")), ("1".into(), "fed\n".into()));
+    app.project.ok(["rollback", "--undo", "--yes"]);
+    assert_eq!(state(&app, "undone"), "2");
+}
+
+#[test]
+fn a_restore_command_that_fails_is_answered_with_the_dump_of_before() {
+    let (app, id) = app();
+    // Fails once: for the new dump, and not for the old one.
+    let once =
+        READ_IN.replace("[ ! -e refuse ]", "[ -s fed2 ] || { echo x > fed2; exit 9; }; [ ! -e refuse ]");
+    fs::write(app.path("bin/read-in"), once).unwrap();
+    let output = expect_code(app.project.run(["rollback", &id]), 17);
+    assert!(told(&output).contains("component orders could not be read in"), "{}", told(&output));
+    assert_eq!(state(&app, "answered"), "2");
+    assert_eq!(app.read("fed.log"), "fed\nfed\n");
+}
+
+#[test]
+fn when_not_even_the_dump_of_before_can_be_read_in_a_person_is_told_where_it_lies() {
+    let (app, id) = app();
+    app.write("refuse", "");
+    let output = expect_code(app.project.run(["rollback", &id]), 18);
+    let said = told(&output);
+    let place = said.split_whitespace().map(|word| word.trim_end_matches(':'));
+    let place = { place }.find(|word| word.ends_with("orders/old/output")).expect(&said);
+    assert_eq!(fs::read_to_string(PathBuf::from(place)).unwrap(), "three\n");
+    expect_code(app.project.run(["ready"]), 18);
+    fs::remove_file(app.path("refuse")).unwrap();
+    expect_code(app.project.run(["rollback", "--resume"]), 17);
+    assert_eq!(state(&app, "resumed"), "2");
+}
+
+#[test]
+fn killed_while_a_dump_is_fed_it_waits_for_the_command_and_feeds_the_old_one() {
+    let (app, id) = app();
+    // It goes on after the kill until it is let go.
+    let slow = READ_IN.replace(
+        ": > live.txt",
+        "[ -e go ] || { kill -9 $PPID; until [ -e go ]; do sleep 0.1; done; }\n: > live.txt",
+    );
+    fs::write(app.path("bin/read-in"), slow.replace("#!/bin/sh", "#!/bin/bash")).unwrap();
+    let killed = command(&app, &[&id]).output().unwrap();
+    assert!(!killed.status.success(), "{}", told(&killed));
+    expect_code(app.project.run(["ready"]), 18);
+    let resumed = command(&app, &["--resume"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    app.write("go", "");
+    let resumed = resumed.wait_with_output().unwrap();
+    assert_eq!(resumed.status.code(), Some(17), "{}", told(&resumed));
+    assert_eq!(state(&app, "resumed"), "2");
+    assert_eq!(app.read("fed.log"), "fed\nfed\n");
+}
+
+#[test]
+fn without_a_dump_of_what_is_live_nothing_is_fed() {
+    let (app, id) = app();
+    fs::remove_file(app.path("live.txt")).unwrap();
+    let before = app.live();
+    let output = expect_code(app.project.run(["rollback", &id]), 1);
+    assert!(told(&output).contains("could not be saved as it is now"), "{}", told(&output));
+    assert_eq!(app.live(), before);
+    assert!(!app.path("fed.log").exists() && app.runs());
+    app.project.ok(["ready"]);
+}
+
+#[test]
+fn a_restore_in_place_feeds_a_dump_and_keeps_what_was_there() {
+    let (app, id) = app();
+    app.project.ok(["restore", &id, "orders", "--in-place", "--yes"]);
+    assert_eq!((app.read("live.txt"), app.read("fed.log")), ("one\ntwo\n".into(), "fed\n".into()));
+    let kept = PathBuf::from(app.project.config()["state"]["dir"].as_str().unwrap()).join("replaced");
+    let kept: Vec<PathBuf> = fs::read_dir(kept).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(fs::read_to_string(&kept[0]).unwrap(), "three\n");
+    // What cannot be dumped is not put at risk, and what fails says where the way back lies.
+    fs::rename(app.path("live.txt"), app.path("away")).unwrap();
+    let output = expect_code(app.project.run(["restore", &id, "orders", "--in-place", "--yes"]), 1);
+    assert!(
+        told(&output).contains("could not be dumped as it is now, so nothing was changed"),
+        "{}",
+        told(&output)
+    );
+    fs::rename(app.path("away"), app.path("live.txt")).unwrap();
+    app.write("refuse", "");
+    let output = expect_code(app.project.run(["restore", &id, "orders", "--in-place", "--yes"]), 1);
+    assert!(told(&output).contains("orders.before-restore-"), "{}", told(&output));
+}

@@ -1,0 +1,184 @@
+//! Services stopped for a capture: only for it, and up again whatever happens.
+
+use crate::common::project::{Project, exe, expect_code, program};
+use rusqlite::Connection;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+const COMPONENTS: &str = r#"
+[[component]]
+name = "app"
+path = "app"
+with_services_stopped = true
+[[component]]
+name = "orders"
+command = "echo orders >> order; cat app/file"
+with_services_stopped = true
+[[component]]
+name = "other"
+path = "other"
+"#;
+
+/// Writes down what it does; it is down while there is no `up`.
+const SERVICE: &str = r#"
+[[service]]
+name = "web"
+pid_file = "web.pid"
+stop = 'echo stop >> order; kill "$(cat web.pid)"'
+start = 'echo start >> order; sleep 1000 & echo $! > web.pid'
+[service.health]
+command = 'grep -q "(sleep) S" "/proc/$(cat web.pid)/stat"'
+within = "3s"
+passes = 1
+[[hook]]
+on = "backup"
+after = "echo after >> order"
+"#;
+
+struct App(Project);
+
+impl App {
+    fn new() -> Self {
+        Self::with(SERVICE)
+    }
+
+    fn with(service: &str) -> Self {
+        let app = Self(Project::new(COMPONENTS, service));
+        for path in ["app/file", "app/more/file", "other/file"] {
+            crate::lab::put(&app.0.dir.join(path), path.as_bytes());
+        }
+        let db = Connection::open(app.0.dir.join("app/app.db")).unwrap();
+        db.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        let start = "sleep 1000 >/dev/null 2>&1 & echo $! > web.pid";
+        expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.0.dir).output().unwrap(), 0);
+        app
+    }
+
+    fn order(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.0.dir.join("order")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn pid(&self) -> String {
+        fs::read_to_string(self.0.dir.join("web.pid")).unwrap().trim().to_owned()
+    }
+
+    fn runs(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.contains("(sleep)") && !stat.contains(") Z")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = program(exe(), &self.0.home);
+        command.current_dir(&self.0.dir).args(args);
+        command
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _gone = Command::new("kill").arg(self.pid()).stderr(Stdio::null()).status();
+    }
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn services_are_stopped_for_the_capture_only_and_run_while_it_is_packed() {
+    let app = App::new();
+    let log = app.0.top.join("points");
+    let before = app.pid();
+    let output = app.command(&["backup"]).env("BACKSTAY_TEST_CRASH_COUNT_FILE", &log).output().unwrap();
+    expect_code(output, 0);
+    assert_eq!(app.order(), ["stop", "orders", "start", "after"]);
+    assert!(app.runs() && app.pid() != before);
+    // Nothing was put before the service was up again, and everything after.
+    let points = fs::read_to_string(&log).unwrap();
+    let at = |name: &str| points.find(name).unwrap_or_else(|| panic!("{name}: {points}"));
+    let first_put = points.find("backup: captured").unwrap();
+    assert!(at("stopped: captured") < at("stopped: a service started"));
+    assert!(at("stopped: a service started") < first_put);
+    assert!(
+        !points[at("stopped: written down")..at("stopped: a service started")].contains("put"),
+        "{points}"
+    );
+    let id = app.0.json(["list"])["snapshots"][0]["id"].as_str().unwrap().to_owned();
+    let restored = app.0.restore(&id, &[]);
+    assert_eq!(fs::read_to_string(restored.join("app/more/file")).unwrap(), "app/more/file");
+    assert_eq!(fs::read_to_string(restored.join("orders/output")).unwrap(), "app/file");
+    let db = Connection::open(restored.join("app/app.db")).unwrap();
+    assert_eq!(db.query_row("SELECT count(*) FROM t", (), |r| r.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[test]
+fn what_is_kept_is_of_the_moment_when_the_services_were_down() {
+    // The start changes what was captured, before it is packed.
+    let start = "start = 'echo start >> order; for f in file more/file; do echo later > app/$f; done; sleep 1000 & echo $! > web.pid'";
+    let service = SERVICE.replace("start = 'echo start >> order; sleep 1000 & echo $! > web.pid'", start);
+    let app = App::with(&service);
+    let id = app.0.backup();
+    let restored = app.0.restore(&id, &[]);
+    for path in ["app/file", "app/more/file"] {
+        assert_eq!(fs::read_to_string(restored.join(path)).unwrap(), path);
+        assert_eq!(fs::read_to_string(app.0.dir.join(path)).unwrap(), "later\n");
+    }
+    // And the next one sees that they changed.
+    let id = app.0.backup();
+    assert_eq!(fs::read_to_string(app.0.restore(&id, &[]).join("app/file")).unwrap(), "later\n");
+}
+
+#[test]
+fn a_component_that_does_not_ask_for_it_stops_nothing() {
+    let app = App::new();
+    app.0.ok(["backup", "--only", "other"]);
+    assert_eq!(app.order(), ["after"]);
+}
+
+#[test]
+fn killed_while_they_are_down_the_next_command_starts_them() {
+    let app = App::new();
+    let log = app.0.top.join("points");
+    let output = app.command(&["backup"]).env("BACKSTAY_TEST_CRASH_COUNT_FILE", &log).output().unwrap();
+    expect_code(output, 0);
+    let names: Vec<String> = fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
+    let own = |name: &&String| name.contains("stopped: ") || name.contains("backup: held");
+    let numbers: Vec<usize> = names.iter().enumerate().filter(|(_, n)| own(n)).map(|(n, _)| n + 1).collect();
+    assert!(numbers.len() >= 6, "{names:?}");
+    let ways: [&[&str]; 3] = [&["ready"], &["backup"], &["rollback", "--resume"]];
+    for (turn, number) in numbers.into_iter().enumerate() {
+        fs::write(app.0.dir.join("app/file"), format!("{turn}")).unwrap();
+        let killed =
+            app.command(&["backup"]).env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap();
+        assert!(!killed.status.success(), "{number}");
+        let next = expect_code(app.0.run(ways[turn % 3]), 0);
+        assert!(app.runs(), "point {number}, {}: {}", names[number - 1], told(&next));
+    }
+    app.0.backup();
+    let state = app.0.config()["state"]["dir"].as_str().unwrap().to_owned();
+    let left = fs::read_dir(state).unwrap().any(|e| e.unwrap().file_name() == "stopped.json");
+    assert!(!left);
+}
+
+#[test]
+fn a_service_that_does_not_stop_is_no_reason_to_leave_it_down_and_there_is_no_snapshot() {
+    let service = SERVICE.replace("kill \"$(cat web.pid)\"", "exit 4");
+    let app = App::with(&service);
+    let output = expect_code(app.0.run(["backup"]), 15);
+    assert!(told(&output).contains("exit code 4"), "{}", told(&output));
+    assert!(app.runs());
+    assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_service_that_does_not_come_up_is_told_and_the_snapshot_stays() {
+    let app = App::with(&SERVICE.replace("sleep 1000 & echo $! > web.pid'", "exit 6'"));
+    let output = expect_code(app.0.run(["backup"]), 15);
+    assert!(
+        told(&output).contains("service web") && told(&output).contains("exit code 6"),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 1);
+}
