@@ -87,7 +87,7 @@ fn the_first_failure_is_told_to_whoever_asks_and_what_waits_is_given_up() {
     let uploads = uploads(&store, &Interrupt::default());
     let sent = (0..1000).map(|n| listing(n, 64)).try_for_each(|(id, bytes)| uploads.manifest(id, bytes));
     let told = sent.and_then(|()| uploads.finish().map(drop)).unwrap_err();
-    assert_eq!(told.class, crate::ops::error::Class::Store);
+    assert_eq!(told.class, Class::Store);
     assert!(uploads.finish().is_err() && uploads.finish().is_err(), "not only once");
     let (id, bytes) = listing(0, 64);
     assert!(uploads.manifest(id, bytes).is_err());
