@@ -127,13 +127,15 @@ fn lay_master(top: &Path, master: &Path, disk: &Path) -> bool {
     able
 }
 
-/// Ends the service, which holds the disk.
+/// Ends the service, which stands on the disk. Its number may be there no more: a disk without power cannot be read.
 fn end(app: &App) {
-    let Ok(text) = std::fs::read_to_string(app.path("web.pid")) else { return };
-    let _gone = Command::new("kill").args(["-9", text.trim()]).stderr(Stdio::null()).status();
-    while std::fs::read_to_string(format!("/proc/{}/stat", text.trim()))
-        .is_ok_and(|stat| !stat.contains(") Z"))
-    {}
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let stands = std::fs::read_link(entry.path().join("cwd"));
+        if stands.is_ok_and(|at| at.starts_with(&app.project.dir)) {
+            let pid = entry.file_name().into_string().unwrap();
+            let _gone = Command::new("kill").args(["-9", &pid]).stderr(Stdio::null()).status();
+        }
+    }
 }
 
 /// A run that stopped at a point; `None` when it passed fewer and ended.
