@@ -103,6 +103,8 @@ fn cuts() {
             // The machine was off before it was stopped: whoever starts services at boot starts it.
             app.project.ok(["ready"]);
             app.start_service();
+            // Its shell becomes it in a moment.
+            while !app.runs() {}
         }
         assert_one_of_both(&app, &then, &what);
         let ended = if app.read("app/version") == "1" { &mut new } else { &mut old };
