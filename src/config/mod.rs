@@ -26,6 +26,7 @@ mod schedule;
 mod schema;
 mod service;
 mod settings;
+mod settings_agent;
 mod settings_service;
 mod store;
 mod suggest;
@@ -51,6 +52,7 @@ pub use settings::{
     Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
     SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,
 };
+pub use settings_agent::AgentSettings;
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Rebuild, Service};
 pub use url_place::BadUrl;
 
