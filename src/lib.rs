@@ -16,6 +16,7 @@
 //! | 1 | `config`, `keys`, `durable`, `bridge`, `platform` |
 //! | 0 | `model` |
 
+pub mod agent;
 pub mod archive;
 pub mod bridge;
 pub mod catalog;

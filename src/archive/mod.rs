@@ -17,7 +17,8 @@ pub mod pax;
 pub mod payload;
 pub mod pool;
 pub mod reader;
-pub mod writer;
+pub mod workshop;
+mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,11 @@
 //! for another job of the same pool, and so must never use an [`ArchiveWriter`](crate::archive::ArchiveWriter): on one thread it would
 //! wait for ever.
 
+use crate::archive::workshop::Workshop;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -20,6 +22,8 @@ pub struct PoolGone;
 pub struct Pool {
     jobs: Option<Sender<Job>>,
     workers: Vec<JoinHandle<()>>,
+    /// What archives that are written with this pool use one after the other.
+    pub(super) workshop: Arc<Workshop>,
 }
 
 impl Pool {
@@ -31,7 +35,7 @@ impl Pool {
             Builder::new().name("backstay-pool".into()).spawn(move || work(&queue)).ok()
         };
         let workers = (0..threads.max(1)).map_while(start).collect();
-        Self { jobs: Some(jobs), workers }
+        Self { jobs: Some(jobs), workers, workshop: Arc::default() }
     }
 
     /// A pool with a thread for every processor this process may use.
@@ -99,7 +103,6 @@ impl<T> Ticket<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]

@@ -90,13 +90,22 @@ impl ArchiveReader {
     /// The content of `frames`, which are sorted and apart. Neighbours are read in one range, so the caller bounds memory by how many it
     /// asks for at a time: about their compressed and decompressed lengths together.
     pub fn read_frames(&self, frames: &[Frame]) -> Result<Vec<Vec<u8>>, ArchiveError> {
+        self.read_frames_with(frames, &mut Vec::new)
+    }
+
+    /// The same into buffers that `spare` gives; what they hold is of no matter.
+    pub fn read_frames_with(
+        &self,
+        frames: &[Frame],
+        spare: &mut dyn FnMut() -> Vec<u8>,
+    ) -> Result<Vec<Vec<u8>>, ArchiveError> {
         let mut unpacker = Unpacker::new()?;
         let mut contents = Vec::with_capacity(frames.len());
         for run in self.runs(frames).map_err(|e| e.of(&self.subject))? {
             let plain = self.read_chunks(run.chunks)?;
             let start = run.chunks.0 * CHUNK as u64;
             for frame in run.frames {
-                let content = unpack(&mut unpacker, &plain, frame, start);
+                let content = unpack(&mut unpacker, &plain, frame, start, spare());
                 contents.push(content.map_err(|e| e.of(&self.subject))?);
             }
         }
@@ -155,10 +164,16 @@ fn ranged(source: &dyn RangeRead, offset: u64, length: u64, subject: &str) -> Re
 }
 
 /// The content of `frame` in `plain`, which begins at `start` of the age plaintext.
-fn unpack(unpacker: &mut Unpacker, plain: &[u8], frame: &Frame, start: u64) -> Result<Vec<u8>, Damage> {
+fn unpack(
+    unpacker: &mut Unpacker,
+    plain: &[u8],
+    frame: &Frame,
+    start: u64,
+    room: Vec<u8>,
+) -> Result<Vec<u8>, Damage> {
     let at = (frame.offset - start) as usize;
     let packed = plain.get(at..at + frame.length as usize);
-    let content = unpacker.unpack(packed.ok_or("a listed frame lies outside of it")?)?;
+    let content = unpacker.unpack_into(packed.ok_or("a listed frame lies outside of it")?, room)?;
     if content.len() as u64 != frame.tar_length {
         return Err(format!("the frame at {} is not as long as listed", frame.offset).into());
     }

@@ -2,13 +2,15 @@
 
 #![expect(missing_docs, reason = "the words for people are in the attributes and shown by --help")]
 
+mod agent;
 mod compare;
 mod health;
 mod keep;
 mod rollback;
 
+pub use agent::{AgentArgs, PrintFor};
 pub use compare::{DiffArgs, FindArgs};
-pub use health::StatusArgs;
+pub use health::{DoctorArgs, StatusArgs};
 pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
 pub use rollback::RollbackArgs;
 
@@ -47,9 +49,9 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options of all commands")]
 pub struct Global {
-    /// Configuration file (else backstay.toml, found upward from here, or $BACKSTAY_CONFIG)
-    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "directory")]
-    pub config: Option<PathBuf>,
+    /// Configuration file (else backstay.toml, found upward from here, or $BACKSTAY_CONFIG); `agent` takes several
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "directory", action = clap::ArgAction::Append)]
+    pub config: Vec<PathBuf>,
     /// Work as if started in this directory: its backstay.toml is meant, and relative paths are relative to it
     #[arg(short = 'C', long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
@@ -197,7 +199,11 @@ pub enum Command {
     /// Examine the project: configuration, keys, clock, stores, history, room; each finding with its way out
     ///
     /// Nothing is changed but throw-away probe objects, which are removed. The exit code is 18 when something is a problem now.
-    Doctor,
+    Doctor(DoctorArgs),
+    /// Run what [schedule] of the configuration says, at its time: as a daemon, or once for cron and timers
+    ///
+    /// A time that was missed is made up for once. SIGHUP reads the configuration again; SIGTERM ends it, and what it was doing is taken up again.
+    Agent(AgentArgs),
     /// Print the recovery kit: everything a fresh machine needs to open these backups
     ///
     /// It holds private keys. It is printed on a terminal or to a file that only you can read, never into a pipe.

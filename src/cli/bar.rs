@@ -16,6 +16,8 @@ pub struct Shown {
     bar: ProgressBar,
     state: Mutex<State>,
     done: AtomicU64,
+    /// Problems that make a run less than it should be, the first few.
+    failures: Mutex<Vec<String>>,
 }
 
 struct State {
@@ -24,6 +26,8 @@ struct State {
     told: Instant,
 }
 
+/// So many problems are kept for a message.
+const KEPT: usize = 8;
 /// Lines come at most this often.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -38,7 +42,14 @@ impl Shown {
             _ => ProgressBar::hidden(),
         };
         let state = State { phase: "", total: None, told: Instant::now() };
-        Self { mode, quiet, bar, state: Mutex::new(state), done: AtomicU64::new(0) }
+        Self {
+            mode,
+            quiet,
+            bar,
+            state: Mutex::new(state),
+            done: AtomicU64::new(0),
+            failures: Mutex::default(),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -54,6 +65,11 @@ impl Shown {
             let of = total.map(|t| format!(" of {}", super::render::size(t))).unwrap_or_default();
             self.line(&format!("{}: {}{of}", state.phase, super::render::size(done)));
         }
+    }
+
+    /// The first few problems of this run.
+    pub(in crate::cli) fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Takes the bar away; nothing is shown after.
@@ -105,6 +121,12 @@ impl Progress for Shown {
     }
 
     fn problem(&self, problem: &Problem) {
+        if problem.is_failure() {
+            let mut kept = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if kept.len() < KEPT {
+                kept.push(super::render::problem(problem));
+            }
+        }
         if self.mode == ProgressMode::Json {
             if let Ok(line) = serde_json::to_string(&serde_json::json!({"problem": problem})) {
                 self.line(&line);

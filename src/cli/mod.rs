@@ -12,6 +12,7 @@ mod open;
 mod qr;
 pub mod render;
 mod secret;
+mod telling;
 
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
@@ -84,12 +85,25 @@ pub fn main() -> ExitCode {
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
     let terminal = Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone() };
-    let done = go_there(&terminal.global).and_then(|()| commands::run(&terminal, cli.command));
+    let mut telling = None;
+    let done = go_there(&terminal.global).and_then(|()| {
+        telling = telling::Telling::begin(&terminal, &cli.command);
+        commands::run(&terminal, cli.command)
+    });
     shown.end();
-    match done {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => ExitCode::from(fail(&error, &interrupt, json)),
+    let code = match &done {
+        Ok(code) => *code,
+        Err(error) => fail(error, &interrupt, json),
+    };
+    // Whoever waits for the command hears of its end first: others may take their time to answer.
+    if let Some(telling) = telling {
+        telling.end(&terminal, &done);
     }
+    // Last of all: an agent takes what was said here for the end of the run.
+    if let Err(error) = crate::agent::note_end(code) {
+        exit::report(&error, code, false);
+    }
+    ExitCode::from(code)
 }
 
 /// `-C`: everything relative that follows is relative to that directory.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// The configuration file that is meant. `-C` was followed already.
 pub(super) fn config_path(terminal: &Terminal) -> Result<PathBuf> {
-    if let Some(path) = &terminal.global.config {
+    if let Some(path) = one_config(terminal)? {
         return tidy(path);
     }
     let named = std::env::var_os("BACKSTAY_CONFIG").filter(|path| !path.is_empty());
@@ -25,6 +25,16 @@ pub(super) fn config_path(terminal: &Terminal) -> Result<PathBuf> {
         let what = format!("there is no {} in {} or above", config::FILE_NAME, here.display());
         OpError::new(Class::Config, what).hint("`backstay init` makes one; or name it with -c FILE")
     })
+}
+
+/// The configuration of `--config`. Only `agent` works on several projects.
+pub(super) fn one_config(terminal: &Terminal) -> Result<Option<&PathBuf>> {
+    match &terminal.global.config[..] {
+        [] => Ok(None),
+        [path] => Ok(Some(path)),
+        _ => Err(OpError::new(Class::Usage, "--config was given more than once")
+            .hint("run the command once for each project; only `agent` takes several")),
+    }
 }
 
 fn tidy(path: &Path) -> Result<PathBuf> {
@@ -95,7 +105,7 @@ fn as_of(terminal: &Terminal) -> Result<Option<jiff::Timestamp>> {
 
 /// The machine's clock. In debug builds a test may say what time it is: a moment, or `@FILE` with one, which is read again each time, so that
 /// time goes on while a process is stopped.
-fn clock() -> Arc<dyn Clock> {
+pub(super) fn clock() -> Arc<dyn Clock> {
     #[cfg(debug_assertions)]
     if let Ok(text) = std::env::var("BACKSTAY_TEST_NOW") {
         if let Some(file) = text.strip_prefix('@') {

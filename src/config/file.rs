@@ -178,6 +178,7 @@ impl Reader {
                 None => self.wrong_type(key, value),
             },
             Kind::Tables(section) => self.blocks(key, section, value).map(Value::Blocks),
+            Kind::Times(section) => self.times(key, section, value).map(Value::Blocks),
             Kind::Later(_) => None,
         }
     }
@@ -321,6 +322,34 @@ impl Reader {
 
     fn unit<T>(&mut self, span: &Range<usize>, read: Result<T, units::BadUnit>) -> Option<T> {
         read.map_err(|bad| self.found.push(Found::at(span, bad.what).hint(bad.hint))).ok()
+    }
+
+    /// A text is short for a table that says nothing but `at`.
+    fn times(
+        &mut self,
+        key: &Key,
+        section: &'static Section,
+        value: &Spanned<DeValue>,
+    ) -> Option<Vec<Block>> {
+        let alone = [value];
+        let items: Vec<&Spanned<DeValue>> = match value.get_ref() {
+            DeValue::Array(list) => list.iter().collect(),
+            _ => alone.to_vec(),
+        };
+        let mut blocks = Vec::new();
+        for item in items {
+            match item.get_ref() {
+                DeValue::Table(table) => blocks.push(self.block(section, table, item.span())),
+                _ => {
+                    let text = self.text(key, item)?;
+                    let mut block = Block { span: item.span(), ..Block::default() };
+                    block.named.insert("at", item.span());
+                    block.fields.insert("at", At { value: Value::Text(text), span: item.span() });
+                    blocks.push(block);
+                }
+            }
+        }
+        Some(blocks)
     }
 
     fn blocks(

@@ -3,6 +3,7 @@
 //! The reader walks it, `docs/configuration.md` is tested against it. A key that the design knows and this version does not act on is
 //! `Later` and refused by name: silence would let somebody believe that it works.
 
+use crate::config::notify::EVENTS;
 use crate::config::schema::{Kind, Section, later, of, optional, required};
 
 const DAY: u64 = 86_400;
@@ -24,10 +25,10 @@ pub(super) const FILE: Section = Section {
         optional("service", Kind::Tables(&SERVICE), "none"),
         optional("hook", Kind::Tables(&HOOK), "none"),
         optional("verify", Kind::Table(&VERIFY), "none"),
+        optional("schedule", Kind::Table(&SCHEDULE), "none: nothing is run by itself"),
+        optional("notify", Kind::Table(&NOTIFY), "none: nobody is told"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
-        later("schedule", "remove it; run `backstay backup` from cron or a systemd timer"),
-        later("notify", "remove it; watch the exit code of `backstay backup`"),
-        later("agent", "remove it; run `backstay backup` from cron or a systemd timer"),
+        later("agent", "remove it; `backstay agent` runs what [schedule] says"),
     ],
 };
 
@@ -242,6 +243,67 @@ const VERIFY: Section = Section {
     ],
 };
 
+/// `[schedule]`.
+const SCHEDULE: Section = Section {
+    title: "[schedule]",
+    keys: &[
+        optional("backup", Kind::Times(&TIMES), "none"),
+        optional("verify", Kind::Text, "none"),
+        optional("drill", Kind::Text, "none"),
+        optional("prune", Kind::Text, "none"),
+        optional("timezone", Kind::Text, "this machine's"),
+        optional("jitter", Kind::Duration { min: 1, max: DAY }, "none"),
+        optional("verify_percent", Kind::Count { min: 0, max: 100 }, "5"),
+    ],
+};
+
+/// An entry of `backup`.
+const TIMES: Section = Section {
+    title: "[[schedule.backup]]",
+    keys: &[required("at", Kind::Text, "it says when"), optional("only", Kind::Texts, "all")],
+};
+
+/// A target that takes longer keeps every command from its end.
+const TELLING: Kind = Kind::Duration { min: 1, max: 300 };
+
+/// `[notify]`.
+const NOTIFY: Section = Section {
+    title: "[notify]",
+    keys: &[
+        optional("failure", Kind::Tables(&TARGET), "none"),
+        optional("ping", Kind::Table(&PING), "none"),
+        optional("stale", Kind::Duration { min: 3600, max: 3650 * DAY }, "never"),
+    ],
+};
+
+/// An entry of `failure`.
+const TARGET: Section = Section {
+    title: "[[notify.failure]]",
+    keys: &[
+        optional("webhook", Kind::Text, "none"),
+        optional("webhook_file", Kind::Text, "none"),
+        optional("slack_file", Kind::Text, "none"),
+        optional("discord_file", Kind::Text, "none"),
+        optional("ntfy", Kind::Text, "none"),
+        optional("ntfy_file", Kind::Text, "none"),
+        optional("command", Kind::Command, "none"),
+        optional("token_file", Kind::Text, "none"),
+        optional("events", Kind::Words(&EVENTS), "all"),
+        optional("within", TELLING, "30s"),
+        later("email", "use `command` with a program that sends mail, such as `sendmail -t`"),
+    ],
+};
+
+/// `ping`.
+const PING: Section = Section {
+    title: "[notify.ping]",
+    keys: &[
+        required("url_file", Kind::Text, "it says where the address is"),
+        optional("start_and_fail", Kind::Flag, "true"),
+        optional("within", TELLING, "30s"),
+    ],
+};
+
 /// `[state]`.
 const STATE: Section = Section {
     title: "[state]",
@@ -249,7 +311,7 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 15] = [
+pub(super) const SECTIONS: [&Section; 20] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
@@ -264,5 +326,10 @@ pub(super) const SECTIONS: [&Section; 15] = [
     &RETENTION,
     &PACKING,
     &VERIFY,
+    &SCHEDULE,
+    &TIMES,
+    &NOTIFY,
+    &TARGET,
+    &PING,
     &STATE,
 ];

@@ -14,12 +14,14 @@ mod file;
 mod keys;
 mod locate;
 mod name;
+mod notify;
 mod paths;
 mod places;
 pub mod propose;
 mod render;
 mod resolve;
 mod retention;
+mod schedule;
 mod schema;
 mod service;
 mod settings;
@@ -40,8 +42,10 @@ mod tests_init;
 
 pub use locate::{FILE_NAME, check_permissions, find};
 pub use name::slug;
+pub use notify::{Address, Notify, Ping, PostForm, Secret, Target, Tell, Way};
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};
 pub use retention::{Retention, Rule};
+pub use schedule::{Job, Task, Timetable};
 pub use settings::{
     Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
     SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,

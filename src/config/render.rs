@@ -254,6 +254,9 @@ pub(super) const SECRET_KEY: &str = "AGE-SECRET-KEY-";
 const SECRET_WORDS: [&str; 8] =
     ["password", "passwd", "passphrase", "secret", "token", "_pwd", "api_key", "access_key"];
 
+/// After these words an address is a secret by itself.
+const SECRET_ADDRESSES: [&str; 5] = ["_file", "slack", "discord", "ping", "webhook"];
+
 /// `text` with everything that looks like a secret replaced, character by character, by `*`.
 pub(super) fn mask(text: &str) -> String {
     let mut chars: Vec<char> = text.chars().collect();
@@ -265,7 +268,13 @@ pub(super) fn mask(text: &str) -> String {
             chars[from..from + length].fill('*');
         }
         if begins(&lower[start..], "://") {
+            let before: String = lower[..start].iter().collect();
             mask_user(&mut chars[start + 3..]);
+            if SECRET_ADDRESSES.iter().any(|word| before.contains(word))
+                || begins(&lower[start..], "://hooks.")
+            {
+                mask_path(&mut chars[start + 3..]);
+            }
         }
         for word in SECRET_WORDS {
             if begins(&lower[start..], word) {
@@ -295,6 +304,14 @@ fn mask_user(rest: &mut [char]) {
     }
     if let Some(query) = address.iter().position(|c| *c == '?') {
         address[query + 1..].fill('*');
+    }
+}
+
+/// After `://`: all but the host.
+fn mask_path(rest: &mut [char]) {
+    let end = rest.iter().position(|c| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(rest.len());
+    if let Some(slash) = rest[..end].iter().position(|c| *c == '/') {
+        rest[slash + 1..end].fill('*');
     }
 }
 
@@ -365,6 +382,10 @@ mod tests {
             ("smtp_password=hunter2".to_owned(), "hunter2"),
             ("c = [\"--password=hunter2\"]".to_owned(), "hunter2"),
             ("c = \"MYSQL_PWD=hunter2 mysqldump\"".to_owned(), "hunter2"),
+            ("slack = \"https://hooks.slack.example/hunter2\"".to_owned(), "hunter2"),
+            ("x = \"https://hooks.slack.example/hunter2\"".to_owned(), "hunter2"),
+            ("ping = { url = \"https://hc.example/hunter2\" }".to_owned(), "hunter2"),
+            ("url_file = \"https://hc.example/hunter2\"".to_owned(), "hunter2"),
             ("x = \"\u{1b}[2J\"".to_owned(), "\u{1b}"),
         ] {
             let all = shown(&line, 0..1);

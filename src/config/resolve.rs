@@ -5,10 +5,12 @@
 use crate::config::block::{At, Block};
 use crate::config::component::component;
 use crate::config::name::{is_name, slug};
+use crate::config::notify::notify;
 use crate::config::paths::{Bases, one_path};
 use crate::config::places::{Role as PlaceRole, Sited, check_places};
 use crate::config::render::{Found, SECRET_KEY};
 use crate::config::retention::retention;
+use crate::config::schedule::timetable;
 use crate::config::schema::{Kind, Section};
 use crate::config::service::{hooks, services};
 use crate::config::settings::{
@@ -73,6 +75,8 @@ pub(super) fn resolve(
     let retention = file.block("retention").and_then(|block| retention(&mut work, block)).unwrap_or_default();
     let packing = packing(file.block("packing"));
     let verify = file.block("verify").map(|block| verify(&mut work, block)).unwrap_or_default();
+    let schedule = file.block("schedule").map(|block| timetable(&mut work, block, &components));
+    let notify = file.block("notify").map(|block| notify(&mut work, block)).unwrap_or_default();
     let state_dir = file
         .block("state")
         .and_then(|mut b| work.site(PlaceRole::State, "the state directory", b.text("dir")));
@@ -92,6 +96,8 @@ pub(super) fn resolve(
         services,
         hooks,
         verify,
+        schedule,
+        notify,
         state_dir: state_dir?,
     })
 }

@@ -124,7 +124,7 @@ pub(super) fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retenti
 }
 
 /// The name of a time zone that this machine knows.
-fn zone(work: &mut Work<'_>, at: At<String>) -> Option<String> {
+pub(super) fn zone(work: &mut Work<'_>, at: At<String>) -> Option<String> {
     if TimeZone::get(&at.value).is_ok() {
         return Some(at.value);
     }

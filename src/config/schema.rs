@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Check,
     /// `[key]`.
     Table(&'static Section),
+    /// A schedule, a list of them, or of tables that say `at` and more.
+    Times(&'static Section),
     /// `[[key]]`, any number.
     Tables(&'static Section),
     /// Known, refused by this version; what to do instead.
@@ -101,6 +103,7 @@ impl Kind {
             Self::Command => "a command",
             Self::Check => "a word or a command",
             Self::Table(section) => return format!("a table `{}`", section.title),
+            Self::Times(_) => "a time or a list of times",
             Self::Tables(section) => return format!("tables `{}`", section.title),
             Self::Later(_) => "not supported yet",
             Self::Word(words) => return format!("`{}`", words.join("` or `")),
@@ -127,6 +130,7 @@ impl Kind {
             Self::Words(_) => "[\"host\", \"verify\"]",
             Self::Command => "[\"program\", \"argument\"]",
             Self::Check => "\"always\"",
+            Self::Times(_) => "[\"0 3 * * *\"]",
             Self::Table(_) | Self::Tables(_) | Self::Later(_) => "{ … }",
         }
     }

@@ -1,7 +1,9 @@
 //! What a valid configuration is, as the other modules use it.
 
+use crate::config::notify::Notify;
 use crate::config::render::show;
 use crate::config::retention::Retention;
+use crate::config::schedule::Timetable;
 use crate::config::settings_service::{Hook, Service};
 use crate::model::mark::Role;
 use crate::model::retention::Policy;
@@ -40,6 +42,10 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// How what is stored is proved.
     pub verify: Verify,
+    /// What is run by itself, and when; nothing if there is none.
+    pub schedule: Option<Timetable>,
+    /// Who is told what.
+    pub notify: Notify,
     /// Catalog, lock, spool and journal of this host.
     pub state_dir: PathBuf,
 }

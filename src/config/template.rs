@@ -88,6 +88,28 @@ min_keep = 3                            # never fewer good snapshots than this
 # keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly = a number; keep_tags = [\"stable\"]
 ";
 
+const SCHEDULE: &str = "
+# What `backstay agent` runs by itself, and when: minute hour day-of-month month day-of-week.
+# `backstay agent --print systemd` (or timer, or cron) shows what runs it.
+#
+# [schedule]
+# backup = [\"0 3 * * *\"]                # or { at = \"*/15 * * * *\", only = [\"db\"] }
+# verify = \"0 5 * * *\"                  # proves a part of what is stored
+# drill = \"0 6 * * SUN\"                 # really brings a snapshot back, and takes it away again
+# prune = \"30 5 * * *\"
+# timezone = \"Europe/Berlin\"
+# jitter = \"20m\"                        # each begins up to so much later, so that many machines do not begin at once
+";
+
+const NOTIFY: &str = "
+# Who is told of failures and their end. Addresses and tokens that are secret stand in files of their own.
+#
+# [notify]
+# failure = [{ ntfy = \"https://ntfy.example/backups\" }]  # or webhook, slack_file, discord_file, command
+# ping = { url_file = \"/etc/backstay/ping\" }             # a service that raises the alarm when it hears nothing
+# stale = \"26h\"                         # no backup that went well for so long is trouble
+";
+
 const PACKING: &str = "
 # [packing]
 # level = 3                             # zstd, 1 (fast) to 19 (small)
@@ -117,6 +139,8 @@ pub fn render(proposal: &Proposal, values: &Values) -> String {
     out.push_str(BUCKET);
     let _ = keys(&mut out, values);
     out.push_str(RETENTION);
+    out.push_str(SCHEDULE);
+    out.push_str(NOTIFY);
     out.push_str(PACKING);
     let dir = quoted(&values.state_dir);
     let _ = write!(

@@ -329,12 +329,12 @@ fn a_mistake_is_shown_with_its_line_a_mark_and_a_way_out() {
   = did you mean `2s`?"
     );
     assert_eq!(
-        only(&with("[schedule]\nbackup = \"0 3 * * *\"")),
-        "backstay.toml:3:2: `[schedule]` is not supported by this version of backstay yet
+        only(&with("[agent]\npage = \"127.0.0.1:9317\"")),
+        "backstay.toml:3:2: `[agent]` is not supported by this version of backstay yet
   |
-3 | [schedule]
-  |  ^^^^^^^^
-  = remove it; run `backstay backup` from cron or a systemd timer"
+3 | [agent]
+  |  ^^^^^
+  = remove it; `backstay agent` runs what [schedule] says"
     );
     assert_eq!(
         only(&with("").replace("[state]\ndir = \"/var/lib/backstay/x\"\n", "")),
@@ -394,8 +394,8 @@ trusted = [{ key = "ssh-rsa AAAA", name = "n", roles = ["hots"] }]
 [retention]
 keep_daily = 0
 keep_within = "7"
-[notify]
-failure = []
+[agent]
+page = []
 [packing]
 level = 22
 archive_size = "64M"
@@ -415,7 +415,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         "27: \"hots\" is no word of `roles`",
         "29: `keep_daily` must be from 1 to 100000",
         "30: \"7\" is not a duration",
-        "31: `[notify]` is not supported by this version of backstay yet",
+        "31: `[agent]` is not supported by this version of backstay yet",
         "34: `level` must be from 1 to 19",
         "35: \"64M\" is not a size",
         "0: there is no [state]",
@@ -449,6 +449,7 @@ fn every_key_refuses_every_wrong_type_by_name() {
             let fits = |value: &str| match key.kind {
                 Kind::Table(_) => value == "{ zzz = 1 }",
                 Kind::Tables(_) => value == "[]",
+                Kind::Times(_) => ["\"t\"", "[]", "{ zzz = 1 }"].contains(&value),
                 Kind::Command | Kind::Check | Kind::Text | Kind::Name | Kind::Path => value == "\"t\"",
                 Kind::Flag => value == "true",
                 Kind::Count { .. } => value == "7",
@@ -601,6 +602,95 @@ fn what_is_no_configuration_is_said_plainly() {
     std::fs::write(&file, with("")).unwrap();
     let config = Config::load(&file).unwrap();
     assert_eq!(config.stores[0].place, Place::Path(dir.path().join("backups")));
+}
+
+#[test]
+fn a_schedule_is_read_and_its_mistakes_show_their_lines() {
+    let one = "[[component]]\nname = \"db\"\nsqlite = \"x.db\"\n";
+    let of = |schedule: &str| with(&format!("{one}[schedule]\n{schedule}"));
+    let text = "backup = [\"0 3 * * *\", { at = \"*/15 * * * *\", only = [\"db\"] }]\nverify = \"@daily\"\ntimezone = \"Europe/Berlin\"\njitter = \"20m\"";
+    let schedule = parse(&of(text)).unwrap().schedule.unwrap();
+    let jobs: Vec<String> = schedule.jobs.iter().map(ToString::to_string).collect();
+    assert_eq!(jobs, ["backup at 0 3 * * *", "backup of db at */15 * * * *", "verify at @daily"]);
+    assert_eq!((schedule.jitter.as_secs(), schedule.verify_percent), (1200, 5));
+    assert_eq!(parse(&of("backup = \"0 3 * * *\"")).unwrap().schedule.unwrap().jobs.len(), 1);
+    assert_eq!(
+        only(&of("backup = [\"0 3 * * *\", { at = \"0 25 * * *\" }]")),
+        "backstay.toml:7:31: hour: \"25\" is not possible
+  |
+7 | backup = [\"0 3 * * *\", { at = \"0 25 * * *\" }]
+  |                               ^^^^^^^^^^^^
+  = a number from 0 to 23"
+    );
+    for (wrong, what) in [
+        ("backup = [\"0 0 30 2 *\"]", "is never due"),
+        ("backup = [\"@daily\", \"@daily\"]", "backup at @daily stands here twice"),
+        ("backup = [{ at = \"@daily\", only = [\"dbb\"] }]", "there is no component \"dbb\""),
+        ("backup = [{ only = [\"db\"] }]", "`at` is missing from [[schedule.backup]]"),
+        ("backup = 3", "`backup` must be a time or a list of times, not a number"),
+        ("verify = [\"@daily\"]", "`verify` must be a text, not a list"),
+        ("jitter = \"20m\"", "this schedule runs nothing"),
+        ("backup = []", "this schedule runs nothing"),
+        ("prune = \"@daily\"\ntimezone = \"Berlin\"", "is no time zone that this machine knows"),
+        ("prune = \"@daily\"\nverify_percent = 101", "`verify_percent` must be from 0 to 100"),
+    ] {
+        assert!(only(&of(wrong)).contains(what), "{wrong}: {}", only(&of(wrong)));
+    }
+    let nothing = only(&with("[schedule]\nbackup = \"@daily\""));
+    assert!(nothing.contains("there is no [[component]] to back up"), "{nothing}");
+}
+
+#[test]
+fn who_is_told_is_read_and_no_secret_address_is_taken_or_shown() {
+    let of = |notify: &str| with(&format!("[notify]\n{notify}"));
+    let text = "failure = [{ ntfy = \"https://ntfy.example/x\", token_file = \"t\" }, { slack_file = \"credential:slack\", events = [\"damage\"] }, { command = [\"/bin/tell\", \"x\"] }]\n\
+                ping = { url_file = \"env:BACKSTAY_PING\", start_and_fail = false }\nstale = \"26h\"";
+    let notify = parse(&of(text)).unwrap().notify;
+    let names: Vec<String> = notify.targets.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["ntfy https://ntfy.example/x", "slack of credential:slack", "command /bin/tell"]);
+    assert_eq!(notify.targets[0].token, Some(Secret::File("/srv/app/t".into())));
+    assert_eq!(notify.targets[1].events, [Tell::Damage]);
+    assert_eq!(
+        notify.ping.unwrap(),
+        Ping { url: Secret::Variable("BACKSTAY_PING".into()), all: false, within: Duration::from_secs(30) }
+    );
+    for (wrong, what) in [
+        (
+            "failure = [{ webhook = \"https://u:canary@h.example/x\" }]",
+            "the address of `webhook` has a part that may be secret",
+        ),
+        (
+            "failure = [{ webhook = \"https://h.example/x?key=canary\" }]",
+            "the address of `webhook` has a part that may be secret",
+        ),
+        ("failure = [{ ntfy = \"canary\" }]", "`ntfy` must be an address"),
+        (
+            "failure = [{ ntfy = \"http://h.example/x\", token_file = \"t\" }]",
+            "a token would go over the network in the clear",
+        ),
+        (
+            "failure = [{ slack_file = \"https://hooks.example/canary\" }]",
+            "this is an address, and a file that holds one is asked for",
+        ),
+        ("failure = [{ slack = \"https://hooks.example/canary\" }]", "unknown key `slack`"),
+        ("failure = [{ ntfy_file = \"env:NTFY\" }]", "must begin with BACKSTAY_"),
+        ("failure = [{ ntfy_file = \"credential:../x\" }]", "this is no name of a credential"),
+        ("failure = [{ ntfy = \"https://h.example/x\", command = \"y\" }]", "a target is told in one way"),
+        (
+            "failure = [{ command = \"y\", token_file = \"t\" }]",
+            "`token_file` means nothing beside `command`",
+        ),
+        ("failure = [{ email = \"a@b\" }]", "`email` is not supported by this version"),
+        ("failure = [{ within = \"1h\", command = \"y\" }]", "`within` must be from 1s to 5m"),
+        ("ping = { url = \"https://hc.example/canary\" }", "unknown key `url`"),
+    ] {
+        let error = parse(&of(wrong)).expect_err(wrong).to_string();
+        assert!(error.contains(what), "{wrong}: {error}");
+        assert!(
+            !error.contains("canary") || wrong.starts_with("failure = [{ ntfy = \"canary\""),
+            "{wrong}: {error}"
+        );
+    }
 }
 
 #[test]

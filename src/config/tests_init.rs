@@ -335,13 +335,17 @@ fn the_commented_examples_of_the_template_are_valid_too() {
         let key = rest.split(['=', ' ']).next()?;
         let example = rest.starts_with("[[")
             || rest.starts_with("[packing]")
+            || rest.starts_with("[schedule]")
+            || rest.starts_with("[notify]")
             || rest.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         example.then(|| rest.to_owned())
     };
     let all: String =
         text.lines().map(|line| uncomment(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
     let config = Config::parse(&all, Path::new("/x/backstay.toml")).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(config.components.len(), 2);
+    assert_eq!(config.components.len(), 3);
+    assert_eq!(config.schedule.unwrap().jobs.len(), 4);
+    let config = Config::parse(&all, Path::new("/x/backstay.toml")).unwrap();
     assert!(matches!(&config.store("offsite").unwrap().place, Place::Url(place) if place.path_style));
     assert!(config.packing.archive_size.is_some() && config.components[0].exclude_caches);
 }

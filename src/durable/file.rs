@@ -81,6 +81,14 @@ impl NewFile {
         Ok(())
     }
 
+    /// Ends it as `to` with the mode that it has, over what is there; not durable.
+    fn rename_over(mut self, to: &Path) -> Result<(), DurableError> {
+        crash::around("rename", || std::fs::rename(&self.path, to))
+            .map_err(|e| DurableError::io("rename to", to, e))?;
+        self.keep = true;
+        Ok(())
+    }
+
     fn seal(&self, mode: u32) -> Result<(), DurableError> {
         let permissions = std::fs::Permissions::from_mode(mode);
         crash::around("set mode", || self.file.set_permissions(permissions))
@@ -125,6 +133,12 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DurableErro
 /// Writes `bytes` as `path` (mode 0600), over what is there. After a crash there is the old file or the new one. For state files.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
     written(parent_of(path), bytes)?.finish_over(path, 0o600)
+}
+
+/// Writes `bytes` as `path` (mode 0600), over what is there, without waiting for the medium: whole or as before when the process is killed, anything
+/// after a power cut. For files that only spare a later run work, and that it checks.
+pub fn write_passing(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+    written(parent_of(path), bytes)?.rename_over(path)
 }
 
 /// Moves the fsynced file at `from` to `to` on the same file system, never over something; durable on return.

@@ -18,7 +18,7 @@ mod sweep;
 
 pub use dir::{Dir, Info, create_dirs, free_space, sync_dir};
 pub use error::{DurableError, random_bytes};
-pub use file::{NewFile, move_new, remove, replace, write_new};
+pub use file::{NewFile, move_new, remove, replace, write_new, write_passing};
 pub use lock::{FileLock, Held, Holder, sleep};
 pub use scratch::scratch_file;
 pub use sweep::{Swept, is_temp_name, sweep};

@@ -19,6 +19,13 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     secret_text(path, &read_secret_bytes(path)?)
 }
 
+/// The first line of a file that others must not be able to read: an address or a token that is secret.
+pub fn read_secret_line(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let text = read_secret(path)?;
+    let line = Zeroizing::new(text.lines().next().unwrap_or_default().trim().to_owned());
+    if line.is_empty() { Err(KeyError::Empty { path: path.to_owned() }) } else { Ok(line) }
+}
+
 /// What was read from the key file `path` as text.
 pub(crate) fn secret_text(path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, KeyError> {
     let malformed = |why: &str| KeyError::Malformed { path: path.to_owned(), why: why.to_owned() };

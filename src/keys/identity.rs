@@ -53,6 +53,7 @@ fn bad_recipient(text: &str) -> BadRecipient {
 }
 
 /// The recipients that objects are sealed to: at least one.
+#[derive(Clone)]
 pub struct RecipientSet {
     recipients: Vec<age::x25519::Recipient>,
     texts: Vec<String>,

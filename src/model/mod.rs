@@ -20,6 +20,7 @@ pub mod proof;
 pub mod record;
 pub mod report;
 pub mod retention;
+pub mod schedule;
 pub mod segment_cut;
 pub mod selector;
 pub mod trust_rules;

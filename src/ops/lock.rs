@@ -2,7 +2,9 @@
 
 use crate::durable::{DurableError, Held, sleep};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::interrupt::Interrupt;
 use crate::ops::session::Session;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Takes the project's lock for `what`, waiting as long as `--wait` says, or tells who has it.
@@ -28,6 +30,11 @@ pub fn services_back(session: &Session) -> Result<()> {
     Ok(())
 }
 
+/// Waits for `time`, or breaks off when the program is to end.
+pub fn pause(interrupt: &Interrupt, time: Duration) -> ControlFlow<()> {
+    if interrupt.signal().is_some() { ControlFlow::Break(()) } else { sleep(time) }
+}
+
 /// The same for what ends an unfinished rollback.
 pub fn hold_for_recovery(session: &Session, what: &str) -> Result<Held> {
     let state = session.state()?;
@@ -35,9 +42,7 @@ pub fn hold_for_recovery(session: &Session, what: &str) -> Result<Held> {
     let now = || session.around.clock.now();
     let timeout = Some(session.around.wait.unwrap_or(Duration::ZERO));
     let interrupt = &session.around.interrupt;
-    let mut pause = |time| {
-        if interrupt.signal().is_some() { std::ops::ControlFlow::Break(()) } else { sleep(time) }
-    };
+    let mut pause = |time| pause(interrupt, time);
     match lock.lock_wait(what, &now, timeout, &mut pause) {
         Ok(held) => Ok(held),
         Err(busy @ DurableError::Busy { .. }) => {

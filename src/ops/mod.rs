@@ -49,6 +49,7 @@ mod stopped;
 pub mod stores;
 pub mod surroundings;
 pub mod sync;
+pub mod timetable;
 mod union;
 pub mod vault;
 pub mod verify;

@@ -6,6 +6,7 @@
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -97,6 +98,36 @@ pub fn open_place(path: &Path) -> io::Result<OwnedFd> {
 /// Opens directory `name` in `dir`.
 pub fn open_dir(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, part(name)?, DIRECTORY, Mode::empty())?)
+}
+
+/// The names in a directory that was just opened, in no order, without `.` and `..`. What is read of it moves on: once for each opening.
+#[cfg(target_os = "linux")]
+pub fn names_in(dir: impl AsFd) -> rustix::io::Result<Vec<CString>> {
+    /// A name has at most 255 bytes: a call gives many.
+    const ROOM: usize = 16 << 10;
+    let mut room = Vec::with_capacity(ROOM);
+    let mut entries = rustix::fs::RawDir::new(dir, room.spare_capacity_mut());
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The same where the system has no call for it.
+#[cfg(not(target_os = "linux"))]
+pub fn names_in(dir: impl AsFd) -> rustix::io::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// Opens the directory above an open one. The caller must compare whose it is: a directory can be moved at any time.

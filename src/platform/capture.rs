@@ -143,7 +143,7 @@ fn grown(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::R
 }
 
 /// Where the data of an open regular file lie: `(offset, length)`, by offset, apart, within `stat`'s size. A file without holes has one range, an
-/// empty one none. The offset of `fd` is moved.
+/// empty one none. The offset of `fd`, which must be 0, is 0 again afterwards.
 pub fn data_ranges(fd: BorrowedFd<'_>, stat: &Stat) -> io::Result<Vec<(u64, u64)>> {
     let size = Ident::of(stat).size;
     let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
@@ -153,11 +153,13 @@ pub fn data_ranges(fd: BorrowedFd<'_>, stat: &Stat) -> io::Result<Vec<(u64, u64)
     if allocated >= size {
         return Ok(vec![(0, size)]);
     }
-    match holes_skipped(fd, size) {
+    let ranges = match holes_skipped(fd, size) {
         // The file system cannot tell.
-        Err(Errno::INVAL | Errno::NOTSUP) => Ok(vec![(0, size)]),
-        other => Ok(other?),
-    }
+        Err(Errno::INVAL | Errno::NOTSUP) => vec![(0, size)],
+        other => other?,
+    };
+    rustix::fs::seek(fd, SeekFrom::Start(0))?;
+    Ok(ranges)
 }
 
 fn holes_skipped(fd: BorrowedFd<'_>, size: u64) -> rustix::io::Result<Vec<(u64, u64)>> {

@@ -7,6 +7,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod agent;
 mod architecture;
 mod buckets;
 mod cli;
@@ -43,6 +44,7 @@ mod marks;
 mod memory;
 mod mini;
 mod month;
+mod notify;
 mod prune;
 mod prune_model;
 mod prune_process;

@@ -10,6 +10,7 @@ use crate::model::{Entry, Kind, Problem, RelPath};
 use crate::platform::apply::{self, Subject};
 use crate::platform::at::{self, FileId};
 use crate::platform::users::Names;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -160,14 +161,27 @@ impl<'a> Extractor<'a> {
 
     /// Gives directories their metadata, the deepest first, so that their times are right and a closed one closes last. Returns what could not be restored.
     pub fn finish(self) -> Result<Vec<Problem>, ExtractError> {
-        let mut later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
-        later.sort_unstable_by(|a, b| b.path.cmp(&a.path));
-        for Later { path, wanted } in &later {
+        let later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
+        let (shares, last) = shares_of(later, threads());
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> =
+                shares.iter().skip(1).map(|share| scope.spawn(|| self.settle_all(share))).collect();
+            let own = shares.first().map_or(Ok(()), |share| self.settle_all(share));
+            let gone =
+                |_| Err(ExtractError::at("look at", &RelPath::root())(io::Error::other("a thread ended")));
+            helpers.into_iter().fold(own, |done, helper| done.and(helper.join().unwrap_or_else(gone)))
+        })?;
+        self.settle_all(&last)?;
+        Ok(self.settler.troubles.take())
+    }
+
+    fn settle_all(&self, later: &[Later]) -> Result<(), ExtractError> {
+        for Later { path, wanted } in later {
             let dir = self.dir(path.as_bytes(), path)?;
             let settled = self.settler.settle(Subject::Open(dir.as_fd()), wanted, path);
             settled.map_err(ExtractError::at("look at", path))?;
         }
-        Ok(self.settler.troubles.take())
+        Ok(())
     }
 
     fn wanted(&self, entry: &Entry) -> Wanted {
@@ -236,6 +250,38 @@ impl<'a> Extractor<'a> {
     }
 }
 
+/// Fewer directories than this are not worth a thread.
+const SHARE_MIN: usize = 256;
+const THREADS_MAX: usize = 4;
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX)
+}
+
+/// Directories in shares that may be settled at the same time, each the deepest first, and those to be settled after all shares: what a directory holds must never
+/// be settled after it.
+fn shares_of(mut later: Vec<Later>, threads: usize) -> (Vec<Vec<Later>>, Vec<Later>) {
+    later.sort_unstable_by(|a, b| b.path.cmp(&a.path));
+    let share = later.len().div_ceil(threads.max(1)).max(SHARE_MIN);
+    // What a directory holds stands directly before it. Where a share ends, only what leads to its end may have something in two shares.
+    let mut above: HashSet<RelPath> = HashSet::new();
+    for end in later.chunks(share).filter_map(<[Later]>::last) {
+        above.extend(std::iter::successors(end.path.parent(), RelPath::parent));
+    }
+    let mut shares: Vec<Vec<Later>> = Vec::new();
+    let mut last = Vec::new();
+    for (at, dir) in later.into_iter().enumerate() {
+        if at % share == 0 {
+            shares.push(Vec::new());
+        }
+        match shares.last_mut() {
+            Some(share) if !above.contains(&dir.path) => share.push(dir),
+            _ => last.push(dir),
+        }
+    }
+    (shares, last)
+}
+
 /// A deep directory is opened from one that is at most so many parts above it and stays open, not from the root each time.
 const ANCHOR_EVERY: usize = 64;
 
@@ -253,5 +299,45 @@ pub(super) fn cannot_make(verb: &'static str, entry: &Entry, error: io::Error) -
     match error.kind() {
         io::ErrorKind::AlreadyExists => ExtractError::Damaged { path: entry.path.clone(), why: TWICE },
         _ => ExtractError::at(verb, &entry.path)(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_directory_holds_is_settled_before_it_whatever_the_shares() {
+        let mut later = Vec::new();
+        let mut add = |path: String| {
+            let entry = Entry::new(RelPath::new(path.as_bytes()).unwrap(), Kind::Dir);
+            let wanted = Wanted::of(&entry, &Names::default(), Owners::Ignore);
+            later.push(Later { path: entry.path, wanted });
+        };
+        add(".".into());
+        for a in 0..40 {
+            add(format!("d{a}"));
+            for b in 0..30 {
+                add(format!("d{a}/e{b}"));
+                add(format!("d{a}/e{b}/f"));
+            }
+        }
+        let count = later.len();
+        for threads in [1, 2, 3, 4] {
+            let copy =
+                later.iter().map(|l| Later { path: l.path.clone(), wanted: l.wanted.clone() }).collect();
+            let (shares, last) = shares_of(copy, threads);
+            assert!(shares.len() <= threads && last.len() < 20, "{threads}");
+            assert_eq!(shares.iter().map(Vec::len).sum::<usize>() + last.len(), count);
+            let share_of = |path: &RelPath| shares.iter().position(|s| s.iter().any(|l| l.path == *path));
+            for list in shares.iter().chain([&last]) {
+                assert!(list.windows(2).all(|w| w[0].path > w[1].path));
+            }
+            for dir in &later {
+                let Some(parent) = dir.path.parent() else { continue };
+                let (own, above) = (share_of(&dir.path), share_of(&parent));
+                assert!(above.is_none() || own == above, "{} in {own:?}, its parent in {above:?}", dir.path);
+            }
+        }
     }
 }

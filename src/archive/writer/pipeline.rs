@@ -6,23 +6,18 @@
 use super::SealedArchive;
 use super::output::Output;
 use crate::archive::error::ArchiveError;
-use crate::archive::frames::{self, CONTENT_MAX, Packer};
+use crate::archive::frames::{self, CONTENT_MAX};
 use crate::archive::payload::{Batch, Sealer};
 use crate::archive::pool::{Pool, Ticket};
+use crate::archive::workshop::{Block, Workshop};
 use crate::keys::RecipientSet;
 use crate::model::manifest::{ArchiveInfo, Frame};
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// However many threads there are, no more frames are worked on than by this many: memory is bounded before speed.
 const THREADS_MAX: usize = 8;
-
-/// What a block was and became; both buffers are used again.
-struct Packed {
-    content: Vec<u8>,
-    frame: Vec<u8>,
-}
 
 type Sealed = Result<Vec<u8>, ArchiveError>;
 
@@ -31,13 +26,12 @@ pub(super) struct Pipeline {
     pool: Arc<Pool>,
     /// How many frames, and batches of chunks, may be under way.
     limit: usize,
-    /// zstd contexts that no job is using; jobs take one and put it back.
-    packers: Arc<Mutex<Vec<Packer>>>,
+    /// Buffers and contexts, shared by the archives of a pool.
+    workshop: Arc<Workshop>,
     level: i32,
-    /// Content of the frame being filled.
-    block: Vec<u8>,
-    packing: VecDeque<Ticket<Result<Packed, ArchiveError>>>,
-    spare: Vec<Packed>,
+    /// Its content is that of the frame being filled.
+    block: Block,
+    packing: VecDeque<Ticket<Result<Block, ArchiveError>>>,
     frames: Vec<Frame>,
     /// Tar bytes in blocks handed to the pool.
     cut: u64,
@@ -50,7 +44,6 @@ pub(super) struct Pipeline {
     sealer: Sealer,
     batch: Batch,
     sealing: VecDeque<Ticket<Sealed>>,
-    spare_batches: Vec<Vec<u8>>,
     failed: bool,
 }
 
@@ -68,11 +61,10 @@ impl Pipeline {
             output,
             pool: pool.clone(),
             limit: pool.threads().min(THREADS_MAX) + 2,
-            packers: Arc::default(),
+            workshop: Arc::clone(&pool.workshop),
             level,
-            block: Vec::with_capacity(CONTENT_MAX),
+            block: pool.workshop.block(),
             packing: VecDeque::new(),
-            spare: Vec::new(),
             frames: Vec::new(),
             cut: 0,
             framed: 0,
@@ -81,7 +73,6 @@ impl Pipeline {
             sealer,
             batch: Batch::default(),
             sealing: VecDeque::new(),
-            spare_batches: Vec::new(),
             failed: false,
         })
     }
@@ -92,12 +83,12 @@ impl Pipeline {
     }
 
     pub(super) fn tar_len(&self) -> u64 {
-        self.cut + self.block.len() as u64
+        self.cut + self.block.content.len() as u64
     }
 
     /// Bytes in the frame being filled; always less than [`CONTENT_MAX`].
     pub(super) fn buffered(&self) -> usize {
-        self.block.len()
+        self.block.content.len()
     }
 
     pub(super) fn packed_len(&self) -> u64 {
@@ -112,10 +103,10 @@ impl Pipeline {
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), ArchiveError> {
         self.guard()?;
         while !bytes.is_empty() {
-            let (now, rest) = bytes.split_at(bytes.len().min(CONTENT_MAX - self.block.len()));
-            self.block.extend_from_slice(now);
+            let (now, rest) = bytes.split_at(bytes.len().min(CONTENT_MAX - self.block.content.len()));
+            self.block.content.extend_from_slice(now);
             bytes = rest;
-            if self.block.len() == CONTENT_MAX {
+            if self.block.content.len() == CONTENT_MAX {
                 self.cut()?;
             }
         }
@@ -137,6 +128,7 @@ impl Pipeline {
         self.seal(&table)?;
         self.submit_batch(true)?;
         while self.take_sealed()? {}
+        self.workshop.give_block(std::mem::take(&mut self.block));
         let size = self.output.size();
         let payload = self.sealer.header().len() as u64;
         let (path, id) = self.output.finish(durable)?;
@@ -158,19 +150,14 @@ impl Pipeline {
     }
 
     fn try_cut(&mut self) -> Result<(), ArchiveError> {
-        if self.block.is_empty() {
+        if self.block.content.is_empty() {
             return Ok(());
         }
         while self.packing.len() >= self.limit && self.take_frame()? {}
-        let mut spare = self
-            .spare
-            .pop()
-            .unwrap_or_else(|| Packed { content: Vec::with_capacity(CONTENT_MAX), frame: Vec::new() });
-        spare.content.clear();
-        std::mem::swap(&mut spare.content, &mut self.block);
-        self.cut += spare.content.len() as u64;
-        let (packers, level) = (self.packers.clone(), self.level);
-        self.packing.push_back(self.pool.submit(move || pack(spare, &packers, level)));
+        let block = std::mem::replace(&mut self.block, self.workshop.block());
+        self.cut += block.content.len() as u64;
+        let (workshop, level) = (Arc::clone(&self.workshop), self.level);
+        self.packing.push_back(self.pool.submit(move || workshop.pack(block, level)));
         Ok(())
     }
 
@@ -184,7 +171,7 @@ impl Pipeline {
         self.frames.push(Frame { tar_offset: self.framed, offset: self.plain, length, tar_length });
         self.framed += tar_length;
         self.seal(&packed.frame)?;
-        self.spare.push(packed);
+        self.workshop.give_block(packed);
         Ok(true)
     }
 
@@ -206,7 +193,7 @@ impl Pipeline {
 
     fn submit_batch(&mut self, last: bool) -> Result<(), ArchiveError> {
         while self.sealing.len() >= self.limit && self.take_sealed()? {}
-        let next = Batch::reuse(self.spare_batches.pop().unwrap_or_default());
+        let next = Batch::reuse(self.workshop.batch());
         let job = self.sealer.claim(std::mem::replace(&mut self.batch, next), last)?;
         self.sealing.push_back(self.pool.submit(move || job.seal()));
         Ok(())
@@ -219,7 +206,7 @@ impl Pipeline {
         };
         let sealed = ticket.wait()??;
         self.output.write(&sealed)?;
-        self.spare_batches.push(sealed);
+        self.workshop.give_batch(sealed);
         Ok(true)
     }
 
@@ -231,16 +218,4 @@ impl Pipeline {
             other => other,
         }
     }
-}
-
-/// A pool job: compresses and checks one block.
-fn pack(mut block: Packed, packers: &Mutex<Vec<Packer>>, level: i32) -> Result<Packed, ArchiveError> {
-    let idle = packers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut packer = match idle {
-        Some(packer) => packer,
-        None => Packer::new(level)?,
-    };
-    packer.pack(&block.content, &mut block.frame)?;
-    packers.lock().unwrap_or_else(PoisonError::into_inner).push(packer);
-    Ok(block)
 }

@@ -3,6 +3,13 @@
 use clap::Args;
 
 #[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Send a test of each kind to everybody whom [notify] names, and say whether it could be sent
+    #[arg(long)]
+    pub notify: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Print one line as monitoring systems read it, and fail (exit code 18) when a person is needed
     #[arg(long)]

@@ -1,20 +1,44 @@
 //! `status` and `doctor`.
 
-use crate::cli::args::StatusArgs;
-use crate::cli::{Terminal, open, render};
-use crate::ops::doctor::{self, Severity};
+use crate::cli::args::{DoctorArgs, StatusArgs};
+use crate::cli::{Terminal, open, render, telling};
+use crate::config::Config;
+use crate::ops::doctor::{self, Area, DoctorReport, Severity};
 use crate::ops::error::Result;
 use crate::ops::status::{self, State, StatusOptions};
 use std::sync::Arc;
 
 /// Runs `doctor`.
-pub(super) fn doctor(terminal: &Terminal) -> Result<u8> {
+pub(super) fn doctor(terminal: &Terminal, args: &DoctorArgs) -> Result<u8> {
     let around = open::surroundings(terminal)?;
     let config = Arc::new(open::load_config(&open::config_path(terminal)?)?);
-    let report = doctor::run(&config, &around)?;
+    let mut report = doctor::run(&config, &around)?;
+    if args.notify {
+        notified(terminal, &config, &mut report);
+    }
     let quiet = terminal.global.quiet;
     super::show(terminal, &report, |report| render::doctor(report, quiet))?;
     Ok(if report.worst == Severity::Problem { 18 } else { 0 })
+}
+
+/// Sends a test of each kind to each; what came of it is among the findings. The dead-man service is left alone: a beat that means nothing is a lie.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method is not general enough over both lifetimes"
+)]
+fn notified(terminal: &Terminal, config: &Config, report: &mut DoctorReport) {
+    for (target, tell, sent) in telling::tell_by(terminal, config, |teller| teller.test()) {
+        let kind = tell.word();
+        match sent {
+            Ok(()) => report.well(Area::Notify, &target, &format!("the test of {kind:?} was sent")),
+            Err(why) => report.problem(
+                Area::Notify,
+                &target,
+                &format!("the test of {kind:?} could not be sent: {why}"),
+                "correct [notify], then run `backstay doctor --notify` again",
+            ),
+        }
+    }
 }
 
 /// Runs `status`.

@@ -16,7 +16,7 @@ const DEFAULT_STORE: &str = "backups";
 /// Runs `init`.
 pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     let dir = project_folder(args.dir.as_deref().unwrap_or(Path::new(".")))?;
-    let config_path = match &terminal.global.config {
+    let config_path = match open::one_config(terminal)? {
         Some(path) => super::tidy(path)?,
         None => dir.join(FILE_NAME),
     };

@@ -1,5 +1,6 @@
 //! One function a command: arguments to options, call, render.
 
+mod agent;
 mod compare;
 mod drill;
 mod health;
@@ -53,7 +54,8 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Delete(args) => keep::delete(terminal, &args),
         Command::Prune(args) => keep::prune(terminal, args),
         Command::Status(args) => health::status(terminal, &args),
-        Command::Doctor => health::doctor(terminal),
+        Command::Doctor(args) => health::doctor(terminal, &args),
+        Command::Agent(args) => agent::run(terminal, &args),
         Command::Demo(args) => crate::cli::demo::run(terminal, &args),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -11,7 +11,7 @@ const SHOWN: usize = 10;
 
 /// Runs `recover`.
 pub(super) fn run(terminal: &Terminal, args: &RecoverArgs) -> Result<u8> {
-    if terminal.global.kit.is_some() || terminal.global.config.is_some() {
+    if terminal.global.kit.is_some() || !terminal.global.config.is_empty() {
         return Err(OpError::new(Class::Usage, "`recover` takes the kit by itself, and no configuration")
             .hint("backstay recover KIT --to DIR"));
     }

@@ -61,6 +61,14 @@ fn tell(plan: &InPlacePlan) {
     if plan.files.len() > LISTED {
         say(&format!("… and {} more", plan.files.len() - LISTED));
     }
+    for name in &plan.fed {
+        say(&format!(
+            "feed the dump of {name} to its restore_command, last: not one step; what is there now is dumped first and kept in the state directory"
+        ));
+    }
+    if plan.files.is_empty() {
+        return;
+    }
     say(
         "each file that is replaced is kept beside the restored one, with .before-restore-TIME at its end; snapshots leave it out",
     );

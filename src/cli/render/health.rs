@@ -4,6 +4,7 @@ use super::{count, time};
 use crate::model::mark::Level;
 use crate::ops::doctor::{Area, DoctorReport, Finding, Severity, span};
 use crate::ops::status::{Brief, ComponentStatus, Proof, State, StatusReport, StoreStatus};
+use crate::ops::timetable::Standing;
 
 fn severity(of: Severity) -> &'static str {
     match of {
@@ -26,6 +27,7 @@ fn area(of: Area) -> &'static str {
         Area::Databases => "databases",
         Area::Space => "space",
         Area::Schedule => "schedule",
+        Area::Notify => "notify",
     }
 }
 
@@ -103,6 +105,33 @@ fn store(of: &StoreStatus) -> String {
     out
 }
 
+fn scheduled(of: &Standing) -> String {
+    let mut out = match of.agent_since {
+        Some(since) => format!("schedule       run by an agent since {}\n", time(since)),
+        None => "schedule       no agent runs now\n".to_owned(),
+    };
+    for job in &of.jobs {
+        let next = match (job.overdue_seconds, job.next) {
+            (Some(late), _) => format!("due since {}", span(late)),
+            (None, Some(next)) => format!("next {}", time(next)),
+            (None, None) => "never".to_owned(),
+        };
+        let last = match (job.last_began, job.last_code) {
+            (Some(began), Some(0)) => format!(", last {}", time(began)),
+            (Some(began), Some(code)) => format!(", last {} (exit code {code})", time(began)),
+            _ => String::new(),
+        };
+        out.push_str(&format!("  {:<12} {next}{last}\n", job.job));
+    }
+    if let Some(since) = of.behind_since {
+        out.push_str(&format!(
+            "  sync         is tried since {}: not every store has the newest snapshot\n",
+            time(since)
+        ));
+    }
+    out
+}
+
 /// What `status` says.
 pub fn status(report: &StatusReport) -> String {
     let mut out = String::new();
@@ -120,6 +149,7 @@ pub fn status(report: &StatusReport) -> String {
     report.stores.iter().for_each(|s| out.push_str(&store(s)));
     let drill = report.last_drill.as_ref().map_or_else(|| "never".to_owned(), proof);
     out.push_str(&format!("last drill     {drill}\n"));
+    report.schedule.iter().for_each(|schedule| out.push_str(&scheduled(schedule)));
     let kit = report.kit.as_ref().map(|kit| match (kit.proved, kit.stale) {
         (None, _) => "never proved on this machine (`backstay kit verify FILE`)".to_owned(),
         (Some(proved), false) => format!("proved {}", time(proved)),

@@ -80,10 +80,9 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
         });
     }
     for ((place, (mut build, scan), _), databases) in scans.into_iter().zip(databases) {
-        if let Some(scan) = &scan {
+        if let Some(scan) = scan {
             pack_found(&mut build, scan, databases)?;
         }
-        drop(scan);
         stored[place] = Some(store_component(build)?);
     }
     if let Some(first) = stored.iter_mut().flatten().next() {
@@ -144,7 +143,7 @@ impl<'a> Run<'a> {
             contents: Contents::new(old),
             settled: Settled::at(now),
             file_systems: HashMap::new(),
-            listing: Listing::default(),
+            listing: if old.is_empty() { Listing::folding() } else { Listing::default() },
             unlisted: BTreeMap::new(),
             held: HashMap::new(),
             packer: Packer::new(self.pack.clone(), about, size),
@@ -219,7 +218,7 @@ impl<'a> Run<'a> {
                         build.alone = false;
                         build
                             .unreadable(&found.entry.path, format!("cannot be captured through SQLite: {e}"));
-                        pack_file(build, scan, found)?
+                        pack_file(build, &scan.tree, found)?
                     }
                 },
                 Err(error) => self.as_bytes(build, scan, place, &error, &mut databases.done)?,
@@ -267,7 +266,7 @@ impl<'a> Run<'a> {
         }
         for part in scan.as_bytes(path, &self.session.names) {
             let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
-            let Some(item) = pack_file(build, scan, &part)? else {
+            let Some(item) = pack_file(build, &scan.tree, &part)? else {
                 continue;
             };
             match place {

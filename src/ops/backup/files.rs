@@ -10,7 +10,7 @@ use crate::ops::backup::held::HeldFile;
 use crate::ops::backup::large::{pack_file_content, pack_stream};
 use crate::ops::backup::reuse::{Cursor, Facts, Whole};
 use crate::ops::error::Result;
-use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness};
+use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness, Tree};
 use crate::source::sqlite::SqliteCapture;
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -27,34 +27,69 @@ pub(super) struct Databases {
     pub(super) unchanged: HashMap<usize, Item>,
 }
 
+/// What was listed is let go in pieces of at least so many entries.
+const LET_GO: usize = 1 << 16;
+
+/// Entries that a walk found, from one place on. Those that were listed are let go on the way, so that a million are not held twice.
+struct Ahead {
+    entries: Vec<Found>,
+    /// How many were let go.
+    gone: usize,
+    /// The next one, among those that are left.
+    next: usize,
+}
+
+impl Ahead {
+    /// The next one's place in the walk.
+    fn place(&self) -> usize {
+        self.gone + self.next
+    }
+
+    fn rest(&self) -> &[Found] {
+        self.entries.get(self.next..).unwrap_or_default()
+    }
+
+    fn pass(&mut self, count: usize) {
+        self.next += count;
+        // Half of them at a time: what stays is moved.
+        if self.next >= LET_GO.max(self.entries.len() / 2) {
+            self.entries.drain(..self.next.min(self.entries.len()));
+            self.entries.shrink_to_fit();
+            self.gone += std::mem::take(&mut self.next);
+        }
+    }
+}
+
 /// Lists every entry of `scan`, and packs what is not packed yet and not as it was.
-pub(super) fn pack_found(build: &mut Build<'_>, scan: &Scan, mut databases: Databases) -> Result<()> {
+pub(super) fn pack_found(build: &mut Build<'_>, scan: Scan, mut databases: Databases) -> Result<()> {
+    let Scan { entries, tree, .. } = scan;
+    let mut ahead = Ahead { entries, gone: 0, next: 0 };
     let mut links: HashMap<u64, Item> = HashMap::new();
     let mut cursor = Cursor::new(build.old);
-    let mut place = 0;
-    while let Some(found) = scan.entries.get(place) {
+    while let Some(found) = ahead.rest().first() {
         while let Some(first) = build.unlisted.first_entry().filter(|first| *first.key() < found.entry.path) {
             let item = first.remove();
             build.list(item);
         }
-        if let Some(whole) = whole_stretch(build, &mut cursor, &scan.entries[place..], place, &databases) {
+        if let Some(whole) = whole_stretch(build, &mut cursor, ahead.rest(), ahead.place(), &databases) {
             build.alone = false;
             for (entry, facts) in cursor.linked() {
                 // Its other names may stand elsewhere, and must say the same.
                 let Some(link) = entry.link else { continue };
                 links.entry(link).or_insert_with(|| Item::unchanged(entry, facts));
             }
-            place += usize::try_from(whole.sums.entries).unwrap_or(usize::MAX);
+            ahead.pass(usize::try_from(whole.sums.entries).unwrap_or(usize::MAX));
             build.packer.run.progress.advance(whole.sums.size);
             build.listing.push_whole(whole);
             continue;
         }
+        let place = ahead.place();
         let known = databases.done.remove(&place).or_else(|| databases.unchanged.remove(&place));
         let item = match known {
             Some(item) => Some(item),
-            None => take_entry(build, scan, found, &links, &mut cursor)?,
+            None => take_entry(build, &tree, found, &links, &mut cursor)?,
         };
-        place += 1;
+        ahead.pass(1);
         let Some(item) = item else { continue };
         build.alone &= item.packed;
         let stored = !matches!(item.entry.kind, Kind::Socket | Kind::Left);
@@ -89,7 +124,7 @@ fn whole_stretch(
 
 fn take_entry(
     build: &mut Build<'_>,
-    scan: &Scan,
+    tree: &Tree,
     found: &Found,
     links: &HashMap<u64, Item>,
     cursor: &mut Cursor<'_>,
@@ -112,16 +147,16 @@ fn take_entry(
         }
         return Ok(Some(Item::bare(found.entry.clone())));
     }
-    pack_file(build, scan, found)
+    pack_file(build, tree, found)
 }
 
 /// Packs one file. Gives an entry `left` when it could not be read, nothing when it is gone and need not be told.
-pub(super) fn pack_file(build: &mut Build<'_>, scan: &Scan, found: &Found) -> Result<Option<Item>> {
+pub(super) fn pack_file(build: &mut Build<'_>, tree: &Tree, found: &Found) -> Result<Option<Item>> {
     let mut last: Option<Item> = None;
     let mut parts: Vec<u64> = Vec::new();
     for _ in 0..TRIES {
         let held = build.held.get(&found.entry.path).map(HeldFile::open);
-        let open = match held.unwrap_or_else(|| scan.tree.open(found, build.names)) {
+        let open = match held.unwrap_or_else(|| tree.open(found, build.names)) {
             Ok(open) => open,
             // What was packed of it stays, and is said to be unsteady.
             Err(_) if last.is_some() => break,

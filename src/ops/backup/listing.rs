@@ -4,6 +4,7 @@ use crate::catalog::known::Sums;
 use crate::model::entry::{EXTENTS_INLINE_MAX, MAP_RANGE};
 use crate::model::segment_cut::{Cutter, estimated_bytes};
 use crate::ops::backup::build::Item;
+use crate::ops::backup::folded::Folded;
 use crate::ops::backup::packer::LocalExtent;
 use crate::ops::backup::reuse::Whole;
 
@@ -14,7 +15,12 @@ pub(super) enum Piece {
     Whole(Whole),
     /// These entries, never none.
     Items(Vec<Item>),
+    /// The same, in little memory.
+    Folded(Folded),
 }
+
+/// So many entries are held as they are; with more, earlier pieces are folded.
+const LOOSE_MAX: usize = 1 << 16;
 
 /// Entries in walk order.
 #[derive(Debug, Default)]
@@ -23,9 +29,20 @@ pub(super) struct Listing {
     open: Vec<Item>,
     cutter: Cutter,
     sums: Sums,
+    /// Whether pieces may be folded: nobody looks entries up then.
+    folds: bool,
+    /// Entries in pieces that are not folded.
+    loose: usize,
+    /// Pieces before this one are folded, or cannot be.
+    folded: usize,
 }
 
 impl Listing {
+    /// One whose pieces may be folded: [`Listing::get`] finds nothing in those.
+    pub(super) fn folding() -> Self {
+        Self { folds: true, ..Self::default() }
+    }
+
     /// Adds an entry, and says where it is.
     pub(super) fn push(&mut self, item: Item) -> (usize, usize) {
         let bytes = bytes_of(&item);
@@ -46,7 +63,7 @@ impl Listing {
     pub(super) fn get(&self, (piece, at): (usize, usize)) -> Option<&Item> {
         match self.pieces.get(piece) {
             Some(Piece::Items(items)) => items.get(at),
-            Some(Piece::Whole(_)) => None,
+            Some(Piece::Whole(_) | Piece::Folded(_)) => None,
             None => self.open.get(at),
         }
     }
@@ -64,9 +81,25 @@ impl Listing {
 
     fn cut(&mut self) {
         if !self.open.is_empty() {
+            self.loose += self.open.len();
             self.pieces.push(Piece::Items(std::mem::take(&mut self.open)));
+            self.fold();
         }
         self.cutter.reset();
+    }
+
+    fn fold(&mut self) {
+        while self.folds && self.loose > LOOSE_MAX {
+            let Some(piece) = self.pieces.get_mut(self.folded) else { return };
+            if let Piece::Items(items) = piece {
+                self.loose -= items.len();
+                // What cannot be folded stays as it is.
+                if let Some(folded) = Folded::of(items) {
+                    *piece = Piece::Folded(folded);
+                }
+            }
+            self.folded += 1;
+        }
     }
 
     /// Sums over all entries.

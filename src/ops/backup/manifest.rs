@@ -49,9 +49,13 @@ pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
         match piece {
             Piece::Whole(whole) => shelf.whole(&whole)?,
             Piece::Items(items) => shelf.items(items)?,
+            Piece::Folded(folded) => {
+                let items = folded.unfold();
+                shelf.items(items.ok_or_else(|| internal("entries that waited do not come back"))?)?;
+            }
         }
     }
-    let Shelved { segments, archives, manifests, reused, mut saved } = shelf.finish();
+    let Shelved { segments, archives, manifests, reused, mut saved } = shelf.finish()?;
     saved.number = build.number;
     saved.full = build.full;
     let saved = (build.complete || !old.holds_more_than(&sums)).then_some(saved);

@@ -1,19 +1,24 @@
 //! The segments of one component: those of before where nothing changed, new ones elsewhere.
 
-use crate::catalog::known::{KnownArchive, KnownStretch, Row, Stretch, Usage};
+use crate::archive::Ticket;
+use crate::catalog::known::{KnownArchive, KnownStretch, Row, Usage};
+use crate::durable::crash;
+use crate::keys::RecipientSet;
 use crate::model::entry::{EXTENTS_INLINE_MAX, MAP_RANGE};
 use crate::model::index::SegmentRef;
-use crate::model::manifest::{ArchiveInfo, ArchiveTable, Segment};
+use crate::model::manifest::{ArchiveInfo, ArchiveTable};
 use crate::model::record::CheckResult;
-use crate::model::{ComponentName, Entry, Extent, MapRef, ObjectId, ObjectKind, ObjectRef};
+use crate::model::{ComponentName, Entry, Extent, MapRef, ObjectId, ObjectKind, ObjectRef, RelPath};
 use crate::ops::backup::blocks::unchanged_ranges;
 use crate::ops::backup::build::Item;
 use crate::ops::backup::check::Checker;
-use crate::ops::backup::manifest::{archive_ref, internal, put_manifest, put_maps};
+use crate::ops::backup::draft::{Draft, Drawn};
+use crate::ops::backup::manifest::{archive_ref, internal, put_maps};
 use crate::ops::backup::packer::{PackRun, resolve};
 use crate::ops::backup::reuse::{Contents, Old, Saved, Whole};
-use crate::ops::error::{Class, Doing, Result};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::ops::error::Result;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 /// Segments and all that they refer to.
 #[derive(Default)]
@@ -26,7 +31,22 @@ pub(super) struct Shelved {
     pub(super) saved: Saved,
 }
 
-/// Puts segments, one after the other.
+/// A segment that is being made, and what is known of it meanwhile.
+struct UnderWay<'a> {
+    drawn: Ticket<Result<Drawn>>,
+    /// The earlier one that says the same.
+    same: Option<&'a KnownStretch>,
+    first: RelPath,
+    last: RelPath,
+    entries: u64,
+    maps: Vec<(ObjectId, u64)>,
+    blocks: Vec<ObjectId>,
+}
+
+/// Segments that are made at a time, beside those that the threads work on: each may take 8 MiB.
+const AHEAD: usize = 2;
+
+/// Lets segments be made by the pool, and puts them one after the other.
 pub(super) struct Shelf<'a> {
     run: &'a PackRun<'a>,
     name: &'a ComponentName,
@@ -37,7 +57,9 @@ pub(super) struct Shelf<'a> {
     used: Usage,
     alone: bool,
     /// Described archives: all of this run, and older ones once they are referred to.
-    table: ArchiveTable,
+    table: Arc<ArchiveTable>,
+    recipients: Arc<RecipientSet>,
+    under_way: VecDeque<UnderWay<'a>>,
     /// Older archives that are referred to.
     older: BTreeMap<ObjectId, &'a KnownArchive>,
     checker: Checker,
@@ -55,7 +77,7 @@ impl<'a> Shelf<'a> {
         alone: bool,
     ) -> Self {
         let made = infos.iter().map(|i| i.sha256).collect();
-        let table = infos.into_iter().map(|i| (i.sha256, i)).collect();
+        let table: ArchiveTable = infos.into_iter().map(|i| (i.sha256, i)).collect();
         Self {
             run,
             name,
@@ -63,7 +85,9 @@ impl<'a> Shelf<'a> {
             made,
             used: Usage::default(),
             alone,
-            table,
+            table: Arc::new(table),
+            recipients: Arc::new(run.recipients.clone()),
+            under_way: VecDeque::new(),
             older: BTreeMap::new(),
             checker: Checker::default(),
             maps: HashMap::new(),
@@ -103,6 +127,7 @@ impl<'a> Shelf<'a> {
 
     /// An earlier segment of which everything is as it was.
     pub(super) fn whole(&mut self, whole: &Whole) -> Result<()> {
+        self.take_all()?;
         let stretches = self.old.stretches;
         let known = stretches.get(whole.place).ok_or_else(|| internal("a stretch that is not there"))?;
         self.checker.stretch(&known.first, &known.last).map_err(internal)?;
@@ -134,12 +159,6 @@ impl<'a> Shelf<'a> {
         };
         let (first, last) = (first.entry.path.clone(), last.entry.path.clone());
         let entries = rows.len() as u64;
-        let packed =
-            Stretch::encode(&rows).doing(Class::Failed, || "cannot pack rows of the catalog".into())?;
-        // What is remembered is what is written, or later snapshots would refer to what is not there.
-        let opened = Stretch::open(&packed)
-            .filter(|s| s.rows().map(|row| row.decode()).eq(rows.iter().cloned().map(Some)))
-            .ok_or_else(|| internal("rows of the catalog do not come back as they were"))?;
         let mut maps: Vec<(ObjectId, u64)> =
             rows.iter().flat_map(|row| row.entry.maps.iter().map(|m| (m.object, m.size))).collect();
         maps.sort_unstable();
@@ -150,12 +169,48 @@ impl<'a> Shelf<'a> {
         let stretches = self.old.stretches;
         let at = stretches.binary_search_by(|s| s.first.cmp(&first)).ok().and_then(|at| stretches.get(at));
         let same = at.filter(|known| self.old.may_use(&known.segment) && says_the_same(known, &rows));
-        let (segment, size) = match same {
-            Some(known) => {
+        if same.is_none() {
+            self.describe_all(&rows)?;
+        }
+        let recipients = same.is_none().then(|| Arc::clone(&self.recipients));
+        let draft = Draft { name: self.name.clone(), rows, table: Arc::clone(&self.table), recipients };
+        let drawn = self.run.pool.submit(move || draft.draw());
+        self.under_way.push_back(UnderWay { drawn, same, first, last, entries, maps, blocks });
+        while self.under_way.len() > self.run.pool.threads() + AHEAD {
+            self.take()?;
+        }
+        Ok(())
+    }
+
+    fn take_all(&mut self) -> Result<()> {
+        while !self.under_way.is_empty() {
+            self.take()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest segment and lets it be put.
+    fn take(&mut self) -> Result<()> {
+        let Some(UnderWay { drawn, same, first, last, entries, maps, blocks }) = self.under_way.pop_front()
+        else {
+            return Ok(());
+        };
+        let Drawn { packed, archives, shared, content, sealed } = drawn.wait().map_err(internal)??;
+        let (segment, size) = match (same, sealed) {
+            (Some(known), _) => {
                 self.segment_of(known, entries);
                 (known.segment, known.size)
             }
-            None => self.put(rows, entries)?,
+            (None, Some((id, bytes))) => {
+                crash::point("pack: listing sealed");
+                let size = bytes.len() as u64;
+                self.run.uploads.manifest(id, bytes)?;
+                self.manifest(ObjectRef { kind: ObjectKind::Manifest, size, id, recipients: 0 }, false);
+                let (first, last) = (first.clone(), last.clone());
+                self.out.segments.push(SegmentRef { object: id, size, entries, first, last });
+                (id, size)
+            }
+            (None, None) => return Err(internal("a segment that was not sealed")),
         };
         self.out.saved.put.push(KnownStretch {
             row: 0,
@@ -166,9 +221,9 @@ impl<'a> Shelf<'a> {
             last,
             maps,
             blocks,
-            archives: opened.archives,
-            shared: opened.shared,
-            content: opened.sums.size,
+            archives,
+            shared,
+            content,
             packed,
         });
         Ok(())
@@ -230,42 +285,32 @@ impl<'a> Shelf<'a> {
             if !self.table.contains_key(&extent.archive) {
                 let known = self.old.archive(&extent.archive);
                 let known = known.ok_or_else(|| internal("an extent in an archive that is not known"))?;
-                self.table.insert(extent.archive, known.info.clone());
+                // Who still reads the table would keep a copy of it.
+                self.take_all()?;
+                Arc::make_mut(&mut self.table).insert(extent.archive, known.info.clone());
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, rows: Vec<Row>, entries: u64) -> Result<(ObjectId, u64)> {
-        let mut listed = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut entry = row.entry;
+    /// Brings everything into the table that a segment of `rows` refers to, and notes earlier maps.
+    fn describe_all(&mut self, rows: &[Row]) -> Result<()> {
+        for entry in rows.iter().map(|row| &row.entry) {
             for map in &entry.maps {
                 if self.old.may_use(&map.object) && !self.out.manifests.iter().any(|o| o.id == map.object) {
                     self.reuse_manifest(map.object, map.size);
                 }
             }
             if entry.maps.is_empty() {
-                self.describe(&entry)?;
-            } else {
-                entry.extents.clear();
+                self.describe(entry)?;
             }
-            listed.push(entry);
         }
-        let content = Segment::encode(self.name, &listed, &self.table).map_err(internal)?;
-        let object = put_manifest(self.run, &content)?;
-        self.manifest(object, false);
-        let (Some(first), Some(last)) = (listed.first(), listed.last()) else {
-            return Err(internal("a segment without entries"));
-        };
-        let (first, last) = (first.path.clone(), last.path.clone());
-        let (object, size) = (object.id, object.size);
-        self.out.segments.push(SegmentRef { object, size, entries, first, last });
-        Ok((object, size))
+        Ok(())
     }
 
     /// All segments, and everything that they refer to.
-    pub(super) fn finish(self) -> Shelved {
+    pub(super) fn finish(mut self) -> Result<Shelved> {
+        self.take_all()?;
         let mut out = self.out;
         let mut older: Vec<&KnownArchive> = self.older.into_values().collect();
         older.sort_by_key(|archive| (archive.age, archive.info.sha256));
@@ -286,7 +331,7 @@ impl<'a> Shelf<'a> {
                 recipients: self.old.recipients().to_vec(),
             });
         }
-        out
+        Ok(out)
     }
 }
 

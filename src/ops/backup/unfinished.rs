@@ -169,13 +169,15 @@ impl Unfinished {
     /// Lays an archive aside until the run has ended; gives where it lies now, and whether that is so. Where it cannot be done it is put from where it lies.
     fn keep(&self, kept: &Kept, path: PathBuf) -> (PathBuf, bool) {
         let aside = self.archive(&kept.info.sha256);
-        let line = serde_json::to_vec(kept).unwrap_or_default();
-        if durable::replace(&self.line(&kept.info.sha256), &line).is_ok()
-            && std::fs::rename(&path, &aside).is_ok()
-        {
-            return (aside, true);
+        if std::fs::rename(&path, &aside).is_err() {
+            return (path, false);
         }
-        (path, false)
+        // Not synced: what a power cut takes of it is packed and sent again, and a line that is cut off is none.
+        let line = serde_json::to_vec(kept).unwrap_or_default();
+        if durable::write_passing(&self.line(&kept.info.sha256), &line).is_err() {
+            return (aside, false);
+        }
+        (aside, true)
     }
 
     /// Forgets everything: it is in a snapshot now, or was found damaged.

@@ -388,3 +388,6 @@ fn spool_hint(kind: std::io::ErrorKind) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

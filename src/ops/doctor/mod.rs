@@ -11,6 +11,7 @@ mod folder;
 mod history;
 mod keys;
 mod report;
+mod schedule;
 mod space;
 
 pub use report::{Area, DoctorReport, Finding, Severity};
@@ -30,6 +31,7 @@ pub fn run(config: &Arc<Config>, around: &Surroundings) -> Result<DoctorReport> 
     configuration::look(config, &mut findings);
     keys::look(config, &mut findings);
     devices::look(config, &mut findings);
+    schedule::look(config, now, &mut findings);
     let means = Means {
         writer: crate::keys::Signer::load(&config.signing.key_file).ok().map(|signer| signer.id()),
         state_dir: config.state_dir.clone(),

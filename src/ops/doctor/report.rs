@@ -41,6 +41,8 @@ pub enum Area {
     Space,
     /// When backups run.
     Schedule,
+    /// Who is told.
+    Notify,
 }
 
 /// One thing that was found.
@@ -71,6 +73,25 @@ pub struct DoctorReport {
     pub warnings: u64,
     /// What was found.
     pub findings: Vec<Finding>,
+}
+
+impl DoctorReport {
+    /// Adds what is as it should be.
+    pub fn well(&mut self, area: Area, subject: &str, what: &str) {
+        self.add(area, subject, Severity::Well, what, None);
+    }
+
+    /// Adds what somebody must do something about.
+    pub fn problem(&mut self, area: Area, subject: &str, what: &str, way_out: &str) {
+        self.add(area, subject, Severity::Problem, what, Some(way_out.to_owned()));
+        self.problems += 1;
+    }
+
+    fn add(&mut self, area: Area, subject: &str, severity: Severity, what: &str, way_out: Option<String>) {
+        self.worst = self.worst.max(severity);
+        let (subject, what) = (subject.to_owned(), what.to_owned());
+        self.findings.push(Finding { area, subject, severity, what, way_out });
+    }
 }
 
 /// Findings being gathered.

@@ -11,6 +11,7 @@ use crate::model::path::escape;
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::Ran;
+use crate::ops::restore::feed::Fed;
 use crate::ops::restore::litter::{Unfinished, clear_staging};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, with_hooks, write_listing};
 use crate::ops::select;
@@ -41,6 +42,9 @@ pub struct InPlacePlan {
     listings: Vec<(PathBuf, Listing)>,
     /// The files, in order.
     pub files: Vec<PlannedFile>,
+    feeds: Vec<Fed>,
+    /// Components whose dumps are fed to their `restore_command`, last; what is there now is dumped and kept before.
+    pub fed: Vec<String>,
     ignore_owners: bool,
 }
 
@@ -58,15 +62,12 @@ pub fn plan_in_place(
     }
     let opened = open(session, snapshot, accept_untrusted)?;
     let selections = select::paths(session, &opened.index, paths)?;
-    let (mut listings, mut files) = (Vec::new(), Vec::new());
+    let (mut listings, mut files, mut feeds) = (Vec::new(), Vec::new(), Vec::new());
     for selection in &selections {
         let listing = Listing::read(&opened.reader(), &opened.index, selection)?;
         if listing.component.kind == ComponentKind::Command {
-            let what = format!(
-                "component {} is the output of a command and lies nowhere on this machine",
-                selection.component
-            );
-            return Err(OpError::new(Class::Usage, what).hint("restore it with --to DIR"));
+            feeds.push(Fed::of(session, listing)?);
+            continue;
         }
         let base = select::live_base(session, &listing.component);
         for entry in listing.entries.iter().filter(|e| comes_back(e)) {
@@ -83,7 +84,8 @@ pub fn plan_in_place(
         }
         listings.push((base, listing));
     }
-    Ok(InPlacePlan { opened, listings, files, ignore_owners })
+    let fed = feeds.iter().map(|fed| fed.name.clone()).collect();
+    Ok(InPlacePlan { opened, listings, files, feeds, fed, ignore_owners })
 }
 
 /// What is exchanged (directories are made when missing, and else left as they are): everything but what is never restored, and what has no
@@ -115,7 +117,8 @@ fn live_path(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> PathBuf {
 impl InPlacePlan {
     /// Does it, with the hooks of a restore around it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
-        let listings = self.listings.iter().map(|(_, listing)| listing);
+        let feeds = self.feeds.iter().map(|fed| &fed.listing);
+        let listings = self.listings.iter().map(|(_, listing)| listing).chain(feeds);
         let Ran { outcome: mut report, problems } = with_hooks(session, listings, || self.write(session))?;
         report.problems.extend(problems);
         Ok(report)
@@ -140,10 +143,21 @@ impl InPlacePlan {
             staged.push(self.stage(session, base, listing, &mut report)?);
             crash::point("in place: component staged");
         }
+        let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let mut ready = Vec::new();
+        for fed in &self.feeds {
+            ready.push((fed, fed.prepare(session, &self.opened, &stamp)?));
+        }
         session.around.interrupt.check()?;
         for staged in staged {
             self.exchange(session, staged, &mut report)?;
             crash::point("in place: component exchanged");
+        }
+        for (fed, ready) in ready {
+            fed.feed(session, &ready, &report.snapshot.to_string())?;
+            (report.files, report.entries) = (report.files + 1, report.entries + 1);
+            report.bytes += fed.listing.bytes();
+            report.kept.push(escape(ready.kept.as_os_str().as_bytes()));
         }
         for problem in &report.problems {
             session.around.progress.problem(problem);

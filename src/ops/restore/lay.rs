@@ -1,14 +1,14 @@
 //! Writing one listing: every entry made, every file proved, nothing under a name that is not its content.
 
 use super::read::{Piece, Reading, reading_pool};
-use super::write::{Files, Pending};
+use super::write::{Beside, Files, Pending};
 use super::{Listing, Opened, RestoreReport, extractor};
 use crate::archive::extract::{Extractor, Owners};
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::{Session, in_store};
 use crate::store::Key;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 /// Restores one listing into `dir`, which is new and this run's alone: what a drill looks at. Owners stay those of whoever runs it; what is
@@ -49,6 +49,7 @@ pub(crate) fn write_listing(
     let mut links = Vec::new();
     let mut pending = Vec::new();
     let mut pieces = Vec::new();
+    let mut beside = VecDeque::new();
     for (place, entry) in listing.entries.iter().enumerate() {
         let first = entry.link.and_then(|link| first_names.get(&link)).cloned();
         match (entry.kind, first) {
@@ -57,14 +58,13 @@ pub(crate) fn write_listing(
             (Kind::File, _) => {
                 let extents = listing.extents.get(&place).map_or(&[][..], Vec::as_slice);
                 let ranges = extents.iter().map(|e| (e.offset, e.length)).collect();
+                if extents.is_empty() {
+                    beside.push_back((place, Beside::Empty(pending.len())));
+                }
                 pieces.extend(extents.iter().map(|&extent| Piece { extent, file: pending.len() }));
-                pending.push(Pending::new(entry, ranges));
+                pending.push(Pending::new(entry, place, ranges));
             }
-            _ => drop(
-                extractor
-                    .make(entry)
-                    .doing(Class::Failed, || format!("cannot make {component}/{}", entry.path))?,
-            ),
+            _ => beside.push_back((place, Beside::Bare(entry))),
         }
         if let Some(link) = entry.link {
             first_names.entry(link).or_insert_with(|| entry.path.clone());
@@ -76,8 +76,7 @@ pub(crate) fn write_listing(
     let progress = &session.around.progress;
     let advance = |bytes| progress.advance(bytes);
     let pool = reading_pool();
-    let mut files = Files::new(&extractor, component, pending, &advance);
-    files.empty_ones()?;
+    let mut files = Files::new(&extractor, component, pending, beside, &advance);
     let reading = Reading {
         sources: &opened.sources,
         record: &opened.record,
@@ -86,10 +85,12 @@ pub(crate) fn write_listing(
         interrupt: &session.around.interrupt,
     };
     reading.deliver(pieces, &listing.archives, &mut files)?;
+    files.make_before(usize::MAX)?;
     files.leave_unfinished_out()?;
     report.problems.extend(check_sizes(opened, listing)?);
     let damaged = std::mem::take(&mut files.damaged);
-    let whole = files.whole();
+    // A million paths are only gathered where something needs them.
+    let whole = if links.is_empty() { HashSet::new() } else { files.whole() };
     drop(files);
     report.files -= damaged.len() as u64;
     report.problems.extend(damaged);

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, bounded};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 
 /// A stretch of a file to be read; `file` is the caller's number for the file.
@@ -105,6 +105,20 @@ pub(crate) fn reading_pool() -> Pool {
 /// An archive opened in the first store, or why it cannot be used there.
 type Open = std::result::Result<Arc<ArchiveReader>, String>;
 
+/// Buffers that were used and may be used again.
+#[derive(Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, used: Vec<Vec<u8>>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(used);
+    }
+}
+
 /// Frames that are being read, of the group with this number.
 struct UnderWay {
     group: usize,
@@ -165,10 +179,12 @@ impl Reading<'_> {
         // Those that are being read, by number; the last is the one that batches are taken from.
         let mut open: VecDeque<(usize, Group<'s>)> = VecDeque::new();
         let mut rest = groups.iter().enumerate();
+        let buffers = Buffers::default();
         loop {
             self.interrupt.check()?;
             while under_way.len() < BATCHES_AHEAD {
-                if let Some(asked) = open.back_mut().and_then(|(number, group)| group.ask(*number, self.pool))
+                if let Some(asked) =
+                    open.back_mut().and_then(|(number, group)| group.ask(*number, self.pool, &buffers))
                 {
                     under_way.push_back(asked);
                 } else if let Some((number, (info, pieces))) = rest.next() {
@@ -186,7 +202,7 @@ impl Reading<'_> {
                 open.pop_front().map_or(Ok(()), |(_, group)| group.end(sink))?;
             }
             if let Some((_, group)) = open.front_mut() {
-                group.take(next, sink)?;
+                group.take(next, &buffers, sink)?;
             }
         }
         open.into_iter().try_for_each(|(_, group)| group.end(sink))
@@ -219,16 +235,21 @@ impl Reading<'_> {
 
 impl Group<'_> {
     /// Lets the next frames be read.
-    fn ask(&mut self, group: usize, pool: &Pool) -> Option<UnderWay> {
+    fn ask(&mut self, group: usize, pool: &Pool, buffers: &Buffers) -> Option<UnderWay> {
         let frames = self.batches.next()?;
-        let (reader, wanted) = (Arc::clone(&self.reader), frames.clone());
-        Some(UnderWay { group, frames, ticket: pool.submit(move || reader.read_frames(&wanted)) })
+        let (reader, wanted, buffers) = (Arc::clone(&self.reader), frames.clone(), buffers.clone());
+        let read = move || reader.read_frames_with(&wanted, &mut || buffers.take());
+        Some(UnderWay { group, frames, ticket: pool.submit(read) })
     }
 
     /// Gives what was read to the sink.
-    fn take(&mut self, read: UnderWay, sink: &mut dyn Sink) -> Result<()> {
+    fn take(&mut self, read: UnderWay, buffers: &Buffers, sink: &mut dyn Sink) -> Result<()> {
         match read.ticket.wait() {
-            Ok(Ok(contents)) => self.cursor.deliver(&read.frames, &contents, sink),
+            Ok(Ok(contents)) => {
+                self.cursor.deliver(&read.frames, &contents, sink)?;
+                buffers.give(contents);
+                Ok(())
+            }
             Ok(Err(_)) | Err(_) => {
                 one_by_one(&self.reader, &mut self.spare, &read.frames, &mut self.cursor, sink)
             }

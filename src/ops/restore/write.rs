@@ -9,9 +9,19 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 
+/// What no byte comes for. It is made in its turn, between files that are written: so the system makes folders while the next bytes are unpacked.
+pub(super) enum Beside<'e> {
+    /// A directory, link or node.
+    Bare(&'e Entry),
+    /// A file that is empty or one hole, by its number.
+    Empty(usize),
+}
+
 /// A file on its way back.
 pub(super) struct Pending<'e> {
     pub(super) entry: &'e Entry,
+    /// Its place in the listing: what stands before it there is made before it.
+    place: usize,
     /// Stretches that bytes cover, by offset.
     pub(super) ranges: Vec<(u64, u64)>,
     missing: u64,
@@ -31,9 +41,9 @@ enum Hashing {
 }
 
 impl<'e> Pending<'e> {
-    pub(super) fn new(entry: &'e Entry, ranges: Vec<(u64, u64)>) -> Self {
+    pub(super) fn new(entry: &'e Entry, place: usize, ranges: Vec<(u64, u64)>) -> Self {
         let missing = ranges.iter().map(|r| r.1).sum();
-        Self { entry, ranges, missing, hashing: Hashing::NotBegun, lost: None, created: false }
+        Self { entry, place, ranges, missing, hashing: Hashing::NotBegun, lost: None, created: false }
     }
 
     /// Hashes `bytes` when they are the next ones of the file.
@@ -65,6 +75,8 @@ const OPEN_MAX: usize = 128;
 pub(super) struct Files<'e, 'x> {
     extractor: &'x Extractor<'x>,
     pub(super) pending: Vec<Pending<'e>>,
+    /// In the order of the listing, with their places there.
+    beside: VecDeque<(usize, Beside<'e>)>,
     component: &'e str,
     open: BTreeMap<usize, File>,
     order: VecDeque<usize>,
@@ -77,11 +89,13 @@ impl<'e, 'x> Files<'e, 'x> {
         extractor: &'x Extractor<'x>,
         component: &'e str,
         pending: Vec<Pending<'e>>,
+        beside: VecDeque<(usize, Beside<'e>)>,
         advance: &'x dyn Fn(u64),
     ) -> Self {
         Self {
             extractor,
             pending,
+            beside,
             component,
             open: BTreeMap::new(),
             order: VecDeque::new(),
@@ -90,11 +104,15 @@ impl<'e, 'x> Files<'e, 'x> {
         }
     }
 
-    /// Creates files that no byte covers: empty ones, and those that are one hole.
-    pub(super) fn empty_ones(&mut self) -> Result<()> {
-        for file in 0..self.pending.len() {
-            if self.pending[file].missing == 0 {
-                self.complete(file)?;
+    /// Makes what no byte comes for and that stands before `place` in the listing; `usize::MAX` makes all.
+    pub(super) fn make_before(&mut self, place: usize) -> Result<()> {
+        while let Some((_, beside)) = self.beside.pop_front_if(|(at, _)| *at < place) {
+            match beside {
+                Beside::Empty(file) => self.complete(file)?,
+                Beside::Bare(entry) => {
+                    let made = self.extractor.make(entry);
+                    made.doing(Class::Failed, || format!("cannot make {}/{}", self.component, entry.path))?;
+                }
             }
         }
         Ok(())
@@ -120,8 +138,9 @@ impl<'e, 'x> Files<'e, 'x> {
             if let Some(oldest) = self.order.pop_front_if(|_| self.open.len() >= OPEN_MAX) {
                 self.open.remove(&oldest);
             }
-            let entry = self.pending[file].entry;
-            let made = if self.pending[file].created {
+            let Pending { entry, place, created, .. } = self.pending[file];
+            self.make_before(place)?;
+            let made = if created {
                 self.extractor.reopen_file(&entry.path)
             } else {
                 self.extractor.create_file(entry)
@@ -149,11 +168,9 @@ impl<'e, 'x> Files<'e, 'x> {
             return self.give_up(file, "its content is not what its listing says");
         }
         let entry = self.pending[file].entry;
-        let handle = self.file(file)?;
-        let handle = handle.try_clone().doing(Class::Failed, || format!("cannot finish {}", entry.path))?;
-        self.extractor.finish_file(&handle, entry).map_err(|e| self.failed(file, e))?;
+        let finished = self.extractor.finish_file(self.file(file)?, entry);
         self.close(file);
-        Ok(())
+        finished.map_err(|e| self.failed(file, e))
     }
 
     /// Compares the content with the entry's hash: from what was hashed on the way, or by reading the file again.
@@ -230,9 +247,14 @@ impl Sink for Files<'_, '_> {
     }
 }
 
+/// Files are read again in steps of at most this many bytes.
+const BUFFER: usize = 1 << 20;
+
 fn hash_ranges(file: &File, ranges: &[(u64, u64)]) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
+    // None for an empty file: clearing it would be most of the work.
+    let longest = ranges.iter().map(|range| range.1).max().unwrap_or(0);
+    let mut buffer = vec![0; usize::try_from(longest).unwrap_or(BUFFER).min(BUFFER)];
     for &(offset, length) in ranges {
         let mut done = 0;
         while done < length {

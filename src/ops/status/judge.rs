@@ -7,6 +7,7 @@ use crate::ops::rhythm::overdue;
 use crate::ops::status::StatusOptions;
 use crate::ops::status::gather::Gathered;
 use crate::ops::status::report::{ComponentStatus, Concern, State, StatusReport, StoreStatus};
+use crate::ops::timetable::{Standing, standing};
 
 /// Gathers concerns.
 #[derive(Default)]
@@ -42,6 +43,10 @@ pub(super) fn report(config: &Config, seen: Gathered, options: &StatusOptions) -
     }
     seen.stores.iter().for_each(|store| of_store(store, any_here, &mut concerns));
     unfinished(&seen, &mut concerns);
+    let schedule = standing(config, seen.now);
+    if let Some(standing) = &schedule {
+        scheduled(standing, &mut concerns);
+    }
     // That none was proved on this machine is shown and no warning: it may have been proved on another one.
     if let Some(kit) = seen.kit.as_ref().filter(|kit| kit.stale) {
         let way = "make a new one (`backstay kit -o FILE`), then `backstay kit verify FILE`";
@@ -76,6 +81,7 @@ pub(super) fn report(config: &Config, seen: Gathered, options: &StatusOptions) -
         stores: seen.stores,
         last_drill: seen.last_drill,
         outbox: seen.outbox,
+        schedule,
         kit: seen.kit,
         unfinished: seen.unfinished,
         unseen: seen.unseen,
@@ -162,6 +168,32 @@ fn unfinished(seen: &Gathered, concerns: &mut Concerns) {
     if seen.outbox > 0 {
         let what = format!("{} signed entries wait here for a store that lacks them", seen.outbox);
         concerns.add(State::Warning, what, "bring the store within reach; the next backup brings them");
+    }
+}
+
+/// A schedule that nothing runs is believed by whoever reads the configuration, and does nothing.
+fn scheduled(standing: &Standing, concerns: &mut Concerns) {
+    let way = "`backstay agent --print systemd` (or timer, or cron) shows what runs it";
+    if let Some(why) = &standing.unreadable {
+        concerns.add(State::Warning, why.clone(), "move that file away; the agent then begins anew");
+    } else if !standing.ever {
+        concerns.add(
+            State::Warning,
+            "nothing runs the [schedule] of the configuration: no agent ever did",
+            way,
+        );
+    } else if standing.agent_since.is_none()
+        && let Some(late) =
+            standing.jobs.iter().filter_map(|job| Some((job.overdue_seconds?, &job.job))).max()
+    {
+        let what = format!("nothing runs the [schedule]: {} is due since {}", late.1, span(late.0));
+        concerns.add(State::Critical, what, way);
+    }
+    for job in &standing.jobs {
+        if let Some(code) = job.last_code.filter(|code| ![0, 3, 4].contains(code)) {
+            let what = format!("the last run of {} failed (exit code {code})", job.job);
+            concerns.add(State::Warning, what, "run the command by hand and look at what it says");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::model::mark::Level;
 use crate::model::record::CheckResult;
 use crate::model::{SnapshotId, Timestamp};
 use crate::ops::kit_standing::KitStanding;
+use crate::ops::timetable::Standing;
 use serde::Serialize;
 
 /// How bad it is in all.
@@ -124,6 +125,8 @@ pub struct StatusReport {
     pub last_drill: Option<Proof>,
     /// Signed entries that wait here for a store.
     pub outbox: u64,
+    /// What is run by itself; none without a [schedule].
+    pub schedule: Option<Standing>,
     /// How things stand with the recovery kit; none where no store could be opened.
     pub kit: Option<KitStanding>,
     /// What a killed run left to the next one.

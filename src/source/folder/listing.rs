@@ -3,12 +3,13 @@
 use crate::model::RelPath;
 use crate::model::entry::Kind;
 use crate::model::report::ProblemKind;
+use crate::platform::at;
 use crate::platform::capture;
 use crate::source::folder::databases;
 use crate::source::folder::open::FILE;
 use crate::source::folder::scan::lines_of;
 use crate::source::folder::walk::Walker;
-use rustix::fs::{Dir, Mode};
+use rustix::fs::Mode;
 use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -26,13 +27,7 @@ impl Walker<'_> {
         dir: &OwnedFd,
         by_name: bool,
     ) -> rustix::io::Result<Vec<CString>> {
-        let mut names = Vec::new();
-        for item in Dir::read_from(dir)? {
-            let item = item?;
-            if !matches!(item.file_name().to_bytes(), b"." | b"..") {
-                names.push(item.file_name().to_owned());
-            }
-        }
+        let mut names = at::names_in(dir)?;
         names.sort_unstable();
         let has = |name: &[u8]| names.binary_search_by(|n| n.to_bytes().cmp(name)).is_ok();
         let spec = self.spec;

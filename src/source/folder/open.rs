@@ -181,7 +181,6 @@ impl Tree {
         let warnings = self.add_xattrs(&mut entry, capture::xattrs_of(&fd));
         let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
         let ranges = capture::data_ranges(fd.as_fd(), &stat).map_err(unreadable)?;
-        rustix::fs::seek(&fd, rustix::fs::SeekFrom::Start(0)).map_err(fail)?;
         Ok(OpenFile { file: File::from(fd), entry, ident: Ident::of(&stat), ranges, warnings, held: false })
     }
 

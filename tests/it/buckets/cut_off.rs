@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 
 /// Kills a backup with SIGKILL once `when` says so.
 fn killed(shop: &Shop, when: impl Fn() -> bool) {
-    let mut child = shop.command(["backup"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    killed_in(shop, "backup", when);
+}
+
+fn killed_in(shop: &Shop, command: &str, when: impl Fn() -> bool) {
+    let mut child = shop.command([command]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
     while !when() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
@@ -48,6 +52,11 @@ fn left(shop: &Shop, folder: &str) -> usize {
 /// A file of `size` bytes that do not compress is the one thing to protect.
 fn with_large_file(server: &FaultServer, size: usize, archive_size: &str) -> Shop {
     let shop = Shop::open(&server.endpoint(), "bucket", &[]);
+    put_large_file(&shop, size, archive_size);
+    shop
+}
+
+fn put_large_file(shop: &Shop, size: usize, archive_size: &str) {
     let config = fs::read_to_string(shop.person.config_path()).unwrap();
     let begin = config.find("[[component]]").unwrap();
     let end = config.find("\n# The first store is the primary").unwrap();
@@ -61,7 +70,6 @@ fn with_large_file(server: &FaultServer, size: usize, archive_size: &str) -> Sho
     let folder = shop.person.app.join("large");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("file"), noise(1, size)).unwrap();
-    shop
 }
 
 fn restored(shop: &Shop, name: &str) -> Vec<u8> {
@@ -152,4 +160,41 @@ fn a_sealed_archive_that_was_damaged_while_it_waited_is_not_sent() {
     assert!(restored(&shop, "back") == noise(1, size));
     // The upload of what was damaged is remembered, to be ended in some days.
     assert_eq!((left(&shop, "unfinished"), left(&shop, "uploads/offsite"), server.uploads()), (0, 1, 1));
+}
+
+#[test]
+fn a_sync_to_a_new_bucket_that_is_killed_sends_nothing_twice() {
+    let server = FaultServer::start();
+    let person = crate::common::person::Person::set_up();
+    super::shop::give_keys(&person.home);
+    let shop = Shop { person, endpoint: server.endpoint(), bucket: "bucket".into() };
+    let size = 100 << 20;
+    put_large_file(&shop, size, "1GiB");
+    let id = shop.person.backup();
+    shop.person.configure(&Shop::lines(&server.endpoint(), "bucket"));
+    shop.person.ok(["init"]);
+    server.forget_calls();
+    server.fault(Op::Part, Nth::Only(4), Fault::StallUp);
+    killed_in(&shop, "sync", || remembered(&shop) >= 4);
+    let before = remembered(&shop);
+    let puts = |calls: &[Call]| -> Vec<String> {
+        let puts = calls.iter().filter(|c| c.op == Op::Put && !c.key.contains(".backstay-probe"));
+        puts.map(|c| c.key.clone()).collect()
+    };
+    let first = puts(&server.calls());
+    server.calm();
+    server.forget_calls();
+    shop.person.ok(["sync"]);
+    let calls = server.calls();
+    let (parts, _) = sent(&calls, Op::Part, "archives/");
+    assert!((1..=7 - before).contains(&parts), "{parts} of seven; {before} were remembered");
+    assert_eq!(sent(&calls, Op::Begin, "").0, 0, "the same upload was gone on with");
+    let second = puts(&calls);
+    assert!(!second.iter().any(|key| first.contains(key)), "{first:?} {second:?}");
+    assert_eq!((left(&shop, "uploads/offsite"), server.uploads()), (0, 0));
+    // The bucket alone gives it back.
+    fs::remove_dir_all(shop.person.store()).unwrap();
+    let to = shop.person.top.join("back");
+    let said = shop.person.run(["restore", &id, "--store", "offsite", "--to", to.to_str().unwrap()]).code(0);
+    assert!(fs::read(to.join("large/file")).unwrap() == noise(1, size), "{said}");
 }

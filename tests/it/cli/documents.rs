@@ -200,6 +200,15 @@ fn health(written: &mut Written) {
     person.backup();
     written.add("`backstay status`", person.json(0, ["status"]));
     written.add("`backstay doctor`", person.json(0, ["doctor"]));
+    person.configure("[schedule]\nbackup = \"0 3 * * *\"");
+    let at = |now: &str| {
+        let made = person.command(["agent", "--once"]).env("BACKSTAY_TEST_NOW", now).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    at("2024-11-01T12:00:00Z");
+    at(&jiff::Timestamp::now().to_string());
+    written.add("`backstay status`", person.json(0, ["status"]));
+    written.add("`backstay agent --print cron`", person.json(0, ["agent", "--print", "cron"]));
     fs::rename(person.top.join("second"), person.top.join("away")).unwrap();
     person.json(4, ["backup"]);
     written.add("`backstay status`", person.json(0, ["status", "--check"]));

@@ -123,3 +123,26 @@ fn without_a_dump_of_what_is_live_nothing_is_fed() {
     assert!(!app.path("fed.log").exists() && app.runs());
     app.project.ok(["ready"]);
 }
+
+#[test]
+fn a_restore_in_place_feeds_a_dump_and_keeps_what_was_there() {
+    let (app, id) = app();
+    app.project.ok(["restore", &id, "orders", "--in-place", "--yes"]);
+    assert_eq!((app.read("live.txt"), app.read("fed.log")), ("one\ntwo\n".into(), "fed\n".into()));
+    let kept = PathBuf::from(app.project.config()["state"]["dir"].as_str().unwrap()).join("replaced");
+    let kept: Vec<PathBuf> = fs::read_dir(kept).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(fs::read_to_string(&kept[0]).unwrap(), "three\n");
+    // What cannot be dumped is not put at risk, and what fails says where the way back lies.
+    fs::rename(app.path("live.txt"), app.path("away")).unwrap();
+    let output = expect_code(app.project.run(["restore", &id, "orders", "--in-place", "--yes"]), 1);
+    assert!(
+        told(&output).contains("could not be dumped as it is now, so nothing was changed"),
+        "{}",
+        told(&output)
+    );
+    fs::rename(app.path("away"), app.path("live.txt")).unwrap();
+    app.write("refuse", "");
+    let output = expect_code(app.project.run(["restore", &id, "orders", "--in-place", "--yes"]), 1);
+    assert!(told(&output).contains("orders.before-restore-"), "{}", told(&output));
+}

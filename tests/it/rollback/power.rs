@@ -8,6 +8,7 @@ use crate::common::project::{cannot_run, exe, long, program};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 const CYCLES: usize = 200;
 
@@ -20,8 +21,28 @@ fn after_a_power_cut_in_a_rollback_all_is_old_or_new_and_the_service_comes_back(
     in_own_mounts("rollback::power::cuts");
 }
 
+/// What was just killed may hold the disk for a moment.
 fn unmount(at: &Path) {
-    assert!(run("umount", &[at.to_str().unwrap()]), "cannot unmount");
+    let begun = Instant::now();
+    while !run("umount", &[at.to_str().unwrap()]) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "cannot unmount {}: {}",
+            at.display(),
+            holders(at)
+        );
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Who has something open there.
+fn holders(at: &Path) -> String {
+    let look = format!(
+        "ls -l /proc/[0-9]*/fd /proc/[0-9]*/cwd 2>/dev/null | grep {}; grep {0} /proc/mounts",
+        at.display()
+    );
+    let output = Command::new("sh").args(["-c", &look]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
@@ -32,18 +53,11 @@ fn cuts() {
     let (then, id) = (app.live(), app.project.backup());
     app.upgrade("2");
     let (image, master) = (top.join("image"), top.join("master"));
-    std::fs::File::create(&master).unwrap().set_len(64 << 20).unwrap();
     let disk = app.project.top.clone();
-    let lay = top.join("lay");
-    std::fs::create_dir(&lay).unwrap();
-    let path = master.to_str().unwrap();
-    if !(run("mkfs.ext4", &["-q", path]) && run("mount", &["-o", "loop", path, lay.to_str().unwrap()])) {
+    if !lay_master(&top, &master, &disk) {
         cannot_run("power cuts of a rollback: no ext4 or no loop devices here");
         return;
     }
-    let from = disk.join(".");
-    assert!(run("cp", &["-a", from.to_str().unwrap(), lay.to_str().unwrap()]));
-    unmount(&lay);
     let rollback = |args: &[&str]| {
         let mut command = program(exe(), &app.project.home);
         command.current_dir(&app.project.dir).arg("rollback").args(args);
@@ -89,17 +103,28 @@ fn cuts() {
             app.start_service();
         }
         assert_one_of_both(&app, &then, &what);
-        if app.read("app/version") == "1" {
-            new += 1
-        } else {
-            old += 1
-        }
+        let ended = if app.read("app/version") == "1" { &mut new } else { &mut old };
+        *ended += 1;
         app.project.ok(["backup"]);
         end(&app);
         unmount(&disk);
     }
     println!("{CYCLES} power cuts: {old} old, {new} new");
     assert!(old > CYCLES / 10 && new > 0, "{old} old, {new} new");
+}
+
+/// Makes an image of a file system with what lies in `disk`.
+fn lay_master(top: &Path, master: &Path, disk: &Path) -> bool {
+    std::fs::File::create(master).unwrap().set_len(64 << 20).unwrap();
+    let lay = top.join("lay");
+    std::fs::create_dir(&lay).unwrap();
+    let (path, at) = (master.to_str().unwrap(), lay.to_str().unwrap());
+    let able = run("mkfs.ext4", &["-q", path]) && run("mount", &["-o", "loop", path, at]);
+    if able {
+        assert!(run("cp", &["-a", disk.join(".").to_str().unwrap(), at]));
+        unmount(&lay);
+    }
+    able
 }
 
 /// Ends the service, which holds the disk.

@@ -1,0 +1,24 @@
+//! Row 5: the agent: runs what the schedule says, at its time, once, and tells how it ended.
+//!
+//! Each job is a child process, the same command that a person would run: it takes the project's lock, and what it does survives the agent's end. What
+//! was begun is remembered before, what came of it after ([`crate::ops::timetable`]), so that a kill at any moment leaves nothing undone and nothing done twice.
+//!
+//! This module must never run two jobs of a project at once, never take a job for done that did not say so, and never end before its children have.
+
+mod child;
+mod daemon;
+mod print;
+mod project;
+mod socket;
+pub mod tell;
+mod world;
+
+pub use child::{Children, ENDED, RUN, note_end};
+pub use daemon::{Agent, Ask, Options};
+pub use print::{Form, print};
+pub use project::{Project, worst};
+pub use socket::Socket;
+pub use world::{Order, Orphan, Work, World};
+
+#[cfg(test)]
+mod tests;

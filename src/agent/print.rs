@@ -1,0 +1,80 @@
+//! What has to be put where so that something runs the schedule.
+
+use std::path::Path;
+
+/// For what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A service of systemd that stays.
+    Systemd,
+    /// A service and a timer of systemd that run what is due.
+    Timer,
+    /// A line for cron.
+    Cron,
+}
+
+/// The text for `form`, for this program at `exe` and these configurations.
+pub fn print(form: Form, exe: &Path, configs: &[&Path], state_dirs: &[&Path]) -> String {
+    let quoted = |path: &Path| {
+        // systemd reads % and $ in command lines; what it would change is doubled.
+        let text = path.display().to_string().replace('%', "%%").replace('$', "$$");
+        if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
+    };
+    let mut command = format!("{} agent", quoted(exe));
+    for config in configs {
+        command.push_str(&format!(" --config {}", quoted(config)));
+    }
+    match form {
+        Form::Systemd => service(&command, state_dirs),
+        Form::Timer => timer(&command, state_dirs),
+        Form::Cron => cron(exe, configs),
+    }
+}
+
+/// What both services say of what they may do. Folders that are written stay the user's to name: a store may lie anywhere.
+fn hardening(state_dirs: &[&Path]) -> String {
+    let dirs: Vec<String> = state_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    format!(
+        "Nice=10\nIOSchedulingClass=idle\nUMask=0077\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectControlGroups=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes\n\
+         # To let it write nowhere else, name the stores here beside the state, and uncomment:\n# ProtectSystem=strict\n# ReadWritePaths={}\n",
+        dirs.join(" ")
+    )
+}
+
+fn service(command: &str, state_dirs: &[&Path]) -> String {
+    format!(
+        "# /etc/systemd/system/backstay.service; then: systemctl daemon-reload && systemctl enable --now backstay\n\
+         [Unit]\nDescription=backstay: runs the schedule of backstay.toml\nWants=network-online.target\nAfter=network-online.target\n\n\
+         [Service]\nType=notify\nNotifyAccess=main\nExecStart={command}\nExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30s\nWatchdogSec=5min\n\
+         # It ends within 10 s, and takes what it was doing up again when it is started.\nTimeoutStopSec=30s\nKillMode=mixed\n{}\n\
+         [Install]\nWantedBy=multi-user.target\n",
+        hardening(state_dirs)
+    )
+}
+
+fn timer(command: &str, state_dirs: &[&Path]) -> String {
+    format!(
+        "# /etc/systemd/system/backstay-due.service\n[Unit]\nDescription=backstay: runs what is due\nWants=network-online.target\nAfter=network-online.target\n\n\
+         [Service]\nType=oneshot\nExecStart={command} --once\n{}\n\
+         # /etc/systemd/system/backstay-due.timer; then: systemctl daemon-reload && systemctl enable --now backstay-due.timer\n\
+         [Unit]\nDescription=backstay: looks what is due\n\n[Timer]\nOnCalendar=*:0/5\nPersistent=yes\n\n[Install]\nWantedBy=timers.target\n",
+        hardening(state_dirs)
+    )
+}
+
+fn cron(exe: &Path, configs: &[&Path]) -> String {
+    let quoted = |path: &Path| {
+        // In a crontab a % ends the command.
+        let text = path.display().to_string().replace('\'', "'\\''").replace('%', "\\%");
+        if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) {
+            text
+        } else {
+            format!("'{text}'")
+        }
+    };
+    let configs: String = configs.iter().map(|config| format!(" --config {}", quoted(config))).collect();
+    format!(
+        "# crontab -e: every 5 minutes it looks what of the schedule in backstay.toml is due; a time that was missed is made up for.\n*/5 * * * * {} agent{configs} --once\n",
+        quoted(exe)
+    )
+}

@@ -1,0 +1,325 @@
+//! One project of the agent: what it runs now, what it remembers.
+
+use crate::agent::world::{Order, Orphan, Work, World};
+use crate::config::{Config, Task};
+use crate::durable::Held;
+use crate::model::Timestamp;
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::timetable::{Line, Memory, Next, Start, Turn, Verdict, What, agent_lock, lines, next};
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use std::sync::Arc;
+
+/// How often it is looked whether what keeps everything from running is over.
+const LOOK: SignedDuration = SignedDuration::from_secs(60);
+/// How often a run that an earlier agent began is looked at.
+const ORPHAN_LOOK: SignedDuration = SignedDuration::from_secs(2);
+
+/// A project.
+pub struct Project {
+    config: Arc<Config>,
+    lines: Vec<Line>,
+    memory: Memory,
+    under: Option<(Start, Box<dyn Work>)>,
+    /// What keeps it from running was said.
+    blocked: bool,
+    /// That an earlier run is waited for was said.
+    waited: bool,
+    /// Exit codes of what it ran.
+    codes: Vec<u8>,
+    _held: Held,
+}
+
+impl Project {
+    /// Takes the project over; another agent of it is [`Class::Busy`].
+    pub fn open(config: Arc<Config>, now: Timestamp) -> Result<Self> {
+        let dir = &config.state_dir;
+        if !dir.is_dir() {
+            let what = format!("there is no state directory {}", dir.display());
+            return Err(OpError::new(Class::Config, what).hint("run `backstay init` in the project's folder"));
+        }
+        let lock = agent_lock(dir);
+        let held = lock
+            .try_lock("agent", now)
+            .doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))?;
+        let Some(held) = held else {
+            let who = lock.holder().map(|holder| format!(": {holder}")).unwrap_or_default();
+            let what = format!("another agent runs project {}{who}", config.project.name);
+            return Err(OpError::new(Class::Busy, what)
+                .hint("one agent is enough; `systemctl status` or `ps` says which it is"));
+        };
+        let memory = Memory::load(dir)?.unwrap_or_default();
+        let lines = lines(&config);
+        let mut project = Self {
+            config,
+            lines,
+            memory,
+            under: None,
+            blocked: false,
+            waited: false,
+            codes: Vec::new(),
+            _held: held,
+        };
+        project.fit(now)?;
+        Ok(project)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Exit codes of what ended.
+    pub fn codes(&self) -> &[u8] {
+        &self.codes
+    }
+
+    /// True while a job of it runs.
+    pub fn is_busy(&self) -> bool {
+        self.under.is_some()
+    }
+
+    /// Goes on with another configuration. One that lies elsewhere, or has another state folder, needs another agent.
+    pub fn reload(&mut self, config: Arc<Config>, now: Timestamp) -> Result<()> {
+        if config.state_dir != self.config.state_dir {
+            let what = format!("the state directory of project {} was changed", config.project.name);
+            return Err(OpError::new(Class::Config, what).hint("restart the agent"));
+        }
+        self.lines = lines(&config);
+        self.config = config;
+        self.fit(now)
+    }
+
+    fn fit(&mut self, now: Timestamp) -> Result<()> {
+        let names: Vec<&str> = self.lines.iter().map(|line| line.name.as_str()).collect();
+        if self.memory.fit(names.iter().copied(), now) {
+            self.memory.save(&self.config.state_dir)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done now; gives when there is something to do again, unless a job runs.
+    pub fn tick(&mut self, world: &mut dyn World) -> Result<Option<Timestamp>> {
+        loop {
+            if let Some((_, work)) = &mut self.under {
+                let Some(code) = work.poll() else { return Ok(None) };
+                self.ended(world, code)?;
+            }
+            match next(&self.lines, &self.memory, world.now()) {
+                Next::Wait(at) => return Ok(at),
+                Next::Start(start) => {
+                    if let Some(look_again) = self.try_start(world, start)? {
+                        return Ok(Some(look_again));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is due now, and nothing that becomes due meanwhile: for `--once`. True while there is something left.
+    pub fn tick_once(&mut self, world: &mut dyn World, begun_at: Timestamp) -> Result<bool> {
+        loop {
+            if let Some((_, work)) = &mut self.under {
+                let Some(code) = work.poll() else { return Ok(true) };
+                self.ended(world, code)?;
+            }
+            match next(&self.lines, &self.memory, begun_at) {
+                Next::Start(start) => {
+                    if self.try_start(world, start)?.is_some() {
+                        if self.blocked {
+                            self.codes.push(18);
+                            return Ok(false);
+                        }
+                        return Ok(true);
+                    }
+                }
+                Next::Wait(_) => return Ok(false),
+            }
+        }
+    }
+
+    /// Starts it, or gives when to look again.
+    fn try_start(&mut self, world: &mut dyn World, start: Start) -> Result<Option<Timestamp>> {
+        let now = world.now();
+        let order = self.order(&start);
+        if let Some(why) = world.unfinished(&order) {
+            if !std::mem::replace(&mut self.blocked, true) {
+                world.say(&format!("{}: nothing is run: {why}", self.name()));
+            }
+            return Ok(now.checked_add(LOOK).ok());
+        }
+        if std::mem::take(&mut self.blocked) {
+            world.say(&format!("{}: goes on", self.name()));
+        }
+        if start.again {
+            match world.orphan(&order)? {
+                Orphan::Running => {
+                    if !std::mem::replace(&mut self.waited, true) {
+                        let what = title(&start);
+                        world.say(&format!(
+                            "{}: {what}: waits for the run that an earlier agent began",
+                            self.name()
+                        ));
+                    }
+                    return Ok(now.checked_add(ORPHAN_LOOK).ok());
+                }
+                Orphan::Ended(code) if code < 128 => {
+                    self.waited = false;
+                    self.settle(world, &start, code)?;
+                    return Ok(None);
+                }
+                Orphan::Ended(_) | Orphan::Gone => self.waited = false,
+            }
+        }
+        self.memory.begin(&start, now);
+        self.memory.save(&self.config.state_dir)?;
+        crate::durable::crash::point("agent: run noted");
+        if start.attempt == 0 && start.what != What::Sync {
+            world.say(&format!("{}: {} begins{}", self.name(), title(&start), self.lateness(&start, now)));
+        }
+        match world.start(&order) {
+            Ok(work) => self.under = Some((start, work)),
+            Err(e) => {
+                world.say(&format!(
+                    "{}: {} cannot be started: {}",
+                    self.name(),
+                    title(&start),
+                    crate::ops::restore::read::chain_text(&e)
+                ));
+                self.settle(world, &start, 1)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn lateness(&self, start: &Start, now: Timestamp) -> String {
+        let due = start.due.to_zoned(TimeZone::system());
+        match now.duration_since(start.due) > SignedDuration::from_hours(1) {
+            true => format!(" (it was due {})", due.strftime("%Y-%m-%d %H:%M")),
+            false => String::new(),
+        }
+    }
+
+    /// A job of ours has ended.
+    fn ended(&mut self, world: &mut dyn World, code: u8) -> Result<()> {
+        match self.under.take() {
+            Some((start, _)) => self.settle(world, &start, code),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self, world: &mut dyn World, start: &Start, code: u8) -> Result<()> {
+        let line = match &start.what {
+            What::Line(name) => self.lines.iter().find(|line| line.name == *name),
+            What::Sync => None,
+        };
+        let turn = self.memory.end(start, line, code, world.now());
+        self.memory.save(&self.config.state_dir)?;
+        crate::durable::crash::point("agent: end noted");
+        self.codes.push(code);
+        if let Some(text) = told(start, code, turn) {
+            world.say(&format!("{}: {}{text}", self.name(), title(start)));
+        }
+        Ok(())
+    }
+
+    /// Asks what runs to end.
+    pub fn stop(&mut self) {
+        if let Some((_, work)) = &mut self.under {
+            work.stop();
+        }
+    }
+
+    /// After [`Self::stop`]: true when nothing runs any more. What was not done is due as before.
+    pub fn stopped(&mut self, world: &mut dyn World) -> Result<bool> {
+        let Some((_, work)) = &mut self.under else { return Ok(true) };
+        let Some(code) = work.poll() else { return Ok(false) };
+        if code < 128 {
+            // It was done before it heard.
+            self.ended(world, code)?;
+        } else if let Some((start, _)) = self.under.take() {
+            self.memory.abandon(&start);
+            self.memory.save(&self.config.state_dir)?;
+            world.say(&format!(
+                "{}: {} was ended; it is run again when the agent is",
+                self.name(),
+                title(&start)
+            ));
+        }
+        Ok(true)
+    }
+
+    fn name(&self) -> &str {
+        &self.config.project.name
+    }
+
+    fn order(&self, start: &Start) -> Order {
+        let percent = self.config.schedule.as_ref().map_or(0, |s| s.verify_percent);
+        let task = match &start.what {
+            What::Line(name) => self.lines.iter().find(|line| line.name == *name).map(|line| &line.task),
+            What::Sync => None,
+        };
+        let args = match task {
+            Some(Task::Backup { only }) => {
+                let mut args = vec!["backup".to_owned()];
+                args.extend(only.iter().flat_map(|name| ["--only".to_owned(), name.clone()]));
+                args
+            }
+            Some(Task::Verify) if percent > 0 => vec!["verify".to_owned(), format!("--read-data={percent}")],
+            Some(Task::Verify) => vec!["verify".to_owned()],
+            Some(Task::Drill) => vec!["drill".to_owned()],
+            Some(Task::Prune) => vec!["prune".to_owned()],
+            None => vec!["sync".to_owned()],
+        };
+        let line = match &start.what {
+            What::Line(name) => name.as_str(),
+            What::Sync => "sync",
+        };
+        Order {
+            config: self.config.path.clone(),
+            state_dir: self.config.state_dir.clone(),
+            args,
+            token: format!("{line} for {} try {}", start.due, start.attempt),
+        }
+    }
+}
+
+/// What runs, for people.
+fn title(start: &Start) -> &str {
+    match &start.what {
+        What::Line(name) => name,
+        What::Sync => "sync of what is not in every store",
+    }
+}
+
+/// What is said of an end; a try that fails as the one before did is not worth a line.
+fn told(start: &Start, code: u8, turn: Turn) -> Option<String> {
+    let at = |at: Option<Timestamp>| match at {
+        Some(at) => format!("tried again {}", at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M")),
+        None => "not tried again before it is due".to_owned(),
+    };
+    let first = start.attempt == 0;
+    match turn.verdict {
+        Verdict::Done if start.what == What::Sync => Some(": everything is in every store again".to_owned()),
+        Verdict::Done if code == 0 && !first => Some(format!(" is done, after {} failures", start.attempt)),
+        Verdict::Done if code == 0 => Some(" is done".to_owned()),
+        Verdict::Done => Some(format!(" is done, not without trouble (exit code {code})")),
+        Verdict::Behind if first && start.what != What::Sync => {
+            Some(format!(" is done, and not in every store; `sync` is {}", at(turn.again_at)))
+        }
+        Verdict::Busy if first => Some(": waits, because another run is under way".to_owned()),
+        Verdict::Retry if first => Some(format!(" failed (exit code {code}); {}", at(turn.again_at))),
+        Verdict::GiveUp => Some(format!(" failed (exit code {code}); somebody has to look")),
+        _ => None,
+    }
+}
+
+/// The worst of exit codes: that which asks for a person soonest.
+pub fn worst(codes: &[u8]) -> u8 {
+    const ORDER: [u8; 12] = [13, 18, 17, 14, 12, 10, 15, 1, 2, 16, 3, 4];
+    let rank = |code: &u8| match *code {
+        0 => usize::MAX,
+        code => ORDER.iter().position(|known| *known == code).unwrap_or(ORDER.len()),
+    };
+    codes.iter().copied().min_by_key(rank).unwrap_or(0)
+}

@@ -1,0 +1,158 @@
+//! What the end of a run means for what is wrong.
+
+use crate::agent::tell::memory::{Memory, Trouble};
+use crate::config::{Config, Tell};
+use crate::model::Timestamp;
+use crate::ops::doctor::span;
+use jiff::SignedDuration;
+use std::fmt;
+
+/// What is wrong when a snapshot is not in every store.
+pub(super) const STORES: &str = "stores";
+const KIT: &str = "kit";
+const STALE: &str = "stale";
+/// Nobody prints a kit in the minute in which a project is set up.
+const KIT_PATIENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// `backup`, of these components; of all when there are none.
+    Backup(Vec<String>),
+    /// `sync`.
+    Sync,
+    /// `verify`.
+    Verify,
+    /// `drill`.
+    Drill,
+    /// `prune`.
+    Prune,
+}
+
+impl Task {
+    /// True for a backup.
+    pub fn is_backup(&self) -> bool {
+        matches!(self, Self::Backup(_))
+    }
+}
+
+/// The same words whoever runs it, so that one run ends what another told of.
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backup(only) if only.is_empty() => f.write_str("backup"),
+            Self::Backup(only) => {
+                let mut only = only.clone();
+                only.sort();
+                write!(f, "backup of {}", only.join(", "))
+            }
+            Self::Sync => f.write_str("sync"),
+            Self::Verify => f.write_str("verify"),
+            Self::Drill => f.write_str("drill"),
+            Self::Prune => f.write_str("prune"),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What ran.
+    pub task: Task,
+    /// Its exit code.
+    pub code: u8,
+    /// What it said of its trouble.
+    pub text: String,
+    /// When a kit was last proved, as far as this machine knows.
+    pub kit_proved: bool,
+}
+
+/// Ends that say nothing of how things are: usage, another run, a signal.
+pub(super) fn says_nothing(code: u8) -> bool {
+    matches!(code, 2 | 11 | 128..)
+}
+
+/// Takes the end of a run into the memory.
+pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now: Timestamp) {
+    if says_nothing(outcome.code) {
+        return;
+    }
+    let about = outcome.task.to_string();
+    let trouble = |event: Tell, title: String| Trouble {
+        since: now,
+        event: event.word().to_owned(),
+        code: Some(outcome.code),
+        title,
+        text: outcome.text.clone(),
+    };
+    let brings = matches!(outcome.task, Task::Backup(_) | Task::Sync);
+    match outcome.code {
+        0 => {
+            memory.over(&about);
+            if brings {
+                memory.over(STORES);
+                memory.over(&Task::Sync.to_string());
+            }
+        }
+        4 => {
+            memory.over(&about);
+            memory.trouble(
+                STORES,
+                trouble(Tell::Failure, "not every store has the newest snapshot".to_owned()),
+            );
+        }
+        13 => {
+            memory.trouble(&about, trouble(Tell::Damage, format!("{about} found damage or missing history")));
+        }
+        18 if outcome.task == Task::Prune => {
+            memory.trouble(
+                &about,
+                trouble(Tell::Shrink, "retention lets nothing go: something looks wrong".to_owned()),
+            );
+        }
+        3 => memory.trouble(&about, trouble(Tell::Failure, format!("{about} is incomplete"))),
+        code => memory.trouble(&about, trouble(Tell::Failure, format!("{about} failed (exit code {code})"))),
+    }
+    if outcome.task.is_backup() {
+        if matches!(outcome.code, 0 | 4) {
+            memory.last_good = Some(now);
+        }
+        kit(memory, outcome.kit_proved, now);
+    }
+    stale(config, memory, now);
+}
+
+fn kit(memory: &mut Memory, proved: bool, now: Timestamp) {
+    if proved {
+        memory.over(KIT);
+    } else if now.duration_since(memory.first) > KIT_PATIENCE {
+        let text = "print it with `backstay kit -o FILE`, keep it off this machine, and run `backstay kit verify FILE`";
+        let title = "no recovery kit was ever proved".to_owned();
+        let event = Tell::Kit.word().to_owned();
+        memory.trouble(KIT, Trouble { since: now, event, code: None, title, text: text.to_owned() });
+    }
+}
+
+/// Whether no backup went well for too long.
+pub(super) fn stale(config: &Config, memory: &mut Memory, now: Timestamp) {
+    let Some(limit) = config.notify.stale else { return memory.over(STALE) };
+    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+    let last = memory.last_good.unwrap_or(memory.first);
+    let age = now.duration_since(last);
+    if age <= limit {
+        return memory.over(STALE);
+    }
+    let title = format!("no backup went well for more than {}", span(limit.as_secs()));
+    let text = match memory.last_good {
+        Some(_) => format!(
+            "the last good one was made {} ago; `backstay status` says how things stand",
+            span(age.as_secs())
+        ),
+        None => "none was made since notifications were set up; `backstay status` says how things stand"
+            .to_owned(),
+    };
+    memory.trouble(
+        STALE,
+        Trouble { since: now, event: Tell::Stale.word().to_owned(), code: None, title, text },
+    );
+}

@@ -1,0 +1,502 @@
+//! The agent in a world of its own: time passes when it waits, and jobs are words.
+
+use super::*;
+use crate::config::Config;
+use crate::model::Timestamp;
+use crate::model::schedule::Schedule;
+use crate::ops::error::{Class, OpError, Result};
+use crate::ops::timetable::Memory;
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+const ZONE: &str = "Europe/Berlin";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn config(dir: &Path, schedule: &str) -> Arc<Config> {
+    let text = format!(
+        "[project]\nname = \"x\"\n[[component]]\nname = \"db\"\nsqlite = \"x.db\"\n[[store]]\nname = \"local\"\npath = \"store\"\n\
+         [encryption]\nrecipients = [\"age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq\"]\n[signing]\nkey_file = \"/nowhere/key\"\n\
+         [state]\ndir = \"{}\"\n[schedule]\ntimezone = \"{ZONE}\"\n{schedule}\n",
+        dir.display()
+    );
+    Arc::new(Config::parse(&text, Path::new("/srv/x/backstay.toml")).unwrap_or_else(|e| panic!("{e}")))
+}
+
+fn scratch() -> tempfile::TempDir {
+    let memory = Some(Path::new("/dev/shm")).filter(|p| p.is_dir());
+    memory.and_then(|dir| tempfile::tempdir_in(dir).ok()).unwrap_or_else(|| tempfile::tempdir().unwrap())
+}
+
+/// A run that began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Began {
+    at: Timestamp,
+    args: String,
+    token: String,
+}
+
+/// What a run ends with.
+type Judge = Box<dyn Fn(&Began) -> u8>;
+
+struct Inner {
+    now: Cell<Timestamp>,
+    end: Cell<Timestamp>,
+    began: RefCell<Vec<Began>>,
+    said: RefCell<Vec<String>>,
+    /// What each run ends with.
+    code: Judge,
+    took: SignedDuration,
+    /// When each ends, and with what.
+    runs: RefCell<BTreeMap<String, (Timestamp, u8)>>,
+    calls: Cell<usize>,
+    /// The call at which the agent is killed.
+    kill: Cell<usize>,
+    unfinished: Cell<bool>,
+    reload: RefCell<Option<Result<Vec<Arc<Config>>>>>,
+}
+
+#[derive(Clone)]
+struct Fake(Rc<Inner>);
+
+impl Fake {
+    fn new(now: &str, took: SignedDuration, code: impl Fn(&Began) -> u8 + 'static) -> Self {
+        Self(Rc::new(Inner {
+            now: Cell::new(at(now)),
+            end: Cell::new(at(now)),
+            began: RefCell::default(),
+            said: RefCell::default(),
+            code: Box::new(code),
+            took,
+            runs: RefCell::default(),
+            calls: Cell::new(0),
+            kill: Cell::new(usize::MAX),
+            unfinished: Cell::new(false),
+            reload: RefCell::default(),
+        }))
+    }
+
+    fn call(&self) {
+        let calls = self.0.calls.get() + 1;
+        self.0.calls.set(calls);
+        assert!(calls != self.0.kill.get(), "killed");
+    }
+
+    /// Runs an agent until `end`.
+    fn until(&self, end: Timestamp, config: &Arc<Config>) -> Result<u8> {
+        self.0.end.set(end);
+        let project = Project::open(Arc::clone(config), self.0.now.get())?;
+        let mut world = self.clone();
+        Agent::new(vec![project], Socket::default()).run(&mut world, self, Options::default())
+    }
+
+    fn once(&self, config: &Arc<Config>) -> u8 {
+        self.0.end.set(Timestamp::MAX);
+        let project = Project::open(Arc::clone(config), self.0.now.get()).unwrap();
+        let mut world = self.clone();
+        Agent::new(vec![project], Socket::default()).run(&mut world, self, Options { once: true }).unwrap()
+    }
+
+    fn began(&self) -> Vec<Began> {
+        self.0.began.borrow().clone()
+    }
+
+    fn said(&self) -> String {
+        self.0.said.borrow().join("\n")
+    }
+}
+
+struct Job(Fake, String, Cell<bool>);
+
+impl Work for Job {
+    fn poll(&mut self) -> Option<u8> {
+        self.0.call();
+        let (ends, code) = self.0.0.runs.borrow()[&self.1];
+        if self.2.get() {
+            return Some(143);
+        }
+        (self.0.0.now.get() >= ends).then_some(code)
+    }
+
+    fn stop(&mut self) {
+        self.2.set(true);
+    }
+}
+
+impl World for Fake {
+    fn now(&self) -> Timestamp {
+        self.0.now.get()
+    }
+
+    fn start(&mut self, order: &Order) -> Result<Box<dyn Work>> {
+        self.call();
+        let now = self.0.now.get();
+        for (token, (ends, _)) in self.0.runs.borrow().iter() {
+            assert!(*ends <= now, "{} begins while {token} runs", order.token);
+        }
+        let began = Began { at: now, args: order.args.join(" "), token: order.token.clone() };
+        let code = (self.0.code)(&began);
+        self.0.runs.borrow_mut().insert(order.token.clone(), (now + self.0.took, code));
+        self.0.began.borrow_mut().push(began);
+        self.call();
+        Ok(Box::new(Job(self.clone(), order.token.clone(), Cell::new(false))))
+    }
+
+    fn orphan(&mut self, order: &Order) -> Result<Orphan> {
+        self.call();
+        Ok(match self.0.runs.borrow().get(&order.token) {
+            Some((ends, _)) if *ends > self.0.now.get() => Orphan::Running,
+            Some((_, code)) => Orphan::Ended(*code),
+            None => Orphan::Gone,
+        })
+    }
+
+    fn unfinished(&mut self, _: &Order) -> Option<String> {
+        self.call();
+        self.0.unfinished.get().then(|| "a rollback is not at its end".to_owned())
+    }
+
+    fn watch(&mut self, _: &Arc<Config>) {}
+
+    fn say(&mut self, text: &str) {
+        self.call();
+        self.0.said.borrow_mut().push(text.to_owned());
+    }
+
+    fn wait(&mut self, until: Option<Timestamp>, busy: bool) {
+        self.call();
+        let now = self.0.now.get();
+        let ends = self.0.runs.borrow().values().map(|(ends, _)| *ends).filter(|ends| *ends > now).min();
+        let ends = ends.filter(|_| busy);
+        let next = until.into_iter().chain(ends).chain([self.0.end.get()]).min().unwrap();
+        self.0.now.set(next.max(now + SignedDuration::from_secs(1)));
+    }
+}
+
+impl Ask for Fake {
+    fn end(&self) -> bool {
+        self.0.now.get() >= self.0.end.get()
+    }
+
+    fn reload(&self) -> bool {
+        self.0.reload.borrow().is_some()
+    }
+
+    fn load(&self) -> Result<Vec<Arc<Config>>> {
+        self.0.reload.borrow_mut().take().unwrap()
+    }
+}
+
+/// Every time that `text` is due after `from`, up to `until`.
+fn all_due(text: &str, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+    let zone = TimeZone::get(ZONE).unwrap();
+    let schedule: Schedule = text.parse().unwrap();
+    std::iter::successors(schedule.next(from, &zone), |at| schedule.next(*at, &zone))
+        .take_while(|at| *at <= until)
+        .collect()
+}
+
+#[test]
+fn in_two_years_every_run_is_at_its_time_and_what_was_missed_is_run_once() {
+    let dir = scratch();
+    let lines = ["0 */6 * * *", "30 2 * * *", "0 12 29 2 *", "0 4 * * SUN"];
+    let schedule = format!(
+        "backup = [\"{}\", {{ at = \"{}\", only = [\"db\"] }}, \"{}\"]\nverify = \"{}\"",
+        lines[0], lines[1], lines[2], lines[3]
+    );
+    let config = config(dir.path(), &schedule);
+    let fake = Fake::new("2027-06-01T10:00:00Z", SignedDuration::from_secs(40), |_| 0);
+    let begin = fake.now();
+    // Up for a time, then off: over both changes of clocks, over the leap day, for a moment, for months.
+    let away = [
+        ("2027-08-01T10:00:00Z", "2027-08-04T10:00:00Z"),
+        ("2027-10-30T23:00:00Z", "2027-10-31T05:00:00Z"),
+        ("2028-02-29T10:00:00Z", "2028-02-29T18:00:00Z"),
+        ("2028-03-25T23:59:00Z", "2028-03-26T00:59:59Z"),
+        ("2028-07-01T00:00:00Z", "2028-09-01T00:00:00Z"),
+    ]
+    .map(|(from, to)| (at(from), at(to)));
+    let end = at("2029-06-01T10:00:00Z");
+    for (from, to) in away {
+        assert_eq!(fake.until(from, &config).unwrap(), 0);
+        fake.0.now.set(to);
+    }
+    assert_eq!(fake.until(end, &config).unwrap(), 0);
+    let mut expected: Vec<(String, Timestamp)> = Vec::new();
+    for (line, name) in lines.iter().zip([
+        "backup at 0 */6 * * *",
+        "backup of db at 30 2 * * *",
+        "backup at 0 12 29 2 *",
+        "verify at 0 4 * * SUN",
+    ]) {
+        let mut from = begin;
+        for (off, on) in away.iter().copied().chain([(end, end)]) {
+            // An agent that is to end at an instant does not begin anything at it.
+            expected.extend(
+                all_due(line, from, off).into_iter().filter(|t| *t < off).map(|t| (name.to_owned(), t)),
+            );
+            let mut missed =
+                all_due(line, off - SignedDuration::from_secs(1), on).into_iter().filter(|t| *t >= off);
+            expected.extend(missed.next_back().filter(|_| on < end).map(|t| (name.to_owned(), t)));
+            from = on;
+        }
+    }
+    let mut told: Vec<(String, Timestamp)> = Vec::new();
+    for run in fake.began() {
+        let (name, rest) = run.token.split_once(" for ").unwrap();
+        let due = at(rest.split_once(" try ").unwrap().0);
+        let back = away.iter().find(|(off, on)| (*off..=*on).contains(&due)).map_or(due, |(_, on)| *on);
+        // Another job of the same minute goes first, and what was missed of all lines is made up for one after the other.
+        let late = run.at.duration_since(back);
+        assert!((0..=200).contains(&late.as_secs()), "{run:?} is {late:?} late");
+        told.push((name.to_owned(), due));
+    }
+    told.sort();
+    expected.sort();
+    assert_eq!(told, expected);
+    assert_eq!(told.iter().filter(|(name, _)| name.contains("29 2")).count(), 1);
+    assert!(told.len() > 3400, "{}", told.len());
+}
+
+#[test]
+fn three_days_without_a_network_leave_local_snapshots_few_words_and_one_of_recovery() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 */2 * * *\"]");
+    let (gone, back) = (at("2026-11-02T09:30:00Z"), at("2026-11-05T09:30:00Z"));
+    let fake = Fake::new("2026-11-01T09:00:00Z", SignedDuration::from_secs(30), move |run| {
+        if run.at >= gone && run.at < back { 4 } else { 0 }
+    });
+    fake.until(at("2026-11-07T09:30:00Z"), &config).unwrap();
+    let runs = fake.began();
+    let backups = runs.iter().filter(|run| run.args == "backup").count();
+    assert_eq!(backups, 6 * 12, "every snapshot was made at its time");
+    let syncs: Vec<_> = runs.iter().filter(|run| run.args == "sync").collect();
+    assert!((70..90).contains(&syncs.len()), "{} tries in three days", syncs.len());
+    // Tries come at growing pauses, up to an hour.
+    let pauses: Vec<i64> =
+        syncs.windows(2).map(|pair| pair[1].at.duration_since(pair[0].at).as_secs() / 60).collect();
+    assert!(pauses[0] < pauses[3] && pauses.iter().all(|minutes| *minutes <= 62), "{pauses:?}");
+    let said = fake.said();
+    assert_eq!(said.matches("is done, and not in every store").count(), 36, "one line a snapshot: {said}");
+    assert_eq!(
+        said.matches("everything is in every store again").count() + said.matches("sync").count()
+            - said.matches("`sync`").count(),
+        1 + 1,
+        "{said}"
+    );
+    assert!(Memory::load(dir.path()).unwrap().unwrap().behind.is_none());
+}
+
+#[test]
+fn killed_anywhere_nothing_is_done_twice_and_nothing_is_lost() {
+    let end = at("2026-11-02T20:00:00Z");
+    let start = "2026-11-02T00:30:00Z";
+    let schedule = "backup = [\"0 2,8,14 * * *\"]\nverify = \"0 3 * * *\"\nprune = \"30 8 * * *\"";
+    let run = |kill: usize| {
+        let dir = scratch();
+        let config = config(dir.path(), schedule);
+        let fake = Fake::new(start, SignedDuration::from_secs(90), |run| {
+            // The store is away for a while: once for a run that is tried again, once for `sync`.
+            match (&run.args[..], run.token.ends_with("try 0")) {
+                ("verify --read-data=5", true) => 10,
+                ("backup", _) if run.token.contains("T07") => 4,
+                _ => 0,
+            }
+        });
+        fake.0.kill.set(kill);
+        let killed = catch_unwind(AssertUnwindSafe(|| fake.until(end, &config)));
+        let was_killed = killed.is_err();
+        if was_killed {
+            fake.until(end, &config).unwrap();
+        }
+        let mut tokens: Vec<String> = fake.began().into_iter().map(|run| run.token).collect();
+        tokens.sort();
+        (tokens, was_killed)
+    };
+    let silence = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let (expected, _) = run(usize::MAX);
+    let mut kills = 0;
+    let wrong = (1..).map(run).take_while(|(_, killed)| *killed).find(|(tokens, _)| {
+        kills += 1;
+        *tokens != expected
+    });
+    std::panic::set_hook(silence);
+    assert_eq!(wrong.map(|w| w.0), None, "kill {kills}, expected {expected:?}");
+    assert_eq!(expected.len(), 7, "{expected:?}");
+    assert!(kills > 40, "{kills}");
+}
+
+#[test]
+fn a_failure_is_tried_again_at_growing_pauses_and_not_beyond_the_next_time() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 */3 * * *\"]");
+    let fake = Fake::new("2026-11-02T22:30:00Z", SignedDuration::from_secs(1), |_| 10);
+    fake.until(at("2026-11-03T02:30:00Z"), &config).unwrap();
+    let minutes: Vec<i64> = fake
+        .began()
+        .iter()
+        .map(|run| run.at.duration_since(at("2026-11-02T23:00:00Z")).as_secs() / 60)
+        .collect();
+    assert_eq!(minutes, [0, 1, 3, 7, 15, 31, 63, 123, 180, 181, 183, 187, 195]);
+    assert_eq!(fake.said().matches("failed (exit code 10)").count(), 2, "one a time: {}", fake.said());
+}
+
+#[test]
+fn what_trying_does_not_help_is_not_tried_again() {
+    for code in [2, 12, 13, 14, 16, 18] {
+        let dir = scratch();
+        let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+        let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), move |_| code);
+        fake.until(at("2026-11-03T00:00:00Z"), &config).unwrap();
+        assert_eq!(fake.began().len(), 1, "{code}");
+        assert!(fake.said().contains("somebody has to look"), "{}", fake.said());
+    }
+}
+
+#[test]
+fn another_run_is_waited_for_and_said_once() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let free = at("2026-11-02T02:20:00Z");
+    let fake =
+        Fake::new(
+            "2026-11-02T00:00:00Z",
+            SignedDuration::from_secs(1),
+            move |run| {
+                if run.at < free { 11 } else { 0 }
+            },
+        );
+    fake.until(at("2026-11-02T12:00:00Z"), &config).unwrap();
+    let last = fake.began().pop().unwrap();
+    assert!(last.at >= free && last.at.duration_since(free).as_secs() <= 300, "{last:?}");
+    assert_eq!(fake.said().matches("waits, because another run is under way").count(), 1, "{}", fake.said());
+    assert!(fake.said().contains("is done, after"), "{}", fake.said());
+}
+
+#[test]
+fn asked_to_end_it_ends_what_runs_and_takes_it_up_again() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_mins(30), |_| 0);
+    fake.until(at("2026-11-02T02:10:00Z"), &config).unwrap();
+    assert!(fake.said().contains("was ended; it is run again"), "{}", fake.said());
+    fake.0.runs.borrow_mut().clear();
+    fake.until(at("2026-11-02T12:00:00Z"), &config).unwrap();
+    assert_eq!(fake.began().len(), 2);
+    assert!(fake.said().contains("is done"), "{}", fake.said());
+}
+
+#[test]
+fn after_an_unfinished_rollback_nothing_is_run_and_it_is_said_once() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |_| 0);
+    fake.0.unfinished.set(true);
+    fake.until(at("2026-11-03T12:00:00Z"), &config).unwrap();
+    assert!(fake.began().is_empty());
+    assert_eq!(fake.said().matches("nothing is run: a rollback is not at its end").count(), 1);
+    assert_eq!(fake.once(&config), 18);
+    fake.0.unfinished.set(false);
+    fake.until(at("2026-11-03T13:00:00Z"), &config).unwrap();
+    assert_eq!(fake.began().len(), 1, "what was missed meanwhile is run once");
+}
+
+#[test]
+fn once_runs_what_is_due_and_ends_with_the_worst_code() {
+    let dir = scratch();
+    let config =
+        config(dir.path(), "backup = [\"0 3 * * *\"]\nverify = \"0 4 * * *\"\nprune = \"0 5 * * *\"");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(5), |run| match &run.args[..] {
+        "prune" => 4,
+        "backup" => 0,
+        _ => 13,
+    });
+    assert_eq!((fake.once(&config), fake.began().len()), (0, 0), "nothing is due when it is seen first");
+    fake.0.now.set(at("2026-11-05T12:00:00Z"));
+    assert_eq!(fake.once(&config), 13);
+    let args: Vec<_> = fake.began().into_iter().map(|run| run.args).collect();
+    assert_eq!(args, ["backup", "verify --read-data=5", "prune"], "in the order in which they were due");
+    assert_eq!(worst(&[0, 4, 3, 0]), 3);
+    assert_eq!(worst(&[1, 10, 18, 4]), 18);
+    assert_eq!(worst(&[]), 0);
+}
+
+#[test]
+fn a_bad_configuration_is_refused_and_the_old_one_kept() {
+    let dir = scratch();
+    let old = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |_| 0);
+    *fake.0.reload.borrow_mut() = Some(Err(OpError::new(Class::Config, "line 7 is wrong")));
+    fake.until(at("2026-11-02T12:00:00Z"), &old).unwrap();
+    assert!(
+        fake.said().contains("refused, and the one from before kept: line 7 is wrong"),
+        "{}",
+        fake.said()
+    );
+    assert_eq!(fake.began().len(), 1);
+    let elsewhere = scratch();
+    *fake.0.reload.borrow_mut() = Some(Ok(vec![config(elsewhere.path(), "backup = [\"0 4 * * *\"]")]));
+    fake.until(at("2026-11-02T13:00:00Z"), &old).unwrap();
+    assert!(fake.said().contains("the state directory of project x was changed"), "{}", fake.said());
+    *fake.0.reload.borrow_mut() = Some(Ok(vec![config(dir.path(), "backup = [\"0 15 * * *\"]")]));
+    fake.until(at("2026-11-03T12:00:00Z"), &old).unwrap();
+    let hours: Vec<String> = fake.began().iter().map(|run| run.at.to_string()).collect();
+    assert_eq!(
+        hours,
+        ["2026-11-02T02:00:00Z", "2026-11-02T14:00:00Z"],
+        "the new time holds at once, the old one no more"
+    );
+}
+
+#[test]
+fn a_second_agent_of_a_project_is_refused() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let now = at("2026-11-02T00:00:00Z");
+    let _first = Project::open(Arc::clone(&config), now).unwrap();
+    let second = Project::open(config, now).err().unwrap();
+    assert_eq!(second.class, Class::Busy);
+    assert!(
+        second.to_string().contains("another agent runs project x: \"agent\"")
+            || second.to_string().contains("agent since"),
+        "{second}"
+    );
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_does_not_stop_a_job_for_years() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2031-01-01T00:00:00Z", SignedDuration::from_secs(1), |_| 0);
+    fake.until(at("2031-01-02T00:00:00Z"), &config).unwrap();
+    fake.0.now.set(at("2026-11-02T00:00:00Z"));
+    fake.0.runs.borrow_mut().clear();
+    fake.until(at("2026-11-03T00:00:00Z"), &config).unwrap();
+    assert_eq!(fake.began().len(), 2);
+}
+
+#[test]
+fn what_is_printed_names_this_program_and_the_configurations() {
+    let exe = Path::new("/usr/bin/backstay");
+    let files = [Path::new("/srv/a/backstay.toml"), Path::new("/srv/b c/50%/backstay.toml")];
+    let dirs = [Path::new("/var/lib/backstay/a"), Path::new("/var/lib/backstay/b")];
+    let unit = print(Form::Systemd, exe, &files, &dirs);
+    let line = "ExecStart=/usr/bin/backstay agent --config /srv/a/backstay.toml --config \"/srv/b c/50%%/backstay.toml\"\n";
+    assert!(unit.contains(line) && unit.contains("Type=notify\n") && unit.contains("WatchdogSec="), "{unit}");
+    let timer = print(Form::Timer, exe, &files[..1], &dirs[..1]);
+    assert!(timer.contains("backstay.toml --once\n") && timer.contains("Persistent=yes"), "{timer}");
+    let cron = print(Form::Cron, exe, &files, &dirs);
+    assert!(
+        cron.contains("agent --config /srv/a/backstay.toml --config '/srv/b c/50\\%/backstay.toml' --once\n"),
+        "{cron}"
+    );
+}

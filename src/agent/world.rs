@@ -1,0 +1,57 @@
+//! What the agent needs of the world: time, children, somebody who listens. Tests put their own in its place.
+
+use crate::config::Config;
+use crate::model::Timestamp;
+use crate::ops::error::Result;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A job to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The project's configuration.
+    pub config: PathBuf,
+    /// Its state folder.
+    pub state_dir: PathBuf,
+    /// The command and its arguments.
+    pub args: Vec<String>,
+    /// What tells this run from every other one of the project.
+    pub token: String,
+}
+
+/// What is known of a run that was begun before this agent was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphan {
+    /// It is still under way.
+    Running,
+    /// It ended with this code.
+    Ended(u8),
+    /// It is gone, and said nothing.
+    Gone,
+}
+
+/// A job that runs.
+pub trait Work {
+    /// Its exit code, once it has ended.
+    fn poll(&mut self) -> Option<u8>;
+    /// Asks it to end; it has soon.
+    fn stop(&mut self);
+}
+
+/// The world of the agent.
+pub trait World {
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Starts a job.
+    fn start(&mut self, order: &Order) -> Result<Box<dyn Work>>;
+    /// What became of a job that an agent before this one started.
+    fn orphan(&mut self, order: &Order) -> Result<Orphan>;
+    /// True when a rollback of the project is not at its end.
+    fn unfinished(&mut self, order: &Order) -> Option<String>;
+    /// Looks, from time to time, whether a project has been without a good backup for too long, and tells what could not be told before.
+    fn watch(&mut self, config: &Arc<Config>);
+    /// Tells people something.
+    fn say(&mut self, text: &str);
+    /// Waits until `until`, or until something happens. `busy`: a job runs.
+    fn wait(&mut self, until: Option<Timestamp>, busy: bool);
+}

@@ -1,0 +1,109 @@
+//! How the memory changes when a run begins and ends.
+
+use crate::model::Timestamp;
+use crate::ops::timetable::memory::{Behind, Last, Memory, Retry, Running};
+use crate::ops::timetable::plan::{Line, Start, Verdict, What, pause, verdict};
+
+/// What follows from the end of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// What its exit code means.
+    pub verdict: Verdict,
+    /// When it, or a `sync` for what it left, is tried again.
+    pub again_at: Option<Timestamp>,
+}
+
+impl Memory {
+    /// A run is about to begin; to be saved before it does.
+    pub fn begin(&mut self, start: &Start, now: Timestamp) {
+        match &start.what {
+            What::Line(name) => {
+                if let Some(job) = self.jobs.get_mut(name) {
+                    job.running = Some(Running { due: start.due, began: now, attempt: start.attempt });
+                }
+            }
+            What::Sync => {
+                if let Some(behind) = &mut self.behind {
+                    behind.running = true;
+                }
+            }
+        }
+    }
+
+    /// A run was ended before it was done, because the agent is to end: it is due as before.
+    pub fn abandon(&mut self, start: &Start) {
+        match &start.what {
+            What::Line(name) => {
+                if let Some(job) = self.jobs.get_mut(name) {
+                    job.running = None;
+                }
+            }
+            What::Sync => {
+                if let Some(behind) = &mut self.behind {
+                    behind.running = false;
+                }
+            }
+        }
+    }
+
+    /// A run has ended with `code`. `line` is its line, where the schedule still has it.
+    pub fn end(&mut self, start: &Start, line: Option<&Line>, code: u8, now: Timestamp) -> Turn {
+        match &start.what {
+            What::Sync => self.end_sync(start, code, now),
+            What::Line(name) => {
+                let turn = self.end_line(name, start, line, code, now);
+                let backup = line.is_some_and(Line::is_backup);
+                match turn.verdict {
+                    Verdict::Behind => return Turn { again_at: Some(self.fall_behind(now)), ..turn },
+                    // A snapshot that is everywhere took with it what was missing somewhere.
+                    Verdict::Done if backup => self.behind = None,
+                    _ => {}
+                }
+                turn
+            }
+        }
+    }
+
+    fn end_line(&mut self, name: &str, start: &Start, line: Option<&Line>, code: u8, now: Timestamp) -> Turn {
+        let verdict = verdict(code);
+        let Some(job) = self.jobs.get_mut(name) else { return Turn { verdict, again_at: None } };
+        let began = job.running.map_or(now, |running| running.began);
+        job.running = None;
+        job.handled = job.handled.max(start.due);
+        if verdict != Verdict::Busy {
+            job.last = Some(Last { due: start.due, began, ended: now, code });
+        }
+        let again = matches!(verdict, Verdict::Busy | Verdict::Retry);
+        // What is due by then is run anyway.
+        let next = line.and_then(|line| line.begins(job.handled));
+        let at = now.saturating_add(pause(verdict, start.attempt)).ok();
+        let at = at.filter(|at| again && next.is_none_or(|next| *at < next));
+        job.retry = at.map(|at| Retry { due: start.due, attempt: start.attempt.saturating_add(1), at });
+        Turn { verdict, again_at: at.or(next.filter(|_| again)) }
+    }
+
+    fn fall_behind(&mut self, now: Timestamp) -> Timestamp {
+        let behind = self.behind.get_or_insert_with(|| Behind {
+            since: now,
+            attempt: 0,
+            at: now.saturating_add(pause(Verdict::Behind, 0)).unwrap_or(now),
+            running: false,
+        });
+        behind.at
+    }
+
+    fn end_sync(&mut self, start: &Start, code: u8, now: Timestamp) -> Turn {
+        let verdict = verdict(code);
+        let Some(behind) = &mut self.behind else { return Turn { verdict, again_at: None } };
+        behind.running = false;
+        // What a person has to mend is not mended by trying; the next backup that is not everywhere begins anew.
+        if matches!(verdict, Verdict::Done | Verdict::GiveUp) {
+            self.behind = None;
+            return Turn { verdict, again_at: None };
+        }
+        behind.attempt = start.attempt.saturating_add(1);
+        let attempt = if verdict == Verdict::Busy { start.attempt } else { behind.attempt };
+        behind.at = now.saturating_add(pause(verdict, attempt)).unwrap_or(now);
+        Turn { verdict, again_at: Some(behind.at) }
+    }
+}

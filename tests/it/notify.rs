@@ -1,0 +1,251 @@
+//! Who is told of a command's end: by the real program, over HTTP, with secrets that must be found nowhere.
+
+use crate::lab::{Lab, put, set_mode};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What a server was sent.
+#[derive(Debug, Clone)]
+struct Sent {
+    path: String,
+    headers: String,
+    body: String,
+}
+
+/// A server that keeps what it is sent, and answers with a status.
+struct Server {
+    address: SocketAddr,
+    sent: Arc<Mutex<Vec<Sent>>>,
+    status: Arc<AtomicU16>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            sent: Arc::default(),
+            status: Arc::new(AtomicU16::new(200)),
+        };
+        let (sent, status) = (Arc::clone(&server.sent), Arc::clone(&server.status));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let one = read(&stream.unwrap(), status.load(Ordering::SeqCst));
+                sent.lock().unwrap().push(one);
+            }
+        });
+        server
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.address)
+    }
+
+    /// What came since it was asked last.
+    fn take(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent.lock().unwrap())
+    }
+}
+
+fn read(stream: &TcpStream, status: u16) -> Sent {
+    let mut reader = BufReader::new(stream);
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    let mut headers = String::new();
+    while !headers.ends_with("\r\n\r\n") && headers != "\r\n" {
+        assert_ne!(reader.read_line(&mut headers).unwrap(), 0, "it broke off: {first}{headers}");
+    }
+    let length = headers.to_lowercase();
+    let length = length.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
+    let mut stream = stream;
+    write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+    let path = first.split(' ').nth(1).unwrap().to_owned();
+    Sent { path, headers, body: String::from_utf8(body).unwrap() }
+}
+
+fn secret(lab: &Lab, name: &str, text: &str) -> String {
+    let path = lab.path(name);
+    put(&path, text.as_bytes());
+    set_mode(&path, 0o600);
+    path.display().to_string()
+}
+
+fn lab(notify: &str) -> Lab {
+    let text = format!("component = [{{ name = \"dump\", command = \"cat wanted\" }}]\n{notify}");
+    Lab::new(|dir| put(&dir.join("wanted"), b"content"), &text)
+}
+
+fn configure(lab: &Lab, more: &str) {
+    let mut config = lab.config();
+    config.extend(more.parse::<toml::Table>().unwrap());
+    lab.set_config(&config);
+}
+
+#[test]
+fn commands_by_hand_tell_of_failure_and_recovery_and_beat_the_dead_mans_heart() {
+    let server = Server::start();
+    let lab = lab("");
+    let ping = secret(&lab, "ping", &server.url("beat/me"));
+    let notify = format!(
+        "notify = {{ failure = [{{ webhook = {:?} }}], ping = {{ url_file = {ping:?} }} }}",
+        server.url("hook")
+    );
+    configure(&lab, &notify);
+    let paths = |sent: &[Sent]| sent.iter().map(|one| one.path.clone()).collect::<Vec<_>>();
+    lab.run(&["backup"]).expect(0, &[]);
+    assert_eq!(paths(&server.take()), ["/beat/me/start", "/beat/me"]);
+    fs::rename(lab.path("project/wanted"), lab.path("away")).unwrap();
+    lab.run(&["backup"]).expect(1, &[]);
+    let sent = server.take();
+    assert_eq!(paths(&sent), ["/beat/me/start", "/hook", "/beat/me/fail"]);
+    let told: Value = serde_json::from_str(&sent[1].body).unwrap();
+    assert_eq!((&told["event"], &told["exit_code"]), (&"failure".into(), &1.into()), "{told}");
+    assert!(told["text"].as_str().unwrap().contains("dump"), "{told}");
+    lab.run(&["backup"]).expect(1, &[]);
+    assert_eq!(paths(&server.take()), ["/beat/me/start", "/beat/me/fail"], "told once");
+    fs::rename(lab.path("away"), lab.path("project/wanted")).unwrap();
+    lab.run(&["backup"]).expect(0, &[]);
+    let sent = server.take();
+    assert_eq!(paths(&sent), ["/beat/me/start", "/hook", "/beat/me"]);
+    assert!(sent[1].body.contains("\"recovery\""), "{sent:?}");
+    lab.run(&["backup", "--dry-run"]).expect(0, &[]);
+    lab.run(&["list"]).expect(0, &[]);
+    assert!(server.take().is_empty());
+}
+
+#[test]
+fn a_target_that_fails_changes_no_outcome_and_is_said() {
+    let server = Server::start();
+    server.status.store(500, Ordering::SeqCst);
+    let lab = lab("");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let open = lab.path("open");
+    put(&open, b"https://hooks.example/x");
+    set_mode(&open, 0o644);
+    let notify = format!(
+        "notify = {{ failure = [{{ webhook = {:?} }}, {{ ntfy = \"http://{nobody}/x\" }}, {{ slack_file = {:?} }}, {{ discord_file = \"credential:none\" }}, \
+         {{ ntfy_file = \"env:BACKSTAY_NONE\" }}, {{ command = \"sleep 60\", within = \"1s\" }}] }}",
+        server.url("hook"),
+        open.display().to_string()
+    );
+    configure(&lab, &notify);
+    fs::rename(lab.path("project/wanted"), lab.path("away")).unwrap();
+    lab.run(&["backup"]).expect(
+        1,
+        &[
+            "nothing at all could be captured",
+            "127.0.0.1 answers with status 500",
+            "127.0.0.1 does not answer",
+            "is open to others (mode 0644)",
+            "systemd passed no credentials",
+            "the variable BACKSTAY_NONE is not set",
+            "was ended after 1 s",
+        ],
+    );
+}
+
+#[test]
+fn doctor_sends_one_of_each_and_says_what_could_not_be_sent() {
+    let server = Server::start();
+    let lab = lab("");
+    let token = secret(&lab, "token", "canary-token");
+    let notify = format!(
+        "notify = {{ failure = [{{ ntfy = {:?}, token_file = {token:?} }}, {{ webhook = {:?}, events = [\"damage\"] }}] }}",
+        server.url("topic"),
+        server.url("hook")
+    );
+    configure(&lab, &notify);
+    let ran = lab.run(&["doctor", "--notify"]);
+    assert!(ran.text().contains("the test of \"damage\" was sent"), "{}", ran.text());
+    let sent = server.take();
+    assert_eq!(sent.iter().filter(|one| one.path == "/topic").count(), 6);
+    assert_eq!(sent.iter().filter(|one| one.path == "/hook").count(), 1);
+    assert!(sent[0].headers.to_lowercase().contains("authorization: bearer canary-token\r\n"), "{sent:?}");
+    assert!(sent.iter().all(|one| format!("{one:?}").contains("TEST")), "{sent:?}");
+    server.status.store(403, Ordering::SeqCst);
+    lab.run(&["doctor", "--notify"]).expect(18, &["could not be sent: 127.0.0.1 answers with status 403"]);
+}
+
+/// Every file below `dir`, and what it holds.
+fn contents(dir: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for item in fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            contents(&path, found);
+        } else if path.is_file() {
+            found.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn no_secret_of_a_target_is_found_anywhere() {
+    let server = Server::start();
+    let lab = lab("");
+    let words =
+        ["canary-slack", "canary-discord", "canary-ntfy", "canary-hook", "canary-ping", "canary-token"];
+    let [slack, discord, ntfy, hook, ping, token] = words;
+    let slack = secret(&lab, "secrets/slack", &server.url(slack));
+    let discord = secret(&lab, "secrets/discord", &format!("{}?key={discord}", server.url("d")));
+    secret(&lab, "secrets/hook", &server.url(hook));
+    // Nobody answers there: errors of connections show addresses where they can.
+    let ping = secret(&lab, "secrets/ping", &format!("http://127.0.0.1:1/{ping}"));
+    let token = secret(&lab, "secrets/token", token);
+    let notify = format!(
+        "notify = {{ failure = [{{ slack_file = {slack:?}, token_file = {token:?} }}, {{ discord_file = {discord:?} }}, {{ ntfy_file = \"env:BACKSTAY_NTFY\" }}, \
+         {{ webhook_file = \"credential:hook\" }}, {{ command = \"env > told; cat /proc/$PPID/cmdline > arguments\" }}], ping = {{ url_file = {ping:?} }} }}\n\
+         hook = [{{ on = \"backup\", before = \"env > seen\" }}]\nschedule = {{ backup = \"0 3 * * *\", timezone = \"UTC\" }}"
+    );
+    configure(&lab, &notify);
+    let ntfy = server.url(ntfy);
+    let credentials = lab.path("secrets").display().to_string();
+    let env = |now| {
+        [
+            ("BACKSTAY_NTFY", &*ntfy),
+            ("CREDENTIALS_DIRECTORY", &*credentials),
+            ("BACKSTAY_TEST_NOW", now),
+            ("RUST_LOG", "trace"),
+        ]
+    };
+    let mut said = String::new();
+    fs::rename(lab.path("project/wanted"), lab.path("away")).unwrap();
+    for status in [500, 302, 200] {
+        server.status.store(status, Ordering::SeqCst);
+        for args in [
+            &["-v", "backup"][..],
+            &["doctor", "--notify"],
+            &["--json", "doctor", "--notify"],
+            &["status"],
+            &["agent", "--once"],
+        ] {
+            said.push_str(&lab.run_with(args, &env("2026-11-01T12:00:00Z")).text());
+        }
+    }
+    said.push_str(&lab.run_with(&["agent", "--once"], &env("2026-11-02T12:00:00Z")).text());
+    let reached: String = server.take().iter().map(|one| format!("{one:?}")).collect();
+    for word in words.into_iter().filter(|word| *word != "canary-ping") {
+        assert!(reached.contains(word), "{word} was used at all");
+    }
+    assert!(said.contains("the dead-man service of `ping` could not be told"), "{said}");
+    let mut found = vec![("output".to_owned(), said.into_bytes())];
+    for dir in ["project", "store", "home"] {
+        contents(&lab.path(dir), &mut found);
+    }
+    assert!(
+        found.iter().any(|(name, _)| name.ends_with("/seen"))
+            && found.iter().any(|(name, _)| name.ends_with("/told"))
+    );
+    for (name, bytes) in found {
+        let text = String::from_utf8_lossy(&bytes);
+        for word in words {
+            assert!(!text.contains(word), "{word} is in {name}: {text}");
+        }
+    }
+}
