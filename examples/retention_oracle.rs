@@ -1,5 +1,5 @@
 //! The long form of `tests/it/retention_oracle.rs`, for a build that is optimised: so many random timelines (a million) against the oracle.
-#![allow(clippy::unwrap_used, clippy::print_stdout, dead_code, unused_imports, reason = "it is a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, dead_code, unused_imports, reason = "it is a test")]
 
 #[path = "../tests/it/retention_oracle.rs"]
 mod oracle;
