@@ -7,6 +7,7 @@
 
 mod child;
 mod daemon;
+pub mod metrics;
 mod print;
 mod project;
 mod socket;

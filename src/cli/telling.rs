@@ -1,10 +1,12 @@
 //! Telling of a command's end, whoever started it: the agent, cron, or a person.
 
+use crate::agent::metrics::{self, Run};
 use crate::agent::tell::{Outcome, Task, Teller};
 use crate::catalog::State;
 use crate::cli::args::Command;
 use crate::cli::{Terminal, exit, open, say};
 use crate::config::Config;
+use crate::model::Timestamp;
 use crate::ops::error::{OpError, Result};
 use crate::ops::restore::read::chain_text;
 use std::fmt::Write as _;
@@ -13,6 +15,7 @@ use std::fmt::Write as _;
 pub(super) struct Telling {
     task: Task,
     config: Config,
+    began: Timestamp,
 }
 
 impl Telling {
@@ -30,10 +33,11 @@ impl Telling {
             return None;
         }
         let config = open::load_config(&open::config_path(terminal).ok()?).ok()?;
-        if config.notify.targets.is_empty() && config.notify.ping.is_none() {
+        let nobody = config.notify.targets.is_empty() && config.notify.ping.is_none();
+        if nobody && config.agent.textfile.is_none() {
             return None;
         }
-        let telling = Self { task, config };
+        let telling = Self { task, config, began: open::clock().now() };
         telling.with(terminal, |teller| teller.begin(&telling.task));
         Some(telling)
     }
@@ -54,6 +58,10 @@ impl Telling {
         let kit_proved = state.is_ok_and(|state| state.kit_memory().proved.is_some());
         let outcome = Outcome { task: self.task.clone(), code, text, kit_proved };
         self.with(terminal, |teller| teller.end(&outcome));
+        let run = Run { began: self.began, ended: open::clock().now(), code };
+        if let Err(e) = metrics::after(&self.config, &self.task.to_string(), run) {
+            say(&format!("warning: {}", chain_text(&e)));
+        }
     }
 
     fn with(&self, terminal: &Terminal, tell: impl FnOnce(&Teller<'_>) -> Vec<String>) {

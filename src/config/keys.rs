@@ -27,8 +27,8 @@ pub(super) const FILE: Section = Section {
         optional("verify", Kind::Table(&VERIFY), "none"),
         optional("schedule", Kind::Table(&SCHEDULE), "none: nothing is run by itself"),
         optional("notify", Kind::Table(&NOTIFY), "none: nobody is told"),
+        optional("agent", Kind::Table(&AGENT), "none"),
         required("state", Kind::Table(&STATE), "it says where this host keeps its catalog, lock and spool"),
-        later("agent", "remove it; `backstay agent` runs what [schedule] says"),
     ],
 };
 
@@ -304,6 +304,15 @@ const PING: Section = Section {
     ],
 };
 
+/// `[agent]`.
+const AGENT: Section = Section {
+    title: "[agent]",
+    keys: &[
+        optional("textfile", Kind::Path, "none"),
+        later("page", "remove it; `textfile` gives metrics to Prometheus, `backstay status --json` the rest"),
+    ],
+};
+
 /// `[state]`.
 const STATE: Section = Section {
     title: "[state]",
@@ -311,7 +320,7 @@ const STATE: Section = Section {
 };
 
 /// Every section, for hints and for the test of the documentation.
-pub(super) const SECTIONS: [&Section; 20] = [
+pub(super) const SECTIONS: [&Section; 21] = [
     &FILE,
     &PROJECT,
     &COMPONENT,
@@ -331,5 +340,6 @@ pub(super) const SECTIONS: [&Section; 20] = [
     &NOTIFY,
     &TARGET,
     &PING,
+    &AGENT,
     &STATE,
 ];

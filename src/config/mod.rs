@@ -25,6 +25,7 @@ mod schedule;
 mod schema;
 mod service;
 mod settings;
+mod settings_agent;
 mod settings_service;
 mod store;
 mod suggest;
@@ -50,6 +51,7 @@ pub use settings::{
     Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
     SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,
 };
+pub use settings_agent::AgentSettings;
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Service};
 pub use url_place::BadUrl;
 

@@ -16,6 +16,7 @@ use crate::config::service::{hooks, services};
 use crate::config::settings::{
     Component, Config, Encryption, Packing, Project, Signing, Spec, Trusted, Verify,
 };
+use crate::config::settings_agent::AgentSettings;
 use crate::config::store::stores;
 use crate::config::url::Surroundings;
 use crate::model::VaultId;
@@ -77,6 +78,10 @@ pub(super) fn resolve(
     let verify = file.block("verify").map(|block| verify(&mut work, block)).unwrap_or_default();
     let schedule = file.block("schedule").map(|block| timetable(&mut work, block, &components));
     let notify = file.block("notify").map(|block| notify(&mut work, block)).unwrap_or_default();
+    let textfile = file.block("agent").and_then(|mut block| {
+        let textfile = block.text("textfile");
+        work.site(PlaceRole::Other, "the metrics file", textfile)
+    });
     let state_dir = file
         .block("state")
         .and_then(|mut b| work.site(PlaceRole::State, "the state directory", b.text("dir")));
@@ -98,6 +103,7 @@ pub(super) fn resolve(
         verify,
         schedule,
         notify,
+        agent: AgentSettings { textfile },
         state_dir: state_dir?,
     })
 }

@@ -4,6 +4,7 @@ use crate::config::notify::Notify;
 use crate::config::render::show;
 use crate::config::retention::Retention;
 use crate::config::schedule::Timetable;
+use crate::config::settings_agent::AgentSettings;
 use crate::config::settings_service::{Hook, Service};
 use crate::model::mark::Role;
 use crate::model::retention::Policy;
@@ -46,6 +47,8 @@ pub struct Config {
     pub schedule: Option<Timetable>,
     /// Who is told what.
     pub notify: Notify,
+    /// How the agent works.
+    pub agent: AgentSettings,
     /// Catalog, lock, spool and journal of this host.
     pub state_dir: PathBuf,
 }

@@ -330,11 +330,11 @@ fn a_mistake_is_shown_with_its_line_a_mark_and_a_way_out() {
     );
     assert_eq!(
         only(&with("[agent]\npage = \"127.0.0.1:9317\"")),
-        "backstay.toml:3:2: `[agent]` is not supported by this version of backstay yet
+        "backstay.toml:4:1: `page` is not supported by this version of backstay yet
   |
-3 | [agent]
-  |  ^^^^^
-  = remove it; `backstay agent` runs what [schedule] says"
+4 | page = \"127.0.0.1:9317\"
+  | ^^^^
+  = remove it; `textfile` gives metrics to Prometheus, `backstay status --json` the rest"
     );
     assert_eq!(
         only(&with("").replace("[state]\ndir = \"/var/lib/backstay/x\"\n", "")),
@@ -415,7 +415,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         "27: \"hots\" is no word of `roles`",
         "29: `keep_daily` must be from 1 to 100000",
         "30: \"7\" is not a duration",
-        "31: `[agent]` is not supported by this version of backstay yet",
+        "32: `page` is not supported by this version of backstay yet",
         "34: `level` must be from 1 to 19",
         "35: \"64M\" is not a size",
         "0: there is no [state]",

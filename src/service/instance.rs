@@ -4,6 +4,10 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Clocks are set right while a machine starts.
+const SLACK: Duration = Duration::from_secs(60);
 
 /// One life of a service, from its start to its end. Two are equal only when nothing was started anew in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +41,25 @@ pub(super) fn of_pid_file(pid_file: &Path) -> Result<Option<Instance>, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(format!("cannot read {shown}: {e}")),
     };
+    // A number from before this machine was started is of no process of now, whatever has it; nor is what a power cut left of it.
+    if before_boot(pid_file) {
+        return Ok(None);
+    }
     let word = text.split_ascii_whitespace().next().unwrap_or_default();
     match word.parse::<u32>() {
         // 0 would mean this process's own group to whoever sends signals, and 1 is never an application.
         Ok(pid @ 2..) => Ok(of_pid(pid)),
         _ => Err(format!("{shown} holds no number of a process")),
     }
+}
+
+/// True when the file was last written before this machine was started; false where that cannot be told.
+fn before_boot(file: &Path) -> bool {
+    let written = std::fs::metadata(file).and_then(|facts| facts.modified()).ok();
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let booted = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
+    let booted = booted.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    matches!((written, booted), (Some(written), Some(booted)) if written + SLACK < booted)
 }
 
 /// The process `pid`, unless it is gone or only waits to be collected.
@@ -83,5 +100,17 @@ mod tests {
         }
         std::fs::write(&file, format!("{}\n", std::process::id())).unwrap();
         assert_eq!(of_pid_file(&file), Ok(of_pid(std::process::id())));
+    }
+
+    #[test]
+    fn a_pid_file_from_before_this_machine_was_started_is_of_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.pid");
+        for text in [format!("{}\n", std::process::id()), String::new()] {
+            std::fs::write(&path, text).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+            assert_eq!(of_pid_file(&path), Ok(None));
+        }
     }
 }

@@ -7,6 +7,7 @@
 pub mod cloud;
 pub mod layout;
 pub mod local;
+mod remote;
 pub mod s3;
 #[doc(hidden)]
 pub mod testing;

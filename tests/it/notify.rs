@@ -249,3 +249,40 @@ fn no_secret_of_a_target_is_found_anywhere() {
         }
     }
 }
+
+#[test]
+fn metrics_are_written_after_every_command() {
+    let lab = lab("schedule = { backup = \"0 3 * * *\", timezone = \"UTC\" }");
+    let file = lab.path("metrics/x.prom");
+    fs::create_dir(lab.path("metrics")).unwrap();
+    configure(&lab, &format!("agent = {{ textfile = {:?} }}", file.display().to_string()));
+    let at = |now| [("BACKSTAY_TEST_NOW", now)];
+    lab.run_with(&["agent", "--once"], &at("2026-11-01T12:00:00Z")).expect(0, &[]);
+    lab.run_with(&["agent", "--once"], &at("2026-11-02T03:00:00Z")).expect(0, &[]);
+    fs::rename(lab.path("project/wanted"), lab.path("away")).unwrap();
+    lab.run_with(&["backup"], &at("2026-11-02T04:00:00Z")).expect(1, &[]);
+    let text = fs::read_to_string(&file).unwrap();
+    for line in [
+        "backstay_last_run_exit_code{project=\"project\",task=\"backup\"} 1\n",
+        "backstay_last_run_timestamp_seconds{project=\"project\",task=\"backup\"} 1793592000\n",
+        "backstay_last_success_timestamp_seconds{project=\"project\",task=\"backup\"} 1793588400\n",
+        "backstay_schedule_next_timestamp_seconds{project=\"project\",job=\"backup at 0 3 * * *\"} 1793674800\n",
+        "backstay_schedule_overdue_seconds{project=\"project\",job=\"backup at 0 3 * * *\"} 0\n",
+        "# TYPE backstay_behind_seconds gauge\nbackstay_behind_seconds{project=\"project\"} 0\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    let rules = include_str!("../../deploy/prometheus-alerts.yml");
+    let named: Vec<&str> = rules
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|w| w.starts_with("backstay_"))
+        .collect();
+    assert!(
+        named.len() > 5 && named.iter().all(|name| text.contains(&format!("# TYPE {name} gauge"))),
+        "{named:?}"
+    );
+    fs::remove_dir_all(lab.path("metrics")).unwrap();
+    lab.run(&["verify"]).expect(0, &["warning: metrics cannot be written to"]);
+}

@@ -1,5 +1,6 @@
 //! `agent`: the machine's time, children and signals for what [`crate::agent`] decides.
 
+use crate::agent::metrics;
 use crate::agent::tell::Teller;
 use crate::agent::{Agent, Ask, Children, Form, Options, Order, Orphan, Project, Socket, Work, World, print};
 use crate::cli::args::{AgentArgs, PrintFor};
@@ -200,7 +201,9 @@ impl World for Machine {
         // Whoever tells now tells of this, too.
         let pause = |_| std::ops::ControlFlow::Break(());
         let teller = Teller { config, now, stopped: &stopped, pause: &pause };
-        for line in teller.watch() {
+        let mut warnings = teller.watch();
+        warnings.extend(metrics::refresh(config, now).err().map(|e| chain_text(&e)));
+        for line in warnings {
             say(&format!("warning: {}: {line}", config.project.name));
         }
     }

@@ -224,6 +224,9 @@ fn on_all_cores(rounds: usize, round: impl Fn(&Bed, &[String], Duration, usize) 
                     if number >= rounds {
                         return;
                     }
+                    if number % 100 == 99 {
+                        println!("{} of {rounds} rounds", number + 1);
+                    }
                     bed.lay();
                     round(&bed, &points, takes, number);
                 }
