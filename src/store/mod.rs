@@ -8,6 +8,7 @@ pub mod absent;
 pub mod cloud;
 pub mod layout;
 pub mod local;
+mod remote;
 pub mod s3;
 #[doc(hidden)]
 pub mod testing;

@@ -486,10 +486,10 @@ fn compare(seed: u64, zones: &[TimeZone]) -> (usize, usize) {
     (kept.iter().filter(|k| **k).count(), kept.iter().filter(|k| !**k).count())
 }
 
-#[test]
-fn retention_decides_as_the_oracle_does_on_random_timelines() {
+/// Compares so many random timelines, over all zones there are, in two threads; gives how many snapshots were kept and how many went.
+pub(crate) fn compare_all(cases: u64) -> (usize, usize) {
     let zones = zones();
-    let cases: u64 = if std::env::var_os("BACKSTAY_LONG").is_some() { 1_000_000 } else { 20_000 };
+    assert!(zones.len() >= 400, "{} time zones are here", zones.len());
     let half = |from: u64| {
         let (mut kept, mut gone) = (0, 0);
         for seed in (from..cases).step_by(2) {
@@ -502,7 +502,15 @@ fn retention_decides_as_the_oracle_does_on_random_timelines() {
         let other = scope.spawn(|| half(1));
         (half(0), other.join().unwrap())
     });
-    let (kept, gone) = (a.0 + b.0, a.1 + b.1);
+    (a.0 + b.0, a.1 + b.1)
+}
+
+/// A million of them take 20 minutes of one core as tests are compiled, and are quicker so:
+/// `cargo run --config profile.dev.opt-level=2 --all-features --example retention_oracle`.
+#[test]
+fn retention_decides_as_the_oracle_does_on_random_timelines() {
+    let cases: u64 = if std::env::var_os("BACKSTAY_LONG").is_some() { 1_000_000 } else { 20_000 };
+    let (kept, gone) = compare_all(cases);
     println!("{cases} timelines: {kept} kept, {gone} gone");
     // A comparison in which nothing ever goes would prove nothing.
     assert!(gone as u64 > cases && kept as u64 > cases, "{kept} kept, {gone} gone");

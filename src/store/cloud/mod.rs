@@ -13,12 +13,12 @@ mod link;
 mod put;
 mod read;
 
-use crate::bridge::{BridgeError, RealTimer, Timer, block_on};
+use crate::bridge::{RealTimer, Timer};
 use crate::model::ObjectId;
 use crate::store::s3::Counters;
 use crate::store::s3::failure::Failure;
 use crate::store::s3::transport::{Line, Transport};
-use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
+use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind, remote};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path as Place;
@@ -155,7 +155,7 @@ impl CloudStore {
     }
 
     fn at(spec: CloudSpec, verb: &'static str) -> Result<Self, StoreError> {
-        let fail = |e| error(&spec.name, verb, &spec.location(), e);
+        let fail = |e| remote::error(&spec.name, verb, &spec.location(), e);
         let line = Line {
             ca_file: spec.ca_file.as_deref(),
             limit_upload: spec.limit_upload,
@@ -187,17 +187,11 @@ impl CloudStore {
     }
 
     fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        block_on(&*self.spec.interrupted, work).unwrap_or_else(|e| {
-            let kind = match e {
-                BridgeError::Interrupted => StoreErrorKind::Interrupted,
-                BridgeError::NoThreads | BridgeError::Inside => StoreErrorKind::Other,
-            };
-            Err(Failure::new(kind, e.to_string()))
-        })
+        remote::wait(&*self.spec.interrupted, work)
     }
 
     fn error(&self, verb: &'static str, subject: &dyn fmt::Display, failure: Failure) -> StoreError {
-        error(&self.spec.name, verb, subject, failure)
+        remote::error(&self.spec.name, verb, subject, failure)
     }
 
     /// Asks for a page of names, to see whether the bucket is there and may be read.
@@ -239,11 +233,6 @@ impl CloudStore {
             other => other,
         }
     }
-}
-
-fn error(store: &str, verb: &'static str, subject: &dyn fmt::Display, failure: Failure) -> StoreError {
-    let (store, subject, kind) = (store.to_owned(), subject.to_string(), failure.kind);
-    StoreError { kind, store, verb, subject, source: failure.into() }
 }
 
 impl Store for CloudStore {

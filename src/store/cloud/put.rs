@@ -3,6 +3,9 @@
 use super::CloudStore;
 use super::fault::failure;
 use crate::model::ObjectId;
+use crate::store::remote::{
+    There, not_its_name, open_spooled, other_size, read_spooled, remove_spooled, spooled, taken,
+};
 use crate::store::s3::failure::Failure;
 use crate::store::{Key, Put, StoreErrorKind};
 use bytes::Bytes;
@@ -17,24 +20,6 @@ use std::path::Path;
 const PART: u64 = 16 << 20;
 const MAX_PARTS: u64 = 10_000;
 
-pub(super) enum There {
-    Same,
-    Other,
-    Nothing,
-}
-
-fn spooled(e: std::io::Error) -> Failure {
-    Failure::new(StoreErrorKind::Other, "the spooled file cannot be read or removed").because(e)
-}
-
-fn taken() -> Failure {
-    Failure::new(StoreErrorKind::Exists, "an object of that name is there already, with other bytes")
-}
-
-fn not_its_name() -> Failure {
-    Failure::new(StoreErrorKind::Corrupt, "the file to be put has another SHA-256 than its name says")
-}
-
 impl CloudStore {
     pub(super) async fn put_file_now(
         &self,
@@ -44,26 +29,15 @@ impl CloudStore {
         sha256: &ObjectId,
         over: bool,
     ) -> Result<Put, Failure> {
-        let mut file = File::open(path).map_err(spooled)?;
-        let found = file.metadata().map_err(spooled)?.len();
-        if found != size {
-            let text = format!("the file to be put has {found} bytes, not {size}");
-            return Err(Failure::new(StoreErrorKind::Corrupt, text));
-        }
+        let mut file = open_spooled(path, size)?;
         let put = if size <= PART {
-            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-            file.take(size + 1).read_to_end(&mut bytes).map_err(spooled)?;
-            if ObjectId::of(&bytes) != *sha256 {
-                return Err(not_its_name());
-            }
+            let bytes = read_spooled(file, size, sha256)?;
             self.put_whole(key, Bytes::from(bytes), *sha256, over).await?
         } else {
             self.put_in_parts(key, &mut file, size, sha256, over).await?
         };
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(spooled(e)),
-            _ => Ok(put),
-        }
+        remove_spooled(path)?;
+        Ok(put)
     }
 
     pub(super) async fn put_whole(
@@ -153,8 +127,7 @@ impl CloudStore {
         if there == size {
             return Ok(Put::Created);
         }
-        let text = format!("the parts make {there} bytes and not {size}");
-        Err(Failure::new(StoreErrorKind::Corrupt, text))
+        Err(other_size(there, size))
     }
 
     pub(super) async fn replace_now(
@@ -165,22 +138,11 @@ impl CloudStore {
         sha256: &ObjectId,
     ) -> Result<(), Failure> {
         self.put_file_now(key, path, size, sha256, true).await?;
-        match self.compare(key, size, sha256).await? {
-            There::Same => Ok(()),
-            _ => Err(Failure::new(
-                StoreErrorKind::Corrupt,
-                "after it was replaced the server still gives other bytes",
-            )),
-        }
+        self.compare(key, size, sha256).await?.replaced()
     }
 
     /// Reads what lies under `key`.
     pub(super) async fn compare(&self, key: &Key, size: u64, sha256: &ObjectId) -> Result<There, Failure> {
-        match self.hash_of(key, &mut |_| {}).await {
-            Ok(found) if found == (size, *sha256) => Ok(There::Same),
-            Ok(_) => Ok(There::Other),
-            Err(e) if e.kind == StoreErrorKind::NotFound => Ok(There::Nothing),
-            Err(e) => Err(e),
-        }
+        There::of(self.hash_of(key, &mut |_| {}).await, size, sha256)
     }
 }

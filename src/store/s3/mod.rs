@@ -32,9 +32,8 @@ pub use spec::{Checksum, S3Spec, Sse};
 use transport::Body;
 pub use transport::Counters;
 
-use crate::bridge::{BridgeError, block_on};
 use crate::model::{ObjectId, Timestamp};
-use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind, Version};
+use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind, Version, remote};
 use bytes::Bytes;
 use client::Client;
 use failure::Failure;
@@ -139,7 +138,7 @@ impl S3Store {
     }
 
     fn at(spec: S3Spec, verb: &'static str) -> Result<Self, StoreError> {
-        let fail = |e| error(&spec.name, verb, &spec.location(), e);
+        let fail = |e| remote::error(&spec.name, verb, &spec.location(), e);
         let client = Arc::new(Client::new(&spec).map_err(fail)?);
         let (capabilities, busy, fresh, picked, swept) = Default::default();
         Ok(Self { spec, client, capabilities, busy, fresh, picked, swept })
@@ -192,17 +191,11 @@ impl S3Store {
     }
 
     fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        block_on(&*self.spec.interrupted, work).unwrap_or_else(|e| {
-            let kind = match e {
-                BridgeError::Interrupted => StoreErrorKind::Interrupted,
-                BridgeError::NoThreads | BridgeError::Inside => StoreErrorKind::Other,
-            };
-            Err(Failure::new(kind, e.to_string()))
-        })
+        remote::wait(&*self.spec.interrupted, work)
     }
 
     fn error(&self, verb: &'static str, subject: &dyn fmt::Display, failure: Failure) -> StoreError {
-        error(&self.spec.name, verb, subject, failure)
+        remote::error(&self.spec.name, verb, subject, failure)
     }
 
     /// Waits until no other thread puts `key`, and keeps others waiting while it lives.
@@ -231,11 +224,6 @@ impl Drop for Alone<'_> {
         keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
         freed.notify_all();
     }
-}
-
-fn error(store: &str, verb: &'static str, subject: &dyn fmt::Display, failure: Failure) -> StoreError {
-    let (store, subject, kind) = (store.to_owned(), subject.to_string(), failure.kind);
-    StoreError { kind, store, verb, subject, source: failure.into() }
 }
 
 impl Store for S3Store {

@@ -4,11 +4,12 @@
 //! read is compared with the object's name.
 
 use crate::model::ObjectId;
+use crate::store::remote::{There, not_its_name, other_size, taken};
 use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::Capabilities;
 use crate::store::s3::client::{Call, Client, Reply};
 use crate::store::s3::failure::{Again, Failure};
-use crate::store::s3::put::{FIRST_WAIT, TRIES, There, comes_and_goes, not_its_name, taken};
+use crate::store::s3::put::{FIRST_WAIT, TRIES, comes_and_goes};
 use crate::store::s3::uploads::{Part, Upload};
 use crate::store::s3::xml::escape;
 use crate::store::{Key, Put, StoreErrorKind};
@@ -239,10 +240,7 @@ impl S3Store {
             Some(size) if size == upload.size => {
                 Ok(if known.proves_parts() { Put::Proved } else { Put::Created })
             }
-            Some(size) => {
-                let text = format!("the parts make {size} bytes and not {}", upload.size);
-                Err(Failure::new(StoreErrorKind::Corrupt, text))
-            }
+            Some(size) => Err(other_size(size, upload.size)),
             None => Err(Failure::broken("it is not there although its upload was completed")),
         }
     }

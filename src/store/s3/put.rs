@@ -1,6 +1,7 @@
 //! Puts in one request, and deleting. What a put came to is certain before it is said: where the server's answer leaves it open, what is there is read.
 
 use crate::model::ObjectId;
+use crate::store::remote::{There, open_spooled, read_spooled, remove_spooled, taken};
 use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::Capabilities;
 use crate::store::s3::client::Call;
@@ -12,8 +13,6 @@ use crate::store::{Key, Put, StoreErrorKind};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::Method;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +23,6 @@ pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Bytes a second below which a line is slow.
 const SLOW: u64 = 1 << 20;
 
-/// What lies under a key.
-pub(super) enum There {
-    Same,
-    Other,
-    Nothing,
-}
-
 impl S3Store {
     pub(super) async fn put_file_now(
         &self,
@@ -40,32 +32,18 @@ impl S3Store {
         sha256: &ObjectId,
         over: bool,
     ) -> Result<Put, Failure> {
-        let spooled = |e: std::io::Error| {
-            Failure::new(StoreErrorKind::Other, "the spooled file cannot be read or removed").because(e)
-        };
-        let file = File::open(path).map_err(spooled)?;
-        let found = file.metadata().map_err(spooled)?.len();
-        if found != size {
-            let text = format!("the file to be put has {found} bytes, not {size}");
-            return Err(Failure::new(StoreErrorKind::Corrupt, text));
-        }
+        let file = open_spooled(path, size)?;
         let put = if !over && size <= self.whole_max() && self.capabilities_now().await?.proves_put() {
             // Not hashed again: the server compares what it gets with the name. Before anything is put over another it is.
             self.put_whole(key, Body::File { file: Arc::new(file), size }, *sha256, over).await?
         } else if size <= PART {
-            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-            file.take(size + 1).read_to_end(&mut bytes).map_err(spooled)?;
-            if ObjectId::of(&bytes) != *sha256 {
-                return Err(not_its_name());
-            }
+            let bytes = read_spooled(file, size, sha256)?;
             self.put_whole(key, Body::Bytes(Bytes::from(bytes)), *sha256, over).await?
         } else {
             self.put_in_parts(key, &file, size, sha256, over).await?
         };
-        match std::fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(spooled(e)),
-            _ => Ok(put),
-        }
+        remove_spooled(path)?;
+        Ok(put)
     }
 
     /// Objects up to so many bytes go in one request, when the server compares what it gets: one hash serves name, checksum and signature.
@@ -132,12 +110,7 @@ impl S3Store {
 
     /// Reads what lies under `key`.
     pub(super) async fn compare(&self, key: &Key, size: u64, sha256: &ObjectId) -> Result<There, Failure> {
-        match self.hash_of(key, &mut |_| {}).await {
-            Ok(found) if found == (size, *sha256) => Ok(There::Same),
-            Ok(_) => Ok(There::Other),
-            Err(e) if e.is_absent() => Ok(There::Nothing),
-            Err(e) => Err(e),
-        }
+        There::of(self.hash_of(key, &mut |_| {}).await, size, sha256)
     }
 
     /// What goes with every object that is put, also when it goes in parts.
@@ -181,13 +154,7 @@ impl S3Store {
         sha256: &ObjectId,
     ) -> Result<(), Failure> {
         self.put_file_now(key, path, size, sha256, true).await?;
-        match self.compare(key, size, sha256).await? {
-            There::Same => Ok(()),
-            _ => Err(Failure::new(
-                StoreErrorKind::Corrupt,
-                "after it was replaced the server still gives other bytes",
-            )),
-        }
+        self.compare(key, size, sha256).await?.replaced()
     }
 
     pub(super) async fn delete_now(&self, key: &Key) -> Result<(), Failure> {
@@ -202,12 +169,4 @@ impl S3Store {
 pub(super) fn comes_and_goes() -> Failure {
     let text = "an object of that name comes and goes; is another program at work in the store?";
     Failure::new(StoreErrorKind::Other, text)
-}
-
-pub(super) fn taken() -> Failure {
-    Failure::new(StoreErrorKind::Exists, "an object of that name is there already, with other bytes")
-}
-
-pub(super) fn not_its_name() -> Failure {
-    Failure::new(StoreErrorKind::Corrupt, "the file to be put has another SHA-256 than its name says")
 }
