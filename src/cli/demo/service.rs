@@ -48,9 +48,13 @@ impl Service {
         health.insert("within".into(), "3s".into());
         health.insert("passes".into(), 2.into());
         let mut service = toml::Table::new();
-        for (key, value) in
-            [("name", "backend"), ("pid_file", "run.pid"), ("stop", &self.stop), ("start", &self.start)]
-        {
+        for (key, value) in [
+            ("name", "backend"),
+            ("pid_file", "run.pid"),
+            ("start_within", "5s"),
+            ("stop", &self.stop),
+            ("start", &self.start),
+        ] {
             service.insert(key.into(), value.into());
         }
         service.insert("health".into(), health.into());
