@@ -461,8 +461,13 @@ fn every_key_refuses_every_wrong_type_by_name() {
                 let text = match section.title {
                     "the file" => line,
                     // A table of a list's last element.
-                    title if title.starts_with("[service.") => format!("[[service]]\n{title}\n{line}"),
-                    title => format!("{title}\n{line}"),
+                    title => match ["service", "component"]
+                        .iter()
+                        .find(|list| title.trim_start_matches('[').starts_with(&format!("{list}.")))
+                    {
+                        Some(list) => format!("[[{list}]]\n{title}\n{line}"),
+                        None => format!("{title}\n{line}"),
+                    },
                 };
                 let error = parse(&text).expect_err(&text).to_string();
                 let said =
