@@ -295,6 +295,11 @@ fn a_guard_that_was_killed_is_brought_to_an_end_by_resume() {
     let mut child =
         guard(&app, &["--", "sh", "-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the command runs", || app.path("cmd.pid").exists() && !app.read("cmd.pid").trim().is_empty());
+    // Only once its number is noted can anybody tell whether it runs.
+    let state = PathBuf::from(app.project.config()["state"]["dir"].as_str().unwrap());
+    until("the command is noted", || {
+        fs::read_to_string(state.join("guard.json")).is_ok_and(|text| text.contains("running"))
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     let output = expect_code(app.project.run(["rollback", "--resume"]), 11);
