@@ -67,12 +67,13 @@ fn what_makes_no_sense_is_exit_2_and_changes_nothing() {
     let person = Person::set_up();
     person.ok(["backup", "--tag", "stable"]);
     person.backup();
+    // Before it is looked: a list keeps in the state what it read.
+    let year = &person.json(0, ["list"])["snapshots"][0]["id"].as_str().unwrap()[..4].to_owned();
     let before = everything_below(&person.top);
     person.fails(2, ["show", "stable"]).says(&["it is a tag", "tag:stable"]);
     person.fails(2, ["show", "nonsense"]).says(&["names no snapshot", "backstay list"]);
     person.fails(2, ["show", "20"]).says(&["at least 4 characters"]);
     person.fails(2, ["show", "@yesterday"]).says(&["a time is @2026-11-17"]);
-    let year = &person.json(0, ["list"])["snapshots"][0]["id"].as_str().unwrap()[..4].to_owned();
     person.fails(2, ["show", year]).says(&["the beginning of 2 snapshots", "more characters"]);
     person.fails(2, ["cat", "latest", "backend"]).says(&["not one file", "backstay ls ID backend"]);
     person.fails(2, ["cat", "latest", "backend/app"]).says(&["not a file"]);
