@@ -31,7 +31,7 @@ pub(crate) fn look(repository: Repository, path: String) -> Result<Option<Found>
             Ok(None) => {
                 trouble = Some(
                     "what is not committed lies in a submodule, and git keeps nothing of that here".into(),
-                )
+                );
             }
             Err(e) => trouble = Some(format!("what is not committed could not be kept in git: {e}")),
         }
