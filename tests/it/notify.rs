@@ -35,8 +35,11 @@ impl Server {
         let (sent, status) = (Arc::clone(&server.sent), Arc::clone(&server.status));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let one = read(&stream.unwrap(), status.load(Ordering::SeqCst));
+                let stream = stream.unwrap();
+                let one = read(&stream);
+                // Before the answer: whoever has it may ask at once what came.
                 sent.lock().unwrap().push(one);
+                answer(&stream, status.load(Ordering::SeqCst));
             }
         });
         server
@@ -52,7 +55,11 @@ impl Server {
     }
 }
 
-fn read(stream: &TcpStream, status: u16) -> Sent {
+fn answer(mut stream: &TcpStream, status: u16) {
+    write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+}
+
+fn read(stream: &TcpStream) -> Sent {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first).unwrap();
@@ -64,8 +71,6 @@ fn read(stream: &TcpStream, status: u16) -> Sent {
     let length = length.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
     let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
     reader.read_exact(&mut body).unwrap();
-    let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
     let path = first.split(' ').nth(1).unwrap().to_owned();
     Sent { path, headers, body: String::from_utf8(body).unwrap() }
 }
