@@ -208,7 +208,7 @@ pub enum Command {
     ///
     /// Nothing is changed but throw-away probe objects, which are removed. The exit code is 18 when something is a problem now.
     Doctor(DoctorArgs),
-    /// Run what [schedule] of the configuration says, at its time: as a daemon, or once for cron and timers
+    /// Run what the schedule of the configuration says, at its time: as a daemon, or once for cron and timers
     ///
     /// A time that was missed is made up for once. SIGHUP reads the configuration again; SIGTERM ends it, and what it was doing is taken up again.
     Agent(AgentArgs),

@@ -4,7 +4,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Send a test of each kind to everybody whom [notify] names, and say whether it could be sent
+    /// Send a test of each kind to everybody whom the configuration names, and say whether it could be sent
     #[arg(long)]
     pub notify: bool,
 }

@@ -125,7 +125,7 @@ pub struct StatusReport {
     pub last_drill: Option<Proof>,
     /// Signed entries that wait here for a store.
     pub outbox: u64,
-    /// What is run by itself; none without a [schedule].
+    /// What is run by itself; none without a `[schedule]`.
     pub schedule: Option<Standing>,
     /// How things stand with the recovery kit; none where no store could be opened.
     pub kit: Option<KitStanding>,

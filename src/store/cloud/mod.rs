@@ -1,6 +1,6 @@
 //! Google Cloud Storage and Azure Blob Storage as stores, in builds with the features `gcs` and `azure`.
 //!
-//! The requests are made by `object_store`; they travel, are limited, watched and repeated as those to S3 are ([`link`]). Both services refuse
+//! The requests are made by `object_store`; they travel, are limited, watched and repeated as those to S3 are (`link`). Both services refuse
 //! to overwrite where they are asked to. Neither compares a SHA-256, so nothing here is ever said to be proved: whoever wants that reads back.
 //! This module must never trust an ETag, a listing or a time, and never show a key, a token or a signed address.
 
