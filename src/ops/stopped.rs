@@ -119,6 +119,7 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
 }
 
 fn start(service: &Service, watch: &Watch<'_>, note: &dyn Fn(&str)) -> std::result::Result<(), String> {
+    service::let_start_end(service, watch).map_err(|e| e.to_string())?;
     // A manager that started it meanwhile, or one that is just about to, needs no help.
     if matches!(service::state(service, watch), Ok(State::Runs(_))) {
         return Ok(());

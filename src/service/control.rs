@@ -2,7 +2,7 @@
 
 use crate::config::{Compose, Control, Service};
 use crate::service::instance::{of_pid, of_pid_file};
-use crate::service::run::{command_of, run, run_ok, run_start, system};
+use crate::service::run::{command_of, is_starting, run, run_ok, run_start, system};
 use crate::service::watch::Watch;
 use crate::service::{Instance, ServiceError};
 use std::process::Command;
@@ -132,6 +132,22 @@ pub fn stop(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
         }
         (around.pause)(LOOK);
     }
+}
+
+/// Lets a start command come to its end that a killed run had begun: a second one beside it would be one too many.
+///
+/// # Errors
+/// Whether the service runs cannot be told.
+pub fn let_start_end(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
+    let begun = (around.now)();
+    let log = around.logs.join(format!("{}.log", service.name));
+    while (around.now)().saturating_sub(begun) < service.start_within
+        && is_starting(&log)
+        && state(service, around)? == State::Down
+    {
+        (around.pause)(LOOK);
+    }
+    Ok(())
 }
 
 /// Starts `service` and waits until it runs; whether it works is for its health check to say.

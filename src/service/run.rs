@@ -5,8 +5,10 @@ use crate::model::path::escape;
 use crate::platform::child::{Ended, ending, tail_of, wait};
 use crate::platform::{environment, shell};
 use crate::service::ServiceError;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -147,6 +149,26 @@ fn run_reading(
     }
 }
 
+/// An empty file, new and locked, for a start command to have as its input. The lock belongs to the open file: it lasts as long as the command, or what it
+/// started, also when this process is killed.
+fn starting_input(log: &Path) -> io::Result<File> {
+    let path = log.with_extension("starting");
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// True while the last start command of the service that writes to `log`, or what that started, has its input still.
+pub(super) fn is_starting(log: &Path) -> bool {
+    let locked =
+        |file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+    File::open(log.with_extension("starting")).is_ok_and(locked)
+}
+
 /// Runs `command`, which starts a service, to its end. What it starts may go on writing: so its output goes to `log`, a file that stays, and
 /// never into a pipe that ends with this process.
 pub(super) fn run_start(
@@ -162,7 +184,8 @@ pub(super) fn run_start(
     let file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(log).map_err(start)?;
     let second = file.try_clone().map_err(start)?;
-    command.current_dir(around.dir).stdin(Stdio::null()).stdout(file).stderr(second).process_group(0);
+    let input = starting_input(log).map_err(start)?;
+    command.current_dir(around.dir).stdin(input).stdout(file).stderr(second).process_group(0);
     let mut child = command.spawn().map_err(start)?;
     drop(command);
     let ended = wait(&mut child, limit, around.stopped).map_err(start)?;

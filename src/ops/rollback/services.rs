@@ -9,11 +9,6 @@ use crate::ops::rollback::journal::{Journal, Stopped, Turn};
 use crate::ops::session::Session;
 use crate::service::{self, Around, Instance, ServiceError, State, Watch};
 use std::path::Path;
-use std::time::Duration;
-
-/// How often, and how many times, it is looked whether a service comes up that a killed run was starting.
-const LOOK: Duration = Duration::from_millis(100);
-const LOOKS: u32 = 10;
 
 /// The services that work on one of `components`, in the order in which they are started.
 pub(crate) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
@@ -169,17 +164,12 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
     Ok(())
 }
 
-/// Gives a start command that outlived a killed run a moment to come to its end.
+/// Lets start commands that outlived a killed run come to their ends.
 pub(super) fn settle(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
     let config = session.config()?;
-    for service in config.services.iter().filter(|s| journal.services.iter().any(|j| j.name == s.name)) {
-        let mut looks = 0;
-        while looks < LOOKS && service::state(service, watch).map_err(failed)? == State::Down {
-            (watch.pause)(LOOK);
-            looks += 1;
-        }
-    }
-    Ok(())
+    let named = |service: &&Service| journal.services.iter().any(|stopped| stopped.name == service.name);
+    let mut services = config.services.iter().filter(named);
+    services.try_for_each(|service| service::let_start_end(service, watch).map_err(failed))
 }
 
 /// Stops whatever of the journal's services runs, before steps are taken back. A service that does not stop is a matter for a person.

@@ -319,3 +319,21 @@ fn health_that_never_comes_is_undone() {
     let service = SERVICE.replace("! grep -q broken app/version", "grep -q 2 app/version");
     ends(&service, 17, "is not healthy");
 }
+
+#[test]
+fn a_start_command_that_outlives_a_killed_run_is_let_come_to_its_end_and_none_is_started_beside_it() {
+    let start = "start = 'echo started >> starts; [ -e go ] || { kill -9 $PPID; until [ -e go ]; do sleep 0.1; done; }; sleep 1000 & echo $! > web.pid'";
+    let app = App::new(&SERVICE.replace("start = 'sleep 1000 & echo $! > web.pid'", start));
+    let id = app.project.backup();
+    app.upgrade("2");
+    app.start_service();
+    assert!(!app.project.run(["rollback", &id]).status.success());
+    let mut resume = program(exe(), &app.project.home);
+    resume.current_dir(&app.project.dir).args(["rollback", "--resume"]).stderr(Stdio::piped());
+    let resume = resume.spawn().unwrap();
+    app.write("go", "");
+    let output = resume.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!((app.read("starts"), app.read("app/version")), ("started\n".into(), "1".into()));
+    assert!(app.runs());
+}
