@@ -156,12 +156,7 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
-        if let Ok(pid) = fs::read_to_string(self.path("web.pid")) {
-            let _gone = std::process::Command::new("kill")
-                .arg(pid.trim())
-                .stderr(std::process::Stdio::null())
-                .status();
-        }
+        crate::common::project::end_service(&self.path("web.pid"), &self.project.dir);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::common::project::{Project, exe, expect_code, program};
 use rusqlite::Connection;
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 const COMPONENTS: &str = r#"
 [[component]]
@@ -77,7 +77,7 @@ impl App {
 
 impl Drop for App {
     fn drop(&mut self) {
-        let _gone = Command::new("kill").arg(self.pid()).stderr(Stdio::null()).status();
+        crate::common::project::end_service(&self.0.dir.join("web.pid"), &self.0.dir);
     }
 }
 

@@ -206,3 +206,14 @@ pub(crate) fn have(tools: &[&str]) -> bool {
     }
     missing.is_empty()
 }
+
+/// Ends the process whose number stands in `pid_file`, if it stands in `dir`: numbers are given anew, and a stale one may be a stranger's.
+pub(crate) fn end_service(pid_file: &Path, dir: &Path) {
+    let text = std::fs::read_to_string(pid_file).unwrap_or_default();
+    let at = std::fs::read_link(format!("/proc/{}/cwd", text.trim()));
+    if let Some(pid) = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw)
+        && at.is_ok_and(|at| at.starts_with(dir))
+    {
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}

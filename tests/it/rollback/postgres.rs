@@ -90,9 +90,7 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        if let Ok(pid) = fs::read_to_string(self.project.dir.join("web.pid")) {
-            let _gone = Command::new("kill").arg(pid.trim()).stderr(Stdio::null()).status();
-        }
+        crate::common::project::end_service(&self.project.dir.join("web.pid"), &self.project.dir);
         for name in self.databases() {
             let name = name.replace('"', "\"\"");
             let drop = format!("DROP DATABASE \"{name}\" WITH (FORCE)");

@@ -6,7 +6,6 @@
 use super::{App, expected};
 use crate::common::project::{exe, have, long, program};
 use crate::lab::Node;
-use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -81,14 +80,13 @@ impl Bed {
             SERVICE.lines().find_map(|line| line.strip_prefix("start = '")).unwrap().trim_end_matches('\'');
         let mut start = Command::new("sh");
         start.args(["-c", line]).current_dir(&self.app.project.dir).stdin(Stdio::null());
-        assert!(start.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+        let started = start.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        let log = || fs::read_to_string(self.app.path("writer.log")).unwrap_or_default();
+        assert!(started.success(), "the service does not start: {}", log());
     }
 
     fn end_service(&self) {
-        let pid = fs::read_to_string(self.app.path("web.pid")).unwrap_or_default();
-        if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
-            let _gone = kill_process(pid, Signal::KILL);
-        }
+        crate::common::project::end_service(&self.app.path("web.pid"), &self.app.project.dir);
     }
 
     fn rollback(&self, args: &[&str]) -> Command {
@@ -106,7 +104,11 @@ impl Bed {
         assert!(begun.elapsed() < Duration::from_secs(30), "{point}: it took {:?}", begun.elapsed());
         let app = &self.app;
         let stat = fs::read_to_string(format!("/proc/{}/stat", app.service())).unwrap_or_default();
-        assert!(stat.contains("(python3)") && !stat.contains(") Z"), "{point}: the service is down");
+        assert!(
+            stat.contains("(python3)") && !stat.contains(") Z"),
+            "{point}: the service is down: {}",
+            app.read("writer.log")
+        );
         let version = app.read("app/version");
         if version == "1" {
             assert_eq!(self.live(), expected(app, &self.then), "{point}: a mixture");
