@@ -10,7 +10,7 @@ use crate::ops::vault::{BadDocument, Vault};
 use crate::store::{Key, Store, StoreErrorKind};
 
 /// They are far smaller.
-pub(in crate::ops) const BYTES_MAX: u64 = 16 << 20;
+pub(super) const BYTES_MAX: u64 = 16 << 20;
 
 /// Those of the four files that are missing or not what was signed.
 pub fn check(store: &dyn Store, vault: &Vault) -> Result<Vec<BadDocument>> {
@@ -32,7 +32,7 @@ pub fn check(store: &dyn Store, vault: &Vault) -> Result<Vec<BadDocument>> {
 }
 
 /// The bytes of a file; none when it is not there. One that is too large comes as nothing that is signed.
-fn read(store: &dyn Store, key: &Key) -> Result<Option<Vec<u8>>> {
+pub(super) fn read(store: &dyn Store, key: &Key) -> Result<Option<Vec<u8>>> {
     match store.get(key, BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind == StoreErrorKind::NotFound => Ok(None),

@@ -119,13 +119,13 @@ fn put_instructions(store: &dyn Store, (signer, state): (&Signer, &State), claim
 
 /// True when `bytes` are there now.
 fn put_one(store: &dyn Store, state: &State, claimed: Claimed, (key, bytes): (&Key, &[u8])) -> Result<bool> {
-    if in_store(store, store.head(key))?.is_none() {
-        in_store(store, store.put_bytes(key, bytes))?;
-        return Ok(true);
-    }
-    let there = store.get(key, recover_files::BYTES_MAX);
-    if there.as_ref().is_ok_and(|there| there == bytes) {
-        return Ok(true);
+    match recover_files::read(store, key)? {
+        None => {
+            in_store(store, store.put_bytes(key, bytes))?;
+            return Ok(true);
+        }
+        Some(there) if there == bytes => return Ok(true),
+        Some(_) => {}
     }
     if claimed == Claimed::Before {
         return Ok(false);
