@@ -1,6 +1,7 @@
 //! Prune as real processes: killed at every step, beside a backup that is stopped past the grace, and on a machine that only prunes.
 #![cfg(debug_assertions)]
 
+use crate::common::trees::copy;
 use crate::lab::{Lab, put};
 use backstay::keys::Signer;
 use backstay::store::Key;
@@ -26,12 +27,6 @@ fn lab() -> Lab {
         lab.backup();
     }
     lab
-}
-
-pub(crate) fn copy(from: &Path, to: &Path) {
-    let _absent = fs::remove_dir_all(to);
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(copied.success());
 }
 
 fn snapshots(lab: &Lab) -> usize {

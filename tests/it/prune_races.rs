@@ -2,8 +2,9 @@
 //! run, then let go on or killed. No snapshot that is listed as whole is ever without its bytes.
 #![cfg(debug_assertions)]
 
+use crate::common::trees::copy;
 use crate::lab::{Lab, Node, put};
-use crate::prune_process::{age_orphans, copy, go_on, pruner, wait_until_stopped};
+use crate::prune_process::{age_orphans, go_on, pruner, wait_until_stopped};
 use backstay::model::SnapshotId;
 use backstay::store::Key;
 use jiff::{SignedDuration, Timestamp};

@@ -1,6 +1,7 @@
 //! Several stores of one vault: one leads, the others catch up; one that is away, behind or damaged never stops the rest.
 
 use crate::common::person::{Person, Said};
+use crate::common::trees::copy;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -240,11 +241,6 @@ fn damage(file: &Path) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(file, bytes).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
 impl Two {

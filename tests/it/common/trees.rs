@@ -295,3 +295,10 @@ pub(crate) fn below(tree: &Tree, path: &[u8]) -> Tree {
     });
     inside.collect()
 }
+
+/// Copies the folder `from` with everything that is known of it, in the place of what is at `to`.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let _absent = fs::remove_dir_all(to);
+    let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}

@@ -1,5 +1,6 @@
 //! A small application in a home of its own, which can be put back to a saved state as often as needed.
 
+use crate::common::trees::copy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -335,12 +336,6 @@ pub(super) fn tree(top: &Path) -> Tree {
         found.insert(path, node);
     }
     found
-}
-
-pub(super) fn copy(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
-    assert!(done.unwrap().success());
 }
 
 /// Bytes that do not compress.

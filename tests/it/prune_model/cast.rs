@@ -1,6 +1,7 @@
 //! Who takes part: two hosts, two machines that prune, a reader; their keys, configurations and folders, and the store as it stands at the
 //! beginning of each trial.
 
+use crate::common::trees::copy;
 use crate::common::watched::around;
 use crate::lab::tree;
 use backstay::config::Config;
@@ -237,20 +238,6 @@ impl Cast {
         let listed = self.memory.list(Prefix::Records).unwrap().into_iter();
         let ids = listed.filter_map(|l| if let Key::Record(id) = l.key { Some(id) } else { None });
         ids.filter(|id| self.record(id).host.to_string() == self.hosts[&Role::Host]).collect()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let _absent = std::fs::remove_dir_all(to);
-    std::fs::create_dir_all(to).unwrap();
-    for item in std::fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
-            copy(&item.path(), &target);
-        } else {
-            std::fs::copy(item.path(), target).unwrap();
-        }
     }
 }
 
