@@ -254,7 +254,7 @@ fn a_signal_is_passed_on_and_never_ends_the_guard_before_its_command() {
 #[test]
 fn a_guard_that_was_asked_to_end_tells_how_to_go_back() {
     let app = app();
-    let mut child = guard(&app, &["--", "sh", "-c", &deploy("touch ready; sleep 1000 & wait")])
+    let mut child = guard(&app, &["--", "sh", "-c", &deploy("touch ready; exec sleep 1000")])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
