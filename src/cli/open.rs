@@ -143,8 +143,10 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
     }
     let path = config_path(terminal)?;
     let session = Session::open(Arc::new(load_config(&path)?), around)?;
-    for unfinished in crate::ops::guard::unfinished(&session) {
-        crate::cli::say(&format!("warning: {unfinished}"));
+    if let Some(state) = &session.state {
+        for open in crate::ops::left_open::look(state.dir(), &state.lock(), session.around.clock.now()) {
+            crate::cli::say(&format!("warning: {}: {}", open.what, open.way_out));
+        }
     }
     if terminal.global.verbose {
         crate::cli::say(&format!("configuration {}", path.display()));

@@ -25,6 +25,7 @@ pub mod kit_standing;
 pub mod kit_verify;
 pub mod layout;
 mod ledger;
+pub mod left_open;
 pub mod lock;
 pub mod look;
 mod many;

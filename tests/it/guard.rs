@@ -1,6 +1,6 @@
 //! A command with a way back: what it may not do without a snapshot, and what becomes of it when it fails, is killed, or loses its guard.
 
-use crate::common::project::{exe, expect_code, have, program};
+use crate::common::project::{exe, expect_code, have, program, told_by_status_and_doctor};
 use crate::rollback::{App, SERVICE};
 use std::fs;
 use std::path::PathBuf;
@@ -312,9 +312,11 @@ fn a_guard_that_was_killed_is_brought_to_an_end_by_resume() {
     assert!(said(&output).contains("nobody knows how `sh` ended"), "{}", said(&output));
     let output = expect_code(run(&app, &["--", "true"]), 18);
     assert!(said(&output).contains("was cut off"), "{}", said(&output));
+    told_by_status_and_doctor(&app.project, "a guarded command was cut off");
     app.project.ok(["ready"]);
     app.project.ok(["backup"]);
     app.project.ok(["rollback", "--resume", "--yes"]);
+    assert!(!said(&app.project.run(["status"])).contains("cut off"));
     assert_eq!(app.read("app/version"), "1");
     assert_eq!(open_journals(&app), Vec::<String>::new());
     app.project.ok(["rollback", "--resume"]);

@@ -1,6 +1,6 @@
 //! Services stopped for a capture: only for it, and up again whatever happens.
 
-use crate::common::project::{Project, exe, expect_code, program};
+use crate::common::project::{Project, exe, expect_code, program, told_by_status_and_doctor};
 use rusqlite::Connection;
 use std::fs;
 use std::process::{Command, Output};
@@ -155,6 +155,9 @@ fn killed_while_they_are_down_the_next_command_starts_them() {
         let next = expect_code(app.0.run(ways[turn % 3]), 0);
         assert!(app.runs(), "point {number}, {}: {}", names[number - 1], told(&next));
     }
+    let killed = app.command(&["backup"]).env("BACKSTAY_TEST_CRASH", "stopped: captured#1").output().unwrap();
+    assert!(!killed.status.success());
+    told_by_status_and_doctor(&app.0, "a capture was cut off while services were stopped for it");
     app.0.backup();
     let state = app.0.config()["state"]["dir"].as_str().unwrap().to_owned();
     let left = fs::read_dir(state).unwrap().any(|e| e.unwrap().file_name() == "stopped.json");

@@ -11,7 +11,7 @@ use crate::ops::session::Session;
 use crate::ops::space::growth_of;
 use crate::ops::union::{self, Standing, Union};
 use crate::ops::vault::{Vault, is_trusted};
-use crate::ops::{recover_files, select};
+use crate::ops::{left_open, recover_files, select};
 use crate::store::Prefix;
 use std::collections::HashSet;
 
@@ -48,6 +48,9 @@ pub(super) fn look(session: &Session, findings: &mut Findings) -> Result<()> {
 fn unfinished(session: &Session, findings: &mut Findings) {
     let Some(state) = &session.state else { return };
     let shown = state.dir().display().to_string();
+    for open in left_open::look(state.dir(), &state.lock(), session.around.clock.now()) {
+        findings.problem(Area::State, &shown, open.what, open.way_out);
+    }
     match state.pending() {
         Ok(None) => {}
         Ok(Some(pending)) => findings.warning(
@@ -135,7 +138,10 @@ fn whole(session: &Session, vault: &Vault, findings: &mut Findings) {
         findings.well(
             AREA,
             "all stores",
-            format!("the history of {count} snapshots is whole, and every signature fits"),
+            match count {
+                1 => "the history of the one snapshot is whole, and its signature fits".to_owned(),
+                _ => format!("the history of {count} snapshots is whole, and every signature fits"),
+            },
         );
     }
 }

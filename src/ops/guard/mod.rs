@@ -80,7 +80,7 @@ pub struct Guarded<'a> {
 
 /// Takes the lock of guarded commands: one at a time, else the second one's way back would lead into the middle of the first.
 fn hold(session: &Session, what: &str) -> Result<Held> {
-    let lock = FileLock::new(session.state()?.dir().join(LOCK));
+    let lock = lock(session.state()?.dir());
     let held = lock.try_lock(what, session.around.clock.now());
     held.doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))?.ok_or_else(
         || {
@@ -99,23 +99,14 @@ pub fn refuse_under_way(session: &Session) -> Result<()> {
     hold(session, "rollback").map(drop)
 }
 
-/// What a killed run left for somebody to bring to an end, in words; nothing while it is under way.
-pub fn unfinished(session: &Session) -> Vec<String> {
-    let Some(state) = &session.state else {
-        return Vec::new();
-    };
-    let resume = "backstay rollback --resume brings it to an end";
-    let mut found = Vec::new();
-    let idle = |lock: FileLock| matches!(lock.try_lock("look", session.around.clock.now()), Ok(Some(_)));
-    if rollback::is_unfinished(state.dir()).unwrap_or(true) && idle(state.lock()) {
-        found.push(format!("a rollback is not at its end: {resume}"));
-    }
-    if GuardJournal::open(state.dir()).map_or(true, |open| open.is_some())
-        && idle(FileLock::new(state.dir().join(LOCK)))
-    {
-        found.push(format!("a guarded command was cut off: {resume}"));
-    }
-    found
+/// True when something is known of a guarded command, or cannot be read: one is under way, or was cut off.
+pub(in crate::ops) fn is_open(state: &Path) -> bool {
+    GuardJournal::open(state).map_or(true, |open| open.is_some())
+}
+
+/// The lock that a guarded command holds.
+pub(in crate::ops) fn lock(state: &Path) -> FileLock {
+    FileLock::new(state.join(LOCK))
 }
 
 /// Says that nothing is open any more: a person went back by hand.

@@ -4,12 +4,13 @@ use crate::catalog;
 use crate::config::Config;
 use crate::keys::naming::component_number;
 use crate::model::chain::{KnownSnapshot, KnownVerdict};
-use crate::model::mark::{Level, Statement};
+use crate::model::mark::{Level, Role, Statement};
 use crate::model::record::{CheckResult, SnapshotKind};
 use crate::model::retention::{self, Held, Scene};
 use crate::model::{HostId, SignerId, Timestamp};
 use crate::ops::error::{OpError, Result};
 use crate::ops::kit_standing::{self, KitStanding};
+use crate::ops::left_open::{self, LeftOpen};
 use crate::ops::restore::read::chain_text;
 use crate::ops::select;
 use crate::ops::session::Session;
@@ -30,6 +31,8 @@ pub(super) struct Gathered {
     pub(super) outbox: u64,
     pub(super) kit: Option<KitStanding>,
     pub(super) unfinished: Vec<String>,
+    /// What a person has to bring to an end.
+    pub(super) open: Vec<LeftOpen>,
     pub(super) unseen: Vec<String>,
     /// When this host's snapshots were begun, oldest first, in seconds.
     pub(super) times: Vec<i64>,
@@ -49,6 +52,7 @@ fn of_state(state: &catalog::State, gathered: &mut Gathered) {
         )),
         Err(e) => gathered.unfinished.push(chain_text(&e)),
     }
+    gathered.open = left_open::look(state.dir(), &state.lock(), gathered.now);
 }
 
 impl Gathered {
@@ -63,6 +67,7 @@ impl Gathered {
             outbox: 0,
             kit: None,
             unfinished: Vec::new(),
+            open: Vec::new(),
             unseen: Vec::new(),
             times: Vec::new(),
         }
@@ -279,12 +284,14 @@ impl<'a> Look<'a> {
         let has = |s: &&&KnownSnapshot| view.present.contains(&(s.record.signer, s.record.number, s.hash));
         let there: Vec<&KnownSnapshot> = own.iter().filter(has).copied().collect();
         let good = there.iter().rev().find(|s| s.good_in.contains(instance));
+        let keys = self.vault.history.keys();
         let prunes = self.vault.entries.iter().filter_map(|entry| match entry.as_mark() {
-            Some(mark) => match &mark.statement {
+            // Only who may prune is believed to have pruned.
+            Some(mark) if keys.has_role(entry, Role::Prune) => match &mark.statement {
                 Statement::Prune { instance: of, .. } if of == instance => Some((mark.time, mark.signer)),
                 _ => None,
             },
-            None => None,
+            _ => None,
         });
         let last_prune = prunes.max_by_key(|(time, _)| *time);
         StoreStatus {

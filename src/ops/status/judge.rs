@@ -83,7 +83,7 @@ pub(super) fn report(config: &Config, seen: Gathered, options: &StatusOptions) -
         outbox: seen.outbox,
         schedule,
         kit: seen.kit,
-        unfinished: seen.unfinished,
+        unfinished: seen.open.iter().map(|open| open.what.to_owned()).chain(seen.unfinished).collect(),
         unseen: seen.unseen,
     }
 }
@@ -162,6 +162,9 @@ fn of_store(store: &StoreStatus, any_here: bool, concerns: &mut Concerns) {
 }
 
 fn unfinished(seen: &Gathered, concerns: &mut Concerns) {
+    for open in &seen.open {
+        concerns.add(State::Critical, open.what, open.way_out);
+    }
     for line in &seen.unfinished {
         concerns.add(State::Warning, line.clone(), "run `backstay backup`");
     }

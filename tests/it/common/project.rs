@@ -72,6 +72,28 @@ pub(crate) fn expect_code(output: Output, code: i32) -> Output {
     output
 }
 
+/// `status` is critical and `doctor` finds a problem, both in these words.
+#[track_caller]
+pub(crate) fn told_by_status_and_doctor(project: &Project, words: &str) {
+    for command in ["status", "doctor"] {
+        let report = json_of(&project.run([command, "--json"]));
+        let (list, grave) =
+            if command == "status" { ("concerns", "critical") } else { ("findings", "problem") };
+        let told = report[list].as_array().unwrap().iter().find(|one| one["what"].as_str() == Some(words));
+        let told = told.unwrap_or_else(|| panic!("{command} does not say {words:?}: {report}"));
+        assert!(told["state"] == grave || told["severity"] == grave, "{command}: {told}");
+        assert!(
+            told["way_out"].as_str().is_some_and(|way| way.contains("backstay rollback --resume")),
+            "{told}"
+        );
+    }
+}
+
+fn json_of(output: &Output) -> Value {
+    let words = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {words}"))
+}
+
 impl Project {
     /// A project with these `[[component]]` tables. `more` may hold further tables, such as `[packing]`.
     pub(crate) fn new(components: &str, more: &str) -> Self {

@@ -34,7 +34,7 @@ fn a_sound_project_has_no_problem_and_nothing_in_it_is_changed() {
     let said = findings(&person, 0);
     assert!(!said.iter().any(|line| line.starts_with("problem")), "{}", said.join("\n"));
     for part in
-        ["the history of 1 snapshots is whole", "the identity opens what is stored", "the clocks agree"]
+        ["the history of the one snapshot is whole", "the identity opens what is stored", "the clocks agree"]
     {
         assert!(said.iter().any(|line| line.starts_with("well") && line.contains(part)), "{part}: {said:#?}");
     }

@@ -1,7 +1,7 @@
 //! Killed at any step, and killed again while that is mended: all of the old or all of the new, the service up, nothing left open.
 
 use super::{App, SERVICE, expected};
-use crate::common::project::{exe, expect_code, long, program};
+use crate::common::project::{exe, expect_code, long, program, told_by_status_and_doctor};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -48,6 +48,7 @@ fn whole_again(
     if open {
         let refused = app.project.run(["backup"]);
         assert_eq!(refused.status.code(), Some(18), "{point}: {}", told(&refused));
+        told_by_status_and_doctor(&app.project, "a rollback is not at its end");
     }
     let resumed = app.project.run(["rollback", "--resume"]);
     assert!(matches!(resumed.status.code(), Some(0 | 17)), "{point}: {}", told(&resumed));
