@@ -10,6 +10,7 @@ use crate::ops::error::{Class, Doing, Result};
 use crate::ops::rollback::services::{concerned, failed, with_watch};
 use crate::service::{self, State, Watch};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const FILE: &str = "stopped.json";
@@ -18,6 +19,9 @@ const FILE: &str = "stopped.json";
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Stopped {
     services: Vec<String>,
+    /// The lives of those whose lives can be told: what still runs in the same one was asked to stop, or is about to be.
+    #[serde(default)]
+    lives: BTreeMap<String, String>,
 }
 
 impl Stopped {
@@ -70,15 +74,20 @@ pub(crate) fn around<T>(
 }
 
 fn stop(services: &[&Service], watch: &Watch<'_>, state: &Path, note: &dyn Fn(&str)) -> Result<()> {
-    let mut run = Vec::new();
+    let (mut run, mut lives) = (Vec::new(), BTreeMap::new());
     for service in services {
         match service::state(service, watch).map_err(failed)? {
-            State::Down => note(&format!("service {} is down, and stays so", service.name)),
-            _ => run.push(*service),
+            State::Down => {
+                note(&format!("service {} is down, and stays so", service.name));
+                continue;
+            }
+            State::Runs(life) => drop(lives.insert(service.name.clone(), life.to_string())),
+            State::Between(_) | State::Untold => {}
         }
+        run.push(*service);
     }
     let services = run.iter().map(|service| service.name.clone()).collect();
-    Stopped { services }.write(state)?;
+    Stopped { services, lives }.write(state)?;
     crash::point("stopped: written down");
     for service in run.iter().rev() {
         note(&format!("stopping {} for the capture", service.name));
@@ -106,7 +115,7 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
     }
     with_watch(config, state, |watch| {
         for service in ordered.iter().filter(|s| stopped.services.contains(&s.name)) {
-            if let Err(why) = start(service, watch, note) {
+            if let Err(why) = start(service, stopped.lives.get(&service.name), watch, note) {
                 problems.push(problem(&service.name, why));
             }
             crash::point("stopped: a service started");
@@ -118,15 +127,31 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
     Ok(problems)
 }
 
-fn start(service: &Service, watch: &Watch<'_>, note: &dyn Fn(&str)) -> std::result::Result<(), String> {
-    service::let_start_end(service, watch).map_err(|e| e.to_string())?;
-    // A manager that started it meanwhile, or one that is just about to, needs no help.
-    if matches!(service::state(service, watch), Ok(State::Runs(_))) {
-        return Ok(());
+fn start(
+    service: &Service,
+    life: Option<&String>,
+    watch: &Watch<'_>,
+    note: &dyn Fn(&str),
+) -> std::result::Result<(), String> {
+    let words = |e: service::ServiceError| e.to_string();
+    service::let_commands_end(service, watch, note).map_err(words)?;
+    match service::state(service, watch) {
+        // It was asked to stop, perhaps, by a run that was killed: taken for well now, it would be down a moment later.
+        Ok(State::Runs(now)) if life.is_some_and(|before| *before == now.to_string()) => {
+            if let Err(e) = service::stop(service, watch) {
+                note(&format!("{} did not stop: {e}", service.name));
+            }
+            if matches!(service::state(service, watch), Ok(State::Runs(_))) {
+                return Ok(());
+            }
+        }
+        // A manager that started it meanwhile, or one that is just about to, needs no help.
+        Ok(State::Runs(_)) => return Ok(()),
+        _ => {}
     }
     note(&format!("starting {}", service.name));
-    service::start(service, watch).map_err(|e| e.to_string())?;
-    service::wait_healthy(service, None, watch).map(drop).map_err(|e| e.to_string())
+    service::start(service, watch).map_err(words)?;
+    service::wait_healthy(service, None, watch).map(drop).map_err(words)
 }
 
 fn problem(service: &str, what: String) -> Problem {

@@ -1,10 +1,13 @@
 //! Stopping, starting, and whether it runs: by systemd, by compose, by commands of the user's.
 
 use crate::config::{Compose, Control, Service};
+use crate::durable::crash;
+use crate::model::path::escape;
 use crate::service::instance::{of_pid, of_pid_file};
-use crate::service::run::{command_of, is_starting, run, run_ok, run_start, system};
+use crate::service::run::{command_of, held_input, is_held, run, run_ok, run_ok_reading, run_start, system};
 use crate::service::watch::Watch;
 use crate::service::{Instance, ServiceError};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -119,7 +122,14 @@ pub fn stop(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
         Control::Compose(compose) => compose_command(compose, around, &["stop"], true),
         Control::Commands { stop, .. } => command_of(&subject, stop)?,
     };
-    run_ok(&around.commands, &subject, command, service.stop_within)?;
+    // Held by the command: when this process is killed, whoever comes next sees that it is still at work.
+    let input = held_input(&stopping(service, around)).map_err(|source| ServiceError::Start {
+        subject: subject.clone(),
+        program: escape(command.get_program().as_encoded_bytes()),
+        source,
+    })?;
+    run_ok_reading(&around.commands, &subject, command, input, service.stop_within)?;
+    crash::point("service: asked to stop");
     loop {
         let what = match state(service, around)? {
             State::Down | State::Untold => return Ok(()),
@@ -134,17 +144,41 @@ pub fn stop(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
     }
 }
 
-/// Lets a start command come to its end that a killed run had begun: a second one beside it would be one too many.
+fn stopping(service: &Service, around: &Watch<'_>) -> PathBuf {
+    around.logs.join(format!("{}.stopping", service.name))
+}
+
+/// Lets commands come to their ends that a killed run had begun: a second start beside the first would be one too many, and a stop that comes late
+/// would end what was started meanwhile. Each gets as long as the configuration gives it.
 ///
 /// # Errors
 /// Whether the service runs cannot be told.
-pub fn let_start_end(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
+pub fn let_commands_end(
+    service: &Service,
+    around: &Watch<'_>,
+    note: &dyn Fn(&str),
+) -> Result<(), ServiceError> {
+    let stopping = stopping(service, around);
+    let starting = around.logs.join(format!("{}.starting", service.name));
+    let said =
+        |what: &str| format!("a {what} command of {} that a killed run began is let end", service.name);
+    wait_while(around, service.stop_within, || Ok(is_held(&stopping)), || note(&said("stop")))?;
+    let starts = || Ok(is_held(&starting) && state(service, around)? == State::Down);
+    wait_while(around, service.start_within, starts, || note(&said("start")))
+}
+
+/// Waits while `busy`, for `limit` at most; says so once.
+fn wait_while(
+    around: &Watch<'_>,
+    limit: Duration,
+    busy: impl Fn() -> Result<bool, ServiceError>,
+    say: impl FnOnce(),
+) -> Result<(), ServiceError> {
     let begun = (around.now)();
-    let log = around.logs.join(format!("{}.log", service.name));
-    while (around.now)().saturating_sub(begun) < service.start_within
-        && is_starting(&log)
-        && state(service, around)? == State::Down
-    {
+    if busy()? {
+        say();
+    }
+    while (around.now)().saturating_sub(begun) < limit && busy()? {
         (around.pause)(LOOK);
     }
     Ok(())

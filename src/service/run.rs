@@ -68,7 +68,18 @@ pub fn run_line_with(
     input: File,
     limit: Duration,
 ) -> Result<(), ServiceError> {
-    let outcome = run_reading(around, subject, command_of(subject, line)?, Stdio::from(input), limit)?;
+    run_ok_reading(around, subject, command_of(subject, line)?, input, limit)
+}
+
+/// The same for a command that is made already.
+pub(super) fn run_ok_reading(
+    around: &Around<'_>,
+    subject: &str,
+    command: Command,
+    input: File,
+    limit: Duration,
+) -> Result<(), ServiceError> {
+    let outcome = run_reading(around, subject, command, Stdio::from(input), limit)?;
     if outcome.code_zero {
         return Ok(());
     }
@@ -149,24 +160,23 @@ fn run_reading(
     }
 }
 
-/// An empty file, new and locked, for a start command to have as its input. The lock belongs to the open file: it lasts as long as the command, or what it
+/// An empty file, new and locked, for a command to have as its input. The lock belongs to the open file: it lasts as long as the command, or what it
 /// started, also when this process is killed.
-fn starting_input(log: &Path) -> io::Result<File> {
-    let path = log.with_extension("starting");
-    match std::fs::remove_file(&path) {
+pub(super) fn held_input(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
 }
 
-/// True while the last start command of the service that writes to `log`, or what that started, has its input still.
-pub(super) fn is_starting(log: &Path) -> bool {
+/// True while the last command that got `path` as its input, or what that started, has it still.
+pub(super) fn is_held(path: &Path) -> bool {
     let locked =
         |file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
-    File::open(log.with_extension("starting")).is_ok_and(locked)
+    File::open(path).is_ok_and(locked)
 }
 
 /// Runs `command`, which starts a service, to its end. What it starts may go on writing: so its output goes to `log`, a file that stays, and
@@ -184,7 +194,7 @@ pub(super) fn run_start(
     let file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(log).map_err(start)?;
     let second = file.try_clone().map_err(start)?;
-    let input = starting_input(log).map_err(start)?;
+    let input = held_input(&log.with_extension("starting")).map_err(start)?;
     command.current_dir(around.dir).stdin(input).stdout(file).stderr(second).process_group(0);
     let mut child = command.spawn().map_err(start)?;
     drop(command);

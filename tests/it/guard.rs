@@ -1,6 +1,6 @@
 //! A command with a way back: what it may not do without a snapshot, and what becomes of it when it fails, is killed, or loses its guard.
 
-use crate::common::project::{exe, expect_code, have, program, told_by_status_and_doctor};
+use crate::common::project::{exe, expect_code, have, program, told_by_status_and_doctor, until};
 use crate::rollback::{App, SERVICE};
 use std::fs;
 use std::path::PathBuf;
@@ -218,15 +218,6 @@ fn a_guarded_command_has_the_terminal_and_a_person_is_asked() {
     app.write("app/version", "1");
     expect_code(ask("y\n"), 17);
     assert_eq!(app.read("app/version"), "1");
-}
-
-/// Waits until `path` is there.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !done() {
-        assert!(begun.elapsed().as_secs() < 60, "never: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

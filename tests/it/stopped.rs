@@ -1,6 +1,6 @@
 //! Services stopped for a capture: only for it, and up again whatever happens.
 
-use crate::common::project::{Project, exe, expect_code, program, told_by_status_and_doctor};
+use crate::common::project::{Project, exe, expect_code, program, told_by_status_and_doctor, until};
 use rusqlite::Connection;
 use std::fs;
 use std::process::{Command, Output};
@@ -162,6 +162,29 @@ fn killed_while_they_are_down_the_next_command_starts_them() {
     let state = app.0.config()["state"]["dir"].as_str().unwrap().to_owned();
     let left = fs::read_dir(state).unwrap().any(|e| e.unwrap().file_name() == "stopped.json");
     assert!(!left);
+}
+
+#[test]
+fn a_service_that_a_killed_capture_asked_to_stop_is_stopped_to_its_end() {
+    // It takes its time to end, as servers do that answer what is under way.
+    let start = r#"rm -f asked; sh -c "until [ -e asked ] && [ -e go ]; do sleep 0.1; done" >/dev/null 2>&1 & echo $! > web.pid"#;
+    let service = SERVICE
+        .replace("sleep 1000 & echo $! > web.pid", start)
+        .replace(r#"kill "$(cat web.pid)""#, "touch asked")
+        .replace("(sleep) S", "(sh) S");
+    let app = App::with(&service);
+    crate::common::project::end_service(&app.0.dir.join("web.pid"), &app.0.dir);
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.0.dir).output().unwrap(), 0);
+    let before = app.pid();
+    let killed = app.command(&["backup"]).env("BACKSTAY_TEST_CRASH", "service: asked to stop#1").output();
+    assert!(!killed.unwrap().status.success());
+    let mut ready = app.command(&["ready"]).spawn().unwrap();
+    until("it is asked again", || app.order() == ["stop", "stop"]);
+    fs::write(app.0.dir.join("go"), "").unwrap();
+    assert!(ready.wait().unwrap().success());
+    assert_ne!(app.pid(), before);
+    let stat = fs::read_to_string(format!("/proc/{}/stat", app.pid())).unwrap_or_default();
+    assert!(stat.contains("(sh) S"), "the service is down: {stat:?}");
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(super) enum Turn {
     Starting,
     /// It holds. The old state is kept.
     Done,
+    /// The new state does not hold: what runs on it is being stopped, before steps are taken back.
+    Halting,
     /// Steps are being taken back.
     Undoing,
     /// All is as it was; services are being started.

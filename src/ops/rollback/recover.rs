@@ -10,7 +10,7 @@ use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::dumps::wait_for_children;
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
 use crate::ops::rollback::run::{Downtime, Way};
-use crate::ops::rollback::services::{concerned, running, settle, watching};
+use crate::ops::rollback::services::{concerned, running, settle, stop_dying, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of};
 use crate::ops::session::Session;
 use crate::ops::stopped;
@@ -50,10 +50,16 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
             settle(session, watch, &way.journal)?;
             way.restart(watch)
         })?,
-        Turn::Stopping | Turn::Exchanging | Turn::Rebuilding | Turn::Undoing => watching(session, |watch| {
-            let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
-            way.back(watch, &OpError::new(Class::Failed, why))
-        })?,
+        Turn::Stopping | Turn::Exchanging | Turn::Rebuilding | Turn::Halting | Turn::Undoing => {
+            watching(session, |watch| {
+                settle(session, watch, &way.journal)?;
+                if way.journal.turn == Turn::Stopping {
+                    stop_dying(session, watch, &way.journal)?;
+                }
+                let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
+                way.back(watch, &OpError::new(Class::Failed, why))
+            })?
+        }
     };
     // What was killed had run its `before`: what belongs behind it is not left out.
     let mut done = report_of(way.journal, &way.state, &components, outcome, Vec::new());

@@ -243,8 +243,10 @@ impl Way<'_> {
 
     /// Takes every step back, from whatever turn.
     pub(super) fn take_back_all(&mut self, watch: &Watch<'_>) -> Result<()> {
-        if matches!(self.journal.turn, Turn::Rebuilding | Turn::Starting | Turn::Done) {
+        if matches!(self.journal.turn, Turn::Rebuilding | Turn::Starting | Turn::Done | Turn::Halting) {
             self.journal.rebuilt = !self.journal.rebuild.is_empty();
+            // Before anything is asked to stop: else a killed run's successor could take what is about to end for well.
+            self.journal.turn(&self.state, Turn::Halting)?;
             stop_again(self.session, watch, &self.journal)?;
             self.note_what_came_after()?;
         }

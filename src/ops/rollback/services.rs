@@ -164,12 +164,34 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
     Ok(())
 }
 
-/// Lets start commands that outlived a killed run come to their ends.
+/// Lets commands of services that outlived a killed run come to their ends.
 pub(super) fn settle(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
     let config = session.config()?;
     let named = |service: &&Service| journal.services.iter().any(|stopped| stopped.name == service.name);
     let mut services = config.services.iter().filter(named);
-    services.try_for_each(|service| service::let_start_end(service, watch).map_err(failed))
+    services.try_for_each(|service| {
+        service::let_commands_end(service, watch, &|text| session.note(text)).map_err(failed)
+    })
+}
+
+/// Stops what still runs in the life that a killed run was about to stop. Asked already, it may be about to end: taken for well now, it would be down a moment later.
+pub(super) fn stop_dying(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
+    let ordered = Service::in_order(&session.config()?.services).unwrap_or_default();
+    for service in ordered.into_iter().rev() {
+        let before = journal.services.iter().find(|s| s.name == service.name && !s.was_down);
+        let Some(before) = before else { continue };
+        match service::state(service, watch).map_err(failed)? {
+            State::Down => {}
+            State::Runs(life) if before.life.as_ref().is_some_and(|old| *old != life.to_string()) => {}
+            // One that does not stop was not stopped by the run before either: it goes on.
+            _ => {
+                if let Err(e) = service::stop(service, watch) {
+                    session.note(&format!("{} did not stop: {e}", service.name));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Stops whatever of the journal's services runs, before steps are taken back. A service that does not stop is a matter for a person.

@@ -72,6 +72,15 @@ pub(crate) fn expect_code(output: Output, code: i32) -> Output {
     output
 }
 
+/// Waits until `done` says so, for a minute at most; looks again and again, and leaves the processor to what it waits for.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done() {
+        assert!(begun.elapsed().as_secs() < 60, "never: {what}");
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+}
+
 /// `status` is critical and `doctor` finds a problem, both in these words.
 #[track_caller]
 pub(crate) fn told_by_status_and_doctor(project: &Project, words: &str) {

@@ -3,7 +3,7 @@
 
 use super::{App, SERVICE, expected};
 use crate::common::mounts::{given_folder, in_own_mounts, mount};
-use crate::common::project::{Project, exe, expect_code, program};
+use crate::common::project::{Project, exe, expect_code, program, until};
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
@@ -318,6 +318,65 @@ fn a_start_that_hangs_on_the_new_state_is_ended_and_undone() {
 fn health_that_never_comes_is_undone() {
     let service = SERVICE.replace("! grep -q broken app/version", "grep -q 2 app/version");
     ends(&service, 17, "is not healthy");
+}
+
+/// Waits for `words` on a run's stderr; gives what was said until then, or all of it when they never come.
+fn hear(run: &mut std::process::Child, words: &str) -> String {
+    let mut lines = std::io::BufReader::new(run.stderr.take().unwrap());
+    let mut heard = String::new();
+    while !heard.contains(words) && std::io::BufRead::read_line(&mut lines, &mut heard).unwrap() > 0 {}
+    // The rest must have somewhere to go.
+    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    heard
+}
+
+#[test]
+fn a_stop_command_that_outlives_a_killed_run_is_let_end_before_anything_is_started() {
+    let stop = r#"stop = 'if mkdir first 2>/dev/null; then kill -9 $PPID; until [ -e go ]; do sleep 0.1; done; fi; kill "$(cat web.pid)"'"#;
+    let app = App::new(&SERVICE.replace(r#"stop = 'kill "$(cat web.pid)"'"#, stop));
+    let id = app.project.backup();
+    app.upgrade("2");
+    app.start_service();
+    assert!(!app.project.run(["rollback", &id]).status.success());
+    assert!(app.runs());
+    let mut resume = program(exe(), &app.project.home);
+    resume.current_dir(&app.project.dir).args(["rollback", "--resume"]).stderr(Stdio::piped());
+    let mut resume = resume.spawn().unwrap();
+    let words = "a stop command of web that a killed run began is let end";
+    let heard = hear(&mut resume, words);
+    app.write("go", "");
+    assert_eq!(resume.wait().unwrap().code(), Some(17));
+    assert!(heard.contains(words), "{heard}");
+    assert!(app.runs());
+}
+
+#[test]
+fn a_service_that_a_killed_run_asked_to_stop_is_not_taken_for_well_while_it_ends() {
+    // It takes its time to end, as servers do that answer what is under way.
+    let start = r#"rm -f asked; sh -c "until [ -e asked ] && [ -e go ]; do sleep 0.1; done" >/dev/null 2>&1 & echo $! > web.pid"#;
+    let service = SERVICE
+        .replace("sleep 1000 & echo $! > web.pid", start)
+        .replace(r#"kill "$(cat web.pid)""#, "echo asked >> order; touch asked")
+        .replace("(sleep) S", "(sh) S");
+    let app = App::new(&service);
+    let id = app.project.backup();
+    app.upgrade("2");
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.project.dir).output().unwrap(), 0);
+    let before = app.service();
+    let mut run = program(exe(), &app.project.home);
+    run.current_dir(&app.project.dir)
+        .args(["rollback", &id])
+        .env("BACKSTAY_TEST_CRASH", "service: asked to stop#1");
+    assert!(!run.output().unwrap().status.success());
+    let mut resume = program(exe(), &app.project.home);
+    resume.current_dir(&app.project.dir).args(["rollback", "--resume"]).stderr(Stdio::null());
+    let mut resume = resume.spawn().unwrap();
+    until("it is asked again", || app.read("order") == "asked\nasked\n");
+    app.write("go", "");
+    assert_eq!(resume.wait().unwrap().code(), Some(17));
+    assert_ne!(app.service(), before, "it is the one that was asked to stop");
+    assert!(app.read(&format!("/proc/{}/stat", app.service())).contains("(sh) S"));
+    app.project.ok(["ready"]);
 }
 
 #[test]
