@@ -3,6 +3,7 @@
 //! A child's standard input is a file that is locked: the lock lasts as long as anybody has that file, so an agent that was killed and started again
 //! knows whether the child still runs. What it ended with it writes into the state folder itself, durably, before it ends.
 
+use crate::agent::progress::{self, PROGRESS};
 use crate::agent::world::{Order, Orphan, Work};
 use crate::durable;
 use crate::ops::error::{Class, Doing, Result};
@@ -32,7 +33,7 @@ const WORD: &str = "agent-job.json";
 /// A job that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// Not for jobs: they would talk to the service manager in the agent's name.
-const NOT_FOR_JOBS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+pub(super) const NOT_FOR_JOBS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Word {
@@ -71,6 +72,7 @@ impl Children {
         command.args(&self.before).arg("--config").arg(&order.config).args(["--progress", "none"]);
         command.args(&order.args).stdin(Stdio::from(slot)).process_group(0);
         command.env(RUN, &order.token).env(ENDED, order.state_dir.join(WORD));
+        command.env(PROGRESS, order.state_dir.join(progress::FILE));
         for name in NOT_FOR_JOBS {
             command.env_remove(name);
         }

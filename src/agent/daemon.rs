@@ -73,6 +73,7 @@ impl Agent {
     }
 
     fn stay(&mut self, world: &mut dyn World, ask: &dyn Ask) -> Result<u8> {
+        world.begin(&self.configs());
         self.socket.send("READY=1");
         while !ask.end() {
             if ask.reload() {
@@ -90,8 +91,13 @@ impl Agent {
         }
         self.socket.send("STOPPING=1");
         self.stop(world)?;
+        world.end();
         world.say("the agent ends");
         Ok(0)
+    }
+
+    fn configs(&self) -> Vec<Arc<Config>> {
+        self.projects.iter().map(|project| Arc::clone(project.config())).collect()
     }
 
     /// Ends what runs, and waits for its end.
@@ -121,10 +127,15 @@ impl Agent {
                 let what = format!("the state directory of project {} was changed", config.project.name);
                 return Err(OpError::new(crate::ops::error::Class::Config, what).hint("restart the agent"));
             }
-            self.projects
-                .iter_mut()
-                .zip(configs)
-                .try_for_each(|(project, config)| project.reload(config, now))
+            world.change(&configs)?;
+            let before = self.configs();
+            let reloaded = self.projects.iter_mut().zip(configs);
+            reloaded.into_iter().try_for_each(|(project, config)| project.reload(config, now)).inspect_err(
+                |_| {
+                    // Nothing more can be done for it than that; it is tried again by the next reload.
+                    let _kept = world.change(&before);
+                },
+            )
         });
         match done {
             Ok(()) => world.say("the configuration was read again"),

@@ -1,71 +1,69 @@
-//! Metrics for Prometheus, as a file that its node exporter reads: how each command ended last, and how the schedule stands.
+//! Metrics for Prometheus, as a file that its node exporter reads and as a page of the agent: how each command ended last, and how the schedule stands.
 //!
-//! Nothing is asked of stores: what is in the file is what this machine did. The file is replaced whole, so that nobody reads half of it.
+//! Nothing is asked of stores: what is told is what this machine did. The file is replaced whole, so that nobody reads half of it.
 
+use crate::agent::runs::{self, Task, Tasks};
 use crate::config::Config;
-use crate::durable::{self, FileLock, NewFile};
+use crate::durable::NewFile;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, Result};
+use crate::ops::status::{ComponentStatus, Reached, recall};
 use crate::ops::timetable::{JobStanding, standing};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
-const MEMORY: &str = "runs.json";
-const LOCK: &str = "runs.lock";
-const WAIT: Duration = Duration::from_secs(5);
+pub use crate::agent::runs::Run;
 
-/// A run that ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
-    /// When it began.
-    pub began: Timestamp,
-    /// When it ended.
-    pub ended: Timestamp,
-    /// Its exit code.
-    pub code: u8,
+/// True when somebody may want to know how runs ended: a file or a page is asked for, or an agent may show this project on its page.
+pub fn wanted(config: &Config) -> bool {
+    config.agent.textfile.is_some() || config.agent.page.is_some() || config.schedule.is_some()
 }
 
-/// The last run of a task, and the last that went well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Task {
-    last: Run,
-    well: Option<Timestamp>,
-}
-
-type Tasks = BTreeMap<String, Task>;
-
-/// Takes the end of a run of `task` in, and writes the file. Does nothing where the configuration names none.
-pub fn after(config: &Config, task: &str, run: Run) -> Result<()> {
-    let Some(file) = &config.agent.textfile else { return Ok(()) };
-    let path = config.state_dir.join(MEMORY);
-    let cannot = || format!("what metrics are made of cannot be kept in {}", path.display());
-    let lock = FileLock::new(config.state_dir.join(LOCK));
-    let held = lock.lock_wait("metrics", &|| run.ended, Some(WAIT), &mut durable::sleep);
-    let held = held.doing(Class::Failed, cannot)?;
-    let mut tasks = load(&path);
-    let well = tasks.get(task).and_then(|task| task.well);
-    let well = if run.code == 0 { Some(run.ended) } else { well };
-    tasks.insert(task.to_owned(), Task { last: run, well });
-    let bytes = serde_json::to_vec_pretty(&tasks).doing(Class::Failed, cannot)?;
-    durable::replace(&path, &bytes).doing(Class::Failed, cannot)?;
-    let written = write(file, &text(config, &tasks, run.ended));
-    drop(held);
-    written
+/// Takes the end of a run of `task` in, with what it said where it did not go well, and writes the file where the configuration names one. Does nothing where nobody wants to know.
+pub fn after(config: &Config, task: &str, run: Run, text: &str) -> Result<()> {
+    if !wanted(config) {
+        return Ok(());
+    }
+    runs::note(config, task, (run, text), |tasks| {
+        let told = Told { config, tasks };
+        config.agent.textfile.as_ref().map_or(Ok(()), |file| write(file, &exposed(&[told], run.ended)))
+    })
 }
 
 /// Writes the file anew: time goes on also when nothing runs.
 pub fn refresh(config: &Config, now: Timestamp) -> Result<()> {
     let Some(file) = &config.agent.textfile else { return Ok(()) };
-    write(file, &text(config, &load(&config.state_dir.join(MEMORY)), now))
+    write(file, &exposed(&[Told::of(config)], now))
 }
 
-/// What cannot be read is begun anew: nothing but metrics depends on it.
-fn load(path: &Path) -> Tasks {
-    std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+/// The same for the page of an agent: all its projects in one text.
+pub fn exposition(configs: &[Arc<Config>], now: Timestamp) -> String {
+    let told: Vec<Told<'_>> = configs.iter().map(|config| Told::of(config)).collect();
+    exposed(&told, now)
+}
+
+/// A project, and how its commands ended.
+struct Told<'a> {
+    config: &'a Config,
+    tasks: Tasks,
+}
+
+impl<'a> Told<'a> {
+    fn of(config: &'a Config) -> Self {
+        Self { config, tasks: runs::load(&config.state_dir) }
+    }
+
+    /// The label that every sample has.
+    fn own(&self) -> String {
+        label("project", &self.config.project.name)
+    }
+
+    /// That, and another one.
+    fn with(&self, name: &str, value: &str) -> String {
+        format!("{},{}", self.own(), label(name, value))
+    }
 }
 
 /// Replaces `file`; everybody may read it, as the exporter must.
@@ -77,73 +75,241 @@ fn write(file: &Path, text: &str) -> Result<()> {
     new.finish_over(file, 0o644).doing(Class::Failed, cannot)
 }
 
-/// The file's text.
-fn text(config: &Config, tasks: &Tasks, now: Timestamp) -> String {
-    let mut page = Page { out: String::new(), project: escaped(&config.project.name) };
-    let seconds = |at: Timestamp| at.as_second();
+/// A family of metrics: its name without `backstay_`, what it says, and its samples: labels and a value.
+type Family = (&'static str, &'static str, Vec<(String, i64)>);
+
+/// Every family, in the order of the text.
+fn families(told: &Told<'_>, now: Timestamp) -> Vec<Family> {
+    let mut all = of_runs(told);
+    all.extend(of_schedule(told, now));
+    all.extend(of_stores(told, now));
+    all.push((
+        "info",
+        "Which backstay wrote this.",
+        vec![(told.with("version", env!("CARGO_PKG_VERSION")), 1)],
+    ));
+    all.push(("written_timestamp_seconds", "When this was written.", vec![(told.own(), now.as_second())]));
+    all
+}
+
+/// How commands ended.
+fn of_runs(told: &Told<'_>) -> Vec<Family> {
     let of = |value: &dyn Fn(&Task) -> Option<i64>| -> Vec<(String, i64)> {
-        tasks.iter().filter_map(|(name, task)| Some((label("task", name), value(task)?))).collect()
+        told.tasks.iter().filter_map(|(name, task)| Some((told.with("task", name), value(task)?))).collect()
     };
-    page.family(
-        "last_run_timestamp_seconds",
-        "When the last run of a task ended.",
-        of(&|t| Some(seconds(t.last.ended))),
-    );
-    page.family("last_run_exit_code", "How it ended: 0 is well.", of(&|t| Some(i64::from(t.last.code))));
+    let seconds = |at: Timestamp| at.as_second();
     let took = |t: &Task| Some(seconds(t.last.ended) - seconds(t.last.began));
-    page.family("last_run_duration_seconds", "How long it took.", of(&took));
-    page.family(
-        "last_success_timestamp_seconds",
-        "When a run last ended with 0.",
-        of(&|t| t.well.map(seconds)),
-    );
-    if let Some(standing) = standing(config, now) {
-        let jobs = |value: &dyn Fn(&JobStanding) -> Option<i64>| {
-            let one = |job: &JobStanding| Some((label("job", &job.job), value(job)?));
-            standing.jobs.iter().filter_map(one).collect::<Vec<_>>()
-        };
-        page.family(
+    vec![
+        (
+            "last_run_timestamp_seconds",
+            "When the last run of a task ended.",
+            of(&|t| Some(seconds(t.last.ended))),
+        ),
+        ("last_run_exit_code", "How it ended: 0 is well.", of(&|t| Some(i64::from(t.last.code)))),
+        ("last_run_duration_seconds", "How long it took.", of(&took)),
+        ("last_success_timestamp_seconds", "When a run last ended with 0.", of(&|t| t.well.map(seconds))),
+    ]
+}
+
+/// How the schedule stands.
+fn of_schedule(told: &Told<'_>, now: Timestamp) -> Vec<Family> {
+    let standing = standing(told.config, now);
+    let jobs = |value: &dyn Fn(&JobStanding) -> Option<i64>| -> Vec<(String, i64)> {
+        let one = |job: &JobStanding| Some((told.with("job", &job.job), value(job)?));
+        standing.iter().flat_map(|standing| &standing.jobs).filter_map(one).collect()
+    };
+    let behind =
+        standing.as_ref().map(|s| s.behind_since.map_or(0, |since| now.duration_since(since).as_secs()));
+    let late = |job: &JobStanding| Some(job.overdue_seconds.unwrap_or(0));
+    vec![
+        (
             "schedule_next_timestamp_seconds",
             "When a job begins next.",
-            jobs(&|job| job.next.map(seconds)),
-        );
-        let late = |job: &JobStanding| Some(job.overdue_seconds.unwrap_or(0));
-        page.family("schedule_overdue_seconds", "For so long a job is due and was not begun.", jobs(&late));
-        let behind = standing.behind_since.map_or(0, |since| now.duration_since(since).as_secs());
-        page.family(
+            jobs(&|job| job.next.map(Timestamp::as_second)),
+        ),
+        ("schedule_overdue_seconds", "For so long a job is due and was not begun.", jobs(&late)),
+        (
             "behind_seconds",
             "For so long a store lacks the newest snapshot.",
-            vec![(String::new(), behind)],
-        );
-    }
-    page.family(
-        "written_timestamp_seconds",
-        "When this file was written.",
-        vec![(String::new(), seconds(now))],
-    );
-    page.out
+            behind.into_iter().map(|behind| (told.own(), behind)).collect(),
+        ),
+    ]
 }
 
-/// The text as it grows.
-struct Page {
-    out: String,
-    project: String,
+/// What the last look at stores found; no samples before one.
+fn of_stores(told: &Told<'_>, now: Timestamp) -> Vec<Family> {
+    let seen = recall(&told.config.state_dir);
+    let report = seen.as_ref().map(|seen| seen.report(told.config, now, false));
+    let found = seen.as_ref().and_then(|seen| seen.found.as_ref());
+    let one = |value: Option<i64>| value.into_iter().map(|value| (told.own(), value)).collect();
+    let components = |value: &dyn Fn(&ComponentStatus) -> Option<i64>| -> Vec<(String, i64)> {
+        let one = |c: &ComponentStatus| Some((told.with("component", &c.name), value(c)?));
+        report.iter().flat_map(|report| &report.components).filter_map(one).collect()
+    };
+    let drill = |c: &ComponentStatus| {
+        let drill = found?.proven.get(&c.name)?.drill.as_ref()?;
+        drill.good.then(|| drill.time.as_second())
+    };
+    let size = |c: &ComponentStatus| {
+        let parts = found?.snapshots.iter().rev().flat_map(|snapshot| &snapshot.parts);
+        parts.into_iter().find(|part| part.name == c.name).map(|part| clipped(part.size))
+    };
+    let stores = |value: &dyn Fn(&Reached) -> Option<i64>| -> Vec<(String, i64)> {
+        let one = |(name, reached): (&String, &Reached)| Some((told.with("store", name), value(reached)?));
+        found.iter().flat_map(|found| &found.reached).filter_map(one).collect()
+    };
+    let good = |c: &ComponentStatus| Some(c.newest_good.as_ref()?.started.as_second());
+    let proof = |c: &ComponentStatus| {
+        let proof = c.last_proof.as_ref()?;
+        proof.good.then(|| proof.time.as_second())
+    };
+    let newest = |reached: &Reached| Some(reached.store.newest_good.as_ref()?.started.as_second());
+    let number = found.map(|found| clipped(found.older.saturating_add(found.snapshots.len() as u64)));
+    let state = report.as_ref().filter(|_| found.is_some()).map(|report| report.state as i64);
+    let looked = found.map(|found| found.at.as_second());
+    vec![
+        ("state", "How it stands, as status judges: 0 well, 1 look at it, 2 act.", one(state)),
+        ("looked_timestamp_seconds", "When stores were last looked at.", one(looked)),
+        ("snapshots", "Snapshots of this host.", one(number)),
+        (
+            "component_good_timestamp_seconds",
+            "When the newest good snapshot of a component was begun.",
+            components(&good),
+        ),
+        (
+            "component_proved_timestamp_seconds",
+            "When stored objects of a component were last proved.",
+            components(&proof),
+        ),
+        (
+            "component_drilled_timestamp_seconds",
+            "When a component was last brought back, well.",
+            components(&drill),
+        ),
+        (
+            "component_size_bytes",
+            "Size of a component in the newest snapshot that holds it.",
+            components(&size),
+        ),
+        (
+            "store_reached_timestamp_seconds",
+            "When a store was last read.",
+            stores(&|r| Some(r.at.as_second())),
+        ),
+        (
+            "store_good_timestamp_seconds",
+            "When the newest good snapshot in a store was begun.",
+            stores(&newest),
+        ),
+        (
+            "store_entries_behind",
+            "Entries that a store lacks and another has.",
+            stores(&|r| Some(clipped(r.store.entries_behind))),
+        ),
+    ]
 }
 
-impl Page {
-    fn family(&mut self, name: &str, help: &str, values: Vec<(String, i64)>) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.out, "# HELP backstay_{name} {help}\n# TYPE backstay_{name} gauge");
-        for (label, value) in values {
-            let _ = writeln!(self.out, "backstay_{name}{{project=\"{}\"{label}}} {value}", self.project);
+fn clipped(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The text: each family once, with the samples of all projects.
+fn exposed(projects: &[Told<'_>], now: Timestamp) -> String {
+    let mut all: Vec<Family> = Vec::new();
+    for project in projects {
+        for (place, family) in families(project, now).into_iter().enumerate() {
+            match all.get_mut(place) {
+                Some((.., samples)) => samples.extend(family.2),
+                None => all.push(family),
+            }
         }
     }
+    let mut out = String::new();
+    for (name, help, samples) in all {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "# HELP backstay_{name} {help}\n# TYPE backstay_{name} gauge");
+        for (labels, value) in samples {
+            let _ = writeln!(out, "backstay_{name}{{{labels}}} {value}");
+        }
+    }
+    out
 }
 
 fn label(name: &str, value: &str) -> String {
-    format!(",{name}=\"{}\"", escaped(value))
+    format!("{name}=\"{}\"", escaped(value))
 }
 
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Names of metrics in `text`.
+    fn named(text: &str) -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        words.filter(|word| word.starts_with("backstay_")).map(str::to_owned).collect()
+    }
+
+    fn written() -> BTreeSet<String> {
+        let text = "[project]\nname = \"a\"\n[[store]]\nname = \"local\"\npath = \"store\"\n[signing]\nkey_file = \"/nowhere/key\"\n\
+                    [state]\ndir = \"/nowhere/state\"\n";
+        let config = Config::parse(text, Path::new("/srv/x/backstay.toml")).unwrap();
+        let text = exposed(&[Told { config: &config, tasks: Tasks::new() }], Timestamp::UNIX_EPOCH);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        types.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_metric_is_documented_and_rules_and_dashboard_use_no_other() {
+        let (written, doc) = (written(), include_str!("../../docs/agent.md"));
+        let rows = doc.lines().filter(|line| line.starts_with("| backstay_"));
+        let documented = rows.map(|row| row.split(' ').nth(1).unwrap().to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(written, documented);
+        for (name, text, least) in [
+            ("alerts", include_str!("../../deploy/prometheus-alerts.yml"), 6),
+            ("dashboard", include_str!("../../deploy/grafana-dashboard.json"), 12),
+        ] {
+            let used = named(text);
+            assert!(
+                used.len() >= least && used.is_subset(&written),
+                "{name}: {:?}",
+                used.difference(&written)
+            );
+        }
+    }
+
+    #[test]
+    fn the_dashboard_is_valid_json_whose_panels_ask_the_data_source_that_is_chosen() {
+        let board: serde_json::Value =
+            serde_json::from_str(include_str!("../../deploy/grafana-dashboard.json")).unwrap();
+        let panels = board["panels"].as_array().unwrap();
+        let mut ids = BTreeSet::new();
+        for panel in panels {
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+            assert!(!panel["title"].as_str().unwrap().is_empty());
+            let place = &panel["gridPos"];
+            assert!(place["x"].as_u64().unwrap() + place["w"].as_u64().unwrap() <= 24, "{panel}");
+            if panel["type"] == "row" {
+                continue;
+            }
+            let targets = panel["targets"].as_array().unwrap();
+            assert!(!targets.is_empty());
+            for target in targets {
+                assert_eq!(target["datasource"]["uid"], "${datasource}", "{panel}");
+                let asked = target["expr"].as_str().unwrap();
+                assert!(asked.contains("{project=~\"$project\"") && !named(asked).is_empty(), "{asked}");
+                assert_eq!(asked.matches('(').count(), asked.matches(')').count(), "{asked}");
+            }
+        }
+        assert!(panels.len() > 10, "{}", panels.len());
+    }
+
+    #[test]
+    fn a_label_keeps_what_would_end_it() {
+        assert_eq!(label("job", "a\\b\"c\nd"), "job=\"a\\\\b\\\"c\\nd\"");
+    }
 }

@@ -7,16 +7,22 @@
 
 mod child;
 mod daemon;
+mod look;
 pub mod metrics;
+pub mod page;
 mod print;
+mod progress;
 mod project;
+mod runs;
 mod socket;
 pub mod tell;
 mod world;
 
 pub use child::{Children, ENDED, RUN, note_end};
 pub use daemon::{Agent, Ask, Options};
+pub use look::{LOOK, Looks};
 pub use print::{Form, print};
+pub use progress::Note;
 pub use project::{Project, worst};
 pub use socket::Socket;
 pub use world::{Order, Orphan, Work, World};

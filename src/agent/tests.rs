@@ -166,6 +166,14 @@ impl World for Fake {
 
     fn watch(&mut self, _: &Arc<Config>) {}
 
+    fn begin(&mut self, _: &[Arc<Config>]) {}
+
+    fn change(&mut self, _: &[Arc<Config>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) {}
+
     fn say(&mut self, text: &str) {
         self.call();
         self.0.said.borrow_mut().push(text.to_owned());

@@ -52,6 +52,12 @@ pub trait World {
     fn watch(&mut self, config: &Arc<Config>);
     /// Tells people something.
     fn say(&mut self, text: &str);
+    /// The agent that stays begins its work with these configurations.
+    fn begin(&mut self, configs: &[Arc<Config>]);
+    /// It is to go on with these. An error refuses them, and all is as it was.
+    fn change(&mut self, configs: &[Arc<Config>]) -> Result<()>;
+    /// It ends.
+    fn end(&mut self);
     /// Waits until `until`, or until something happens. `busy`: a job runs.
     fn wait(&mut self, until: Option<Timestamp>, busy: bool);
 }

@@ -1,5 +1,6 @@
 //! How far a run is: a bar on a terminal, lines elsewhere when asked for.
 
+use crate::agent::Note;
 use crate::cli::args::ProgressMode;
 use crate::model::report::Phase;
 use crate::model::{Problem, Progress};
@@ -18,6 +19,8 @@ pub struct Shown {
     done: AtomicU64,
     /// Problems that make a run less than it should be, the first few.
     failures: Mutex<Vec<String>>,
+    /// For the page of the agent that started this process.
+    note: Option<Note>,
 }
 
 struct State {
@@ -49,6 +52,7 @@ impl Shown {
             state: Mutex::new(state),
             done: AtomicU64::new(0),
             failures: Mutex::default(),
+            note: Note::from_environment(),
         }
     }
 
@@ -106,11 +110,18 @@ impl Progress for Shown {
         self.bar.set_length(total_bytes.unwrap_or(0));
         self.bar.reset();
         self.tell(&state, 0);
+        if let Some(note) = &self.note {
+            note.tell(state.phase, 0, total_bytes, true);
+        }
     }
 
     fn advance(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bar.inc(bytes);
+        if let Some(note) = &self.note {
+            let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            note.tell(state.phase, done, state.total, false);
+        }
         if matches!(self.mode, ProgressMode::Plain | ProgressMode::Json) {
             let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if state.told.elapsed() >= EVERY {

@@ -34,7 +34,7 @@ impl Telling {
         }
         let config = open::load_config(&open::config_path(terminal).ok()?).ok()?;
         let nobody = config.notify.targets.is_empty() && config.notify.ping.is_none();
-        if nobody && config.agent.textfile.is_none() {
+        if nobody && !metrics::wanted(&config) {
             return None;
         }
         let telling = Self { task, config, began: open::clock().now() };
@@ -56,10 +56,10 @@ impl Telling {
         // What cannot be read is no proof that a kit was proved.
         let state = State::open(&self.config.state_dir);
         let kit_proved = state.is_ok_and(|state| state.kit_memory().proved.is_some());
-        let outcome = Outcome { task: self.task.clone(), code, text, kit_proved };
+        let outcome = Outcome { task: self.task.clone(), code, text: text.clone(), kit_proved };
         self.with(terminal, |teller| teller.end(&outcome));
         let run = Run { began: self.began, ended: open::clock().now(), code };
-        if let Err(e) = metrics::after(&self.config, &self.task.to_string(), run) {
+        if let Err(e) = metrics::after(&self.config, &self.task.to_string(), run, &text) {
             say(&format!("warning: {}", chain_text(&e)));
         }
     }

@@ -326,7 +326,8 @@ const AGENT: Section = Section {
     title: "[agent]",
     keys: &[
         optional("textfile", Kind::Path, "none"),
-        later("page", "remove it; `textfile` gives metrics to Prometheus, `backstay status --json` the rest"),
+        optional("page", Kind::Text, "none"),
+        optional("token_file", Kind::Text, "none"),
     ],
 };
 

@@ -6,6 +6,7 @@
 //! This module must never ignore a key that it does not act on, never guess what a value was meant to be, never look at whether what a
 //! path names exists, never ask anybody anything, and never show a secret that somebody put into the file.
 
+mod agent;
 mod block;
 mod component;
 pub mod edit;
@@ -52,7 +53,7 @@ pub use settings::{
     Checksum, Cloud, CommandLine, Component, Config, Encryption, Packing, Place, Project, Signing, Spec,
     SqliteCheck, Sse, StoreConfig, Trusted, UrlPlace, Verify,
 };
-pub use settings_agent::AgentSettings;
+pub use settings_agent::{AgentSettings, Page, PageAt};
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Rebuild, Service};
 pub use url_place::BadUrl;
 

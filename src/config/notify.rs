@@ -249,7 +249,7 @@ fn is_here(host: &str) -> bool {
 }
 
 /// A file, `credential:NAME` or `env:NAME`.
-fn secret(work: &mut Work<'_>, label: &str, at: At<String>) -> Option<Secret> {
+pub(super) fn secret(work: &mut Work<'_>, label: &str, at: At<String>) -> Option<Secret> {
     let fits = |name: &str| {
         !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

@@ -2,6 +2,7 @@
 //!
 //! Looks at nothing but the text and the two directories it is given: whether a path exists is for the operations to say.
 
+use crate::config::agent::agent;
 use crate::config::block::{At, Block};
 use crate::config::component::component;
 use crate::config::name::{is_name, slug};
@@ -17,7 +18,6 @@ use crate::config::service::{hooks, services};
 use crate::config::settings::{
     Component, Config, Encryption, Packing, Project, Signing, Spec, Trusted, Verify,
 };
-use crate::config::settings_agent::AgentSettings;
 use crate::config::store::stores;
 use crate::config::url::Surroundings;
 use crate::model::VaultId;
@@ -80,10 +80,7 @@ pub(super) fn resolve(
     let verify = file.block("verify").map(|block| verify(&mut work, block)).unwrap_or_default();
     let schedule = file.block("schedule").map(|block| timetable(&mut work, block, &components));
     let notify = file.block("notify").map(|block| notify(&mut work, block)).unwrap_or_default();
-    let textfile = file.block("agent").and_then(|mut block| {
-        let textfile = block.text("textfile");
-        work.site(PlaceRole::Other, "the metrics file", textfile)
-    });
+    let agent = file.block("agent").map(|block| agent(&mut work, block)).unwrap_or_default();
     let state_dir = file
         .block("state")
         .and_then(|mut b| work.site(PlaceRole::State, "the state directory", b.text("dir")));
@@ -106,7 +103,7 @@ pub(super) fn resolve(
         verify,
         schedule,
         notify,
-        agent: AgentSettings { textfile },
+        agent,
         state_dir: state_dir?,
     })
 }

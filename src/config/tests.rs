@@ -329,12 +329,14 @@ fn a_mistake_is_shown_with_its_line_a_mark_and_a_way_out() {
   = did you mean `2s`?"
     );
     assert_eq!(
-        only(&with("[agent]\npage = \"127.0.0.1:9317\"")),
-        "backstay.toml:4:1: `page` is not supported by this version of backstay yet
+        only(&with(
+            "[packing]\narchive_size = \"1GiB\"\n[[component]]\nname = \"a\"\npath = \"a\"\narchive_size = \"1GiB\""
+        )),
+        "backstay.toml:8:1: `archive_size` is not supported by this version of backstay yet
   |
-4 | page = \"127.0.0.1:9317\"
-  | ^^^^
-  = remove it; `textfile` gives metrics to Prometheus, `backstay status --json` the rest"
+8 | archive_size = \"1GiB\"
+  | ^^^^^^^^^^^^
+  = set `archive_size` in [packing]; it holds for all components"
     );
     assert_eq!(
         only(&with("").replace("[state]\ndir = \"/var/lib/backstay/x\"\n", "")),
@@ -415,7 +417,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         "27: \"hots\" is no word of `roles`",
         "29: `keep_daily` must be from 1 to 100000",
         "30: \"7\" is not a duration",
-        "32: `page` is not supported by this version of backstay yet",
+        "32: `page` must be a text, not a list",
         "34: `level` must be from 1 to 19",
         "35: \"64M\" is not a size",
         "0: there is no [state]",
@@ -797,4 +799,37 @@ fn the_example_of_the_documentation_is_valid() {
     let example = doc.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(parse(example).unwrap().components.len(), 4);
     assert_eq!(parse(example).unwrap().stores.len(), 2);
+}
+
+#[test]
+fn a_page_that_others_could_read_needs_a_token() {
+    use crate::config::{PageAt, Secret};
+    let page =
+        |agent: &str| parse(&with(&format!("[agent]\n{agent}"))).map(|config| config.agent.page.unwrap());
+    for here in
+        ["127.0.0.1:9317", "[::1]:0", "localhost:9317", "127.8.8.8:80", "unix:/run/b.sock", "unix:b.sock"]
+    {
+        let found = page(&format!("page = \"{here}\"")).unwrap();
+        assert!(found.token.is_none() && found.at.is_here(), "{here}");
+    }
+    assert_eq!(page("page = \"unix:run/b\"").unwrap().at, PageAt::Unix("/srv/app/run/b".into()));
+    for beyond in ["0.0.0.0:9317", "[::]:9317", "192.0.2.7:9317", "[::ffff:127.0.0.1]:9317"] {
+        let error = page(&format!("page = \"{beyond}\"")).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("could read the page at {beyond}")) && error.contains("token_file"),
+            "{error}"
+        );
+        let found = page(&format!("page = \"{beyond}\"\ntoken_file = \"credential:page\"")).unwrap();
+        assert_eq!(found.token, Some(Secret::Credential("page".to_owned())), "{beyond}");
+    }
+    for wrong in
+        ["9317", ":9317", "example.org:9317", "http://127.0.0.1:9317", "127.0.0.1", "127.0.0.1:99999"]
+    {
+        let error = page(&format!("page = \"{wrong}\"")).unwrap_err().to_string();
+        assert!(error.contains("an address of this machine, in numbers, and a port"), "{wrong}: {error}");
+    }
+    let long = page(&format!("page = \"unix:/{}\"", "x".repeat(107))).unwrap_err().to_string();
+    assert!(long.contains("at most 107 bytes, and this one 108"), "{long}");
+    let alone = parse(&with("[agent]\ntoken_file = \"/t\"")).unwrap_err().to_string();
+    assert!(alone.contains("`token_file` means nothing without `page`"), "{alone}");
 }

@@ -4,10 +4,10 @@ use crate::catalog::KitMemory;
 use crate::model::Timestamp;
 use crate::ops::kit_verify::of_session;
 use crate::ops::session::Session;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How the project stands with its kit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KitStanding {
     /// When a kit was last proved on this machine.
     pub proved: Option<Timestamp>,

@@ -6,13 +6,13 @@ use crate::model::proof::Standing;
 use crate::model::{HostId, ObjectId, Timestamp, VaultId};
 use crate::ops::vault::Vault;
 use crate::store::Key;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// A verdict, as people are told of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// When.
     pub at: Timestamp,
@@ -31,7 +31,7 @@ impl Said {
 }
 
 /// What is proved of one snapshot in one store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreProof {
     /// The store.
     pub store: String,

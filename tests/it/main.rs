@@ -47,6 +47,7 @@ mod memory;
 mod mini;
 mod month;
 mod notify;
+mod page;
 mod prune;
 mod prune_model;
 mod prune_process;

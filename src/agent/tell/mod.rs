@@ -10,7 +10,7 @@ mod memory;
 mod message;
 mod ping;
 mod post;
-mod secret;
+pub(super) mod secret;
 
 pub use judge::{Outcome, Task};
 pub use message::Message;

@@ -6,7 +6,7 @@ use crate::ops::restore::read::chain_text;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-pub(super) fn read(place: &Secret) -> Result<Zeroizing<String>, String> {
+pub(in crate::agent) fn read(place: &Secret) -> Result<Zeroizing<String>, String> {
     let file = |path: &Path| {
         read_secret_line(path).map_err(|e| match e.hint() {
             Some(hint) => format!("{}; {hint}", chain_text(&e)),

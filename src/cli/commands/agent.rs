@@ -1,8 +1,11 @@
 //! `agent`: the machine's time, children and signals for what [`crate::agent`] decides.
 
 use crate::agent::metrics;
+use crate::agent::page::{self, Pages};
 use crate::agent::tell::Teller;
-use crate::agent::{Agent, Ask, Children, Form, Options, Order, Orphan, Project, Socket, Work, World, print};
+use crate::agent::{
+    Agent, Ask, Children, Form, Looks, Options, Order, Orphan, Project, Socket, Work, World, print,
+};
 use crate::cli::args::{AgentArgs, PrintFor};
 use crate::cli::{Terminal, open, out, say};
 use crate::config::Config;
@@ -44,6 +47,7 @@ pub(super) fn run(terminal: &Terminal, args: &AgentArgs) -> Result<u8> {
         .iter()
         .map(|config| Project::open(Arc::clone(config), around.clock.now()))
         .collect::<Result<_>>()?;
+    page::wanted(&configs)?;
     let socket = Socket::from_environment();
     let wants = Wants { paths, hangup: Arc::clone(&hangup), interrupt: terminal.interrupt.clone() };
     let mut machine = Machine::new(terminal, &around, &socket, hangup);
@@ -126,6 +130,7 @@ impl Ask for Wants {
     fn load(&self) -> Result<Vec<Arc<Config>>> {
         let configs = load(&self.paths)?;
         unscheduled(&configs)?;
+        page::wanted(&configs)?;
         Ok(configs)
     }
 }
@@ -140,6 +145,8 @@ struct Machine {
     quiet: bool,
     /// When it was last looked whether somebody has to be told, by state folder.
     watched: BTreeMap<PathBuf, Timestamp>,
+    pages: Pages,
+    looks: Looks,
 }
 
 impl Machine {
@@ -163,6 +170,19 @@ impl Machine {
             longest: socket.beat().unwrap_or(LONGEST).min(LONGEST),
             quiet: global.quiet,
             watched: BTreeMap::new(),
+            pages: Pages::new(Arc::clone(&around.clock)),
+            looks: Looks::new(around.exe.clone(), {
+                let interrupt = terminal.interrupt.clone();
+                Arc::new(move || interrupt.signal().is_some())
+            }),
+        }
+    }
+}
+
+impl Machine {
+    fn page_says(&self, word: Option<page::Word>) {
+        if let Some(word) = word.filter(|word| word.warning || !self.quiet) {
+            say(&word.text);
         }
     }
 }
@@ -191,6 +211,9 @@ impl World for Machine {
 
     fn watch(&mut self, config: &Arc<Config>) {
         let now = self.clock.now();
+        if self.pages.any() {
+            self.looks.look(config, now);
+        }
         let due =
             self.watched.get(&config.state_dir).is_none_or(|last| now.duration_since(*last).abs() >= WATCH);
         if !due {
@@ -214,7 +237,26 @@ impl World for Machine {
         }
     }
 
+    fn begin(&mut self, configs: &[Arc<Config>]) {
+        let word = self.pages.begin(configs);
+        self.page_says(word);
+    }
+
+    fn change(&mut self, configs: &[Arc<Config>]) -> Result<()> {
+        if let Some(text) = self.pages.change(configs)? {
+            self.say(&text);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.pages.end();
+        self.looks.end();
+    }
+
     fn wait(&mut self, until: Option<Timestamp>, busy: bool) {
+        let word = self.pages.beat();
+        self.page_says(word);
         let mut waited = Duration::ZERO;
         // The clock on the wall is asked each time: it may be set, and the machine may sleep.
         let early = || until.is_none_or(|until| self.clock.now() < until);

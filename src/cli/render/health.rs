@@ -110,6 +110,9 @@ fn scheduled(of: &Standing) -> String {
         Some(since) => format!("schedule       run by an agent since {}\n", time(since)),
         None => "schedule       no agent runs now\n".to_owned(),
     };
+    if let Some(url) = &of.page {
+        out.push_str(&format!("  status page  {url}\n"));
+    }
     for job in &of.jobs {
         let next = match (job.overdue_seconds, job.next) {
             (Some(late), _) => format!("due since {}", span(late)),

@@ -14,6 +14,14 @@ pub(super) fn look(config: &Config, now: Timestamp, findings: &mut Findings) {
     let Some(standing) = standing(config, now) else { return };
     drill_without_identity(config, findings);
     running(&standing, findings);
+    match (&standing.page_problem, &standing.page) {
+        (Some(why), _) => {
+            let way = "backups go on; correct `page` or `token_file` in [agent], or end what is in its way";
+            findings.warning(AREA, "status page", why.clone(), way);
+        }
+        (None, Some(url)) => findings.well(AREA, "status page", format!("it is at {url}")),
+        (None, None) => {}
+    }
     for job in &standing.jobs {
         if let Some(code) = job.last_code.filter(|code| ![0, 3, 4].contains(code)) {
             let what = format!("the last run failed (exit code {code})");

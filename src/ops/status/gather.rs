@@ -18,8 +18,10 @@ use crate::ops::status::report::{Brief, ComponentStatus, Proof, StoreStatus};
 use crate::ops::stores::{Away, place_of};
 use crate::ops::union::{self, Standing, Union};
 use crate::ops::vault::{Vault, View, is_trusted};
+use serde::{Deserialize, Serialize};
 
 /// Everything that was seen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Gathered {
     pub(super) now: Timestamp,
     pub(super) components: Vec<ComponentStatus>,
@@ -39,7 +41,7 @@ pub(super) struct Gathered {
 }
 
 /// Reads what waits here for stores.
-fn of_state(state: &catalog::State, gathered: &mut Gathered) {
+pub(super) fn of_state(state: &catalog::State, gathered: &mut Gathered) {
     match state.kept_documents() {
         Ok(kept) => gathered.outbox = kept.len() as u64,
         Err(e) => gathered.unfinished.push(chain_text(&e)),
@@ -56,7 +58,7 @@ fn of_state(state: &catalog::State, gathered: &mut Gathered) {
 }
 
 impl Gathered {
-    fn empty(now: Timestamp) -> Self {
+    pub(super) fn empty(now: Timestamp) -> Self {
         Self {
             now,
             components: Vec::new(),
@@ -90,6 +92,11 @@ impl Gathered {
 
     /// With at least one store within reach.
     pub(super) fn online(session: &Session) -> Result<Self> {
+        Ok(Self::read(session)?.0)
+    }
+
+    /// The same, and what was read where a store was.
+    pub(super) fn read(session: &Session) -> Result<(Self, Option<Vault>)> {
         let mut gathered = Self::empty(session.around.clock.now());
         if let Some(state) = &session.state {
             of_state(state, &mut gathered);
@@ -100,11 +107,10 @@ impl Gathered {
             Ok(union) => union,
             Err(e) => {
                 let offline = Self::offline(config, gathered.now, &e);
-                return Ok(offline);
+                return Ok((offline, None));
             }
         };
-        let host = session.host.map(|host| vault.host_of(&SignerId(host.0)));
-        let look = Look { session, vault: &vault, host, now: gathered.now };
+        let look = Look::new(session, &vault, gathered.now);
         let own = look.own();
         gathered.times = own.iter().map(|s| s.record.started.as_second()).collect();
         gathered.components = look.components(&own, &mut gathered.unseen);
@@ -125,7 +131,7 @@ impl Gathered {
         gathered
             .history
             .extend(vault.bad.iter().map(|bad| format!("{} cannot be used: {}", bad.key, bad.why)));
-        Ok(gathered)
+        Ok((gathered, Some(vault)))
     }
 }
 
@@ -155,16 +161,21 @@ fn unseen(name: &str) -> ComponentStatus {
 }
 
 /// Looking at what was read.
-struct Look<'a> {
+pub(super) struct Look<'a> {
     session: &'a Session,
-    vault: &'a Vault,
-    host: Option<HostId>,
+    pub(super) vault: &'a Vault,
+    pub(super) host: Option<HostId>,
     now: Timestamp,
 }
 
 impl<'a> Look<'a> {
+    pub(super) fn new(session: &'a Session, vault: &'a Vault, now: Timestamp) -> Self {
+        let host = session.host.map(|host| vault.host_of(&SignerId(host.0)));
+        Self { session, vault, host, now }
+    }
+
     /// This host's own snapshots that count, oldest first.
-    fn own(&self) -> Vec<&'a KnownSnapshot> {
+    pub(super) fn own(&self) -> Vec<&'a KnownSnapshot> {
         let all = self.host.and_then(|host| self.vault.history.hosts.get(&host));
         let counts =
             |s: &&KnownSnapshot| s.is_usable() && is_trusted(s) && s.record.kind == SnapshotKind::Normal;
@@ -255,7 +266,7 @@ impl<'a> Look<'a> {
     }
 
     /// The newest verdict on one of `snapshots` for which `counts` says yes, in a store that was read.
-    fn last_proof(
+    pub(super) fn last_proof(
         &self,
         snapshots: &[&KnownSnapshot],
         counts: impl Fn(&KnownVerdict) -> bool,

@@ -10,7 +10,6 @@ use crate::ops::status::report::{ComponentStatus, Concern, State, StatusReport, 
 use crate::ops::timetable::{Standing, standing};
 
 /// Gathers concerns.
-#[derive(Default)]
 struct Concerns(Vec<Concern>);
 
 impl Concerns {
@@ -20,8 +19,13 @@ impl Concerns {
 }
 
 /// The report.
-pub(super) fn report(config: &Config, seen: Gathered, options: &StatusOptions) -> StatusReport {
-    let mut concerns = Concerns::default();
+pub(super) fn report(
+    config: &Config,
+    seen: Gathered,
+    options: &StatusOptions,
+    more: Vec<Concern>,
+) -> StatusReport {
+    let mut concerns = Concerns(more);
     for line in &seen.history {
         let way = "`backstay doctor` says more; find out who removed, hid or changed it";
         concerns.add(State::Critical, line.clone(), way);
@@ -191,6 +195,13 @@ fn scheduled(standing: &Standing, concerns: &mut Concerns) {
     {
         let what = format!("nothing runs the [schedule]: {} is due since {}", late.1, span(late.0));
         concerns.add(State::Critical, what, way);
+    }
+    if let Some(why) = &standing.page_problem {
+        concerns.add(
+            State::Warning,
+            why.clone(),
+            "backups go on; correct `page` or `token_file` in [agent], or end what is in its way",
+        );
     }
     for job in &standing.jobs {
         if let Some(code) = job.last_code.filter(|code| ![0, 3, 4].contains(code)) {

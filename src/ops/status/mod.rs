@@ -5,8 +5,10 @@
 mod gather;
 mod judge;
 mod report;
+mod seen;
 
 pub use report::{Brief, ComponentStatus, Concern, Proof, State, StatusReport, StoreStatus};
+pub use seen::{Failed, Found, Part, Proven, Reached, Seen, SeenSnapshot, look, recall, stamp};
 
 use crate::config::Config;
 use crate::ops::error::Result;
@@ -29,5 +31,5 @@ pub fn run(config: &Arc<Config>, around: &Surroundings, options: &StatusOptions)
         Err(e) => Gathered::offline(config, around.clock.now(), &e),
     };
     around.interrupt.check()?;
-    Ok(judge::report(config, gathered, options))
+    Ok(judge::report(config, gathered, options, Vec::new()))
 }

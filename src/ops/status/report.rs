@@ -5,7 +5,7 @@ use crate::model::record::CheckResult;
 use crate::model::{SnapshotId, Timestamp};
 use crate::ops::kit_standing::KitStanding;
 use crate::ops::timetable::Standing;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How bad it is in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -31,7 +31,7 @@ pub struct Concern {
 }
 
 /// A snapshot, briefly.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brief {
     /// Its id.
     pub id: SnapshotId,
@@ -44,7 +44,7 @@ pub struct Brief {
 }
 
 /// The last time that stored objects of a snapshot were proved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// Of which snapshot.
     pub snapshot: SnapshotId,
@@ -65,7 +65,7 @@ pub struct Proof {
 }
 
 /// A component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentStatus {
     /// Its name.
     pub name: String,
@@ -82,7 +82,7 @@ pub struct ComponentStatus {
 }
 
 /// A store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStatus {
     /// Its name.
     pub name: String,

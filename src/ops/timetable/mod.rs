@@ -4,11 +4,13 @@
 //! and not handled, and never call one handled before what ran for it has ended.
 
 mod memory;
+mod page_note;
 mod plan;
 mod standing;
 mod turn;
 
 pub use memory::{Behind, JobMemory, Last, Memory, Retry, Running, agent_lock};
+pub use page_note::PageNote;
 pub use plan::{Line, Next, Start, Verdict, What, lines, next, pause, verdict};
 pub use standing::{JobStanding, Standing, standing};
 pub use turn::Turn;

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::timetable::memory::{Last, Memory, agent_lock};
+use crate::ops::timetable::page_note::PageNote;
 use crate::ops::timetable::plan::lines;
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -24,6 +25,10 @@ pub struct Standing {
     pub jobs: Vec<JobStanding>,
     /// Why what the agent remembers cannot be told.
     pub unreadable: Option<String>,
+    /// Where the status page of the agent that runs is.
+    pub page: Option<String>,
+    /// Why it is not where it should be.
+    pub page_problem: Option<String>,
 }
 
 /// How a line stands.
@@ -62,12 +67,16 @@ pub fn standing(config: &Config, now: Timestamp) -> Option<Standing> {
             last_code: last.map(|last| last.code),
         }
     };
+    let agent_since = running_since(&config.state_dir, now);
+    let page = agent_since.map(|_| PageNote::load(&config.state_dir)).unwrap_or_default();
     Some(Standing {
-        agent_since: running_since(&config.state_dir, now),
+        agent_since,
         ever: memory.is_some(),
         behind_since: memory.as_ref().and_then(|m| m.behind).map(|b| b.since),
         jobs: lines(config).iter().map(job).collect(),
         unreadable,
+        page: page.url,
+        page_problem: page.problem,
     })
 }
 
