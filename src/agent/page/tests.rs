@@ -57,7 +57,7 @@ fn a_page_that_cannot_be_bound_is_said_once_and_tried_again() {
     assert!(note.url.is_none() && note.problem.unwrap().contains(&address.to_string()));
     let later = |seconds| {
         let mut now = clock.0.lock().unwrap();
-        *now = *now + SignedDuration::from_secs(seconds);
+        *now += SignedDuration::from_secs(seconds);
     };
     assert_eq!(pages.beat(), None);
     later(31);

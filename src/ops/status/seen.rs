@@ -276,7 +276,7 @@ impl Seen {
             match crate::catalog::State::open(&config.state_dir) {
                 Ok(state) => of_state(&state, &mut gathered),
                 Err(e) => {
-                    gathered.unseen.push(format!("the state folder cannot be read: {}", chain_text(&e)))
+                    gathered.unseen.push(format!("the state folder cannot be read: {}", chain_text(&e)));
                 }
             }
         }
