@@ -442,7 +442,8 @@ fn slow_and_many_clients_keep_nobody_from_the_page_and_the_agent_from_nothing() 
     assert_eq!(get(address, "/healthz").status, 200);
     assert!(get(address, "/").body.contains("</html>"));
     let threads = fs::read_dir(format!("/proc/{}/task", agent.child.id())).unwrap().count();
-    assert!(threads < 60, "{threads} threads");
+    // Twice the 32 places, and the agent's own.
+    assert!(threads <= 72, "{threads} threads");
     // Whoever asks and does not read is given up, too.
     let deaf: Vec<TcpStream> = (0..40)
         .map(|_| {

@@ -8,7 +8,7 @@ use crate::model::Timestamp;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -63,10 +63,11 @@ impl Server {
         limits: Limits,
     ) -> std::io::Result<Self> {
         let end = Arc::new(AtomicBool::new(false));
-        let crowd = Arc::new(Crowd { open: Mutex::default(), limits });
+        let crowd = Arc::new(Crowd { open: Mutex::default(), threads: AtomicUsize::new(0), limits });
         let ended = Arc::clone(&end);
         let thread = Builder::new().name("page".into()).stack_size(STACK).spawn(move || {
             while !ended.load(Ordering::SeqCst) {
+                crowd.wait(&ended);
                 match listener.accept() {
                     Ok(stream) => take(&crowd, stream, &site),
                     Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -117,6 +118,8 @@ impl Soon for JoinHandle<()> {
 /// The connections that are open.
 struct Crowd {
     open: Mutex<Open>,
+    /// Threads that answer, also those whose place was taken and that have not noticed yet.
+    threads: AtomicUsize,
     limits: Limits,
 }
 
@@ -141,6 +144,7 @@ struct Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.crowd.lock().by_number.remove(&self.number);
+        self.crowd.threads.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -162,7 +166,17 @@ impl Crowd {
         let number = open.next;
         open.next += 1;
         open.by_number.insert(number, Guest { stream, asked: false });
+        self.threads.fetch_add(1, Ordering::SeqCst);
         Some(Seat { crowd: Arc::clone(self), number })
+    }
+
+    /// Waits while there are twice as many threads as places: those whose place was taken end at once, as soon as they get to run.
+    fn wait(&self, ended: &AtomicBool) {
+        while self.threads.load(Ordering::SeqCst) >= 2 * self.limits.connections
+            && !ended.load(Ordering::SeqCst)
+        {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
 
     fn asked(&self, number: u64) {
