@@ -1,7 +1,7 @@
 //! The page as HTML: the most important thing first and large, then what it rests on.
 
 use crate::agent::page::html::Html;
-use crate::agent::page::parts::{problems, protected, stores, work};
+use crate::agent::page::parts::{problems, protected, running, stores, work};
 use crate::agent::page::snapshots::{pictures, snapshots};
 use crate::agent::page::view::{Project, Verdict, View};
 use crate::agent::page::words::{count, zone};
@@ -110,10 +110,10 @@ impl Part<'_> {
         html.attribute("aria-labelledby", &self.id("verdict")).raw(">");
         self.verdict(html);
         self.concerns(html);
-        work(self, html);
         protected(self, html);
         stores(self, html);
         pictures(self, html);
+        work(self, html);
         snapshots(self, html);
         problems(self, html);
         html.raw("</section>");
@@ -132,6 +132,7 @@ impl Part<'_> {
         if project.found.is_some() {
             self.facts(html);
         }
+        running(self, html);
         html.raw("</header>");
     }
 
@@ -184,6 +185,15 @@ impl Part<'_> {
         match &project.found {
             Some(found) => html.ago(found.at, now),
             None => html.raw("never"),
+        };
+        html.raw("</dd></div><div><dt>Recovery kit proved</dt><dd>");
+        match project.report.kit.as_ref().map(|kit| (kit.proved, kit.stale)) {
+            Some((Some(proved), false)) => html.ago(proved, now),
+            Some((Some(proved), true)) => {
+                html.ago(proved, now).raw("<span class=\"more\">stale: keys or stores changed since</span>")
+            }
+            Some((None, _)) => html.raw("never<span class=\"more\">not on this machine</span>"),
+            None => html.raw("not known"),
         };
         html.raw("</dd></div></dl>");
     }

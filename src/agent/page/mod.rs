@@ -86,25 +86,33 @@ impl Pages {
     /// The agent goes on with `configs`. A page that they ask for and that cannot be shown is an error; then all is as it was.
     pub fn change(&mut self, configs: &[Arc<Config>]) -> Result<Option<String>> {
         let wanted = wanted(configs)?;
-        let mut said = None;
-        if let Some(page) = &wanted {
-            // The same configuration may mean another token now: it is read again.
-            let moved =
-                self.server.is_none() || self.wanted.as_ref().is_none_or(|before| before.at != page.at);
-            said = match moved {
-                true => Some(self.move_to(page)?),
-                false => {
-                    let address = self.server.as_ref().and_then(|server| server.place().address());
-                    self.projects.guard(Door::of(page, address).map_err(|why| cannot(page, &why))?);
-                    None
-                }
-            };
-        } else {
-            self.server = None;
-        }
+        let same = self.wanted == wanted;
+        let said = match &wanted {
+            None => {
+                self.server = None;
+                None
+            }
+            // What could not be shown before is no reason to refuse another schedule: it is tried again, now and later.
+            Some(page) if same && self.server.is_none() => self.move_to(page).ok(),
+            Some(page)
+                if self.server.is_none()
+                    || self.wanted.as_ref().is_none_or(|before| before.at != page.at) =>
+            {
+                Some(self.move_to(page)?)
+            }
+            Some(page) => {
+                // The same configuration may mean another token now: it is read again.
+                let address = self.server.as_ref().and_then(|server| server.place().address());
+                self.projects.guard(Door::of(page, address).map_err(|why| cannot(page, &why))?);
+                None
+            }
+        };
         self.projects.set(configs);
-        (self.wanted, self.again) = (wanted, None);
-        self.note(None);
+        self.wanted = wanted;
+        if self.wanted.is_none() || self.server.is_some() {
+            self.again = None;
+            self.note(None);
+        }
         Ok(said)
     }
 
@@ -230,3 +238,5 @@ fn cannot(page: &Page, why: &str) -> OpError {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_render;

@@ -173,14 +173,20 @@ fn lacks(html: &mut Html, project: &Project, store: &StoreStatus, here: bool) {
     }
 }
 
-/// What runs now, and what comes next.
+/// What runs now.
+pub(super) fn running(part: &Part<'_>, html: &mut Html) {
+    html.raw("<div class=\"now\">");
+    if part.project.running.is_empty() {
+        html.raw("<p>Nothing runs now.</p>");
+    }
+    part.project.running.iter().for_each(|running| of_running(part, html, running));
+    html.raw("</div>");
+}
+
+/// What comes next, and how it went last.
 pub(super) fn work(part: &Part<'_>, html: &mut Html) {
     let (project, now) = (part.project, part.view.now);
-    part.section(html, "work", "At work, and next");
-    if project.running.is_empty() {
-        html.raw("<p class=\"none\">Nothing runs now.</p>");
-    }
-    project.running.iter().for_each(|running| of_running(part, html, running));
+    part.section(html, "work", "What comes next");
     let Some(schedule) = &project.report.schedule else {
         html.raw(
             "<p class=\"none\">The configuration has no schedule: nothing runs by itself.</p></section>",

@@ -116,6 +116,20 @@ fn a_page_moves_between_addresses_of_one_port() {
 }
 
 #[test]
+fn a_page_that_could_not_be_shown_before_keeps_no_other_change_from_being_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut pages = Pages::new(clock() as _);
+    let config = config(dir.path(), &format!("page = \"{}\"", taken.local_addr().unwrap()));
+    assert!(pages.begin(&[Arc::clone(&config)]).unwrap().warning);
+    assert_eq!(pages.change(&[Arc::clone(&config)]).unwrap(), None);
+    assert!(PageNote::load(dir.path()).problem.is_some(), "it is still said");
+    drop(taken);
+    assert!(pages.change(&[config]).unwrap().unwrap().contains("the status page is at"));
+    assert_eq!(PageNote::load(dir.path()).problem, None);
+}
+
+#[test]
 fn an_agent_has_one_page() {
     let dir = tempfile::tempdir().unwrap();
     let of = |agent: &str| config(dir.path(), agent);

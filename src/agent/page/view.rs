@@ -4,6 +4,7 @@ use crate::agent::page::http::Answer;
 use crate::agent::progress::{self, Progress};
 use crate::agent::runs::{self, Tasks};
 use crate::config::Config;
+use crate::durable::FileLock;
 use crate::model::Timestamp;
 use crate::ops::status::{ComponentStatus, Failed, Found, Seen, SeenSnapshot, State, StatusReport, recall};
 use crate::ops::timetable::{Memory, host};
@@ -156,7 +157,23 @@ fn running(config: &Config, memory: &Memory) -> Vec<Running> {
         let progress = progress::of(&config.state_dir, &run);
         Running { what, began, progress }
     });
-    all.collect()
+    let mut all: Vec<Running> = all.collect();
+    if all.is_empty() {
+        all.extend(by_hand(config));
+    }
+    all
+}
+
+/// What a person or cron runs: whoever holds the project's lock and lives. The lock itself is not tried: whoever wants it just then would not get it.
+fn by_hand(config: &Config) -> Option<Running> {
+    let holder = FileLock::new(config.state_dir.join("lock")).holder()?;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(holder.pid).ok()?)?;
+    let gone = rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+    (!gone).then(|| Running {
+        what: format!("{}, not started by the agent,", holder.what),
+        began: holder.since,
+        progress: None,
+    })
 }
 
 fn verdict(report: &StatusReport, seen: &Seen) -> Verdict {

@@ -124,7 +124,7 @@ impl Html {
             .raw(tone.class())
             .raw("\"><span aria-hidden=\"true\">")
             .raw(tone.sign());
-        self.raw("</span> ").text(text).raw("</span>")
+        self.raw("</span>\u{a0}").text(text).raw("</span>")
     }
 
     /// A moment.
@@ -139,7 +139,11 @@ impl Html {
     /// A moment, and how long ago it is.
     pub(super) fn ago(&mut self, moment: Timestamp, now: Timestamp) -> &mut Self {
         let seconds = now.as_second() - moment.as_second();
-        let words = if seconds < 0 { "in the future".to_owned() } else { format!("{} ago", span(seconds)) };
+        let words = match seconds {
+            ..0 => "in the future".to_owned(),
+            0..60 => "just now".to_owned(),
+            _ => format!("{} ago", span(seconds)),
+        };
         self.raw("<span class=\"ago\">")
             .text(&words)
             .raw("</span> <span class=\"at\">")

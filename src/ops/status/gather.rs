@@ -34,6 +34,7 @@ pub(super) struct Gathered {
     pub(super) kit: Option<KitStanding>,
     pub(super) unfinished: Vec<String>,
     /// What a person has to bring to an end.
+    #[serde(skip)]
     pub(super) open: Vec<LeftOpen>,
     pub(super) unseen: Vec<String>,
     /// When this host's snapshots were begun, oldest first, in seconds.
