@@ -435,7 +435,7 @@ def well(checks, browser, project, images):
     project.day(0)
     with project.agent(at(0, "09:30")) as agent:
         agent.until(lambda view: view["looked_at"])
-        look(checks, browser, agent.url, "well", ["Protected", "All 4 components have a good snapshot", "2 of 2", "Nothing runs now.", "over: it went well since", "Recovery kit proved"])
+        look(checks, browser, agent.url, "well", ["Protected", "All 4 components have a good snapshot", "2 of 2", "Nothing runs now.", "over: it last went well", "Recovery kit proved"])
         keyboard(checks, browser, agent.url)
         if images:
             for scheme in ("light", "dark"):

@@ -280,7 +280,7 @@ pub(super) fn problems(part: &Part<'_>, html: &mut Html) {
             .ago(trouble.run.ended, part.view.now)
             .raw(" ");
         match well.filter(|_| over) {
-            Some(well) => html.tone(Tone::Good, "over: it went well since ").moment(well),
+            Some(well) => html.tone(Tone::Good, "over: it last went well ").moment(well),
             None => html.tone(Tone::Look, "it did not go well since"),
         };
         html.raw("<details><summary>What <span>")

@@ -205,7 +205,7 @@ fn what_is_not_known_is_not_called_well() {
         ],
     );
     let away = Scene::with(|seen, _| {
-        seen["failed"] = json!({ "at": "2026-11-20T09:59:59Z", "why": "the network is away" })
+        seen["failed"] = json!({ "at": "2026-11-20T09:59:59Z", "why": "the network is away" });
     });
     away.expect(
         Verdict::Danger,
@@ -254,7 +254,7 @@ fn a_store_that_lags_is_shown_with_what_it_lacks() {
 #[test]
 fn what_is_frozen_damaged_or_failed_is_shown_with_its_way_out() {
     let frozen = Scene::with(|seen, _| {
-        first(seen)["components"][1]["frozen"] = json!(["in store local, it shrank by half"])
+        first(seen)["components"][1]["frozen"] = json!(["in store local, it shrank by half"]);
     });
     frozen.expect(
         Verdict::Look,
