@@ -18,7 +18,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use args::Cli;
 use bar::Shown;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use signal_hook::SigId;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::cell::RefCell;
@@ -93,12 +93,31 @@ impl Terminal {
     }
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
+/// What `--version` says behind the name: version, commit and features.
+fn version(commit: &str) -> String {
+    let features: Vec<&str> = [("azure", cfg!(feature = "azure")), ("gcs", cfg!(feature = "gcs"))]
+        .iter()
+        .filter_map(|(name, there)| there.then_some(*name))
+        .collect();
+    let features = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
+    let commit = commit.get(..12).or(Some(commit)).filter(|c| !c.is_empty()).unwrap_or("unknown");
+    format!("{}\ncommit {commit}\nfeatures {features}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What was typed.
+fn parse(commit: &str) -> std::result::Result<Cli, clap::Error> {
+    // clap takes texts that live as long as the program.
+    let mut command = Cli::command().long_version(&*version(commit).leak());
+    let mut found = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches_mut(&mut found).map_err(|e| e.format(&mut command))
+}
+
+/// Runs the program, which was compiled from `commit`; empty where nobody knows.
+pub fn main(commit: &str) -> ExitCode {
     if let Some(code) = internal::run() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match parse(commit) {
         Ok(cli) => cli,
         Err(e) => return ExitCode::from(refuse(&e)),
     };

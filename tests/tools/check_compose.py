@@ -20,34 +20,66 @@ def image(text):
     return found[1] if found else text
 
 
+def name_caps(name, service):
+    """What gives volumes to another user needs rights for that; nothing else has any."""
+    return set(service.get("cap_add", [])) <= ({"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID"} if name in ("prepare", "recover") else set())
+
+
+def demo(services):
+    agent, app = services["agent"], services["app"]
+    must("the agent sees the data of the application, and writes none of it", "app-data:/srv/demo:ro" in agent["volumes"] and "app-data:/srv/demo" in app["volumes"])
+    must("the agent writes to its state alone", [v for v in agent["volumes"] if not v.endswith(":ro")] == ["backstay-state:/var/lib/backstay"])
+    for name in ("agent", "app"):
+        must(f"{name}: a root that is read only, no capability, a /tmp", services[name]["read_only"] and services[name]["cap_drop"] == ["ALL"] and services[name]["tmpfs"] == ["/tmp"])
+        must(f"{name}: waits for what makes its volumes", services[name]["depends_on"]["prepare"]["condition"] == "service_completed_successfully")
+    must("the agent has the time to end", agent["stop_grace_period"] == "30s")
+    must("the agent's host does not change its name", agent["hostname"] == services["recover"]["hostname"] == services["prepare"]["hostname"])
+    lines = (TOP / "Dockerfile").read_text().splitlines()
+    for line in ("FROM scratch", "USER 65532:65532", "STOPSIGNAL SIGTERM", 'ENTRYPOINT ["/usr/bin/backstay"]', 'CMD ["agent"]'):
+        must(f"Dockerfile: {line}", line in lines)
+    check = [line for line in lines if line.startswith("HEALTHCHECK")]
+    must("Dockerfile: the health check asks the program", len(check) == 1 and check[0].endswith('CMD ["/usr/bin/backstay", "--quiet", "status", "--check"]'))
+    version = re.search(r'^version = "(.+)"', (TOP / "Cargo.toml").read_text(), re.M)[1]
+    must("images have the version of the program", image(agent["image"]) == f"backstay:{version}" and f"backstay:{version}" in (TOP / "deploy/demo/Dockerfile").read_text())
+    rust = re.search(r'^rust-version = "(.+)"', (TOP / "Cargo.toml").read_text(), re.M)[1]
+    must("Dockerfile: the compiler is the one that is needed", any(line.startswith(f"ARG BUILD_IMAGE=rust:{rust}.") for line in lines))
+    ignored = (TOP / ".dockerignore").read_text().splitlines()
+    must(".dockerignore leaves out all that it does not name", "*" in ignored and not any("secrets" in line or ".git" in line for line in ignored))
+    host = yaml.safe_load((TOP / "deploy/demo/host/docker-compose.yml").read_text())["services"]["app"]
+    must("host: ports on loopback only", all(p.startswith("127.0.0.1:") for p in host["ports"]))
+
+
 def stack():
     stack = yaml.safe_load((TOP / "docker-compose.yml").read_text())
     services = stack["services"]
-    must("the services are minio, setup and try", sorted(services) == ["minio", "setup", "try"])
-    must("only what is tested hangs on the profile test", [n for n, s in services.items() if s.get("profiles")] == ["try"] and services["try"]["profiles"] == ["test"])
+    profiles = {"minio": None, "setup": None, "try": ["test"], "app": ["demo", "recover"], "prepare": ["demo", "recover"], "agent": ["demo"], "recover": ["recover"]}
+    must("each service has its profiles", {name: service.get("profiles") for name, service in services.items()} == profiles)
     for name, service in services.items():
         tag = image(service["image"]).rpartition(":")[2]
-        must(f"{name}: the image is pinned", ":" in image(service["image"]) and tag != "latest")
+        must(f"{name}: the image is pinned, or made here", service.get("build") or ":" in image(service["image"]) and tag != "latest")
         must(f"{name}: the image can be another", service["image"].startswith("${"))
-        must(f"{name}: no new privileges, and none given", service["security_opt"] == ["no-new-privileges:true"] and not service.get("privileged") and not service.get("cap_add"))
+        must(f"{name}: no new privileges, and none given", service["security_opt"] == ["no-new-privileges:true"] and not service.get("privileged") and name_caps(name, service))
         must(f"{name}: ports on loopback only", all(p.startswith("127.0.0.1:") for p in service.get("ports", [])))
         for variable, value in service.get("environment", {}).items():
             must(f"{name}: {variable} holds no secret", variable.endswith("_FILE") or not re.search("PASSWORD|SECRET|KEY|TOKEN|USER", variable))
-            must(f"{name}: {variable} names a secret that the service has", not variable.endswith("_FILE") or value.removeprefix("/run/secrets/") in service["secrets"])
+            must(f"{name}: {variable} names a secret that the service has", not variable.endswith("_FILE") or value.startswith("/etc/backstay/") or value.removeprefix("/run/secrets/") in service["secrets"])
         for secret in service.get("secrets", []):
             must(f"{name}: the secret {secret} is in a folder that git leaves out", stack["secrets"][secret]["file"] == f"./deploy/minio/secrets/{secret}")
         for volume in service.get("volumes", []):
             source, target, *mode = volume.rsplit(":", 2) if volume.endswith(":ro") else volume.rsplit(":", 1)
+            source = image(source) if name == "recover" else source
             must(f"{name}: {volume} is a volume, or read only", source in stack["volumes"] or mode == ["ro"])
-            must(f"{name}: {source} is there", not source.startswith("./") or (TOP / source).exists())
+            must(f"{name}: {source} is there", not source.startswith("./") or "/secrets/" in source or (TOP / source).exists())
         for word in service.get("entrypoint", []):
             must(f"{name}: {word} is there", not word.startswith("/deploy/") or (MINIO / word.removeprefix("/deploy/")).is_file())
+            must(f"{name}: {word} is there", not word.startswith("/opt/demo/") or (TOP / "deploy/demo" / word.removeprefix("/opt/demo/")).is_file())
     must("the image of minio is the last that was published", image(services["minio"]["image"]) == "minio/minio:RELEASE.2025-09-07T16-13-09Z")
     must("minio has a health check", services["minio"]["healthcheck"]["test"][0] == "CMD")
     must("setup waits until minio is well", services["setup"]["depends_on"]["minio"]["condition"] == "service_healthy")
     must("setup and try run once", services["setup"]["restart"] == services["try"]["restart"] == "no")
     must("setup has the keys that it hands out", set(services["setup"]["secrets"]) == set(stack["secrets"]))
-    must("what makes backups does not see the server's own keys", services["try"]["secrets"] == ["host.credentials"])
+    must("what makes backups does not see the server's own keys", all(services[name].get("secrets", ["host.credentials"]) == ["host.credentials"] for name in ("try", "app", "prepare", "agent", "recover")))
+    demo(services)
     over = yaml.safe_load((TOP / "deploy/compose-test.yml").read_text())
     must("the override changes services that are there", set(over["services"]) <= set(services))
     must("SeaweedFS opens nothing but S3 to others", "-ip.bind=127.0.0.1" in over["services"]["minio"]["entrypoint"])
@@ -119,7 +151,7 @@ def engines():
         if not shutil.which(compose[0]) or subprocess.run([*compose, "version"], capture_output=True).returncode:
             continue
         for files in ([], ["-f", "docker-compose.yml", "-f", "deploy/compose-test.yml"]):
-            ran = subprocess.run([*compose, *files, "--profile", "test", "config", "-q"], cwd=TOP, capture_output=True, text=True)
+            ran = subprocess.run([*compose, *files, "--profile", "test", "--profile", "demo", "--profile", "recover", "config", "-q"], cwd=TOP, capture_output=True, text=True)
             must(f"{' '.join(compose + files)}: {ran.stderr}", ran.returncode == 0)
         return
     line = "NOT RUN: docker-compose config (docker-compose is not installed; the files were checked by this project's own rules)"

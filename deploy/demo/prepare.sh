@@ -1,0 +1,41 @@
+#!/bin/sh
+# Run by the job `prepare`, as root of its container, at every `up`: gives the volumes to the user that the other containers run as, and the first time
+# makes configuration, keys and store. After that it changes nothing. `prepare.sh recover`, the job `recover`, brings all of it back from /run/kit.txt.
+set -eu
+export HOME=/tmp LC_ALL=C XDG_CONFIG_HOME=/etc XDG_STATE_HOME=/var/lib
+user=65532 config=/etc/backstay/backstay.toml
+own() { setpriv --reuid $user --regid $user --clear-groups -- "$@"; }
+chown $user:$user /etc/backstay /var/lib/backstay /srv/demo
+chmod 0700 /etc/backstay /var/lib/backstay
+# Credentials must be readable by their owner alone; the file of the secret has owner and modes of the host's.
+install -o $user -g $user -m 0600 /run/secrets/host.credentials /etc/backstay/host.credentials
+if [ "${1:-}" = recover ]; then
+  install -o $user -g $user -m 0600 /run/kit.txt /tmp/kit.txt
+  AWS_SHARED_CREDENTIALS_FILE=/etc/backstay/host.credentials own backstay recover /tmp/kit.txt --in-place --yes
+elif [ ! -e $config ]; then
+  # Keys, and a configuration that names them; then the store that is meant in the place of the one in a folder.
+  own mkdir -p /tmp/new/demo
+  own backstay -q init --yes -c /etc/backstay/new.toml --store /tmp/new/store --kit /etc/backstay/not-a-kit.txt /tmp/new/demo
+  own sed -i -e 's|^name = "local"|name = "minio"|' -e "s|^path = \"/tmp/new/store\"|url = \"s3://$BUCKET/demo\"\nendpoint = \"$ENDPOINT\"\nallow_http = true\ncredentials_file = \"/etc/backstay/host.credentials\"\nprune = \"elsewhere\"|" /etc/backstay/new.toml
+  own sh -c "cat >>/etc/backstay/new.toml" <<EOF
+
+[[component]]
+name = "db"
+sqlite = "/srv/demo/data/demo.db"
+
+[[component]]
+name = "files"
+path = "/srv/demo/data/files"
+
+[schedule]
+backup = ["${SCHEDULE:-*/15 * * * *}"]
+verify = "30 5 * * *"
+
+[agent]
+textfile = "/var/lib/backstay/demo.prom"
+EOF
+  rm -rf /tmp/new /etc/backstay/not-a-kit.txt /var/lib/backstay/demo
+  own mv /etc/backstay/new.toml $config
+  own backstay -q init --yes -c $config /srv/demo
+fi
+echo "ready"
