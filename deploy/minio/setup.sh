@@ -16,7 +16,7 @@ case $(mc ilm rule ls "store/$BUCKET" 2>/dev/null) in
   *) mc ilm rule add --noncurrent-expire-days 30 --expire-delete-marker "store/$BUCKET" ;;
 esac
 
-for user in host pruner; do
+for user in host verifier pruner; do
   access='' secret=''
   while IFS=' =' read -r name value; do
     case $name in
@@ -40,4 +40,4 @@ for user in host pruner; do
     *) mc admin policy attach store "$BUCKET-$user" --user "$access" ;;
   esac
 done
-echo "bucket $BUCKET is ready: versions are kept, users host and pruner have their policies"
+echo "bucket $BUCKET is ready: versions are kept, users host, verifier and pruner have their policies"

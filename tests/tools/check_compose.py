@@ -5,6 +5,7 @@ import yaml
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 MINIO = TOP / "deploy/minio"
+USERS = ("host", "verifier", "pruner")
 WRITES = {"s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
 failed = []
 
@@ -89,14 +90,15 @@ def stack():
 
 def policies():
     allowed = {}
-    for user in ("host", "pruner"):
+    for user in USERS:
         statements = json.loads((MINIO / f"{user}.json").read_text())["Statement"]
         must(f"{user}: only allows", all(s["Effect"] == "Allow" for s in statements))
         must(f"{user}: no wildcard", not any("*" in a for s in statements for a in s["Action"]))
-        must(f"{user}: one bucket", {r for s in statements for r in s["Resource"]} == {"arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*"})
+        must(f"{user}: one bucket", {r for s in statements for r in s["Resource"]} <= {"arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*", "arn:aws:s3:::BUCKET/*/marks/*"})
         allowed[user] = {a for s in statements for a in s["Action"]}
     must("host may write", WRITES <= allowed["host"])
     must("host may delete nothing and change no setting", not any(re.match("s3:(Delete|PutBucket|PutLifecycle|PutObjectRetention|Bypass)", a) for a in allowed["host"]))
+    must("verifier is the one of deploy/policies", (MINIO / "verifier.json").read_text() == (TOP / "deploy/policies/verifier.json").read_text())
     must("pruner may delete, and that is all it has more", allowed["pruner"] - allowed["host"] == {"s3:DeleteObject"})
 
 
@@ -129,15 +131,15 @@ def setup_script():
             again = subprocess.run([*run, f"{work}/minio/secrets.sh"], env=env, capture_output=True, text=True)
             must(f"{shell}: secrets that are there are kept", not again.stdout and secrets == {p.name: p.read_text() for p in (work / "minio/secrets").iterdir()})
             weed = json.loads(secrets["seaweedfs.json"])
-            must(f"{shell}: SeaweedFS has the same policies", [json.loads(p["content"]) for p in weed["policies"]] == [json.loads((MINIO / f"{u}.json").read_text().replace("BUCKET", "my-backups")) for u in ("host", "pruner")])
+            must(f"{shell}: SeaweedFS has the same policies", [json.loads(p["content"]) for p in weed["policies"]] == [json.loads((MINIO / f"{u}.json").read_text().replace("BUCKET", "my-backups")) for u in USERS])
             ran = subprocess.run([*run, f"{work}/minio/setup.sh"], env=env, capture_output=True, text=True)
             must(f"{shell}: setup.sh ends well: {ran.stderr}", ran.returncode == 0)
             calls = (work / "calls").read_text().splitlines()
             arguments = [c for c in calls if c.startswith("mc ")]
-            private = [secrets["root_password"].strip(), *re.findall(r"aws_secret_access_key = (\S+)", secrets["host.credentials"] + secrets["pruner.credentials"])]
-            must(f"{shell}: three secrets of 48 characters", len(set(private)) == 3 and all(len(p) == 48 for p in private))
+            private = [secrets["root_password"].strip(), *re.findall(r"aws_secret_access_key = (\S+)", "".join(secrets[f"{user}.credentials"] for user in USERS))]
+            must(f"{shell}: four secrets of 48 characters", len(set(private)) == 4 and all(len(p) == 48 for p in private))
             must(f"{shell}: no secret is an argument or said", not any(p in text for p in private for text in [*arguments, ran.stdout, ran.stderr, made.stdout]))
-            for user in ("host", "pruner"):
+            for user in USERS:
                 access, secret = re.findall(r" = (\S+)", secrets[f"{user}.credentials"])
                 must(f"{shell}: {user} is made with its own keys", any(calls[n:n + 3] == ["mc admin user add store", f"stdin {access}", f"stdin {secret}"] for n in range(len(calls))))
                 must(f"{shell}: {user} gets its policy", f"mc admin policy attach store my-backups-{user} --user {access}" in calls)

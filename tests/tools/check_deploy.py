@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """What must hold of deploy/, without a cluster, an account or a system to install on: run by ./test, each part by its name, or all.
 
-  check_deploy.py [systemd]
+  check_deploy.py [systemd] [terraform] [kubernetes]
+
+`kubernetes` needs PyYAML, and asks the program in BACKSTAY_PROGRAM, else target/debug/backstay, whether it takes the configuration.
 
 What cannot be asked for on this machine is said as NOT RUN.
 """
-import os, pathlib, re, shutil, subprocess, sys, tempfile
+import json, os, pathlib, re, shutil, subprocess, sys, tempfile
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 DEPLOY = TOP / "deploy"
@@ -76,7 +78,128 @@ def systemd():
         must(f"docs/agent.md: the figure of {unit.name} is {exposure(unit)}", figures.get(unit.name) == exposure(unit))
 
 
-PARTS = {"systemd": systemd}
+# ---------------------------------------------------------------- terraform
+
+def policies():
+    """The policies by role, with names in the places of BUCKET and HOST."""
+    text = lambda role, host="": (DEPLOY / f"policies/{role}.json").read_text().replace("BUCKET", "my-backups").replace("HOST", host)
+    return {"host-web-1": text("host", "web-1"), "host-web-2": text("host", "web-2"), "verifier": text("verifier"), "pruner": text("pruner")}
+
+
+def terraform():
+    fleet = (TOP / "docs/fleet.md").read_text()
+    for role in ("host", "verifier", "pruner"):
+        block = fleet.split(f"<!-- policy: {role} -->\n```json\n")[1].split("```")[0]
+        must(f"docs/fleet.md has the policy of deploy/policies/{role}.json", block == (DEPLOY / f"policies/{role}.json").read_text())
+    texts = {path.name: path.read_text() for path in (DEPLOY / "terraform/s3").glob("*.tf")}
+    main = texts["main.tf"]
+    for what in ('status = "Enabled"', "object_lock_enabled = true", "abort_incomplete_multipart_upload", "noncurrent_version_expiration", "prevent_destroy = true", "restrict_public_buckets = true",
+                 '"aws:SecureTransport" = "false"'):
+        must(f"main.tf: {what}", what in main)
+    must("no current version is deleted by a rule", not re.search(r"expiration \{\s*(days|date)", main))
+    must("no key is made: it would lie in the state", "aws_iam_access_key" not in "".join(texts.values()))
+    named = set(re.findall(r"\bvar\.(\w+)", "".join(texts.values())))
+    must("each variable is used and each that is used is there", named == set(re.findall(r'^variable "(\w+)"', texts["variables.tf"], re.M)))
+    if not shutil.which("terraform"):
+        return not_run("terraform fmt and the policies as Terraform renders them (terraform is not installed)")
+    said = ran("terraform", "fmt", "-check", "-diff", str(DEPLOY / "terraform"))
+    must(f"terraform fmt: {said.stdout}", said.returncode == 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        # What needs no provider: variables and locals.
+        place = pathlib.Path(scratch) / "terraform/s3"
+        place.mkdir(parents=True)
+        shutil.copytree(DEPLOY / "policies", f"{scratch}/policies")
+        for name in ("variables.tf", "policies.tf"):
+            shutil.copy(DEPLOY / "terraform/s3" / name, place)
+        console = lambda hosts: ran("terraform", "console", "-var", "bucket=my-backups", "-var", f"hosts={hosts}", cwd=place, input="jsonencode(local.policies)\n", env={**os.environ, "CHECKPOINT_DISABLE": "1"})
+        said = console('["web-1","web-2"]')
+        rendered = json.loads(json.loads(said.stdout)) if said.returncode == 0 else {}
+        must(f"Terraform renders the policies that are tried on a server: {said.stderr}", rendered == policies())
+        must("every policy that it renders is JSON", all(json.loads(text)["Version"] == "2012-10-17" for text in rendered.values()))
+        must("a host that no {host} can be is refused", console('["Web_1"]').returncode != 0)
+    providers = ran("terraform", f"-chdir={DEPLOY / 'terraform/s3'}", "validate", "-json")
+    if '"valid": true' not in providers.stdout:
+        not_run("terraform validate and plan of deploy/terraform/s3 (the provider for AWS is not here; `terraform init` fetches it)")
+
+
+# ---------------------------------------------------------------- kubernetes
+
+def documents():
+    import yaml
+    return {path.stem: list(yaml.safe_load_all(path.read_text())) for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))}
+
+
+def pod_of(document):
+    spec = document["spec"]
+    return (spec["jobTemplate"]["spec"] if document["kind"] == "CronJob" else spec)["template"]["spec"]
+
+
+def check_pod(name, pod, version):
+    must(f"{name}: not root", pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["runAsUser"] > 0)
+    must(f"{name}: default seccomp", pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault")
+    must(f"{name}: no token of the cluster", pod["automountServiceAccountToken"] is False)
+    must(f"{name}: a host name that stays", pod["hostname"])
+    must(f"{name}: has the time to end", pod["terminationGracePeriodSeconds"] >= 30)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        what, inner = f"{name}, {container['name']}", container["securityContext"]
+        must(f"{what}: a version is named", re.fullmatch(r".+:\d+\.\d+\.\d+", container["image"]))
+        must(f"{what}: nothing that it does not need", inner["readOnlyRootFilesystem"] is True and inner["allowPrivilegeEscalation"] is False and inner["capabilities"] == {"drop": ["ALL"]})
+        must(f"{what}: limits", "memory" in container["resources"]["limits"] and {"cpu", "memory"} <= set(container["resources"]["requests"]))
+        must(f"{what}: no secret in the environment", not any("secretKeyRef" in str(e) for e in container.get("env", [])) and "envFrom" not in container)
+        must(f"{what}: what it mounts is there", {m["name"] for m in container["volumeMounts"]} <= set(volumes))
+    program = pod["containers"][0]
+    must(f"{name}: the image has the version of the program", program["image"].endswith(f"/backstay:{version}"))
+    mounts = {m["mountPath"]: m for m in program["volumeMounts"]}
+    must(f"{name}: it writes to state and scratch alone", [p for p, m in mounts.items() if not m.get("readOnly") and p != "/tmp"] == ["/var/lib/backstay"])
+    must(f"{name}: the data's owners stay as they are", volumes[mounts["/data"]["name"]]["persistentVolumeClaim"]["readOnly"] is True)
+    must(f"{name}: keys are in memory alone", volumes[mounts["/keys"]["name"]]["emptyDir"]["medium"] == "Memory")
+    cli = (TOP / "docs/cli.md").read_text()
+    commands = [program["args"], *[p["exec"]["command"][1:] for p in [program.get("readinessProbe")] if p]]
+    for words in commands:
+        command = next(word for word in words if f"\n## `backstay {word}`" in cli)
+        section = cli.split(f"\n## `backstay {command}`")[1].split("\n## ")[0]
+        must(f"{name}: {words} is in docs/cli.md", all(word in section for word in words if word.startswith("-")))
+    return mounts, " ".join(pod["initContainers"][0]["command"])
+
+
+def kubernetes():
+    try:
+        found = documents()
+    except ImportError:
+        return not_run("deploy/kubernetes (no YAML parser for Python)")
+    version = re.search(r'^version = "(.+)"', (TOP / "Cargo.toml").read_text(), re.M)[1]
+    configuration = found["configmap"][0]["data"]["backstay.toml"]
+    pods = {name: pod_of(found[name][0]) for name in ("init", "deployment", "cronjob")}
+    for name, pod in pods.items():
+        mounts, copies = check_pod(name, pod, version)
+        for path in re.findall(r'"(/[^"]*)"', configuration):
+            must(f"{name}: {path} of the configuration is mounted", any(path.startswith(f"{mount}/") for mount in mounts))
+        for key in re.findall(r'"/keys/([^"]*)"', configuration):
+            must(f"{name}: the key {key} is brought", f"/secret/{key}" in copies and key in (DEPLOY / "kubernetes" / f"{name}.yaml").read_text().split("--from-file", 1)[1])
+    must("one that stays, or one every five minutes: never two with one state", found["deployment"][0]["spec"]["strategy"]["type"] == "Recreate" and found["deployment"][0]["spec"]["replicas"] == 1
+         and found["cronjob"][0]["spec"]["concurrencyPolicy"] == "Forbid")
+    resources = found["kustomization"][0]["resources"]
+    must("kustomization.yaml names files that are there, and one of the two", all((DEPLOY / "kubernetes" / r).exists() for r in resources) and ("deployment.yaml" in resources) != ("cronjob.yaml" in resources))
+    must("pods are held to the strictest standard", found["namespace"][0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted")
+    if shutil.which("kubectl"):
+        built = ran("kubectl", "kustomize", str(DEPLOY / "kubernetes"))
+        must(f"kubectl kustomize: {built.stderr}", built.returncode == 0 and built.stdout.count("\nkind: ") + built.stdout.startswith("kind") >= len(resources))
+    else:
+        not_run("kubectl kustomize (kubectl is not installed)")
+    program = os.environ.get("BACKSTAY_PROGRAM") or TOP / "target/debug/backstay"
+    if not pathlib.Path(program).exists():
+        return not_run("the configuration of deploy/kubernetes, asked of the program (it is not built)")
+    with tempfile.TemporaryDirectory() as scratch:
+        place = pathlib.Path(scratch) / "backstay.toml"
+        place.write_text(configuration)
+        said = ran(str(program), "-c", str(place), "agent", "--print", "cron")
+        must(f"the program takes the configuration: {said.stderr}", said.returncode == 0)
+        place.write_text(configuration + "\nnonsense = 1\n")
+        must("and would not take a wrong one", ran(str(program), "-c", str(place), "agent", "--print", "cron").returncode == 14)
+
+
+PARTS = {"systemd": systemd, "terraform": terraform, "kubernetes": kubernetes}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the users `host` and `pruner` of the compose stack may do and may not: S3_ENDPOINT, the bucket in BACKUP_BUCKET, their keys from deploy/minio/secrets.
+"""What the users `host`, `verifier` and `pruner` of the compose stack may do and may not: S3_ENDPOINT, the bucket in BACKUP_BUCKET, their keys from deploy/minio/secrets.
 
   S3_ENDPOINT=http://127.0.0.1:9000 tests/tools/check_policies.py
 """
@@ -53,7 +53,18 @@ def check(user, deletes):
         failed.append("the object is gone")
 
 
+def check_verifier():
+    s3, key = client("verifier"), f"{BUCKET}/policy-check/host-{os.getpid()}"
+    see("verifier", "get", s3.ask("GET", key), True)
+    see("verifier", "list", s3.ask("GET", BUCKET, {"list-type": "2"}), True)
+    see("verifier", "put a verdict", s3.ask("PUT", f"{BUCKET}/policy-check/marks/{os.getpid()}", body=b"verdict"), True)
+    see("verifier", "put anything else", s3.ask("PUT", f"{key}-verifier", body=b"new"), False)
+    see("verifier", "delete", s3.ask("DELETE", key), False)
+    see("verifier", "delete the bucket", s3.ask("DELETE", BUCKET), False)
+
+
 check("host", deletes=False)
+check_verifier()
 check("pruner", deletes=True)
 if failed:
     print("FAILED:", ", ".join(failed), file=sys.stderr)

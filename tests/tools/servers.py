@@ -57,12 +57,13 @@ def answers(url):
 
 
 @contextlib.contextmanager
-def weed(home, metrics=False):
-    """SeaweedFS; gives its endpoint and process, and with `metrics` the URL of what it counts."""
+def weed(home, metrics=False, more=None):
+    """SeaweedFS; gives its endpoint and process, and with `metrics` the URL of what it counts. `more` are further identities, and policies, of its configuration."""
     home = pathlib.Path(home)
     (home / "data").mkdir()
     keys = {"name": "test", "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    (home / "s3.json").write_text(json.dumps({"identities": [keys]}))
+    more = more or {"identities": []}
+    (home / "s3.json").write_text(json.dumps({**more, "identities": [keys, *more["identities"]]}))
     names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc")] + ["metricsPort"] * metrics
     ports = dict(zip(names, free_ports(len(names))))
     arguments = [f"-{name}={port}" for name, port in ports.items()] + [
