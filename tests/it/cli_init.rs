@@ -96,6 +96,20 @@ fn a_killed_run_that_wrote_the_only_identity_into_the_kit_is_taken_up() {
 }
 
 #[test]
+fn settings_in_a_folder_that_is_protected_whole_are_captured_wherever_the_configuration_lies() {
+    let person = Person::new();
+    let (small, config) = (person.top.join("small"), person.home.join("small.toml"));
+    fs::create_dir_all(small.join("data")).unwrap();
+    fs::write(small.join("data/a"), "content").unwrap();
+    fs::write(small.join(".env"), "KEY=value\n").unwrap();
+    let config = config.to_str().unwrap();
+    person.ok(["init", "--yes", "-c", config, small.to_str().unwrap()]);
+    let report = person.json(0, ["backup", "-c", config]);
+    assert_eq!(report["complete"], true, "{report}");
+    person.ok(["cat", "latest", small.join(".env").to_str().unwrap(), "-c", config]).says(&["KEY=value"]);
+}
+
+#[test]
 fn projects_of_one_name_get_keys_of_their_own() {
     let person = Person::set_up();
     let other = person.top.join("other/tsushin");

@@ -86,9 +86,18 @@ pub(super) fn selection_of(base: &Path, paths: &[PathBuf]) -> Result<Selection, 
 /// Where in the component what must not be entered lies, and why.
 pub(super) fn nested_of(spec: &FolderSpec, base: &Path) -> HashMap<RelPath, Why> {
     let outside = matches!(spec.what, What::List(_));
+    let listed: Vec<PathBuf> = match &spec.what {
+        What::List(paths) => paths.iter().map(|path| real_place(&base.join(path))).collect(),
+        What::Tree | What::Single(_) => Vec::new(),
+    };
+    // A component that something listed lies in is the outer one of the two: it leaves that out, and is not left out here.
+    let around = |place: &Path| listed.iter().any(|path| path != place && path.starts_with(place));
     let places = spec.nested.iter().filter_map(|(path, why)| {
         // A link to another component is captured as the link it is; what it leads to is left.
         let real = path.canonicalize().unwrap_or_else(|_| real_place(path));
+        if matches!(why, Why::Component) && around(&real) {
+            return None;
+        }
         Some((within(base, &real, outside)?, *why))
     });
     places.filter(|(path, _)| !path.is_root()).collect()
