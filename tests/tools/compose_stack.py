@@ -73,9 +73,9 @@ def make_base():
     release = re.search(r"^VERSION_CODENAME=(\w+)", pathlib.Path("/etc/os-release").read_text(), re.M)[1]
     base().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="backstay-base-") as scratch:
-        run("debootstrap", "--variant=minbase", "--include=python3,ca-certificates,tzdata", release, f"{scratch}/root")
-        shutil.rmtree(f"{scratch}/root/var/cache/apt", ignore_errors=True)
-        run("tar", "-C", f"{scratch}/root", "-cf", f"{scratch}/base.tar", ".")
+        run("debootstrap", "--variant=minbase", "--include=python3,ca-certificates,tzdata", release, f"{scratch}/tree")
+        shutil.rmtree(f"{scratch}/tree/var/cache/apt", ignore_errors=True)
+        run("tar", "-C", f"{scratch}/tree", "-cf", f"{scratch}/base.tar", ".")
         shutil.copyfile(f"{scratch}/base.tar", base().with_suffix(".new"))
         base().with_suffix(".new").rename(base())
 
