@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the program for others, at the path that is given. With dist/program/backstay (deploy/release.sh made it) it takes that; otherwise, or with
+# Makes the program for others, at the path that is given. With dist/program/backstay (deploy/release.sh puts it there for an image) it takes that; otherwise, or with
 # COMPILE=1, it compiles: for musl, without any shared library, where rustup has that target; else for this machine's glibc.
 #
 # Not with glibc's static part: such a program loads the modules of /etc/nsswitch.conf when it asks for a user's name, and with libnss_systemd, which is

@@ -30,7 +30,6 @@ if [ -n "${PROGRAM:-}" ]; then
   cp "$PROGRAM" "$work/backstay"
 else
   COMPILE=1 BACKSTAY_COMMIT="$commit" deploy/program.sh "$work/backstay"
-  mkdir -p dist/program && cp "$work/backstay" dist/program/backstay
 fi
 program=$work/backstay
 chmod 755 "$program"
@@ -88,11 +87,17 @@ else
   echo 'no .deb: dpkg-deb is not installed'
 fi
 
-if [ -z "${PROGRAM:-}" ] && docker info >/dev/null 2>&1; then
-  docker build -q -t "backstay:$version" --build-arg COMMIT="$commit" . >/dev/null
+if docker info >/dev/null 2>&1; then
+  # Of the program that was made above; BUILD_IMAGE as in the Dockerfile: its glibc must be as new as this machine's.
+  place=$work/image
+  mkdir -p "$place/deploy" "$place/dist/program"
+  cp Dockerfile .dockerignore Cargo.toml "$place"
+  cp deploy/program.sh "$place/deploy"
+  cp "$program" "$place/dist/program/backstay"
+  docker build -q -t "backstay:$version" ${BUILD_IMAGE:+--build-arg "BUILD_IMAGE=$BUILD_IMAGE"} "$place" >/dev/null
   docker save "backstay:$version" | gzip -9n >"$to/backstay-$version-image-$machine.tar.gz"
 else
-  echo 'no image: no engine answers, or a ready program was packed'
+  echo 'no image: no engine answers'
 fi
 
 (cd "$to" && sha256sum -- * >"$work/sums" && mv "$work/sums" SHA256SUMS && chmod 644 SHA256SUMS)

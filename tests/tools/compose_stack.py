@@ -140,6 +140,17 @@ def images(work, program):
     must("it says its version, on a read-only root", said.startswith("backstay 0.1.0\ncommit "))
 
 
+def released(work, program):
+    print("== the image of a release", flush=True)
+    env = {**os.environ, "PROGRAM": str(program), "BUILD_IMAGE": "backstay-test-python", "DOCKER_BUILDKIT": "0"}
+    run(TOP / "deploy/release.sh", "--to", work / "release", env=env)
+    image, = (work / "release").glob("backstay-*-image-*.tar.gz")
+    must(f"it is in the sums; it has {image.stat().st_size / 1e6:.0f} MB", image.name in (work / "release/SHA256SUMS").read_text())
+    run("docker", "rmi", "-f", "backstay:0.1.0")
+    run("docker", "load", "-i", image)
+    must("it comes back out of its file", run("docker", "run", "--rm", "--network", "none", "backstay:0.1.0", "--version").startswith("backstay 0.1.0\n"))
+
+
 def ask(path, body=None):
     try:
         with urllib.request.urlopen(urllib.request.Request(APP + path, data=body), timeout=10) as answer:
@@ -259,6 +270,7 @@ def on_the_host(work, program):
 def inside(work, program):
     engine(work)
     images(work, program)
+    released(work, program)
     in_container(work)
     on_the_host(work, program)
     for what in (["ps", "-aq"], ["volume", "ls", "-q"], ["network", "ls", "-q", "--filter", "type=custom"]):
