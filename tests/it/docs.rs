@@ -34,7 +34,10 @@ fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
 /// Every document for people, with its text.
 fn documents() -> Vec<(PathBuf, String)> {
     let mut paths = files_below(&top().join("docs"), "md");
-    paths.extend(["README.md", "CHANGELOG.md", "deploy/README.md", "src/recover/RECOVER.md"].map(|name| top().join(name)));
+    paths.extend(
+        ["README.md", "CHANGELOG.md", "deploy/README.md", "src/recover/RECOVER.md"]
+            .map(|name| top().join(name)),
+    );
     let text = |path: PathBuf| (path.clone(), fs::read_to_string(&path).unwrap());
     paths.into_iter().map(text).collect()
 }
