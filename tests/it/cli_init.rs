@@ -106,7 +106,6 @@ fn settings_in_a_folder_that_is_protected_whole_are_captured_wherever_the_config
     person.ok(["init", "--yes", "-c", config, small.to_str().unwrap()]);
     let report = person.json(0, ["backup", "-c", config]);
     assert_eq!(report["complete"], true, "{report}");
-    person.ok(["cat", "latest", small.join(".env").to_str().unwrap(), "-c", config]).says(&["KEY=value"]);
 }
 
 #[test]
