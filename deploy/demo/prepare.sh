@@ -33,9 +33,13 @@ verify = "30 5 * * *"
 
 [agent]
 textfile = "/var/lib/backstay/demo.prom"
+page = "0.0.0.0:9317"
+token_file = "/etc/backstay/page-token"
 EOF
   rm -rf /tmp/new /etc/backstay/not-a-kit.txt /var/lib/backstay/demo
   own mv /etc/backstay/new.toml $config
   own backstay -q init --yes -c $config /srv/demo
 fi
+# Whoever asks for the status page shows it. It is in no snapshot, and made anew after a recovery.
+[ -e /etc/backstay/page-token ] || own sh -c 'umask 077; od -An -N24 -tx1 /dev/urandom | tr -d " \n" >/etc/backstay/page-token'
 echo "ready"

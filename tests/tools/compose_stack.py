@@ -7,7 +7,7 @@ Needs root, dockerd, docker and docker-compose (or docker's plug-in), debootstra
 engine is one of its own, in namespaces of its own (processes, network, mounts), with its data in a folder that is removed: whatever happens, nothing of it
 goes on or stays. Exit code 77: something that it needs is not here, and it says what.
 """
-import contextlib, hashlib, json, os, pathlib, re, shutil, subprocess, sys, tempfile, time, urllib.request
+import contextlib, hashlib, json, os, pathlib, re, shutil, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 APP = "http://127.0.0.1:8080"
@@ -159,6 +159,22 @@ def ask(path, body=None):
         return None
 
 
+def page(token):
+    """The agent's status page, through the published port."""
+    def get(path, **headers):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:9317{path}", headers=headers), timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, ""
+    must("the status page is refused without the token", get("/")[0] == 401)
+    status, text = get("/", Authorization=f"Bearer {token}")
+    must("with the token it says how things stand", status == 200 and "Protected" in text)
+    status, text = get("/metrics", Authorization=f"Bearer {token}")
+    must("metrics come from there, too", status == 200 and 'backstay_last_run_exit_code{project="demo",task="backup"} 0' in text)
+    must("it lives", get("/healthz") == (200, "ok\n") or get("/healthz")[1].startswith("ok"))
+
+
 def write_notes(count, word):
     for n in range(count):
         must(f"note {word} {n} is written", ask("/notes", f"{word} {n}".encode() * 50)) if n == 0 else ask("/notes", f"{word} {n}".encode() * 50)
@@ -194,6 +210,7 @@ def in_container(work):
     must("the health check is well", "BACKSTAY OK" in agent("--quiet", "status", "--check"))
     must("metrics are written", 'backstay_last_run_exit_code{project="demo",task="backup"} 0' in do("exec", "-T", "app", "true") + run(
         "docker", "run", "--rm", "-v", "stack_backstay-state:/s:ro", "backstay-test-python", "cat", "/s/demo.prom"))
+    page(do("exec", "-T", "app", "true") + run("docker", "run", "--rm", "-v", "stack_backstay-config:/c:ro", "backstay-test-python", "cat", "/c/page-token"))
     notes, files = ask("/notes"), volume_files("stack_app-data")
     must("there are 120 notes, each with its file", len(notes) == len(files) == 120)
     about = json.loads(run("docker", "inspect", "stack_agent_1"))[0]
