@@ -9,6 +9,8 @@ chown $user:$user /etc/backstay /var/lib/backstay /srv/demo
 chmod 0700 /etc/backstay /var/lib/backstay
 # Credentials must be readable by their owner alone; the file of the secret has owner and modes of the host's.
 install -o $user -g $user -m 0600 /run/secrets/host.credentials /etc/backstay/host.credentials
+# Whoever asks for the status page shows it. It is in no snapshot, and made anew after a recovery.
+[ -e /etc/backstay/page-token ] || own sh -c 'umask 077; od -An -N24 -tx1 /dev/urandom | tr -d " \n" >/etc/backstay/page-token'
 if [ "${1:-}" = recover ]; then
   install -o $user -g $user -m 0600 /run/kit.txt /tmp/kit.txt
   AWS_SHARED_CREDENTIALS_FILE=/etc/backstay/host.credentials own backstay recover /tmp/kit.txt --in-place --yes
@@ -40,6 +42,4 @@ EOF
   own mv /etc/backstay/new.toml $config
   own backstay -q init --yes -c $config /srv/demo
 fi
-# Whoever asks for the status page shows it. It is in no snapshot, and made anew after a recovery.
-[ -e /etc/backstay/page-token ] || own sh -c 'umask 077; od -An -N24 -tx1 /dev/urandom | tr -d " \n" >/etc/backstay/page-token'
 echo "ready"
