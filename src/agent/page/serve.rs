@@ -236,10 +236,12 @@ fn read_head(stream: &mut Stream, within: Duration) -> Result<Vec<u8>, Option<Re
         }
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             bytes.truncate(end + 4);
-            return Ok(bytes);
         }
         if bytes.len() > HEAD_MAX {
             return Err(Some(Refused(431)));
+        }
+        if bytes.ends_with(b"\r\n\r\n") {
+            return Ok(bytes);
         }
     }
 }
@@ -355,6 +357,8 @@ mod tests {
         assert!(
             ask(&server, &format!("GET /{} HTTP/1.1\r\n", "x".repeat(HEAD_MAX))).starts_with("HTTP/1.1 431 ")
         );
+        let whole = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(HEAD_MAX));
+        assert!(ask(&server, &whole).starts_with("HTTP/1.1 431 "), "also one that comes whole");
         let begun = Instant::now();
         assert!(ask(&server, "GET / HTTP/1.1\r\nHost: x\r\n").starts_with("HTTP/1.1 408 "));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
