@@ -164,7 +164,7 @@ impl Part<'_> {
 
     fn facts(&self, html: &mut Html) {
         let (project, now) = (self.project, self.view.now);
-        html.raw("<dl class=\"facts\"><div><dt>Good in every component since</dt><dd>");
+        html.raw("<dl class=\"facts\"><div><dt>Last good snapshot of all</dt><dd>");
         match project.oldest_good().and_then(|c| c.newest_good.as_ref()) {
             Some(good) => html.ago(good.started, now),
             None => html.raw("never"),
