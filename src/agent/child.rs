@@ -26,6 +26,9 @@ pub const RUN: &str = "BACKSTAY_AGENT_RUN";
 /// The variable that tells it where to leave word.
 pub const ENDED: &str = "BACKSTAY_AGENT_ENDED";
 
+/// The variable that tells it which process started it.
+const AGENT: &str = "BACKSTAY_AGENT_PID";
+
 /// Held by a job while it runs.
 const SLOT: &str = "agent-job.lock";
 /// How the last one ended.
@@ -39,6 +42,13 @@ pub(super) const NOT_FOR_JOBS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "W
 struct Word {
     run: String,
     code: u8,
+}
+
+/// True in a job whose agent is there still: that tells what has to be told, in its own time. An orphan has to tell it itself.
+pub fn is_told_by_agent() -> bool {
+    let agent = std::env::var(AGENT).ok().and_then(|pid| pid.parse().ok());
+    let parent = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    agent.is_some_and(|agent: std::num::NonZeroI32| Some(agent) == parent)
 }
 
 /// Leaves word that the run that this process is has ended with `code`. Does nothing in a process that no agent started.
@@ -73,6 +83,8 @@ impl Children {
         command.args(&order.args).stdin(Stdio::from(slot)).process_group(0);
         command.env(RUN, &order.token).env(ENDED, order.state_dir.join(WORD));
         command.env(PROGRESS, order.state_dir.join(progress::FILE));
+        command.env(AGENT, std::process::id().to_string());
+        durable::crash::orders_of_job(&mut command);
         for name in NOT_FOR_JOBS {
             command.env_remove(name);
         }

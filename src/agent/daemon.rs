@@ -1,5 +1,6 @@
 //! The loop: looks what is due in each project, waits, hears signals, and tells the service manager.
 
+use crate::agent::page;
 use crate::agent::project::{Project, worst};
 use crate::agent::socket::Socket;
 use crate::agent::world::World;
@@ -8,6 +9,7 @@ use crate::model::Timestamp;
 use crate::ops::error::{OpError, Result};
 use crate::ops::restore::read::chain_text;
 use jiff::tz::TimeZone;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What the world asks of the agent.
@@ -16,8 +18,8 @@ pub trait Ask {
     fn end(&self) -> bool;
     /// Once for each time that the configuration is to be read again.
     fn reload(&self) -> bool;
-    /// Reads the configurations, in the order of the projects.
-    fn load(&self) -> Result<Vec<Arc<Config>>>;
+    /// Reads the configurations: the file of each, and what came of it.
+    fn load(&self) -> Vec<(PathBuf, Result<Arc<Config>>)>;
 }
 
 /// How the agent works.
@@ -42,23 +44,23 @@ impl Agent {
     }
 
     /// Runs until it is asked to end, or with `once` until nothing is due. Gives the exit code.
-    pub fn run(&mut self, world: &mut dyn World, ask: &dyn Ask, options: Options) -> Result<u8> {
+    pub fn run(&mut self, world: &mut dyn World, ask: &dyn Ask, options: Options) -> u8 {
         match options.once {
             true => self.once(world, ask),
             false => self.stay(world, ask),
         }
     }
 
-    fn once(&mut self, world: &mut dyn World, ask: &dyn Ask) -> Result<u8> {
+    fn once(&mut self, world: &mut dyn World, ask: &dyn Ask) -> u8 {
         let begun_at = world.now();
         loop {
             let mut left = false;
             for project in &mut self.projects {
-                left |= project.tick_once(world, begun_at)?;
+                left |= project.tick_once(world, begun_at);
             }
             if ask.end() {
-                self.stop(world)?;
-                return Ok(143);
+                self.stop(world);
+                return 143;
             }
             if !left {
                 break;
@@ -69,10 +71,10 @@ impl Agent {
             world.watch(project.config());
         }
         let codes: Vec<u8> = self.projects.iter().flat_map(|p| p.codes().to_vec()).collect();
-        Ok(worst(&codes))
+        worst(&codes)
     }
 
-    fn stay(&mut self, world: &mut dyn World, ask: &dyn Ask) -> Result<u8> {
+    fn stay(&mut self, world: &mut dyn World, ask: &dyn Ask) -> u8 {
         world.begin(&self.configs());
         self.socket.send("READY=1");
         while !ask.end() {
@@ -81,7 +83,7 @@ impl Agent {
             }
             let mut wake: Option<Timestamp> = None;
             for project in &mut self.projects {
-                wake = wake.into_iter().chain(project.tick(world)?).min();
+                wake = wake.into_iter().chain(project.tick(world)).min();
                 world.watch(project.config());
             }
             self.tell_status(wake);
@@ -90,10 +92,10 @@ impl Agent {
             world.wait(wake, busy);
         }
         self.socket.send("STOPPING=1");
-        self.stop(world)?;
+        self.stop(world);
         world.end();
         world.say("the agent ends");
-        Ok(0)
+        0
     }
 
     fn configs(&self) -> Vec<Arc<Config>> {
@@ -101,53 +103,87 @@ impl Agent {
     }
 
     /// Ends what runs, and waits for its end.
-    fn stop(&mut self, world: &mut dyn World) -> Result<()> {
+    fn stop(&mut self, world: &mut dyn World) {
         self.projects.iter_mut().for_each(Project::stop);
         loop {
             let mut all = true;
             for project in &mut self.projects {
-                all &= project.stopped(world)?;
+                all &= project.stopped(world);
             }
             if all {
-                return Ok(());
+                return;
             }
             self.socket.send("WATCHDOG=1");
             world.wait(None, true);
         }
     }
 
-    /// All of the new configurations, or none: half of a change is one that nobody made.
+    /// Each project by itself: a mistake in the file of one keeps no other from what was changed for it.
     fn reload(&mut self, world: &mut dyn World, ask: &dyn Ask) {
         self.socket.reloading();
-        let now = world.now();
-        let done = ask.load().and_then(|configs| {
-            let changed = |p: &Project, c: &Arc<Config>| p.config().state_dir != c.state_dir;
-            let moved = self.projects.iter().zip(&configs).find(|(p, c)| changed(p, c));
-            if let Some((_, config)) = moved {
-                let what = format!("the state directory of project {} was changed", config.project.name);
-                return Err(OpError::new(crate::ops::error::Class::Config, what).hint("restart the agent"));
-            }
-            world.change(&configs)?;
-            let before = self.configs();
-            let reloaded = self.projects.iter_mut().zip(configs);
-            reloaded.into_iter().try_for_each(|(project, config)| project.reload(config, now)).inspect_err(
-                |_| {
-                    // Nothing more can be done for it than that; it is tried again by the next reload.
-                    let _kept = world.change(&before);
-                },
-            )
-        });
-        match done {
-            Ok(()) => world.say("the configuration was read again"),
-            Err(e) => {
-                let hint = e.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-                world.say(&format!(
-                    "the configuration is refused, and the one from before kept: {}{hint}",
-                    chain_text(&e)
-                ));
+        let mut loaded = ask.load();
+        let after = self.after(&loaded);
+        if let Err(e) = page::wanted(&after).and_then(|_| world.change(&after))
+            && !self.refuse_pages(&mut loaded, &e)
+        {
+            world.say(&format!("the status page stays as it was: {}", chain_text(&e)));
+        }
+        for (path, loaded) in loaded {
+            match loaded.and_then(|config| self.take(&path, config, world.now())) {
+                Ok(name) => world.say(&format!("{name}: the configuration was read again")),
+                Err(e) => {
+                    let known = self.projects.iter().find(|p| p.config().path == path);
+                    let kept = known.map_or("its project does not run", |_| "the one from before kept");
+                    let hint = e.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+                    let who = known.map_or(path.display().to_string(), |p| p.config().project.name.clone());
+                    world.say(&format!(
+                        "{who}: the configuration is refused, and {kept}: {}{hint}",
+                        chain_text(&e)
+                    ));
+                }
             }
         }
+        // What was refused is shown as it was; a page that cannot be is tried again by the next reload.
+        let _shown = world.change(&self.configs());
         self.socket.send("READY=1");
+    }
+
+    fn known(&self, path: &Path) -> Option<&Project> {
+        self.projects.iter().find(|project| project.config().path == path)
+    }
+
+    /// The configurations as they are to be: of each project the new one, or the one from before where that is refused.
+    fn after(&self, loaded: &[(PathBuf, Result<Arc<Config>>)]) -> Vec<Arc<Config>> {
+        let one = |(path, new): &(PathBuf, Result<Arc<Config>>)| match new {
+            Ok(config) => Some(Arc::clone(config)),
+            Err(_) => self.known(path).map(|project| Arc::clone(project.config())),
+        };
+        loaded.iter().filter_map(one).collect()
+    }
+
+    /// The status page belongs to all projects: what would change it is refused with it, and nothing else. True when something was.
+    fn refuse_pages(&self, loaded: &mut [(PathBuf, Result<Arc<Config>>)], error: &OpError) -> bool {
+        let mut any = false;
+        for (path, new) in loaded {
+            let before = self.known(path).and_then(|project| project.config().agent.page.clone());
+            if new.as_ref().is_ok_and(|config| config.agent.page != before) {
+                let mut refused = OpError::new(error.class, chain_text(error));
+                refused.hint.clone_from(&error.hint);
+                *new = Err(refused);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Goes on with `config`, or begins with it where its file was refused until now. Gives the project's name.
+    fn take(&mut self, path: &Path, config: Arc<Config>, now: Timestamp) -> Result<String> {
+        let name = config.project.name.clone();
+        match self.projects.iter_mut().find(|project| project.config().path == path) {
+            Some(project) => project.reload(config, now)?,
+            None => self.projects.push(Project::open(config, now)?),
+        }
+        Ok(name)
     }
 
     fn tell_status(&mut self, wake: Option<Timestamp>) {

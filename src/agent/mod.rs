@@ -7,6 +7,7 @@
 
 mod child;
 mod daemon;
+mod herald;
 mod look;
 pub mod metrics;
 pub mod page;
@@ -18,8 +19,9 @@ mod socket;
 pub mod tell;
 mod world;
 
-pub use child::{Children, ENDED, RUN, note_end};
+pub use child::{Children, ENDED, RUN, is_told_by_agent, note_end};
 pub use daemon::{Agent, Ask, Options};
+pub use herald::Heralds;
 pub use look::{LOOK, Looks};
 pub use print::{Form, print};
 pub use progress::Note;

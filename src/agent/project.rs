@@ -5,6 +5,7 @@ use crate::config::{Config, Task};
 use crate::durable::Held;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::restore::read::chain_text;
 use crate::ops::timetable::{Line, Memory, Next, Start, Turn, Verdict, What, agent_lock, lines, next};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -23,6 +24,8 @@ pub struct Project {
     under: Option<(Start, Box<dyn Work>)>,
     /// What keeps it from running was said.
     blocked: bool,
+    /// It failed, which was said, and is tried again then.
+    failed: Option<Timestamp>,
     /// That an earlier run is waited for was said.
     waited: bool,
     /// Exit codes of what it ran.
@@ -56,6 +59,7 @@ impl Project {
             memory,
             under: None,
             blocked: false,
+            failed: None,
             waited: false,
             codes: Vec::new(),
             _held: held,
@@ -98,8 +102,37 @@ impl Project {
         Ok(())
     }
 
-    /// Does what is to be done now; gives when there is something to do again, unless a job runs.
-    pub fn tick(&mut self, world: &mut dyn World) -> Result<Option<Timestamp>> {
+    /// Does what is to be done now; gives when there is something to do again, unless a job runs. What fails is said once and tried again: other
+    /// projects of this agent have nothing to do with it.
+    pub fn tick(&mut self, world: &mut dyn World) -> Option<Timestamp> {
+        let now = world.now();
+        // A clock that was set back must not make it wait for longer than it would have.
+        if let Some(again) = self.failed.filter(|at| now < *at && at.duration_since(now) <= LOOK) {
+            return Some(again);
+        }
+        match self.step(world) {
+            Ok(at) => {
+                if self.failed.take().is_some() {
+                    world.say(&format!("{}: goes on", self.name()));
+                }
+                at
+            }
+            Err(e) => {
+                if self.failed.is_none() {
+                    self.complain(world, &e);
+                }
+                self.failed = now.checked_add(LOOK).ok();
+                self.failed
+            }
+        }
+    }
+
+    fn complain(&self, world: &mut dyn World, error: &OpError) {
+        let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        world.say(&format!("{}: {}{hint}", self.name(), chain_text(error)));
+    }
+
+    fn step(&mut self, world: &mut dyn World) -> Result<Option<Timestamp>> {
         loop {
             if let Some((_, work)) = &mut self.under {
                 let Some(code) = work.poll() else { return Ok(None) };
@@ -117,7 +150,19 @@ impl Project {
     }
 
     /// What is due now, and nothing that becomes due meanwhile: for `--once`. True while there is something left.
-    pub fn tick_once(&mut self, world: &mut dyn World, begun_at: Timestamp) -> Result<bool> {
+    pub fn tick_once(&mut self, world: &mut dyn World, begun_at: Timestamp) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        self.step_once(world, begun_at).unwrap_or_else(|e| {
+            self.complain(world, &e);
+            self.failed = Some(begun_at);
+            self.codes.push(1);
+            false
+        })
+    }
+
+    fn step_once(&mut self, world: &mut dyn World, begun_at: Timestamp) -> Result<bool> {
         loop {
             if let Some((_, work)) = &mut self.under {
                 let Some(code) = work.poll() else { return Ok(true) };
@@ -178,13 +223,16 @@ impl Project {
             world.say(&format!("{}: {} begins{}", self.name(), title(&start), self.lateness(&start, now)));
         }
         match world.start(&order) {
-            Ok(work) => self.under = Some((start, work)),
+            Ok(work) => {
+                self.under = Some((start, work));
+                world.begun(&self.config, &order);
+            }
             Err(e) => {
                 world.say(&format!(
                     "{}: {} cannot be started: {}",
                     self.name(),
                     title(&start),
-                    crate::ops::restore::read::chain_text(&e)
+                    chain_text(&e)
                 ));
                 self.settle(world, &start, 1)?;
             }
@@ -217,6 +265,7 @@ impl Project {
         self.memory.save(&self.config.state_dir)?;
         crate::durable::crash::point("agent: end noted");
         self.codes.push(code);
+        world.ended(&self.config);
         if let Some(text) = told(start, code, turn) {
             world.say(&format!("{}: {}{text}", self.name(), title(start)));
         }
@@ -231,7 +280,14 @@ impl Project {
     }
 
     /// After [`Self::stop`]: true when nothing runs any more. What was not done is due as before.
-    pub fn stopped(&mut self, world: &mut dyn World) -> Result<bool> {
+    pub fn stopped(&mut self, world: &mut dyn World) -> bool {
+        self.settled(world).unwrap_or_else(|e| {
+            self.complain(world, &e);
+            true
+        })
+    }
+
+    fn settled(&mut self, world: &mut dyn World) -> Result<bool> {
         let Some((_, work)) = &mut self.under else { return Ok(true) };
         let Some(code) = work.poll() else { return Ok(false) };
         if code < 128 {

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ struct Inner {
     /// The call at which the agent is killed.
     kill: Cell<usize>,
     unfinished: Cell<bool>,
-    reload: RefCell<Option<Result<Vec<Arc<Config>>>>>,
+    reload: RefCell<Option<Result<Arc<Config>>>>,
 }
 
 #[derive(Clone)]
@@ -95,14 +95,14 @@ impl Fake {
         self.0.end.set(end);
         let project = Project::open(Arc::clone(config), self.0.now.get())?;
         let mut world = self.clone();
-        Agent::new(vec![project], Socket::default()).run(&mut world, self, Options::default())
+        Ok(Agent::new(vec![project], Socket::default()).run(&mut world, self, Options::default()))
     }
 
     fn once(&self, config: &Arc<Config>) -> u8 {
         self.0.end.set(Timestamp::MAX);
         let project = Project::open(Arc::clone(config), self.0.now.get()).unwrap();
         let mut world = self.clone();
-        Agent::new(vec![project], Socket::default()).run(&mut world, self, Options { once: true }).unwrap()
+        Agent::new(vec![project], Socket::default()).run(&mut world, self, Options { once: true })
     }
 
     fn began(&self) -> Vec<Began> {
@@ -164,6 +164,10 @@ impl World for Fake {
         self.0.unfinished.get().then(|| "a rollback is not at its end".to_owned())
     }
 
+    fn begun(&mut self, _: &Arc<Config>, _: &Order) {}
+
+    fn ended(&mut self, _: &Arc<Config>) {}
+
     fn watch(&mut self, _: &Arc<Config>) {}
 
     fn begin(&mut self, _: &[Arc<Config>]) {}
@@ -198,8 +202,8 @@ impl Ask for Fake {
         self.0.reload.borrow().is_some()
     }
 
-    fn load(&self) -> Result<Vec<Arc<Config>>> {
-        self.0.reload.borrow_mut().take().unwrap()
+    fn load(&self) -> Vec<(PathBuf, Result<Arc<Config>>)> {
+        vec![(PathBuf::from("/srv/x/backstay.toml"), self.0.reload.borrow_mut().take().unwrap())]
     }
 }
 
@@ -452,10 +456,10 @@ fn a_bad_configuration_is_refused_and_the_old_one_kept() {
     );
     assert_eq!(fake.began().len(), 1);
     let elsewhere = scratch();
-    *fake.0.reload.borrow_mut() = Some(Ok(vec![config(elsewhere.path(), "backup = [\"0 4 * * *\"]")]));
+    *fake.0.reload.borrow_mut() = Some(Ok(config(elsewhere.path(), "backup = [\"0 4 * * *\"]")));
     fake.until(at("2026-11-02T13:00:00Z"), &old).unwrap();
     assert!(fake.said().contains("the state directory of project x was changed"), "{}", fake.said());
-    *fake.0.reload.borrow_mut() = Some(Ok(vec![config(dir.path(), "backup = [\"0 15 * * *\"]")]));
+    *fake.0.reload.borrow_mut() = Some(Ok(config(dir.path(), "backup = [\"0 15 * * *\"]")));
     fake.until(at("2026-11-03T12:00:00Z"), &old).unwrap();
     let hours: Vec<String> = fake.began().iter().map(|run| run.at.to_string()).collect();
     assert_eq!(
@@ -463,6 +467,31 @@ fn a_bad_configuration_is_refused_and_the_old_one_kept() {
         ["2026-11-02T02:00:00Z", "2026-11-02T14:00:00Z"],
         "the new time holds at once, the old one no more"
     );
+}
+
+#[test]
+fn a_project_whose_state_cannot_be_written_is_said_once_and_stops_no_other() {
+    let (dir, other) = (scratch(), scratch());
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |_| 0);
+    let open = |dir: &Path, at: &str| {
+        let config = config(dir, &format!("backup = [\"{at}\"]"));
+        Project::open(config, fake.now()).unwrap()
+    };
+    let projects = [open(dir.path(), "0 3 * * *"), open(other.path(), "5 3 * * *")];
+    // A folder in the place of the file: also root cannot write it.
+    let memory = dir.path().join("agent.json");
+    std::fs::remove_file(&memory).unwrap();
+    std::fs::create_dir(&memory).unwrap();
+    fake.0.end.set(at("2026-11-02T12:00:00Z"));
+    let mut agent = Agent::new(projects.into(), Socket::default());
+    assert_eq!(agent.run(&mut fake.clone(), &fake, Options::default()), 0);
+    assert_eq!(fake.began().len(), 1, "{}", fake.said());
+    assert_eq!(fake.said().matches("what the agent did cannot be written").count(), 1, "{}", fake.said());
+    std::fs::remove_dir(&memory).unwrap();
+    fake.0.end.set(at("2026-11-02T13:00:00Z"));
+    assert_eq!(agent.run(&mut fake.clone(), &fake, Options::default()), 0);
+    assert_eq!(fake.began().len(), 2, "{}", fake.said());
+    assert!(fake.said().contains("x: goes on"), "{}", fake.said());
 }
 
 #[test]

@@ -48,7 +48,12 @@ pub trait World {
     fn orphan(&mut self, order: &Order) -> Result<Orphan>;
     /// True when a rollback of the project is not at its end.
     fn unfinished(&mut self, order: &Order) -> Option<String>;
-    /// Looks, from time to time, whether a project has been without a good backup for too long, and tells what could not be told before.
+    /// The job of `order` was started.
+    fn begun(&mut self, config: &Arc<Config>, order: &Order);
+    /// A job has ended: there may be something to tell. Must not wait for whoever is told.
+    fn ended(&mut self, config: &Arc<Config>);
+    /// Looks, from time to time, whether a project has been without a good backup for too long, and tells what could not be told before. Must not wait for
+    /// whoever is told: the service manager hears from the loop that the agent lives.
     fn watch(&mut self, config: &Arc<Config>);
     /// Tells people something.
     fn say(&mut self, text: &str);

@@ -75,6 +75,8 @@ pub struct Terminal {
     pub shown: Arc<Shown>,
     /// Set by signals.
     pub interrupt: Interrupt,
+    /// Components that a backup found to have shrunk, and why that matters; for whoever is told of its end.
+    shrunk: RefCell<Option<Vec<(String, String)>>>,
     /// What makes a second signal end the program at once.
     impatience: RefCell<Vec<SigId>>,
 }
@@ -125,8 +127,9 @@ pub fn main(commit: &str) -> ExitCode {
     let impatience = RefCell::new(catch_signals(&interrupt));
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
+    let (global, shrunk) = (cli.global, RefCell::default());
     let terminal =
-        Terminal { global: cli.global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), impatience };
+        Terminal { global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), shrunk, impatience };
     let mut telling = None;
     let done = go_there(&terminal.global).and_then(|()| {
         telling = telling::Telling::begin(&terminal, &cli.command);

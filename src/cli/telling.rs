@@ -1,5 +1,6 @@
 //! Telling of a command's end, whoever started it: the agent, cron, or a person.
 
+use crate::agent::is_told_by_agent;
 use crate::agent::metrics::{self, Run};
 use crate::agent::tell::{Outcome, Task, Teller};
 use crate::catalog::State;
@@ -8,14 +9,19 @@ use crate::cli::{Terminal, exit, open, say};
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::error::{OpError, Result};
+use crate::ops::interrupt::Interrupt;
 use crate::ops::restore::read::chain_text;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// Somebody is told of the end of this command.
 pub(super) struct Telling {
     task: Task,
-    config: Config,
+    config: Arc<Config>,
     began: Timestamp,
+    /// Tells that the run begins, beside it: whoever hears that may take their time.
+    start: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Telling {
@@ -27,6 +33,8 @@ impl Telling {
             Command::Verify(_) => Task::Verify,
             Command::Drill(_) => Task::Drill,
             Command::Prune(args) if !args.dry_run => Task::Prune,
+            Command::Rollback(args) if !args.dry_run => Task::Rollback,
+            Command::Guard(args) if !args.dry_run => Task::Guard,
             _ => return None,
         };
         if terminal.global.kit.is_some() {
@@ -37,13 +45,22 @@ impl Telling {
         if nobody && !metrics::wanted(&config) {
             return None;
         }
-        let telling = Self { task, config, began: open::clock().now() };
-        telling.with(terminal, |teller| teller.begin(&telling.task));
-        Some(telling)
+        let config = Arc::new(config);
+        warn(tell_by(terminal, &config, |teller| teller.begun(&task)));
+        // An agent that started this run tells of it itself.
+        let heard = config.notify.ping.is_some() && task.is_backup() && !is_told_by_agent();
+        let start = heard.then(|| {
+            let (config, task, interrupt) = (Arc::clone(&config), task.clone(), terminal.interrupt.clone());
+            std::thread::spawn(move || tell_with(&interrupt, &config, |teller| teller.start(&task)))
+        });
+        Some(Self { task, config, began: open::clock().now(), start })
     }
 
     /// The command has ended.
     pub(super) fn end(self, terminal: &Terminal, done: &Result<u8>) {
+        if done.as_ref().is_err_and(OpError::is_declined) {
+            return;
+        }
         let code = match done {
             Ok(code) => *code,
             Err(error) => exit::code_of(error.class, terminal.interrupt.signal()),
@@ -53,28 +70,41 @@ impl Telling {
             Ok(code) => of_code(terminal, *code),
             Err(error) => of_error(error),
         };
+        let run = Run { began: self.began, ended: open::clock().now(), code };
+        if !self.task.is_by_hand()
+            && let Err(e) = metrics::after(&self.config, &self.task.to_string(), run, &text)
+        {
+            say(&format!("warning: {}", chain_text(&e)));
+        }
         // What cannot be read is no proof that a kit was proved.
         let state = State::open(&self.config.state_dir);
         let kit_proved = state.is_ok_and(|state| state.kit_memory().proved.is_some());
-        let outcome = Outcome { task: self.task.clone(), code, text: text.clone(), kit_proved };
-        self.with(terminal, |teller| teller.end(&outcome));
-        let run = Run { began: self.began, ended: open::clock().now(), code };
-        if let Err(e) = metrics::after(&self.config, &self.task.to_string(), run, &text) {
-            say(&format!("warning: {}", chain_text(&e)));
+        let shrunk = terminal.shrunk.borrow().clone();
+        let outcome = Outcome { task: self.task.clone(), code, text, kit_proved, shrunk };
+        if is_told_by_agent() {
+            warn(tell_by(terminal, &self.config, |teller| teller.note(&outcome)));
+        } else {
+            // The beginning is heard before the end.
+            warn(self.start.and_then(|start| start.join().ok()).unwrap_or_default());
+            warn(tell_by(terminal, &self.config, |teller| teller.end(&outcome)));
         }
     }
+}
 
-    fn with(&self, terminal: &Terminal, tell: impl FnOnce(&Teller<'_>) -> Vec<String>) {
-        for line in tell_by(terminal, &self.config, tell) {
-            say(&format!("warning: {line}"));
-        }
+fn warn(lines: Vec<String>) {
+    for line in lines {
+        say(&format!("warning: {line}"));
     }
 }
 
 /// Runs `tell` with what it needs.
 pub(super) fn tell_by<T>(terminal: &Terminal, config: &Config, tell: impl FnOnce(&Teller<'_>) -> T) -> T {
-    let stopped = || terminal.interrupt.signal().is_some();
-    let pause = |time| crate::ops::lock::pause(&terminal.interrupt, time);
+    tell_with(&terminal.interrupt, config, tell)
+}
+
+fn tell_with<T>(interrupt: &Interrupt, config: &Config, tell: impl FnOnce(&Teller<'_>) -> T) -> T {
+    let stopped = || interrupt.signal().is_some();
+    let pause = |time| crate::ops::lock::pause(interrupt, time);
     let now = open::clock().now();
     tell(&Teller { config, now, stopped: &stopped, pause: &pause })
 }

@@ -303,11 +303,15 @@ const TARGET: Section = Section {
         optional("discord_file", Kind::Text, "none"),
         optional("ntfy", Kind::Text, "none"),
         optional("ntfy_file", Kind::Text, "none"),
+        optional("email", Kind::Text, "none"),
+        optional("from", Kind::Text, "none"),
+        optional("smtp", Kind::Text, "none"),
+        optional("password_file", Kind::Text, "none"),
+        optional("ca_file", Kind::Path, "none"),
         optional("command", Kind::Command, "none"),
         optional("token_file", Kind::Text, "none"),
         optional("events", Kind::Words(&EVENTS), "all"),
         optional("within", TELLING, "30s"),
-        later("email", "use `command` with a program that sends mail, such as `sendmail -t`"),
     ],
 };
 

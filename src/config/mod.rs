@@ -14,6 +14,7 @@ mod exclude;
 mod file;
 mod keys;
 mod locate;
+mod mail;
 mod name;
 mod notify;
 mod paths;
@@ -44,6 +45,7 @@ mod tests;
 mod tests_init;
 
 pub use locate::{FILE_NAME, check_permissions, find};
+pub use mail::{Mail, MailTls};
 pub use name::slug;
 pub use notify::{Address, Notify, Ping, PostForm, Secret, Target, Tell, Way};
 pub use render::{ConfigErrors, Mistake, Place as MistakePlace};

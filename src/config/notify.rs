@@ -1,6 +1,7 @@
 //! `[notify]`: who is told what.
 
 use crate::config::block::{At, Block};
+use crate::config::mail::{MAIL_KEYS, Mail, mail};
 use crate::config::places::Role;
 use crate::config::render::Found;
 use crate::config::resolve::Work;
@@ -79,6 +80,8 @@ pub enum Way {
     },
     /// By a command that gets it in its environment.
     Command(CommandLine),
+    /// By e-mail.
+    Mail(Mail),
 }
 
 /// The form of a message.
@@ -154,19 +157,32 @@ impl fmt::Display for Target {
             Way::Command(CommandLine::Shell(line)) => {
                 write!(f, "command {}", line.split_whitespace().next().unwrap_or_default())
             }
+            Way::Mail(mail) => write!(f, "email {}", mail.to),
         }
     }
 }
 
+/// What stands behind a key that says how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// An address for a POST.
+    Plain(PostForm),
+    /// A place where such an address is.
+    Secret(PostForm),
+    Command,
+    Mail,
+}
+
 /// The ways, by their keys.
-const WAYS: [(&str, Option<PostForm>, bool); 7] = [
-    ("webhook", Some(PostForm::Json), false),
-    ("ntfy", Some(PostForm::Ntfy), false),
-    ("webhook_file", Some(PostForm::Json), true),
-    ("slack_file", Some(PostForm::Slack), true),
-    ("discord_file", Some(PostForm::Discord), true),
-    ("ntfy_file", Some(PostForm::Ntfy), true),
-    ("command", None, false),
+const WAYS: [(&str, Behind); 8] = [
+    ("webhook", Behind::Plain(PostForm::Json)),
+    ("ntfy", Behind::Plain(PostForm::Ntfy)),
+    ("webhook_file", Behind::Secret(PostForm::Json)),
+    ("slack_file", Behind::Secret(PostForm::Slack)),
+    ("discord_file", Behind::Secret(PostForm::Discord)),
+    ("ntfy_file", Behind::Secret(PostForm::Ntfy)),
+    ("email", Behind::Mail),
+    ("command", Behind::Command),
 ];
 
 /// What `[notify]` says.
@@ -185,28 +201,26 @@ fn target(work: &mut Work<'_>, mut block: Block) -> Option<Target> {
     if block.later {
         return None;
     }
-    let named: Vec<_> = WAYS.iter().filter(|(key, ..)| block.has(key)).collect();
-    let [(key, form, is_secret)] = named[..] else {
+    let named: Vec<_> = WAYS.iter().filter(|(key, _)| block.has(key)).collect();
+    let [(key, behind)] = named[..] else {
         let what = match named.len() {
             0 => "nothing says how this target is told".to_owned(),
             _ => "a target is told in one way".to_owned(),
         };
-        let keys: Vec<String> = WAYS.iter().map(|(key, ..)| format!("`{key}`")).collect();
+        let keys: Vec<String> = WAYS.iter().map(|(key, _)| format!("`{key}`")).collect();
         work.mistake(Found::at(&block.span, what).hint(format!("give exactly one of {}", keys.join(", "))));
         return None;
     };
+    needless(work, &block, key, *behind);
     let token = block.text("token_file").and_then(|at| secret(work, "the token of a target", at));
-    if let (Some(span), None) = (block.named.get("token_file").cloned(), form) {
-        let found = Found::at(&span, "`token_file` means nothing beside `command`");
-        work.mistake(found.hint("a command reads its secrets itself; remove it"));
-    }
-    let way = match (form, is_secret) {
-        (None, _) => block.command(key).map(|at| Way::Command(at.value)),
-        (Some(form), true) => {
+    let way = match behind {
+        Behind::Command => block.command(key).map(|at| Way::Command(at.value)),
+        Behind::Mail => mail(work, &mut block).map(Way::Mail),
+        Behind::Secret(form) => {
             let place = block.text(key).and_then(|at| secret(work, "the address of a target", at));
             place.map(|place| Way::Post { form: *form, to: Address::Secret(place) })
         }
-        (Some(form), false) => {
+        Behind::Plain(form) => {
             let url = block.text(key).and_then(|at| address(work, key, at, token.is_some()));
             url.map(|url| Way::Post { form: *form, to: Address::Plain(url) })
         }
@@ -215,6 +229,22 @@ fn target(work: &mut Work<'_>, mut block: Block) -> Option<Target> {
     let events =
         Tell::ALL.into_iter().filter(|tell| events.iter().any(|at| at.value == tell.word())).collect();
     Some(Target { way: way?, token, events, within: block.time("within").unwrap_or(WITHIN) })
+}
+
+/// Keys that mean nothing beside the one that says how.
+fn needless(work: &mut Work<'_>, block: &Block, way: &str, behind: Behind) {
+    let mail = behind == Behind::Mail;
+    let posts = matches!(behind, Behind::Plain(_) | Behind::Secret(_));
+    let wrong = MAIL_KEYS.into_iter().filter(|_| !mail).chain(["token_file"].into_iter().filter(|_| !posts));
+    for key in wrong {
+        let Some(span) = block.named.get(key) else { continue };
+        let hint = match behind {
+            Behind::Command => "a command reads its secrets itself; remove it",
+            Behind::Mail => "the password of a mail server is named by `password_file`",
+            Behind::Plain(_) | Behind::Secret(_) => "it belongs to `email`; remove it",
+        };
+        work.mistake(Found::at(span, format!("`{key}` means nothing beside `{way}`")).hint(hint));
+    }
 }
 
 /// An address that stands in the file goes into every snapshot, and everybody who reads the file sees it.
@@ -243,7 +273,7 @@ fn address(work: &mut Work<'_>, key: &str, At { value, span }: At<String>, token
     None
 }
 
-fn is_here(host: &str) -> bool {
+pub(super) fn is_here(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     ["localhost", "127.0.0.1", "[::1]"].contains(&name)
 }

@@ -105,7 +105,7 @@ const NOTIFY: &str = "
 # Who is told of failures and their end. Addresses and tokens that are secret stand in files of their own.
 #
 # [notify]
-# failure = [{ ntfy = \"https://ntfy.example/backups\" }]  # or webhook, slack_file, discord_file, command
+# failure = [{ ntfy = \"https://ntfy.example/backups\" }]  # or webhook, slack_file, discord_file, email, command
 # ping = { url_file = \"/etc/backstay/ping\" }             # a service that raises the alarm when it hears nothing
 # stale = \"26h\"                         # no backup that went well for so long is trouble
 ";

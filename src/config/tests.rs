@@ -687,7 +687,7 @@ fn who_is_told_is_read_and_no_secret_address_is_taken_or_shown() {
             "failure = [{ command = \"y\", token_file = \"t\" }]",
             "`token_file` means nothing beside `command`",
         ),
-        ("failure = [{ email = \"a@b\" }]", "`email` is not supported by this version"),
+        ("failure = [{ email = \"a@b\" }]", "`from` is missing beside `email`"),
         ("failure = [{ within = \"1h\", command = \"y\" }]", "`within` must be from 1s to 5m"),
         ("ping = { url = \"https://hc.example/canary\" }", "unknown key `url`"),
     ] {
@@ -697,6 +697,41 @@ fn who_is_told_is_read_and_no_secret_address_is_taken_or_shown() {
             !error.contains("canary") || wrong.starts_with("failure = [{ ntfy = \"canary\""),
             "{wrong}: {error}"
         );
+    }
+}
+
+#[test]
+fn an_email_target_is_read_and_a_wrong_one_is_refused_with_its_line() {
+    let of = |target: &str| with(&format!("[notify]\nfailure = [{{ {target} }}]"));
+    let right = "email = \"ops@x.example\", from = \"b+x@h\", smtp = \"smtps://me@m.example\", password_file = \"p\", events = [\"damage\"]";
+    let target = parse(&of(right)).unwrap().notify.targets.remove(0);
+    assert_eq!(target.to_string(), "email ops@x.example");
+    let Way::Mail(mail) = target.way else { panic!("{target:?}") };
+    let login = Some(("me".to_owned(), Secret::File("/srv/app/p".into())));
+    assert_eq!((mail.port, mail.tls, mail.login), (465, MailTls::Implicit, login));
+    let mail = "email = \"a@b\", from = \"c@d\", smtp = \"smtps://m\"";
+    let with_smtp =
+        |smtp: &str| format!("email = \"a@b\", from = \"c@d\", smtp = \"{smtp}\", password_file = \"p\"");
+    for (wrong, what) in [
+        ("email = \"a@b\", from = \"c@d\"".to_owned(), "`smtp` is missing beside `email`"),
+        (mail.replace("a@b", "Ops <a@b>"), "`email` must be one e-mail address"),
+        (mail.replace("a@b", "a@b, c@d"), "`email` must be one e-mail address"),
+        (mail.replace("a@b", "a@b\\r\\nBcc: x@y"), "`email` must be one e-mail address"),
+        (mail.replace("c@d", "c@d\\nX: y"), "`from` must be one e-mail address"),
+        (mail.replace("smtps://m", "https://m"), "`smtp` must be an address: smtps://"),
+        (with_smtp("smtps://me:canary@m.example"), "a password does not belong into `smtp`"),
+        (with_smtp("smtps://m.example"), "`password_file` without a user in `smtp`"),
+        (mail.replace("//m", "//me@m"), "a user of a mail server needs a password"),
+        (format!("{mail}, token_file = \"t\""), "`token_file` means nothing beside `email`"),
+        (format!("{mail}, command = \"y\""), "a target is told in one way"),
+        ("command = \"y\", smtp = \"smtps://m\"".to_owned(), "`smtp` means nothing beside `command`"),
+        (with_smtp("smtps://me@m").replace("\"p\"", "\"env:PASSWORD\""), "must begin with BACKSTAY_"),
+    ] {
+        let text = of(&wrong);
+        let line = text.lines().position(|line| line.starts_with("failure")).unwrap() + 1;
+        let error = parse(&text).expect_err(&wrong).to_string();
+        assert!(error.contains(what) && error.contains(&format!(":{line}")), "{wrong}: {error}");
+        assert!(!error.contains("canary"), "{wrong}: {error}");
     }
 }
 

@@ -6,6 +6,7 @@
 //! - `BACKSTAY_TEST_SIGNAL=<n>:<signal>`: the n-th point sends the process that signal (by number) and goes on.
 //! - `BACKSTAY_TEST_FAIL=<n>:<errno>`: the n-th wrapped system call is not made and gives that error number.
 //! - In place of `<n>`, `<name>#<n>` means the n-th one of that name: threads do not change what it hits.
+//! - `BACKSTAY_TEST_JOB_CRASH=<n>`: the same as `BACKSTAY_TEST_CRASH` for the jobs of an agent, which get none of the others.
 //! - `BACKSTAY_TEST_CRASH_COUNT_FILE=<path>`: each point passed is added to that file, a line `<n> <name>`, so that a test knows
 //!   how many there are.
 
@@ -34,6 +35,14 @@ pub fn around<T, E: From<io::Error>>(
     Ok(result)
 }
 
+/// What is ordered of an agent is not ordered of its jobs.
+pub fn orders_of_job(command: &mut std::process::Command) {
+    #[cfg(debug_assertions)]
+    armed::orders_of_job(command);
+    #[cfg(not(debug_assertions))]
+    let _ = command;
+}
+
 #[cfg(debug_assertions)]
 pub use armed::{fail_call, fired};
 
@@ -45,6 +54,15 @@ mod armed {
     use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    pub(super) fn orders_of_job(command: &mut std::process::Command) {
+        for name in ["CRASH", "SIGNAL", "FAIL", "CRASH_COUNT_FILE"] {
+            command.env_remove(format!("BACKSTAY_TEST_{name}"));
+        }
+        if let Some(order) = std::env::var_os("BACKSTAY_TEST_JOB_CRASH") {
+            command.env("BACKSTAY_TEST_CRASH", order);
+        }
+    }
 
     /// What the environment asks for, read once.
     struct Orders {

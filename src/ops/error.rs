@@ -41,6 +41,7 @@ pub struct OpError {
     what: String,
     source: Option<Box<dyn Error + Send + Sync>>,
     too_new: bool,
+    declined: bool,
     /// What to do now.
     pub hint: Option<String>,
 }
@@ -48,7 +49,7 @@ pub struct OpError {
 impl OpError {
     /// An error that says `what` failed, on what.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), source: None, too_new: false, hint: None }
+        Self { class, what: what.into(), source: None, too_new: false, declined: false, hint: None }
     }
 
     /// Adds the cause.
@@ -68,6 +69,16 @@ impl OpError {
     /// True when a later program made what this is about.
     pub fn is_too_new(&self) -> bool {
         self.too_new
+    }
+
+    /// A person was asked and said no.
+    pub fn declined(what: impl Into<String>) -> Self {
+        Self { declined: true, ..Self::new(Class::Failed, what) }
+    }
+
+    /// True when a person said no: nothing is wrong.
+    pub fn is_declined(&self) -> bool {
+        self.declined
     }
 
     /// Adds what to do now.

@@ -10,16 +10,25 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// An agent that runs.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     err: BufReader<ChildStderr>,
-    said: String,
+    pub(crate) said: String,
 }
 
 impl Running {
-    fn start(lab: &Lab, env: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(lab: &Lab, env: &[(&str, &str)]) -> Self {
+        Self::start_with(lab, &[], env)
+    }
+
+    fn start_with(lab: &Lab, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
-        command.arg("agent").current_dir(lab.path("project")).env_clear().envs(env.iter().copied());
+        command
+            .arg("agent")
+            .args(args)
+            .current_dir(lab.path("project"))
+            .env_clear()
+            .envs(env.iter().copied());
         command.env("HOME", lab.path("home")).env("PATH", "/usr/bin:/bin").env("TZ", "UTC");
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -29,7 +38,7 @@ impl Running {
 
     /// Reads what it says until a line holds `word`.
     #[track_caller]
-    fn until(&mut self, word: &str) {
+    pub(crate) fn until(&mut self, word: &str) {
         loop {
             let mut line = String::new();
             let length = self.err.read_line(&mut line).unwrap();
@@ -41,11 +50,11 @@ impl Running {
         }
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn end(&mut self) -> Option<i32> {
+    pub(crate) fn end(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 }
@@ -193,4 +202,99 @@ fn what_cannot_be_run_by_an_agent_is_refused_in_words() {
     lab.run(&[&twice[..], &["backup"]].concat()).expect(2, &["--config was given more than once"]);
     lab.run(&[&twice[..], &["agent"]].concat()).expect(14, &["two projects have the state directory"]);
     lab.run(&["agent", "--print", "cron"]).expect(0, &["agent --config", "--once"]);
+}
+
+/// Two projects, and the arguments that name both.
+fn two(first: &str, second: &str) -> ([Lab; 2], Vec<String>) {
+    let mut labs = [seen(first), seen(second)];
+    for (lab, name) in labs.iter_mut().zip(["one", "two"]) {
+        let text = lab.config_text().replace("name = \"project\"", &format!("name = {name:?}"));
+        fs::write(lab.path("project/backstay.toml"), text).unwrap();
+    }
+    let file = |lab: &Lab| lab.path("project/backstay.toml").display().to_string();
+    let args = labs.iter().flat_map(|lab| ["--config".to_owned(), file(lab)]).collect();
+    (labs, args)
+}
+
+fn words(args: &[String]) -> Vec<&str> {
+    args.iter().map(String::as_str).collect()
+}
+
+/// A dump that fails.
+const FAILS: &str = "component = [{ name = \"bad\", command = \"exit 3\" }]\nschedule = { backup = \"0 3 * * *\", timezone = \"UTC\" }";
+
+#[test]
+fn one_agent_runs_several_projects_and_one_that_fails_stops_no_other() {
+    let (labs, args) = two(FAILS, FOLDER);
+    let once = |now| {
+        labs[0].run_with(&[&["agent", "--once"][..], &words(&args)].concat(), &[("BACKSTAY_TEST_NOW", now)])
+    };
+    once("2026-11-02T03:00:00Z")
+        .expect(1, &["one: backup at 0 3 * * * failed (exit code 1)", "two: backup at 0 3 * * * is done"]);
+    assert_eq!(snapshots(&labs[1]), 1);
+    let mut agent = Running::start_with(&labs[0], &words(&args), &[]);
+    agent.until("two: backup at 0 3 * * * is done");
+    agent.signal(rustix::process::Signal::TERM);
+    assert_eq!(agent.end(), Some(0));
+    assert_eq!(snapshots(&labs[1]), 2);
+}
+
+#[test]
+fn one_bad_configuration_stops_no_other_project_at_the_start_and_at_sighup() {
+    let (labs, args) = two(FOLDER, FOLDER);
+    let file = labs[0].path("project/backstay.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    let bad = good.replace("0 3 * * *", "0 33 * * *");
+    fs::write(&file, &bad).unwrap();
+    let once = |now| {
+        labs[1].run_with(&[&["agent", "--once"][..], &words(&args)].concat(), &[("BACKSTAY_TEST_NOW", now)])
+    };
+    once("2026-11-02T03:00:00Z")
+        .expect(14, &["0 33 * * *", "is not run; the others are", "two: backup at 0 3 * * * is done"]);
+    assert_eq!(snapshots(&labs[1]), 1);
+    let mut agent = Running::start_with(&labs[1], &words(&args), &[]);
+    agent.until("is not run; the others are");
+    agent.until("two: backup at 0 3 * * * is done");
+    // The mistake is mended: its project runs, too.
+    fs::write(&file, &good).unwrap();
+    agent.signal(rustix::process::Signal::HUP);
+    agent.until("one: the configuration was read again");
+    agent.until("one: backup at 0 3 * * * is done");
+    // Another one keeps the project as it was, and what was changed for the other one holds.
+    fs::write(&file, &bad).unwrap();
+    agent.signal(rustix::process::Signal::HUP);
+    agent.until("one: the configuration is refused, and the one from before kept");
+    agent.until("two: the configuration was read again");
+    // At SIGHUP a configuration becomes one of the other's project: it is refused, and nothing else changes.
+    fs::write(&file, labs[1].config_text()).unwrap();
+    agent.signal(rustix::process::Signal::HUP);
+    agent.until("two: the configuration is refused, and the one from before kept");
+    agent.signal(rustix::process::Signal::TERM);
+    agent.until("the agent ends");
+    assert_eq!(agent.end(), Some(0));
+    fs::write(&file, good).unwrap();
+    assert_eq!((snapshots(&labs[0]), snapshots(&labs[1])), (1, 2));
+}
+
+#[test]
+fn two_configurations_of_one_project_are_refused() {
+    let lab = seen(FOLDER);
+    let file = |name: &str| lab.path("project").join(name).display().to_string();
+    let refused = |words: &str| {
+        let args = ["--config", &file("backstay.toml"), "--config", &file("other.toml"), "agent", "--once"];
+        lab.run(&args).expect(14, &[words]);
+    };
+    fs::write(file("other.toml"), lab.config_text().replace("0 3 * * *", "0 4 * * *")).unwrap();
+    refused("two projects have the state directory");
+    let state = lab.state().display().to_string();
+    fs::write(file("other.toml"), lab.config_text().replace(&state, &format!("{state}-2"))).unwrap();
+    refused("two configurations are of project project and sign with the same key");
+    // The same folder by another name, with another name of the project.
+    std::os::unix::fs::symlink(&state, format!("{state}-2")).unwrap();
+    let other =
+        fs::read_to_string(file("other.toml")).unwrap().replace("name = \"project\"", "name = \"other\"");
+    fs::write(file("other.toml"), other).unwrap();
+    let args = ["--config", &file("backstay.toml"), "--config", &file("other.toml"), "agent", "--once"];
+    lab.run(&args).expect(11, &["another agent runs project other", "is not run; the others are"]);
+    assert_eq!(snapshots(&lab), 1);
 }

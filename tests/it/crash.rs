@@ -6,6 +6,7 @@
 #![cfg(debug_assertions)]
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
+mod agent;
 mod backup;
 mod bed;
 mod disk;

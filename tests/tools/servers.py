@@ -56,16 +56,16 @@ def answers(url):
         return False
 
 
-@contextlib.contextmanager
-def weed(home, metrics=False, more=None):
-    """SeaweedFS; gives its endpoint and process, and with `metrics` the URL of what it counts. `more` are further identities, and policies, of its configuration."""
-    home = pathlib.Path(home)
-    (home / "data").mkdir()
+def weed_ports(metrics=False):
+    names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc")] + ["metricsPort"] * metrics
+    return dict(zip(names, free_ports(len(names))))
+
+
+def start_weed(home, ports, more=None):
+    """Starts SeaweedFS in `home`, on what lies there, and waits until it is up. Gives its process. `more` are further identities, and policies, of its configuration."""
     keys = {"name": "test", "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
     more = more or {"identities": []}
     (home / "s3.json").write_text(json.dumps({**more, "identities": [keys, *more["identities"]]}))
-    names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc")] + ["metricsPort"] * metrics
-    ports = dict(zip(names, free_ports(len(names))))
     arguments = [f"-{name}={port}" for name, port in ports.items()] + [
         "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={home}/data", f"-s3.config={home}/s3.json", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
         "-webdav=false", "-admin.ui=false", "-master.telemetry=false", f"-s3.localSocket={home}/s3.sock", f"-filer.localSocket={home}/filer.sock"]
@@ -74,13 +74,30 @@ def weed(home, metrics=False, more=None):
         process = subprocess.Popen([program("BACKSTAY_WEED", "weed"), f"-logdir={home}", "mini", *arguments], cwd=home, start_new_session=True,
                                    env={**os.environ, "HOME": str(home), "TMPDIR": str(home)}, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
+        wait(process, lambda: answers(f"http://127.0.0.1:{ports['s3.port']}/status"), log)
+    except BaseException:
+        end_weed(process, ports)
+        raise
+    return process
+
+
+def end_weed(process, ports):
+    end(process)
+    for part in ("master", "volume", "filer", "s3", "admin"):
+        pathlib.Path(f"/tmp/seaweedfs-{part}-grpc-{ports[part + '.port.grpc']}.sock").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def weed(home, metrics=False, more=None):
+    """SeaweedFS; gives its endpoint and process, and with `metrics` the URL of what it counts. `more` are further identities, and policies, of its configuration."""
+    home, ports = pathlib.Path(home), weed_ports(metrics)
+    (home / "data").mkdir()
+    process = start_weed(home, ports, more)
+    try:
         endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-        wait(process, lambda: answers(f"{endpoint}/status"), log)
         yield (endpoint, process, f"http://127.0.0.1:{ports['metricsPort']}/metrics") if metrics else (endpoint, process)
     finally:
-        end(process)
-        for part in ("master", "volume", "filer", "s3", "admin"):
-            pathlib.Path(f"/tmp/seaweedfs-{part}-grpc-{ports[part + '.port.grpc']}.sock").unlink(missing_ok=True)
+        end_weed(process, ports)
 
 
 @contextlib.contextmanager

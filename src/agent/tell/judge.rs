@@ -9,6 +9,8 @@ use std::fmt;
 
 /// What is wrong when a snapshot is not in every store.
 pub(super) const STORES: &str = "stores";
+/// Before the name of a component that shrank.
+const SHRUNK: &str = "size of ";
 const KIT: &str = "kit";
 const STALE: &str = "stale";
 /// Nobody prints a kit in the minute in which a project is set up.
@@ -27,12 +29,21 @@ pub enum Task {
     Drill,
     /// `prune`.
     Prune,
+    /// `rollback`.
+    Rollback,
+    /// `guard`.
+    Guard,
 }
 
 impl Task {
     /// True for a backup.
     pub fn is_backup(&self) -> bool {
         matches!(self, Self::Backup(_))
+    }
+
+    /// True for what a person does when it is needed, and no schedule ever.
+    pub fn is_by_hand(&self) -> bool {
+        matches!(self, Self::Rollback | Self::Guard)
     }
 }
 
@@ -50,6 +61,8 @@ impl fmt::Display for Task {
             Self::Verify => f.write_str("verify"),
             Self::Drill => f.write_str("drill"),
             Self::Prune => f.write_str("prune"),
+            Self::Rollback => f.write_str("rollback"),
+            Self::Guard => f.write_str("guard"),
         }
     }
 }
@@ -65,16 +78,19 @@ pub struct Outcome {
     pub text: String,
     /// When a kit was last proved, as far as this machine knows.
     pub kit_proved: bool,
+    /// Components of which retention lets nothing go because they shrank, and why; none where nobody looked.
+    pub shrunk: Option<Vec<(String, String)>>,
 }
 
-/// Ends that say nothing of how things are: usage, another run, a signal.
-pub(super) fn says_nothing(code: u8) -> bool {
-    matches!(code, 2 | 11 | 128..)
+/// Ends that say nothing of how things are: usage, another run, a signal; and of what a person began, what they were refused before anything was touched.
+pub(super) fn says_nothing(outcome: &Outcome) -> bool {
+    matches!(outcome.code, 2 | 11 | 128..)
+        || outcome.task.is_by_hand() && matches!(outcome.code, 12 | 14 | 16)
 }
 
 /// Takes the end of a run into the memory.
 pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now: Timestamp) {
-    if says_nothing(outcome.code) {
+    if says_nothing(outcome) {
         return;
     }
     let about = outcome.task.to_string();
@@ -110,6 +126,10 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
                 trouble(Tell::Shrink, "retention lets nothing go: something looks wrong".to_owned()),
             );
         }
+        17 => memory.trouble(
+            &about,
+            trouble(Tell::Failure, format!("{about} did not go well, and was taken back (exit code 17)")),
+        ),
         3 => memory.trouble(&about, trouble(Tell::Failure, format!("{about} is incomplete"))),
         code => memory.trouble(&about, trouble(Tell::Failure, format!("{about} failed (exit code {code})"))),
     }
@@ -119,7 +139,23 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
         }
         kit(memory, outcome.kit_proved, now);
     }
+    if let Some(shrunk) = &outcome.shrunk {
+        shrank(memory, shrunk, now);
+    }
     stale(config, memory, now);
+}
+
+/// A component by itself, so that a second one is told of, too. It is over when retention is free again.
+fn shrank(memory: &mut Memory, shrunk: &[(String, String)], now: Timestamp) {
+    let about = |component: &String| format!("{SHRUNK}{component}");
+    let now_wrong: Vec<String> = shrunk.iter().map(|(component, _)| about(component)).collect();
+    memory.troubles.retain(|known, _| !known.starts_with(SHRUNK) || now_wrong.contains(known));
+    for (component, text) in shrunk {
+        let event = Tell::Shrink.word().to_owned();
+        let title = format!("{component} shrank by more than half: nothing of it is deleted");
+        let trouble = Trouble { since: now, event, code: None, title, text: text.clone() };
+        memory.trouble(&about(component), trouble);
+    }
 }
 
 fn kit(memory: &mut Memory, proved: bool, now: Timestamp) {

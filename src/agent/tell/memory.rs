@@ -1,5 +1,6 @@
 //! What is wrong now, and who was told.
 
+use crate::agent::tell::ping::Beat;
 use crate::durable;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, Result};
@@ -8,7 +9,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const FILE: &str = "notify.json";
+/// Held while the memory is changed: for a moment.
 pub(super) const LOCK: &str = "notify.lock";
+/// Held by whoever tells: for as long as those who are told take.
+pub(super) const TELLS: &str = "notify-tells.lock";
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,9 @@ pub(super) struct Memory {
     pub(super) troubles: BTreeMap<String, Trouble>,
     /// Who was told of what.
     pub(super) told: BTreeMap<String, BTreeMap<String, Told>>,
+    /// What the dead-man service has to hear still, and since when. Only the last counts.
+    #[serde(default)]
+    pub(super) beat: Option<(Beat, Timestamp)>,
 }
 
 /// Something that is wrong.
@@ -51,7 +58,7 @@ pub(super) struct Told {
 
 impl Memory {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { first: now, last_good: None, troubles: BTreeMap::new(), told: BTreeMap::new() }
+        Self { first: now, last_good: None, troubles: BTreeMap::new(), told: BTreeMap::new(), beat: None }
     }
 
     pub(super) fn load(dir: &Path, now: Timestamp) -> std::result::Result<Self, String> {

@@ -6,6 +6,7 @@
 
 mod deliver;
 mod judge;
+mod mail;
 mod memory;
 mod message;
 mod ping;
@@ -16,14 +17,14 @@ pub use judge::{Outcome, Task};
 pub use message::Message;
 
 use crate::config::{Config, Tell};
-use crate::durable::{DurableError, FileLock};
+use crate::durable::{self, FileLock};
 use crate::model::Timestamp;
 use crate::ops::restore::read::chain_text;
 use memory::Memory;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Another command may be telling; it is waited for so long.
+/// The memory is another's for moments only; whoever tells is waited for as long.
 const WAIT: Duration = Duration::from_secs(60);
 
 /// What telling needs.
@@ -33,60 +34,72 @@ pub struct Teller<'a> {
     /// The time.
     pub now: Timestamp,
     /// The program is to end.
-    pub stopped: &'a dyn Fn() -> bool,
+    pub stopped: &'a (dyn Fn() -> bool + Sync),
     /// Waits for another that tells, or breaks off.
-    pub pause: &'a dyn Fn(Duration) -> ControlFlow<()>,
+    pub pause: &'a (dyn Fn(Duration) -> ControlFlow<()> + Sync),
 }
 
+/// Each gives what could not be told, for people. Only [`Self::start`] and [`Self::tell`] wait for those who are told.
 impl Teller<'_> {
     /// True when there is somebody to tell.
     fn any(&self) -> bool {
         !self.config.notify.targets.is_empty() || self.config.notify.ping.is_some()
     }
 
-    /// A run begins. Gives what could not be told, for people.
-    pub fn begin(&self, task: &Task) -> Vec<String> {
-        if !self.any() || !task.is_backup() {
-            return Vec::new();
-        }
-        self.ping(ping::Beat::Start).into_iter().collect()
-    }
-
-    /// A run has ended. Gives what could not be told, for people.
-    pub fn end(&self, outcome: &Outcome) -> Vec<String> {
-        let changed = |memory: &mut Memory| judge::judge(self.config, memory, outcome, self.now);
+    /// A run begins: what the dead-man service had not heard of an earlier one would be taken for word of this one.
+    pub fn begun(&self, task: &Task) -> Vec<String> {
         let mut said = Vec::new();
-        let beat = self.with_memory(true, changed, &mut said).and_then(|memory| ping::beat(&memory, outcome));
-        said.extend(beat.and_then(|beat| self.ping(beat)));
+        if self.config.notify.ping.is_some() && task.is_backup() {
+            self.change(|memory| memory.beat = None, &mut said);
+        }
         said
     }
 
-    /// Nothing ended: whether nothing was well for too long, and what could not be told before. Gives what could not be told, for people.
+    /// Tells the dead-man service that a run begins.
+    pub fn start(&self, task: &Task) -> Vec<String> {
+        let heard = task.is_backup().then(|| self.ping(ping::Beat::Start));
+        heard.flatten().into_iter().collect()
+    }
+
+    /// Remembers how a run ended, for [`Self::tell`].
+    pub fn note(&self, outcome: &Outcome) -> Vec<String> {
+        let mut said = Vec::new();
+        let change = |memory: &mut Memory| {
+            judge::judge(self.config, memory, outcome, self.now);
+            self.keep_beat(memory, outcome);
+        };
+        if self.any() && self.change(change, &mut said).is_none() {
+            said.push("nobody is told how this ended".to_owned());
+        }
+        said
+    }
+
+    /// A run has ended.
+    pub fn end(&self, outcome: &Outcome) -> Vec<String> {
+        let mut said = self.note(outcome);
+        said.extend(self.tell());
+        said
+    }
+
+    /// Nothing ended: whether nothing was well for too long, and what could not be told before.
     pub fn watch(&self) -> Vec<String> {
         let mut said = Vec::new();
-        self.with_memory(false, |memory| judge::stale(self.config, memory, self.now), &mut said);
+        if self.any() {
+            self.change(|memory| judge::stale(self.config, memory, self.now), &mut said);
+        }
+        said.extend(self.tell());
         said
     }
 
-    /// Changes the memory, tells what has to be told, and gives the memory back.
-    fn with_memory(
-        &self,
-        ended: bool,
-        change: impl FnOnce(&mut Memory),
-        said: &mut Vec<String>,
-    ) -> Option<Memory> {
-        if !self.any() {
-            return None;
-        }
+    /// Changes the memory, and gives it.
+    fn change(&self, change: impl FnOnce(&mut Memory), said: &mut Vec<String>) -> Option<Memory> {
         let dir = &self.config.state_dir;
         let lock = FileLock::new(dir.join(memory::LOCK));
-        let mut pause = |time| (self.pause)(time);
-        let held = match lock.lock_wait("telling", &|| self.now, Some(WAIT), &mut pause) {
+        // Nobody holds it for long: also a program that is to end waits for its moment.
+        let held = match lock.lock_wait("telling", &|| self.now, Some(WAIT), &mut durable::sleep) {
             Ok(held) => held,
-            // Whoever tells now tells of this, too; of the end of a run only that run can.
-            Err(DurableError::Busy { .. }) if !ended => return None,
             Err(e) => {
-                said.push(format!("nobody is told how this ended: {}", chain_text(&e)));
+                said.push(format!("what is to be told cannot be remembered: {}", chain_text(&e)));
                 return None;
             }
         };
@@ -96,7 +109,6 @@ impl Teller<'_> {
         });
         let before = memory.clone();
         change(&mut memory);
-        said.extend(self.deliver(&mut memory));
         if memory != before
             && let Err(e) = memory.save(dir)
         {

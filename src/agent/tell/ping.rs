@@ -4,9 +4,14 @@ use crate::agent::tell::judge::{Outcome, STORES, Task, says_nothing};
 use crate::agent::tell::memory::Memory;
 use crate::agent::tell::post::{self, Letter};
 use crate::agent::tell::{Teller, secret};
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+/// A success that was so long ago says nothing of now: it would quiet an alarm that has to come.
+const FRESH: SignedDuration = SignedDuration::from_hours(1);
 
 /// What it hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Beat {
     Start,
     Success,
@@ -15,7 +20,7 @@ pub(super) enum Beat {
 
 /// What it hears after `outcome`. Success only while nothing of backups is wrong: a small backup that went well says nothing of the large one that did not.
 pub(super) fn beat(memory: &Memory, outcome: &Outcome) -> Option<Beat> {
-    if says_nothing(outcome.code) || !matches!(outcome.task, Task::Backup(_) | Task::Sync) {
+    if says_nothing(outcome) || !matches!(outcome.task, Task::Backup(_) | Task::Sync) {
         return None;
     }
     let wrong = |about: &String| about == STORES || about == "sync" || about.starts_with("backup");
@@ -28,6 +33,27 @@ pub(super) fn beat(memory: &Memory, outcome: &Outcome) -> Option<Beat> {
 }
 
 impl Teller<'_> {
+    /// What it has to hear after `outcome` waits in `memory` until it is told.
+    pub(super) fn keep_beat(&self, memory: &mut Memory, outcome: &Outcome) {
+        let Some(ping) = &self.config.notify.ping else { return };
+        match beat(memory, outcome) {
+            // A failure that it does not want to hear of ends the word of an earlier success all the same.
+            Some(Beat::Failure) if !ping.all => memory.beat = None,
+            Some(beat) => memory.beat = Some((beat, self.now)),
+            None => {}
+        }
+    }
+
+    /// What waits, unless it is too old.
+    pub(super) fn waiting(&self, memory: &mut Memory) -> Option<Beat> {
+        let (beat, since) = memory.beat?;
+        if self.now.duration_since(since).abs() > FRESH || self.config.notify.ping.is_none() {
+            memory.beat = None;
+            return None;
+        }
+        Some(beat)
+    }
+
     /// Lets it hear. Gives why that could not be.
     pub(super) fn ping(&self, beat: Beat) -> Option<String> {
         let ping = self.config.notify.ping.as_ref()?;

@@ -35,7 +35,7 @@ impl World {
     }
 
     fn with<T>(&self, run: impl FnOnce(&Teller<'_>) -> T) -> T {
-        let pause = |_| ControlFlow::Break(());
+        let pause = durable::sleep;
         run(&Teller { config: &self.config, now: self.now.get(), stopped: &|| false, pause: &pause })
     }
 
@@ -45,7 +45,7 @@ impl World {
 
     /// A run ends; gives what could not be told.
     fn end(&self, task: Task, code: u8) -> Vec<String> {
-        let outcome = Outcome { task, code, text: format!("said {code}"), kit_proved: true };
+        let outcome = Outcome { task, code, text: format!("said {code}"), kit_proved: true, shrunk: None };
         self.with(|teller| teller.end(&outcome))
     }
 
@@ -185,8 +185,13 @@ fn nothing_good_for_too_long_is_told_once_whoever_looks() {
 fn a_kit_that_was_never_proved_is_told_after_a_week() {
     let world = one("");
     let end = |proved| {
-        let outcome =
-            Outcome { task: Task::Backup(Vec::new()), code: 0, text: String::new(), kit_proved: proved };
+        let outcome = Outcome {
+            task: Task::Backup(Vec::new()),
+            code: 0,
+            text: String::new(),
+            kit_proved: proved,
+            shrunk: None,
+        };
         world.with(|teller| teller.end(&outcome));
     };
     end(false);
@@ -196,6 +201,50 @@ fn a_kit_that_was_never_proved_is_told_after_a_week() {
     assert_eq!(world.told().len(), 1);
     end(true);
     assert_eq!(world.told().len(), 1);
+}
+
+#[test]
+fn a_component_that_shrank_is_told_when_a_backup_meets_it_and_over_when_retention_is_free() {
+    let world = one("");
+    let end = |shrunk: Option<&[&str]>| {
+        let shrunk =
+            shrunk.map(|all| all.iter().map(|name| ((*name).to_owned(), format!("why {name}"))).collect());
+        let task = Task::Backup(Vec::new());
+        let outcome = Outcome { task, code: 0, text: String::new(), kit_proved: true, shrunk };
+        world.with(|teller| teller.end(&outcome));
+        world.told()
+    };
+    assert!(end(Some(&[])).is_empty());
+    assert_eq!(
+        end(Some(&["db"])),
+        ["shrink|backstay: x: db shrank by more than half: nothing of it is deleted|why db"]
+    );
+    assert!(end(Some(&["db"])).is_empty() && end(None).is_empty(), "told once");
+    assert_eq!(end(Some(&["db", "web"])).len(), 1, "another one is told of, too");
+    let told = end(Some(&["web"]));
+    assert!(
+        told.len() == 1 && told[0].starts_with("recovery|backstay: x: size of db: well again"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_a_person_took_back_is_told_and_what_they_mistyped_is_not() {
+    let world = one("");
+    for code in [2, 12, 14, 16, 130] {
+        world.end(Task::Rollback, code);
+    }
+    assert!(world.told().is_empty());
+    world.end(Task::Guard, 17);
+    world.end(Task::Rollback, 18);
+    let told = world.told();
+    assert_eq!(
+        told[0],
+        "failure|backstay: x: guard did not go well, and was taken back (exit code 17)|said 17"
+    );
+    assert!(told[1].starts_with("failure|backstay: x: rollback failed (exit code 18)"), "{told:?}");
+    world.end(Task::Rollback, 0);
+    assert_eq!(world.told().len(), 1, "each has its own end");
 }
 
 #[test]
@@ -217,7 +266,7 @@ fn the_dead_man_hears_success_only_when_all_was_done_everywhere() {
     let world = one("");
     let beats = |task: Task, code: u8| {
         world.end(task.clone(), code);
-        beat(&world.memory(), &Outcome { task, code, text: String::new(), kit_proved: true })
+        beat(&world.memory(), &Outcome { task, code, text: String::new(), kit_proved: true, shrunk: None })
     };
     let (all, part) = (Task::Backup(Vec::new()), Task::Backup(vec!["db".into()]));
     assert_eq!(beats(all.clone(), 0), Some(Beat::Success));

@@ -2,19 +2,19 @@
 
 use crate::agent::metrics;
 use crate::agent::page::{self, Pages};
-use crate::agent::tell::Teller;
 use crate::agent::{
-    Agent, Ask, Children, Form, Looks, Options, Order, Orphan, Project, Socket, Work, World, print,
+    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Socket, Work, World, print,
+    worst,
 };
 use crate::cli::args::{AgentArgs, PrintFor};
-use crate::cli::{Terminal, open, out, say};
+use crate::cli::{Terminal, exit, open, out, say};
 use crate::config::Config;
 use crate::model::{Clock, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::restore::read::chain_text;
 use crate::ops::surroundings::Surroundings;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,11 +31,14 @@ const WATCH: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 /// Runs `agent`.
 pub(super) fn run(terminal: &Terminal, args: &AgentArgs) -> Result<u8> {
     let paths = paths(terminal)?;
-    let configs = load(&paths)?;
     if let Some(form) = args.print {
+        let loaded = load(&paths);
+        if let Some((_, error)) = twice(&loaded) {
+            return Err(error);
+        }
+        let configs: Vec<_> = loaded.into_iter().map(|(_, config)| config).collect::<Result<_>>()?;
         return show(terminal, form, &paths, &configs);
     }
-    unscheduled(&configs)?;
     let around = open::surroundings(terminal)?;
     let hangup = Arc::new(AtomicBool::new(false));
     if let Err(e) = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&hangup)) {
@@ -43,17 +46,56 @@ pub(super) fn run(terminal: &Terminal, args: &AgentArgs) -> Result<u8> {
             "warning: SIGHUP cannot be caught ({e}); the configuration is read again only after a restart"
         ));
     }
-    let projects: Vec<Project> = configs
-        .iter()
-        .map(|config| Project::open(Arc::clone(config), around.clock.now()))
-        .collect::<Result<_>>()?;
+    let (projects, mut codes) = take_over(&paths, around.clock.now(), &terminal.interrupt)?;
+    let configs: Vec<Arc<Config>> = projects.iter().map(|project| Arc::clone(project.config())).collect();
     page::wanted(&configs)?;
     let socket = Socket::from_environment();
     let wants = Wants { paths, hangup: Arc::clone(&hangup), interrupt: terminal.interrupt.clone() };
     let mut machine = Machine::new(terminal, &around, &socket, hangup);
-    let code = Agent::new(projects, socket).run(&mut machine, &wants, Options { once: args.once })?;
-    // Asked to end, it was ended as that wants it.
-    Ok(if args.once && code == 143 { 128 + signal(&terminal.interrupt) } else { code })
+    let code = Agent::new(projects, socket).run(&mut machine, &wants, Options { once: args.once });
+    machine.heralds.finish();
+    match (args.once, code) {
+        (false, code) => Ok(code),
+        // Asked to end, it was ended as that wants it.
+        (true, 143) => Ok(128 + signal(&terminal.interrupt)),
+        (true, code) => {
+            codes.push(code);
+            Ok(worst(&codes))
+        }
+    }
+}
+
+/// Takes over every project that can be, and gives the exit codes of those that cannot: a mistake in the file of one keeps no other from its backups. With
+/// none left that is the error.
+fn take_over(paths: &[PathBuf], now: Timestamp, interrupt: &Interrupt) -> Result<(Vec<Project>, Vec<u8>)> {
+    let (mut projects, mut failed) = (Vec::new(), Vec::new());
+    let loaded = load(paths);
+    // Which of two is meant only a person knows.
+    if let Some((_, error)) = twice(&loaded) {
+        return Err(error);
+    }
+    for (path, config) in loaded {
+        match config.and_then(scheduled).and_then(|config| Project::open(config, now)) {
+            Ok(project) => projects.push(project),
+            Err(e) => failed.push((path, e)),
+        }
+    }
+    if projects.is_empty()
+        && let Some((_, error)) = failed.pop()
+    {
+        for (_, other) in &failed {
+            exit::report(other, exit::code_of(other.class, None), false);
+        }
+        return Err(error);
+    }
+    let mut codes = Vec::new();
+    for (path, error) in &failed {
+        let code = exit::code_of(error.class, interrupt.signal());
+        exit::report(error, code, false);
+        say(&format!("warning: the project of {} is not run; the others are", path.display()));
+        codes.push(code);
+    }
+    Ok((projects, codes))
 }
 
 fn signal(interrupt: &Interrupt) -> u8 {
@@ -71,23 +113,38 @@ fn paths(terminal: &Terminal) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn load(paths: &[PathBuf]) -> Result<Vec<Arc<Config>>> {
-    let configs: Vec<Arc<Config>> =
-        paths.iter().map(|path| open::load_config(path).map(Arc::new)).collect::<Result<_>>()?;
-    let mut dirs = BTreeSet::new();
-    for config in &configs {
-        if !dirs.insert(&config.state_dir) {
-            let what = format!("two projects have the state directory {}", config.state_dir.display());
-            return Err(OpError::new(Class::Config, what)
-                .hint("give each configuration once, and each project its own"));
-        }
-    }
-    Ok(configs)
+/// Reads each configuration.
+fn load(paths: &[PathBuf]) -> Vec<(PathBuf, Result<Arc<Config>>)> {
+    paths.iter().map(|path| (path.clone(), open::load_config(path).map(Arc::new))).collect()
+}
+
+/// The first of several configurations that is of the same project as one before it. Two that work on the same state would wait for each other for ever;
+/// two of a project with a state each would sign two histories with one key.
+fn twice(loaded: &[(PathBuf, Result<Arc<Config>>)]) -> Option<(usize, OpError)> {
+    let refused = |what: String, hint: &str| OpError::new(Class::Config, what).hint(hint);
+    let all: Vec<_> =
+        loaded.iter().enumerate().filter_map(|(at, (_, c))| Some((at, c.as_ref().ok()?))).collect();
+    let pairs = all.iter().enumerate().flat_map(|(n, later)| all[..n].iter().map(move |one| (one.1, later)));
+    pairs.into_iter().find_map(|(one, (at, other))| {
+        let error = if one.state_dir == other.state_dir {
+            let what = format!("two projects have the state directory {}", one.state_dir.display());
+            refused(what, "give each configuration once, and each project its own")
+        } else if one.project.name == other.project.name && one.signing.key_file == other.signing.key_file {
+            let name = &one.project.name;
+            let what = format!("two configurations are of project {name} and sign with the same key");
+            refused(what, "give the project once: its snapshots are one history")
+        } else {
+            return None;
+        };
+        Some((*at, error))
+    })
 }
 
 /// An agent that would never run anything is a mistake.
-fn unscheduled(configs: &[Arc<Config>]) -> Result<()> {
-    let Some(config) = configs.iter().find(|config| config.schedule.is_none()) else { return Ok(()) };
+fn scheduled(config: Arc<Config>) -> Result<Arc<Config>> {
+    if config.schedule.is_some() {
+        return Ok(config);
+    }
     let what = format!("{} has no [schedule], so there is nothing to run", config.path.display());
     Err(OpError::new(Class::Config, what)
         .hint("add [schedule] with backup = [\"0 3 * * *\"]; docs/agent.md says more"))
@@ -127,11 +184,12 @@ impl Ask for Wants {
         self.hangup.swap(false, Ordering::Relaxed)
     }
 
-    fn load(&self) -> Result<Vec<Arc<Config>>> {
-        let configs = load(&self.paths)?;
-        unscheduled(&configs)?;
-        page::wanted(&configs)?;
-        Ok(configs)
+    fn load(&self) -> Vec<(PathBuf, Result<Arc<Config>>)> {
+        let mut loaded = load(&self.paths);
+        while let Some((at, error)) = twice(&loaded) {
+            loaded[at].1 = Err(error);
+        }
+        loaded.into_iter().map(|(path, config)| (path, config.and_then(scheduled))).collect()
     }
 }
 
@@ -143,6 +201,7 @@ struct Machine {
     hangup: Arc<AtomicBool>,
     longest: Duration,
     quiet: bool,
+    heralds: Heralds,
     /// When it was last looked whether somebody has to be told, by state folder.
     watched: BTreeMap<PathBuf, Timestamp>,
     pages: Pages,
@@ -169,6 +228,7 @@ impl Machine {
             hangup,
             longest: socket.beat().unwrap_or(LONGEST).min(LONGEST),
             quiet: global.quiet,
+            heralds: Heralds::new(Arc::clone(&around.clock), terminal.interrupt.clone(), say),
             watched: BTreeMap::new(),
             pages: Pages::new(Arc::clone(&around.clock)),
             looks: Looks::new(around.exe.clone(), {
@@ -209,6 +269,16 @@ impl World for Machine {
         })
     }
 
+    fn begun(&mut self, config: &Arc<Config>, order: &Order) {
+        if order.args.first().is_some_and(|command| command == "backup") {
+            self.heralds.begun(config);
+        }
+    }
+
+    fn ended(&mut self, config: &Arc<Config>) {
+        self.heralds.look(config);
+    }
+
     fn watch(&mut self, config: &Arc<Config>) {
         let now = self.clock.now();
         if self.pages.any() {
@@ -220,14 +290,9 @@ impl World for Machine {
             return;
         }
         self.watched.insert(config.state_dir.clone(), now);
-        let stopped = || self.interrupt.signal().is_some();
-        // Whoever tells now tells of this, too.
-        let pause = |_| std::ops::ControlFlow::Break(());
-        let teller = Teller { config, now, stopped: &stopped, pause: &pause };
-        let mut warnings = teller.watch();
-        warnings.extend(metrics::refresh(config, now).err().map(|e| chain_text(&e)));
-        for line in warnings {
-            say(&format!("warning: {}: {line}", config.project.name));
+        self.heralds.look(config);
+        if let Err(e) = metrics::refresh(config, now) {
+            say(&format!("warning: {}: {}", config.project.name, chain_text(&e)));
         }
     }
 

@@ -109,7 +109,9 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
         say_after(terminal, &[render::problems_again(&report.problems)]);
         return Ok(exit::code_of_problems(&report.problems));
     }
-    let report = crate::ops::backup::run(&session, &options)?;
+    let mut report = crate::ops::backup::run(&session, &options)?;
+    let shrunk = report.shrunk.take();
+    *terminal.shrunk.borrow_mut() = shrunk.map(|all| all.into_iter().map(|s| (s.component, s.why)).collect());
     show(terminal, &report, render::backup)?;
     let reminder = report.kit.reminder.as_ref().map(|text| format!("reminder: {text}")).unwrap_or_default();
     let reminder = if terminal.global.quiet { String::new() } else { reminder };

@@ -114,7 +114,7 @@ fn tell(terminal: &Terminal, session: &Session, report: &RollbackReport) -> Resu
 fn confirm(session: &Session, question: &str) -> Result<()> {
     match ask(&session.around.interrupt, question).as_deref() {
         Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(OpError::new(Class::Failed, "not confirmed; nothing was changed")),
+        Some(_) => Err(OpError::declined("not confirmed; nothing was changed")),
         None => Err(OpError::new(Class::Usage, "a rollback changes live data, and nobody is here to ask")
             .hint("look at the plan with --dry-run, then add --yes")),
     }

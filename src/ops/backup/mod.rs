@@ -29,6 +29,7 @@ mod report;
 mod reuse;
 mod several;
 mod shelf;
+mod shrunk;
 mod start;
 mod streams;
 mod unfinished;
@@ -39,7 +40,7 @@ pub(crate) use start::{open_chain, prepare_spool};
 pub use git::BUNDLE;
 pub use options::{BackupOptions, GitWish};
 pub use plan::{BackupPlan, PlannedComponent, plan};
-pub use report::{BackupReport, ComponentReport};
+pub use report::{BackupReport, ComponentReport, Shrunk};
 pub use several::StoreReport;
 pub(crate) use streams::words;
 
@@ -269,7 +270,8 @@ impl Snapshot<'_> {
         crash::point("backup: verdict put");
         chain.remember_store()?;
         crash::point("backup: store remembered");
-        let report = self.report(session, &record, vault, good && record.complete, &reused);
+        let mut report = self.report(session, &record, vault, good && record.complete, &reused);
+        shrunk::note(session, writer, vault, chain, (&record, hash), &mut report)?;
         Ok(Attempt::Made(Box::new(report)))
     }
 
@@ -399,6 +401,7 @@ impl Snapshot<'_> {
             seconds: took.as_secs_f64(),
             history: vault.history.breaks.iter().map(ToString::to_string).collect(),
             kit: crate::ops::kit_standing::standing(session),
+            shrunk: None,
             problems: self.stored.into_iter().flat_map(|s| s.problems).collect(),
         }
     }

@@ -54,6 +54,18 @@ pub struct BackupReport {
     pub history: Vec<String>,
     /// How the project stands with its recovery kit.
     pub kit: KitStanding,
+    /// Components that retention lets nothing go of because they shrank; none where that was not looked at. What is new stands among the problems, too.
+    #[serde(skip)]
+    pub shrunk: Option<Vec<Shrunk>>,
     /// Everything worth knowing.
     pub problems: Vec<Problem>,
+}
+
+/// A component with less than half of what it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shrunk {
+    /// Its name.
+    pub component: String,
+    /// In which snapshot, from what to what, and what ends it.
+    pub why: String,
 }

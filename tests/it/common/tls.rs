@@ -34,13 +34,25 @@ impl Authority {
         self.dir.path().join("ca.pem")
     }
 
-    /// A certificate for `name`, good for so many days from now.
-    fn certificate(&self, name: &str, days: &str) -> Arc<ServerConfig> {
+    /// A certificate of this kind and its key, as files for another program.
+    pub(crate) fn files(&self, certificate: Certificate) -> [PathBuf; 2] {
+        let (name, days) = certificate.facts();
+        self.make(name, days);
+        ["cert.pem", "key.pem"].map(|name| self.dir.path().join(name))
+    }
+
+    /// Makes a certificate for `name`, good for so many days from now.
+    fn make(&self, name: &str, days: &str) {
         let dir = self.dir.path();
         std::fs::write(dir.join("ext"), format!("subjectAltName={name}\n")).unwrap();
         openssl(dir, &[&["req"], &EC[..], &["-keyout", "key.pem", "-out", "csr", "-subj", "/CN=x"]].concat());
         let from = ["x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
         openssl(dir, &[&from[..], &["-days", days, "-extfile", "ext", "-out", "cert.pem"]].concat());
+    }
+
+    fn certificate(&self, (name, days): (&str, &str)) -> Arc<ServerConfig> {
+        self.make(name, days);
+        let dir = self.dir.path();
         let chain =
             CertificateDer::pem_file_iter(dir.join("cert.pem")).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(dir.join("key.pem")).unwrap();
@@ -60,12 +72,17 @@ pub(crate) enum Certificate {
 }
 
 impl Certificate {
-    fn of(self, authority: &Authority) -> Arc<ServerConfig> {
+    /// For which name, for how many days.
+    fn facts(self) -> (&'static str, &'static str) {
         match self {
-            Self::Good => authority.certificate("IP:127.0.0.1,DNS:localhost", "2"),
-            Self::Ended => authority.certificate("IP:127.0.0.1,DNS:localhost", "-1"),
-            Self::ForAnotherName => authority.certificate("DNS:elsewhere.example", "2"),
+            Self::Good => ("IP:127.0.0.1,DNS:localhost", "2"),
+            Self::Ended => ("IP:127.0.0.1,DNS:localhost", "-1"),
+            Self::ForAnotherName => ("DNS:elsewhere.example", "2"),
         }
+    }
+
+    fn of(self, authority: &Authority) -> Arc<ServerConfig> {
+        authority.certificate(self.facts())
     }
 }
 
