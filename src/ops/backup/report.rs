@@ -54,7 +54,7 @@ pub struct BackupReport {
     pub history: Vec<String>,
     /// How the project stands with its recovery kit.
     pub kit: KitStanding,
-    /// Components that retention lets nothing go of because they shrank; none where that was not looked at. What is new stands among the problems, too.
+    /// Components that retention lets nothing go of because they shrank; none where that was not looked at.
     #[serde(skip)]
     pub shrunk: Option<Vec<Shrunk>>,
     /// Everything worth knowing.

@@ -3,9 +3,8 @@
 use crate::keys::naming::component_number;
 use crate::model::chain::{KnownSnapshot, Trust};
 use crate::model::record::SnapshotKind;
-use crate::model::report::ProblemKind;
 use crate::model::retention::{self, Freeze, FreezeKind, Held, Scene};
-use crate::model::{ObjectId, Problem, Record};
+use crate::model::{ObjectId, Record};
 use crate::ops::backup::report::{BackupReport, Shrunk};
 use crate::ops::commit::Chain;
 use crate::ops::error::Result;
@@ -30,7 +29,7 @@ pub(super) fn note(
         new.good_in.insert(chain.instance.clone());
     }
     let config = session.config()?;
-    let (mut shrunk, mut fresh) = (Vec::new(), Vec::new());
+    let mut shrunk = Vec::new();
     for freeze in freezes(session, vault, chain, &new)? {
         let FreezeKind::Shrank { snapshot, .. } = &freeze.kind else { continue };
         // One that is in the configuration no more has no name here; `prune` tells of it.
@@ -42,20 +41,13 @@ pub(super) fn note(
             freeze.good_needed, freeze.accept
         );
         if *snapshot == record.snapshot {
-            let (subject, what) = (".".to_owned(), freeze.kind.to_string());
-            let hint = Some(format!("look whether something is missing; {way_out}"));
-            fresh.push(Problem {
-                kind: ProblemKind::Warning,
-                component: Some(component.clone()),
-                subject,
-                what,
-                hint,
-            });
+            session.note(&format!(
+                "warning: {component}: {}; look whether something is missing: {way_out}",
+                freeze.kind
+            ));
         }
         shrunk.push(Shrunk { component, why: format!("{}; {way_out}", freeze.kind) });
     }
-    fresh.iter().for_each(|problem| session.around.progress.problem(problem));
-    report.problems.extend(fresh);
     report.shrunk = Some(shrunk);
     Ok(())
 }
