@@ -9,7 +9,7 @@ use crate::durable::crash;
 use crate::model::chain::EntryBody;
 use crate::model::document::DOCUMENT_BYTES_MAX;
 use crate::model::mark::{Level, Removed, Statement, Target, Verdict};
-use crate::model::{HostId, ObjectId, Record};
+use crate::model::{HostId, ObjectId, Record, Timestamp};
 use crate::ops::carry::{Carrier, Had, NotHad, sweep_spool};
 use crate::ops::commit::{Chain, Signed, prove_in};
 use crate::ops::error::{Class, OpError, Result};
@@ -17,7 +17,7 @@ use crate::ops::ledger::{Ledger, proved_in};
 use crate::ops::session::{Session, in_store};
 use crate::ops::union::remember_in;
 use crate::ops::vault::{Vault, View};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// How often a look that found something missing is answered by bringing it.
@@ -73,8 +73,8 @@ pub(super) struct CatchUp<'a, 'c> {
     pub(super) lead: usize,
     /// By view: objects proved there in this run.
     proved: BTreeMap<usize, HashMap<ObjectId, Level>>,
-    /// By view: objects that a verdict proved there before.
-    known: Vec<HashSet<ObjectId>>,
+    /// By view: objects that a verdict proved there before, and when.
+    known: Vec<HashMap<ObjectId, Timestamp>>,
     pub(super) sent: BTreeMap<usize, Sent>,
     /// The only view that objects are read from, when one was named.
     pub(super) only: Option<usize>,
@@ -127,8 +127,10 @@ impl<'a, 'c> CatchUp<'a, 'c> {
                     passed |= !lost.is_empty();
                     if self.lead == view {
                         verdicts.extend(verdict);
-                    } else if let Some(verdict) = verdict {
-                        self.sign(Statement::Verdict(verdict))?;
+                    } else {
+                        for verdict in verdict {
+                            self.sign(Statement::Verdict(verdict))?;
+                        }
                     }
                 }
                 // That it is absent is said already, once for all runs.
@@ -264,7 +266,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
 
     /// An object that a verdict proved there before, and that is still there with its size.
     fn is_known(&self, view: usize, object: &crate::model::ObjectRef) -> Result<bool> {
-        if !self.known.get(view).is_some_and(|known| known.contains(&object.id)) {
+        if !self.known.get(view).is_some_and(|known| known.contains_key(&object.id)) {
             return Ok(false);
         }
         let store = &*self.views[view].store;
@@ -279,7 +281,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         record: &Record,
         hash: ObjectId,
         bytes: &[u8],
-    ) -> std::result::Result<Option<Option<Verdict>>, Stop> {
+    ) -> std::result::Result<Option<Vec<Verdict>>, Stop> {
         let began = self.session.around.clock.now();
         let (store, instance) = (Arc::clone(&self.views[view].store), self.views[view].info.instance.clone());
         let key = crate::store::Key::Record(record.snapshot.clone());
@@ -303,11 +305,11 @@ impl<'a, 'c> CatchUp<'a, 'c> {
                 crash::point("catch-up: record put");
             }
             match prove_in(&*store, &instance, &record.objects)? {
-                Ok(()) => return Ok(Some(self.verdict(view, record, hash, began))),
+                Ok(()) => return Ok(Some(self.verdicts(view, record, hash, began))),
                 Err(reason) => why = reason,
             }
             self.proved.remove(&view);
-            self.known.get_mut(view).map(HashSet::clear).unwrap_or_default();
+            self.known.get_mut(view).map(HashMap::clear).unwrap_or_default();
         }
         let target = Target { snapshot: record.snapshot.clone(), record: hash };
         self.sign(Statement::Void { target, instance: Some(instance), reason: why.clone() })?;
@@ -318,7 +320,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
 /// What came of bringing one entry.
 enum Brought {
     Mark,
-    Record(Option<Verdict>),
+    Record(Vec<Verdict>),
     Nowhere,
 }
 

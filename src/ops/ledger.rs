@@ -2,13 +2,13 @@
 
 use crate::model::chain::{ChainEntry, EntryBody};
 use crate::model::mark::{Level, Removed, Statement};
-use crate::model::{HostId, ObjectId, SignerId, VaultId};
+use crate::model::{HostId, ObjectId, SignerId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::Session;
 use crate::ops::union::excuses_in;
 use crate::ops::vault::{EntryName, Vault, key_of, name_of, parse_entry};
 use crate::store::Key;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An entry of this host, and its bytes where they are at hand.
 pub(super) struct OwnEntry {
@@ -206,8 +206,8 @@ impl Ledger {
     }
 }
 
-/// Objects of a host that counting verdicts prove in a store, and that none found bad since.
-pub(super) fn proved_in(vault: &Vault, host: &HostId, instance: &VaultId) -> HashSet<ObjectId> {
+/// Objects of a host that counting verdicts prove in a store, and that none found bad since; with when the youngest proof of each began.
+pub(super) fn proved_in(vault: &Vault, host: &HostId, instance: &VaultId) -> HashMap<ObjectId, Timestamp> {
     let mut verdicts: Vec<_> = vault
         .history
         .snapshots(host)
@@ -216,13 +216,17 @@ pub(super) fn proved_in(vault: &Vault, host: &HostId, instance: &VaultId) -> Has
         .filter(|(_, v)| v.verdict.instance == *instance)
         .collect();
     verdicts.sort_by_key(|(_, v)| (v.time, v.signer, v.number));
-    let mut proved = HashSet::new();
+    let mut proved: HashMap<ObjectId, Timestamp> = HashMap::new();
     for (snapshot, known) in verdicts {
         let objects = &snapshot.record.objects;
         if known.verdict.level != Level::Presence {
             let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(objects.len());
             for (from, to) in &known.verdict.covered {
-                proved.extend(objects.iter().take(place(*to)).skip(place(*from)).map(|o| o.id));
+                let began = known.verdict.began.min(known.time);
+                for object in objects.iter().take(place(*to)).skip(place(*from)) {
+                    let at = proved.entry(object.id).or_insert(began);
+                    *at = began.max(*at);
+                }
             }
         }
         for bad in &known.verdict.bad {

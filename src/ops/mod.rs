@@ -6,6 +6,7 @@
 pub mod abilities;
 pub mod assets;
 pub mod backup;
+mod carried;
 mod carry;
 mod catchup;
 pub mod commit;

@@ -136,6 +136,28 @@ fn a_store_that_was_away_for_ten_backups_catches_up_in_order_and_is_proved() {
 }
 
 #[test]
+fn what_stays_after_a_prune_is_as_proved_in_every_store_as_before() {
+    let two = Two::new();
+    let config = two.person.app.join("backstay.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let kept = |line: &&str| !line.trim_start().starts_with("keep_");
+    let text: Vec<&str> = text.lines().filter(kept).collect();
+    let text = text.join("\n");
+    assert!(text.contains("\n[retention]\n"), "{text}");
+    fs::write(&config, text.replace("\n[retention]\n", "\n[retention]\nkeep_last = 3\n")).unwrap();
+    let mut ids = Vec::new();
+    for turn in 0..5 {
+        two.change(&format!("turn {turn}\n"));
+        ids.push(id(&two.backup(0)));
+    }
+    // The first snapshots go, and with them their verdicts, which alone told that what all later ones refer to was proved.
+    two.person.ok(["prune", "--now"]);
+    let left = two.list("local");
+    assert!(left.len() < ids.len() && ids.ends_with(&left), "{left:?}");
+    assert_eq!(two.list("second"), left);
+}
+
+#[test]
 fn when_the_primary_is_away_the_next_store_leads_and_the_primary_catches_up() {
     let two = Two::new();
     two.backup(0);

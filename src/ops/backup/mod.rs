@@ -61,7 +61,7 @@ use crate::ops::vault::Vault;
 use capture::Run;
 use manifest::Stored;
 use packer::PackRun;
-use readback::{Carried, Proofs, Times};
+use readback::{Proofs, Times, carried};
 use reuse::{Reuse, Wanted, Wishes};
 pub(in crate::ops) use start::chosen;
 use std::collections::{BTreeSet, HashSet};
@@ -253,7 +253,7 @@ impl Snapshot<'_> {
         reuse.check_store(chain)?;
         let line = crate::model::document::line_of(&record);
         let line = line.doing(Class::Failed, || "cannot write the record".into())?;
-        let carried = Carried::of(&record, &reuse, &reused, &proofs, now);
+        let carried = carried(&record, &reuse, &reused, &proofs, now);
         let saved = self.stored.iter_mut().filter_map(|s| s.saved.take()).collect();
         reuse.save(session, &record, ObjectId::of(&line), saved);
         let hash = chain.commit(&record)?;

@@ -1,11 +1,12 @@
 //! Reading back what was put: a write that the store did not keep is found now, not when it is needed.
 
-use crate::model::mark::{Level, Verdict};
+use crate::model::mark::Level;
 use crate::model::report::Phase;
 use crate::model::{ObjectId, ObjectRef, Record, Timestamp};
 use crate::ops::backup::begin_phase;
 use crate::ops::backup::reuse::Reuse;
 use crate::ops::backup::uploads::prove;
+use crate::ops::carried::{Carried, ranges};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::session::{Session, in_store};
 use crate::store::Key;
@@ -33,65 +34,19 @@ pub(super) struct Proofs {
     reverify: SignedDuration,
 }
 
-/// Proofs of older verdicts that stand for this snapshot, too: when prune takes the records that those were about, they end.
-pub(super) struct Carried {
-    /// When each group's oldest proof began, and the places of its objects.
-    groups: Vec<(Timestamp, Vec<u64>)>,
-}
-
-/// So many groups by age: the oldest proof of a group speaks for all of it.
-const GROUPS: i32 = 3;
-
-impl Carried {
-    /// For the objects of `record` that were there before and are not read now.
-    pub(super) fn of(
-        record: &Record,
-        reuse: &Reuse,
-        reused: &HashSet<ObjectId>,
-        proofs: &Proofs,
-        now: Timestamp,
-    ) -> Self {
-        let mut groups: Vec<(Timestamp, Vec<u64>)> =
-            (0..GROUPS).map(|_| (Timestamp::MAX, Vec::new())).collect();
-        for (place, object) in record.objects.iter().enumerate() {
-            let now_proved = proofs.covers(place);
-            let Some(proved) =
-                reuse.standing(&object.id).proved.filter(|_| !now_proved && reused.contains(&object.id))
-            else {
-                continue;
-            };
-            let age = now.duration_since(proved).as_secs() / (proofs.reverify.as_secs() / i64::from(GROUPS));
-            let Some(group) = usize::try_from(age.max(0)).ok().and_then(|age| groups.get_mut(age)) else {
-                continue; // a proof that does not count any more is none
-            };
-            group.0 = group.0.min(proved);
-            group.1.push(place as u64);
-        }
-        groups.retain(|(_, places)| !places.is_empty());
-        Self { groups }
-    }
-
-    /// The verdicts; `own` is that of this run.
-    pub(super) fn verdicts(self, own: &Verdict) -> Vec<Verdict> {
-        let verdict = |(began, places): (Timestamp, Vec<u64>)| {
-            let covered = ranges(places.into_iter());
-            // How the oldest of them was proved is not known any more.
-            Verdict { began, covered, level: Level::Put, checks: Vec::new(), good: true, ..own.clone() }
-        };
-        self.groups.into_iter().map(verdict).collect()
-    }
-}
-
-/// Half-open ranges of ascending places.
-fn ranges(places: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for place in places {
-        match ranges.last_mut() {
-            Some(last) if last.1 == place => last.1 += 1,
-            _ => ranges.push((place, place + 1)),
-        }
-    }
-    ranges
+/// Proofs that stand for `record`, too: of the objects that were there before and are not read now.
+pub(super) fn carried(
+    record: &Record,
+    reuse: &Reuse,
+    reused: &HashSet<ObjectId>,
+    proofs: &Proofs,
+    now: Timestamp,
+) -> Carried {
+    let older = record.objects.iter().enumerate().filter_map(|(place, object)| {
+        let carries = !proofs.covers(place) && reused.contains(&object.id);
+        Some((place as u64, reuse.standing(&object.id).proved.filter(|_| carries)?))
+    });
+    Carried::of(older, now, proofs.reverify)
 }
 
 /// In this part of the time that a proof counts, everything is to be read once again.

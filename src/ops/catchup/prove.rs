@@ -6,6 +6,7 @@ use crate::model::chain::EntryBody;
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::CheckResult;
 use crate::model::{ObjectId, Record, Timestamp};
+use crate::ops::carried::Carried;
 use crate::ops::commit::prove_in;
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::in_store;
@@ -58,6 +59,27 @@ impl CatchUp<'_, '_> {
         })
     }
 
+    /// The same, and what older verdicts proved of the rest: those end when prune takes the snapshots that they are about.
+    pub(super) fn verdicts(
+        &self,
+        view: usize,
+        record: &Record,
+        hash: ObjectId,
+        began: Timestamp,
+    ) -> Vec<Verdict> {
+        let Some(own) = self.verdict(view, record, hash, began) else {
+            return Vec::new();
+        };
+        let (proved, known) = (self.proved.get(&view), self.known.get(view));
+        let older = (0u64..).zip(&record.objects).filter_map(|(place, object)| {
+            let now = proved.is_some_and(|proved| proved.contains_key(&object.id));
+            Some((place, *known?.get(&object.id).filter(|_| !now)?))
+        });
+        let now = self.session.around.clock.now();
+        let carried = Carried::of(older, now, self.session.reverify()).verdicts(&own);
+        std::iter::once(own).chain(carried).collect()
+    }
+
     /// Looks again at the newest record of this host in the store at `view`, and at those that came late and that nobody proved: a run that
     /// was killed after it put one there did not. What is missing is brought; what nobody proved there is read and proved.
     pub(in crate::ops) fn look_again(&mut self, view: usize) -> std::result::Result<(), Stop> {
@@ -75,7 +97,7 @@ impl CatchUp<'_, '_> {
 
     /// Whether verdicts proved every object of the record in the store at `view`.
     fn all_known(&self, view: usize, record: &Record) -> bool {
-        self.known.get(view).is_some_and(|known| record.objects.iter().all(|o| known.contains(&o.id)))
+        self.known.get(view).is_some_and(|known| record.objects.iter().all(|o| known.contains_key(&o.id)))
     }
 
     fn look_again_at(&mut self, view: usize, number: u64) -> std::result::Result<(), Stop> {
@@ -144,7 +166,7 @@ impl CatchUp<'_, '_> {
         bad: Vec<ObjectId>,
     ) -> std::result::Result<(), Stop> {
         if let Some(known) = self.known.get_mut(view) {
-            known.retain(|id| !bad.contains(id));
+            known.retain(|id, _| !bad.contains(id));
         }
         self.sign(Statement::Verdict(Verdict {
             target: Target { snapshot: record.snapshot.clone(), record: hash },

@@ -57,7 +57,7 @@ impl One<'_> {
             let verdicts = snapshots.iter().flat_map(|s| &s.verdicts);
             let here = verdicts.filter(|v| v.verdict.instance == *self.instance());
             let proved = crate::ops::ledger::proved_in(self.vault, host, self.instance());
-            bad.extend(here.flat_map(|v| &v.verdict.bad).filter(|id| !proved.contains(*id)));
+            bad.extend(here.flat_map(|v| &v.verdict.bad).filter(|id| !proved.contains_key(*id)));
         }
         bad
     }
