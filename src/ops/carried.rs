@@ -56,3 +56,14 @@ pub(super) fn ranges(places: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
     }
     ranges
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_follow_each_other_are_one_range() {
+        assert_eq!(ranges([0, 1, 2, 5, 7, 8].into_iter()), [(0, 3), (5, 6), (7, 9)]);
+        assert!(ranges(std::iter::empty()).is_empty());
+    }
+}

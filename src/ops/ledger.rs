@@ -1,7 +1,7 @@
 //! This host's chain across all stores: which entry lies where, and what each store lacks.
 
 use crate::model::chain::{ChainEntry, EntryBody};
-use crate::model::mark::{Level, Removed, Statement};
+use crate::model::mark::{Removed, Statement};
 use crate::model::{HostId, ObjectId, SignerId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::Session;
@@ -208,30 +208,6 @@ impl Ledger {
 
 /// Objects of a host that counting verdicts prove in a store, and that none found bad since; with when the youngest proof of each began.
 pub(super) fn proved_in(vault: &Vault, host: &HostId, instance: &VaultId) -> HashMap<ObjectId, Timestamp> {
-    let mut verdicts: Vec<_> = vault
-        .history
-        .snapshots(host)
-        .iter()
-        .flat_map(|s| s.verdicts.iter().map(move |v| (s, v)))
-        .filter(|(_, v)| v.verdict.instance == *instance)
-        .collect();
-    verdicts.sort_by_key(|(_, v)| (v.time, v.signer, v.number));
-    let mut proved: HashMap<ObjectId, Timestamp> = HashMap::new();
-    for (snapshot, known) in verdicts {
-        let objects = &snapshot.record.objects;
-        if known.verdict.level != Level::Presence {
-            let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(objects.len());
-            for (from, to) in &known.verdict.covered {
-                let began = known.verdict.began.min(known.time);
-                for object in objects.iter().take(place(*to)).skip(place(*from)) {
-                    let at = proved.entry(object.id).or_insert(began);
-                    *at = began.max(*at);
-                }
-            }
-        }
-        for bad in &known.verdict.bad {
-            proved.remove(bad);
-        }
-    }
-    proved
+    let standing = vault.history.standing(host, instance);
+    standing.into_iter().filter_map(|(id, standing)| Some((id, standing.proved?))).collect()
 }

@@ -234,9 +234,8 @@ fn refusal(
     let host = known.record.host;
     for view in &vault.views {
         let Some(store) = config.store(view.store.name()) else { continue };
-        let there = |s: &&KnownSnapshot| view.present.contains(&(s.record.signer, s.record.number, s.hash));
         let mut snapshots: Vec<KnownSnapshot> =
-            vault.history.snapshots(&host).iter().filter(there).cloned().collect();
+            vault.history.snapshots(&host).iter().filter(|s| view.has(s)).cloned().collect();
         for snapshot in &mut snapshots {
             snapshot.delete_asked |= meant.iter().any(|m| m.hash == snapshot.hash);
         }

@@ -88,6 +88,13 @@ pub struct View {
     pub present: BTreeSet<EntryName>,
 }
 
+impl View {
+    /// Whether the record of `known` is there.
+    pub fn has(&self, known: &KnownSnapshot) -> bool {
+        self.present.contains(&(known.record.signer, known.record.number, known.hash))
+    }
+}
+
 /// A vault as one reading found it: one store, or the union of several.
 pub struct Vault {
     /// What the first of the stores says of itself.

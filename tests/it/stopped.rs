@@ -1,6 +1,8 @@
 //! Services stopped for a capture: only for it, and up again whatever happens.
 
-use crate::common::project::{Project, exe, expect_code, program, told_by_status_and_doctor, until};
+use crate::common::project::{
+    Project, exe, expect_code, program, slow_to_end, told_by_status_and_doctor, until,
+};
 use rusqlite::Connection;
 use std::fs;
 use std::process::{Command, Output};
@@ -166,12 +168,7 @@ fn killed_while_they_are_down_the_next_command_starts_them() {
 
 #[test]
 fn a_service_that_a_killed_capture_asked_to_stop_is_stopped_to_its_end() {
-    // It takes its time to end, as servers do that answer what is under way.
-    let start = r#"rm -f asked; sh -c "until [ -e asked ] && [ -e go ]; do sleep 0.1; done" >/dev/null 2>&1 & echo $! > web.pid"#;
-    let service = SERVICE
-        .replace("sleep 1000 & echo $! > web.pid", start)
-        .replace(r#"kill "$(cat web.pid)""#, "touch asked")
-        .replace("(sleep) S", "(sh) S");
+    let (start, service) = slow_to_end(SERVICE);
     let app = App::with(&service);
     crate::common::project::end_service(&app.0.dir.join("web.pid"), &app.0.dir);
     expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.0.dir).output().unwrap(), 0);

@@ -61,10 +61,9 @@ fn freezes(session: &Session, vault: &Vault, chain: &Chain<'_>, new: &KnownSnaps
         return Ok(Vec::new());
     };
     let known = vault.history.hosts.get(&chain.host).map_or(&[][..], Vec::as_slice);
-    let has = |s: &&KnownSnapshot| view.present.contains(&(s.record.signer, s.record.number, s.hash));
     // Trusted ones stand in the order of the chain, and the new one is its end.
     let held: Vec<Held<'_>> =
-        known.iter().filter(has).chain([new]).map(|known| Held { known, stored: None }).collect();
+        known.iter().filter(|s| view.has(s)).chain([new]).map(|known| Held { known, stored: None }).collect();
     let policy = config.policy_in(store);
     let now = session.around.clock.now();
     let scene = Scene { policy: &policy, instance: &chain.instance, now, others: false };

@@ -6,7 +6,7 @@ use crate::model::chain::EntryBody;
 use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::record::CheckResult;
 use crate::model::{ObjectId, Record, Timestamp};
-use crate::ops::carried::Carried;
+use crate::ops::carried::{Carried, ranges};
 use crate::ops::commit::prove_in;
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::session::in_store;
@@ -25,16 +25,9 @@ impl CatchUp<'_, '_> {
         began: Timestamp,
     ) -> Option<Verdict> {
         let proved = self.proved.get(&view)?;
-        let mut level = Level::Put;
-        let mut covered: Vec<(u64, u64)> = Vec::new();
-        for (at, object) in (0u64..).zip(&record.objects) {
-            let Some(how) = proved.get(&object.id) else { continue };
-            level = level.max(*how);
-            match covered.last_mut() {
-                Some(last) if last.1 == at => last.1 = at + 1,
-                _ => covered.push((at, at + 1)),
-            }
-        }
+        let here = (0u64..).zip(&record.objects).filter_map(|(at, o)| Some((at, *proved.get(&o.id)?)));
+        let mut level = here.clone().map(|(_, how)| how).fold(Level::Put, Level::max);
+        let covered = ranges(here.map(|(at, _)| at));
         if covered.is_empty() {
             return None;
         }

@@ -4,7 +4,7 @@ use crate::config::{Config, Task};
 use crate::model::Timestamp;
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::span;
-use crate::ops::timetable::{Standing, standing};
+use crate::ops::timetable::{PAGE_WAY_OUT, Standing, standing};
 
 const AREA: Area = Area::Schedule;
 const WAY: &str = "`backstay agent --print systemd` (or timer, or cron) shows what runs it";
@@ -16,8 +16,7 @@ pub(super) fn look(config: &Config, now: Timestamp, findings: &mut Findings) {
     running(&standing, findings);
     match (&standing.page_problem, &standing.page) {
         (Some(why), _) => {
-            let way = "backups go on; correct `page` or `token_file` in [agent], or end what is in its way";
-            findings.warning(AREA, "status page", why.clone(), way);
+            findings.warning(AREA, "status page", why.clone(), PAGE_WAY_OUT);
         }
         (None, Some(url)) => findings.well(AREA, "status page", format!("it is at {url}")),
         (None, None) => {}

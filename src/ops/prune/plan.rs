@@ -72,10 +72,8 @@ impl Deciding<'_> {
     }
 
     fn held(&self, host: &HostId) -> Vec<Held<'_>> {
-        let there =
-            |s: &&KnownSnapshot| self.view.present.contains(&(s.record.signer, s.record.number, s.hash));
         let stored = |s: &KnownSnapshot| self.looked.stored.get(&s.record.snapshot).copied().flatten();
-        let snapshots = self.vault.history.snapshots(host).iter().filter(there);
+        let snapshots = self.vault.history.snapshots(host).iter().filter(|s| self.view.has(s));
         snapshots.map(|known| Held { known, stored: stored(known) }).collect()
     }
 }

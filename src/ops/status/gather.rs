@@ -235,9 +235,8 @@ impl<'a> Look<'a> {
         let mut found = Vec::new();
         for view in &self.vault.views {
             let Some(store) = config.store(view.store.name()) else { continue };
-            let has = |s: &&KnownSnapshot| view.present.contains(&(s.record.signer, s.record.number, s.hash));
             let held: Vec<Held<'_>> =
-                all.iter().filter(has).map(|known| Held { known, stored: None }).collect();
+                all.iter().filter(|s| view.has(s)).map(|known| Held { known, stored: None }).collect();
             let policy = config.policy_in(store);
             let scene =
                 Scene { policy: &policy, instance: &view.info.instance, now: self.now, others: false };
@@ -293,8 +292,7 @@ impl<'a> Look<'a> {
             return away(&standing.name, standing.place.clone(), why);
         };
         let instance = &view.info.instance;
-        let has = |s: &&&KnownSnapshot| view.present.contains(&(s.record.signer, s.record.number, s.hash));
-        let there: Vec<&KnownSnapshot> = own.iter().filter(has).copied().collect();
+        let there: Vec<&KnownSnapshot> = own.iter().filter(|s| view.has(s)).copied().collect();
         let good = there.iter().rev().find(|s| s.good_in.contains(instance));
         let keys = self.vault.history.keys();
         let prunes = self.vault.entries.iter().filter_map(|entry| match entry.as_mark() {

@@ -7,7 +7,7 @@ use crate::ops::rhythm::overdue;
 use crate::ops::status::StatusOptions;
 use crate::ops::status::gather::Gathered;
 use crate::ops::status::report::{ComponentStatus, Concern, State, StatusReport, StoreStatus};
-use crate::ops::timetable::{Standing, standing};
+use crate::ops::timetable::{PAGE_WAY_OUT, Standing, standing};
 
 /// Gathers concerns.
 struct Concerns(Vec<Concern>);
@@ -197,11 +197,7 @@ fn scheduled(standing: &Standing, concerns: &mut Concerns) {
         concerns.add(State::Critical, what, way);
     }
     if let Some(why) = &standing.page_problem {
-        concerns.add(
-            State::Warning,
-            why.clone(),
-            "backups go on; correct `page` or `token_file` in [agent], or end what is in its way",
-        );
+        concerns.add(State::Warning, why.clone(), PAGE_WAY_OUT);
     }
     for job in &standing.jobs {
         if let Some(code) = job.last_code.filter(|code| ![0, 3, 4].contains(code)) {

@@ -52,14 +52,9 @@ impl One<'_> {
 
     /// Objects that a verdict found bad in this store and that none proved since.
     fn named_bad(&self) -> HashSet<ObjectId> {
-        let mut bad: HashSet<ObjectId> = HashSet::new();
-        for (host, snapshots) in &self.vault.history.hosts {
-            let verdicts = snapshots.iter().flat_map(|s| &s.verdicts);
-            let here = verdicts.filter(|v| v.verdict.instance == *self.instance());
-            let proved = crate::ops::ledger::proved_in(self.vault, host, self.instance());
-            bad.extend(here.flat_map(|v| &v.verdict.bad).filter(|id| !proved.contains_key(*id)));
-        }
-        bad
+        let history = &self.vault.history;
+        let standing = history.hosts.keys().flat_map(|host| history.standing(host, self.instance()));
+        standing.filter(|(_, standing)| standing.bad).map(|(id, _)| id).collect()
     }
 
     fn is_whole(

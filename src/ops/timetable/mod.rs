@@ -12,7 +12,7 @@ mod turn;
 pub use memory::{Behind, JobMemory, Last, Memory, Retry, Running, agent_lock};
 pub use page_note::PageNote;
 pub use plan::{Line, Next, Start, Verdict, What, lines, next, pause, verdict};
-pub use standing::{JobStanding, Standing, standing};
+pub use standing::{JobStanding, PAGE_WAY_OUT, Standing, standing};
 pub use turn::Turn;
 
 use crate::config::Config;

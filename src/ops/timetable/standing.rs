@@ -9,6 +9,10 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use std::path::Path;
 
+/// What to do about a status page that cannot be shown.
+pub const PAGE_WAY_OUT: &str =
+    "backups go on; correct `page` or `token_file` in [agent], or end what is in its way";
+
 /// What is due for longer than this and was not begun is overdue.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 

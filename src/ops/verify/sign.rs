@@ -7,6 +7,7 @@ use crate::model::chain::KnownSnapshot;
 use crate::model::mark::{Level, Role, Statement, Target, Verdict};
 use crate::model::record::CheckResult;
 use crate::model::{HostId, ObjectId, Timestamp};
+use crate::ops::carried::ranges;
 use crate::ops::error::{Class, Result};
 use crate::ops::marks::Marks;
 use crate::ops::session::Session;
@@ -181,27 +182,4 @@ pub(super) fn opened(
     verdict.checks = known.collect();
     verdict.good = verdict.bad.is_empty() && !lost && failed.is_empty();
     (snapshot.record.host, verdict)
-}
-
-/// Half-open ranges of ascending places.
-pub(super) fn ranges(places: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for place in places {
-        match ranges.last_mut() {
-            Some(last) if last.1 == place => last.1 += 1,
-            _ => ranges.push((place, place + 1)),
-        }
-    }
-    ranges
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_that_follow_each_other_are_one_range() {
-        assert_eq!(ranges([0, 1, 2, 5, 7, 8].into_iter()), [(0, 3), (5, 6), (7, 9)]);
-        assert!(ranges(std::iter::empty()).is_empty());
-    }
 }

@@ -81,6 +81,16 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// `service` with a process that takes its time to end, as servers do that answer what is under way: until `go` is there. Gives the command that starts it, too.
+pub(crate) fn slow_to_end(service: &str) -> (&'static str, String) {
+    let start = r#"rm -f asked; sh -c "until [ -e asked ] && [ -e go ]; do sleep 0.1; done" >/dev/null 2>&1 & echo $! > web.pid"#;
+    let service = service
+        .replace("sleep 1000 & echo $! > web.pid", start)
+        .replace(r#"kill "$(cat web.pid)""#, "touch asked")
+        .replace("(sleep) S", "(sh) S");
+    (start, service)
+}
+
 /// `status` is critical and `doctor` finds a problem, both in these words.
 #[track_caller]
 pub(crate) fn told_by_status_and_doctor(project: &Project, words: &str) {

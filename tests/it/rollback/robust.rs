@@ -3,7 +3,7 @@
 
 use super::{App, SERVICE, expected};
 use crate::common::mounts::{given_folder, in_own_mounts, mount};
-use crate::common::project::{Project, exe, expect_code, program, until};
+use crate::common::project::{Project, exe, expect_code, program, slow_to_end, until};
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
@@ -352,12 +352,7 @@ fn a_stop_command_that_outlives_a_killed_run_is_let_end_before_anything_is_start
 
 #[test]
 fn a_service_that_a_killed_run_asked_to_stop_is_not_taken_for_well_while_it_ends() {
-    // It takes its time to end, as servers do that answer what is under way.
-    let start = r#"rm -f asked; sh -c "until [ -e asked ] && [ -e go ]; do sleep 0.1; done" >/dev/null 2>&1 & echo $! > web.pid"#;
-    let service = SERVICE
-        .replace("sleep 1000 & echo $! > web.pid", start)
-        .replace(r#"kill "$(cat web.pid)""#, "echo asked >> order; touch asked")
-        .replace("(sleep) S", "(sh) S");
+    let (start, service) = slow_to_end(&SERVICE.replace("stop = '", "stop = 'echo asked >> order; "));
     let app = App::new(&service);
     let id = app.project.backup();
     app.upgrade("2");
