@@ -202,8 +202,7 @@ pub fn read_store(store: &Arc<dyn Store>, meant: Option<&VaultId>) -> Result<Sto
     }
     let (entries, bad, older) = Default::default();
     let mut reading = Reading { store: &**store, info: &info, entries, bad, older };
-    reading.read_all(Prefix::Records)?;
-    reading.read_all(Prefix::Marks)?;
+    reading.read_all()?;
     let Reading { entries, bad, older, .. } = reading;
     Ok(StoreReading { store: Arc::clone(store), info, entries, bad, older })
 }
@@ -279,10 +278,34 @@ struct Reading<'a> {
 type Read = Result<std::result::Result<Option<ChainEntry>, OpenError>>;
 
 impl Reading<'_> {
-    fn read_all(&mut self, prefix: Prefix) -> Result<()> {
+    /// Records are listed before marks are, because a prune puts its mark before it takes a record away: whoever lists them the other way round
+    /// misses both. The records themselves never change, so marks are listed while these are fetched; but where one was taken away
+    /// meanwhile, the mark that says so may be newer than that list.
+    fn read_all(&mut self) -> Result<()> {
+        let records = self.list(Prefix::Records)?;
+        let (read, marks) = std::thread::scope(|scope| {
+            let listing = std::thread::Builder::new().spawn_scoped(scope, || self.list(Prefix::Marks));
+            let read = each(&records, |key| self.read_one(key));
+            // Without a thread of its own it is listed here.
+            let marks = listing
+                .ok()
+                .and_then(|thread| thread.join().ok())
+                .unwrap_or_else(|| self.list(Prefix::Marks));
+            (read, marks)
+        });
+        let went = read.iter().any(|read| matches!(read, Ok(Ok(None))));
+        self.take(&records, read)?;
+        let marks = if went { self.list(Prefix::Marks)? } else { marks? };
+        let read = each(&marks, |key| self.read_one(key));
+        self.take(&marks, read)
+    }
+
+    fn list(&self, prefix: Prefix) -> Result<Vec<Key>> {
         let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
-        let keys: Vec<Key> = listed.into_iter().map(|object| object.key).collect();
-        let read = each(&keys, |key| self.read_one(key));
+        Ok(listed.into_iter().map(|object| object.key).collect())
+    }
+
+    fn take(&mut self, keys: &[Key], read: Vec<Read>) -> Result<()> {
         for (key, read) in keys.iter().zip(read) {
             match read? {
                 Ok(entry) => self.entries.extend(entry),
@@ -310,8 +333,7 @@ impl Reading<'_> {
 
     fn lists(&self, key: &Key) -> Result<bool> {
         let prefix = if matches!(key, Key::Record(_)) { Prefix::Records } else { Prefix::Marks };
-        let listed = self.store.list(prefix).map_err(|e| store_error(e, self.store))?;
-        Ok(listed.iter().any(|object| object.key == *key))
+        Ok(self.list(prefix)?.contains(key))
     }
 
     fn read_one(&self, key: &Key) -> Read {

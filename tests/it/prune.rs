@@ -530,6 +530,26 @@ fn due() -> Bench {
     bench
 }
 
+/// A prune puts its mark before it takes records away. Marks are listed while records are fetched, so that list may be older than the mark.
+#[test]
+fn what_a_prune_elsewhere_takes_away_while_a_history_is_read_is_no_gap() {
+    let bench = due();
+    let (mut reader, pruner) = (bench.session.clone(), bench.session.clone());
+    let faults = Arc::new(FaultStore::new(Arc::clone(&bench.memory) as Arc<dyn Store>));
+    reader.store = Arc::clone(&faults) as Arc<dyn Store>;
+    reader.state = None;
+    let (before, pruned) = (bench.records().len(), std::sync::Once::new());
+    faults.on_call(Arc::new(move |verb: Verb, subject: &str| {
+        if verb == Verb::Get && subject.starts_with("snapshots/") {
+            pruned.call_once(|| drop(prune(&pruner, &PruneOptions::default()).unwrap()));
+        }
+    }));
+    let vault = reader.read_vault().unwrap();
+    assert!(bench.records().len() < before, "nothing was taken away");
+    assert!(vault.snapshots().count() < before, "a record that is gone was read");
+    assert!(vault.history.breaks.is_empty(), "{:?}", vault.history.breaks);
+}
+
 #[test]
 fn a_listing_that_fails_or_lies_authorises_no_delete() {
     // One that fails, whichever it is.
