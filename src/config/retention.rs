@@ -93,9 +93,10 @@ fn span(duration: Duration) -> SignedDuration {
 
 /// What a `[retention]` table says.
 pub(super) fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retention> {
-    let rules = |name: &&&str| name.starts_with("keep_");
-    let any = block.named.keys().collect::<Vec<_>>().iter().any(rules);
-    if !any {
+    // An empty list of tags keeps nothing: alone it would let everything go that `min_keep` does not hold.
+    let tags: Vec<String> = block.texts("keep_tags").into_iter().map(|at| at.value).collect();
+    let mut rules = block.named.keys().filter(|name| name.starts_with("keep_") && **name != "keep_tags");
+    if rules.next().is_none() && tags.is_empty() {
         let hint = "add at least one rule, such as keep_within = \"7d\"; without [retention] it is 7 days, and one a week for 30 days";
         work.mistake(Found::at(&block.span, "this retention keeps nothing").hint(hint));
         return None;
@@ -117,7 +118,7 @@ pub(super) fn retention(work: &mut Work<'_>, mut block: Block) -> Option<Retenti
         weekly,
         monthly,
         yearly,
-        keep_tags: block.texts("keep_tags").into_iter().map(|at| at.value).collect(),
+        keep_tags: tags,
         min_keep: block.number("min_keep").unwrap_or(nothing.min_keep),
         zone,
     })
