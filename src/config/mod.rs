@@ -17,6 +17,7 @@ mod locate;
 mod mail;
 mod name;
 mod notify;
+mod password;
 mod paths;
 mod places;
 pub mod propose;
@@ -79,9 +80,18 @@ impl Config {
         let bytes = read_bounded(path)?;
         let text =
             String::from_utf8(bytes).map_err(|error| not_utf8(path, error.as_bytes(), error.utf8_error()))?;
+        Self::parse_in_place(&text, path)
+    }
+
+    /// Checks `text` as [`Config::load`] would if it were the content of `path`: a leading `..` begins from where the file's folder really
+    /// lies, which is another place than its name says when the way to it leads over a link.
+    ///
+    /// # Errors
+    /// Every mistake in the text.
+    pub fn parse_in_place(text: &str, path: &Path) -> Result<Self, ConfigErrors> {
         let dir = std::path::absolute(path).ok().and_then(|p| p.parent().map(Path::to_owned));
         let real_dir = dir.as_deref().and_then(|dir| dir.canonicalize().ok());
-        parse(&text, path, real_dir, &surroundings(&host()))
+        parse(text, path, real_dir, &surroundings(&host()))
     }
 
     /// Checks `text` as the content of a file at `path`, without looking at any file. Addresses are filled in with this machine's name and

@@ -26,7 +26,8 @@ impl Change {
         let cannot = || format!("{} cannot be changed", config.path.display());
         let by_hand = "change it by hand; every key is described in docs/configuration.md";
         let new = edit(&config.text).doing(Class::Config, cannot).map_err(|e| e.hint(by_hand))?;
-        let parsed = Config::parse(&new, &config.path);
+        // The places are those of the configuration that is in use: a session on the changed one works with the same stores and state.
+        let parsed = Config::parse_in_place(&new, &config.path);
         let parsed = parsed.doing(Class::Config, cannot).map_err(|e| e.hint(by_hand))?;
         Ok(Self { path: config.path.clone(), old: config.text.clone(), new, config: parsed })
     }
