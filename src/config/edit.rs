@@ -129,13 +129,31 @@ pub fn push(text: &str, at: At<'_>, key: &str, value: &str, as_table: &str) -> R
             return Ok(format!("{text}{gap}{end}{}", as_table.replace('\n', end)));
         }
         let last = last.span();
-        // In a list with an element a line the new one gets a line of its own, too.
-        let between = match begins_line(text, last.start) {
-            true => format!(",{}{}", line_break(text), &text[line_start(text, last.start)..last.start]),
-            false => ", ".to_owned(),
-        };
-        Ok(format!("{}{between}{value}{}", &text[..last.end], &text[last.end..]))
+        // In a list with an element a line the new one gets a line of its own, too, below what is said of the one before.
+        if begins_line(text, last.start) {
+            return Ok(with_line_below(text, &last, list.span().end - 1, value));
+        }
+        Ok(format!("{}, {value}{}", &text[..last.end], &text[last.end..]))
     })
+}
+
+/// The text with `value` in a line of its own below the last element of a list, whose `]` is at `close`. That element gets a comma where it had
+/// none, and keeps the comment behind it.
+fn with_line_below(text: &str, last: &Range<usize>, close: usize, value: &str) -> String {
+    let comma = after_comma(text, last.end);
+    let (behind, had_one) = if comma == last.end { (last.end, false) } else { (comma, true) };
+    let indent = &text[line_start(text, last.start)..last.start];
+    // The `]` may stand in the line of the last element, and a comment may not.
+    let at = line_end(text, behind).min(close);
+    let gap = if text[..at].ends_with('\n') { "" } else { line_break(text) };
+    let comma = if had_one { "" } else { "," };
+    format!(
+        "{}{comma}{}{gap}{indent}{value},{}{}",
+        &text[..last.end],
+        &text[last.end..at],
+        line_break(text),
+        &text[at..]
+    )
 }
 
 /// A table of a list that has a header of its own, `[[…]]`.
@@ -180,6 +198,10 @@ fn take_one(
         let span = |n: usize| items.get(n).map(|item| item.span());
         let own = items[place].span();
         let cut = match (place.checked_sub(1).and_then(span), span(place + 1)) {
+            // One with lines of its own takes what is said behind it along.
+            _ if stands_alone(text, &own, list.span().end - 1) => {
+                line_start(text, own.start)..line_end(text, after_comma(text, own.end))
+            }
             (_, Some(next)) => own.start..next.start,
             (Some(before), None) => before.end..own.end,
             // A comma behind the only element goes with it.
@@ -187,6 +209,14 @@ fn take_one(
         };
         Ok(Some(format!("{}{}", &text[..cut.start], &text[cut.end..])))
     })
+}
+
+/// Whether nothing but an element, its comma and a comment is in its lines.
+fn stands_alone(text: &str, own: &Range<usize>, close: usize) -> bool {
+    let behind = after_comma(text, own.end);
+    let end = line_end(text, behind);
+    let rest = text[behind..end].trim();
+    begins_line(text, own.start) && end <= close && (rest.is_empty() || rest.starts_with('#'))
 }
 
 fn after_comma(text: &str, end: usize) -> usize {
@@ -199,10 +229,17 @@ fn after_comma(text: &str, end: usize) -> usize {
 fn without_section(text: &str, place: usize) -> String {
     let start = line_start(text, place);
     let mut end = line_end(text, place);
+    // Comments that stand directly above the next header are about that one.
+    let mut kept = end;
     while end < text.len() && !text[end..].trim_start_matches([' ', '\t']).starts_with('[') {
-        end = line_end(text, end);
+        let next = line_end(text, end);
+        if !text[end..next].trim_start().starts_with('#') {
+            kept = next;
+        }
+        end = next;
     }
-    format!("{}{}", &text[..start], &text[end..])
+    let kept = if end < text.len() { kept } else { end };
+    format!("{}{}", &text[..start], &text[kept..])
 }
 
 #[cfg(test)]
@@ -269,6 +306,30 @@ url = \"s3://b\"
         let (less, count) = take(TEXT, sign, "trusted", &|v| is(v, "one")).unwrap();
         assert!(count == 1 && !less.contains("one") && less.contains("two"), "{less}");
         assert!(DeTable::parse(&less).is_ok());
+    }
+
+    #[test]
+    fn what_is_said_of_an_element_stays_with_it() {
+        let enc = At::Table("encryption");
+        let list = |items: &str| format!("[encryption]\nrecipients = [\n{items}]\n");
+        let (ann, safe) = ("    \"a\", # Ann's laptop\n", "    \"b\", # stick in the safe\n");
+        let text = list(&format!("{ann}{safe}"));
+        let more = push(&text, enc, "recipients", "\"c\"", "").unwrap();
+        assert_eq!(more, list(&format!("{ann}{safe}    \"c\",\n")));
+        assert_eq!(take(&text, enc, "recipients", &|v| is(v, "b")).unwrap().0, list(ann));
+        assert_eq!(take(&text, enc, "recipients", &|v| is(v, "a")).unwrap().0, list(safe));
+        let none = take(&text, enc, "recipients", &|v| is(v, "a") || is(v, "b")).unwrap().0;
+        assert_eq!(none, list(""));
+        // The last has no comma, or shares its line with the bracket.
+        let bare = list(&format!("{ann}    \"b\" # stick in the safe\n"));
+        let more = push(&bare, enc, "recipients", "\"c\"", "").unwrap();
+        assert_eq!(more, list(&format!("{ann}{safe}    \"c\",\n")));
+        let close = "[encryption]\nrecipients = [\n    \"a\",\n    \"b\"]\n";
+        let more = push(close, enc, "recipients", "\"c\"", "").unwrap();
+        assert_eq!(more, list("    \"a\",\n    \"b\",\n    \"c\",\n"));
+        let text = "[[signing.trusted]]\nkey = \"one\"\n\n# the second\n[[signing.trusted]]\nkey = \"two\"\n";
+        let less = take(text, At::Table("signing"), "trusted", &|v| is(v, "one")).unwrap().0;
+        assert_eq!(less, "\n# the second\n[[signing.trusted]]\nkey = \"two\"\n".trim_start());
     }
 
     #[test]
