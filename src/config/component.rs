@@ -3,6 +3,7 @@
 use crate::config::block::{At, Block};
 use crate::config::keys::COMPONENT;
 use crate::config::name::slug;
+use crate::config::password;
 use crate::config::places::Role;
 use crate::config::rebuild::rebuilds;
 use crate::config::render::Found;
@@ -38,7 +39,7 @@ pub(super) fn component(
         "postgres" => postgres(work, &mut block),
         _ => command(work, &mut block),
     });
-    let check = block.command("check").map(|at| drill_check(work, at));
+    let check = block.command("check").map(|at| at.value);
     let exclude = patterns(work, &mut block, "exclude");
     let exclude_from = file_names(work, &mut block, "exclude_from");
     let exclude_if_present = file_names(work, &mut block, "exclude_if_present");
@@ -97,15 +98,6 @@ fn kind_of(work: &mut Work<'_>, block: &Block, label: &str) -> Option<&'static s
     }
 }
 
-/// The command that judges files which a drill brought back. Those of databases and commands were taken by their kinds.
-fn drill_check(work: &mut Work<'_>, at: At<CommandLine>) -> CommandLine {
-    if holds_password(&at.value) {
-        let what = "a password stands in `check`: while it runs, every user of this machine can read it";
-        work.mistake(Found::at(&at.span, what).hint("let it read a file that only you can read"));
-    }
-    at.value
-}
-
 fn paths(work: &mut Work<'_>, label: &str, block: &mut Block) -> Option<Spec> {
     let texts = block.texts("paths").into_iter();
     let paths: Vec<PathBuf> = texts.filter_map(|at| work.site(Role::Component, label, Some(at))).collect();
@@ -130,19 +122,7 @@ fn sqlite(work: &mut Work<'_>, label: &str, block: &mut Block) -> Option<Spec> {
 }
 
 fn command(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
-    let mut line = |key| {
-        let At { value, span } = block.command(key)?;
-        if holds_password(&value) {
-            let what = format!(
-                "a password stands in `{key}`: while it runs, every user of this machine can read it"
-            );
-            work.mistake(
-                Found::at(&span, what)
-                    .hint("put it into a file that only you can read and name that as `env_file`"),
-            );
-        }
-        Some(value)
-    };
+    let mut line = |key| Some(block.command(key)?.value);
     let (command, restore_command, check) = (line("command"), line("restore_command"), line("check"));
     let env_file = block.text("env_file");
     let env_file = work.site(Role::Other, "the file of variables", env_file);
@@ -163,7 +143,7 @@ fn postgres(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
         work.mistake(Found::at(&span, what).hint("remove it"));
     }
     let connection = block.text("postgres").map(|At { value, span }| {
-        if value.contains("password") && value.contains('=') || url_password(&value).is_some() {
+        if value.contains("password") && value.contains('=') || password::in_url(&value).is_some() {
             let what = "a password stands in `postgres`: while a dump is made, every user of this machine can read it";
             let hint = "put it into ~/.pgpass, or as PGPASSWORD=… into a file that only you can read and name that as `env_file`";
             work.mistake(Found::at(&span, what).hint(hint));
@@ -177,25 +157,6 @@ fn postgres(work: &mut Work<'_>, block: &mut Block) -> Option<Spec> {
         env_file,
         timeout: block.time("timeout").unwrap_or(TIMEOUT),
     })
-}
-
-/// Only what is a password beyond doubt: a value given to `--password=` or a variable of that meaning, or one in a URL.
-fn holds_password(line: &CommandLine) -> bool {
-    let words: Vec<&str> = match line {
-        CommandLine::Args(args) => args.iter().map(String::as_str).collect(),
-        CommandLine::Shell(text) => text.split([' ', '\t', '\n', '"', '\'']).collect(),
-    };
-    let literal = |value: &str| !value.is_empty() && !value.starts_with(['$', '`']);
-    words.into_iter().any(|word| {
-        let named = ["--password=", "PGPASSWORD=", "MYSQL_PWD="].iter().find_map(|p| word.strip_prefix(p));
-        named.is_some_and(literal) || url_password(word).is_some_and(literal)
-    })
-}
-
-fn url_password(word: &str) -> Option<&str> {
-    let (_, rest) = word.split_once("://")?;
-    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
-    Some(user.split_once(':')?.1)
 }
 
 fn patterns(work: &mut Work<'_>, block: &mut Block, key: &str) -> Vec<String> {

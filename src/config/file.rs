@@ -4,6 +4,7 @@
 
 use crate::config::block::{At, Block, Value};
 use crate::config::keys::{FILE, SECTIONS};
+use crate::config::password;
 use crate::config::render::{Found, SECRET_KEY};
 use crate::config::schema::{Key, Kind, Need, Section};
 use crate::config::settings::CommandLine;
@@ -260,7 +261,21 @@ impl Reader {
         None
     }
 
+    /// A command in which no password stands.
     fn command(&mut self, key: &Key, value: &Spanned<DeValue>) -> Option<CommandLine> {
+        let line = self.any_command(key, value)?;
+        if password::in_command(&line) {
+            let what = format!(
+                "a password stands in `{}`: while it runs, every user of this machine can read it",
+                key.name
+            );
+            let hint = "put it into a file that only you can read and let the command read that; for the command of a component name it as `env_file`";
+            self.found.push(Found::at(&value.span(), what).hint(hint));
+        }
+        Some(line)
+    }
+
+    fn any_command(&mut self, key: &Key, value: &Spanned<DeValue>) -> Option<CommandLine> {
         if value.get_ref().as_str().is_some() {
             return self.text(key, value).map(CommandLine::Shell);
         }

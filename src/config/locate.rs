@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn as_root_a_file_that_others_may_change_is_refused() {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root");
+            crate::not_run("a configuration that others may replace, as root (this is not root)");
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -550,13 +550,40 @@ fn a_component_is_of_one_kind_and_takes_only_its_keys() {
     ] {
         assert!(only(&one(rest)).contains(what), "{}", only(&one(rest)));
     }
-    for secret in
-        ["[\"d\", \"--password=hunter2\"]", "\"PGPASSWORD=hunter2 d\"", "\"d postgres://u:hunter2@h/d\""]
-    {
+    for secret in [
+        "[\"d\", \"--password=hunter2\"]",
+        "\"PGPASSWORD=hunter2 d\"",
+        "\"PGPASSWORD='hunter2' d\"",
+        "'d --password=\"hunter2\"'",
+        "[\"sh\", \"-c\", \"PGPASSWORD=hunter2 d\"]",
+        "\"d postgres://u:hunter2@h/d\"",
+        "\"d 'postgres://u:hunter2@h/d'\"",
+    ] {
         let told = only(&one(&format!("command = {secret}")));
         assert!(told.contains("a password stands in `command`") && !told.contains("hunter2"), "{told}");
     }
-    parse(&one("command = \"PGPASSWORD=$P d --password=$P postgres://u@h\"")).unwrap();
+    parse(&one("command = \"PGPASSWORD=$P d --password='' --password=\\\"$P\\\" postgres://u@h\"")).unwrap();
+    for (rest, key) in [
+        ("[[hook]]\non = [\"backup\"]\nbefore = \"d --password=hunter2\"", "before"),
+        ("[[service]]\nname = \"w\"\nstop = \"d --password=hunter2\"\nstart = \"d\"", "stop"),
+        (
+            "[[service]]\nname = \"w\"\nstop = \"d\"\nstart = \"d\"\nhealth = { command = \"d --password=hunter2\" }",
+            "command",
+        ),
+        ("[notify]\nfailure = [{ command = \"d --password=hunter2\" }]", "command"),
+    ] {
+        let told = parse(&with(rest)).unwrap_err().to_string();
+        assert!(
+            told.contains(&format!("a password stands in `{key}`")) && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_retention_whose_only_rule_is_an_empty_list_is_refused() {
+    assert!(only(&with("[retention]\nkeep_tags = []")).contains("this retention keeps nothing"));
+    parse(&with("[retention]\nkeep_tags = [\"stable\"]")).unwrap();
 }
 
 #[test]
