@@ -106,6 +106,12 @@ impl<'a> Comparison<'a> {
         self.report.problems.push(problem);
     }
 
+    /// Whether the report speaks of `component` as a whole: it is on one side only, or could not be compared.
+    pub(super) fn names(&self, component: &str) -> bool {
+        let one_side = self.report.only_in_from.iter().chain(&self.report.only_in_to);
+        one_side.chain(self.report.not_compared.iter().map(|n| &n.component)).any(|name| name == component)
+    }
+
     /// Ends it.
     pub(super) fn finish(mut self) -> Result<DiffReport> {
         self.renames.pair(&mut self.report.changes, &mut self.lives)?;

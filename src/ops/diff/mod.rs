@@ -68,11 +68,25 @@ pub fn run(session: &Session, options: &DiffOptions) -> Result<DiffReport> {
             with_live(&mut comparison, session, &old, known, narrowed.as_ref())?;
         }
     }
-    if let Some(narrowed) = narrowed.filter(|_| !comparison.seen) {
+    let unseen = narrowed.filter(|_| !comparison.seen);
+    if let Some(narrowed) = unseen.filter(|n| !comparison.names(&n.component)) {
+        // What both share is passed over by the walk.
+        for side in [Some(&old), new.as_ref()].into_iter().flatten() {
+            if is_in(side, &narrowed, session)? {
+                return comparison.finish();
+            }
+        }
         let what = format!("there is no {}/{} on either side", narrowed.component, narrowed.path);
         return Err(OpError::new(Class::NotFound, what).hint("`backstay ls ID` lists what is in a snapshot"));
     }
     comparison.finish()
+}
+
+/// Whether a snapshot has what both sides were narrowed to.
+fn is_in(side: &Opened, narrowed: &Narrowed, session: &Session) -> Result<bool> {
+    let Some(component) = side.index.component(&narrowed.component) else { return Ok(false) };
+    let mut listed = Stored::all(side, component, &narrowed.path, &session.around.interrupt);
+    Ok(narrowed.path.is_root() || walk::Listed::next(&mut listed)?.is_some())
 }
 
 /// Tells a second snapshot from a path. A word that could be either is refused: nobody must compare with something else than he meant.

@@ -218,6 +218,13 @@ fn a_path_narrows_both_sides() {
     assert_eq!(found(&["diff", &first, "app"]).len(), EXPECTED.len());
     lab.run(&["diff", &first, "app/nothing"]).expect(16, &["there is no app/nothing on either side"]);
     lab.run(&["diff", &first, "nothing/x"]).expect(2, &[]);
+    // What both share and nothing changed in is there, all the same.
+    let third = lab.backup();
+    for path in ["app", "app/d2", "app/d2/f05"] {
+        lab.run(&["diff", &second, &third, path]).expect(0, &["no difference"]);
+    }
+    lab.run(&["diff", &second, &third, "app/nothing"])
+        .expect(16, &["there is no app/nothing on either side"]);
 }
 
 #[test]
@@ -232,6 +239,8 @@ fn a_component_of_one_side_only_is_named_and_not_listed_as_gone() {
     lab.run(&["backup", "--only", "app"]).expect(0, &[]);
     let report = json(&lab, &["diff", &first, "latest"], 0);
     assert_eq!((&report["only_in_from"], changes(&report).len()), (&serde_json::json!(["other"]), 0));
+    let report = json(&lab, &["diff", &first, "latest", "other"], 0);
+    assert_eq!(report["only_in_from"], serde_json::json!(["other"]));
     lab.run(&["diff", "latest"]).expect(0, &["component other is on the newer side only", "no difference"]);
 }
 
@@ -243,6 +252,8 @@ fn what_cannot_be_compared_is_said() {
     lab.run(&["diff", "latest"]).expect(0, &["component dump was not compared", "a comparison runs none"]);
     fs::rename(lab.path("project/app"), lab.path("project/elsewhere")).unwrap();
     lab.run(&["diff", "latest"]).expect(3, &["component app was not compared", "does not exist"]);
+    lab.run(&["diff", "latest", "app"]).expect(3, &["component app was not compared", "does not exist"]);
+    lab.run(&["diff", "latest", "dump"]).expect(0, &["component dump was not compared"]);
     lab.run_kit(&["diff", "latest"]).expect(2, &["a kit names no live tree"]);
     lab.run_kit(&["diff", "latest", "latest"]).expect(0, &["no difference"]);
 }
