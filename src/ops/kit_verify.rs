@@ -41,6 +41,9 @@ pub struct KitStoreReport {
     pub piece_of: Option<String>,
     /// Why it does not open.
     pub problem: Option<String>,
+    /// The store itself could not be read: what the kit does there is not known.
+    #[serde(skip)]
+    pub untried: bool,
 }
 
 /// What a kit is worth.
@@ -79,7 +82,10 @@ pub fn run(kit: &Kit, around: &Surroundings, own: Option<&Session>) -> Result<Ki
                 report.piece_of = looked.piece_of;
             }
             Err(error) if error.class == Class::Interrupted => return Err(error),
-            Err(error) => report.problem = Some(crate::ops::stores::Away::from(&error).line()),
+            Err(error) => {
+                report.untried = error.class == Class::Store;
+                report.problem = Some(crate::ops::stores::Away::from(&error).line());
+            }
         }
         stores.push(report);
     }
@@ -115,7 +121,15 @@ fn named_store(kit: &Kit, named: &str) -> (String, KitStoreReport) {
 
 fn blank_report() -> KitStoreReport {
     let (name, location) = Default::default();
-    KitStoreReport { name, location, snapshot: None, opens: false, piece_of: None, problem: None }
+    KitStoreReport {
+        name,
+        location,
+        snapshot: None,
+        opens: false,
+        piece_of: None,
+        problem: None,
+        untried: false,
+    }
 }
 
 fn blank(store: &KitStore) -> KitStoreReport {

@@ -274,7 +274,7 @@ fn tell(report: &InitReport, said: usize) {
                 );
             }
         }
-        None => say("No recovery kit was written; make one with: backstay kit -o FILE"),
+        None => say("No recovery kit was written now; make one with: backstay kit -o FILE"),
     }
     for note in report.notes.iter().skip(said) {
         say(&format!("note: {note}"));

@@ -99,14 +99,20 @@ fn verify(terminal: &Terminal, file: &Path) -> Result<u8> {
     show(terminal, &report, text)?;
     let not_proved = if report.good { String::new() } else { "THIS KIT IS NOT PROVED: see above".to_owned() };
     say_after(terminal, &[not_proved]);
-    let here = report.stores.iter().filter(|store| !store.opens);
-    Ok(match (report.good, here.count()) {
+    Ok(code(&report))
+}
+
+fn code(report: &KitReport) -> u8 {
+    let tried: Vec<_> = report.stores.iter().filter(|store| !store.untried).collect();
+    match (report.good, tried.len() == report.stores.len()) {
         (true, _) => 0,
-        // Nothing is wrong with the kit, but it is not as things are now.
-        (false, 0) => 3,
-        (false, _) if report.stores.iter().any(|store| store.opens) => 4,
-        (false, _) => 13,
-    })
+        // One that is here and that the kit does not open, or none that it opened: what is away changes nothing about that.
+        _ if tried.is_empty() || tried.iter().any(|store| !store.opens) => 13,
+        // It opens every store, but is not as things are now.
+        (false, true) => 3,
+        (false, false) if report.findings.is_empty() => 4,
+        (false, false) => 3,
+    }
 }
 
 /// A kit of another project is proved as one without a project.

@@ -2,7 +2,8 @@
 
 use super::{InitOptions, InitReport};
 use crate::config::Config;
-use crate::keys::kit::Kit;
+use crate::keys::kit::{Kit, KitError};
+use crate::keys::passphrase;
 use crate::model::{Clock, HostId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::kit::{Parts, assemble, parts_of};
@@ -28,16 +29,30 @@ pub(super) fn complete_kit(
     let beside = config.signing.key_file.with_file_name("recovery-kit.txt");
     let path = options.kit.clone().unwrap_or(beside);
     let identity_here = config.encryption.identity_file.as_ref().is_some_and(|f| f.exists());
-    report.kit = Some(path.display().to_string());
     if path.symlink_metadata().is_err() {
+        // Nobody is asked for a passphrase here: whoever has one makes the kit when he likes.
+        if config.encryption.identity_file.as_deref().is_some_and(is_protected) {
+            let note = "a passphrase protects the identity, so no recovery kit was written here";
+            report.notes.push(note.to_owned());
+            return Ok(());
+        }
+        report.kit = Some(path.display().to_string());
         report.kit_opens = identity_here;
         return write_kit(parts_of(config, vault, host, clock.now(), &|_| None), &path, report);
     }
-    let kit = Kit::load(&path)
-        .doing(Class::Config, || format!("{} is there, but is no recovery kit", path.display()))
-        .map_err(|e| {
-            e.hint("move it away, or name another file with --kit; nothing is ever written over it")
-        })?;
+    let kit = match Kit::load(&path) {
+        Err(KitError::Locked(_)) => {
+            let what = "is a recovery kit that a passphrase protects; `backstay kit verify` says whether it opens these backups";
+            report.notes.push(format!("{} {what}", path.display()));
+            return Ok(());
+        }
+        loaded => loaded
+            .doing(Class::Config, || format!("{} is there, but is no recovery kit", path.display()))
+            .map_err(|e| {
+                e.hint("move it away, or name another file with --kit; nothing is ever written over it")
+            })?,
+    };
+    report.kit = Some(path.display().to_string());
     if kit.vault != vault {
         let what = format!("{} is the recovery kit of another project", path.display());
         return Err(OpError::new(Class::Config, what).hint("name another file with --kit"));
@@ -46,4 +61,8 @@ pub(super) fn complete_kit(
     report.kit_opens = kit.identities.iter().any(|identity| recipients.contains(&identity.recipient()));
     report.identity_only_in_kit = report.kit_opens && !identity_here;
     Ok(())
+}
+
+fn is_protected(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|bytes| passphrase::is_locked(&zeroize::Zeroizing::new(bytes)))
 }
