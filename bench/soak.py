@@ -310,9 +310,10 @@ class Soak:
                 try:
                     os.kill(int(children[0]), signal.SIGKILL)
                 except ProcessLookupError:
-                    pass
-                return
+                    continue
+                return True
             time.sleep(0.05)
+        return False                # no job in all that time
 
     def fault_full(self):
         ballast = self.stick / "ballast"
@@ -325,16 +326,21 @@ class Soak:
             ballast.unlink()
 
     def fault_damage(self):
-        archives = sorted((self.stick / "vault").rglob("*.tar.zst.age"), key=lambda p: p.stat().st_mtime)
-        victim = self.random.choice(archives[-20:])
+        """An archive that the newest record names: as long as that record is there the damage must be found."""
+        newest = max((self.stick / "vault/snapshots").iterdir(), key=lambda p: p.name)
+        text = newest.read_text()
+        archives = [p for p in sorted((self.stick / "vault").rglob("*.tar.zst.age")) if p.name.split(".")[0] in text]
+        victim = self.random.choice(archives)
         try:
             victim.chmod(0o600)
             data = bytearray(victim.read_bytes())
             data[len(data) // 2] ^= 1
             victim.write_bytes(data)
         except FileNotFoundError:
-            return                  # a prune was faster
-        self.run("verify", "--read-data", codes=(13, 0))    # 0 when nothing needs it any more
+            return False            # a prune was faster
+        code = self.run("verify", "--read-data", codes=(13, 0)).returncode
+        if code == 0 and newest.exists():
+            raise Mismatch(f"{victim.name} was damaged and {newest.name} needs it, and verify found nothing")
         self.run("sync", "--read-data", codes=(0, 13))
         self.run("verify", "--read-data", codes=(0,))
 
@@ -354,8 +360,8 @@ class Soak:
             self.restore(self.random.choice(there), store)
             if turn % 3 == 0:
                 name = faults[turn // 3 % len(faults)]
-                getattr(self, f"fault_{name}")()
-                self.done[f"fault: {name}"] += 1
+                if getattr(self, f"fault_{name}")() is not False:
+                    self.done[f"fault: {name}"] += 1
                 self.whole_again()
             if turn % 5 == 0:
                 self.run("prune", "--now", codes=(0, 18))

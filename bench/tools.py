@@ -341,7 +341,11 @@ def installed(work, server, only=None):
             continue
         lacking = kind.lacking()
         if lacking:
-            print(f"NOT RUN: {name} ({', '.join(lacking)} not installed)", file=sys.stderr)
+            said = f"NOT RUN: {name} ({', '.join(lacking)} not installed)"
+            print(said, file=sys.stderr)
+            if listed := os.environ.get("BACKSTAY_NOT_RUN_FILE"):
+                with open(listed, "a") as file:
+                    print(said, file=file)
         else:
             made.append(kind(work / name, server))
     return made

@@ -28,5 +28,9 @@ pub mod model;
 pub mod ops;
 pub mod platform;
 pub mod service;
+#[cfg(test)]
+mod skipped_tests;
 pub mod source;
 pub mod store;
+#[cfg(test)]
+pub(crate) use skipped_tests::not_run;

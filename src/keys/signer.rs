@@ -291,7 +291,7 @@ mod tests {
         command.args(args).current_dir(dir).stdin(piped()).stdout(piped()).stderr(piped());
         match command.spawn() {
             Err(e) => {
-                println!("skipped: ssh-keygen cannot be run: {e}");
+                crate::not_run(&format!("ssh-keygen cannot be run: {e}"));
                 None
             }
             Ok(mut child) => {

@@ -19,8 +19,13 @@ fn row_of(module: &str) -> Option<usize> {
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut waiting = vec![top];
+    let found = rust_below("src");
+    assert!(found.len() > 50, "the sources were not found");
+    found
+}
+
+fn rust_below(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut waiting = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     let mut found = Vec::new();
     while let Some(dir) = waiting.pop() {
         for entry in fs::read_dir(&dir).unwrap() {
@@ -33,7 +38,6 @@ fn sources() -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(found.len() > 50, "the sources were not found");
     found
 }
 
@@ -63,7 +67,7 @@ fn modules_use_only_lower_rows() {
     for (path, text) in sources() {
         let module = module_of(&path);
         let Some(row) = row_of(&module) else {
-            assert!(["lib", "main"].contains(&module.as_str()), "{module} is in no row");
+            assert!(["lib", "main", "skipped_tests"].contains(&module.as_str()), "{module} is in no row");
             continue;
         };
         for used in code(&text).split("crate::").skip(1) {
@@ -136,4 +140,28 @@ fn no_path_of_a_developers_machine_is_in_the_project() {
             }
         }
     }
+}
+
+/// What `./test` does not install but requires would fail on a clean machine: a tool that is missing there is an error.
+#[test]
+fn every_tool_that_a_test_asks_for_is_one_that_the_test_command_installs() {
+    /// They are in every Debian.
+    const EVERYWHERE: [&str; 8] = ["tar", "sha256sum", "awk", "base64", "dd", "truncate", "bash", "setpriv"];
+    let command = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("test")).unwrap();
+    let installed = command.lines().find_map(|line| line.strip_prefix("tools='")).unwrap();
+    let installed: Vec<&str> = installed.trim_end_matches('\'').split(' ').collect();
+    let mut asked = 0;
+    for (path, text) in
+        rust_below("tests/it").into_iter().filter(|(path, _)| !path.ends_with("architecture.rs"))
+    {
+        let lists = text.split("have(&[").skip(1).chain(text.split("const TOOLS").skip(1));
+        for tool in lists.flat_map(|list| {
+            list.split("];").next().unwrap().split("])").next().unwrap().split('"').skip(1).step_by(2)
+        }) {
+            asked += 1;
+            let there = installed.contains(&tool) || EVERYWHERE.contains(&tool);
+            assert!(there, "{} asks for {tool}", path.display());
+        }
+    }
+    assert!(asked > 40, "only {asked} were found");
 }

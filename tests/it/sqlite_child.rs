@@ -1,7 +1,7 @@
 //! Capturing live databases through the real program: the writers here are in another process than the child, as in life.
 
 use crate::common::mounts::{given_folder, in_own_mounts, mount};
-use crate::common::project::have;
+use crate::common::project::{cannot_run, have};
 use backstay::model::record::CheckResult;
 use backstay::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
 use rusqlite::Connection;
@@ -236,7 +236,7 @@ fn writers_are_not_made_to_wait_longer_than_allowed() {
             assert!(error.hint().unwrap().contains("WAL"));
         }
         // Where the file system can clone, no time is needed.
-        Ok(_) => eprintln!("skipped: this file system clones files"),
+        Ok(_) => cannot_run("a copy where files cannot be cloned (this file system clones)"),
         Err(other) => panic!("{other}"),
     }
     assert!(place.spool_is_empty());
@@ -284,7 +284,7 @@ fn turns_between_which_somebody_wrote_never_make_a_copy_and_writers_get_theirs()
                 assert!(during > 3, "writers had {during} turns");
             }
             // Where the file system can clone, no time is needed.
-            Ok(_) => eprintln!("skipped: this file system clones files"),
+            Ok(_) => cannot_run("a copy where files cannot be cloned (this file system clones)"),
             Err(other) => panic!("{other}"),
         }
     });
@@ -412,7 +412,7 @@ fn a_log_that_cannot_be_made_is_said_plainly() {
     let spool = tempfile::tempdir().unwrap();
     let spec = SqliteSpec { spool: spool.path().to_owned(), ..place.spec() };
     if !mount(&["--bind", place.dir.path().to_str().unwrap()]) {
-        eprintln!("skipped: bind mounts are not allowed here");
+        cannot_run("a database below a bind mount (not allowed here)");
         return;
     }
     let result = mount(&["-o", "remount,ro,bind"]).then(|| whole(&spec));

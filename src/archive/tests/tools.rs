@@ -14,7 +14,7 @@ impl Tool {
         let started =
             Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !started.is_ok_and(|status| status.success()) {
-            println!("skipped: {name} is not installed");
+            crate::not_run(&format!("{name} is not installed"));
             return None;
         }
         Some(Self { name })

@@ -460,7 +460,7 @@ fn hard_links_share_a_number_made_of_the_first_name() {
 #[test]
 fn an_unreadable_directory_is_left_said_and_can_be_allowed() {
     if is_root() {
-        eprintln!("skipped: root may read everything");
+        crate::not_run("files that cannot be read, as one who reads not everything (this is root)");
         return;
     }
     let place = Place::new();
@@ -495,7 +495,7 @@ fn other_file_systems_are_left_when_asked() {
     };
     let (proc, root) = (fs::metadata("/proc"), fs::metadata("/").unwrap());
     if !proc.is_ok_and(|proc| proc.dev() != root.dev()) {
-        eprintln!("skipped: /proc is not another file system here");
+        crate::not_run("another file system in a folder (/proc is none here)");
         return;
     }
     let (scan, _) = look(&spec);
@@ -514,7 +514,7 @@ fn a_directory_mounted_inside_itself_is_not_entered_again() {
         .stderr(std::process::Stdio::null())
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: bind mounts are not allowed here");
+        crate::not_run("a bind mount in a folder (not allowed here)");
         return;
     }
     let mut problems = Vec::new();
