@@ -22,7 +22,9 @@ pub const CODES: &[(u8, &str)] = &[
     (16, "not found: snapshot, component or path"),
     (17, "rolled back by itself"),
     (18, "needs a person"),
+    (129, "ended (SIGHUP)"),
     (130, "interrupted (SIGINT)"),
+    (131, "ended (SIGQUIT)"),
     (143, "ended (SIGTERM)"),
 ];
 
@@ -131,6 +133,10 @@ mod tests {
             let code = code_of(class, None);
             assert!(CODES.iter().any(|c| c.0 == code), "{class:?}");
         }
-        assert_eq!(code_of(Interrupted, Some(15)), 143);
+        for signal in [1, 3, 15] {
+            let code = code_of(Interrupted, Some(signal));
+            assert_eq!(i32::from(code), 128 + signal);
+            assert!(CODES.iter().any(|c| c.0 == code), "{code}");
+        }
     }
 }

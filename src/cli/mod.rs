@@ -12,6 +12,7 @@ mod open;
 mod qr;
 pub mod render;
 mod secret;
+mod signals;
 mod telling;
 
 use crate::ops::error::{Class, Doing, OpError, Result};
@@ -19,8 +20,7 @@ use crate::ops::interrupt::Interrupt;
 use args::Cli;
 use bar::Shown;
 use clap::{CommandFactory, FromArgMatches};
-use signal_hook::SigId;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signals::Caught;
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -50,7 +50,8 @@ fn written(done: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Asks a question on the terminal; `None` when there is nobody to ask. Nothing is under way meanwhile: a signal ends the program at once.
+/// Asks a question on the terminal; `None` when there is nobody to ask. Nothing is under way meanwhile: a signal ends the program at once. A lost
+/// terminal is the end of the input.
 pub fn ask(interrupt: &Interrupt, question: &str) -> Option<String> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return None;
@@ -64,9 +65,6 @@ pub fn ask(interrupt: &Interrupt, question: &str) -> Option<String> {
     (read.ok()? > 0).then(|| answer.trim().to_owned())
 }
 
-/// Signals that ask for the end.
-const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
-
 /// What a command needs beside its own arguments.
 pub struct Terminal {
     /// Global arguments.
@@ -77,22 +75,8 @@ pub struct Terminal {
     pub interrupt: Interrupt,
     /// Components that a backup found to have shrunk, and why that matters; for whoever is told of its end.
     shrunk: RefCell<Option<Vec<(String, String)>>>,
-    /// What makes a second signal end the program at once.
-    impatience: RefCell<Vec<SigId>>,
-}
-
-impl Terminal {
-    /// Does `work`, in which no signal ends the program, however many come.
-    fn patiently<T>(&self, work: impl FnOnce() -> T) -> T {
-        for mark in self.impatience.take() {
-            signal_hook::low_level::unregister(mark);
-        }
-        self.interrupt.asked().store(false, Ordering::Relaxed);
-        let done = work();
-        self.impatience
-            .replace(SIGNALS.into_iter().filter_map(|signal| impatience(signal, &self.interrupt)).collect());
-        done
-    }
+    /// Signals that ask for the end.
+    signals: Caught,
 }
 
 /// What `--version` says behind the name: version, commit and features.
@@ -124,12 +108,12 @@ pub fn main(commit: &str) -> ExitCode {
         Err(e) => return ExitCode::from(refuse(&e)),
     };
     let interrupt = Interrupt::default();
-    let impatience = RefCell::new(catch_signals(&interrupt));
+    let signals = Caught::begin(&interrupt, matches!(cli.command, args::Command::Agent(_)));
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
     let (global, shrunk) = (cli.global, RefCell::default());
     let terminal =
-        Terminal { global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), shrunk, impatience };
+        Terminal { global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), shrunk, signals };
     let mut telling = None;
     let done = go_there(&terminal.global).and_then(|()| {
         telling = telling::Telling::begin(&terminal, &cli.command);
@@ -179,32 +163,4 @@ fn fail(error: &OpError, interrupt: &Interrupt, json: bool) -> u8 {
     let code = exit::code_of(error.class, interrupt.signal());
     exit::report(error, code, json);
     code
-}
-
-/// The first signal asks for an orderly end; a second one of the same kind ends the program at once.
-fn catch_signals(interrupt: &Interrupt) -> Vec<SigId> {
-    let mut marks = Vec::new();
-    for signal in SIGNALS {
-        let flag = interrupt.flag();
-        let asked = interrupt.asked();
-        let number = usize::try_from(signal).unwrap_or(0);
-        // The conditional shutdown is registered first, so that it sees the flag as it was before this signal.
-        let second =
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked));
-        let first = signal_hook::flag::register_usize(signal, flag, number);
-        let mark = impatience(signal, interrupt);
-        let caught = second.is_ok() && first.is_ok() && mark.is_some();
-        marks.extend(mark);
-        if !caught {
-            say(
-                "warning: signals cannot be caught; an interrupted run leaves unfinished files for the next one to remove",
-            );
-        }
-    }
-    marks
-}
-
-/// Once `signal` came, a second one ends the program.
-fn impatience(signal: i32, interrupt: &Interrupt) -> Option<SigId> {
-    signal_hook::flag::register(signal, interrupt.asked()).ok()
 }

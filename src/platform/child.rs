@@ -51,12 +51,12 @@ pub fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> i
     Ok(why)
 }
 
-/// Waits for `child` to its end, however long that takes. When a signal is `asked` for it is passed on, once for each kind; SIGINT only with
-/// `interrupts`, because a terminal sends that to all by itself.
+/// Waits for `child` to its end, however long that takes. When a signal is `asked` for it is passed on, once for each kind; SIGINT,
+/// SIGQUIT and SIGHUP only with `own`, because a terminal sends these to all by itself.
 pub fn wait_and_pass_on(
     child: &mut Child,
     asked: &dyn Fn() -> Option<i32>,
-    interrupts: bool,
+    own: bool,
 ) -> io::Result<ExitStatus> {
     let pid = Pid::from_child(child);
     let end = end_of(pid);
@@ -66,7 +66,7 @@ pub fn wait_and_pass_on(
         if signal != passed {
             passed = signal;
             match signal.and_then(Signal::from_named_raw) {
-                Some(Signal::INT) if !interrupts => {}
+                Some(Signal::INT | Signal::QUIT | Signal::HUP) if !own => {}
                 // It fails only when the child is gone.
                 Some(signal) => drop(rustix::process::kill_process(pid, signal)),
                 None => {}

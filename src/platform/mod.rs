@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod place;
 pub mod remove;
 pub mod shell;
+pub mod signals;
 pub mod users;
 
 /// The name of this machine.

@@ -243,6 +243,44 @@ fn a_signal_is_passed_on_and_never_ends_the_guard_before_its_command() {
 }
 
 #[test]
+fn a_guard_whose_terminal_is_lost_waits_for_its_command_and_goes_back() {
+    let app = app();
+    let script = deploy(
+        "trap 'echo asked >> asked' HUP; touch ready; while [ ! -e asked ]; do sleep 0.1; done; touch ended; exit 5",
+    );
+    // The system says it several times: once more when the way back has begun.
+    let mut child = guard(&app, &["--auto", "--", "sh", "-c", &script])
+        .env("BACKSTAY_TEST_SIGNAL", "rollback: site fetched#1:1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the command runs", || app.path("ready").exists());
+    let pid = rustix::process::Pid::from_child(&child);
+    for _ in 0..3 {
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+    let code = child.wait().unwrap().code();
+    assert!(app.path("ended").exists(), "the command was not waited for");
+    assert_eq!(code, Some(17));
+    assert_as_before(&app, "after SIGHUP");
+}
+
+#[test]
+fn what_is_to_outlive_its_terminal_takes_no_note_of_its_loss() {
+    let app = app();
+    let line = "trap '' HUP; exec \"$0\" backup";
+    for (line, code) in [(line, 0), ("exec \"$0\" backup", 129)] {
+        let mut command = program(std::path::Path::new("sh"), &app.project.home);
+        command.current_dir(&app.project.dir).args(["-c", line]).arg(exe());
+        command.env("BACKSTAY_TEST_SIGNAL", "backup: captured#1:1");
+        let output = expect_code(command.output().unwrap(), code);
+        assert_eq!(said(&output).contains("nothing was committed"), code != 0, "{}", said(&output));
+    }
+    assert_eq!(snapshots(&app).len(), 1);
+}
+
+#[test]
 fn a_guard_that_was_asked_to_end_tells_how_to_go_back() {
     let app = app();
     let mut child = guard(&app, &["--", "sh", "-c", &deploy("touch ready; exec sleep 1000")])

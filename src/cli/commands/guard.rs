@@ -79,7 +79,7 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
 
 /// Waits for the command. Whatever signal comes meanwhile is the command's, too, and never ends its guard.
 fn watch(terminal: &Terminal, guarded: &mut Guarded<'_>, mut child: Child) -> Result<Ended> {
-    let status = terminal.patiently(|| {
+    let status = terminal.signals.patiently(|| {
         let noted = guarded.started(child.id());
         // A terminal sends its own signals to the command by itself; another process sends them to the guard alone.
         let own = !std::io::IsTerminal::is_terminal(&std::io::stdin());
@@ -108,7 +108,7 @@ fn failed(
             .hint(format!("to go back: backstay rollback {snapshot}; `guard --auto` does it by itself")));
     }
     // What ended the command does not end the way back.
-    terminal.interrupt.forget();
+    terminal.signals.forget();
     let report = guarded.back(&why)?;
     Err(rolled_back(&why, &report))
 }

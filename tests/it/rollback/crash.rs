@@ -110,6 +110,19 @@ fn killed_at_any_step_it_is_all_old_or_all_new_and_the_service_comes_back() {
 }
 
 #[test]
+fn a_rollback_whose_terminal_is_lost_comes_to_its_end() {
+    for (signal, point) in [(1, "a service stopped"), (1, "a step"), (3, "a service stopped")] {
+        let (app, id, then) = upgraded();
+        let what = format!("signal {signal} at {point}");
+        let order = format!("rollback: {point}#1:{signal}");
+        let ended = rollback(&app, &[&id]).env("BACKSTAY_TEST_SIGNAL", order).output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{what}: {}", told(&ended));
+        assert_eq!(app.read("app/version"), "1", "{what}");
+        assert_one_of_both(&app, &then, &what);
+    }
+}
+
+#[test]
 fn killed_again_while_it_is_resumed_it_still_comes_to_one_end() {
     let (app, id, _) = upgraded();
     let names = points(rollback(&app, &[&id]), &app.project.top.join("points"));
