@@ -420,3 +420,120 @@ fn a_rollback_with_git_that_was_killed_ends_with_both() {
         assert_eq!(git(&project.dir, &["rev-parse", "HEAD"]), second, "{name}");
     }
 }
+
+/// A project that was put back to a commit with `deploy.sh` changed and `later` not there; gives both commits.
+fn put_back(project: &Project) -> (String, String) {
+    let dir = &project.dir;
+    fs::write(dir.join("deploy.sh"), "then").unwrap();
+    let first = commit(dir, "one");
+    let id = backup(project, &["--git"])["snapshot"].as_str().unwrap().to_owned();
+    fs::write(dir.join("deploy.sh"), "now").unwrap();
+    fs::create_dir(dir.join("later")).unwrap();
+    fs::write(dir.join("later/x"), "now").unwrap();
+    let second = commit(dir, "two");
+    project.ok(["rollback", &id, "--git"]);
+    assert!(!dir.join("later").exists());
+    (first, second)
+}
+
+#[test]
+fn taking_a_rollback_back_refuses_to_lose_what_is_not_committed() {
+    let Some(project) = project() else { return };
+    let dir = &project.dir;
+    let (first, second) = put_back(&project);
+    let snapshots = project.json(["list"])["snapshots"].as_array().unwrap().len();
+    let refused = |path: &str, text: &str, words: &str| {
+        let output = expect_code(project.run(["rollback", "--undo", "--yes"]), 1);
+        for words in [path, words, "Nothing was changed"] {
+            assert!(said(&output).contains(words), "{words}: {}", said(&output));
+        }
+        assert_eq!(fs::read_to_string(dir.join(path)).unwrap(), text);
+        assert_eq!(git(dir, &["rev-parse", "HEAD"]), first);
+        assert_eq!(fs::read_to_string(dir.join("app/main.py")).unwrap(), "one");
+        assert_eq!(project.json(["list"])["snapshots"].as_array().unwrap().len(), snapshots);
+    };
+    // Changed; staged; staged, and the file as it was.
+    fs::write(dir.join("deploy.sh"), "work").unwrap();
+    refused("deploy.sh", "work", "not committed");
+    git(dir, &["add", "deploy.sh"]);
+    refused("deploy.sh", "work", "not committed");
+    fs::write(dir.join("deploy.sh"), "then").unwrap();
+    refused("deploy.sh", "then", "not committed");
+    git(dir, &["reset", "-q", "--hard"]);
+    // Unknown to git where the other commit has a file, in place of its folder, and as a folder in place of the file.
+    fs::create_dir(dir.join("later")).unwrap();
+    fs::write(dir.join("later/x"), "work").unwrap();
+    refused("later/x", "work", "is in the way");
+    fs::remove_file(dir.join("later/x")).unwrap();
+    fs::create_dir(dir.join("later/x")).unwrap();
+    fs::write(dir.join("later/x/y"), "work").unwrap();
+    refused("later/x/y", "work", "is in the way");
+    fs::remove_dir_all(dir.join("later")).unwrap();
+    fs::write(dir.join("later"), "work").unwrap();
+    refused("later", "work", "is in the way");
+    git(dir, &["add", "later"]);
+    refused("later", "work", "is in the way");
+    git(dir, &["rm", "-q", "-f", "later"]);
+    // What is there already as the commit has it is no loss.
+    fs::create_dir(dir.join("later")).unwrap();
+    fs::write(dir.join("later/x"), "now").unwrap();
+    project.ok(["rollback", "--undo", "--yes"]);
+    assert_eq!(git(dir, &["rev-parse", "HEAD"]), second);
+    assert_eq!(git(dir, &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_repository_that_went_on_after_a_rollback_stays_where_it_is_and_that_is_told() {
+    let Some(project) = project() else { return };
+    let dir = &project.dir;
+    put_back(&project);
+    fs::write(dir.join("deploy.sh"), "mended").unwrap();
+    git(dir, &["commit", "-q", "-a", "-m", "mended"]);
+    let third = git(dir, &["rev-parse", "HEAD"]);
+    let output = expect_code(project.run(["rollback", "--undo", "--yes"]), 15);
+    assert!(said(&output).contains(&format!("HEAD is at {third}")), "{}", said(&output));
+    assert_eq!(git(dir, &["rev-parse", "HEAD"]), third);
+    assert_eq!(git(dir, &["diff", "--cached", "--name-only"]), "");
+    assert_eq!(fs::read_to_string(dir.join("deploy.sh")).unwrap(), "mended");
+    assert_eq!(fs::read_to_string(dir.join("app/main.py")).unwrap(), "two");
+}
+
+#[test]
+fn what_a_person_wrote_while_a_rollback_was_under_way_is_not_lost_to_git() {
+    let Some(project) = project() else { return };
+    let dir = &project.dir;
+    fs::write(dir.join("later"), "then").unwrap();
+    commit(dir, "one");
+    let id = backup(&project, &["--git"])["snapshot"].as_str().unwrap().to_owned();
+    git(dir, &["rm", "-q", "later"]);
+    project.configure(COMPONENTS, "[[hook]]\non = \"rollback\"\nbefore = \"echo work > later\"\n");
+    let second = commit(dir, "two");
+    let output = expect_code(project.run(["rollback", &id, "--git"]), 15);
+    assert!(said(&output).contains("later is in the way"), "{}", said(&output));
+    assert_eq!(fs::read_to_string(dir.join("later")).unwrap(), "work\n");
+    assert_eq!(git(dir, &["rev-parse", "HEAD"]), second);
+    assert_eq!(fs::read_to_string(dir.join("app/main.py")).unwrap(), "one");
+}
+
+/// After a kill in the middle of git's own work some files are of the one commit and some of the other.
+#[test]
+fn a_way_back_of_git_that_was_cut_off_half_way_is_gone_to_its_end() {
+    let Some(project) = project() else { return };
+    let dir = &project.dir;
+    fs::write(dir.join("later"), "then").unwrap();
+    let first = commit(dir, "one");
+    let id = backup(&project, &["--git"])["snapshot"].as_str().unwrap().to_owned();
+    git(dir, &["rm", "-q", "later"]);
+    fs::write(dir.join("added"), "now").unwrap();
+    commit(dir, "two");
+    let mut command = program(exe(), &project.home);
+    command.current_dir(dir).args(["rollback", &id, "--git"]);
+    let killed = command.env("BACKSTAY_TEST_CRASH", "rollback: healthy#1").output().unwrap();
+    assert_eq!(killed.status.code(), None, "{}", said(&killed));
+    git(dir, &["rm", "-q", "added"]);
+    fs::write(dir.join("README"), "one").unwrap();
+    fs::write(dir.join("later"), "then").unwrap();
+    project.ok(["rollback", "--resume"]);
+    assert_eq!(git(dir, &["rev-parse", "HEAD"]), first);
+    assert_eq!(git(dir, &["status", "--porcelain"]), "");
+}

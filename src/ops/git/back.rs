@@ -80,14 +80,7 @@ pub(crate) fn plan(dir: &Path, state: &GitState, exchanged: &[PathBuf]) -> Resul
         to: Head { commit: commit.clone(), branch: state.branch.clone() },
         exchanged: exchanged.iter().map(real).collect(),
     };
-    let beside = way.beside(&repository).doing(Class::Failed, failed)?;
-    if let Some(path) = beside.new.iter().find(|path| repository.top.join(path).symlink_metadata().is_ok()) {
-        let what = format!(
-            "{} is in the way: git does not know it, and the commit has a file there",
-            repository.top.join(path).display()
-        );
-        return Err(OpError::new(Class::Failed, what).hint("move it away, or commit it; then try again"));
-    }
+    way.refuse_lost(&repository)?;
     Ok(Some(way))
 }
 
@@ -122,13 +115,13 @@ fn refuse_unfinished(repository: &Repository) -> Result<()> {
 
 /// Files that differ between the two commits and are not exchanged.
 #[derive(Default)]
-struct Beside {
+pub(super) struct Beside {
     /// In both.
-    other: Vec<String>,
+    pub(super) other: Vec<String>,
     /// Only where it goes to.
-    new: Vec<String>,
+    pub(super) new: Vec<String>,
     /// Only where it comes from.
-    gone: Vec<String>,
+    pub(super) gone: Vec<String>,
 }
 
 impl Move {
@@ -139,8 +132,7 @@ impl Move {
         let mut words = bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         let mut beside = Beside::default();
         while let (Some(kind), Some(path)) = (words.next(), words.next()) {
-            let full = self.top.join(&path);
-            if self.exchanged.iter().any(|place| full.starts_with(place)) {
+            if self.is_exchanged(&path) {
                 continue;
             }
             match kind.as_str() {
@@ -152,6 +144,31 @@ impl Move {
         Ok(beside)
     }
 
+    pub(super) fn is_exchanged(&self, path: &str) -> bool {
+        let full = self.top.join(path);
+        self.exchanged.iter().any(|place| full.starts_with(place))
+    }
+
+    /// An error when going it now would lose what is not committed, or a merge or the like waits for a person. Touches nothing.
+    pub(crate) fn refuse_loss(&self) -> Result<()> {
+        let cannot = || format!("cannot ask git what would be lost in {}", self.top.display());
+        let repository = self.repository().doing(Class::Failed, cannot)?;
+        refuse_unfinished(&repository)?;
+        self.refuse_lost(&repository)
+    }
+
+    fn refuse_lost(&self, repository: &Repository) -> Result<()> {
+        let beside = self.beside(repository);
+        let lost = beside.and_then(|beside| self.refuse_lost_files(repository, &beside));
+        match lost.and_then(|()| self.refuse_lost_index(repository)) {
+            Err(e @ GitError::Lost { .. }) => Err(OpError::new(Class::Failed, e.to_string())
+                .hint("move it away, or commit it; then try again. Nothing was changed")),
+            other => other.doing(Class::Failed, || {
+                format!("cannot ask git what would be lost in {}", self.top.display())
+            }),
+        }
+    }
+
     /// Goes it. May be called again after a kill at any moment.
     pub(crate) fn go(&self) -> Result<Moved> {
         let failed =
@@ -161,11 +178,25 @@ impl Move {
 
     /// True when HEAD is where this goes to.
     pub(crate) fn is_there(&self) -> bool {
-        let head = || {
-            let repository = Repository::around(&self.top)?;
-            repository.map_or(Ok(None), |r| r.text_if_any(["rev-parse", "--verify", "-q", "HEAD^{commit}"]))
-        };
-        head().is_ok_and(|head: Option<String>| head.as_ref() == Some(&self.to.commit))
+        self.head().is_ok_and(|head| head == self.to.commit)
+    }
+
+    /// True when HEAD is where this comes from: nothing of it was done.
+    pub(crate) fn is_to_be_gone(&self) -> bool {
+        self.head().is_ok_and(|head| head == self.from.commit)
+    }
+
+    fn head(&self) -> std::result::Result<String, GitError> {
+        head_of(&self.repository()?)
+    }
+
+    fn repository(&self) -> std::result::Result<Repository, GitError> {
+        let gone = || self.failed("rev-parse", "it is no repository any more".into());
+        Repository::around(&self.top)?.filter(|r| r.top == self.top).ok_or_else(gone)
+    }
+
+    fn failed(&self, what: &str, words: String) -> GitError {
+        GitError::Failed { what: what.into(), top: self.top.clone(), words }
     }
 
     /// The same the other way round.
@@ -174,28 +205,17 @@ impl Move {
     }
 
     fn try_it(&self) -> std::result::Result<Moved, GitError> {
-        let gone = || GitError::Failed {
-            what: "rev-parse".into(),
-            top: self.top.clone(),
-            words: "it is no repository any more".into(),
-        };
-        let repository = Repository::around(&self.top)?.filter(|r| r.top == self.top).ok_or_else(gone)?;
-        let head = repository.text(["rev-parse", "--verify", "-q", "HEAD^{commit}"])?;
+        let repository = self.repository()?;
+        let head = head_of(&repository)?;
+        if head != self.from.commit && head != self.to.commit {
+            let words = format!("HEAD is at {head} meanwhile, so it stays there");
+            return Err(self.failed("checkout", words));
+        }
+        // What was written since the plan, or since a kill in here, is not in git either.
+        self.refuse_lost_index(&repository)?;
         if head == self.from.commit {
             let beside = self.beside(&repository)?;
-            // What was written since the plan, or since a kill in here, is not in git either: `rm` looks for itself, `checkout` does not.
-            let bytes = repository.bytes(&mut repository.git([
-                "diff",
-                "--name-only",
-                "-z",
-                "--no-renames",
-                "--ignore-submodules=all",
-            ]))?;
-            let mut changed = bytes.split(|b| *b == 0).map(|path| String::from_utf8_lossy(path).into_owned());
-            if let Some(path) = changed.find(|path| beside.other.contains(path)) {
-                let words = format!("{path} was changed meanwhile, and is not committed");
-                return Err(GitError::Failed { what: "checkout".into(), top: self.top.clone(), words });
-            }
+            self.refuse_lost_files(&repository, &beside)?;
             for_paths(&repository, &["rm", "-q", "--ignore-unmatch"], &beside.gone)?;
             let there: Vec<String> = beside.other.into_iter().chain(beside.new).collect();
             for_paths(&repository, &["checkout", "-q", &self.to.commit], &there)?;
@@ -238,6 +258,10 @@ impl Move {
         repository.text_if_any(["update-index", "-q", "--refresh"])?;
         Ok(Moved { top: self.top.display().to_string(), commit: self.to.commit.clone(), branch })
     }
+}
+
+fn head_of(repository: &Repository) -> std::result::Result<String, GitError> {
+    repository.text(["rev-parse", "--verify", "-q", "HEAD^{commit}"])
 }
 
 /// Runs a git command on `paths`, which are names and no patterns.

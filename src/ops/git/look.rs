@@ -65,10 +65,8 @@ pub(super) fn uncommitted(repository: &Repository) -> Result<Vec<String>> {
 
 /// A commit of what is not committed, without a reference; none when git sees nothing to put into one.
 fn stash(repository: &Repository) -> Result<Option<String>> {
-    let index =
-        PathBuf::from(repository.text(["rev-parse", "--path-format=absolute", "--git-path", "index"])?);
     // Making it refreshes the index: in a copy, so that the user's own stays as it is, byte for byte.
-    let copy = Copy::of(repository, &index)?;
+    let copy = Copy::of_index(repository)?;
     let mut command = repository.git(["stash", "create", "backstay"]);
     command.env("GIT_INDEX_FILE", &copy.path);
     let bytes = repository.bytes(&mut command)?;
@@ -77,12 +75,18 @@ fn stash(repository: &Repository) -> Result<Option<String>> {
 }
 
 /// A copy of an index, beside it. Made and removed with the rights of the repository's owner, whose folder it is.
-struct Copy<'a> {
+pub(super) struct Copy<'a> {
     repository: &'a Repository,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl<'a> Copy<'a> {
+    /// Makes one of the working tree's index.
+    pub(super) fn of_index(repository: &'a Repository) -> Result<Self> {
+        let index = repository.text(["rev-parse", "--path-format=absolute", "--git-path", "index"])?;
+        Self::of(repository, Path::new(&index))
+    }
+
     fn of(repository: &'a Repository, index: &Path) -> Result<Self> {
         let path = index.with_file_name(format!("backstay-index-{}", std::process::id()));
         let copy = Self { repository, path };

@@ -5,6 +5,7 @@
 mod back;
 mod keep;
 mod look;
+mod lost;
 mod run;
 
 pub use back::Moved;

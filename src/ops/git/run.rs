@@ -35,6 +35,14 @@ pub(crate) enum GitError {
         /// What it said.
         words: String,
     },
+    /// It would have lost something.
+    #[error("{} {why}", path.display())]
+    Lost {
+        /// What.
+        path: PathBuf,
+        /// Why it would be lost.
+        why: &'static str,
+    },
     /// Something of the system did.
     #[error("cannot look at {}", path.display())]
     Io {

@@ -11,7 +11,7 @@ use crate::ops::rollback::dumps::wait_for_children;
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
 use crate::ops::rollback::run::{Downtime, Way};
 use crate::ops::rollback::services::{concerned, running, settle, stop_dying, watching};
-use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of};
+use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of, trees};
 use crate::ops::session::Session;
 use crate::ops::stopped;
 use std::path::PathBuf;
@@ -85,6 +85,9 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
         return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
             .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
     };
+    for way in journal.git.iter().filter(|way| way.is_there()) {
+        way.back().refuse_loss()?;
+    }
     let components = journal.components();
     let Ran { outcome: mut report, problems } =
         hooks::around(session, Event::Rollback, &components, snapshot_of, || {
@@ -112,6 +115,8 @@ fn take_back(
     session.note(&format!("safety snapshot {}", safety.snapshot));
     journal.safety = Some(safety.snapshot);
     journal.why = Some("it was taken back".into());
+    // What failed of git then is told; what fails of it now is to be.
+    journal.git_troubles.clear();
     let snapshot = journal.snapshot.clone();
     let mut way = Way { session, held, state, journal, downtime: Downtime::default() };
     way.journal.services = watching(session, |watch| {
@@ -136,7 +141,7 @@ fn take_back(
         git: Vec::new(),
         downtime_ms: None,
         exchange_ms: None,
-        problems: Vec::new(),
+        problems: way.journal.git_troubles.iter().map(|trouble| trees::left_behind(trouble)).collect(),
     })
 }
 

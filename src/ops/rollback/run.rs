@@ -225,10 +225,11 @@ impl Way<'_> {
 
     /// Takes that back, where it was done.
     fn move_trees_back(&mut self) {
-        for way in self.journal.git.clone().iter().filter(|way| way.is_there()) {
+        for way in self.journal.git.clone().iter().filter(|way| !way.is_to_be_gone()) {
             if let Err(e) = way.back().go() {
                 self.session.note(&format!("warning: {}", words_of(&e)));
             }
+                self.journal.git_troubles.push(words_of(&e));
         }
     }
 

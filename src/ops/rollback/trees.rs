@@ -41,13 +41,20 @@ pub(super) fn moves(config: &Config, opened: &Opened, sites: &[Site]) -> Result<
 
 /// The application is back and well; git is not.
 pub(super) fn problem(what: &str) -> Problem {
+    told(what, "the files are those of the snapshot; put HEAD there yourself: git switch --detach")
+}
+
+/// The same of a rollback that was taken back.
+pub(super) fn left_behind(what: &str) -> Problem {
+    told(what, "the components are as before the rollback; look at `git status`, and put HEAD there yourself")
+}
+
+fn told(what: &str, hint: &str) -> Problem {
     Problem {
         kind: ProblemKind::Hook,
         component: None,
         subject: "git".into(),
         what: what.to_owned(),
-        hint: Some(
-            "the files are those of the snapshot; put HEAD there yourself: git switch --detach".into(),
-        ),
+        hint: Some(hint.into()),
     }
 }
