@@ -1,7 +1,7 @@
 //! Dumps restored in place: fed to their `restore_command`, after the present one was dumped and kept.
 
-use crate::config::{CommandLine, Spec};
-use crate::durable;
+use crate::config::{CommandLine, Component, Spec};
+use crate::durable::{self, NewFile};
 use crate::ops::backup::{chain_text, words};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, lay};
@@ -38,6 +38,55 @@ impl Drop for Ready {
     fn drop(&mut self) {
         // What a killed run left is taken away by the next one.
         drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// What dumps a component as it is now.
+pub(in crate::ops) struct Dumping<'a> {
+    name: &'a str,
+    command: &'a CommandLine,
+    check: Option<&'a CommandLine>,
+    env_file: Option<&'a Path>,
+    timeout: Duration,
+    min_size: u64,
+}
+
+impl<'a> Dumping<'a> {
+    /// That of a component which is the output of a command.
+    pub(in crate::ops) fn of(component: &'a Component) -> Option<Self> {
+        let Spec::Command { command, check, env_file, timeout, min_size, .. } = &component.spec else {
+            return None;
+        };
+        Some(Self {
+            name: component.name.as_str(),
+            command,
+            check: check.as_ref(),
+            env_file: env_file.as_deref(),
+            timeout: *timeout,
+            min_size: *min_size,
+        })
+    }
+
+    /// Runs it in `dir`, until `stopped` says that it is to end; gives the dump, whole and checked, in a new file of the folder `to`.
+    pub(in crate::ops) fn dump(
+        &self,
+        dir: &Path,
+        to: &Path,
+        stopped: &dyn Fn() -> bool,
+    ) -> std::result::Result<NewFile, Box<dyn std::error::Error + Send + Sync>> {
+        let spec = CommandSpec {
+            component: self.name.to_owned(),
+            command: words(self.command),
+            dir: dir.to_owned(),
+            env_file: self.env_file.map(Path::to_owned),
+            timeout: self.timeout,
+            min_size: self.min_size,
+            check: self.check.map(words),
+        };
+        let mut output = run(&spec, to, stopped)?;
+        let file = NewFile::create_in(to)?;
+        io::copy(&mut output.file, &mut file.file())?;
+        Ok(file)
     }
 }
 
@@ -93,29 +142,25 @@ impl Fed {
         let cannot =
             || format!("cannot keep the present dump of component {} as {}", self.name, to.display());
         durable::create_dirs(dir, 0o700).doing(Class::Failed, cannot)?;
-        let spec = CommandSpec {
-            component: self.name.clone(),
-            command: words(&self.command),
-            dir: session.config()?.dir.clone(),
-            env_file: self.env_file.clone(),
+        let interrupt = &session.around.interrupt;
+        let dumping = Dumping {
+            name: &self.name,
+            command: &self.command,
+            check: self.check.as_ref(),
+            env_file: self.env_file.as_deref(),
             timeout: self.timeout,
             min_size: 1,
-            check: self.check.as_ref().map(words),
         };
-        let interrupt = &session.around.interrupt;
-        let output = run(&spec, dir, &|| interrupt.signal().is_some());
+        let dumped = dumping.dump(&session.config()?.dir, dir, &|| interrupt.signal().is_some());
         interrupt.check()?;
-        let mut output = output.map_err(|e| {
+        let dumped = dumped.map_err(|e| {
             let what =
                 format!("component {} could not be dumped as it is now, so nothing was changed", self.name);
-            OpError::new(Class::Failed, what).because(chain_text(&e)).hint("its dump is the only way back")
+            OpError::new(Class::Failed, what)
+                .because(chain_text(e.as_ref()))
+                .hint("its dump is the only way back")
         })?;
-        let mut keep = || -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
-            let file = durable::NewFile::create_in(dir)?;
-            io::copy(&mut output.file, &mut file.file())?;
-            Ok(file.finish_new(to, 0o600)?)
-        };
-        keep().doing(Class::Failed, cannot)
+        dumped.finish_new(to, 0o600).doing(Class::Failed, cannot)
     }
 
     /// Feeds it. There is no way back but the dump that was kept.

@@ -12,6 +12,7 @@ pub(crate) mod read;
 mod spare;
 mod write;
 
+pub(in crate::ops) use feed::Dumping;
 pub(crate) use lay::lay;
 pub(crate) use listing::{Listing, SEGMENTS_AT_ONCE, touched};
 

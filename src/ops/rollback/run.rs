@@ -156,7 +156,8 @@ impl Way<'_> {
             let begun = Instant::now();
             let stopped = stop(self.session, watch, &concerned, &mut self.journal, &self.state);
             let down = Instant::now();
-            let forwards = stopped.and_then(|()| self.prepare(plan)).and_then(|()| self.take_all());
+            let forwards = stopped.and_then(|()| self.dump_again());
+            let forwards = forwards.and_then(|()| self.prepare(plan)).and_then(|()| self.take_all());
             self.downtime.own = down.elapsed();
             let forwards = forwards.and_then(|()| self.rebuild(watch)).and_then(|()| self.come_up(watch));
             self.downtime.all = begun.elapsed();
@@ -228,8 +229,8 @@ impl Way<'_> {
         for way in self.journal.git.clone().iter().filter(|way| !way.is_to_be_gone()) {
             if let Err(e) = way.back().go() {
                 self.session.note(&format!("warning: {}", words_of(&e)));
-            }
                 self.journal.git_troubles.push(words_of(&e));
+            }
         }
     }
 

@@ -18,7 +18,13 @@ timeout = "60s"
 const READ_IN: &str = "#!/bin/sh\necho fed >> fed.log\n: > live.txt\nwhile read -r line; do echo \"$line\" >> live.txt; done\n[ ! -e refuse ] || { echo no room >&2; exit 9; }\n";
 
 fn app() -> (App, String) {
-    let app = App::with(FED, SERVICE);
+    app_with(FED, SERVICE, "1")
+}
+
+/// The same with the component, the service and the version of the snapshot.
+fn app_with(fed: &str, service: &str, version: &str) -> (App, String) {
+    let app = App::with(fed, service);
+    app.write("app/version", version);
     app.write("live.txt", "one\ntwo\n");
     app.write("bin/read-in", READ_IN);
     fs::set_permissions(app.path("bin/read-in"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -75,6 +81,30 @@ fn a_restore_command_that_fails_is_answered_with_the_dump_of_before() {
     assert!(told(&output).contains("component orders could not be read in"), "{}", told(&output));
     assert_eq!(state(&app, "answered"), "2");
     assert_eq!(app.read("fed.log"), "fed\nfed\n");
+}
+
+#[test]
+fn what_was_written_until_the_services_were_down_is_in_the_answer() {
+    let service = SERVICE.replace("stop = 'kill", "stop = 'echo late >> live.txt; kill");
+    let (app, id) = app_with(FED, &service, "broken");
+    let output = expect_code(app.project.run(["rollback", &id]), 17);
+    assert!(told(&output).contains("is not healthy"), "{}", told(&output));
+    assert_eq!((app.read("live.txt"), app.read("fed.log")), ("three\nlate\n".into(), "fed\nfed\n".into()));
+    assert!(app.runs());
+}
+
+#[test]
+fn a_dump_that_cannot_be_made_without_its_services_leaves_everything_as_it_is() {
+    let service = SERVICE
+        .replace("stop = 'kill", "stop = 'touch down; kill")
+        .replace("start = 'sleep", "start = 'rm -f down; sleep");
+    let fed = FED.replace("\"cat live.txt\"", "\"[ ! -e down ] && cat live.txt\"");
+    let (app, id) = app_with(&fed, &service, "1");
+    let output = expect_code(app.project.run(["rollback", &id]), 17);
+    assert!(told(&output).contains("while its services are down"), "{}", told(&output));
+    assert_eq!(state(&app, "not begun"), "2");
+    assert!(!app.path("fed.log").exists());
+    app.project.ok(["ready"]);
 }
 
 #[test]
