@@ -165,8 +165,11 @@ impl<'a> Ground<'a> {
     }
 
     fn where_is(&self, wanted: &Inode, path: &Below) -> Result<bool, StepError> {
-        let found = self.inode(path).map_err(|e| self.failed(path, e))?;
-        Ok(found.is_some_and(|(inode, _)| inode == *wanted))
+        let is = || match self.inode(path)? {
+            Some((inode, _)) if inode == *wanted => inode.is_on_the_mount_of(self.fd.as_fd()),
+            _ => Ok(false),
+        };
+        is().map_err(|e| self.failed(path, e))
     }
 
     fn taken(&self, path: &Below) -> Result<bool, StepError> {
@@ -270,5 +273,45 @@ pub(super) fn can_exchange(dir: &OwnedFd) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(e) if at::is_unsupported(&e) => Ok(false),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the journal of another boot says: the file system had another number.
+    fn of_another_boot(step: &Step) -> Step {
+        let mut value = serde_json::to_value(step).unwrap();
+        for side in ["old", "new"] {
+            let dev = value[side]["dev"].as_u64().unwrap();
+            value[side]["dev"] = (dev + 1).into();
+        }
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn steps_are_told_after_a_boot_that_gave_the_file_system_another_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        for name in ["live", "aside"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let ground = Ground::open(dir.path()).unwrap();
+        let (live, aside) = (Below(b"live".to_vec()), Below(b"aside".to_vec()));
+        let inode = |path| ground.inode(path).unwrap().unwrap().0;
+        let (old, new) = (inode(&live), inode(&aside));
+        let step = of_another_boot(&Step::Exchange { live, aside, old, new });
+        // Each twice: what is taken is not taken back by another try.
+        for _ in 0..2 {
+            ground.take(&step).unwrap();
+            assert_eq!(read("live"), "aside");
+        }
+        for _ in 0..2 {
+            ground.take_back(&step).unwrap();
+            assert_eq!(read("live"), "live");
+        }
+        std::fs::remove_file(dir.path().join("live")).unwrap();
+        assert!(matches!(ground.take(&step), Err(StepError::Strange { .. })));
     }
 }

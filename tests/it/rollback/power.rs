@@ -96,7 +96,12 @@ fn cuts() {
         }
         end(&app);
         unmount(&disk);
+        // As after a boot, the disk may get another number.
+        let taken = taken_device(&top);
         mount(&["-o", "loop", image.to_str().unwrap()], &disk);
+        if let Some(taken) = taken {
+            assert!(run("losetup", &["-d", &taken]));
+        }
         let resumed = rollback(&["--resume"]).output().unwrap();
         assert!(matches!(resumed.status.code(), Some(0 | 17)), "{what}: {}", told(&resumed));
         if !app.runs() {
@@ -115,6 +120,15 @@ fn cuts() {
     }
     println!("{CYCLES} power cuts: {old} old, {new} new");
     assert!(old > CYCLES / 10 && new > 0, "{old} old, {new} new");
+}
+
+/// Takes the loop device that is free first, so that what is mounted next gets another one; `None` when it cannot.
+fn taken_device(top: &Path) -> Option<String> {
+    let other = top.join("other");
+    std::fs::File::create(&other).unwrap().set_len(1 << 20).unwrap();
+    let output = Command::new("losetup").args(["--find", "--show"]).arg(&other).output().ok()?;
+    let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !name.is_empty()).then_some(name)
 }
 
 /// Makes an image of a file system with what lies in `disk`.
