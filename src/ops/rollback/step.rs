@@ -256,24 +256,35 @@ impl<'a> Ground<'a> {
 }
 
 /// True when names in `dir` can be exchanged in one step: tried with two empty files, which are gone afterwards.
+///
+/// # Errors
+/// Here nothing can be moved without the danger of replacing something.
 pub(super) fn can_exchange(dir: &OwnedFd) -> io::Result<bool> {
     #[cfg(debug_assertions)]
-    if std::env::var_os("BACKSTAY_TEST_NO_EXCHANGE").is_some() {
-        return Ok(false);
+    if let Some(lacking) = std::env::var_os("BACKSTAY_TEST_NO_EXCHANGE") {
+        return if lacking == "nor moves" { Err(no_moves()) } else { Ok(false) };
     }
     let names = [&b"exchange-1"[..], b"exchange-2"];
     for name in names {
         at::create_file(dir, name)?;
     }
     let exchanged = at::exchange(dir, names[0], names[1]);
-    for name in names {
-        at::unlink(dir, name)?;
+    at::unlink(dir, names[1])?;
+    // Where that is not to be had, names go away and in, which must be refused when one is taken.
+    let moved = at::rename_new(dir, names[0], names[1]);
+    at::unlink(dir, if moved.is_ok() { names[1] } else { names[0] })?;
+    match (exchanged, moved) {
+        (_, Err(e)) if at::is_unsupported(&e) => Err(no_moves()),
+        (_, Err(e)) => Err(e),
+        (Ok(()), Ok(())) => Ok(true),
+        (Err(e), Ok(())) if at::is_unsupported(&e) => Ok(false),
+        (Err(e), Ok(())) => Err(e),
     }
-    match exchanged {
-        Ok(()) => Ok(true),
-        Err(e) if at::is_unsupported(&e) => Ok(false),
-        Err(e) => Err(e),
-    }
+}
+
+fn no_moves() -> io::Error {
+    let what = "this file system cannot rename without replacing (RENAME_NOREPLACE), so nothing can be put back here as a transaction; `backstay restore` can";
+    io::Error::new(io::ErrorKind::Unsupported, what)
 }
 
 #[cfg(test)]

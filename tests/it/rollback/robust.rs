@@ -175,6 +175,21 @@ fn without_exchange_of_names_it_goes_away_and_in_and_back() {
 }
 
 #[test]
+fn where_names_cannot_be_moved_without_replacing_nothing_is_stopped() {
+    let app = App::new(SERVICE);
+    let id = app.project.backup();
+    app.upgrade("2");
+    let (before, pid) = (app.live(), app.start_service());
+    let mut command = program(exe(), &app.project.home);
+    command.current_dir(&app.project.dir).args(["rollback", &id]);
+    let output = expect_code(command.env("BACKSTAY_TEST_NO_EXCHANGE", "nor moves").output().unwrap(), 1);
+    says(&output, "cannot rename without replacing");
+    assert_eq!((app.live(), app.service()), (before, pid));
+    assert!(app.runs());
+    app.project.ok(["ready"]);
+}
+
+#[test]
 fn the_folder_of_the_configuration_itself_goes_back_and_what_is_backstays_stays() {
     let project = Project::new("[[component]]\nname = \"all\"\npath = \".\"\nexclude = [\"venv/\"]\n", "");
     let put = |path: &str, text: &str| crate::lab::put(&project.dir.join(path), text.as_bytes());
