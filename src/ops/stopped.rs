@@ -82,7 +82,7 @@ fn stop(services: &[&Service], watch: &Watch<'_>, state: &Path, note: &dyn Fn(&s
                 continue;
             }
             State::Runs(life) => drop(lives.insert(service.name.clone(), life.to_string())),
-            State::Between(_) | State::Untold => {}
+            State::Activating(_) | State::Deactivating(_) | State::Untold => {}
         }
         run.push(*service);
     }
@@ -114,8 +114,12 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
         ));
     }
     with_watch(config, state, |watch| {
-        for service in ordered.iter().filter(|s| stopped.services.contains(&s.name)) {
-            if let Err(why) = start(service, stopped.lives.get(&service.name), watch, note) {
+        let own: Vec<&&Service> = ordered.iter().filter(|s| stopped.services.contains(&s.name)).collect();
+        // This may be what a manager's start waits for; and what is ordered after that start would be waited for here.
+        let amid_a_start = own.iter().any(|s| matches!(service::state(s, watch), Ok(State::Activating(_))));
+        for service in own {
+            let life = stopped.lives.get(&service.name);
+            if let Err(why) = start(service, life, amid_a_start, watch, note) {
                 problems.push(problem(&service.name, why));
             }
             crash::point("stopped: a service started");
@@ -130,6 +134,7 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
 fn start(
     service: &Service,
     life: Option<&String>,
+    amid_a_start: bool,
     watch: &Watch<'_>,
     note: &dyn Fn(&str),
 ) -> std::result::Result<(), String> {
@@ -145,11 +150,15 @@ fn start(
                 return Ok(());
             }
         }
-        // A manager that started it meanwhile, or one that is just about to, needs no help.
-        Ok(State::Runs(_)) => return Ok(()),
+        // A manager that started it meanwhile, or one that is just about to, needs no help. It may be the very start that asks whether it is `ready`:
+        // a second one would wait for the first, which waits for this.
+        Ok(State::Runs(_) | State::Activating(_)) => return Ok(()),
         _ => {}
     }
     note(&format!("starting {}", service.name));
+    if amid_a_start && service::order_start(service, watch).map_err(words)? {
+        return Ok(());
+    }
     service::start(service, watch).map_err(words)?;
     service::wait_healthy(service, None, watch).map(drop).map_err(words)
 }

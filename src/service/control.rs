@@ -21,8 +21,10 @@ const LOOK: Duration = Duration::from_millis(100);
 pub enum State {
     /// It does, in this life.
     Runs(Instance),
-    /// It is between two tries to run, or on its way up or down: up for nobody, and down for nobody either.
-    Between(String),
+    /// It is on its way up, or between two tries to run: up for nobody yet, and its manager sees to it.
+    Activating(String),
+    /// It is on its way down.
+    Deactivating(String),
     /// It does not.
     Down,
     /// Nothing can tell: it has neither a manager nor a pid file.
@@ -65,7 +67,8 @@ fn systemd_state(service: &Service, unit: &str, around: &Watch<'_>) -> Result<St
     let active = value("ActiveState");
     match active.as_str() {
         "inactive" | "failed" => Ok(State::Down),
-        "activating" | "deactivating" => Ok(State::Between(format!("{active}, {}", value("SubState")))),
+        "activating" => Ok(State::Activating(format!("{active}, {}", value("SubState")))),
+        "deactivating" => Ok(State::Deactivating(format!("{active}, {}", value("SubState")))),
         "active" | "reloading" => {
             let process = value("MainPID").parse().ok().and_then(of_pid);
             let process = process.map_or_else(|| "no process of its own".to_owned(), |p| p.to_string());
@@ -133,7 +136,7 @@ pub fn stop(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
     loop {
         let what = match state(service, around)? {
             State::Down | State::Untold => return Ok(()),
-            State::Between(what) => what,
+            State::Activating(what) | State::Deactivating(what) => what,
             State::Runs(instance) => instance.to_string(),
         };
         // A stop command may return before the process is gone.
@@ -193,9 +196,7 @@ pub fn start(service: &Service, around: &Watch<'_>) -> Result<State, ServiceErro
     let subject = subject(service);
     match &service.control {
         Control::Systemd { unit } => {
-            // A unit that failed too often is not started by systemd before its failures are forgotten.
-            let reset = system("systemctl", &["reset-failed", "--", unit]);
-            drop(run(&around.commands, &subject, reset, ASK));
+            forget_failures(&subject, unit, around);
             run_ok(
                 &around.commands,
                 &subject,
@@ -215,7 +216,7 @@ pub fn start(service: &Service, around: &Watch<'_>) -> Result<State, ServiceErro
     loop {
         let what = match state(service, around)? {
             State::Down => "it is down".to_owned(),
-            State::Between(what) => what,
+            State::Activating(what) | State::Deactivating(what) => what,
             up => return Ok(up),
         };
         // A start command may return before the process has written its number.
@@ -224,4 +225,24 @@ pub fn start(service: &Service, around: &Watch<'_>) -> Result<State, ServiceErro
         }
         (around.pause)(LOOK);
     }
+}
+
+/// A unit that failed too often is not started by systemd before its failures are forgotten.
+fn forget_failures(subject: &str, unit: &str, around: &Watch<'_>) {
+    let reset = system("systemctl", &["reset-failed", "--", unit]);
+    drop(run(&around.commands, subject, reset, ASK));
+}
+
+/// Tells the manager of `service` to start it, and does not wait for that; false when it has none that takes such an order.
+///
+/// # Errors
+/// The manager did not take it.
+pub fn order_start(service: &Service, around: &Watch<'_>) -> Result<bool, ServiceError> {
+    let Control::Systemd { unit } = &service.control else {
+        return Ok(false);
+    };
+    let subject = subject(service);
+    forget_failures(&subject, unit, around);
+    let order = system("systemctl", &["start", "--no-block", "--", unit]);
+    run_ok(&around.commands, &subject, order, ASK).map(|_nothing| true)
 }

@@ -115,7 +115,9 @@ fn life(
             Err(format!("what runs is the process from before ({instance})"))
         }
         State::Runs(instance) => Ok(Some(instance)),
-        State::Between(what) => Err(format!("it does not run yet, or not any more ({what})")),
+        State::Activating(what) | State::Deactivating(what) => {
+            Err(format!("it does not run yet, or not any more ({what})"))
+        }
         State::Down => Err("it is down".to_owned()),
         State::Untold => Ok(None),
     }

@@ -12,7 +12,7 @@ mod probe;
 mod run;
 mod watch;
 
-pub use control::{State, let_commands_end, start, state, stop};
+pub use control::{State, let_commands_end, order_start, start, state, stop};
 pub use error::ServiceError;
 pub use health::{Judgement, answers, wait_healthy};
 pub use instance::{Instance, of_pid as life_of};

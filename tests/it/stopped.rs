@@ -185,6 +185,46 @@ fn a_service_that_a_killed_capture_asked_to_stop_is_stopped_to_its_end() {
 }
 
 #[test]
+fn a_unit_whose_own_start_asks_whether_it_is_ready_is_not_started_by_the_answer() {
+    let unit =
+        |name: &str| format!("[[service]]\nname = \"{name}\"\nsystemd = \"{name}\"\nstart_within = \"5s\"\n");
+    let app = App::with(&format!("{}{}", unit("web"), unit("front")));
+    // `front` is ordered after `web`, so its start waits for that of `web`.
+    let script = r#"#!/bin/sh
+look() { echo LoadState=loaded; echo "ActiveState=$1"; echo "SubState=$2"; echo InvocationID=1; echo MainPID=0; }
+for unit; do :; done
+case "$1" in
+start) echo "$*" >> asked; [ "$2" = --no-block ] || exec sleep 1000;;
+stop) rm -f "up-$unit";;
+show) if [ -e "up-$unit" ]; then look active running; elif [ -e "begun-$unit" ]; then look activating start-pre; else look inactive dead; fi;;
+esac
+"#;
+    let bin = app.0.top.join("bin");
+    crate::lab::put(&bin.join("systemctl"), script.as_bytes());
+    fs::set_permissions(bin.join("systemctl"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let under_systemd = |args: &[&str]| {
+        let mut command = app.command(args);
+        command.env("PATH", &path);
+        command
+    };
+    for name in ["up-web.service", "up-front.service"] {
+        fs::write(app.0.dir.join(name), "").unwrap();
+    }
+    let killed =
+        under_systemd(&["backup"]).env("BACKSTAY_TEST_CRASH", "stopped: captured#1").output().unwrap();
+    assert!(killed.status.code().is_none(), "{}", told(&killed));
+    fs::write(app.0.dir.join("begun-web.service"), "").unwrap();
+    expect_code(under_systemd(&["ready"]).output().unwrap(), 0);
+    let asked = || fs::read_to_string(app.0.dir.join("asked")).unwrap();
+    assert_eq!(asked(), "start --no-block -- front.service\n");
+    // The start of the other finds nothing left to do.
+    fs::write(app.0.dir.join("begun-front.service"), "").unwrap();
+    expect_code(under_systemd(&["ready"]).output().unwrap(), 0);
+    assert_eq!(asked(), "start --no-block -- front.service\n");
+}
+
+#[test]
 fn a_service_that_does_not_stop_is_no_reason_to_leave_it_down_and_there_is_no_snapshot() {
     let service = SERVICE.replace("kill \"$(cat web.pid)\"", "exit 4");
     let app = App::with(&service);

@@ -73,7 +73,7 @@ fn running_beside(
                 continue;
             }
             State::Runs(life) => Some(life.to_string()),
-            State::Between(_) | State::Untold => None,
+            State::Activating(_) | State::Deactivating(_) | State::Untold => None,
         };
         running.push(Stopped { name: service.name.clone(), life, was_down: false });
     }
@@ -148,7 +148,7 @@ pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on:
             (State::Runs(life), On::New) => {
                 before.was_down || before.life.as_ref().is_some_and(|before| *before != life.to_string())
             }
-            (State::Down | State::Between(_) | State::Untold, _) => false,
+            (State::Down | State::Activating(_) | State::Deactivating(_) | State::Untold, _) => false,
         };
         if !runs_already {
             session.note(&format!("starting {}", service.name));
