@@ -110,6 +110,7 @@ fn compose_state(service: &Service, compose: &Compose, around: &Watch<'_>) -> Re
     let said = run_ok(&around.commands, &subject, inspect, ASK)?;
     let mut running: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("true ")).collect();
     running.sort_unstable();
+    // Any of them counts: one that did its work and ended is missed by nobody, and nothing is down while something of it still writes.
     if running.is_empty() { Ok(State::Down) } else { Ok(State::Runs(Instance::new(running.join("; ")))) }
 }
 
