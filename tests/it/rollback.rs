@@ -8,6 +8,8 @@ mod crash;
 mod feeding;
 #[path = "rollback/health.rs"]
 mod health;
+#[path = "rollback/logs.rs"]
+mod logs;
 #[path = "rollback/postgres.rs"]
 mod postgres;
 #[path = "rollback/power.rs"]

@@ -9,8 +9,12 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::layout::folder_spec;
 use crate::ops::rollback::tree::Leaves;
 use crate::ops::session::Session;
-use crate::source::folder::{Excluded, scan};
+use crate::platform::at;
+use crate::source::folder::{Excluded, has_sqlite_header, scan};
+use rustix::fs::FileType;
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 const SIDECARS: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
 
@@ -110,6 +114,17 @@ fn database_of(path: &RelPath) -> Option<RelPath> {
     let name = path.as_bytes();
     let base = SIDECARS.iter().find_map(|suffix| name.strip_suffix(*suffix))?;
     RelPath::new(base).ok()
+}
+
+/// True when a SQLite database is at `path` now.
+pub(super) fn is_database(path: &Path) -> bool {
+    // Never a FIFO or a device, which could keep whoever opens it waiting.
+    let open = || {
+        let (dir, name) = (at::open_place(path.parent()?).ok()?, path.file_name()?.as_bytes());
+        let is_file = at::facts_if_any(&dir, name).ok()??.kind == FileType::RegularFile;
+        is_file.then(|| at::open_to_read(&dir, name).ok()).flatten()
+    };
+    open().is_some_and(has_sqlite_header)
 }
 
 /// The names of what SQLite keeps beside database `name`.

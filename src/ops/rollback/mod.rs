@@ -207,10 +207,9 @@ impl Planning<'_> {
         }
         let everything = Selection { component: name.to_owned(), paths: Vec::new() };
         let listing = Listing::read(&self.opened.reader(), &self.opened.index, &everything)?;
-        let found: Vec<RelPath> = listing.entries.iter().map(|e| e.path.clone()).collect();
         self.parts.bytes += listing.bytes();
         let mut lefts = Lefts::default();
-        for site in sites_of(self.session, of, &found)? {
+        for site in sites_of(self.session, of, &listing.entries)? {
             let left = lefts.of(self.session, &site, self.opened)?;
             if let (What::Below(path), Some(left)) = (&site.what, &left)
                 && left.stays(path, true)

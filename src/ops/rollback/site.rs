@@ -2,11 +2,12 @@
 
 use crate::config::{Component, Spec};
 use crate::durable::{crash, own_names};
+use crate::model::entry::{FLAG_CRASH_CONSISTENT, FLAG_DATABASE};
 use crate::model::index::IndexComponent;
-use crate::model::{ComponentName, RelPath};
+use crate::model::{ComponentName, Entry, Kind, RelPath};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::layout::base_of;
-use crate::ops::rollback::left::{Left, Nothing, not_here, sidecars_of};
+use crate::ops::rollback::left::{Left, Nothing, is_database, not_here, sidecars_of};
 use crate::ops::rollback::step::{Below, Ground, can_exchange};
 use crate::ops::rollback::tree::{Found, Gather};
 use crate::ops::select::Selection;
@@ -26,6 +27,8 @@ pub(super) struct Site {
     /// The directory. Steps are relative to it, and the site's own folder lies in it.
     pub(super) base: PathBuf,
     pub(super) what: What,
+    /// Of names, those that are databases in the snapshot: what SQLite keeps beside them goes with them.
+    databases: Vec<RelPath>,
 }
 
 /// What of a directory is exchanged.
@@ -42,25 +45,35 @@ pub(super) enum What {
 }
 
 /// The sites of a component of the snapshot, as today's configuration has it.
-pub(super) fn sites_of(session: &Session, of: &IndexComponent, found: &[RelPath]) -> Result<Vec<Site>> {
+pub(super) fn sites_of(session: &Session, of: &IndexComponent, entries: &[Entry]) -> Result<Vec<Site>> {
     let config = session.config()?;
     let name = of.name.as_str();
     let Some(component) = config.component(name) else {
         return Err(not_here(name, "today's configuration has no component of that name"));
     };
     let (base, single) = base_of(component, Some(config));
-    let site = |base: &Path, what| Site { component: component.name.clone(), base: base.to_owned(), what };
-    let one = || found.iter().find(|path| !path.is_root()).cloned();
+    let site = |base: &Path, what| Site {
+        component: component.name.clone(),
+        base: base.to_owned(),
+        what,
+        databases: Vec::new(),
+    };
+    let found = |path: &RelPath| entries.iter().any(|entry| entry.path == *path);
+    let one = || entries.iter().map(|entry| &entry.path).find(|path| !path.is_root()).cloned();
+    let names = |base: &Path, paths: Vec<RelPath>| Site {
+        databases: databases_of(entries, &paths),
+        ..site(base, What::Names(with_logs(entries, paths)))
+    };
     let sites = match &component.spec {
         // Dumps have no place among files.
         Spec::Command { .. } | Spec::Postgres { .. } => Vec::new(),
         Spec::Sqlite { .. } => vec![site(&base, What::Database(named(component, one())?))],
         Spec::Folder { .. } if single || of.single => {
-            vec![site(&base, What::Names(vec![named(component, one())?]))]
+            vec![names(&base, vec![named(component, one())?])]
         }
         Spec::Folder { .. } => {
             let mounted = mounted_below(&base).unwrap_or_default();
-            let apart = mounted.into_iter().filter(|path| found.contains(path));
+            let apart = mounted.into_iter().filter(found);
             let apart = apart.map(|path| (base.join(OsStr::from_bytes(path.as_bytes())), path));
             let apart = apart.filter(|(place, _)| place.is_dir());
             let apart = apart.map(|(place, path)| site(&place, What::Below(path)));
@@ -69,13 +82,13 @@ pub(super) fn sites_of(session: &Session, of: &IndexComponent, found: &[RelPath]
         Spec::Paths { paths } => {
             let mut by_base: BTreeMap<PathBuf, Vec<RelPath>> = BTreeMap::new();
             for path in paths {
-                let Some(listed) = in_component(&base, path).filter(|p| found.contains(p)) else {
+                let Some(listed) = in_component(&base, path).filter(found) else {
                     continue;
                 };
                 let parent = path.parent().unwrap_or(Path::new("/"));
                 by_base.entry(parent.to_owned()).or_default().push(listed);
             }
-            by_base.into_iter().map(|(base, names)| site(&base, What::Names(names))).collect()
+            by_base.into_iter().map(|(base, paths)| names(&base, paths)).collect()
         }
     };
     for site in &sites {
@@ -107,6 +120,25 @@ fn named(component: &Component, found: Option<RelPath>) -> Result<RelPath> {
         }
         None => Err(not_here(component.name.as_str(), "the snapshot has no file of it")),
     }
+}
+
+/// Those of `paths` that the snapshot has as databases.
+fn databases_of(entries: &[Entry], paths: &[RelPath]) -> Vec<RelPath> {
+    let is_one = |e: &&Entry| e.has_flag(FLAG_DATABASE) || e.has_flag(FLAG_CRASH_CONSISTENT);
+    let databases = entries.iter().filter(is_one).map(|e| &e.path).filter(|path| paths.contains(path));
+    databases.cloned().collect()
+}
+
+/// `paths`, with the logs that the snapshot has beside them: those of a database that it has as bytes.
+fn with_logs(entries: &[Entry], mut paths: Vec<RelPath>) -> Vec<RelPath> {
+    let databases = databases_of(entries, &paths);
+    let logs = { databases.iter() }
+        .flat_map(|path| sidecars_of(path.as_bytes()))
+        .filter_map(|log| entries.iter().find(|e| e.kind == Kind::File && e.path.as_bytes() == log))
+        .map(|entry| entry.path.clone());
+    let logs: Vec<RelPath> = logs.filter(|log| !paths.contains(log)).collect();
+    paths.extend(logs);
+    paths
 }
 
 /// How a path of a list is called in its component.
@@ -187,7 +219,17 @@ impl Site {
                     Some(stays) => stays,
                     None => &Nothing,
                 };
-                gather(leaves, &|g| paths.iter().try_for_each(|p| g.one(p.name(), Some(&waiting(p)))))
+                gather(leaves, &|g| {
+                    paths.iter().try_for_each(|path| {
+                        if self.databases.contains(path)
+                            || is_database(&self.base.join(OsStr::from_bytes(path.name())))
+                        {
+                            let named = |log: &[u8]| paths.iter().any(|path| path.name() == log);
+                            g.logs_of(path.name(), &named)?;
+                        }
+                        g.one(path.name(), Some(&waiting(path)))
+                    })
+                })
             }
         }
     }

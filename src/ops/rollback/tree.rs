@@ -5,6 +5,7 @@
 
 use crate::model::RelPath;
 use crate::ops::rollback::id::Inode;
+use crate::ops::rollback::left::sidecars_of;
 use crate::ops::rollback::step::{Below, Ground, Step};
 use crate::platform::at;
 use rustix::fs::FileType;
@@ -85,6 +86,26 @@ impl Gather<'_> {
             self.survey(&path)?;
         }
         self.pair(&path, new)
+    }
+
+    /// What SQLite keeps beside database `name` goes away before that is exchanged, whether a list names it or not; but for what is `named`, which has
+    /// steps of its own.
+    pub(super) fn logs_of(&mut self, name: &[u8], named: &dyn Fn(&[u8]) -> bool) -> io::Result<()> {
+        let path = RelPath::new(name).map_err(io::Error::other)?;
+        if let Some((_, facts)) = self.ground.inode(&below(&path))?
+            && self.leaves.stays(&path, facts.is_dir())
+        {
+            return Ok(());
+        }
+        for log in sidecars_of(name).filter(|log| !named(log)) {
+            let path = RelPath::new(&log).map_err(io::Error::other)?;
+            let live = below(&path);
+            if let Some((old, _)) = self.ground.inode(&live)? {
+                let aside = self.aside(&path);
+                self.found.outs.push(Step::Out { live, aside, old });
+            }
+        }
+        Ok(())
     }
 
     fn names(&self, dir: &Below) -> io::Result<BTreeSet<Vec<u8>>> {

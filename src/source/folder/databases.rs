@@ -14,7 +14,7 @@ pub(super) fn size_fits(size: u64) -> bool {
 }
 
 /// True when the open file begins like a SQLite database. The descriptor may be closed afterwards without harm: this process holds no locks on it.
-pub(super) fn has_sqlite_header(file: impl AsFd) -> bool {
+pub(crate) fn has_sqlite_header(file: impl AsFd) -> bool {
     first_bytes(file) == Some(*SQLITE_MAGIC)
 }
 

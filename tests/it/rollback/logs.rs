@@ -1,0 +1,66 @@
+//! A log of a database goes where its database goes, and never meets another one; what the snapshot could not read stays.
+
+use super::{App, SERVICE};
+use crate::common::project::expect_code;
+use rusqlite::Connection;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What a writer leaves that is killed: rows that are only in the log, in `to` under the names that it had in `from`.
+fn killed_writer(from: &Path, to: &Path, sql: &str) {
+    let name = from.file_name().unwrap().to_str().unwrap().to_owned();
+    let log = from.with_file_name(format!("{name}-wal"));
+    let db = Connection::open(from).unwrap();
+    let _: String = db.query_row("PRAGMA journal_mode=WAL", (), |r| r.get(0)).unwrap();
+    db.execute_batch(&format!("PRAGMA wal_autocheckpoint=0; {sql}")).unwrap();
+    let both = (fs::read(from).unwrap(), fs::read(log).unwrap());
+    assert!(!both.1.is_empty());
+    drop(db);
+    crate::lab::put(&to.join(&name), &both.0);
+    crate::lab::put(&to.join(format!("{name}-wal")), &both.1);
+}
+
+fn rows(db: &Path) -> i64 {
+    Connection::open(db).unwrap().query_row("SELECT count(*) FROM t", (), |r| r.get(0)).unwrap()
+}
+
+const LIST: &str = r#"
+[[component]]
+name = "list"
+paths = ["app/data/app.db", "app/.env"]
+"#;
+
+/// A database that a list names; its service leaves a log beside it when it is stopped.
+fn listed(env: &str) -> (App, String) {
+    let service = SERVICE
+        .replace("stop = 'kill \"$(cat web.pid)\"'", "stop = 'kill \"$(cat web.pid)\"; cp hot/* app/data/'")
+        .replace("grep -q broken app/version", "grep -q broken app/.env");
+    let app = App::new("");
+    app.project.configure(LIST, &service);
+    app.write("app/.env", env);
+    let id = app.project.backup();
+    app.write("app/.env", "SECRET=2");
+    let db = app.path("app/data/app.db");
+    killed_writer(&db, &app.path("hot"), "INSERT INTO t VALUES (2); INSERT INTO t VALUES (3);");
+    app.start_service();
+    (app, id)
+}
+
+#[test]
+fn a_log_of_a_database_that_a_list_names_goes_with_it() {
+    let (app, id) = listed("SECRET=1");
+    app.project.ok(["rollback", &id]);
+    assert!(!app.path("app/data/app.db-wal").exists());
+    assert_eq!((app.rows(), app.read("app/.env")), (1, "SECRET=1".into()));
+    app.project.ok(["rollback", "--undo", "--yes"]);
+    assert_eq!((app.rows(), app.read("app/.env")), (3, "SECRET=2".into()));
+}
+
+#[test]
+fn a_log_of_a_database_that_a_list_names_comes_back_with_it() {
+    let (app, id) = listed("broken");
+    expect_code(app.project.run(["rollback", &id]), 17);
+    assert_eq!((app.rows(), app.read("app/.env")), (3, "SECRET=2".into()));
+    assert!(app.runs());
+}
