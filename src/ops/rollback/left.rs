@@ -48,6 +48,13 @@ impl Left {
         let own = |path: &RelPath| database_of(path).is_some_and(|database| taken.contains(&database));
         let sidecars: Vec<RelPath> = sidecars.into_iter().filter(own).collect();
         taken.extend(sidecars);
+        // Where rules leave a database out and not its log, that was found as a file like any other.
+        let base = found.tree;
+        let lonely = |path: &RelPath| {
+            database_of(path).is_some_and(|db| !taken.contains(&db) && is_database(&base.real_path(&db)))
+        };
+        let lonely: Vec<RelPath> = taken.iter().filter(|path| lonely(path)).cloned().collect();
+        taken.retain(|path| !lonely.contains(path));
         let (then, _) = Excluded::from_rules(rules);
         let leave = Excluded::from_patterns(&component.leave);
         Ok(Self { taken, then, leave })
@@ -73,7 +80,7 @@ impl Left {
     fn judge(&self, path: &RelPath, is_dir: bool, covers: fn(&Excluded, &RelPath, bool) -> bool) -> bool {
         let database = (!is_dir).then(|| database_of(path)).flatten();
         if let Some(database) = database.filter(|d| self.taken.contains(d)) {
-            return covers(&self.leave, &database, false);
+            return self.judge(&database, false, covers);
         }
         !self.taken.contains(path) || covers(&self.leave, path, is_dir) || covers(&self.then, path, is_dir)
     }

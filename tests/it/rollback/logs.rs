@@ -64,3 +64,33 @@ fn a_log_of_a_database_that_a_list_names_comes_back_with_it() {
     assert_eq!((app.rows(), app.read("app/.env")), (3, "SECRET=2".into()));
     assert!(app.runs());
 }
+
+#[test]
+fn a_log_stays_with_a_database_that_the_snapshots_or_todays_rules_leave_out() {
+    for (then, now) in [(", \"*.db\"", ""), ("", ", \"*.db\"")] {
+        let app = App::new("");
+        let text = fs::read_to_string(app.project.config_path()).unwrap();
+        let with = |rule: &str| {
+            let from = "exclude = [\"node_modules/\"]";
+            assert!(text.contains(from), "{text}");
+            let to = format!("exclude = [\"node_modules/\"{rule}]");
+            fs::write(app.project.config_path(), text.replace(from, &to)).unwrap();
+        };
+        let (db, log) = (app.path("app/data/queue.db"), app.path("app/data/queue.db-wal"));
+        Connection::open(&db).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        killed_writer(&db, &app.path("hot"), "INSERT INTO t VALUES (1)");
+        with(then);
+        let id = app.project.backup();
+        with(now);
+        // A connection that stays open keeps its log.
+        let writer = Connection::open(&db).unwrap();
+        writer.execute_batch("PRAGMA wal_autocheckpoint=0; INSERT INTO t VALUES (2)").unwrap();
+        let inodes = || [&db, &log].map(|path| fs::metadata(path).unwrap().ino());
+        let before = inodes();
+        app.project.ok(["rollback", &id]);
+        assert_eq!(inodes(), before, "then {then:?}, now {now:?}");
+        writer.execute_batch("INSERT INTO t VALUES (3)").unwrap();
+        drop(writer);
+        assert_eq!(rows(&db), 3, "then {then:?}, now {now:?}");
+    }
+}
