@@ -4,7 +4,7 @@
 
 use crate::config::Component;
 use crate::model::entry::Why;
-use crate::model::{Kind, RelPath};
+use crate::model::{Entry, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::layout::folder_spec;
 use crate::ops::rollback::tree::Leaves;
@@ -22,13 +22,20 @@ const SIDECARS: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
 pub(super) struct Left {
     /// What a snapshot of today would take.
     taken: HashSet<RelPath>,
+    /// What the snapshot says was there, and does not have: what could not be read, was another component's, or on another file system.
+    not_read: HashSet<RelPath>,
     then: Excluded,
     leave: Excluded,
 }
 
 impl Left {
-    /// Looks at what is there. `rules` are those of the snapshot.
-    pub(super) fn of(session: &Session, component: &Component, rules: &[String]) -> Result<Self> {
+    /// Looks at what is there. `rules` and `entries` are the snapshot's.
+    pub(super) fn of(
+        session: &Session,
+        component: &Component,
+        rules: &[String],
+        entries: &[Entry],
+    ) -> Result<Self> {
         let config = session.config()?;
         let spec = folder_spec(component, &config.components, session)?;
         let cannot = || format!("cannot look at what is there of component {}", component.name);
@@ -55,9 +62,11 @@ impl Left {
         };
         let lonely: Vec<RelPath> = taken.iter().filter(|path| lonely(path)).cloned().collect();
         taken.retain(|path| !lonely.contains(path));
+        let not_read = entries.iter().filter(|e| e.kind == Kind::Left && e.why != Some(Why::Sidecar));
+        let not_read = not_read.map(|e| e.path.clone()).collect();
         let (then, _) = Excluded::from_rules(rules);
         let leave = Excluded::from_patterns(&component.leave);
-        Ok(Self { taken, then, leave })
+        Ok(Self { taken, not_read, then, leave })
     }
 
     /// The same for paths that begin at `prefix` of the component.
@@ -68,7 +77,7 @@ impl Left {
 
 impl Leaves for Left {
     fn stays(&self, path: &RelPath, is_dir: bool) -> bool {
-        self.judge(path, is_dir, Excluded::covers)
+        self.judge(path, is_dir, Excluded::covers) || self.lies_in_not_read(path)
     }
 
     fn stays_here(&self, path: &RelPath, is_dir: bool) -> bool {
@@ -82,7 +91,16 @@ impl Left {
         if let Some(database) = database.filter(|d| self.taken.contains(d)) {
             return self.judge(&database, false, covers);
         }
-        !self.taken.contains(path) || covers(&self.leave, path, is_dir) || covers(&self.then, path, is_dir)
+        !self.taken.contains(path)
+            || self.not_read.contains(path)
+            || covers(&self.leave, path, is_dir)
+            || covers(&self.then, path, is_dir)
+    }
+
+    fn lies_in_not_read(&self, path: &RelPath) -> bool {
+        // Asked of every name while services are down.
+        !self.not_read.is_empty()
+            && std::iter::successors(path.parent(), RelPath::parent).any(|dir| self.not_read.contains(&dir))
     }
 }
 

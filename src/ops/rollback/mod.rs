@@ -210,7 +210,7 @@ impl Planning<'_> {
         self.parts.bytes += listing.bytes();
         let mut lefts = Lefts::default();
         for site in sites_of(self.session, of, &listing.entries)? {
-            let left = lefts.of(self.session, &site, self.opened)?;
+            let left = lefts.of(self.session, &site, self.opened, &listing.entries)?;
             if let (What::Below(path), Some(left)) = (&site.what, &left)
                 && left.stays(path, true)
             {

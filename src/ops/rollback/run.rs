@@ -2,7 +2,7 @@
 
 use crate::archive::extract::Owners;
 use crate::durable::{Held, crash};
-use crate::model::{ProblemKind, RelPath};
+use crate::model::{Entry, ProblemKind, RelPath};
 use crate::ops::backup::{self, BackupOptions, BackupReport};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
@@ -85,7 +85,9 @@ impl Way<'_> {
 
     /// Finds the steps of a site; an error when something that stays is in the way.
     fn look(&self, plan: &RollbackPlan, site: &Site, staging: &str, lefts: &mut Lefts) -> Result<Vec<Step>> {
-        let left = lefts.of(self.session, site, &plan.opened)?;
+        let listing = plan.listings.get(site.component.as_str());
+        let entries = listing.map_or(&[][..], |listing| listing.entries.as_slice());
+        let left = lefts.of(self.session, site, &plan.opened, entries)?;
         let apart = plan.sites.iter().filter(|other| other.component == site.component);
         let apart = apart.filter_map(|other| match &other.what {
             What::Below(path) => path_from(site, path),
@@ -350,6 +352,7 @@ impl Lefts {
         session: &Session,
         site: &Site,
         opened: &Opened,
+        entries: &[Entry],
     ) -> Result<Option<Arc<Left>>> {
         let name = site.component.as_str();
         match (&site.what, session.config()?.component(name)) {
@@ -359,7 +362,7 @@ impl Lefts {
                     return Ok(Some(Arc::clone(known)));
                 }
                 let of = crate::ops::select::component(&opened.index, name)?;
-                let left = Arc::new(Left::of(session, component, &of.rules)?);
+                let left = Arc::new(Left::of(session, component, &of.rules, entries)?);
                 self.0.insert(name.to_owned(), Arc::clone(&left));
                 Ok(Some(left))
             }

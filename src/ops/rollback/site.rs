@@ -67,6 +67,8 @@ pub(super) fn sites_of(session: &Session, of: &IndexComponent, entries: &[Entry]
     let sites = match &component.spec {
         // Dumps have no place among files.
         Spec::Command { .. } | Spec::Postgres { .. } => Vec::new(),
+        // What the snapshot could not read stays.
+        _ if of.single && entries.first().is_some_and(|entry| entry.kind == Kind::Left) => Vec::new(),
         Spec::Sqlite { .. } => vec![site(&base, What::Database(named(component, one())?))],
         Spec::Folder { .. } if single || of.single => {
             vec![names(&base, vec![named(component, one())?])]

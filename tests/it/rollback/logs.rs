@@ -94,3 +94,27 @@ fn a_log_stays_with_a_database_that_the_snapshots_or_todays_rules_leave_out() {
         assert_eq!(rows(&db), 3, "then {then:?}, now {now:?}");
     }
 }
+
+#[test]
+fn what_the_snapshot_could_not_read_stays() {
+    let app = App::new("");
+    let text = fs::read_to_string(app.project.config_path()).unwrap();
+    let from = "exclude = [\"node_modules/\"]";
+    fs::write(
+        app.project.config_path(),
+        text.replace(from, &format!("{from}\nallow_unreadable = [\"keys/\"]")),
+    )
+    .unwrap();
+    // It looks like what no snapshot takes.
+    app.write("app/keys/PG_VERSION", "15");
+    app.write("app/keys/deep/secret", "then");
+    let id = app.project.backup();
+    fs::remove_file(app.path("app/keys/PG_VERSION")).unwrap();
+    app.write("app/keys/deep/secret", "now");
+    app.upgrade("2");
+    let inode = || fs::metadata(app.path("app/keys/deep/secret")).unwrap().ino();
+    let before = inode();
+    app.project.ok(["rollback", &id]);
+    assert_eq!((inode(), app.read("app/keys/deep/secret")), (before, "now".into()));
+    assert_eq!(app.read("app/src/main.py"), "one");
+}
