@@ -5,6 +5,7 @@
 //! what is not live lies in a folder beside it for a week. Nothing that is left ever moves. This module must never start a service on a
 //! state that is half exchanged, and never call a rollback done before the services said that they are well.
 
+mod after;
 mod databases;
 mod dumps;
 mod holders;

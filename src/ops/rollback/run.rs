@@ -7,10 +7,10 @@ use crate::ops::backup::{self, BackupOptions, BackupReport};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn};
-use crate::ops::rollback::left::{Left, sidecars_of};
+use crate::ops::rollback::left::Left;
 use crate::ops::rollback::services::{On, start, stop, stop_again, watching};
 use crate::ops::rollback::site::{Site, What, remove_staging};
-use crate::ops::rollback::step::{Below, Ground, Step};
+use crate::ops::rollback::step::{Ground, Step};
 use crate::ops::rollback::{Outcome, RollbackPlan, rebuild, services};
 use crate::ops::session::Session;
 use crate::platform::at;
@@ -273,30 +273,6 @@ impl Way<'_> {
         self.journal.turn(&self.state, Turn::Restarting)
     }
 
-    /// A new state that ran may have left logs beside its databases, which the old ones must not get: they go aside before.
-    fn note_what_came_after(&mut self) -> Result<()> {
-        for site in &mut self.journal.sites {
-            let ground = ground_of(site)?;
-            let cannot = || format!("cannot look at {}", site.base.display());
-            let mut after = Vec::new();
-            for step in &site.steps {
-                let (Step::Exchange { live, .. } | Step::In { live, .. }) = step else {
-                    continue;
-                };
-                for sidecar in sidecars_of(&live.0).map(Below) {
-                    let is_step = site.steps.iter().any(|s| matches!(s, Step::Exchange { live, .. } | Step::In { live, .. } if *live == sidecar));
-                    let found = ground.inode(&sidecar).doing(Class::Failed, cannot)?;
-                    if let (Some((old, _)), false) = (found, is_step) {
-                        let name = format!("{}/old/after-{:06}", site.staging, after.len());
-                        after.push(Step::Out { live: sidecar, aside: Below(name.into_bytes()), old });
-                    }
-                }
-            }
-            site.after = after;
-        }
-        Ok(())
-    }
-
     /// Starts the services on the old state and ends the journal. A service that does not come up on it is a matter for a person.
     pub(super) fn restart(&mut self, watch: &Watch<'_>) -> Result<Outcome> {
         // What was made fit for the new state is made fit for the old one. Whatever comes of that, the services are started.
@@ -382,7 +358,7 @@ fn path_from(site: &Site, path: &RelPath) -> Option<RelPath> {
     }
 }
 
-fn ground_of(site: &SiteRecord) -> Result<Ground<'_>> {
+pub(super) fn ground_of(site: &SiteRecord) -> Result<Ground<'_>> {
     Ground::open(&site.base).doing(Class::Failed, || format!("cannot open {}", site.base.display()))
 }
 

@@ -96,6 +96,31 @@ fn a_log_stays_with_a_database_that_the_snapshots_or_todays_rules_leave_out() {
 }
 
 #[test]
+fn a_database_that_went_away_comes_back_without_the_log_of_the_failed_state() {
+    let start = "start = 'if grep -q broken app/version; then cp foreign/* app/data/; fi; sleep 1000 & echo $! > web.pid'";
+    let app = App::new(&SERVICE.replace("start = 'sleep 1000 & echo $! > web.pid'", start));
+    app.write("app/version", "broken");
+    let id = app.project.backup();
+    app.upgrade("2");
+    let jobs = app.path("app/data/jobs.db");
+    Connection::open(&jobs).unwrap().execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+    let other = app.path("other/jobs.db");
+    crate::lab::put(&other, b"");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    let many = "INSERT INTO t VALUES (1); ".repeat(5);
+    killed_writer(&other, &app.path("foreign"), &many);
+    app.start_service();
+    expect_code(app.project.run(["rollback", &id]), 17);
+    assert_eq!(rows(&jobs), 1);
+    let kept = fs::read_dir(app.path("app")).unwrap().map(|e| e.unwrap().path());
+    let kept = kept.filter(|path| path.to_string_lossy().contains(".backstay-rollback-"));
+    let log = fs::read(app.path("foreign/jobs.db-wal")).unwrap();
+    let is_log = |e: fs::DirEntry| fs::read(e.path()).is_ok_and(|bytes| bytes == log);
+    let has_log = |dir: &Path| fs::read_dir(dir).unwrap().any(|e| is_log(e.unwrap()));
+    assert!(kept.map(|dir| dir.join("old")).any(|dir| has_log(&dir)), "the failed state's log is gone");
+}
+
+#[test]
 fn what_the_snapshot_could_not_read_stays() {
     let app = App::new("");
     let text = fs::read_to_string(app.project.config_path()).unwrap();
