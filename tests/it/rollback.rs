@@ -10,6 +10,8 @@ mod feeding;
 mod health;
 #[path = "rollback/logs.rs"]
 mod logs;
+#[path = "rollback/meanwhile.rs"]
+mod meanwhile;
 #[path = "rollback/postgres.rs"]
 mod postgres;
 #[path = "rollback/power.rs"]

@@ -99,6 +99,9 @@ pub(super) struct Journal {
     pub(super) git_troubles: Vec<String>,
     /// Why it is being undone.
     pub(super) why: Option<String>,
+    /// What was put away is being removed, so that it cannot be taken back any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) swept: bool,
 }
 
 const FORMAT: u32 = 1;
@@ -126,6 +129,7 @@ impl Journal {
             moved: Vec::new(),
             git_troubles: Vec::new(),
             why: None,
+            swept: false,
         }
     }
 
@@ -139,9 +143,23 @@ impl Journal {
     pub(super) fn save(&self, state: &Path) -> Result<()> {
         let path = state.join(OPEN);
         crash::point("rollback: journal");
-        durable::replace(&path, &self.encode()?)
-            .doing(Class::Failed, || format!("cannot write the journal {}", path.display()))?;
+        self.write(&path)?;
         crash::point("rollback: journal written");
+        Ok(())
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        durable::replace(path, &self.encode()?)
+            .doing(Class::Failed, || format!("cannot write the journal {}", path.display()))
+    }
+
+    /// Notes in the journal, kept at `path`, that what was put away is being removed: half of it is no state to go back to.
+    pub(super) fn about_to_sweep(&mut self, path: &Path) -> Result<()> {
+        if !self.swept {
+            self.swept = true;
+            self.write(path)?;
+        }
+        crash::point("rollback: about to remove");
         Ok(())
     }
 

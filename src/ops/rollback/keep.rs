@@ -15,11 +15,12 @@ const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Removes the other states of rollbacks that are a week old. To be called after a good snapshot, begun at `started`, with the lock held.
 pub fn sweep(session: &Session, started: Timestamp) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for (path, journal) in Journal::kept(session.state()?.dir())? {
+    for (path, mut journal) in Journal::kept(session.state()?.dir())? {
         // A clock that ran backwards keeps more, never less.
         if started.duration_since(journal.begun) < KEPT {
             continue;
         }
+        journal.about_to_sweep(&path)?;
         for site in &journal.sites {
             remove_staging(&site.base, &site.staging)?;
             removed.push(site.base.join(&site.staging).display().to_string());

@@ -9,7 +9,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::dumps::wait_for_children;
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
-use crate::ops::rollback::run::{Downtime, Way};
+use crate::ops::rollback::run::{Downtime, Way, ground_of};
 use crate::ops::rollback::services::{concerned, running, settle, stop_dying, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of, trees};
 use crate::ops::session::Session;
@@ -81,10 +81,12 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
     let state = session.state()?.dir().to_owned();
     refuse_unfinished(&state, "undoing of a rollback")?;
     let last = Journal::kept(&state)?.pop();
-    let Some((kept, journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done) else {
+    let Some((kept, journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done && !journal.swept)
+    else {
         return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
             .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
     };
+    refuse_without_the_other_state(&journal)?;
     for way in journal.git.iter().filter(|way| way.is_there()) {
         way.back().refuse_loss()?;
     }
@@ -95,6 +97,28 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
         })?;
     report.problems.extend(problems);
     Ok(report)
+}
+
+/// Fails where something of what was live before is nowhere any more: begun all the same, the way back would end in its middle, with the services down.
+fn refuse_without_the_other_state(journal: &Journal) -> Result<()> {
+    for site in &journal.sites {
+        let ground = ground_of(site)?;
+        let cannot = || format!("cannot look at {}", site.base.display());
+        for step in &site.steps {
+            if ground.can_take_back(step).doing(Class::Failed, cannot)? {
+                continue;
+            }
+            let what = format!(
+                "the rollback to {} cannot be taken back: what was live before it in {} is not there any more",
+                journal.snapshot,
+                site.base.display()
+            );
+            return Err(OpError::new(Class::NotFound, what).hint(
+                "nothing was stopped or changed; `backstay rollback latest-safety` goes to the state before it",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Takes back what `journal`, kept as `kept`, tells of.

@@ -237,6 +237,9 @@ impl<'a> Ground<'a> {
                 let flags = if self.taken(live)? { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
                 self.rename(aside, live, flags)
             }
+            // Never taken, for what was live had been replaced or removed before: what others wrote meanwhile stays live.
+            Step::Exchange { aside, new, .. } if self.where_is(new, aside)? => Ok(()),
+            Step::Out { aside, .. } if self.is_empty_place(aside)? => Ok(()),
             Step::Out { live, old, .. } | Step::Exchange { live, old, .. } => self.there(old, live, live),
             Step::In { live, aside, .. } => {
                 // Nothing was here: whatever is now goes with the new tree, unless that is aside again.
@@ -248,6 +251,26 @@ impl<'a> Ground<'a> {
             }
             Step::Meta { live, old, .. } => self.set(live, old),
         }
+    }
+
+    /// True unless what the step needs to be taken back is neither live nor aside.
+    pub(super) fn can_take_back(&self, step: &Step) -> io::Result<bool> {
+        let is_at = |wanted: &Inode, path| {
+            Ok::<_, io::Error>(self.inode(path)?.is_some_and(|(inode, _)| inode == *wanted))
+        };
+        match step {
+            Step::Out { live, aside, old } | Step::Exchange { live, aside, old, .. } => {
+                Ok(is_at(old, live)? || (is_at(old, aside)? && self.dir(live).is_ok()))
+            }
+            Step::In { aside, .. } => Ok(self.dir(aside).is_ok()),
+            Step::Meta { .. } => Ok(true),
+        }
+    }
+
+    /// True when nothing is at `path`, and the folder that it would be in is there: one that somebody removed tells nothing.
+    fn is_empty_place(&self, path: &Below) -> Result<bool, StepError> {
+        let (dir, name) = self.dir(path).map_err(|e| self.failed(path, e))?;
+        Ok(Inode::at(dir.as_fd(), &name).map_err(|e| self.failed(path, e))?.is_none())
     }
 
     fn there(&self, wanted: &Inode, path: &Below, told: &Below) -> Result<(), StepError> {

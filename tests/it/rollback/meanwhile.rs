@@ -1,0 +1,111 @@
+//! What others do meanwhile: files replaced, folders removed, services that start by themselves or take their time. None of it keeps the way back from
+//! being gone to its end, and none of it is lost.
+
+use super::crash::told;
+use super::{App, SERVICE};
+use crate::common::project::{end_service, exe, expect_code, program, slow_to_end, until};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+const SIGSTOP: i32 = 19;
+
+/// An application in a new version whose service runs, and the snapshot of the version before.
+fn upgraded(service: &str) -> (App, String) {
+    let app = App::new(service);
+    let id = app.project.backup();
+    app.upgrade("2");
+    app.start_service();
+    (app, id)
+}
+
+fn rollback(app: &App, args: &[&str]) -> Command {
+    let mut command = program(exe(), &app.project.home);
+    command.current_dir(&app.project.dir).arg("rollback").args(args);
+    command
+}
+
+#[track_caller]
+fn killed_at(app: &App, args: &[&str], point: &str) {
+    let output = rollback(app, args).env("BACKSTAY_TEST_CRASH", point).output().unwrap();
+    assert_eq!(output.status.code(), None, "it was not killed: {}", told(&output));
+}
+
+/// Runs it until it stands still at `point`.
+fn halted_at(app: &App, args: &[&str], point: &str) -> Child {
+    let mut command = rollback(app, args);
+    command.env("BACKSTAY_TEST_SIGNAL", format!("{point}:{SIGSTOP}")).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    until("it stands still", || stat(child.id()).contains(") T"));
+    child
+}
+
+fn goes_on(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::CONT).unwrap();
+}
+
+fn stat(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
+}
+
+fn lives(pid: u32) -> bool {
+    let stat = stat(pid);
+    !stat.is_empty() && !stat.contains(") Z")
+}
+
+fn put_away(app: &App) -> Vec<PathBuf> {
+    let dirs = ["app", "conf", ".", "app/data"].map(|dir| app.path(dir));
+    let entries = dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap()).map(|e| e.unwrap().path());
+    entries.filter(|path| path.to_string_lossy().contains(".backstay-rollback-")).collect()
+}
+
+#[test]
+fn what_is_replaced_or_removed_between_the_plan_and_its_step_does_not_keep_it_from_going_back() {
+    let (app, id) = upgraded(SERVICE);
+    let mut run = halted_at(&app, &[&id], "rollback: journal written#4");
+    app.write("status.new", "2");
+    fs::rename(app.path("status.new"), app.path("app/version")).unwrap();
+    fs::remove_file(app.path("app/src/new.py")).unwrap();
+    let before = app.live();
+    goes_on(&run);
+    assert_eq!(run.wait().unwrap().code(), Some(17));
+    assert_eq!(app.live(), before);
+    assert_eq!(app.rows(), 3);
+    assert!(app.runs());
+    app.project.ok(["ready"]);
+    app.project.backup();
+}
+
+#[test]
+fn a_rollback_whose_other_state_was_removed_is_not_taken_back_and_nothing_is_stopped() {
+    let (app, id) = upgraded(SERVICE);
+    app.project.ok(["rollback", &id]);
+    let (pid, live) = (app.service(), app.live());
+    let dirs = put_away(&app);
+    assert!(!dirs.is_empty());
+    for dir in dirs {
+        fs::remove_dir_all(dir).unwrap();
+    }
+    let output = expect_code(app.project.run(["rollback", "--undo", "--yes"]), 16);
+    assert!(told(&output).contains("latest-safety"), "{}", told(&output));
+    assert_eq!((app.service(), app.live()), (pid, live));
+    assert!(lives(pid));
+    app.project.ok(["ready"]);
+    app.project.backup();
+}
+
+#[test]
+fn a_rollback_whose_other_state_is_being_removed_is_not_taken_back() {
+    let (app, id) = upgraded(SERVICE);
+    app.project.ok(["rollback", &id]);
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 8);
+    let mut sweep = program(exe(), &app.project.home);
+    sweep.current_dir(&app.project.dir).arg("backup").env("BACKSTAY_TEST_NOW", later.to_string());
+    let killed = sweep.env("BACKSTAY_TEST_CRASH", "rollback: about to remove#1").output().unwrap();
+    assert_eq!(killed.status.code(), None, "it was not killed: {}", told(&killed));
+    let (pid, live) = (app.service(), app.live());
+    expect_code(app.project.run(["rollback", "--undo", "--yes"]), 16);
+    assert_eq!((app.service(), app.live()), (pid, live));
+}
