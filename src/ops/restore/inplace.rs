@@ -14,6 +14,7 @@ use crate::ops::hooks::Ran;
 use crate::ops::restore::feed::Fed;
 use crate::ops::restore::litter::{Unfinished, clear_staging};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, with_hooks, write_listing};
+use crate::ops::rollback::refuse_unfinished;
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::platform::{at, remove::remove_tree};
@@ -60,6 +61,7 @@ pub fn plan_in_place(
         return Err(OpError::new(Class::Usage, "a restore in place needs paths")
             .hint("name what is to come back, as COMPONENT/PATH or ./PATH"));
     }
+    refuse_unfinished(session.state()?.dir(), "restore in place")?;
     let opened = open(session, snapshot, accept_untrusted)?;
     let selections = select::paths(session, &opened.index, paths)?;
     let (mut listings, mut files, mut feeds) = (Vec::new(), Vec::new(), Vec::new());
@@ -117,6 +119,8 @@ fn live_path(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> PathBuf {
 impl InPlacePlan {
     /// Does it, with the hooks of a restore around it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
+        // What another run exchanges or captures meanwhile would be of no one state.
+        let _held = crate::ops::lock::hold(session, "restore in place")?;
         let feeds = self.feeds.iter().map(|fed| &fed.listing);
         let listings = self.listings.iter().map(|(_, listing)| listing).chain(feeds);
         let Ran { outcome: mut report, problems } = with_hooks(session, listings, || self.write(session))?;

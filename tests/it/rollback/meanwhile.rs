@@ -109,3 +109,20 @@ fn a_rollback_whose_other_state_is_being_removed_is_not_taken_back() {
     expect_code(app.project.run(["rollback", "--undo", "--yes"]), 16);
     assert_eq!((app.service(), app.live()), (pid, live));
 }
+
+#[test]
+fn a_restore_in_place_is_refused_beside_another_run_and_an_unfinished_rollback() {
+    let (app, id) = upgraded(SERVICE);
+    let restore = || app.project.run(["restore", &id, "app/version", "--in-place", "--yes"]);
+    let mut run = halted_at(&app, &[&id], "rollback: lock held#1");
+    expect_code(restore(), 11);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    killed_at(&app, &[&id], "rollback: a step#2");
+    let before = app.live();
+    expect_code(restore(), 18);
+    assert_eq!(app.live(), before);
+    expect_code(app.project.run(["rollback", "--resume"]), 17);
+    expect_code(restore(), 0);
+    assert_eq!(app.read("app/version"), "1");
+}
