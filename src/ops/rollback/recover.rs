@@ -10,7 +10,7 @@ use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::dumps::wait_for_children;
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
 use crate::ops::rollback::run::{Downtime, Way, ground_of};
-use crate::ops::rollback::services::{concerned, running, settle, stop_dying, watching};
+use crate::ops::rollback::services::{concerned, running, settle, stop_dying, stop_seen, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of, trees};
 use crate::ops::session::Session;
 use crate::ops::stopped;
@@ -55,6 +55,10 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
                 settle(session, watch, &way.journal)?;
                 if way.journal.turn == Turn::Stopping {
                     stop_dying(session, watch, &way.journal)?;
+                }
+                if matches!(way.journal.turn, Turn::Exchanging | Turn::Undoing) {
+                    let stopped = stop_seen(session, watch, &way.journal);
+                    stopped.and_then(|()| way.note_what_came_after()).map_err(|e| way.stuck(&e))?;
                 }
                 let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
                 way.back(watch, &OpError::new(Class::Failed, why))

@@ -241,7 +241,7 @@ impl Way<'_> {
         let words = words_of(why);
         self.session.note(&format!("going back: {words}"));
         self.journal.why = Some(words);
-        self.take_back_all(watch).map_err(|e| self.stuck(e))?;
+        self.take_back_all(watch).map_err(|e| self.stuck(&e))?;
         self.restart(watch)
     }
 
@@ -310,8 +310,8 @@ impl Way<'_> {
         Ok(())
     }
 
-    fn stuck(&self, error: OpError) -> OpError {
-        OpError::new(Class::Person, "the way back could not be finished").because(words_of(&error)).hint(
+    pub(super) fn stuck(&self, error: &OpError) -> OpError {
+        OpError::new(Class::Person, "the way back could not be finished").because(words_of(error)).hint(
             "mend what is named and run `backstay rollback --resume`; nothing was deleted: what is not live lies in folders named .backstay-rollback-… in the components",
         )
     }

@@ -196,11 +196,25 @@ pub(super) fn stop_dying(session: &Session, watch: &Watch<'_>, journal: &Journal
 
 /// Stops whatever of the journal's services runs, before steps are taken back. A service that does not stop is a matter for a person.
 pub(super) fn stop_again(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
+    stop_unless(session, watch, journal, |state| *state == State::Down)
+}
+
+/// The same of what is seen to run though it was stopped before: a boot, or a manager that restarts what ends, started it on what is half exchanged.
+pub(super) fn stop_seen(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
+    stop_unless(session, watch, journal, |state| matches!(state, State::Down | State::Untold))
+}
+
+fn stop_unless(
+    session: &Session,
+    watch: &Watch<'_>,
+    journal: &Journal,
+    stays: impl Fn(&State) -> bool,
+) -> Result<()> {
     let config = session.config()?;
     let ordered = Service::in_order(&config.services).unwrap_or_default();
     for service in ordered.into_iter().rev() {
         let named = journal.services.iter().any(|s| s.name == service.name);
-        if named && service::state(service, watch).map_err(failed)? != State::Down {
+        if named && !stays(&service::state(service, watch).map_err(failed)?) {
             service::stop(service, watch).map_err(failed)?;
         }
     }

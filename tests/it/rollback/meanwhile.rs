@@ -126,3 +126,65 @@ fn a_restore_in_place_is_refused_beside_another_run_and_an_unfinished_rollback()
     expect_code(restore(), 0);
     assert_eq!(app.read("app/version"), "1");
 }
+
+#[test]
+fn a_service_that_started_by_itself_on_half_of_an_exchange_is_stopped_before_it_is_taken_back() {
+    let open = "start = 'sleep 1000 < app/data/app.db & echo $! > web.pid'";
+    let (app, id) = upgraded(&SERVICE.replace("start = 'sleep 1000 & echo $! > web.pid'", open));
+    killed_at(&app, &[&id], "rollback: a step#4");
+    let start = "sleep 1000 < app/data/app.db >/dev/null 2>&1 & echo $! > web.pid";
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.project.dir).output().unwrap(), 0);
+    let by_itself = app.service();
+    expect_code(app.project.run(["rollback", "--resume"]), 17);
+    assert!(!lives(by_itself) && app.service() != by_itself && app.runs());
+    let opened = fs::read_link(format!("/proc/{}/fd/0", app.service())).unwrap();
+    assert_eq!(opened, app.path("app/data/app.db"));
+    assert_eq!((app.rows(), app.read("app/version")), (3, "2".into()));
+}
+
+/// How many steps that were taken or taken back a run passed, by its points.
+fn steps_in(log: &std::path::Path) -> usize {
+    let text = fs::read_to_string(log).unwrap();
+    fs::remove_file(log).unwrap();
+    text.lines().filter(|line| line.ends_with("rollback: a step")).count()
+}
+
+#[test]
+fn killed_on_the_way_back_the_old_database_keeps_its_own_log_and_gets_no_other() {
+    const LOG: &str = "app/data/app.db-wal";
+    let with_a_log = || {
+        let (app, id) = upgraded(SERVICE);
+        let writer = rusqlite::Connection::open(app.path("app/data/app.db")).unwrap();
+        writer.execute_batch("PRAGMA wal_autocheckpoint=0; INSERT INTO t VALUES (4)").unwrap();
+        (app, id, writer)
+    };
+    let counted = |app: &App, args: &[&str]| {
+        let log = app.project.top.join("points");
+        rollback(app, args).env("BACKSTAY_TEST_CRASH_COUNT_FILE", &log).output().unwrap();
+        steps_in(&log)
+    };
+    let (app, id, writer) = with_a_log();
+    let there = counted(&app, &[&id]);
+    drop((app, writer));
+    let exchanged = || {
+        let (app, id, writer) = with_a_log();
+        killed_at(&app, &[&id], &format!("rollback: a step#{there}"));
+        assert!(!app.path(LOG).exists());
+        app.write(LOG, "a log of what was started on half of an exchange");
+        (app, writer)
+    };
+    let (app, writer) = exchanged();
+    let back = counted(&app, &["--resume"]);
+    drop((app, writer));
+    assert!(there > 4 && back > there);
+    for step in [2, back / 2, back - 1] {
+        let (app, writer) = exchanged();
+        killed_at(&app, &["--resume"], &format!("rollback: a step#{step}"));
+        let by_itself = app.start_service();
+        expect_code(app.project.run(["rollback", "--resume"]), 17);
+        assert!(!lives(by_itself) && app.runs(), "step {step}");
+        drop(writer);
+        assert_eq!((app.rows(), app.read("app/version")), (4, "2".into()), "step {step}");
+        expect_code(app.project.run(["rollback", "--resume"]), 0);
+    }
+}
