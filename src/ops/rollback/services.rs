@@ -6,9 +6,11 @@ use crate::config::{Config, Probe, Service};
 use crate::durable::crash;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::journal::{Journal, Stopped, Turn};
+use crate::ops::rollback::run::words_of;
 use crate::ops::session::Session;
 use crate::service::{self, Around, Instance, ServiceError, State, Watch};
 use std::path::Path;
+use std::time::Duration;
 
 /// The services that work on one of `components`, in the order in which they are started.
 pub(crate) fn concerned<'c>(config: &'c Config, components: &[String]) -> Vec<&'c Service> {
@@ -102,7 +104,10 @@ pub(super) fn stop(
     let runs = |service: &&&Service| journal.services.iter().any(|s| s.name == service.name && !s.was_down);
     for service in services.iter().filter(runs).rev() {
         session.note(&format!("stopping {}", service.name));
-        service::stop(service, watch).map_err(failed)?;
+        if let Err(e) = service::stop(service, watch) {
+            stop_patiently(service, watch);
+            return Err(failed(e));
+        }
         crash::point("rollback: a service stopped");
         let asks = service.health.as_ref().is_some_and(|h| !matches!(h.probe, Probe::Sqlite { .. }));
         if asks && service::answers(service, watch) {
@@ -115,6 +120,16 @@ pub(super) fn stop(
     Ok(())
 }
 
+/// One that answers what is under way before it ends gets at least so long. It serves meanwhile: this is no time in which it is down.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks once more a service that did not stop in time: it was asked, so it may be about to end. Taken for well now, it would be down a moment later.
+fn stop_patiently(service: &Service, watch: &Watch<'_>) {
+    let patient = Service { stop_within: service.stop_within.max(PATIENCE), ..service.clone() };
+    // Whether it ends or goes on, what runs afterwards is looked at anew.
+    let _ends_or_goes_on = service::stop(&patient, watch);
+}
+
 /// On which state services are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum On {
@@ -124,42 +139,67 @@ pub(super) enum On {
     Old,
 }
 
-/// Starts again what ran, and waits until each is healthy.
+/// Starts again what ran, and waits until each is healthy. On the new state the first that is not well ends it, for then all goes back; on the old
+/// state, the last there is, every one is started.
 pub(super) fn start(session: &Session, watch: &Watch<'_>, journal: &Journal, on: On) -> Result<()> {
-    let config = session.config()?;
-    let ordered = Service::in_order(&config.services).unwrap_or_default();
-    for stopped in &journal.services {
-        if !ordered.iter().any(|s| s.name == stopped.name) {
-            let what = format!(
-                "service {:?} ran before, and the configuration does not know it any more",
-                stopped.name
-            );
-            return Err(OpError::new(Class::Service, what).hint("start it by hand"));
+    let ordered = Service::in_order(&session.config()?.services).unwrap_or_default();
+    let unknown = journal.services.iter().filter(|stopped| !ordered.iter().any(|s| s.name == stopped.name));
+    let mut failures: Vec<OpError> = unknown.map(|stopped| unknown_now(&stopped.name)).collect();
+    for service in &ordered {
+        if on == On::New && !failures.is_empty() {
+            break;
         }
-    }
-    let again = |s: &&Service| journal.services.iter().find(|stopped| stopped.name == s.name).cloned();
-    for service in ordered {
-        let Some(before) = again(&service).filter(|s| on == On::New || !s.was_down) else {
+        let before = journal.services.iter().find(|stopped| stopped.name == service.name);
+        let Some(before) = before.filter(|s| on == On::New || !s.was_down) else {
             continue;
         };
-        // In a run that was killed it may have been started already: two of it would be one too many.
-        let runs_already = match (service::state(service, watch).map_err(failed)?, on) {
-            (State::Runs(_), On::Old) => true,
-            (State::Runs(life), On::New) => {
-                before.was_down || before.life.as_ref().is_some_and(|before| *before != life.to_string())
-            }
-            (State::Down | State::Activating(_) | State::Deactivating(_) | State::Untold, _) => false,
-        };
-        if !runs_already {
-            session.note(&format!("starting {}", service.name));
-            service::start(service, watch).map_err(failed)?;
+        failures.extend(start_one(session, watch, service, before, on).err());
+    }
+    together(failures)
+}
+
+fn unknown_now(name: &str) -> OpError {
+    let what = format!("service {name:?} ran before, and the configuration does not know it any more");
+    OpError::new(Class::Service, what).hint("start it by hand")
+}
+
+/// All of them as one, when there are any.
+fn together(mut failures: Vec<OpError>) -> Result<()> {
+    match failures.pop() {
+        None => Ok(()),
+        Some(only) if failures.is_empty() => Err(only),
+        Some(last) => {
+            let words: Vec<String> = failures.iter().chain([&last]).map(|e| words_of(e)).collect();
+            let what = format!("{} services did not come up", words.len());
+            Err(OpError::new(Class::Service, what).because(words.join("; ")))
         }
-        crash::point("rollback: a service started");
-        let before = before.life.filter(|_| on == On::New).map(Instance::from_journal);
-        let judged = service::wait_healthy(service, before.as_ref(), watch).map_err(failed)?;
-        if judged.asked > 0 {
-            session.note(&format!("{} is healthy", service.name));
+    }
+}
+
+fn start_one(
+    session: &Session,
+    watch: &Watch<'_>,
+    service: &Service,
+    before: &Stopped,
+    on: On,
+) -> Result<()> {
+    // In a run that was killed it may have been started already: two of it would be one too many.
+    let runs_already = match (service::state(service, watch).map_err(failed)?, on) {
+        (State::Runs(_), On::Old) => true,
+        (State::Runs(life), On::New) => {
+            before.was_down || before.life.as_ref().is_some_and(|before| *before != life.to_string())
         }
+        (State::Down | State::Activating(_) | State::Deactivating(_) | State::Untold, _) => false,
+    };
+    if !runs_already {
+        session.note(&format!("starting {}", service.name));
+        service::start(service, watch).map_err(failed)?;
+    }
+    crash::point("rollback: a service started");
+    let before = before.life.clone().filter(|_| on == On::New).map(Instance::from_journal);
+    let judged = service::wait_healthy(service, before.as_ref(), watch).map_err(failed)?;
+    if judged.asked > 0 {
+        session.note(&format!("{} is healthy", service.name));
     }
     Ok(())
 }

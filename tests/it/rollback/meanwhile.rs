@@ -188,3 +188,39 @@ fn killed_on_the_way_back_the_old_database_keeps_its_own_log_and_gets_no_other()
         expect_code(app.project.run(["rollback", "--resume"]), 0);
     }
 }
+
+#[test]
+fn on_the_way_back_every_service_is_started_also_when_another_is_not_well() {
+    let ill = SERVICE
+        .replace("name = \"web\"", "name = \"first\"")
+        .replace("web.pid", "first.pid")
+        .replace("(sleep) S", "never so");
+    let (app, id) = upgraded(&format!("{ill}{SERVICE}"));
+    let start = "sleep 1000 >/dev/null 2>&1 & echo $! > first.pid";
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.project.dir).output().unwrap(), 0);
+    let output = app.project.run(["rollback", &id]);
+    let first = app.read("first.pid").trim().parse().unwrap();
+    let (runs, other) = (app.runs(), lives(first));
+    end_service(&app.path("first.pid"), &app.project.dir);
+    assert_eq!(output.status.code(), Some(18), "{}", told(&output));
+    assert!(told(&output).contains("\"first\""), "{}", told(&output));
+    assert!(runs && other && app.read("app/version") == "2", "{}", told(&output));
+}
+
+#[test]
+fn a_service_that_ends_after_its_time_to_stop_was_over_runs_afterwards() {
+    // It ends when it was asked a second time.
+    let stop = "stop = 'echo asked >> order; [ $(wc -l < order) -lt 2 ] || touch go; ";
+    let service = SERVICE.replace("stop = '", stop).replace("stop_within = \"20s\"", "stop_within = \"1s\"");
+    let (start, service) = slow_to_end(&service);
+    let app = App::new(&service);
+    let id = app.project.backup();
+    app.upgrade("2");
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.project.dir).output().unwrap(), 0);
+    let before = app.service();
+    let output = expect_code(app.project.run(["rollback", &id]), 17);
+    assert!(told(&output).contains("still runs"), "{}", told(&output));
+    assert!(!lives(before) && app.service() != before);
+    assert!(app.read(&format!("/proc/{}/stat", app.service())).contains("(sh) S"));
+    assert_eq!(app.read("app/version"), "2");
+}
