@@ -203,7 +203,9 @@ impl<'a> Ground<'a> {
                 }
             }
             subject.set_mode(look.mode)?;
-            subject.set_mtime(look.mtime)
+            subject.set_mtime(look.mtime)?;
+            // Before the journal says that all is exchanged: a mode that a power cut takes with it would be nobody's to put back.
+            at::sync_dir(&dir)
         };
         set().map_err(|e| self.failed(path, e))
     }
