@@ -151,8 +151,8 @@ fn take_back(
         let concerned = concerned(session.config()?, &components);
         running(session, watch, &concerned)
     })?;
-    // Killed before the first step is taken back, it stays: its services are started again on the new state.
-    way.journal.turn(&way.state, Turn::Starting)?;
+    // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
+    way.journal.turn(&way.state, Turn::Halting)?;
     crate::durable::remove(&kept)
         .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
     watching(session, |watch| {

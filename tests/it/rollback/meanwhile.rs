@@ -224,3 +224,15 @@ fn a_service_that_ends_after_its_time_to_stop_was_over_runs_afterwards() {
     assert!(app.read(&format!("/proc/{}/stat", app.service())).contains("(sh) S"));
     assert_eq!(app.read("app/version"), "2");
 }
+
+#[test]
+fn an_undo_that_is_killed_at_its_beginning_starts_nothing_beside_the_service() {
+    let (app, id) = upgraded(SERVICE);
+    app.project.ok(["rollback", &id]);
+    let pid = app.service();
+    killed_at(&app, &["--undo", "--yes"], "rollback: journal written#1");
+    expect_code(app.project.run(["rollback", "--resume"]), 17);
+    assert!(!lives(pid) && app.runs());
+    assert_eq!((app.rows(), app.read("app/version")), (3, "2".into()));
+    app.project.ok(["ready"]);
+}
