@@ -135,7 +135,8 @@ impl Leaves for Nothing {
     }
 }
 
-fn database_of(path: &RelPath) -> Option<RelPath> {
+/// The database that `path` would be a log of, by its name.
+pub(super) fn database_of(path: &RelPath) -> Option<RelPath> {
     let name = path.as_bytes();
     let base = SIDECARS.iter().find_map(|suffix| name.strip_suffix(*suffix))?;
     RelPath::new(base).ok()

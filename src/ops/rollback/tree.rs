@@ -5,7 +5,7 @@
 
 use crate::model::RelPath;
 use crate::ops::rollback::id::Inode;
-use crate::ops::rollback::left::sidecars_of;
+use crate::ops::rollback::left::{database_of, is_database, sidecars_of};
 use crate::ops::rollback::step::{Below, Ground, Step};
 use crate::platform::at;
 use rustix::fs::FileType;
@@ -188,6 +188,7 @@ impl Gather<'_> {
         };
         match (old, waits) {
             (None, None) => Ok(()),
+            (None, Some(_)) if self.is_log_of_what_stays(path)? => Ok(()),
             (None, Some((aside, new, _))) => {
                 self.found.ins.push(Step::In { live, aside, new });
                 Ok(())
@@ -221,6 +222,18 @@ impl Gather<'_> {
                 }
             },
         }
+    }
+
+    /// True for a log of a database that stays. One that rules leave out may have had its log taken as a file like any other: beside what it is now, that
+    /// would be replayed over it.
+    fn is_log_of_what_stays(&self, path: &RelPath) -> io::Result<bool> {
+        let Some(database) = database_of(path) else {
+            return Ok(false);
+        };
+        let live = below(&database);
+        let stays = |facts: &at::Facts| self.leaves.stays(&database, facts.is_dir());
+        let found = self.ground.inode(&live)?;
+        Ok(found.is_some_and(|(_, facts)| stays(&facts)) && is_database(&self.ground.path(&live)))
     }
 
     fn swap(&mut self, path: &RelPath, aside: Below, (old, new): (Inode, Inode)) {

@@ -96,6 +96,31 @@ fn a_log_stays_with_a_database_that_the_snapshots_or_todays_rules_leave_out() {
 }
 
 #[test]
+fn a_log_that_the_snapshot_has_does_not_come_in_beside_a_database_that_stays() {
+    let app = App::new("");
+    let text = fs::read_to_string(app.project.config_path()).unwrap();
+    let from = "exclude = [\"node_modules/\"]";
+    fs::write(app.project.config_path(), text.replace(from, "exclude = [\"node_modules/\", \"*.db\"]"))
+        .unwrap();
+    let db = app.path("app/data/queue.db");
+    Connection::open(&db).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    killed_writer(&db, &app.path("hot"), "INSERT INTO t VALUES (1)");
+    for name in ["queue.db", "queue.db-wal"] {
+        fs::copy(app.path("hot").join(name), app.path("app/data").join(name)).unwrap();
+    }
+    let id = app.project.backup();
+    let writer = Connection::open(&db).unwrap();
+    writer.execute_batch("DELETE FROM t; INSERT INTO t VALUES (2), (3)").unwrap();
+    writer.close().unwrap();
+    let log = app.path("app/data/queue.db-wal");
+    assert!(!log.exists());
+    app.upgrade("2");
+    app.project.ok(["rollback", &id]);
+    assert!(!log.exists());
+    assert_eq!((rows(&db), app.read("app/version")), (2, "1".into()));
+}
+
+#[test]
 fn a_database_that_went_away_comes_back_without_the_log_of_the_failed_state() {
     let start = "start = 'if grep -q broken app/version; then cp foreign/* app/data/; fi; sleep 1000 & echo $! > web.pid'";
     let app = App::new(&SERVICE.replace("start = 'sleep 1000 & echo $! > web.pid'", start));
