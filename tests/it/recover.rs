@@ -270,8 +270,8 @@ fn nothing_is_recovered_over_anything_and_nobody_is_passed_over() {
     assert!(fs::read_dir(&fresh.home).unwrap().next().is_none(), "no key was made");
 }
 
-#[test]
-fn a_configuration_in_a_component_does_not_stand_in_the_way_of_the_new_one() {
+/// A project that is one component, its configuration included; with its kit and its store, which lies beside.
+fn small_project() -> (Person, [String; 2]) {
     let person = Person::new();
     let app = person.top.join("small");
     fs::create_dir(&app).unwrap();
@@ -284,12 +284,17 @@ fn a_configuration_in_a_component_does_not_stand_in_the_way_of_the_new_one() {
     fs::rename(app.join("backups"), person.top.join("stick")).unwrap();
     run(&["backup"]);
     run(&["kit", "-o", "../kit.txt"]);
-    let old = fs::read_to_string(app.join("backstay.toml")).unwrap();
+    let places = ["kit.txt", "stick"].map(|name| person.top.join(name).to_str().unwrap().to_owned());
+    (person, places)
+}
+
+#[test]
+fn a_configuration_in_a_component_does_not_stand_in_the_way_of_the_new_one() {
+    let (person, [kit, stick]) = small_project();
+    let old = fs::read_to_string(person.top.join("small/backstay.toml")).unwrap();
     let fresh = Fresh::new();
     let new = fresh.top.join("new");
-    let (kit, stick) = (person.top.join("kit.txt"), person.top.join("stick"));
-    let (kit, stick) = (kit.to_str().unwrap(), stick.to_str().unwrap());
-    let args = ["recover", kit, "--store", stick, "--to", new.to_str().unwrap(), "--yes"];
+    let args = ["recover", &kit, "--store", &stick, "--to", new.to_str().unwrap(), "--yes"];
     fresh.json(0, &fresh.top, &args);
     assert_eq!(fs::read_to_string(new.join("main.py")).unwrap(), "print(1)\n");
     let aside = fs::read_to_string(new.join("backstay.toml.before-recovery")).unwrap();
@@ -347,6 +352,29 @@ fn what_lay_outside_of_the_project_waits_beside_or_goes_back_to_its_place() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "port = 2\n", "what is there is not touched");
     let left = report["recovered"]["left"][0].as_str().unwrap();
     assert_eq!(fs::read_to_string(left).unwrap(), "port = 1\n");
+}
+
+#[test]
+fn a_second_recovery_keeps_the_configuration_that_the_first_put_aside() {
+    let (person, [kit, stick]) = small_project();
+    let first = Fresh::new();
+    let new = first.top.join("new");
+    let args = ["recover", &kit, "--store", &stick, "--to", new.to_str().unwrap(), "--yes"];
+    first.json(0, &first.top, &args);
+    let aside =
+        |at: &Path, end: &str| fs::read_to_string(at.join(format!("backstay.toml.before-recovery{end}")));
+    let oldest = aside(&new, "").unwrap();
+    let middle = fs::read_to_string(new.join("backstay.toml")).unwrap();
+    first.json(0, &new, &["backup"]);
+    let kit = person.top.join("second-kit.txt");
+    first.run(&new, &["kit", "-o", kit.to_str().unwrap()]).code(0);
+    let second = Fresh::new();
+    let newer = second.top.join("newer");
+    let args =
+        ["recover", kit.to_str().unwrap(), "--store", &stick, "--to", newer.to_str().unwrap(), "--yes"];
+    second.json(0, &second.top, &args);
+    assert_eq!(aside(&newer, "").unwrap(), oldest, "what the snapshot holds is not lost");
+    assert_eq!(aside(&newer, "-2").unwrap(), middle);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::platform::apply::Subject;
 use crate::platform::at;
+use rustix::fs::FileType;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -195,18 +196,37 @@ pub(super) fn move_to_place(
     Ok(left)
 }
 
-/// The configuration that lay in a component is that of the old machine: it must not stand where commands look for one.
+/// So many older configurations are kept beside each other.
+const ASIDE_MAX: u32 = 10_000;
+
+/// The configuration that lay in a component is that of the old machine: it must not stand where commands look for one. One that an
+/// earlier recovery put aside came with the snapshot, and stays.
 fn put_config_aside(place: &ComponentPlace, from: &Path, config: &Path) -> io::Result<()> {
     let Ok(inside) = config.strip_prefix(&place.to) else {
         return Ok(());
     };
-    let old = from.join(inside);
-    if !old.symlink_metadata().is_ok_and(|facts| facts.is_file()) {
+    let (Some(above), Some(name)) = (inside.parent(), inside.file_name()) else {
+        return Ok(());
+    };
+    let mut dir = at::open_place(from)?;
+    for part in above.components() {
+        dir = match at::open_dir(&dir, part.as_os_str().as_bytes()) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound || at::is_not_a_directory(&e) => return Ok(()),
+            other => other?,
+        };
+    }
+    let name = name.as_bytes();
+    if !at::facts_if_any(&dir, name)?.is_some_and(|facts| facts.kind == FileType::RegularFile) {
         return Ok(());
     }
-    let mut aside = old.clone().into_os_string();
-    aside.push(".before-recovery");
-    std::fs::rename(&old, aside)
+    for number in 1..=ASIDE_MAX {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        let aside = [name, b".before-recovery", number.as_bytes()].concat();
+        if at::move_new_as(&dir, name, &dir, &aside)? {
+            return Ok(());
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Moves what is in the folder `from` into the folder `to`, which is made if it is missing, and removes `from` if nothing stays in it.
