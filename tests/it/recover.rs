@@ -222,6 +222,10 @@ impl OnStick {
     fn new(more: &str) -> Self {
         let person = Person::set_up();
         person.configure(more);
+        Self::of(person)
+    }
+
+    fn of(person: Person) -> Self {
         let ids = vec![person.backup(), person.backup()];
         let (kit, stick) = (person.top.join("kit.txt"), person.top.join("stick"));
         person.ok(["kit", "-o", kit.to_str().unwrap()]);
@@ -352,6 +356,37 @@ fn what_lay_outside_of_the_project_waits_beside_or_goes_back_to_its_place() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "port = 2\n", "what is there is not touched");
     let left = report["recovered"]["left"][0].as_str().unwrap();
     assert_eq!(fs::read_to_string(left).unwrap(), "port = 1\n");
+}
+
+#[test]
+fn components_named_by_absolute_paths_are_looked_for_where_they_were_brought() {
+    let person = Person::set_up();
+    let app = person.app.clone();
+    let absolute = |rest: &str| format!("{:?}", app.join(rest));
+    person.reconfigure("path = \"frontend\"", &format!("path = {}", absolute("frontend")));
+    person.reconfigure(
+        "sqlite = \"backend/data/agent.db\"",
+        &format!("sqlite = {}", absolute("backend/data/agent.db")),
+    );
+    person.reconfigure("paths = [\".env\"]", &format!("paths = [{}]", absolute(".env")));
+    let stick = OnStick::of(person);
+    // The old tree is still there, and changes: nothing of it may come into the history that goes on.
+    fs::write(app.join("frontend/package.json"), "old machine").unwrap();
+    fs::write(app.join(".env"), "old machine").unwrap();
+    let fresh = Fresh::new();
+    let new = fresh.top.join("app");
+    let report = fresh.json(0, &fresh.top, &stick.args(new.to_str().unwrap(), &["--yes"]));
+    let done = &report["recovered"];
+    assert!(done["components"].as_array().unwrap().iter().all(|c| c["at_its_place"] == true), "{done:#}");
+    let config = fs::read_to_string(new.join("backstay.toml")).unwrap();
+    assert!(!config.contains(app.to_str().unwrap()), "{config}");
+    let made = fresh.json(0, &new, &["backup"]);
+    let id = made["snapshot"].as_str().unwrap();
+    let to = fresh.top.join("again");
+    fresh.json(0, &new, &["restore", id, "--to", to.to_str().unwrap(), "--no-owners"]);
+    for file in ["frontend/package.json", "settings/.env"] {
+        assert_ne!(fs::read_to_string(to.join(file)).unwrap(), "old machine", "{file}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The configuration of the new machine: that of the snapshot, with the places of this machine's keys, state and stores.
 
 use super::Looked;
+use super::components;
 use super::keys::Keys;
 use super::place::Places;
 use crate::config::edit::{self, At, EditError, quoted};
@@ -10,10 +11,10 @@ use crate::model::index::Index;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use std::path::{Path, PathBuf};
 
-type Edited<T> = std::result::Result<T, EditError>;
+pub(super) type Edited<T> = std::result::Result<T, EditError>;
 
 /// What the old configuration says as it stands there, before anything is filled in.
-struct Raw(toml::Table);
+pub(super) struct Raw(toml::Table);
 
 impl Raw {
     fn text(&self, table: &str, key: &str) -> Option<&str> {
@@ -21,11 +22,11 @@ impl Raw {
     }
 
     fn stores(&self) -> Vec<&toml::Value> {
-        self.0
-            .get("store")
-            .and_then(toml::Value::as_array)
-            .map(|all| all.iter().collect())
-            .unwrap_or_default()
+        self.list("store")
+    }
+
+    pub(super) fn list(&self, name: &str) -> Vec<&toml::Value> {
+        self.0.get(name).and_then(toml::Value::as_array).map(|all| all.iter().collect()).unwrap_or_default()
     }
 }
 
@@ -54,14 +55,14 @@ pub(super) fn make(
 ) -> Result<(Text, Config)> {
     let cannot = || "the configuration of the snapshot cannot be taken over".to_owned();
     let by_hand = "the data is in its place; write a configuration by hand, from what `recover.py STORE --kit KIT show ID --config` prints";
-    let made = text(looked, index, keys, state_dir);
+    let made = text(looked, index, places, keys, state_dir);
     let text = made.map_err(|e| OpError::new(Class::Config, cannot()).because(e).hint(by_hand))?;
     let config = Config::parse(&text.text, &places.config);
     let config = config.map_err(|e| OpError::new(Class::Config, cannot()).because(e).hint(by_hand))?;
     Ok((text, config))
 }
 
-fn text(looked: &Looked, index: &Index, keys: &Keys, state_dir: &Path) -> Edited<Text> {
+fn text(looked: &Looked, index: &Index, places: &Places, keys: &Keys, state_dir: &Path) -> Edited<Text> {
     let old = &index.header.config;
     let raw = Raw(old.parse().map_err(|_| EditError::NotToml)?);
     let mut notes = Vec::new();
@@ -86,6 +87,7 @@ fn text(looked: &Looked, index: &Index, keys: &Keys, state_dir: &Path) -> Edited
     }
     text = stores(&text, &raw, index, &looked.kit, &mut notes)?;
     text = moved(&text, &raw, looked, &mut notes)?;
+    text = components::moved(&text, &raw, places, &mut notes)?;
     Ok(Text { text, notes })
 }
 

@@ -4,6 +4,7 @@
 //! the mark by which the kit's key introduces the new one; the configuration last, so that no command takes a half-recovered project for a whole
 //! one. Every step can be killed and is taken up by the next run. Nothing is ever written over something that is there.
 
+mod components;
 mod config;
 mod found;
 mod keys;
@@ -189,7 +190,7 @@ impl Chosen {
 
     /// Brings everything back. Safe to be killed at any moment and run again.
     pub fn run(self) -> Result<RecoverReport> {
-        let Self { looked, record, index, places } = self;
+        let Self { looked, record, index, mut places } = self;
         let hash = looked.vault.snapshots().find(|s| s.record.snapshot == record.snapshot).map(|s| s.hash);
         let hash = hash.ok_or_else(|| OpError::new(Class::NotFound, "the snapshot is gone"))?;
         let resumed = looked.begun.is_some();
@@ -212,6 +213,9 @@ impl Chosen {
             crash::point("recover: component at its place");
         }
         let config = settle::settle(&looked, &index, &places)?;
+        for (name, path) in &config.astray {
+            places.components.iter_mut().filter(|c| c.name == *name).for_each(|c| c.looked_for_at(path));
+        }
         crash::point("recover: configuration written");
         let left: Vec<String> = restored.iter().flat_map(|r| r.left.iter().cloned()).collect();
         let mut problems: Vec<Problem> = Vec::new();

@@ -66,6 +66,9 @@ pub(super) fn steps(
 }
 
 fn outside(place: &ComponentPlace) -> String {
+    if let Some(step) = &place.step {
+        return step.clone();
+    }
     if place.kind == ComponentKind::Command {
         return format!(
             "component {} is the output of a command: feed {} to its restore_command",

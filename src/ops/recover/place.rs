@@ -31,7 +31,23 @@ pub(super) struct ComponentPlace {
     pub(super) was: PathBuf,
     /// Where paths outside of `to` go, for a list of paths: `/`, or a folder beside.
     pub(super) root: PathBuf,
+    /// What a person does about a component that is not at its place, where it is not that it lay outside of the project.
+    pub(super) step: Option<String>,
 }
+
+impl ComponentPlace {
+    /// The configuration looks for the component at `path`.
+    pub(super) fn looked_for_at(&mut self, path: &Path) {
+        self.step = Some(format!(
+            "component {} is in {}, but the configuration looks for it at {}: change the one or the other before the next backup",
+            self.name,
+            self.to.display(),
+            path.display()
+        ));
+        self.at_its_place = false;
+    }
+}
+
 
 /// Where everything goes.
 #[derive(Debug, Clone)]
@@ -127,7 +143,7 @@ impl Places {
         };
         let root = if options.in_place { PathBuf::from("/") } else { beside };
         let (kind, single) = (component.kind, component.single);
-        ComponentPlace { name, kind, single, to, at_its_place, was, root }
+        ComponentPlace { name, kind, single, to, at_its_place, was, root, step: None }
     }
 
     /// For people: where each component goes.

@@ -1,6 +1,7 @@
 //! After the data: keys, stores, the new key's introduction, and last of all the configuration.
 
 use super::Looked;
+use super::components;
 use super::config::{self, Text};
 use super::keys;
 use super::place::Places;
@@ -28,6 +29,8 @@ pub(super) struct Settled {
     pub(super) problems: Vec<Problem>,
     /// What was changed in the configuration.
     pub(super) notes: Vec<String>,
+    /// Components that the configuration looks for elsewhere than where they are, and where.
+    pub(super) astray: Vec<(String, PathBuf)>,
     /// Stores that are not here: name and place, and why.
     pub(super) away: Vec<(String, String)>,
     /// Stores that were lost with the machine and made anew, empty.
@@ -55,12 +58,13 @@ pub(super) fn settle(looked: &Looked, index: &Index, places: &Places) -> Result<
     crash::point("recover: introduced");
     let Text { notes, .. } = &text;
     let notes = notes.clone();
+    let astray = components::astray(&config, places);
     config::write(&text, places)?;
     // What killed runs left beside the keys may be half a key.
     crate::ops::init::clear_unfinished(&keys.key_file)?;
     let identity_here = keys.identity_file.is_some();
     let (signer, keys) = (keys.signer.id(), keys.dir);
-    Ok(Settled { signer, introduced, keys, identity_here, problems, notes, away, made })
+    Ok(Settled { signer, introduced, keys, identity_here, problems, notes, astray, away, made })
 }
 
 /// One that is free, or this vault's.
