@@ -358,6 +358,38 @@ fn what_lay_outside_of_the_project_waits_beside_or_goes_back_to_its_place() {
     assert_eq!(fs::read_to_string(left).unwrap(), "port = 1\n");
 }
 
+/// A folder of the application is a link to a shared one, and the database is reached through it.
+#[test]
+fn what_lies_behind_a_link_that_came_with_the_snapshot_waits_beside_and_the_link_is_not_followed() {
+    let person = Person::set_up();
+    let data = person.app.join("backend/data");
+    fs::create_dir(person.top.join("shared")).unwrap();
+    fs::rename(&data, person.top.join("shared/data")).unwrap();
+    std::os::unix::fs::symlink("../../shared/data", &data).unwrap();
+    let stick = OnStick::of(person);
+    for shared_is_here in [false, true] {
+        let fresh = Fresh::new();
+        let (app, shared) = (fresh.top.join("app"), fresh.top.join("shared/data"));
+        if shared_is_here {
+            fs::create_dir_all(&shared).unwrap();
+            fs::write(shared.join("other"), "of another application").unwrap();
+        }
+        let before = shared_is_here.then(|| everything_below(&shared));
+        let report = fresh.json(0, &fresh.top, &stick.args(app.to_str().unwrap(), &["--yes"]));
+        let done = &report["recovered"];
+        assert_eq!(fs::read_link(app.join("backend/data")).unwrap(), Path::new("../../shared/data"));
+        assert_eq!(shared.exists().then(|| everything_below(&shared)), before, "nothing outside is touched");
+        assert!(app.join("outside/db/agent.db").is_file(), "{done:#}");
+        let components = done["components"].as_array().unwrap();
+        let db = components.iter().find(|c| c["name"] == "db").unwrap();
+        assert_eq!(db["at_its_place"], false, "{done:#}");
+        assert_eq!(db["to"], app.join("outside/db").to_str().unwrap());
+        let next = done["next"].to_string();
+        assert!(next.contains("component db could not go to") && next.contains("link"), "{next}");
+        assert!(!app.join(".backstay-recovery").exists());
+    }
+}
+
 #[test]
 fn components_named_by_absolute_paths_are_looked_for_where_they_were_brought() {
     let person = Person::set_up();

@@ -11,6 +11,7 @@ mod keys;
 mod next;
 mod place;
 mod settle;
+mod way;
 mod work;
 
 pub use found::{Found, FoundHost, FoundSnapshot, FoundStore};
@@ -206,10 +207,14 @@ impl Chosen {
         let work = Work::begin(&begun, looked.session.around.clock.now())?;
         crash::point("recover: begun");
         let mut restored = Vec::new();
-        for place in &places.components {
+        for place in &mut places.components {
             looked.session.around.interrupt.check()?;
-            let place = (place, &*places.config);
-            restored.push(work.bring(&looked.session, &looked.options, &record.snapshot, place)?);
+            let (session, there) = (&looked.session, (&*place, &*places.config));
+            let brought = work.bring(session, &looked.options, &record.snapshot, there)?;
+            if let Some(beside) = &brought.beside {
+                place.put_beside(beside);
+            }
+            restored.push(brought);
             crash::point("recover: component at its place");
         }
         let config = settle::settle(&looked, &index, &places)?;

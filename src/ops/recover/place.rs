@@ -1,13 +1,16 @@
 //! Where components go, and moving them there: by rename, never over something.
 
 use super::RecoverOptions;
+use super::way::{self, Target};
 use super::work::Begun;
+use crate::durable::{Dir, DurableError};
 use crate::model::index::{ComponentKind, Index, IndexComponent};
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::platform::apply::Subject;
 use crate::platform::at;
 use rustix::fs::FileType;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -31,11 +34,26 @@ pub(super) struct ComponentPlace {
     pub(super) was: PathBuf,
     /// Where paths outside of `to` go, for a list of paths: `/`, or a folder beside.
     pub(super) root: PathBuf,
+    /// The folder from which on no link to `to` is followed: what is below it came from the snapshot.
+    pub(super) top: PathBuf,
+    /// The folder that it goes to when the way to its place is blocked.
+    beside: PathBuf,
     /// What a person does about a component that is not at its place, where it is not that it lay outside of the project.
     pub(super) step: Option<String>,
 }
 
 impl ComponentPlace {
+    /// The component is in `beside`: a link on the way to its place was not followed.
+    pub(super) fn put_beside(&mut self, beside: &Path) {
+        let (name, to) = (&self.name, self.to.display());
+        self.step = Some(format!(
+            "component {name} could not go to {to}: a symbolic link, or something else that is no folder, is on the way, and no link is followed; put what is in {} where it belongs before the next backup",
+            beside.display()
+        ));
+        beside.clone_into(&mut self.to);
+        self.at_its_place = false;
+    }
+
     /// The configuration looks for the component at `path`.
     pub(super) fn looked_for_at(&mut self, path: &Path) {
         self.step = Some(format!(
@@ -47,7 +65,6 @@ impl ComponentPlace {
         self.at_its_place = false;
     }
 }
-
 
 /// Where everything goes.
 #[derive(Debug, Clone)]
@@ -87,6 +104,10 @@ impl Places {
             index.components.iter().filter(wanted).map(|c| places.component(options, c)).collect();
         // What others lie in comes first, so that it comes whole, with its own owner and mode.
         components.sort_by_key(|c| c.to.components().count() + usize::from(c.single));
+        let tops: Vec<PathBuf> = components.iter().map(|c| c.to.clone()).collect();
+        for place in components.iter_mut().filter(|c| !c.to.starts_with(&places.project)) {
+            place.top = tops.iter().find(|top| place.to.starts_with(top)).unwrap_or(&place.to).clone();
+        }
         Ok(Self { components, ..places })
     }
 
@@ -141,9 +162,9 @@ impl Places {
             Err(_) if options.in_place => (was.clone(), true),
             Err(_) => (beside.clone(), false),
         };
-        let root = if options.in_place { PathBuf::from("/") } else { beside };
-        let (kind, single) = (component.kind, component.single);
-        ComponentPlace { name, kind, single, to, at_its_place, was, root, step: None }
+        let root = if options.in_place { PathBuf::from("/") } else { beside.clone() };
+        let (kind, single, top) = (component.kind, component.single, self.project.clone());
+        ComponentPlace { name, kind, single, to, at_its_place, was, root, top, beside, step: None }
     }
 
     /// For people: where each component goes.
@@ -171,15 +192,24 @@ pub(super) fn left_problem(path: &str) -> Problem {
     }
 }
 
+/// Where a component came to.
+#[derive(Default)]
+pub(super) struct Moved {
+    /// What could not be moved, and stays where it is.
+    pub(super) left: Vec<PathBuf>,
+    /// The folder that it is in because the way to its place was blocked.
+    pub(super) beside: Option<PathBuf>,
+}
+
 /// Moves the component whose tree is `from` to its place. What cannot be moved stays, and is given back.
 pub(super) fn move_to_place(
     place: &ComponentPlace,
     from: &Path,
     project: &Path,
     config: &Path,
-) -> Result<Vec<PathBuf>> {
+) -> Result<Moved> {
     let cannot = || format!("cannot move component {} to {}", place.name, place.to.display());
-    let mut left = Vec::new();
+    let mut moved = Moved::default();
     // Apart from the rest, which goes elsewhere: what cannot be moved of it must not go along.
     let mut apart = from.as_os_str().to_owned();
     apart.push("-outside");
@@ -189,27 +219,47 @@ pub(super) fn move_to_place(
         std::fs::rename(&outside, &apart).doing(Class::Failed, cannot)?;
     }
     if apart.symlink_metadata().is_ok() {
-        into(&apart, &place.root, &mut left).doing(Class::Failed, cannot)?;
-    }
-    if from.symlink_metadata().is_err() {
-        return Ok(left); // an interrupted run had moved all of it
-    }
-    put_config_aside(place, from, config).doing(Class::Failed, cannot)?;
-    let whole = !place.single && place.kind != ComponentKind::Paths && place.to.symlink_metadata().is_err();
-    if whole {
-        let parent = place.to.parent().unwrap_or(Path::new("/"));
-        crate::durable::create_dirs(parent, 0o755).doing(Class::Failed, cannot)?;
-        if move_one(from, &place.to).doing(Class::Failed, cannot)? {
-            return Ok(left);
+        let top = if place.root.starts_with(project) { project } else { &place.root };
+        match way::open(top, &place.root).doing(Class::Failed, cannot)? {
+            Some(root) => into(&apart, &root, &mut moved.left).doing(Class::Failed, cannot)?,
+            None => moved.left.push(apart),
         }
-        left.push(from.to_owned());
-        return Ok(left);
     }
-    if place.to == project && place.kind == ComponentKind::Folder && !place.single {
-        like(from, project).doing(Class::Failed, cannot)?;
+    let (target, beside) = open_target(place, project).doing(Class::Failed, cannot)?;
+    moved.beside = beside;
+    if from.symlink_metadata().is_err() {
+        return Ok(moved); // an interrupted run had moved all of it
     }
-    into(from, &place.to, &mut left).doing(Class::Failed, cannot)?;
-    Ok(left)
+    if moved.beside.is_none() {
+        put_config_aside(place, from, config).doing(Class::Failed, cannot)?;
+    }
+    match target {
+        Target::Whole(dir, name) if move_one(from, &dir, &name).doing(Class::Failed, cannot)? => {}
+        Target::Whole(..) | Target::Blocked => moved.left.push(from.to_owned()),
+        Target::Into(dir) => {
+            if place.to == project && place.kind == ComponentKind::Folder && !place.single {
+                like(from, &dir).doing(Class::Failed, cannot)?;
+            }
+            into(from, &dir, &mut moved.left).doing(Class::Failed, cannot)?;
+        }
+    }
+    Ok(moved)
+}
+
+/// The way to the component's place; where that is blocked, the way to a folder beside, which is given back, too.
+fn open_target(
+    place: &ComponentPlace,
+    project: &Path,
+) -> std::result::Result<(Target, Option<PathBuf>), DurableError> {
+    let target = way::target(place)?;
+    if !matches!(target, Target::Blocked) || place.to == place.beside {
+        return Ok((target, None));
+    }
+    let there = ComponentPlace { to: place.beside.clone(), top: project.to_owned(), ..place.clone() };
+    Ok(match way::target(&there)? {
+        Target::Blocked => (Target::Blocked, None),
+        free => (free, Some(there.to)),
+    })
 }
 
 /// So many older configurations are kept beside each other.
@@ -245,14 +295,13 @@ fn put_config_aside(place: &ComponentPlace, from: &Path, config: &Path) -> io::R
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Moves what is in the folder `from` into the folder `to`, which is made if it is missing, and removes `from` if nothing stays in it.
-fn into(from: &Path, to: &Path, left: &mut Vec<PathBuf>) -> Result<()> {
-    let cannot = || format!("cannot move what is in {} to {}", from.display(), to.display());
-    crate::durable::create_dirs(to, 0o755).doing(Class::Failed, cannot)?;
+/// Moves what is in the folder `from` into the open folder `to`, and removes `from` if nothing stays in it.
+fn into(from: &Path, to: &Dir, left: &mut Vec<PathBuf>) -> Result<()> {
+    let cannot = || format!("cannot move what is in {} to {}", from.display(), to.path().display());
     let merge_all = |left: &mut Vec<PathBuf>| -> io::Result<()> {
-        let (source, target) = (at::open_place(from)?, at::open_place(to)?);
-        merge(source.as_fd(), target.as_fd(), from, left)?;
-        at::sync_dir(&target)?;
+        let source = at::open_place(from)?;
+        merge(source.as_fd(), to.as_fd(), from, left)?;
+        at::sync_dir(to)?;
         if at::is_empty(&source)? { std::fs::remove_dir(from) } else { Ok(()) }
     };
     merge_all(left).doing(Class::Failed, cannot)
@@ -263,7 +312,7 @@ fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path, left: &mut Vec<P
         if at::move_new(from, &name, to)? {
             continue;
         }
-        let here = path.join(std::ffi::OsStr::from_bytes(&name));
+        let here = path.join(OsStr::from_bytes(&name));
         let both = at::facts_at(from, &name)?.is_dir()
             && at::facts_if_any(to, &name)?.is_some_and(|there| there.is_dir());
         if !both {
@@ -281,22 +330,20 @@ fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path, left: &mut Vec<P
 }
 
 /// Gives the folder `to` mode and, where that is allowed, owner of `from`.
-fn like(from: &Path, to: &Path) -> io::Result<()> {
-    let (source, target) = (at::open_place(from)?, at::open_place(to)?);
-    let facts = at::facts(&source)?;
-    let subject = Subject::Open(target.as_fd());
-    if at::facts(&target)?.uid != facts.uid || at::facts(&target)?.gid != facts.gid {
+fn like(from: &Path, to: &Dir) -> io::Result<()> {
+    let facts = at::facts(at::open_place(from)?)?;
+    let subject = Subject::Open(to.as_fd());
+    if at::facts(to)?.uid != facts.uid || at::facts(to)?.gid != facts.gid {
         subject.set_owner(Some(facts.uid), Some(facts.gid))?;
     }
     subject.set_mode(facts.mode)
 }
 
-/// Renames to a name that must be free. False when it is not, or lies on another file system.
-fn move_one(from: &Path, to: &Path) -> io::Result<bool> {
-    let above = |path: &Path| at::open_place(path.parent().unwrap_or(Path::new("/")));
-    let (source, target) = (above(from)?, above(to)?);
-    let name = |path: &Path| path.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-    let moved = at::move_new_as(source.as_fd(), &name(from), target.as_fd(), &name(to))?;
-    at::sync_dir(&target)?;
+/// Renames to a name of an open folder that must be free. False when it is not, or lies on another file system.
+fn move_one(from: &Path, to: &Dir, name: &OsStr) -> io::Result<bool> {
+    let source = at::open_place(from.parent().unwrap_or(Path::new("/")))?;
+    let old = from.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
+    let moved = at::move_new_as(source.as_fd(), &old, to.as_fd(), name.as_bytes())?;
+    at::sync_dir(to)?;
     Ok(moved)
 }

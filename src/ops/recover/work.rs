@@ -2,7 +2,7 @@
 //!
 //! A component counts as restored only when its report lies here, fsynced: a tree without one is removed and restored anew.
 
-use super::place::{ComponentPlace, move_to_place};
+use super::place::{ComponentPlace, Moved, move_to_place};
 use super::{RecoverOptions, RecoveredComponent};
 use crate::durable::{self, DurableError, FileLock, Held, crash};
 use crate::model::index::ComponentKind;
@@ -62,6 +62,9 @@ pub(super) struct Restored {
     data: PathBuf,
     /// What could not be moved to its place; filled in once everything else was.
     pub(super) left: Vec<String>,
+    /// The folder that it is in because the way to its place was blocked.
+    #[serde(default)]
+    pub(super) beside: Option<PathBuf>,
     placed: bool,
 }
 
@@ -127,11 +130,12 @@ impl Work {
         };
         if !restored.placed {
             let from = restored.data.join(&place.name);
-            let left = move_to_place(place, &from, &self.project, config)?;
+            let Moved { left, beside } = move_to_place(place, &from, &self.project, config)?;
             crash::point("recover: component moved");
             if left.is_empty() {
                 remove(&restored.data)?;
             }
+            restored.beside = beside;
             restored.left = left.iter().map(|path| path.display().to_string()).collect();
             restored.placed = true;
             self.write(place, &restored)?;
@@ -166,6 +170,7 @@ impl Work {
             problems: report.problems,
             data,
             left: Vec::new(),
+            beside: None,
             placed: false,
         };
         self.write(place, &restored)?;
@@ -175,7 +180,9 @@ impl Work {
     /// Where a component is restored: on the file system of its place, so that it can be moved there in one step.
     fn data_of(&self, place: &ComponentPlace) -> PathBuf {
         let inside = place.to.starts_with(&self.project) || place.kind == ComponentKind::Paths;
-        let near = place.to.ancestors().skip(1).find(|path| path.is_dir()).filter(|_| !inside);
+        // Not below what came from the snapshot: a link of it would lead elsewhere.
+        let top = usize::from(place.top == place.to);
+        let near = place.top.ancestors().skip(top).find(|path| path.is_dir()).filter(|_| !inside);
         match near {
             Some(near) => near.join(format!("{FOLDER}-{}-{}", self.vault, place.name)),
             None => self.dir.join(format!("data-{}", place.name)),
