@@ -1,10 +1,11 @@
 //! What was backed up comes back as it was: everything is compared with what an independent look saw before.
 
 use crate::common::everything::{self, MIB, put, put_sparse, raw, set_mode, set_mtime};
-use crate::common::project::{Project, cannot_run, expect_code, is_root, noise};
+use crate::common::project::{Project, cannot_run, exe, expect_code, have, is_root, noise, program};
 use crate::common::trees::{Facts, Tree, assert_same, below, look, restorable};
 use backstay::model::path::escape;
 use rusqlite::Connection;
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -543,4 +544,59 @@ fn in_place_nothing_is_written_through_a_link_or_over_a_file_that_was_a_folder()
         tree.get_mut(&b""[..]).unwrap().mtime = (0, 0); // a hidden folder was there for a while
     }
     assert_same(&expected, &found);
+}
+
+#[test]
+fn in_place_nothing_is_exchanged_when_the_way_to_any_file_leads_through_a_link() {
+    let (project, app) = with_app("", |app| {
+        put(&app.join("a"), "as it was");
+        put(&app.join("m/deep/file"), "as it was");
+        put(&app.join("z"), "as it was");
+    });
+    project.backup();
+    put(&app.join("a"), "newer");
+    put(&app.join("z"), "newer");
+    let elsewhere = project.top.join("elsewhere");
+    fs::rename(app.join("m"), &elsewhere).unwrap();
+    symlink(&elsewhere, app.join("m")).unwrap();
+    let mut before = look(&app);
+    let output = expect_code(project.run(["restore", "latest", "app", "--in-place", "--yes"]), 1);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("links are not followed"), "{said}");
+    let mut after = look(&app);
+    for tree in [&mut before, &mut after] {
+        tree.get_mut(&b""[..]).unwrap().mtime = (0, 0); // a hidden folder was there for a while
+    }
+    assert_same(&before, &after);
+}
+
+#[test]
+fn in_place_a_device_that_nobody_may_make_does_not_stop_the_rest() {
+    if !is_root() {
+        return cannot_run("a device that is made, and then may not be, needs root to begin with");
+    }
+    if !have(&["setpriv"]) {
+        return;
+    }
+    let (project, app) = with_app("", |app| {
+        put(&app.join("a"), "as it was");
+        put(&app.join("z"), "as it was");
+    });
+    let (kind, numbers) = (FileType::CharacterDevice, makedev(1, 3));
+    if let Err(e) = mknodat(CWD, app.join("device"), kind, Mode::RUSR, numbers) {
+        return cannot_run(&format!("no device can be made here: {e}"));
+    }
+    project.backup();
+    fs::remove_file(app.join("device")).unwrap();
+    put(&app.join("a"), "newer");
+    put(&app.join("z"), "newer");
+    let mut without = program(Path::new("setpriv"), &project.home);
+    without.args(["--inh-caps=-mknod", "--bounding-set=-mknod"]).arg(exe()).current_dir(&project.dir);
+    without.args(["restore", "latest", "app", "--in-place", "--yes"]);
+    let said = String::from_utf8(expect_code(without.output().unwrap(), 3).stderr).unwrap();
+    assert!(said.contains("device 1:3 not made"), "{said}");
+    for file in ["a", "z"] {
+        assert_eq!(fs::read_to_string(app.join(file)).unwrap(), "as it was", "{file}");
+    }
+    assert!(!app.join("device").exists());
 }

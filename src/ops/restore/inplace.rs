@@ -3,15 +3,16 @@
 //! Everything is brought into a hidden folder of the component first and proved there; only then the first live file is touched. What the snapshot
 //! does not have is left as it is.
 
-use crate::archive::extract::{Extractor, Owners, Replaced, open_live_dir, replace_in_place, temporary_name};
+use crate::archive::extract::Owners;
 use crate::durable::{crash, own_names};
 use crate::model::entry::FLAG_DATABASE;
-use crate::model::index::{ComponentKind, IndexComponent};
+use crate::model::index::ComponentKind;
 use crate::model::path::escape;
-use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
+use crate::model::{Entry, Kind, Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::Ran;
-use crate::ops::restore::feed::Fed;
+use crate::ops::restore::exchange::{self, Done, Exchange, live_path, outside};
+use crate::ops::restore::feed::{Fed, Ready};
 use crate::ops::restore::litter::{Unfinished, clear_staging};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, with_hooks, write_listing};
 use crate::ops::rollback::refuse_unfinished;
@@ -19,10 +20,10 @@ use crate::ops::select;
 use crate::ops::session::Session;
 use crate::platform::{at, remove::remove_tree};
 use data_encoding::HEXLOWER;
-use rustix::fs::{FlockOperation, RenameFlags, renameat_with};
+use rustix::fs::FlockOperation;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -96,26 +97,6 @@ fn comes_back(entry: &Entry) -> bool {
     !matches!(entry.kind, Kind::Socket | Kind::Left) && !entry.path.is_root()
 }
 
-/// In a list of paths, what lies outside of the base is kept below this.
-const OUTSIDE: &[u8] = b"_root";
-
-/// The path from `/` of what lies outside of the base. Only lists have such paths: a folder may hold a `_root` of its own.
-fn outside<'p>(component: &IndexComponent, path: &'p RelPath) -> Option<&'p [u8]> {
-    let rest = path.as_bytes().strip_prefix(OUTSIDE)?;
-    match (component.kind, rest) {
-        (ComponentKind::Paths, []) => Some(rest),
-        (ComponentKind::Paths, [b'/', below @ ..]) => Some(below),
-        _ => None,
-    }
-}
-
-fn live_path(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> PathBuf {
-    match outside {
-        Some(rest) => Path::new("/").join(std::ffi::OsStr::from_bytes(rest)),
-        None => base.join(std::ffi::OsStr::from_bytes(path.as_bytes())),
-    }
-}
-
 impl InPlacePlan {
     /// Does it, with the hooks of a restore around it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
@@ -153,8 +134,28 @@ impl InPlacePlan {
             ready.push((fed, fed.prepare(session, &self.opened, &stamp)?));
         }
         session.around.interrupt.check()?;
+        for staged in &staged {
+            exchange::check_ways(staged.base, staged.listing, |entry| staged.brings(entry))?;
+        }
+        let mut done = Done::default();
+        let all = self.exchange_all(session, (staged, ready), &mut done, &mut report);
+        all.map_err(|error| done.tell(&report.kept, error))?;
+        for problem in &report.problems {
+            session.around.progress.problem(problem);
+        }
+        report.problems.extend(session.troubles());
+        Ok(report)
+    }
+
+    fn exchange_all(
+        &self,
+        session: &Session,
+        (staged, ready): (Vec<Staged<'_>>, Vec<(&Fed, Ready)>),
+        done: &mut Done,
+        report: &mut RestoreReport,
+    ) -> Result<()> {
         for staged in staged {
-            self.exchange(session, staged, &mut report)?;
+            self.exchange(session, staged, done, report)?;
             crash::point("in place: component exchanged");
         }
         for (fed, ready) in ready {
@@ -163,11 +164,7 @@ impl InPlacePlan {
             report.bytes += fed.listing.bytes();
             report.kept.push(escape(ready.kept.as_os_str().as_bytes()));
         }
-        for problem in &report.problems {
-            session.around.progress.problem(problem);
-        }
-        report.problems.extend(session.troubles());
-        Ok(report)
+        Ok(())
     }
 
     fn owners(&self) -> Owners {
@@ -197,24 +194,28 @@ impl InPlacePlan {
     }
 
     /// Exchanges them one by one.
-    fn exchange(&self, session: &Session, staged: Staged<'_>, report: &mut RestoreReport) -> Result<()> {
-        let Staged { base, listing, staging, damaged } = staged;
+    fn exchange(
+        &self,
+        session: &Session,
+        staged: Staged<'_>,
+        done: &mut Done,
+        report: &mut RestoreReport,
+    ) -> Result<()> {
+        let Staged { base, listing, staging, .. } = &staged;
         let finisher = super::extractor(session, staging.root()?, self.owners(), listing)?;
         let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let mut step = Exchange {
-            staging: &staging,
+            staging,
             base,
             listing,
             finisher: &finisher,
             stamp,
             made: Vec::new(),
             unfinished: Unfinished::default(),
+            done,
         };
-        let exchanged = listing
-            .entries
-            .iter()
-            .filter(|e| comes_back(e) && !damaged.contains(&escape(e.path.as_bytes())))
-            .try_for_each(|entry| step.entry(entry, report));
+        let mut brought = listing.entries.iter().filter(|entry| staged.brings(entry));
+        let exchanged = brought.try_for_each(|entry| step.entry(entry, report));
         let finished = step.finish_made();
         exchanged.and(finished)?;
         staging.remove()
@@ -230,14 +231,20 @@ struct Staged<'a> {
     damaged: HashSet<String>,
 }
 
+impl Staged<'_> {
+    fn brings(&self, entry: &Entry) -> bool {
+        comes_back(entry) && !self.damaged.contains(&escape(entry.path.as_bytes()))
+    }
+}
+
 /// The hidden folder in a component in which files wait to be exchanged.
-struct Staging {
+pub(super) struct Staging {
     base: OwnedFd,
     name: Vec<u8>,
     path: PathBuf,
-    root: OwnedFd,
+    pub(super) root: OwnedFd,
     /// No other restore is at work in this component.
-    alone: bool,
+    pub(super) alone: bool,
 }
 
 impl Staging {
@@ -270,139 +277,6 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // Only on the way out of an error; what is live was not touched by this folder, and its name says what it is.
         let _gone = remove_tree(self.base.as_fd(), &self.name);
-    }
-}
-
-struct Exchange<'a> {
-    staging: &'a Staging,
-    base: &'a Path,
-    listing: &'a Listing,
-    finisher: &'a Extractor<'a>,
-    stamp: String,
-    /// Directories that were made, private to their owner until everything is in them.
-    made: Vec<(PathBuf, RelPath, &'a Entry)>,
-    unfinished: Unfinished,
-}
-
-impl<'a> Exchange<'a> {
-    fn entry(&mut self, entry: &'a Entry, report: &mut RestoreReport) -> Result<()> {
-        let outside = outside(&self.listing.component, &entry.path);
-        if outside.is_some_and(<[u8]>::is_empty) {
-            return Ok(());
-        }
-        let live = live_path(self.base, outside, &entry.path);
-        let what = || format!("cannot put {} in place", escape(live.as_os_str().as_bytes()));
-        let (live_base, live_rel) = self.live_base(outside, &entry.path)?;
-        let is_dir = entry.kind == Kind::Dir;
-        let parent = if is_dir { Some(live_rel.clone()) } else { live_rel.parent() };
-        let parent = parent.unwrap_or_else(RelPath::root);
-        let dir = open_live_dir(live_base.as_fd(), &parent, true).doing(Class::Failed, what)?;
-        for made in &dir.created {
-            self.remember_made(made, outside.is_some())?;
-        }
-        if is_dir {
-            return Ok(());
-        }
-        if self.staging.alone {
-            let cleared = self.unfinished.clear(dir.dir.as_fd());
-            cleared.doing(Class::Failed, what)?;
-        }
-        let name = live_rel.name();
-        if entry.has_flag(FLAG_DATABASE) {
-            self.sidecars_aside(dir.dir.as_fd(), name, &live, report).doing(Class::Failed, what)?;
-        }
-        crash::point("in place: sidecars aside");
-        let temporary = temporary_name(name).doing(Class::Failed, what)?;
-        self.bring(&entry.path, dir.dir.as_fd(), &temporary).doing(Class::Failed, what)?;
-        crash::point("in place: file brought");
-        let replaced = replace_in_place(dir.dir.as_fd(), name, &temporary, &self.keep_as(name))
-            .doing(Class::Failed, what)?;
-        if let Replaced::Kept { name } = replaced {
-            report
-                .kept
-                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&name)).as_os_str().as_bytes()));
-        }
-        Ok(())
-    }
-
-    /// The directory that a path is opened below, and the path from there.
-    fn live_base(&self, outside: Option<&[u8]>, path: &RelPath) -> Result<(OwnedFd, RelPath)> {
-        let (base, rest) = match outside {
-            Some(rest) => (Path::new("/"), rest),
-            None => (self.base, path.as_bytes()),
-        };
-        let open = at::open_place(base).doing(Class::Failed, || format!("cannot open {}", base.display()))?;
-        let rest =
-            RelPath::new(rest).doing(Class::Damage, || "a path of the snapshot cannot be used".into())?;
-        Ok((open, rest))
-    }
-
-    fn keep_as(&self, name: &[u8]) -> Vec<u8> {
-        let suffix = [own_names::BEFORE_RESTORE, self.stamp.as_bytes()].concat();
-        let room = 255usize.saturating_sub(suffix.len() + 6);
-        [&name[..name.len().min(room)], &suffix].concat()
-    }
-
-    /// Moves a proved file from the staging folder into its live directory, under a name that nobody uses.
-    fn bring(&self, path: &RelPath, dir: BorrowedFd<'_>, temporary: &[u8]) -> std::io::Result<()> {
-        let parent = path.parent().unwrap_or_else(RelPath::root);
-        let from = at::open_dir_beneath(self.staging.root.as_fd(), parent.as_bytes())?;
-        renameat_with(&from, path.name(), dir, temporary, RenameFlags::NOREPLACE)?;
-        Ok(())
-    }
-
-    /// Keeps a directory that was just made, `made` from the base or from `/`, for [`Exchange::finish_made`].
-    fn remember_made(&mut self, made: &RelPath, out: bool) -> Result<()> {
-        let listing = self.listing;
-        let listed = |e: &&Entry| match outside(&listing.component, &e.path) {
-            Some(path) => out && path == made.as_bytes(),
-            None => !out && e.path == *made,
-        };
-        let base = if out { Path::new("/") } else { self.base };
-        if let Some(entry) = listing.entries.iter().find(listed) {
-            // Owner and mode at once, open for its owner: a run that is killed here is not followed by one that makes this directory.
-            self.finish_dir(base, made, &Entry { mode: entry.mode | 0o700, ..entry.clone() })?;
-            self.made.push((base.to_owned(), made.clone(), entry));
-        }
-        Ok(())
-    }
-
-    fn finish_dir(&self, base: &Path, made: &RelPath, entry: &Entry) -> Result<()> {
-        let what = || format!("cannot finish directory {}", base.join(made.to_string()).display());
-        let base = at::open_place(base).doing(Class::Failed, what)?;
-        let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes()).doing(Class::Failed, what)?;
-        self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)
-    }
-
-    /// Gives the directories that were made their metadata, the deepest first: now nothing more comes into them, which would change their time,
-    /// and which a closed one would refuse.
-    fn finish_made(&mut self) -> Result<()> {
-        while let Some((base, made, entry)) = self.made.pop() {
-            self.finish_dir(&base, &made, entry)?;
-        }
-        Ok(())
-    }
-
-    /// A write-ahead log that belongs to the old database must never be replayed over the restored one.
-    fn sidecars_aside(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        live: &Path,
-        report: &mut RestoreReport,
-    ) -> std::io::Result<()> {
-        for suffix in [&b"-wal"[..], b"-shm", b"-journal"] {
-            let sidecar = [name, suffix].concat();
-            if at::facts_if_any(dir, &sidecar)?.is_none() {
-                continue;
-            }
-            let kept = self.keep_as(&sidecar);
-            crash::around("sidecar aside", || at::rename_new(dir, &sidecar, &kept))?;
-            report
-                .kept
-                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&kept)).as_os_str().as_bytes()));
-        }
-        at::sync_dir(dir)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
 
 mod cursor;
+mod exchange;
 mod feed;
 mod inplace;
 mod lay;
