@@ -927,6 +927,19 @@ class Hostile(Made):
             with self.subTest(**fields):
                 self.refused(*self.tampered("entry", self.entry_change("g", **fields)))
 
+    def test_a_time_may_be_any_that_a_file_can_have(self):
+        for seconds in (2**62, -2**63, 2**63 - 1):
+            with self.subTest(seconds=seconds):
+                snapshot, vault = self.tampered("entry", self.entry_change("g", mtime=[seconds, 0]))
+                done = recover(self.words(vault, SHARED["key"].public) + ["restore", snapshot, "--to", self.to])
+                # What a system cannot hold it cuts or refuses; that is said, and stops nothing.
+                self.assertIn(done.returncode, (OK, PROBLEMS), done.stderr)
+                with open(os.path.join(self.to, "c", "g"), "rb") as f:
+                    self.assertEqual(f.read(), b"content\n")
+                self.run_recover(OK, *self.words(vault, SHARED["key"].public), "ls", snapshot, "c")
+                subprocess.run(["rm", "-rf", self.to], check=True)
+        self.refused(*self.tampered("entry", self.entry_change("g", mtime=[2**63, 0])), "too large")
+
     def test_links_and_devices_are_what_the_format_says(self):
         for fields in (dict(target=""), dict(target="a\0b"), dict(target=None), dict(target="x" * 65536), dict(size=0)):
             with self.subTest(**fields):

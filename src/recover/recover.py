@@ -144,10 +144,15 @@ def _no_twins(pairs):
     return out
 
 
+class Wide(int):
+    """A number of 64 bits: the seconds of a time may be one, and nothing else is of this kind."""
+
+
 def _integer(text):
-    if len(text) > 17 or abs(int(text)) >= 1 << 53:
+    number = int(text) if len(text) <= 20 else 1 << 63
+    if not -1 << 63 <= number < 1 << 63:
         raise ValueError("a number is too large")
-    return int(text)
+    return number if abs(number) < 1 << 53 else Wide(number)
 
 
 def _no_float(_text):
@@ -1151,9 +1156,10 @@ class Entry:
         self.user = get(doc, "user", str, what) if "user" in doc else None
         self.group = get(doc, "group", str, what) if "group" in doc else None
         mtime = get(doc, "mtime", list, what)
-        if not is_row(mtime, int, int) or not 0 <= mtime[1] < 10**9 or max(self.uid, self.gid) >= 1 << 32:
+        if not (is_row(mtime, int, int) or is_row(mtime, Wide, int)) or not 0 <= mtime[1] < 10**9 or \
+                max(self.uid, self.gid) >= 1 << 32:
             raise Damage("%s: its time or owner is malformed" % what)
-        self.mtime = mtime[0] * 10**9 + mtime[1]
+        self.mtime = int(mtime[0]) * 10**9 + mtime[1]
         for name, value in (get(doc, "xattrs", dict, what) if "xattrs" in doc else {}).items():
             if not name or "\0" in name or type(value) is not str:
                 raise Damage("%s: an extended attribute is malformed" % what)
