@@ -848,6 +848,29 @@ class Chains(Made):
         trust = [old.public, pruner.public + " roles=prune"]
         self.assertIn(good, self.accepted("latest", vault, trust=trust).stderr)
 
+    def test_a_rotated_key_that_the_kit_trusts_by_itself_has_a_whole_history(self):
+        vault, old, new = self.make(), signer("key"), signer("other")
+        vault.commit(old, [component(plain(b"f"))])
+        mark = vault.mark(old, "key", action="introduce", key=new.public, **{"for": old.host}, last=None)
+        new.introduced(old.host, *mark)
+        both = [old.public + " roles=host,verify,prune", new.public + " roles=host,verify,prune"]
+        self.run_recover(OK, *self.words(vault, *both), "list")  # the new one has signed nothing yet
+        first = vault.commit(new, [component(plain(b"f"))])
+        last = vault.commit(new, [component(plain(b"f"))])
+        self.run_recover(OK, *self.words(vault, *both), "list")
+        self.assertIn(last, self.accepted("latest", vault, trust=both).stderr)
+        os.unlink(os.path.join(vault.store, "snapshots", first + ".json"))
+        done = self.run_recover(DAMAGED, *self.words(vault, *both), "list")
+        self.assertIn("entries missing here: 3", done.stderr)
+
+    def test_a_mark_that_introduces_a_key_hides_no_gap_of_its_history(self):
+        vault, key, stranger = self.make(), signer("key"), signer("other")
+        lost = vault.commit(key, [component(plain(b"f"))])
+        vault.commit(key, [component(plain(b"f"))])
+        vault.mark(stranger, "key", action="introduce", key=key.public, **{"for": stranger.host}, last=None)
+        os.unlink(os.path.join(vault.store, "snapshots", lost + ".json"))
+        self.refused("latest", vault, "history")
+
     def test_a_strangers_garbage_marks_change_nothing(self):
         vault, key, stranger = self.make(), signer("key"), signer("other")
         good = vault.commit(key, [component(plain(b"f"))])

@@ -753,8 +753,21 @@ class Vault:
             for doc in self.documents():
                 if doc.signer == signer and doc.key == wire and self._counts(doc) and not self.is_dropped(doc):
                     entries.setdefault(doc.number, {})[doc.hash] = doc
+            first, before = self._start(signer, first, before, entries)
             faults += self._signer_faults(signer, first, before, entries, excuses)
         return faults
+
+    def _start(self, signer, first, before, entries):
+        """Number of a signer's first entry, and the hash before that. A key that is trusted by itself can have been introduced, too."""
+        if first != 1 or not entries or 1 in entries:
+            return first, before
+        here = min(entries)
+        marks = [m for m in self._marks("key") if m.fields["action"] == "introduce" and m.signer != signer
+                 and signer_id(self._key_mark(m)[0]) == signer and m.number < here]
+        followed = {doc.previous for doc in entries[here].values()}
+        starts = sorted((m.number + 1, m.hash) for m in marks)
+        fits = [start for start in starts if start[0] == here and start[1] in followed]
+        return (fits + starts + [(first, before)])[0]
 
     def _signer_faults(self, signer, first, before, entries, excuses):
         who = "signer %s..." % signer[:8]
