@@ -898,6 +898,83 @@ class Chains(Made):
         self.refused("latest", vault)
 
 
+class Kits(Made):
+    """What a recovery kit says beside the keys, and how it is read."""
+
+    PROSE = "They need a file identity.txt with this:\n%s\n\n"
+
+    def setUp(self):
+        super().setUp()
+        self.made, self.key = self.make(), signer("key")
+        self.snapshots = [self.made.commit(self.key, [component(plain(b"f"))]) for _ in range(2)]
+        with open(SHARED["one"].path) as f:
+            self.secret = [line for line in f if line.startswith("AGE-SECRET-KEY-")][0].strip()
+
+    def fields(self, **changed):
+        fields = {"kit": "1", "printed": "2026-11-23T08:00:00Z", "project": "mini p", "hostname": "",
+                  "host": self.key.host, "vault": self.made.vault, "store": "local", "store-path": "/srv/a b/%",
+                  "identity": self.secret, "trusted": self.key.public.split()[1], "trusted-name": "mini-1",
+                  "trusted-roles": "host,verify,prune", "head": self.head(2)}
+        fields.update(changed)
+        return [(name.replace("_", "-"), value) for name, value in fields.items() if value is not None]
+
+    def head(self, number):
+        return "%s:%d:%s" % (self.key.id, number, self.made.record_hash(self.snapshots[number - 1]))
+
+    def kit(self, lines, prose=""):
+        path = os.path.join(self.dir, "kit.txt")
+        with open(path, "w") as f:
+            f.write(prose + "\n".join(lines) + "\n")
+        return path
+
+    def with_kit(self, code, lines, *words, prose=""):
+        done = self.run_recover(code, self.made.store, "--kit", self.kit(lines, prose), *(words or ["list"]))
+        subprocess.run(["rm", "-rf", self.to], check=True)
+        self.assertNotIn(self.secret, done.stderr + done.stdout)
+        return done
+
+    def restore(self, code, lines, **more):
+        return self.with_kit(code, lines, "restore", "latest", "--to", self.to, **more)
+
+    def test_a_key_of_the_kit_without_roles_is_trusted_for_nothing(self):
+        done = self.restore(FAILED, mini_vault.kit_block(self.fields(trusted_roles="")))
+        self.assertIn("nothing proves", done.stderr)
+
+    def test_a_misread_letter_is_named_by_its_line_and_matters_in_the_block_only(self):
+        lines = mini_vault.kit_block(self.fields())
+        wrong = self.secret[:-1] + ("Q" if self.secret[-1] != "Q" else "P")
+        self.restore(OK, lines, prose=self.PROSE % wrong)
+        self.restore(OK, ["> " + line.replace("  ", "\t") + "\r" for line in lines])
+        for number in range(1, len(lines) - 1):
+            with self.subTest(line=number):
+                bad = list(lines)
+                words = bad[number].split()
+                words[2] = words[2][:-1] + ("x" if words[2][-1] != "x" else "y")
+                bad[number] = " ".join(words)
+                done = self.with_kit(FAILED, bad, prose=self.PROSE % self.secret)
+                self.assertIn("line %d of the kit's block is mistyped" % number, done.stderr)
+                done = self.with_kit(FAILED, lines[:number] + lines[number + 1:])
+                self.assertRegex(done.stderr, "line %d of the kit's block is missing|cut off" % number)
+        for cut in (lines[1:], lines[:-1], lines + lines, lines[:3] + lines[-1:]):
+            self.with_kit(FAILED, cut)
+        other = mini_vault.kit_block(self.fields(project="another"))
+        self.assertIn("do not belong together", self.with_kit(FAILED, lines[:3] + other[3:4] + lines[4:]).stderr)
+        self.with_kit(FAILED, mini_vault.kit_block(self.fields(kit="2")))
+
+    def test_a_mistyped_identity_file_is_not_called_damage(self):
+        path = os.path.join(self.dir, "key.txt")
+        with open(path, "w") as f:
+            f.write(self.secret[:-1] + ("Q" if self.secret[-1] != "Q" else "P") + "\n")
+        done = self.run_recover(FAILED, self.made.store, "-i", path, "--trust", self.key.public, "restore", "latest", "--to", self.to)
+        self.assertIn("typed right", done.stderr)
+
+    def test_a_locked_kit_says_how_it_is_opened(self):
+        locked = mini_vault.kit_block([("kit", "locked-1"), ("locked", "YWdlLWVuY3J5cHRpb24ub3Jn" * 5)])
+        done = self.with_kit(FAILED, locked)
+        self.assertIn("protected by a passphrase", done.stderr)
+        self.assertIn("base64 -d | age -d", done.stderr)
+
+
 class Hostile(Made):
     """Signed by the trusted key, and still not to be believed."""
 

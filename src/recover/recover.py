@@ -58,7 +58,7 @@ BASE32_26 = re.compile(r"\A[a-z2-7]{26}\Z")
 HEX64 = re.compile(r"\A[0-9a-f]{64}\Z")
 HEX32 = re.compile(r"\A[0-9a-f]{32}\Z")
 HEX16 = re.compile(r"\A[0-9a-f]{16}\Z")
-KIT_LINE = re.compile(r"\A[\s>]*\d+[ \t]+([a-z0-9.+-]+|RECOVER\.md)[ \t]+(\S+)[ \t]+[a-z2-7]{4}[ \t]*\Z")
+KIT_LINE = re.compile(r"\A\d+[ \t]+([a-z0-9.+-]+|RECOVER\.md)[ \t]+\S+[ \t]+[a-z2-7]{4}\Z")
 B3 = re.compile(r"\Ab3:[0-9a-f]{64}\Z")
 OCTAL4 = re.compile(r"\A[0-7]{4}\Z")
 COMPONENT = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
@@ -573,12 +573,12 @@ class Keygen:
 # ---------------------------------------------------------------- trust and chains
 
 class TrustedKeys:
-    """Keys the person vouches for, with roles: signer id -> (wire encoding, roles)."""
+    """Keys the person vouches for, with roles: signer id -> (wire encoding, roles). `hosts`: more hosts that a key is of."""
 
     def __init__(self):
-        self.keys = {}
+        self.keys, self.hosts = {}, {}
 
-    def add(self, text, where):
+    def add(self, text, where, host=None):
         """A line with an `ssh-ed25519 AAAA...` key; `roles=host,prune` may stand anywhere else on it."""
         try:
             wire = parse_public_key(text, where)
@@ -590,6 +590,8 @@ class TrustedKeys:
             raise Failed("%s: roles are host, verify and prune" % where)
         known = self.keys.setdefault(signer_id(wire), (wire, set()))
         known[1].update(roles)
+        if host is not None:
+            self.hosts[signer_id(wire)] = host
 
     def add_file(self, path):
         for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -664,6 +666,9 @@ class Vault:
     def _introduce(self):
         # host -> signer -> (wire, number of its first entry, hash before that)
         self.keys_of = {s: {s: (w, 1, None)} for s, (w, roles) in self.trusted.keys.items() if "host" in roles}
+        for signer, host in self.trusted.hosts.items():
+            if signer in self.keys_of:
+                self.keys_of.setdefault(host, {})[signer] = self.keys_of[signer][signer]
         grew = True
         while grew:
             grew = False
@@ -1037,6 +1042,9 @@ class Stream:
         if "no identity matched" in text or "incorrect passphrase" in text or "identity" in text and "age:" in text:
             raise Failed("the identity given does not open %s. Use the one that was current when the snapshot was "
                          "made; the kit keeps old ones. (%s)" % (self.name, shown(text.splitlines()[0])))
+        if "age: error: reading" in text:
+            # A key that is mistyped is no key; age says in which line, and not what is on it.
+            raise Failed("age cannot use the identity given: is it typed right? (%s)" % shown(text.splitlines()[0]))
         raise Damage("%s has the right hash but cannot be unpacked: %s" % (self.name, self.fault or shown(text)))
 
     def close(self):
@@ -2181,60 +2189,123 @@ def arguments(argv):
     return options
 
 
-def kit_fields(text):
-    """The block of a recovery kit: (name, value) in order, values that were wrapped put together; and the other lines."""
-    fields, others = [], []
-    for line in text.splitlines():
-        match = KIT_LINE.match(line)
-        if not match:
-            others.append(line)
-        elif match.group(1) == "+" and fields:
-            fields[-1][1] += match.group(2)
+KIT_BEGIN, KIT_END = "-----BEGIN BACKSTAY KIT-----", "-----END BACKSTAY KIT-----"
+
+
+def kit_check(text, size):
+    """What stands at the end of a line of a kit: the beginning of its SHA-256 in base 32."""
+    return base64.b32encode(hashlib.sha256(text.encode("utf-8")).digest()).decode().lower()[:size]
+
+
+def kit_lines(lines, where):
+    """(field, value) of each line of a kit's block, `sum` left out, when every line and the whole are as they were printed."""
+    whole, out = "", []
+    for number in range(1, len(lines) + 2):
+        line = lines[number - 1] if number <= len(lines) else KIT_END
+        parts = line.split()
+        if line != KIT_END and (len(parts) != 4 or kit_check(" ".join(parts[:3]), 4) != parts[3]):
+            raise Failed("%s: line %d of the kit's block is mistyped or incomplete: compare it with the paper, "
+                         "capital and small letters, too" % (where, number))
+        if line == KIT_END or parts[0] != str(number):
+            raise Failed("%s: line %d of the kit's block is missing or not at its place" % (where, number))
+        if number == 1 and (parts[1] != "kit" or parts[2] not in ("1", "locked-1")):
+            raise Failed("%s is a kit of a form that this script does not know; use the recover.py of that version" % where)
+        if parts[1] == "sum":
+            if parts[2] != kit_check(whole, 16):
+                raise Failed("%s: the lines of the kit's block do not belong together: one is from another kit" % where)
+            if lines[number:number + 1] != [KIT_END]:
+                break
+            return out, lines[number + 1:]
+        whole += " ".join(parts[:3]) + "\n"
+        out.append((parts[1], parts[2]))
+    raise Failed("%s: the kit's block is cut off, or its last line, %s, is mistyped" % (where, KIT_END))
+
+
+def kit_value(text, where):
+    if text == "-":
+        return ""
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise Failed("%s: a value in the kit's block is malformed" % where)
+    raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m.group(1), 16)]), text.encode("utf-8"))
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Failed("%s: a value in the kit's block is malformed" % where)
+
+
+def kit_fields(text, where):
+    """(name, value) of each field of a kit's block, and the lines that are not of it. No fields: there is no block."""
+    lines = text.splitlines()
+    bare = [re.sub(r"\A[\s>]*", "", line).rstrip() for line in lines]
+    if KIT_BEGIN not in bare:
+        if any(KIT_LINE.match(line) for line in bare):
+            raise Failed("%s: the line %s is missing or mistyped" % (where, KIT_BEGIN))
+        return [], lines
+    begin = bare.index(KIT_BEGIN)
+    pairs, rest = kit_lines([line for line in bare[begin + 1:] if line], where)
+    if KIT_BEGIN in rest:
+        raise Failed("%s holds more than one kit" % where)
+    fields = []
+    for name, value in pairs:
+        if name == "+" and fields:
+            fields[-1][1] += value
         else:
-            fields.append([match.group(1), match.group(2)])
-    return fields, others
+            fields.append([name, value])
+    if fields[0][1] == "locked-1":
+        raise Failed("%s is protected by a passphrase. This asks for it and writes the kit itself, which --kit then takes:\n"
+                     "  awk '$2 == \"locked\" || $2 == \"+\" {printf \"%%s\", $3}' KIT | base64 -d | age -d > kit-open.txt" % where)
+    return [(name, kit_value(value, where)) for name, value in fields], lines[:begin] + rest
 
 
-def take_kit(path, trusted):
-    """Secret keys and trusted keys of a recovery kit: of its block, and of whole lines wherever they stand in it."""
-    fields, lines = kit_fields(read_text(path))
-    # Not of the block's lines: each holds a piece of a key, and a piece looks like a key.
-    secrets, keys = SECRET_KEY.findall("\n".join(lines)), []
-    for name, value in fields:
-        if name == "trusted":
-            keys.append(["ssh-ed25519 " + value, "host"])
-        elif name == "trusted-roles" and keys:
-            keys[-1][1] = value
-        elif name == "identity" and value not in secrets:
-            secrets.append(value)
-    for key, roles in keys:
-        if roles != "-":  # a key that is named, and trusted for nothing
-            trusted.add("%s roles=%s" % (key, roles), path)
-    for line in lines:
+class Kit:
+    """What a recovery kit says: secret keys; its trusted keys go into `trusted`."""
+
+    def __init__(self, path, trusted):
+        fields, lines = kit_fields(read_text(path), path)
+        self.secrets, keys = [], []
+        for name, value in fields:
+            if name == "trusted":
+                keys.append(["ssh-ed25519 " + value, "host", None])
+            elif name == "trusted-host" and keys and HEX32.match(value):
+                keys[-1][2] = value
+            elif name == "trusted-roles" and keys:
+                keys[-1][1] = value
+            elif name == "identity":
+                self.secrets.append(value)
+        for key, roles, host in keys:
+            if roles:  # else it is named, and trusted for nothing
+                trusted.add("%s roles=%s" % (key, roles), path, host)
+        if not fields:
+            # A text that somebody wrote. Of a whole kit only the block counts: it has checks, and what is said beside it has none.
+            self.secrets = SECRET_KEY.findall("\n".join(lines))
+        for line in lines:
+            self._trusted_line(line, trusted, path)
+
+    @staticmethod
+    def _trusted_line(line, trusted, path):
         words = line.strip(" \t#*|->").split()
         if words and words[0].lower().startswith("trusted") and PUBLIC_KEY.search(line):
             if "roles=" not in line:
                 roles = [w for w in re.split(r"[\s,;()\[\]]+", PUBLIC_KEY.sub(" ", line)) if w in ROLES]
                 line += " roles=" + ",".join(roles or ["host"])
             trusted.add(line, path)
-    return secrets
 
 
 def run(argv):
     options = arguments(argv)
     if not hasattr(os, "O_NOFOLLOW"):
         raise Failed("this needs Linux, macOS or another Unix")
-    trusted, secrets = TrustedKeys(), []
+    trusted, kit = TrustedKeys(), None
     for text in options.trust:
         trusted.add(text, "--trust")
     for path in options.trust_file:
         trusted.add_file(path)
     if options.kit:
-        secrets = take_kit(options.kit, trusted)
+        kit = Kit(options.kit, trusted)
     for path in options.identity:
         read_text(path)
     store = Store(options.store, options.vault)
-    opener = Opener(store, list(options.identity), secrets)
+    opener = Opener(store, list(options.identity), kit.secrets if kit else [])
     if options.needs_identity:
         opener.ready()
     return options.action(Vault(store, trusted), opener, options)

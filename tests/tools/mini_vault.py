@@ -162,6 +162,25 @@ class Signer:
         self.host, self.number, self.previous = host, mark_number + 1, mark_hash
 
 
+# ---------------------------------------------------------------- the recovery kit
+
+def kit_check(text, size):
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:size]
+
+
+def kit_block(fields):
+    """The lines of a kit's block, from (name, value)."""
+    pieces = []
+    for name, value in fields:
+        value = "".join(chr(b) if 0x21 <= b <= 0x7E and b != 0x25 and value != "-" else "%%%02X" % b for b in value.encode()) or "-"
+        cut = [value[i:i + 52] for i in range(0, len(value), 52)]
+        pieces += [(name if i == 0 else "+", piece) for i, piece in enumerate(cut)]
+    lines = ["%d %s %s" % (n, name, piece) for n, (name, piece) in enumerate(pieces, 1)]
+    lines.append("%d sum %s" % (len(lines) + 1, kit_check("".join(line + "\n" for line in lines), 16)))
+    lines = ["%-74s%s" % (line, kit_check(line, 4)) if len(line) < 74 else "%s %s" % (line, kit_check(line, 4)) for line in lines]
+    return ["-----BEGIN BACKSTAY KIT-----"] + lines + ["-----END BACKSTAY KIT-----"]
+
+
 # ---------------------------------------------------------------- tar
 
 def pax_record(key, value):
