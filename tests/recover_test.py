@@ -936,6 +936,50 @@ class Kits(Made):
     def restore(self, code, lines, **more):
         return self.with_kit(code, lines, "restore", "latest", "--to", self.to, **more)
 
+    def test_a_store_that_was_rolled_back_below_the_kits_head_has_no_latest(self):
+        lines, headless = mini_vault.kit_block(self.fields()), mini_vault.kit_block(self.fields(head=None))
+        self.with_kit(OK, lines)
+        self.assertIn(self.snapshots[1], self.restore(OK, lines).stderr)
+        os.unlink(os.path.join(self.made.store, "snapshots", self.snapshots[1] + ".json"))
+        for done in (self.with_kit(DAMAGED, lines), self.restore(DAMAGED, lines)):
+            self.assertIn("the kit knows of number 2", done.stderr)
+        self.with_kit(OK, lines, "restore", self.snapshots[0], "--to", self.to)
+        self.assertIn(self.snapshots[0], self.restore(OK, headless).stderr)
+
+    def test_another_entry_of_the_kits_number_is_a_rewritten_history(self):
+        other = "%s:1:%s" % (self.key.id, "1" * 64)
+        for done in (self.with_kit(DAMAGED, mini_vault.kit_block(self.fields(head=other))),
+                     self.restore(DAMAGED, mini_vault.kit_block(self.fields(head=other)))):
+            self.assertIn("rewritten", done.stderr)
+
+    def test_a_head_that_a_mark_excuses_is_no_fault(self):
+        gone = os.path.join(self.made.store, "snapshots", self.snapshots[1] + ".json")
+        row = {"signer": self.key.id, "number": 2, "hash": self.made.record_hash(self.snapshots[1]), "snapshot": self.snapshots[1]}
+        lines = mini_vault.kit_block(self.fields())
+        self.made.mark(self.key, "prune", instance=self.made.instance, removed=[row])
+        os.unlink(gone)
+        self.with_kit(OK, lines)
+        self.assertIn(self.snapshots[0], self.restore(OK, lines).stderr)
+
+    def test_vault_and_host_come_from_the_kit(self):
+        other = signer("other")
+        theirs = self.made.commit(other, [component(plain(b"f"))])
+        lines = mini_vault.kit_block(self.fields() + [("trusted", other.public.split()[1]), ("trusted-roles", "host")])
+        self.assertIn(self.snapshots[1], self.restore(OK, lines).stderr)
+        done = self.with_kit(OK, lines, "restore", "latest", "--host", other.host, "--to", self.to)
+        self.assertIn(theirs, done.stderr)
+        done = self.with_kit(DAMAGED, mini_vault.kit_block(self.fields(vault="b" * 26)))
+        self.assertIn("belongs to vault", done.stderr)
+
+    def test_a_key_that_the_kit_gives_to_a_host_signs_for_it(self):
+        other = signer("other")
+        other.introduced(self.key.host, *(self.key.number - 1, self.key.previous))
+        snapshot = self.made.commit(other, [component(plain(b"f"))])
+        theirs = [("trusted", other.public.split()[1]), ("trusted-roles", "host"), ("trusted-host", self.key.host)]
+        done = self.with_kit(OK, mini_vault.kit_block(self.fields() + theirs), "restore", snapshot, "--to", self.to)
+        self.assertNotIn("NOTHING PROVES", done.stderr)
+        self.with_kit(DAMAGED, mini_vault.kit_block(self.fields() + theirs[:2]), "restore", snapshot, "--to", self.to)
+
     def test_a_key_of_the_kit_without_roles_is_trusted_for_nothing(self):
         done = self.restore(FAILED, mini_vault.kit_block(self.fields(trusted_roles="")))
         self.assertIn("nothing proves", done.stderr)

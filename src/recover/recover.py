@@ -614,8 +614,9 @@ def read_text(path):
 class Vault:
     """All records and marks of a store, judged."""
 
-    def __init__(self, store, trusted):
+    def __init__(self, store, trusted, heads):
         self.store, self.trusted = store, trusted
+        self.heads = heads  # signer -> (number, hash) of an entry that is known to have been there
         self.keygen = Keygen()
         self.records = self._load("record", [
             "snapshots/" + name for name in store.names("snapshots")
@@ -695,6 +696,11 @@ class Vault:
     def _key_mark(mark):
         return parse_public_key(mark.fields["key"], mark.name), mark.fields["for"]
 
+    def host_of(self, signer):
+        """The host that a key is of: one that introduced it goes before its own."""
+        others = [h for h, keys in sorted(self.keys_of.items()) if h != signer and signer in keys]
+        return (others + [signer])[0]
+
     def is_of(self, doc, host):
         """Whether `doc` is signed by a trusted key of `host`."""
         known = self.keys_of.get(host, {}).get(doc.signer)
@@ -760,6 +766,7 @@ class Vault:
                     entries.setdefault(doc.number, {})[doc.hash] = doc
             first, before = self._start(signer, first, before, entries)
             faults += self._signer_faults(signer, first, before, entries, excuses)
+            faults += self._head_faults(signer, entries, excuses)
         return faults
 
     def _start(self, signer, first, before, entries):
@@ -773,6 +780,27 @@ class Vault:
         starts = sorted((m.number + 1, m.hash) for m in marks)
         fits = [start for start in starts if start[0] == here and start[1] in followed]
         return (fits + starts + [(first, before)])[0]
+
+    def _head_faults(self, signer, entries, excuses):
+        """Whether what was seen before, by whom the kit is from, is still so."""
+        seen, limit = self.heads.get(signer), self.limits.get(signer)
+        if seen is None or limit and seen[0] > limit[0]:
+            return []
+        number, digest = seen
+        who = "signer %s..." % signer[:8]
+        last = max([n for s, n in excuses if s == signer] + list(entries), default=0)
+        if last < number:
+            return ["%s: the entries end with number %d here, but the kit knows of number %d: newer ones were taken "
+                    "away, or never came into this store" % (who, last, number)]
+        known = set(entries.get(number, {}))
+        if (signer, number) in excuses:
+            if not known and excuses[signer, number] is None:
+                return []
+            known.add(excuses[signer, number])
+        # A hole at that place is said already.
+        if not known or digest in known or digest in self.dropped:
+            return []
+        return ["%s: entry %d is another one than the kit knows: the history was rewritten" % (who, number)]
 
     def _signer_faults(self, signer, first, before, entries, excuses):
         who = "signer %s..." % signer[:8]
@@ -2258,11 +2286,12 @@ def kit_fields(text, where):
 
 
 class Kit:
-    """What a recovery kit says: secret keys; its trusted keys go into `trusted`."""
+    """What a recovery kit says: secret keys, vault, host and the heads of histories; its trusted keys go into `trusted`."""
 
     def __init__(self, path, trusted):
         fields, lines = kit_fields(read_text(path), path)
-        self.secrets, keys = [], []
+        self.vault = self.host = None
+        self.heads, self.secrets, keys = {}, [], []
         for name, value in fields:
             if name == "trusted":
                 keys.append(["ssh-ed25519 " + value, "host", None])
@@ -2272,6 +2301,10 @@ class Kit:
                 keys[-1][1] = value
             elif name == "identity":
                 self.secrets.append(value)
+            elif name in ("vault", "host"):
+                setattr(self, name, value)
+            elif name == "head":
+                self._head(value, path)
         for key, roles, host in keys:
             if roles:  # else it is named, and trusted for nothing
                 trusted.add("%s roles=%s" % (key, roles), path, host)
@@ -2280,6 +2313,12 @@ class Kit:
             self.secrets = SECRET_KEY.findall("\n".join(lines))
         for line in lines:
             self._trusted_line(line, trusted, path)
+
+    def _head(self, value, path):
+        head = re.match(r"\A([0-9a-f]{32}):([0-9]{1,10}):([0-9a-f]{64})\Z", value)
+        if not head:
+            raise Failed("%s: a head in the kit's block is malformed" % path)
+        self.heads[head.group(1)] = (int(head.group(2)), head.group(3))
 
     @staticmethod
     def _trusted_line(line, trusted, path):
@@ -2304,11 +2343,14 @@ def run(argv):
         kit = Kit(options.kit, trusted)
     for path in options.identity:
         read_text(path)
-    store = Store(options.store, options.vault)
+    store = Store(options.store, options.vault or kit and kit.vault)
     opener = Opener(store, list(options.identity), kit.secrets if kit else [])
     if options.needs_identity:
         opener.ready()
-    return options.action(Vault(store, trusted), opener, options)
+    vault = Vault(store, trusted, kit.heads if kit else {})
+    if kit and kit.host and not options.host:
+        options.host = vault.host_of(kit.host)
+    return options.action(vault, opener, options)
 
 
 def stopped(number, _frame):

@@ -546,6 +546,50 @@ fn an_empty_machine_comes_back_from_seaweedfs_also_when_every_object_was_overwri
     );
 }
 
+/// The script in the store takes the same kit, checks as much with it, and needs none of ours.
+#[test]
+fn the_script_takes_a_kit_of_changed_keys_and_sees_that_a_store_went_back() {
+    if !crate::common::project::have(&["python3", "age", "zstd", "ssh-keygen"]) {
+        return;
+    }
+    let person = Person::set_up();
+    person.backup();
+    person.ok(["keys", "signer", "rotate", "--yes"]);
+    person.backup();
+    let newest = person.backup();
+    let kit = person.top.join("kit.txt");
+    person.ok(["kit", "-o", kit.to_str().unwrap()]);
+    let script = |words: &[&str]| {
+        let mut python = Command::new("python3");
+        python.arg("-B").arg(person.store().join("recover.py")).arg(person.store());
+        Said::from(python.arg("--kit").arg(&kit).args(words).output().unwrap())
+    };
+    let to = person.top.join("by-script");
+    let restore = ["restore", "latest", "--to", to.to_str().unwrap()];
+    script(&["list"]).code(0);
+    script(&restore).code(0);
+    assert_eq!(fs::read(to.join("settings/.env")).unwrap(), fs::read(person.app.join(".env")).unwrap());
+    fs::remove_dir_all(&to).unwrap();
+    // What prune or a mark would take away is excused; this was nobody's right.
+    let entries = [person.store().join("snapshots"), person.store().join("marks")];
+    let all = entries.iter().flat_map(|dir| everything_below(dir)).map(|(path, ..)| path);
+    let told = fs::read_to_string(person.store().join("snapshots").join(format!("{newest}.json"))).unwrap();
+    let number = |text: &str| {
+        let record: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        (record["signer"].clone(), record["number"].as_u64().unwrap())
+    };
+    let (signer, first) = number(&told);
+    for path in all.filter(|path| path.is_file()) {
+        let (whose, number) = number(&fs::read_to_string(&path).unwrap());
+        if whose == signer && number >= first {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    script(&["list"]).code(13).says(&["the kit knows of number"]);
+    script(&restore).code(13);
+    assert!(!to.exists());
+}
+
 /// Somebody at a terminal is asked which snapshot, and whether that is right: what is typed is taken, and a no writes nothing.
 #[test]
 fn a_person_at_a_terminal_chooses_the_snapshot_and_may_say_no() {
