@@ -871,6 +871,20 @@ class Chains(Made):
         os.unlink(os.path.join(vault.store, "snapshots", lost + ".json"))
         self.refused("latest", vault, "history")
 
+    def test_list_shows_tags_and_milestones_as_marks_left_them(self):
+        vault, key, pruner = self.make(), signer("key"), signer("pruner")
+        snapshot = vault.commit(key, [component(plain(b"f"))], tags=["first", "second"])
+        said = {"snapshot": snapshot, "record": vault.record_hash(snapshot)}
+        words = self.words(vault, key.public, pruner.public + " roles=prune") + ["list"]
+        vault.mark(key, "tag", **said, add=["third"], remove=["first"])
+        vault.mark(pruner, "tag", **said, add=["theirs"], remove=["second"])
+        vault.mark(key, "tag", **said, add=[], remove=["theirs"])
+        vault.mark(key, "milestone", **said, on=True)
+        vault.mark(key, "milestone", **said, on=False)
+        self.assertRegex(self.run_recover(OK, *words).stdout, r"yes +theirs third \(milestone\)\n")
+        vault.mark(pruner, "milestone", **said, on=False)
+        self.assertRegex(self.run_recover(OK, *words).stdout, r"yes +theirs third\n")
+
     def test_a_strangers_garbage_marks_change_nothing(self):
         vault, key, stranger = self.make(), signer("key"), signer("other")
         good = vault.commit(key, [component(plain(b"f"))])

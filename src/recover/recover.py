@@ -459,7 +459,9 @@ def check_mark(f, what):
     """What the marks that this script heeds must look like."""
     get_match(f, "time", TIME, what)
     kind = get(f, "mark", str, what)
-    if kind in ("void", "tag"):
+    if kind == "milestone":
+        get(f, "on", bool, what)
+    if kind in ("void", "tag", "milestone"):
         get_match(f, "snapshot", SNAPSHOT_ID, what), get_match(f, "record", HEX64, what)
     if kind == "void" and f.get("instance", "") is not None:
         get_match(f, "instance", BASE32_26, what)
@@ -712,17 +714,31 @@ class Vault:
     def is_void(self, record):
         return (record.signer, record.hash) in self.voids
 
-    def tags(self, record):
-        tags = set(record.fields["tags"])
-        for mark in sorted(self._marks("tag"), key=lambda m: (m.fields["time"], m.signer, m.number)):
-            f = mark.fields
+    def labels(self, record):
+        """Its tags, and whether it is a milestone, as the record and the marks since then say."""
+        tags, milestone = {tag: {"host"} for tag in record.fields["tags"]}, record.fields["milestone"]
+        marks = [m for m in self._marks("tag") + self._marks("milestone") if m.fields["record"] == record.hash]
+        for mark in sorted(marks, key=lambda m: (m.fields["time"], m.signer, m.number)):
+            f, own = mark.fields, self.is_of(mark, record.host)
             pruner = self.trusted.has(mark.signer, "prune", mark.key)
-            if f.get("record") != record.hash or not (pruner or self.is_of(mark, record.host)):
-                continue
-            tags |= set(f["add"])
-            if pruner:
-                tags -= set(f["remove"])
-        return sorted(tags)
+            if f["mark"] == "milestone":
+                if pruner or own and f["on"]:
+                    milestone = f["on"]
+            elif pruner or own:
+                self._change_tags(tags, f, own, pruner)
+        return sorted(tags), milestone
+
+    @staticmethod
+    def _change_tags(tags, mark, own, pruner):
+        """A host takes away what it added itself, a pruner everything. What one mark both removes and adds stays."""
+        for tag in mark["remove"]:
+            if pruner or "prune" not in tags.get(tag, ()):
+                tags.pop(tag, None)
+            else:
+                tags[tag].discard("host")
+        for tag in mark["add"]:
+            # A key with both roles adds as the host that it is.
+            tags.setdefault(tag, set()).add("host" if own else "prune")
 
     # -- the chain
 
@@ -2028,7 +2044,8 @@ def command_list(vault, _opener, _options):
             print("%-25s  %-9s  %s" % (os.path.basename(record.name)[:25], vault.state(record), shown(record.error)))
             continue
         f = record.fields
-        tags = vault.tags(record) + (["(milestone)"] if f["milestone"] else [])
+        tags, milestone = vault.labels(record)
+        tags += ["(milestone)"] if milestone else []
         print("%-25s  %-9s  %-8s  %-8s  %10s  %-5s  %s" % (
             record.id, vault.state(record), f["kind"], record.host[:8],
             human(sum(c["size"] for c in f["components"])), "yes" if f["complete"] else "NO", shown(" ".join(tags))))
@@ -2057,7 +2074,7 @@ def command_show(vault, opener, options):
     for label, value in (
             ("snapshot", "%s (%s, %s)" % (record.id, f["kind"], vault.state(record))),
             ("host", "%s (%s)" % (index.get("hostname"), record.host)), ("project", index.get("project")),
-            ("begun", f["started"]), ("note", index.get("note") or "-"), ("tags", " ".join(vault.tags(record)) or "-"),
+            ("begun", f["started"]), ("note", index.get("note") or "-"), ("tags", " ".join(vault.labels(record)[0]) or "-"),
             ("complete", "yes" if f["complete"] else "NO: something could not be read"),
             ("alone", "yes: `tar` is enough, see RECOVER.md" if f["alone"] else "no: use `restore`"),
             ("objects", "%d, %s" % (len(snapshot.rows), human(sum(row[1] for row in snapshot.rows)))),
