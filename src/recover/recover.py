@@ -874,7 +874,7 @@ class Vault:
         hosts = sorted({r.host for r in good if r.host.startswith(host or "")})
         if not hosts:
             raise Damage("there is no snapshot here that a trusted key has signed%s" % (
-                " for host " + host if host else ""))
+                " for host %s (--host names another)" % host if host else ""))
         if len(hosts) > 1:
             raise Failed("there are snapshots of several hosts: say --host with one of %s" % ", ".join(hosts))
         faults = self.chain_faults(hosts[0])
