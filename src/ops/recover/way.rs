@@ -24,8 +24,8 @@ pub(super) enum Target {
 
 /// Opens the way to the place, makes what is missing of it, and says how the component goes there.
 pub(super) fn target(place: &ComponentPlace) -> Result<Target, DurableError> {
-    let parts = !place.single && place.kind != ComponentKind::Paths;
-    if let (true, Some(above), Some(name)) = (parts, place.to.parent(), place.to.file_name()) {
+    let whole = !place.single && place.kind != ComponentKind::Paths;
+    if let (true, Some(above), Some(name)) = (whole, place.to.parent(), place.to.file_name()) {
         // What nothing recovered lies above is reached as a person would: links included.
         let own_top = place.top == place.to;
         let Some(dir) = open(if own_top { above } else { &place.top }, above)? else {
@@ -50,8 +50,9 @@ pub(super) fn open(top: &Path, to: &Path) -> Result<Option<Dir>, DurableError> {
             return Ok(None);
         };
         dir = match dir.child(name) {
-            Err(e) if e.is_not_found() => dir.ensure_child(name, MODE)?,
+            // Asked first: a file in the way counts as "not found", too.
             Err(e) if matches!(e.errno(), Some(Errno::LOOP | Errno::NOTDIR)) => return Ok(None),
+            Err(e) if e.is_not_found() => dir.ensure_child(name, MODE)?,
             other => other?,
         };
     }
