@@ -307,6 +307,32 @@ fn a_configuration_in_a_component_does_not_stand_in_the_way_of_the_new_one() {
 }
 
 #[test]
+fn what_an_earlier_recovery_left_in_the_snapshot_passes_for_nothing_of_this_one() {
+    let (person, [kit, stick]) = small_project();
+    let app = person.top.join("small");
+    crate::common::person::make_database(&app.join("data.db"), 200);
+    let config = fs::read_to_string(app.join("backstay.toml")).unwrap();
+    fs::write(
+        app.join("backstay.toml"),
+        format!("{config}\n[[component]]\nname = \"db\"\nsqlite = \"data.db\"\n"),
+    )
+    .unwrap();
+    // So an earlier one ended that could not move everything: its folder stayed, with its reports.
+    fs::create_dir(app.join(".backstay-recovery")).unwrap();
+    let report = r#"{"files":1,"bytes":1,"databases_checked":1,"problems":[],"data":"/nowhere","left":[],"placed":true}"#;
+    fs::write(app.join(".backstay-recovery/db.json"), report).unwrap();
+    Said::from(person.command(["backup"]).current_dir(&app).output().unwrap()).code(0);
+    let fresh = Fresh::new();
+    let new = fresh.top.join("new");
+    let args = ["recover", &kit, "--store", &stick, "--to", new.to_str().unwrap(), "--yes"];
+    let done = fresh.json(3, &fresh.top, &args);
+    let left = done["recovered"]["left"][0].as_str().unwrap();
+    assert_eq!(fs::read_to_string(Path::new(left).join("db.json")).unwrap(), report, "it is kept, and said");
+    let db = rusqlite::Connection::open(new.join("data.db")).unwrap();
+    assert_eq!(db.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0)).unwrap(), 200);
+}
+
+#[test]
 fn only_what_is_named_comes_back_and_the_rest_is_said() {
     let stick = OnStick::new("");
     let fresh = Fresh::new();

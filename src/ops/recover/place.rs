@@ -313,7 +313,9 @@ fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path, left: &mut Vec<P
             continue;
         }
         let here = path.join(OsStr::from_bytes(&name));
-        let both = at::facts_at(from, &name)?.is_dir()
+        // Reports of an earlier recovery, which came with the snapshot, would pass for this one's.
+        let both = name != super::work::FOLDER.as_bytes()
+            && at::facts_at(from, &name)?.is_dir()
             && at::facts_if_any(to, &name)?.is_some_and(|there| there.is_dir());
         if !both {
             left.push(here);
