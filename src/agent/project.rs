@@ -138,7 +138,10 @@ impl Project {
                 let Some(code) = work.poll() else { return Ok(None) };
                 self.ended(world, code)?;
             }
-            match next(&self.lines, &self.memory, world.now()) {
+            let now = world.now();
+            // A clock that was ahead may be put right at any time, and what a wrong one noted must not be waited for.
+            self.fit(now)?;
+            match next(&self.lines, &self.memory, now) {
                 Next::Wait(at) => return Ok(at),
                 Next::Start(start) => {
                     if let Some(look_again) = self.try_start(world, start)? {

@@ -61,6 +61,8 @@ struct Inner {
     /// The call at which the agent is killed.
     kill: Cell<usize>,
     unfinished: Cell<bool>,
+    /// The clock is ahead: from this time on, in a wait, it is put right to that one.
+    put_right: Cell<Option<(Timestamp, Timestamp)>>,
     reload: RefCell<Option<Result<Arc<Config>>>>,
 }
 
@@ -80,6 +82,7 @@ impl Fake {
             calls: Cell::new(0),
             kill: Cell::new(usize::MAX),
             unfinished: Cell::new(false),
+            put_right: Cell::new(None),
             reload: RefCell::default(),
         }))
     }
@@ -185,10 +188,17 @@ impl World for Fake {
 
     fn wait(&mut self, until: Option<Timestamp>, busy: bool) {
         self.call();
+        if let Some((from, to)) = self.0.put_right.get()
+            && self.0.now.get() >= from
+        {
+            self.0.put_right.set(None);
+            return self.0.now.set(to);
+        }
         let now = self.0.now.get();
         let ends = self.0.runs.borrow().values().map(|(ends, _)| *ends).filter(|ends| *ends > now).min();
         let ends = ends.filter(|_| busy);
-        let next = until.into_iter().chain(ends).chain([self.0.end.get()]).min().unwrap();
+        let end = Some(self.0.end.get()).filter(|_| self.0.put_right.get().is_none());
+        let next = until.into_iter().chain(ends).chain(end).min().unwrap();
         self.0.now.set(next.max(now + SignedDuration::from_secs(1)));
     }
 }
@@ -530,6 +540,38 @@ fn a_clock_that_was_years_ahead_does_not_stop_a_job_for_years() {
     fake.0.runs.borrow_mut().clear();
     fake.until(at("2026-11-03T00:00:00Z"), &config).unwrap();
     assert_eq!(fake.began().len(), 2);
+}
+
+#[test]
+fn a_clock_that_is_put_right_while_the_agent_stays_stops_no_job_until_a_restart() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2031-01-01T00:00:00Z", SignedDuration::from_secs(1), |_| 0);
+    fake.0.put_right.set(Some((at("2031-01-01T02:00:01Z"), at("2026-11-02T00:00:00Z"))));
+    // The end is after the clock was put right, and long before what it was.
+    fake.0.end.set(at("2026-11-03T00:00:00Z"));
+    let project = Project::open(Arc::clone(&config), fake.now()).unwrap();
+    let ask = UntilPutRight(fake.clone());
+    Agent::new(vec![project], Socket::default()).run(&mut fake.clone(), &ask, Options::default());
+    let times: Vec<String> = fake.began().iter().map(|run| run.at.to_string()).collect();
+    assert_eq!(times, ["2031-01-01T02:00:00Z", "2026-11-02T02:00:00Z"], "{}", fake.said());
+}
+
+/// Asks for the end only once the clock was put right.
+struct UntilPutRight(Fake);
+
+impl Ask for UntilPutRight {
+    fn end(&self) -> bool {
+        self.0.0.put_right.get().is_none() && Ask::end(&self.0)
+    }
+
+    fn reload(&self) -> bool {
+        false
+    }
+
+    fn load(&self) -> Vec<(PathBuf, Result<Arc<Config>>)> {
+        Vec::new()
+    }
 }
 
 #[test]

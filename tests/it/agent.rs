@@ -118,6 +118,18 @@ fn a_schedule_that_nothing_runs_is_said() {
 }
 
 #[test]
+fn a_snapshot_of_a_time_that_has_not_come_is_said_and_over_with_the_next_one() {
+    let lab = Lab::new(|dir| put(&dir.join("app/a"), b"content"), FOLDER);
+    lab.run_with(&["backup"], &[("BACKSTAY_TEST_NOW", "2031-01-01T00:00:00Z")]).expect(0, &[]);
+    let word = "the newest snapshot of app is of a time that has not come";
+    let now = "2026-11-02T12:00:00Z";
+    let concerns = || status(&lab, now)["concerns"].to_string();
+    assert!(concerns().contains(word), "{}", concerns());
+    lab.run_with(&["backup"], &[("BACKSTAY_TEST_NOW", now)]).expect(0, &[]);
+    assert!(!concerns().contains(word), "{}", concerns());
+}
+
+#[test]
 fn the_daemon_tells_the_service_manager_makes_up_reloads_and_ends() {
     let lab = seen(FOLDER);
     let path = lab.path("notify");

@@ -13,6 +13,8 @@ pub(super) const STORES: &str = "stores";
 const SHRUNK: &str = "size of ";
 const KIT: &str = "kit";
 const STALE: &str = "stale";
+/// What was noted so far in the future was noted by a clock that was wrong.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// Nobody prints a kit in the minute in which a project is set up.
 const KIT_PATIENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -93,6 +95,7 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
     if says_nothing(outcome) {
         return;
     }
+    set_right(memory, now);
     let about = outcome.task.to_string();
     let trouble = |event: Tell, title: String| Trouble {
         since: now,
@@ -169,8 +172,16 @@ fn kit(memory: &mut Memory, proved: bool, now: Timestamp) {
     }
 }
 
+/// What a clock that was ahead noted counts as now: an age below nothing would keep every alarm still, for years perhaps.
+fn set_right(memory: &mut Memory, now: Timestamp) {
+    let right = |noted: Timestamp| if noted.duration_since(now) > AHEAD { now } else { noted };
+    memory.first = right(memory.first);
+    memory.last_good = memory.last_good.map(right);
+}
+
 /// Whether no backup went well for too long.
 pub(super) fn stale(config: &Config, memory: &mut Memory, now: Timestamp) {
+    set_right(memory, now);
     let Some(limit) = config.notify.stale else { return memory.over(STALE) };
     let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
     let last = memory.last_good.unwrap_or(memory.first);

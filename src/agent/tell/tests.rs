@@ -182,6 +182,25 @@ fn nothing_good_for_too_long_is_told_once_whoever_looks() {
 }
 
 #[test]
+fn what_a_clock_that_was_years_ahead_noted_keeps_no_alarm_still() {
+    let world = one("stale = \"26h\"");
+    let right = world.now.get();
+    world.now.set("2031-01-01T00:00:00Z".parse().unwrap());
+    world.backup(0);
+    world.now.set(right);
+    world.watch();
+    assert!(world.told().is_empty(), "it counts as now");
+    world.later(27);
+    world.watch();
+    let told = world.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("stale|backstay: x: no backup went well for more than 26 hours|"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_kit_that_was_never_proved_is_told_after_a_week() {
     let world = one("");
     let end = |proved| {

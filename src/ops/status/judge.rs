@@ -6,8 +6,13 @@ use crate::ops::doctor::span;
 use crate::ops::rhythm::overdue;
 use crate::ops::status::StatusOptions;
 use crate::ops::status::gather::Gathered;
-use crate::ops::status::report::{ComponentStatus, Concern, State, StatusReport, StoreStatus};
+use crate::ops::status::report::{Brief, ComponentStatus, Concern, State, StatusReport, StoreStatus};
 use crate::ops::timetable::{PAGE_WAY_OUT, Standing, standing};
+
+/// Clocks differ; in seconds, what is more is a clock that was wrong.
+const AHEAD: i64 = 3600;
+const CLOCK_WAY_OUT: &str =
+    "look at this machine's clock, which is or was wrong; then `backstay backup` makes one of the right time";
 
 /// Gathers concerns.
 struct Concerns(Vec<Concern>);
@@ -113,6 +118,13 @@ fn component(c: &ComponentStatus, options: &StatusOptions, concerns: &mut Concer
         let way =
             "look whether what the snapshots hold is what they should hold; then go on making good ones";
         concerns.add(State::Warning, format!("nothing of {name} is removed by retention: {why}"), way);
+    }
+    let ahead = |brief: &Brief| brief.age_seconds < -AHEAD;
+    if ahead(newest) || c.newest_good.as_ref().is_some_and(ahead) {
+        let what = format!(
+            "the newest snapshot of {name} is of a time that has not come, so nobody knows how old it is"
+        );
+        return concerns.add(State::Critical, what, CLOCK_WAY_OUT);
     }
     let Some(good) = &c.newest_good else {
         let what = format!(
