@@ -31,6 +31,10 @@ pub fn print(form: Form, exe: &Path, configs: &[&Path], state_dirs: &[&Path]) ->
     }
 }
 
+/// With the default, a service that a job started again after a capture would die with the run that started it.
+const KILL_MODE: &str = "# Only the agent is asked to end, and asks its job: a second SIGTERM would end that at once. What a job started (a service, say) outlives it.\n\
+    KillMode=process\n";
+
 /// What both services say of what they may do. Folders that are written stay the user's to name: a store may lie anywhere.
 fn hardening(state_dirs: &[&Path]) -> String {
     let dirs: Vec<String> = state_dirs.iter().map(|dir| dir.display().to_string()).collect();
@@ -46,7 +50,7 @@ fn service(command: &str, state_dirs: &[&Path]) -> String {
         "# /etc/systemd/system/backstay.service; then: systemctl daemon-reload && systemctl enable --now backstay\n\
          [Unit]\nDescription=backstay: runs the schedule of backstay.toml\nWants=network-online.target\nAfter=network-online.target\n\n\
          [Service]\nType=notify\nNotifyAccess=main\nExecStart={command}\nExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30s\nWatchdogSec=5min\n\
-         # It ends within 10 s, and takes what it was doing up again when it is started.\nTimeoutStopSec=30s\nKillMode=mixed\n{}\n\
+         # It ends within 10 s, and takes what it was doing up again when it is started.\nTimeoutStopSec=30s\n{KILL_MODE}{}\n\
          [Install]\nWantedBy=multi-user.target\n",
         hardening(state_dirs)
     )
@@ -55,7 +59,7 @@ fn service(command: &str, state_dirs: &[&Path]) -> String {
 fn timer(command: &str, state_dirs: &[&Path]) -> String {
     format!(
         "# /etc/systemd/system/backstay-due.service\n[Unit]\nDescription=backstay: runs what is due\nWants=network-online.target\nAfter=network-online.target\n\n\
-         [Service]\nType=oneshot\nExecStart={command} --once\n{}\n\
+         [Service]\nType=oneshot\nExecStart={command} --once\n{KILL_MODE}{}\n\
          # /etc/systemd/system/backstay-due.timer; then: systemctl daemon-reload && systemctl enable --now backstay-due.timer\n\
          [Unit]\nDescription=backstay: looks what is due\n\n[Timer]\nOnCalendar=*:0/5\nPersistent=yes\n\n[Install]\nWantedBy=timers.target\n",
         hardening(state_dirs)

@@ -46,6 +46,18 @@ fn the_units_in_deploy_say_all_that_is_printed() {
 }
 
 #[test]
+fn what_a_job_started_outlives_every_unit_that_ran_it() {
+    let exe = Path::new("/usr/local/bin/backstay");
+    let printed = [Form::Systemd, Form::Timer].map(|form| print(form, exe, &[Path::new("/x.toml")], &[]));
+    let shipped = ["backstay", "backstay@", "backstay-due", "backstay-due@", "backstay-resume@"];
+    let shipped = shipped.map(|name| fs::read_to_string(deploy("systemd").join(format!("{name}.service"))));
+    for text in printed.into_iter().chain(shipped.map(Result::unwrap)) {
+        let mode = settings(&text).into_iter().filter(|line| line.contains("KillMode")).collect::<Vec<_>>();
+        assert_eq!(mode, ["[Service] KillMode=process"], "{text}");
+    }
+}
+
+#[test]
 fn the_version_names_the_commit_and_the_features() {
     let said = Command::new(env!("CARGO_BIN_EXE_backstay")).arg("--version").env_clear().output().unwrap();
     let said = String::from_utf8(said.stdout).unwrap();
