@@ -4,7 +4,7 @@
 //! knows whether the child still runs. What it ended with it writes into the state folder itself, durably, before it ends.
 
 use crate::agent::progress::{self, PROGRESS};
-use crate::agent::world::{Order, Orphan, Work};
+use crate::agent::world::{Order, Orphan, Said, Work};
 use crate::durable;
 use crate::ops::error::{Class, Doing, Result};
 use crate::platform::child::{Ended, wait};
@@ -42,6 +42,8 @@ pub(super) const NOT_FOR_JOBS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "W
 struct Word {
     run: String,
     code: u8,
+    #[serde(flatten)]
+    said: Said,
 }
 
 /// True in a job whose agent is there still: that tells what has to be told, in its own time. An orphan has to tell it itself.
@@ -51,14 +53,14 @@ pub fn is_told_by_agent() -> bool {
     agent.is_some_and(|agent: std::num::NonZeroI32| Some(agent) == parent)
 }
 
-/// Leaves word that the run that this process is has ended with `code`. Does nothing in a process that no agent started.
-pub fn note_end(code: u8) -> Result<()> {
+/// Leaves word that the run that this process is has ended with `code`, and what else is to be known of it. Does nothing in a process that no agent started.
+pub fn note_end(code: u8, said: Said) -> Result<()> {
     let (Some(run), Some(path)) = (std::env::var(RUN).ok(), std::env::var_os(ENDED)) else {
         return Ok(());
     };
     let path = PathBuf::from(path);
     let cannot = || format!("how this run ended cannot be written to {}", path.display());
-    let bytes = serde_json::to_vec(&Word { run, code }).doing(Class::Failed, cannot)?;
+    let bytes = serde_json::to_vec(&Word { run, code, said }).doing(Class::Failed, cannot)?;
     durable::replace(&path, &bytes).doing(Class::Failed, cannot)
 }
 
@@ -120,15 +122,20 @@ impl Children {
             Err(Errno::WOULDBLOCK) => return Ok(Orphan::Running),
             Err(e) => return Err(e).doing(Class::Failed, cannot),
         }
-        Ok(word(order).map_or(Orphan::Gone, Orphan::Ended))
+        Ok(word(order).map_or(Orphan::Gone, |word| Orphan::Ended(word.code)))
+    }
+
+    /// What the run of `order` said of its end.
+    pub fn said(order: &Order) -> Option<Said> {
+        word(order).map(|word| word.said)
     }
 }
 
 /// What the run of `order` said of its end. A file that cannot be read says nothing: the job is run again, which loses nothing.
-fn word(order: &Order) -> Option<u8> {
+fn word(order: &Order) -> Option<Word> {
     let bytes = std::fs::read(order.state_dir.join(WORD)).ok()?;
     let word: Word = serde_json::from_slice(&bytes).ok()?;
-    (word.run == order.token).then_some(word.code)
+    (word.run == order.token).then_some(word)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -147,7 +154,7 @@ impl Work for Child {
     fn poll(&mut self) -> Option<u8> {
         match self.code.try_recv() {
             // One that was ended may have been done before.
-            Ok(code) if code >= 128 => Some(word(&self.order).unwrap_or(code)),
+            Ok(code) if code >= 128 => Some(word(&self.order).map_or(code, |word| word.code)),
             Ok(code) => Some(code),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(1),

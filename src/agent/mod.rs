@@ -27,7 +27,7 @@ pub use print::{Form, print};
 pub use progress::Note;
 pub use project::{Project, worst};
 pub use socket::Socket;
-pub use world::{Order, Orphan, Work, World};
+pub use world::{Order, Orphan, Said, Work, World};
 
 #[cfg(test)]
 mod tests;

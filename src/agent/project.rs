@@ -6,7 +6,7 @@ use crate::durable::Held;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::read::chain_text;
-use crate::ops::timetable::{Line, Memory, Next, Start, Turn, Verdict, What, agent_lock, lines, next};
+use crate::ops::timetable::{End, Line, Memory, Next, Start, Turn, Verdict, What, agent_lock, lines, next};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -16,12 +16,20 @@ const LOOK: SignedDuration = SignedDuration::from_secs(60);
 /// How often a run that an earlier agent began is looked at.
 const ORPHAN_LOOK: SignedDuration = SignedDuration::from_secs(2);
 
+/// A job that runs.
+struct Under {
+    start: Start,
+    /// As it was started: the schedule may have lost its line since.
+    order: Order,
+    work: Box<dyn Work>,
+}
+
 /// A project.
 pub struct Project {
     config: Arc<Config>,
     lines: Vec<Line>,
     memory: Memory,
-    under: Option<(Start, Box<dyn Work>)>,
+    under: Option<Under>,
     /// What keeps it from running was said.
     blocked: bool,
     /// It failed, which was said, and is tried again then.
@@ -134,8 +142,8 @@ impl Project {
 
     fn step(&mut self, world: &mut dyn World) -> Result<Option<Timestamp>> {
         loop {
-            if let Some((_, work)) = &mut self.under {
-                let Some(code) = work.poll() else { return Ok(None) };
+            if let Some(under) = &mut self.under {
+                let Some(code) = under.work.poll() else { return Ok(None) };
                 self.ended(world, code)?;
             }
             let now = world.now();
@@ -167,8 +175,8 @@ impl Project {
 
     fn step_once(&mut self, world: &mut dyn World, begun_at: Timestamp) -> Result<bool> {
         loop {
-            if let Some((_, work)) = &mut self.under {
-                let Some(code) = work.poll() else { return Ok(true) };
+            if let Some(under) = &mut self.under {
+                let Some(code) = under.work.poll() else { return Ok(true) };
                 self.ended(world, code)?;
             }
             match next(&self.lines, &self.memory, begun_at) {
@@ -213,7 +221,7 @@ impl Project {
                 }
                 Orphan::Ended(code) if code < 128 => {
                     self.waited = false;
-                    self.settle(world, &start, code)?;
+                    self.settle(world, &start, &order, code)?;
                     return Ok(None);
                 }
                 Orphan::Ended(_) | Orphan::Gone => self.waited = false,
@@ -227,8 +235,8 @@ impl Project {
         }
         match world.start(&order) {
             Ok(work) => {
-                self.under = Some((start, work));
                 world.begun(&self.config, &order);
+                self.under = Some(Under { start, order, work });
             }
             Err(e) => {
                 world.say(&format!(
@@ -237,7 +245,7 @@ impl Project {
                     title(&start),
                     chain_text(&e)
                 ));
-                self.settle(world, &start, 1)?;
+                self.settle(world, &start, &order, 1)?;
             }
         }
         Ok(None)
@@ -254,17 +262,18 @@ impl Project {
     /// A job of ours has ended.
     fn ended(&mut self, world: &mut dyn World, code: u8) -> Result<()> {
         match self.under.take() {
-            Some((start, _)) => self.settle(world, &start, code),
+            Some(under) => self.settle(world, &under.start, &under.order, code),
             None => Ok(()),
         }
     }
 
-    fn settle(&mut self, world: &mut dyn World, start: &Start, code: u8) -> Result<()> {
+    fn settle(&mut self, world: &mut dyn World, start: &Start, order: &Order, code: u8) -> Result<()> {
+        let behind = world.said(order).is_some_and(|said| said.behind);
         let line = match &start.what {
             What::Line(name) => self.lines.iter().find(|line| line.name == *name),
             What::Sync => None,
         };
-        let turn = self.memory.end(start, line, code, world.now());
+        let turn = self.memory.end(start, line, End { code, behind }, world.now());
         self.memory.save(&self.config.state_dir)?;
         crate::durable::crash::point("agent: end noted");
         self.codes.push(code);
@@ -277,8 +286,8 @@ impl Project {
 
     /// Asks what runs to end.
     pub fn stop(&mut self) {
-        if let Some((_, work)) = &mut self.under {
-            work.stop();
+        if let Some(under) = &mut self.under {
+            under.work.stop();
         }
     }
 
@@ -291,12 +300,12 @@ impl Project {
     }
 
     fn settled(&mut self, world: &mut dyn World) -> Result<bool> {
-        let Some((_, work)) = &mut self.under else { return Ok(true) };
-        let Some(code) = work.poll() else { return Ok(false) };
+        let Some(under) = &mut self.under else { return Ok(true) };
+        let Some(code) = under.work.poll() else { return Ok(false) };
         if code < 128 {
             // It was done before it heard.
             self.ended(world, code)?;
-        } else if let Some((start, _)) = self.under.take() {
+        } else if let Some(Under { start, .. }) = self.under.take() {
             self.memory.abandon(&start);
             self.memory.save(&self.config.state_dir)?;
             world.say(&format!(
@@ -364,7 +373,9 @@ fn told(start: &Start, code: u8, turn: Turn) -> Option<String> {
         Verdict::Done if code == 0 => Some(" is done".to_owned()),
         Verdict::Done => Some(format!(" is done, not without trouble (exit code {code})")),
         Verdict::Behind if first && start.what != What::Sync => {
-            Some(format!(" is done, and not in every store; `sync` is {}", at(turn.again_at)))
+            let trouble =
+                if code == 4 { String::new() } else { format!(", not without trouble (exit code {code})") };
+            Some(format!(" is done{trouble}, and not in every store; `sync` is {}", at(turn.again_at)))
         }
         Verdict::Busy if first => Some(": waits, because another run is under way".to_owned()),
         Verdict::Retry if first => Some(format!(" failed (exit code {code}); {}", at(turn.again_at))),

@@ -51,7 +51,7 @@ struct Inner {
     now: Cell<Timestamp>,
     end: Cell<Timestamp>,
     began: RefCell<Vec<Began>>,
-    said: RefCell<Vec<String>>,
+    lines: RefCell<Vec<String>>,
     /// What each run ends with.
     code: Judge,
     took: SignedDuration,
@@ -61,6 +61,8 @@ struct Inner {
     /// The call at which the agent is killed.
     kill: Cell<usize>,
     unfinished: Cell<bool>,
+    /// What each run says beside its code.
+    said: Cell<Said>,
     /// The clock is ahead: from this time on, in a wait, it is put right to that one.
     put_right: Cell<Option<(Timestamp, Timestamp)>>,
     reload: RefCell<Option<Result<Arc<Config>>>>,
@@ -75,13 +77,14 @@ impl Fake {
             now: Cell::new(at(now)),
             end: Cell::new(at(now)),
             began: RefCell::default(),
-            said: RefCell::default(),
+            lines: RefCell::default(),
             code: Box::new(code),
             took,
             runs: RefCell::default(),
             calls: Cell::new(0),
             kill: Cell::new(usize::MAX),
             unfinished: Cell::new(false),
+            said: Cell::new(Said { behind: false }),
             put_right: Cell::new(None),
             reload: RefCell::default(),
         }))
@@ -113,7 +116,7 @@ impl Fake {
     }
 
     fn said(&self) -> String {
-        self.0.said.borrow().join("\n")
+        self.0.lines.borrow().join("\n")
     }
 }
 
@@ -162,6 +165,10 @@ impl World for Fake {
         })
     }
 
+    fn said(&mut self, order: &Order) -> Option<Said> {
+        self.0.runs.borrow().contains_key(&order.token).then(|| self.0.said.get())
+    }
+
     fn unfinished(&mut self, _: &Order) -> Option<String> {
         self.call();
         self.0.unfinished.get().then(|| "a rollback is not at its end".to_owned())
@@ -183,7 +190,7 @@ impl World for Fake {
 
     fn say(&mut self, text: &str) {
         self.call();
-        self.0.said.borrow_mut().push(text.to_owned());
+        self.0.lines.borrow_mut().push(text.to_owned());
     }
 
     fn wait(&mut self, until: Option<Timestamp>, busy: bool) {
@@ -192,6 +199,7 @@ impl World for Fake {
             && self.0.now.get() >= from
         {
             self.0.put_right.set(None);
+            self.0.runs.borrow_mut().clear();
             return self.0.now.set(to);
         }
         let now = self.0.now.get();
@@ -326,6 +334,30 @@ fn three_days_without_a_network_leave_local_snapshots_few_words_and_one_of_recov
         "{said}"
     );
     assert!(Memory::load(dir.path()).unwrap().unwrap().behind.is_none());
+}
+
+#[test]
+fn an_incomplete_snapshot_does_not_hide_that_a_store_lacks_one() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3,6 * * *\"]");
+    let (second, back) = (at("2026-11-02T05:00:00Z"), at("2026-11-02T08:00:00Z"));
+    let fake =
+        Fake::new("2026-11-02T01:00:00Z", SignedDuration::from_secs(1), move |run| match &run.args[..] {
+            "backup" if run.at >= second => 3,
+            _ if run.at < back => 4,
+            _ => 0,
+        });
+    fake.until(at("2026-11-02T12:00:00Z"), &config).unwrap();
+    let syncs = fake.began().iter().filter(|run| run.args == "sync" && run.at > second).count();
+    assert!(syncs > 2, "what the first one left is still brought: {}", fake.said());
+    assert!(fake.said().contains("everything is in every store again"), "{}", fake.said());
+    // One that is the first to find a store away says so beside its code.
+    fake.0.said.set(Said { behind: true });
+    fake.until(at("2026-11-03T02:30:00Z"), &config).unwrap();
+    let last = fake.began().pop().unwrap();
+    assert_eq!(last.args, "sync", "{}", fake.said());
+    let word = "is done, not without trouble (exit code 3), and not in every store; `sync` is tried again";
+    assert!(fake.said().contains(word), "{}", fake.said());
 }
 
 #[test]

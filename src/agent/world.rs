@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::error::Result;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,6 +31,14 @@ pub enum Orphan {
     Gone,
 }
 
+/// What a run said of its end, beside its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// A store lacks something of it, whatever worse its code tells of.
+    #[serde(default)]
+    pub behind: bool,
+}
+
 /// A job that runs.
 pub trait Work {
     /// Its exit code, once it has ended.
@@ -46,6 +55,8 @@ pub trait World {
     fn start(&mut self, order: &Order) -> Result<Box<dyn Work>>;
     /// What became of a job that an agent before this one started.
     fn orphan(&mut self, order: &Order) -> Result<Orphan>;
+    /// What the run of `order`, which has ended, said of its end.
+    fn said(&mut self, order: &Order) -> Option<Said>;
     /// True when a rollback of the project is not at its end.
     fn unfinished(&mut self, order: &Order) -> Option<String>;
     /// The job of `order` was started.

@@ -15,13 +15,14 @@ mod secret;
 mod signals;
 mod telling;
 
+use crate::agent::Said;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use args::Cli;
 use bar::Shown;
 use clap::{CommandFactory, FromArgMatches};
 use signals::Caught;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub struct Terminal {
     pub interrupt: Interrupt,
     /// Components that a backup found to have shrunk, and why that matters; for whoever is told of its end.
     shrunk: RefCell<Option<Vec<(String, String)>>>,
+    /// A store lacks something of what a backup or `sync` made, whatever worse its exit code tells of.
+    behind: Cell<bool>,
     /// Signals that ask for the end.
     signals: Caught,
 }
@@ -111,9 +114,9 @@ pub fn main(commit: &str) -> ExitCode {
     let signals = Caught::begin(&interrupt, matches!(cli.command, args::Command::Agent(_)));
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
-    let (global, shrunk) = (cli.global, RefCell::default());
+    let (global, shrunk, behind) = (cli.global, RefCell::default(), Cell::default());
     let terminal =
-        Terminal { global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), shrunk, signals };
+        Terminal { global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), shrunk, behind, signals };
     let mut telling = None;
     let done = go_there(&terminal.global).and_then(|()| {
         telling = telling::Telling::begin(&terminal, &cli.command);
@@ -129,7 +132,7 @@ pub fn main(commit: &str) -> ExitCode {
         telling.end(&terminal, &done);
     }
     // Last of all: an agent takes what was said here for the end of the run.
-    if let Err(error) = crate::agent::note_end(code) {
+    if let Err(error) = crate::agent::note_end(code, Said { behind: terminal.behind.get() }) {
         exit::report(&error, code, false);
     }
     ExitCode::from(code)

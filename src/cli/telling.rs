@@ -80,7 +80,14 @@ impl Telling {
         let state = State::open(&self.config.state_dir);
         let kit_proved = state.is_ok_and(|state| state.kit_memory().proved.is_some());
         let shrunk = terminal.shrunk.borrow().clone();
-        let outcome = Outcome { task: self.task.clone(), code, text, kit_proved, shrunk };
+        let outcome = Outcome {
+            task: self.task.clone(),
+            code,
+            text,
+            kit_proved,
+            shrunk,
+            behind: terminal.behind.get(),
+        };
         if is_told_by_agent() {
             warn(tell_by(terminal, &self.config, |teller| teller.note(&outcome)));
         } else {

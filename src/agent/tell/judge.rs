@@ -82,6 +82,8 @@ pub struct Outcome {
     pub kit_proved: bool,
     /// Components of which retention lets nothing go because they shrank, and why; none where nobody looked.
     pub shrunk: Option<Vec<(String, String)>>,
+    /// A store lacks something of it, whatever worse its code tells of.
+    pub behind: bool,
 }
 
 /// Ends that say nothing of how things are: usage, another run, a signal; and of what a person began, what they were refused before anything was touched.
@@ -113,13 +115,7 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
                 memory.over(&Task::Sync.to_string());
             }
         }
-        4 => {
-            memory.over(&about);
-            memory.trouble(
-                STORES,
-                trouble(Tell::Failure, "not every store has the newest snapshot".to_owned()),
-            );
-        }
+        4 => memory.over(&about),
         13 => {
             memory.trouble(&about, trouble(Tell::Damage, format!("{about} found damage or missing history")));
         }
@@ -135,6 +131,9 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
         ),
         3 => memory.trouble(&about, trouble(Tell::Failure, format!("{about} is incomplete"))),
         code => memory.trouble(&about, trouble(Tell::Failure, format!("{about} failed (exit code {code})"))),
+    }
+    if outcome.code == 4 || outcome.behind {
+        memory.trouble(STORES, trouble(Tell::Failure, "not every store has the newest snapshot".to_owned()));
     }
     if outcome.task.is_backup() {
         if matches!(outcome.code, 0 | 4) {

@@ -45,7 +45,14 @@ impl World {
 
     /// A run ends; gives what could not be told.
     fn end(&self, task: Task, code: u8) -> Vec<String> {
-        let outcome = Outcome { task, code, text: format!("said {code}"), kit_proved: true, shrunk: None };
+        let outcome = Outcome {
+            task,
+            code,
+            text: format!("said {code}"),
+            kit_proved: true,
+            shrunk: None,
+            behind: false,
+        };
         self.with(|teller| teller.end(&outcome))
     }
 
@@ -135,6 +142,29 @@ fn a_store_that_is_away_for_three_days_is_two_messages() {
 }
 
 #[test]
+fn a_backup_that_is_incomplete_and_not_in_every_store_is_two_messages() {
+    let world = one("");
+    let task = Task::Backup(Vec::new());
+    let outcome =
+        Outcome { task, code: 3, text: "said 3".to_owned(), kit_proved: true, shrunk: None, behind: true };
+    world.with(|teller| teller.end(&outcome));
+    let mut told = world.told();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "failure|backstay: x: backup is incomplete|said 3",
+            "failure|backstay: x: not every store has the newest snapshot|said 3"
+        ]
+    );
+    world.backup(3);
+    assert!(world.told().is_empty(), "of a store that was away nobody said that it is not");
+    world.end(Task::Sync, 0);
+    let told = world.told();
+    assert!(told.len() == 1 && told[0].starts_with("recovery|backstay: x: stores: well again"), "{told:?}");
+}
+
+#[test]
 fn what_could_not_be_told_is_told_when_it_can_be_and_is_one_message() {
     let world = one("");
     fs::write(world.path("down"), "").unwrap();
@@ -210,6 +240,7 @@ fn a_kit_that_was_never_proved_is_told_after_a_week() {
             text: String::new(),
             kit_proved: proved,
             shrunk: None,
+            behind: false,
         };
         world.with(|teller| teller.end(&outcome));
     };
@@ -229,7 +260,7 @@ fn a_component_that_shrank_is_told_when_a_backup_meets_it_and_over_when_retentio
         let shrunk =
             shrunk.map(|all| all.iter().map(|name| ((*name).to_owned(), format!("why {name}"))).collect());
         let task = Task::Backup(Vec::new());
-        let outcome = Outcome { task, code: 0, text: String::new(), kit_proved: true, shrunk };
+        let outcome = Outcome { task, code: 0, text: String::new(), kit_proved: true, shrunk, behind: false };
         world.with(|teller| teller.end(&outcome));
         world.told()
     };
@@ -285,7 +316,10 @@ fn the_dead_man_hears_success_only_when_all_was_done_everywhere() {
     let world = one("");
     let beats = |task: Task, code: u8| {
         world.end(task.clone(), code);
-        beat(&world.memory(), &Outcome { task, code, text: String::new(), kit_proved: true, shrunk: None })
+        beat(
+            &world.memory(),
+            &Outcome { task, code, text: String::new(), kit_proved: true, shrunk: None, behind: false },
+        )
     };
     let (all, part) = (Task::Backup(Vec::new()), Task::Backup(vec!["db".into()]));
     assert_eq!(beats(all.clone(), 0), Some(Beat::Success));

@@ -3,8 +3,8 @@
 use crate::agent::metrics;
 use crate::agent::page::{self, Pages};
 use crate::agent::{
-    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Socket, Work, World, print,
-    worst,
+    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Said, Socket, Work, World,
+    print, worst,
 };
 use crate::cli::args::{AgentArgs, PrintFor};
 use crate::cli::{Terminal, exit, open, out, say};
@@ -258,6 +258,10 @@ impl World for Machine {
 
     fn orphan(&mut self, order: &Order) -> Result<Orphan> {
         Children::orphan(order)
+    }
+
+    fn said(&mut self, order: &Order) -> Option<Said> {
+        Children::said(order)
     }
 
     fn unfinished(&mut self, order: &Order) -> Option<String> {

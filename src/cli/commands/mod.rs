@@ -16,6 +16,7 @@ mod verify;
 
 use crate::cli::args::{BackupArgs, Cli, Command, GitWord, IdArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};
+use crate::model::{Problem, ProblemKind};
 use crate::ops::backup::{BackupOptions, GitWish};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::look;
@@ -119,8 +120,14 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
         terminal,
         &[render::problems_again(&report.problems), render::history(&report.history), reminder],
     );
+    terminal.behind.set(lacks(&report.problems));
     let code = exit::code_of_problems(&report.problems);
     Ok(if report.history.is_empty() { code } else { 13 })
+}
+
+/// True when a store lacks something.
+fn lacks(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.kind == ProblemKind::Store)
 }
 
 fn sync(terminal: &Terminal, args: SyncArgs) -> Result<u8> {
@@ -129,6 +136,7 @@ fn sync(terminal: &Terminal, args: SyncArgs) -> Result<u8> {
     let report = crate::ops::sync::run(&session, &options)?;
     show(terminal, &report, render::sync)?;
     say_after(terminal, &[render::problems_again(&report.problems), render::history(&report.history)]);
+    terminal.behind.set(lacks(&report.problems));
     let lost = report.stores.iter().any(|store| !store.lost.is_empty());
     let code = exit::code_of_problems(&report.problems);
     Ok(if lost || !report.history.is_empty() { 13 } else { code })

@@ -13,7 +13,7 @@ pub use memory::{Behind, JobMemory, Last, Memory, Retry, Running, agent_lock};
 pub use page_note::PageNote;
 pub use plan::{Line, Next, Start, Verdict, What, lines, next, pause, verdict};
 pub use standing::{JobStanding, PAGE_WAY_OUT, Standing, standing};
-pub use turn::Turn;
+pub use turn::{End, Turn};
 
 use crate::config::Config;
 use jiff::tz::TimeZone;

@@ -13,6 +13,24 @@ pub struct Turn {
     pub again_at: Option<Timestamp>,
 }
 
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Its exit code.
+    pub code: u8,
+    /// It said that a store lacks something, which a worse code hides.
+    pub behind: bool,
+}
+
+impl End {
+    fn verdict(self) -> Verdict {
+        match verdict(self.code) {
+            Verdict::Done if self.behind => Verdict::Behind,
+            verdict => verdict,
+        }
+    }
+}
+
 impl Memory {
     /// A run is about to begin; to be saved before it does.
     pub fn begin(&mut self, start: &Start, now: Timestamp) {
@@ -46,17 +64,17 @@ impl Memory {
         }
     }
 
-    /// A run has ended with `code`. `line` is its line, where the schedule still has it.
-    pub fn end(&mut self, start: &Start, line: Option<&Line>, code: u8, now: Timestamp) -> Turn {
+    /// A run has ended. `line` is its line, where the schedule still has it.
+    pub fn end(&mut self, start: &Start, line: Option<&Line>, end: End, now: Timestamp) -> Turn {
         match &start.what {
-            What::Sync => self.end_sync(start, code, now),
+            What::Sync => self.end_sync(start, end, now),
             What::Line(name) => {
-                let turn = self.end_line(name, start, line, code, now);
+                let turn = self.end_line(name, start, line, end, now);
                 let backup = line.is_some_and(Line::is_backup);
                 match turn.verdict {
                     Verdict::Behind => return Turn { again_at: Some(self.fall_behind(now)), ..turn },
-                    // A snapshot that is everywhere took with it what was missing somewhere.
-                    Verdict::Done if backup => self.behind = None,
+                    // A snapshot that is everywhere took with it what was missing somewhere; of one that lacks something nobody knows.
+                    Verdict::Done if backup && end.code == 0 => self.behind = None,
                     _ => {}
                 }
                 turn
@@ -64,8 +82,8 @@ impl Memory {
         }
     }
 
-    fn end_line(&mut self, name: &str, start: &Start, line: Option<&Line>, code: u8, now: Timestamp) -> Turn {
-        let verdict = verdict(code);
+    fn end_line(&mut self, name: &str, start: &Start, line: Option<&Line>, end: End, now: Timestamp) -> Turn {
+        let (verdict, code) = (end.verdict(), end.code);
         let Some(job) = self.jobs.get_mut(name) else { return Turn { verdict, again_at: None } };
         let began = job.running.map_or(now, |running| running.began);
         job.running = None;
@@ -92,8 +110,8 @@ impl Memory {
         behind.at
     }
 
-    fn end_sync(&mut self, start: &Start, code: u8, now: Timestamp) -> Turn {
-        let verdict = verdict(code);
+    fn end_sync(&mut self, start: &Start, end: End, now: Timestamp) -> Turn {
+        let verdict = end.verdict();
         let Some(behind) = &mut self.behind else { return Turn { verdict, again_at: None } };
         behind.running = false;
         // What a person has to mend is not mended by trying; the next backup that is not everywhere begins anew.
