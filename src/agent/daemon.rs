@@ -1,7 +1,8 @@
 //! The loop: looks what is due in each project, waits, hears signals, and tells the service manager.
 
+use crate::agent::ends::worst;
 use crate::agent::page;
-use crate::agent::project::{Project, worst};
+use crate::agent::project::Project;
 use crate::agent::socket::Socket;
 use crate::agent::world::World;
 use crate::config::Config;

@@ -7,6 +7,7 @@
 
 mod child;
 mod daemon;
+mod ends;
 mod herald;
 mod look;
 pub mod metrics;
@@ -17,16 +18,19 @@ mod project;
 mod runs;
 mod socket;
 pub mod tell;
+mod untold;
 mod world;
 
 pub use child::{Children, ENDED, RUN, is_told_by_agent, note_end};
 pub use daemon::{Agent, Ask, Options};
+pub use ends::worst;
 pub use herald::Heralds;
 pub use look::{LOOK, Looks};
 pub use print::{Form, print};
 pub use progress::Note;
-pub use project::{Project, worst};
+pub use project::Project;
 pub use socket::Socket;
+pub use untold::Untold;
 pub use world::{Order, Orphan, Said, Work, World};
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! One project of the agent: what it runs now, what it remembers.
 
+use crate::agent::ends::{title, told};
+use crate::agent::tell;
+use crate::agent::untold::Untold;
 use crate::agent::world::{Order, Orphan, Work, World};
 use crate::config::{Config, Task};
 use crate::durable::Held;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::read::chain_text;
-use crate::ops::timetable::{End, Line, Memory, Next, Start, Turn, Verdict, What, agent_lock, lines, next};
+use crate::ops::timetable::{End, Line, Memory, Next, Start, What, agent_lock, lines, next};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -15,6 +18,9 @@ use std::sync::Arc;
 const LOOK: SignedDuration = SignedDuration::from_secs(60);
 /// How often a run that an earlier agent began is looked at.
 const ORPHAN_LOOK: SignedDuration = SignedDuration::from_secs(2);
+
+/// The exit code of a project that waits for the end of a rollback.
+const BLOCKED: u8 = 18;
 
 /// A job that runs.
 struct Under {
@@ -183,7 +189,7 @@ impl Project {
                 Next::Start(start) => {
                     if self.try_start(world, start)?.is_some() {
                         if self.blocked {
-                            self.codes.push(18);
+                            self.codes.push(BLOCKED);
                             return Ok(false);
                         }
                         return Ok(true);
@@ -200,7 +206,10 @@ impl Project {
         let order = self.order(&start);
         if let Some(why) = world.unfinished(&order) {
             if !std::mem::replace(&mut self.blocked, true) {
-                world.say(&format!("{}: nothing is run: {why}", self.name()));
+                let why = format!("nothing is run: {why}");
+                world.say(&format!("{}: {why}", self.name()));
+                let untold = Untold { task: order.task, began: now, code: BLOCKED, why: Some(why) };
+                world.untold(&self.config, &untold);
             }
             return Ok(now.checked_add(LOOK).ok());
         }
@@ -221,7 +230,7 @@ impl Project {
                 }
                 Orphan::Ended(code) if code < 128 => {
                     self.waited = false;
-                    self.settle(world, &start, &order, code)?;
+                    self.settle(world, (&start, &order), code, None)?;
                     return Ok(None);
                 }
                 Orphan::Ended(_) | Orphan::Gone => self.waited = false,
@@ -239,13 +248,9 @@ impl Project {
                 self.under = Some(Under { start, order, work });
             }
             Err(e) => {
-                world.say(&format!(
-                    "{}: {} cannot be started: {}",
-                    self.name(),
-                    title(&start),
-                    chain_text(&e)
-                ));
-                self.settle(world, &start, &order, 1)?;
+                let why = format!("it cannot be started: {}", chain_text(&e));
+                world.say(&format!("{}: {}: {why}", self.name(), title(&start)));
+                self.settle(world, (&start, &order), 1, Some(why))?;
             }
         }
         Ok(None)
@@ -262,13 +267,33 @@ impl Project {
     /// A job of ours has ended.
     fn ended(&mut self, world: &mut dyn World, code: u8) -> Result<()> {
         match self.under.take() {
-            Some(under) => self.settle(world, &under.start, &under.order, code),
+            Some(under) => self.settle(world, (&under.start, &under.order), code, None),
             None => Ok(()),
         }
     }
 
-    fn settle(&mut self, world: &mut dyn World, start: &Start, order: &Order, code: u8) -> Result<()> {
-        let behind = world.said(order).is_some_and(|said| said.behind);
+    /// When the run that is noted as begun was.
+    fn began(&self, start: &Start) -> Option<Timestamp> {
+        match &start.what {
+            What::Line(name) => Some(self.memory.jobs.get(name)?.running?.began),
+            What::Sync => None,
+        }
+    }
+
+    /// `why` is known where it could not be started.
+    fn settle(
+        &mut self,
+        world: &mut dyn World,
+        (start, order): (&Start, &Order),
+        code: u8,
+        why: Option<String>,
+    ) -> Result<()> {
+        let said = world.said(order);
+        if !said.is_some_and(|said| said.told) {
+            let began = self.began(start).unwrap_or_else(|| world.now());
+            world.untold(&self.config, &Untold { task: order.task.clone(), began, code, why });
+        }
+        let behind = said.is_some_and(|said| said.behind);
         let line = match &start.what {
             What::Line(name) => self.lines.iter().find(|line| line.name == *name),
             What::Sync => None,
@@ -343,53 +368,19 @@ impl Project {
             What::Line(name) => name.as_str(),
             What::Sync => "sync",
         };
+        let told = match task {
+            Some(Task::Backup { only }) => tell::Task::Backup(only.clone()),
+            Some(Task::Verify) => tell::Task::Verify,
+            Some(Task::Drill) => tell::Task::Drill,
+            Some(Task::Prune) => tell::Task::Prune,
+            None => tell::Task::Sync,
+        };
         Order {
+            task: told,
             config: self.config.path.clone(),
             state_dir: self.config.state_dir.clone(),
             args,
             token: format!("{line} for {} try {}", start.due, start.attempt),
         }
     }
-}
-
-/// What runs, for people.
-fn title(start: &Start) -> &str {
-    match &start.what {
-        What::Line(name) => name,
-        What::Sync => "sync of what is not in every store",
-    }
-}
-
-/// What is said of an end; a try that fails as the one before did is not worth a line.
-fn told(start: &Start, code: u8, turn: Turn) -> Option<String> {
-    let at = |at: Option<Timestamp>| match at {
-        Some(at) => format!("tried again {}", at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M")),
-        None => "not tried again before it is due".to_owned(),
-    };
-    let first = start.attempt == 0;
-    match turn.verdict {
-        Verdict::Done if start.what == What::Sync => Some(": everything is in every store again".to_owned()),
-        Verdict::Done if code == 0 && !first => Some(format!(" is done, after {} failures", start.attempt)),
-        Verdict::Done if code == 0 => Some(" is done".to_owned()),
-        Verdict::Done => Some(format!(" is done, not without trouble (exit code {code})")),
-        Verdict::Behind if first && start.what != What::Sync => {
-            let trouble =
-                if code == 4 { String::new() } else { format!(", not without trouble (exit code {code})") };
-            Some(format!(" is done{trouble}, and not in every store; `sync` is {}", at(turn.again_at)))
-        }
-        Verdict::Busy if first => Some(": waits, because another run is under way".to_owned()),
-        Verdict::Retry if first => Some(format!(" failed (exit code {code}); {}", at(turn.again_at))),
-        Verdict::GiveUp => Some(format!(" failed (exit code {code}); somebody has to look")),
-        _ => None,
-    }
-}
-
-/// The worst of exit codes: that which asks for a person soonest.
-pub fn worst(codes: &[u8]) -> u8 {
-    const ORDER: [u8; 12] = [13, 18, 17, 14, 12, 10, 15, 1, 2, 16, 3, 4];
-    let rank = |code: &u8| match *code {
-        0 => usize::MAX,
-        code => ORDER.iter().position(|known| *known == code).unwrap_or(ORDER.len()),
-    };
-    codes.iter().copied().min_by_key(rank).unwrap_or(0)
 }

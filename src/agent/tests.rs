@@ -63,6 +63,9 @@ struct Inner {
     unfinished: Cell<bool>,
     /// What each run says beside its code.
     said: Cell<Said>,
+    untold: RefCell<Vec<Untold>>,
+    /// Nothing can be started.
+    broken: Cell<bool>,
     /// The clock is ahead: from this time on, in a wait, it is put right to that one.
     put_right: Cell<Option<(Timestamp, Timestamp)>>,
     reload: RefCell<Option<Result<Arc<Config>>>>,
@@ -84,7 +87,9 @@ impl Fake {
             calls: Cell::new(0),
             kill: Cell::new(usize::MAX),
             unfinished: Cell::new(false),
-            said: Cell::new(Said { behind: false }),
+            said: Cell::new(Said { behind: false, told: true }),
+            untold: RefCell::default(),
+            broken: Cell::new(false),
             put_right: Cell::new(None),
             reload: RefCell::default(),
         }))
@@ -144,6 +149,9 @@ impl World for Fake {
 
     fn start(&mut self, order: &Order) -> Result<Box<dyn Work>> {
         self.call();
+        if self.0.broken.get() {
+            return Err(OpError::new(Class::Failed, "no more processes"));
+        }
         let now = self.0.now.get();
         for (token, (ends, _)) in self.0.runs.borrow().iter() {
             assert!(*ends <= now, "{} begins while {token} runs", order.token);
@@ -175,6 +183,10 @@ impl World for Fake {
     }
 
     fn begun(&mut self, _: &Arc<Config>, _: &Order) {}
+
+    fn untold(&mut self, _: &Arc<Config>, untold: &Untold) {
+        self.0.untold.borrow_mut().push(untold.clone());
+    }
 
     fn ended(&mut self, _: &Arc<Config>) {}
 
@@ -352,7 +364,7 @@ fn an_incomplete_snapshot_does_not_hide_that_a_store_lacks_one() {
     assert!(syncs > 2, "what the first one left is still brought: {}", fake.said());
     assert!(fake.said().contains("everything is in every store again"), "{}", fake.said());
     // One that is the first to find a store away says so beside its code.
-    fake.0.said.set(Said { behind: true });
+    fake.0.said.set(Said { behind: true, told: true });
     fake.until(at("2026-11-03T02:30:00Z"), &config).unwrap();
     let last = fake.began().pop().unwrap();
     assert_eq!(last.args, "sync", "{}", fake.said());
@@ -428,6 +440,22 @@ fn what_trying_does_not_help_is_not_tried_again() {
 }
 
 #[test]
+fn an_end_that_the_run_told_nobody_of_is_told_by_the_agent() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(60), |_| 14);
+    fake.0.said.set(Said { behind: false, told: false });
+    fake.until(at("2026-11-03T00:00:00Z"), &config).unwrap();
+    let began = at("2026-11-02T02:00:00Z");
+    let untold = Untold { task: tell::Task::Backup(Vec::new()), began, code: 14, why: None };
+    assert_eq!(*fake.0.untold.borrow(), [untold]);
+    fake.0.broken.set(true);
+    fake.until(at("2026-11-03T02:00:30Z"), &config).unwrap();
+    let last = fake.0.untold.borrow().last().cloned().unwrap();
+    assert_eq!((last.code, last.why.as_deref()), (1, Some("it cannot be started: no more processes")));
+}
+
+#[test]
 fn another_run_is_waited_for_and_said_once() {
     let dir = scratch();
     let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
@@ -470,6 +498,8 @@ fn after_an_unfinished_rollback_nothing_is_run_and_it_is_said_once() {
     assert!(fake.began().is_empty());
     assert_eq!(fake.said().matches("nothing is run: a rollback is not at its end").count(), 1);
     assert_eq!(fake.once(&config), 18);
+    let untold = fake.0.untold.borrow().clone();
+    assert_eq!((untold.len(), untold[0].code), (2, 18), "said by each agent once: {untold:?}");
     fake.0.unfinished.set(false);
     fake.until(at("2026-11-03T13:00:00Z"), &config).unwrap();
     assert_eq!(fake.began().len(), 1, "what was missed meanwhile is run once");

@@ -1,5 +1,7 @@
 //! What the agent needs of the world: time, children, somebody who listens. Tests put their own in its place.
 
+use crate::agent::tell::Task;
+use crate::agent::untold::Untold;
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::error::Result;
@@ -14,6 +16,8 @@ pub struct Order {
     pub config: PathBuf,
     /// Its state folder.
     pub state_dir: PathBuf,
+    /// What it is, for whoever is told of it.
+    pub task: Task,
     /// The command and its arguments.
     pub args: Vec<String>,
     /// What tells this run from every other one of the project.
@@ -37,6 +41,13 @@ pub struct Said {
     /// A store lacks something of it, whatever worse its code tells of.
     #[serde(default)]
     pub behind: bool,
+    /// It told whoever is to be told, or noted it for them. An older program does not say so, and did.
+    #[serde(default = "yes")]
+    pub told: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A job that runs.
@@ -61,6 +72,8 @@ pub trait World {
     fn unfinished(&mut self, order: &Order) -> Option<String>;
     /// The job of `order` was started.
     fn begun(&mut self, config: &Arc<Config>, order: &Order);
+    /// A run ended, or was not begun, and told nobody. Must not wait for whoever is told.
+    fn untold(&mut self, config: &Arc<Config>, untold: &Untold);
     /// A job has ended: there may be something to tell. Must not wait for whoever is told.
     fn ended(&mut self, config: &Arc<Config>);
     /// Looks, from time to time, whether a project has been without a good backup for too long, and tells what could not be told before. Must not wait for

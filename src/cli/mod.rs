@@ -127,12 +127,13 @@ pub fn main(commit: &str) -> ExitCode {
         Ok(code) => *code,
         Err(error) => fail(error, &interrupt, json),
     };
+    let said = Said { behind: terminal.behind.get(), told: telling.is_some() };
     // Whoever waits for the command hears of its end first: others may take their time to answer.
     if let Some(telling) = telling {
         telling.end(&terminal, &done);
     }
     // Last of all: an agent takes what was said here for the end of the run.
-    if let Err(error) = crate::agent::note_end(code, Said { behind: terminal.behind.get() }) {
+    if let Err(error) = crate::agent::note_end(code, said) {
         exit::report(&error, code, false);
     }
     ExitCode::from(code)

@@ -2,8 +2,7 @@
 
 use crate::agent::is_told_by_agent;
 use crate::agent::metrics::{self, Run};
-use crate::agent::tell::{Outcome, Task, Teller};
-use crate::catalog::State;
+use crate::agent::tell::{Outcome, Task, Teller, kit_proved};
 use crate::cli::args::Command;
 use crate::cli::{Terminal, exit, open, say};
 use crate::config::Config;
@@ -76,9 +75,7 @@ impl Telling {
         {
             say(&format!("warning: {}", chain_text(&e)));
         }
-        // What cannot be read is no proof that a kit was proved.
-        let state = State::open(&self.config.state_dir);
-        let kit_proved = state.is_ok_and(|state| state.kit_memory().proved.is_some());
+        let kit_proved = kit_proved(&self.config);
         let shrunk = terminal.shrunk.borrow().clone();
         let outcome = Outcome {
             task: self.task.clone(),

@@ -4,6 +4,7 @@ mod canaries;
 mod events;
 mod mail;
 mod slow;
+mod untold;
 
 use crate::lab::{Lab, put, set_mode};
 use serde_json::Value;

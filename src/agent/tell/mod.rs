@@ -134,6 +134,12 @@ impl Teller<'_> {
     }
 }
 
+/// Whether a kit of the project of `config` was ever proved. What cannot be read is no proof.
+pub fn kit_proved(config: &Config) -> bool {
+    let state = crate::catalog::State::open(&config.state_dir);
+    state.is_ok_and(|state| state.kit_memory().proved.is_some())
+}
+
 /// True when `target` is to hear of `tell`.
 fn wants(target: &crate::config::Target, tell: Tell) -> bool {
     target.events.is_empty() || target.events.contains(&tell)

@@ -3,8 +3,8 @@
 use crate::agent::metrics;
 use crate::agent::page::{self, Pages};
 use crate::agent::{
-    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Said, Socket, Work, World,
-    print, worst,
+    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Said, Socket, Untold, Work,
+    World, print, worst,
 };
 use crate::cli::args::{AgentArgs, PrintFor};
 use crate::cli::{Terminal, exit, open, out, say};
@@ -277,6 +277,13 @@ impl World for Machine {
         if order.args.first().is_some_and(|command| command == "backup") {
             self.heralds.begun(config);
         }
+    }
+
+    fn untold(&mut self, config: &Arc<Config>, untold: &Untold) {
+        for line in untold.note(config, self.clock.now(), &self.interrupt) {
+            say(&format!("warning: {}: {line}", config.project.name));
+        }
+        self.heralds.look(config);
     }
 
     fn ended(&mut self, config: &Arc<Config>) {

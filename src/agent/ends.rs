@@ -1,0 +1,47 @@
+//! What the end of a run means for people: the line that is said of it, and the worst of several.
+
+use crate::model::Timestamp;
+use crate::ops::timetable::{Start, Turn, Verdict, What};
+use jiff::tz::TimeZone;
+
+/// What runs, for people.
+pub(super) fn title(start: &Start) -> &str {
+    match &start.what {
+        What::Line(name) => name,
+        What::Sync => "sync of what is not in every store",
+    }
+}
+
+/// What is said of an end; a try that fails as the one before did is not worth a line.
+pub(super) fn told(start: &Start, code: u8, turn: Turn) -> Option<String> {
+    let at = |at: Option<Timestamp>| match at {
+        Some(at) => format!("tried again {}", at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M")),
+        None => "not tried again before it is due".to_owned(),
+    };
+    let first = start.attempt == 0;
+    match turn.verdict {
+        Verdict::Done if start.what == What::Sync => Some(": everything is in every store again".to_owned()),
+        Verdict::Done if code == 0 && !first => Some(format!(" is done, after {} failures", start.attempt)),
+        Verdict::Done if code == 0 => Some(" is done".to_owned()),
+        Verdict::Done => Some(format!(" is done, not without trouble (exit code {code})")),
+        Verdict::Behind if first && start.what != What::Sync => {
+            let trouble =
+                if code == 4 { String::new() } else { format!(", not without trouble (exit code {code})") };
+            Some(format!(" is done{trouble}, and not in every store; `sync` is {}", at(turn.again_at)))
+        }
+        Verdict::Busy if first => Some(": waits, because another run is under way".to_owned()),
+        Verdict::Retry if first => Some(format!(" failed (exit code {code}); {}", at(turn.again_at))),
+        Verdict::GiveUp => Some(format!(" failed (exit code {code}); somebody has to look")),
+        _ => None,
+    }
+}
+
+/// The worst of exit codes: that which asks for a person soonest.
+pub fn worst(codes: &[u8]) -> u8 {
+    const ORDER: [u8; 12] = [13, 18, 17, 14, 12, 10, 15, 1, 2, 16, 3, 4];
+    let rank = |code: &u8| match *code {
+        0 => usize::MAX,
+        code => ORDER.iter().position(|known| *known == code).unwrap_or(ORDER.len()),
+    };
+    codes.iter().copied().min_by_key(rank).unwrap_or(0)
+}
