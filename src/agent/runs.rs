@@ -1,5 +1,6 @@
 //! How each command ended last, whoever ran it: what metrics are made of, and what the page says of the last trouble.
 
+use crate::agent::tell::{Task as Told, is_part};
 use crate::config::Config;
 use crate::durable::{self, FileLock};
 use crate::model::Timestamp;
@@ -66,6 +67,10 @@ pub(super) fn note<T>(
         _ => Task { last: run, well, trouble: Some(Trouble { run, text: said }) },
     };
     tasks.insert(task.to_owned(), known);
+    // A backup of everything made what one of a part did not; that part may never be asked for again.
+    if run.code == 0 && task == Told::Backup(Vec::new()).to_string() {
+        tasks.retain(|name, task| !is_part(name) || task.last.code == 0);
+    }
     let bytes = serde_json::to_vec_pretty(&tasks).doing(Class::Failed, cannot)?;
     durable::replace(&path, &bytes).doing(Class::Failed, cannot)?;
     let done = then(tasks);
@@ -77,4 +82,28 @@ pub(super) fn note<T>(
 pub(super) fn load(state_dir: &Path) -> Tasks {
     let bytes = std::fs::read(state_dir.join(MEMORY)).ok();
     bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_of_everything_ends_what_one_of_a_part_that_nobody_runs_again_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[project]\nname = \"x\"\n[[store]]\nname = \"local\"\npath = \"store\"\n[signing]\nkey_file = \"/nowhere/key\"\n[state]\ndir = {:?}\n",
+            dir.path().display().to_string()
+        );
+        let config =
+            Config::parse(&text, &dir.path().join("backstay.toml")).unwrap_or_else(|e| panic!("{e}"));
+        let end = |task: &str, code| {
+            let run = Run { began: Timestamp::UNIX_EPOCH, ended: Timestamp::UNIX_EPOCH, code };
+            note(&config, task, (run, "said"), |tasks| Ok(tasks.into_keys().collect::<Vec<_>>())).unwrap()
+        };
+        end("backup of web", 0);
+        end("backup of db", 1);
+        assert_eq!(end("backup", 4), ["backup", "backup of db", "backup of web"]);
+        assert_eq!(end("backup", 0), ["backup", "backup of web"]);
+    }
 }

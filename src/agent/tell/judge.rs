@@ -11,6 +11,8 @@ use std::fmt;
 pub(super) const STORES: &str = "stores";
 /// Before the name of a component that shrank.
 const SHRUNK: &str = "size of ";
+/// Before the names of the components of a backup that is not of all.
+const PART: &str = "backup of ";
 const KIT: &str = "kit";
 const STALE: &str = "stale";
 /// What was noted so far in the future was noted by a clock that was wrong.
@@ -57,7 +59,7 @@ impl fmt::Display for Task {
             Self::Backup(only) => {
                 let mut only = only.clone();
                 only.sort();
-                write!(f, "backup of {}", only.join(", "))
+                write!(f, "{PART}{}", only.join(", "))
             }
             Self::Sync => f.write_str("sync"),
             Self::Verify => f.write_str("verify"),
@@ -67,6 +69,11 @@ impl fmt::Display for Task {
             Self::Guard => f.write_str("guard"),
         }
     }
+}
+
+/// True for the name of a backup of some components only.
+pub fn is_part(task: &str) -> bool {
+    task.starts_with(PART)
 }
 
 /// How a run ended.
@@ -110,6 +117,10 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
     match outcome.code {
         0 => {
             memory.over(&about);
+            // A backup of everything made what a backup of a part did not; that part may never be asked for again.
+            if outcome.task == Task::Backup(Vec::new()) {
+                memory.troubles.retain(|known, _| !is_part(known));
+            }
             if brings {
                 memory.over(STORES);
                 memory.over(&Task::Sync.to_string());

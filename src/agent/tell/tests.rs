@@ -114,11 +114,31 @@ fn each_failure_is_told_once_and_its_end_once() {
 fn what_one_run_told_another_run_of_the_same_ends_and_no_other() {
     let world = one("");
     world.end(Task::Backup(vec!["web".into(), "db".into()]), 1);
-    world.backup(0);
+    world.end(Task::Backup(vec!["web".into()]), 0);
     world.end(Task::Verify, 0);
     assert_eq!(world.told(), ["failure|backstay: x: backup of db, web failed (exit code 1)|said 1"]);
     world.end(Task::Backup(vec!["db".into(), "web".into()]), 0);
     assert_eq!(world.told().len(), 1);
+    world.backup(1);
+    world.end(Task::Backup(vec!["db".into(), "web".into()]), 0);
+    assert_eq!(world.told().len(), 1, "a part is not all");
+}
+
+#[test]
+fn a_backup_of_everything_ends_the_trouble_of_one_of_a_part_that_nobody_runs_again() {
+    let world = one("");
+    world.end(Task::Backup(vec!["db".into()]), 1);
+    for code in [3, 4] {
+        world.backup(code);
+        let known: Vec<String> = world.memory().troubles.into_keys().collect();
+        assert!(known.contains(&"backup of db".to_owned()), "{known:?}");
+    }
+    world.told();
+    world.backup(0);
+    let told = world.told();
+    let word = "recovery|backstay: x: backup of db: well again";
+    assert!(told.iter().any(|line| line.starts_with(word)), "{told:?}");
+    assert!(world.memory().troubles.is_empty());
 }
 
 #[test]
@@ -332,7 +352,8 @@ fn the_dead_man_hears_success_only_when_all_was_done_everywhere() {
     for nothing in [2, 11, 143] {
         assert_eq!(beats(all.clone(), nothing), None);
     }
-    assert_eq!(beats(all, 0), Some(Beat::Success));
+    assert_eq!(beats(part, 1), Some(Beat::Failure));
+    assert_eq!(beats(all, 0), Some(Beat::Success), "all is more than the part");
 }
 
 #[test]
