@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::status::{recall, stamp};
-use crate::platform::child::wait;
+use crate::platform::child::{Ended, wait};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +20,8 @@ const EVERY: SignedDuration = SignedDuration::from_hours(6);
 const AGAIN: SignedDuration = SignedDuration::from_mins(5);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(10);
+/// After a look that did not come to its end, and twice as long after each further one: what it read of a store is read again.
+const FAILED: Duration = Duration::from_secs(5 * 60);
 /// Between two questions whether one is due.
 const ASK: Duration = Duration::from_secs(1);
 /// A look that takes longer hangs.
@@ -33,7 +35,44 @@ type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
 struct Last {
     asked: Option<Instant>,
     begun: Option<Instant>,
-    look: Option<JoinHandle<()>>,
+    /// True once the child came to its end.
+    look: Option<JoinHandle<bool>>,
+    /// So many in a row did not, and when that was seen last.
+    failed: u32,
+    failed_at: Option<Instant>,
+}
+
+impl Last {
+    /// Takes a look that has ended in. True while one runs.
+    fn is_looking(&mut self) -> bool {
+        if self.look.as_ref().is_some_and(|look| !look.is_finished()) {
+            return true;
+        }
+        match self.look.take().map(|look| look.join().unwrap_or(false)) {
+            None => {}
+            Some(true) => (self.failed, self.failed_at) = (0, None),
+            Some(false) => self.fails(),
+        }
+        false
+    }
+
+    fn fails(&mut self) {
+        (self.failed, self.failed_at) = (self.failed.saturating_add(1), Some(Instant::now()));
+    }
+
+    /// True while nothing is tried again: `at` is now.
+    fn rests(&self, at: Instant) -> bool {
+        self.failed_at.is_some_and(|failed| at.saturating_duration_since(failed) < rest(self.failed))
+    }
+}
+
+/// How long nothing is tried after `failed` looks that did not come to their end.
+fn rest(failed: u32) -> Duration {
+    let longest = EVERY.unsigned_abs();
+    1_u32
+        .checked_shl(failed.saturating_sub(1))
+        .and_then(|times| FAILED.checked_mul(times))
+        .map_or(longest, |rest| rest.min(longest))
 }
 
 /// The looks of an agent.
@@ -54,8 +93,11 @@ impl Looks {
     pub fn look(&mut self, config: &Config, now: Timestamp) {
         let last = self.last.entry(config.state_dir.clone()).or_default();
         let lately = |then: Option<Instant>, pause| then.is_some_and(|then| then.elapsed() < pause);
-        let running = last.look.as_ref().is_some_and(|look| !look.is_finished());
-        if running || lately(last.asked, ASK) || lately(last.begun, PAUSE) {
+        if last.is_looking()
+            || last.rests(Instant::now())
+            || lately(last.asked, ASK)
+            || lately(last.begun, PAUSE)
+        {
             return;
         }
         last.asked = Some(Instant::now());
@@ -74,10 +116,14 @@ impl Looks {
             .stderr(Stdio::null())
             .spawn();
         // The page says how old what it shows is: nobody else need be told.
-        last.look = started.ok().map(|mut child| {
-            let stop = Arc::clone(&self.stop);
-            std::thread::spawn(move || drop(wait(&mut child, LONGEST, &*stop)))
-        });
+        match started {
+            Err(_) => last.fails(),
+            Ok(mut child) => {
+                let stop = Arc::clone(&self.stop);
+                let ended_well = move || matches!(wait(&mut child, LONGEST, &*stop), Ok(Ended::Itself(status)) if status.success());
+                last.look = Some(std::thread::spawn(ended_well));
+            }
+        }
     }
 
     /// Waits for looks that are under way, which end soon once the agent is to end.
@@ -95,4 +141,33 @@ fn is_due(config: &Config, now: Timestamp) -> bool {
     let old = at.is_none_or(|at| now.duration_since(at).abs() >= EVERY);
     let again = seen.failed.is_some() && at.is_none_or(|at| now.duration_since(at) >= AGAIN);
     old || again || seen.stamp != stamp(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_does_not_come_to_its_end_is_tried_again_later_and_later() {
+        let mut last = Last { look: Some(std::thread::spawn(|| false)), ..Last::default() };
+        let mut now = Instant::now();
+        let minutes: Vec<u64> = (0..9)
+            .map(|_| {
+                while last.is_looking() {
+                    std::thread::yield_now();
+                }
+                let failed = last.failed_at.unwrap();
+                let rests = (1..).find(|minutes| !last.rests(failed + Duration::from_secs(60 * minutes)));
+                now += Duration::from_secs(1);
+                last.look = Some(std::thread::spawn(|| false));
+                rests.unwrap()
+            })
+            .collect();
+        assert_eq!(minutes, [5, 10, 20, 40, 80, 160, 320, 360, 360]);
+        last.look = Some(std::thread::spawn(|| true));
+        while last.is_looking() {
+            std::thread::yield_now();
+        }
+        assert!(!last.rests(now) && rest(u32::MAX) == EVERY.unsigned_abs());
+    }
 }
