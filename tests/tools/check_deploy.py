@@ -175,10 +175,15 @@ def kubernetes():
         mounts, copies = check_pod(name, pod, version)
         for path in re.findall(r'"(/[^"]*)"', configuration):
             must(f"{name}: {path} of the configuration is mounted", any(path.startswith(f"{mount}/") for mount in mounts))
+        must(f"{name}: keys are copied again when its init container runs again", " cp -f " in copies)
         for key in re.findall(r'"/keys/([^"]*)"', configuration):
             must(f"{name}: the key {key} is brought", f"/secret/{key}" in copies and key in (DEPLOY / "kubernetes" / f"{name}.yaml").read_text().split("--from-file", 1)[1])
     must("one that stays, or one every five minutes: never two with one state", found["deployment"][0]["spec"]["strategy"]["type"] == "Recreate" and found["deployment"][0]["spec"]["replicas"] == 1
          and found["cronjob"][0]["spec"]["concurrencyPolicy"] == "Forbid")
+    apart = [name for name in ("init", "deployment") if pods[name]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"]["matchLabels"]
+             != found[name][0]["spec"]["template"]["metadata"]["labels"] or found[name][0]["spec"]["template"]["metadata"]["labels"] != {"app.kubernetes.io/name": "backstay"}]
+    must("the job and the agent run on one node, where the state's claim can be mounted by both", not apart)
+    must("a job that has ended goes: it could not be changed", 0 < found["init"][0]["spec"]["ttlSecondsAfterFinished"] <= 3600)
     resources = found["kustomization"][0]["resources"]
     must("kustomization.yaml names files that are there, and one of the two", all((DEPLOY / "kubernetes" / r).exists() for r in resources) and ("deployment.yaml" in resources) != ("cronjob.yaml" in resources))
     must("pods are held to the strictest standard", found["namespace"][0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted")
