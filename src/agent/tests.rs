@@ -440,6 +440,18 @@ fn what_trying_does_not_help_is_not_tried_again() {
 }
 
 #[test]
+fn a_drill_that_finds_nothing_out_restores_everything_once_a_time_and_not_each_hour() {
+    for (code, runs) in [(1, 1), (10, 100)] {
+        let dir = scratch();
+        let config = config(dir.path(), "backup = [\"0 3 1 1 *\"]\ndrill = \"0 4 * * SUN\"");
+        let fake = Fake::new("2026-11-01T12:00:00Z", SignedDuration::from_secs(60), move |_| code);
+        fake.until(at("2026-11-14T12:00:00Z"), &config).unwrap();
+        let drills = fake.began().len();
+        assert!(drills == runs || code == 10 && drills > runs, "{code}: {drills}");
+    }
+}
+
+#[test]
 fn an_end_that_the_run_told_nobody_of_is_told_by_the_agent() {
     let dir = scratch();
     let config = config(dir.path(), "backup = [\"0 3 * * *\"]");

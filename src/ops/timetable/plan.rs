@@ -122,6 +122,11 @@ impl Line {
         matches!(&self.task, Task::Backup { .. })
     }
 
+    /// True for a drill: it restores everything.
+    pub(super) fn is_drill(&self) -> bool {
+        matches!(&self.task, Task::Drill)
+    }
+
     /// What is to be done for this line.
     fn next(&self, memory: &JobMemory, now: Timestamp) -> Next {
         let start = |due, attempt, again| {

@@ -83,7 +83,12 @@ impl Memory {
     }
 
     fn end_line(&mut self, name: &str, start: &Start, line: Option<&Line>, end: End, now: Timestamp) -> Turn {
-        let (verdict, code) = (end.verdict(), end.code);
+        let code = end.code;
+        let verdict = match end.verdict() {
+            // It was not found out whether everything comes back, after all was read: an hour later that costs as much and finds no more.
+            Verdict::Retry if code == 1 && line.is_some_and(Line::is_drill) => Verdict::GiveUp,
+            verdict => verdict,
+        };
         let Some(job) = self.jobs.get_mut(name) else { return Turn { verdict, again_at: None } };
         let began = job.running.map_or(now, |running| running.began);
         job.running = None;
