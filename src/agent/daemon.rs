@@ -127,7 +127,7 @@ impl Agent {
         if let Err(e) = page::wanted(&after).and_then(|_| world.change(&after))
             && !self.refuse_pages(&mut loaded, &e)
         {
-            world.say(&format!("the status page stays as it was: {}", chain_text(&e)));
+            world.warn(&format!("the status page stays as it was: {}", chain_text(&e)));
         }
         for (path, loaded) in loaded {
             match loaded.and_then(|config| self.take(&path, config, world.now())) {
@@ -137,7 +137,7 @@ impl Agent {
                     let kept = known.map_or("its project does not run", |_| "the one from before kept");
                     let hint = e.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
                     let who = known.map_or(path.display().to_string(), |p| p.config().project.name.clone());
-                    world.say(&format!(
+                    world.warn(&format!(
                         "{who}: the configuration is refused, and {kept}: {}{hint}",
                         chain_text(&e)
                     ));

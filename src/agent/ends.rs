@@ -36,12 +36,19 @@ pub(super) fn told(start: &Start, code: u8, turn: Turn) -> Option<String> {
     }
 }
 
+/// True when somebody should hear of an end who wants to hear of trouble alone. Another run that is waited for is none.
+pub(super) fn is_trouble(code: u8, turn: Turn) -> bool {
+    code != 0 && turn.verdict != Verdict::Busy
+}
+
 /// The worst of exit codes: that which asks for a person soonest.
 pub fn worst(codes: &[u8]) -> u8 {
-    const ORDER: [u8; 12] = [13, 18, 17, 14, 12, 10, 15, 1, 2, 16, 3, 4];
+    const ORDER: [u8; 13] = [13, 18, 17, 14, 12, 10, 15, 1, 2, 16, 11, 3, 4];
+    // What no list knows (a job that was killed) is a failure.
+    let place = |code: u8| ORDER.iter().position(|known| *known == code);
     let rank = |code: &u8| match *code {
         0 => usize::MAX,
-        code => ORDER.iter().position(|known| *known == code).unwrap_or(ORDER.len()),
+        code => place(code).or(place(1)).unwrap_or(ORDER.len()),
     };
     codes.iter().copied().min_by_key(rank).unwrap_or(0)
 }

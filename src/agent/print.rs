@@ -78,7 +78,7 @@ fn cron(exe: &Path, configs: &[&Path]) -> String {
     };
     let configs: String = configs.iter().map(|config| format!(" --config {}", quoted(config))).collect();
     format!(
-        "# crontab -e: every 5 minutes it looks what of the schedule in backstay.toml is due; a time that was missed is made up for.\n*/5 * * * * {} agent{configs} --once\n",
+        "# crontab -e: every 5 minutes it looks what of the schedule in backstay.toml is due; a time that was missed is made up for. -q: only problems and results are mailed.\n*/5 * * * * {} -q agent{configs} --once\n",
         quoted(exe)
     )
 }

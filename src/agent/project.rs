@@ -1,6 +1,6 @@
 //! One project of the agent: what it runs now, what it remembers.
 
-use crate::agent::ends::{title, told};
+use crate::agent::ends::{is_trouble, title, told};
 use crate::agent::tell;
 use crate::agent::untold::Untold;
 use crate::agent::world::{Order, Orphan, Work, World};
@@ -9,7 +9,7 @@ use crate::durable::Held;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::read::chain_text;
-use crate::ops::timetable::{End, Line, Memory, Next, Start, What, agent_lock, lines, next};
+use crate::ops::timetable::{AGENT, End, Line, Memory, Next, Start, What, agent_lock, lines, next};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Project {
         }
         let lock = agent_lock(dir);
         let held = lock
-            .try_lock("agent", now)
+            .try_lock(AGENT, now)
             .doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))?;
         let Some(held) = held else {
             let who = lock.holder().map(|holder| format!(": {holder}")).unwrap_or_default();
@@ -143,7 +143,7 @@ impl Project {
 
     fn complain(&self, world: &mut dyn World, error: &OpError) {
         let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        world.say(&format!("{}: {}{hint}", self.name(), chain_text(error)));
+        world.warn(&format!("{}: {}{hint}", self.name(), chain_text(error)));
     }
 
     fn step(&mut self, world: &mut dyn World) -> Result<Option<Timestamp>> {
@@ -207,7 +207,7 @@ impl Project {
         if let Some(why) = world.unfinished(&order) {
             if !std::mem::replace(&mut self.blocked, true) {
                 let why = format!("nothing is run: {why}");
-                world.say(&format!("{}: {why}", self.name()));
+                world.warn(&format!("{}: {why}", self.name()));
                 let untold = Untold { task: order.task, began: now, code: BLOCKED, why: Some(why) };
                 world.untold(&self.config, &untold);
             }
@@ -249,7 +249,7 @@ impl Project {
             }
             Err(e) => {
                 let why = format!("it cannot be started: {}", chain_text(&e));
-                world.say(&format!("{}: {}: {why}", self.name(), title(&start)));
+                world.warn(&format!("{}: {}: {why}", self.name(), title(&start)));
                 self.settle(world, (&start, &order), 1, Some(why))?;
             }
         }
@@ -304,7 +304,11 @@ impl Project {
         self.codes.push(code);
         world.ended(&self.config);
         if let Some(text) = told(start, code, turn) {
-            world.say(&format!("{}: {}{text}", self.name(), title(start)));
+            let line = format!("{}: {}{text}", self.name(), title(start));
+            match is_trouble(code, turn) {
+                true => world.warn(&line),
+                false => world.say(&line),
+            }
         }
         Ok(())
     }

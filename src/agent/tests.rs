@@ -205,6 +205,10 @@ impl World for Fake {
         self.0.lines.borrow_mut().push(text.to_owned());
     }
 
+    fn warn(&mut self, text: &str) {
+        self.say(text);
+    }
+
     fn wait(&mut self, until: Option<Timestamp>, busy: bool) {
         self.call();
         if let Some((from, to)) = self.0.put_right.get()
@@ -534,6 +538,8 @@ fn once_runs_what_is_due_and_ends_with_the_worst_code() {
     assert_eq!(args, ["backup", "verify --read-data=5", "prune"], "in the order in which they were due");
     assert_eq!(worst(&[0, 4, 3, 0]), 3);
     assert_eq!(worst(&[1, 10, 18, 4]), 18);
+    assert_eq!((worst(&[0, 11]), worst(&[4, 11, 3]), worst(&[16, 11])), (11, 11, 16));
+    assert_eq!((worst(&[4, 137]), worst(&[137, 10])), (137, 10), "one that was killed failed");
     assert_eq!(worst(&[]), 0);
 }
 
@@ -660,7 +666,7 @@ fn what_is_printed_names_this_program_and_the_configurations() {
     assert!(timer.contains("backstay.toml --once\n") && timer.contains("Persistent=yes"), "{timer}");
     let cron = print(Form::Cron, exe, &files, &dirs);
     assert!(
-        cron.contains("agent --config /srv/a/backstay.toml --config '/srv/b c/50\\%/backstay.toml' --once\n"),
+        cron.contains("* /usr/bin/backstay -q agent --config /srv/a/backstay.toml --config '/srv/b c/50\\%/backstay.toml' --once\n"),
         "{cron}"
     );
 }

@@ -79,8 +79,10 @@ pub trait World {
     /// Looks, from time to time, whether a project has been without a good backup for too long, and tells what could not be told before. Must not wait for
     /// whoever is told: the service manager hears from the loop that the agent lives.
     fn watch(&mut self, config: &Arc<Config>);
-    /// Tells people something.
+    /// Tells people how it goes, unless they want to hear of problems and results alone.
     fn say(&mut self, text: &str);
+    /// Tells people of a problem.
+    fn warn(&mut self, text: &str);
     /// The agent that stays begins its work with these configurations.
     fn begin(&mut self, configs: &[Arc<Config>]);
     /// It is to go on with these. An error refuses them, and all is as it was.

@@ -216,6 +216,35 @@ fn what_cannot_be_run_by_an_agent_is_refused_in_words() {
     lab.run(&["agent", "--print", "cron"]).expect(0, &["agent --config", "--once"]);
 }
 
+#[test]
+fn a_quiet_agent_says_why_it_runs_nothing() {
+    let lab = seen(FOLDER);
+    let now = [("BACKSTAY_TEST_NOW", "2026-11-02T04:00:00Z")];
+    put(&lab.state().join("rollback.json"), b"nonsense");
+    let ran = lab.run_with(&["-q", "agent", "--once"], &now);
+    assert!(ran.code == 18 && ran.text().contains("project: nothing is run: "), "{}", ran.text());
+    fs::remove_file(lab.state().join("rollback.json")).unwrap();
+    let ran = lab.run_with(&["-q", "agent", "--once"], &now);
+    // What the job itself found is its result; how the agent goes on is nobody's concern.
+    assert!(ran.code == 0 && !ran.text().contains("backup at 0 3"), "{}", ran.text());
+    let ran = lab.run_with(&["-q", "agent", "--once"], &now);
+    assert_eq!((ran.code, &*ran.text()), (0, ""));
+    assert_eq!(snapshots(&lab), 1);
+}
+
+#[test]
+fn a_second_once_beside_a_slow_one_has_nothing_to_do_and_says_nothing() {
+    let lab = seen(SLOW);
+    let mut agent = Running::start_with(&lab, &["--once"], &[]);
+    agent.until("begins");
+    let ran = lab.run(&["agent", "--once"]);
+    assert_eq!((ran.code, &*ran.text()), (0, ""));
+    lab.run(&["-v", "agent", "--once"]).expect(0, &["another agent runs project"]);
+    put(&lab.path("project/go"), b"");
+    assert_eq!(agent.end(), Some(0));
+    assert_eq!(snapshots(&lab), 1);
+}
+
 /// Two projects, and the arguments that name both.
 fn two(first: &str, second: &str) -> ([Lab; 2], Vec<String>) {
     let mut labs = [seen(first), seen(second)];

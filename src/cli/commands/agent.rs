@@ -14,6 +14,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::restore::read::chain_text;
 use crate::ops::surroundings::Surroundings;
+use crate::ops::timetable::{AGENT, agent_lock};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub(super) fn run(terminal: &Terminal, args: &AgentArgs) -> Result<u8> {
             "warning: SIGHUP cannot be caught ({e}); the configuration is read again only after a restart"
         ));
     }
-    let (projects, mut codes) = take_over(&paths, around.clock.now(), &terminal.interrupt)?;
+    let (projects, mut codes) = take_over(terminal, args.once, &paths, around.clock.now())?;
     let configs: Vec<Arc<Config>> = projects.iter().map(|project| Arc::clone(project.config())).collect();
     page::wanted(&configs)?;
     let socket = Socket::from_environment();
@@ -66,8 +67,13 @@ pub(super) fn run(terminal: &Terminal, args: &AgentArgs) -> Result<u8> {
 }
 
 /// Takes over every project that can be, and gives the exit codes of those that cannot: a mistake in the file of one keeps no other from its backups. With
-/// none left that is the error.
-fn take_over(paths: &[PathBuf], now: Timestamp, interrupt: &Interrupt) -> Result<(Vec<Project>, Vec<u8>)> {
+/// none left that is the error. With `once` a project that an agent runs already needs no other: that is no error.
+fn take_over(
+    terminal: &Terminal,
+    once: bool,
+    paths: &[PathBuf],
+    now: Timestamp,
+) -> Result<(Vec<Project>, Vec<u8>)> {
     let (mut projects, mut failed) = (Vec::new(), Vec::new());
     let loaded = load(paths);
     // Which of two is meant only a person knows.
@@ -75,8 +81,15 @@ fn take_over(paths: &[PathBuf], now: Timestamp, interrupt: &Interrupt) -> Result
         return Err(error);
     }
     for (path, config) in loaded {
-        match config.and_then(scheduled).and_then(|config| Project::open(config, now)) {
+        let config = config.and_then(scheduled);
+        let state_dir = config.as_ref().ok().map(|config| config.state_dir.clone());
+        match config.and_then(|config| Project::open(config, now)) {
             Ok(project) => projects.push(project),
+            Err(e) if once && e.class == Class::Busy && state_dir.is_some_and(|dir| is_run(&dir)) => {
+                if terminal.global.verbose {
+                    say(&e.to_string());
+                }
+            }
             Err(e) => failed.push((path, e)),
         }
     }
@@ -90,12 +103,18 @@ fn take_over(paths: &[PathBuf], now: Timestamp, interrupt: &Interrupt) -> Result
     }
     let mut codes = Vec::new();
     for (path, error) in &failed {
-        let code = exit::code_of(error.class, interrupt.signal());
+        let code = exit::code_of(error.class, terminal.interrupt.signal());
         exit::report(error, code, false);
         say(&format!("warning: the project of {} is not run; the others are", path.display()));
         codes.push(code);
     }
     Ok((projects, codes))
+}
+
+/// True when another process is the agent of the project with this state folder.
+fn is_run(state_dir: &Path) -> bool {
+    let holder = agent_lock(state_dir).holder();
+    holder.is_some_and(|holder| holder.what == AGENT && holder.pid != std::process::id())
 }
 
 fn signal(interrupt: &Interrupt) -> u8 {
@@ -311,6 +330,10 @@ impl World for Machine {
         if !self.quiet {
             say(text);
         }
+    }
+
+    fn warn(&mut self, text: &str) {
+        say(text);
     }
 
     fn begin(&mut self, configs: &[Arc<Config>]) {

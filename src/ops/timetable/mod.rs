@@ -18,6 +18,9 @@ pub use turn::{End, Turn};
 use crate::config::Config;
 use jiff::tz::TimeZone;
 
+/// What whoever runs a schedule says of itself in its lock.
+pub const AGENT: &str = "agent";
+
 /// How the agent's memory, and the lock of whatever runs it, is named in the state folder.
 const MEMORY: &str = "agent.json";
 const LOCK: &str = "agent.lock";
