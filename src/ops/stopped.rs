@@ -22,6 +22,9 @@ struct Stopped {
     /// The lives of those whose lives can be told: what still runs in the same one was asked to stop, or is about to be.
     #[serde(default)]
     lives: BTreeMap<String, String>,
+    /// Those that did not come up after a capture. They are not tried again, and said while they are down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<String>,
 }
 
 impl Stopped {
@@ -44,7 +47,11 @@ impl Stopped {
         durable::replace(&path, &text).doing(Class::Failed, cannot)
     }
 
-    fn close(state: &Path) -> Result<()> {
+    /// Nothing is to be started any more.
+    fn close(state: &Path, failed: Vec<String>) -> Result<()> {
+        if !failed.is_empty() {
+            return Self { failed, ..Self::default() }.write(state);
+        }
         let path = state.join(FILE);
         durable::remove(&path).map(drop).doing(Class::Failed, || format!("cannot remove {}", path.display()))
     }
@@ -69,7 +76,8 @@ pub(crate) fn around<T>(
     crash::point("stopped: all of them");
     let taken = taken.and_then(|()| step());
     crash::point("stopped: captured");
-    let problems = bring_back(config, state, note)?;
+    let mut problems = bring_back(config, state, note)?;
+    problems.extend(still_down(config, state, &problems)?);
     Ok((taken?, problems))
 }
 
@@ -87,7 +95,8 @@ fn stop(services: &[&Service], watch: &Watch<'_>, state: &Path, note: &dyn Fn(&s
         run.push(*service);
     }
     let services = run.iter().map(|service| service.name.clone()).collect();
-    Stopped { services, lives }.write(state)?;
+    let down = Stopped::read(state)?.unwrap_or_default().failed;
+    Stopped { services, lives, failed: down }.write(state)?;
     crash::point("stopped: written down");
     for service in run.iter().rev() {
         note(&format!("stopping {} for the capture", service.name));
@@ -105,6 +114,11 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
     let Some(stopped) = Stopped::read(state)? else {
         return Ok(Vec::new());
     };
+    if stopped.services.is_empty() && !stopped.failed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut down = stopped.failed;
+    down.retain(|name| !stopped.services.contains(name));
     let mut problems = Vec::new();
     let ordered = Service::in_order(&config.services).unwrap_or_default();
     for name in stopped.services.iter().filter(|name| !ordered.iter().any(|s| s.name == **name)) {
@@ -121,14 +135,37 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
             let life = stopped.lives.get(&service.name);
             if let Err(why) = start(service, life, amid_a_start, watch, note) {
                 problems.push(problem(&service.name, why));
+                down.push(service.name.clone());
             }
             crash::point("stopped: a service started");
         }
         Ok(())
     })?;
     // Also when one did not come up: it was said, and trying for ever what fails helps nobody.
-    Stopped::close(state)?;
+    Stopped::close(state, down)?;
     Ok(problems)
+}
+
+/// What did not come up after an earlier capture, is down, and was not `said` now: a run that called itself well would end the alarm.
+fn still_down(config: &Config, state: &Path, said: &[Problem]) -> Result<Vec<Problem>> {
+    let Some(stopped) = Stopped::read(state)? else {
+        return Ok(Vec::new());
+    };
+    let mut down = stopped.failed.clone();
+    with_watch(config, state, |watch| {
+        down.retain(|name| {
+            let service = config.services.iter().find(|service| service.name == *name);
+            let state = service.map(|service| service::state(service, watch));
+            !matches!(state, None | Some(Ok(State::Runs(_) | State::Untold)))
+        });
+        Ok(())
+    })?;
+    if down != stopped.failed {
+        Stopped::close(state, down.clone())?;
+    }
+    let words = "it did not come up after an earlier capture, and does not run";
+    let now = down.iter().map(|name| problem(name, words.into()));
+    Ok(now.filter(|problem| said.iter().all(|known| known.subject != problem.subject)).collect())
 }
 
 fn start(
@@ -175,5 +212,6 @@ fn problem(service: &str, what: String) -> Problem {
 
 /// True when a capture stopped services and did not start them again.
 pub(crate) fn any(state: &Path) -> bool {
-    state.join(FILE).exists()
+    // What cannot be read is for a person to look at.
+    Stopped::read(state).map_or(true, |stopped| stopped.is_some_and(|stopped| !stopped.services.is_empty()))
 }

@@ -236,7 +236,9 @@ fn a_service_that_does_not_stop_is_no_reason_to_leave_it_down_and_there_is_no_sn
 
 #[test]
 fn a_service_that_does_not_come_up_is_told_and_the_snapshot_stays() {
-    let app = App::with(&SERVICE.replace("sleep 1000 & echo $! > web.pid'", "exit 6'"));
+    let app = App::with(
+        &SERVICE.replace("'echo start >> order; ", "'echo start >> order; test -e well || exit 6; "),
+    );
     let output = expect_code(app.0.run(["backup"]), 15);
     assert!(
         told(&output).contains("service web") && told(&output).contains("exit code 6"),
@@ -244,4 +246,20 @@ fn a_service_that_does_not_come_up_is_told_and_the_snapshot_stays() {
         told(&output)
     );
     assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 1);
+    // The next run makes a snapshot, too, and does not call the application well, nor try for ever what fails.
+    for _ in 0..2 {
+        let output = expect_code(app.0.run(["backup"]), 15);
+        let word = "it did not come up after an earlier capture, and does not run";
+        assert_eq!(told(&output).matches(word).count(), 1, "{}", told(&output));
+    }
+    assert_eq!(app.order().iter().filter(|line| *line == "start").count(), 1);
+    let status = app.0.run(["status"]);
+    assert!(!String::from_utf8_lossy(&status.stdout).contains("a capture was cut off"), "none was");
+    // A person starts it.
+    fs::write(app.0.dir.join("well"), "").unwrap();
+    let start = "sleep 1000 >/dev/null 2>&1 & echo $! > web.pid";
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.0.dir).output().unwrap(), 0);
+    expect_code(app.0.run(["backup"]), 0);
+    assert!(app.runs());
+    assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 4);
 }
