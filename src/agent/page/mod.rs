@@ -25,7 +25,7 @@ use door::Door;
 use jiff::SignedDuration;
 use listen::{Listener, Place};
 use serve::{Limits, Server};
-use site::Projects;
+use site::{Guarded, Projects};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -36,9 +36,15 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(30);
 pub struct Pages {
     projects: Arc<Projects>,
     wanted: Option<Page>,
-    server: Option<Server>,
+    shown: Option<Shown>,
     /// When it is tried again.
     again: Option<Timestamp>,
+}
+
+/// A server, and what it answers.
+struct Shown {
+    server: Server,
+    site: Arc<Guarded>,
 }
 
 /// Something to be said to people.
@@ -72,7 +78,7 @@ pub fn wanted(configs: &[Arc<Config>]) -> Result<Option<Page>> {
 impl Pages {
     /// None yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { projects: Arc::new(Projects::new(clock)), wanted: None, server: None, again: None }
+        Self { projects: Arc::new(Projects::new(clock)), wanted: None, shown: None, again: None }
     }
 
     /// The agent begins with `configs`. A page that cannot be shown is no reason not to back up: it is said, and tried again. Gives what is to be said.
@@ -89,27 +95,29 @@ impl Pages {
         let same = self.wanted == wanted;
         let said = match &wanted {
             None => {
-                self.server = None;
+                self.shown = None;
                 None
             }
             // What could not be shown before is no reason to refuse another schedule: it is tried again, now and later.
-            Some(page) if same && self.server.is_none() => self.move_to(page).ok(),
+            Some(page) if same && self.shown.is_none() => self.move_to(page).ok(),
             Some(page)
-                if self.server.is_none()
-                    || self.wanted.as_ref().is_none_or(|before| before.at != page.at) =>
+                if self.shown.is_none() || self.wanted.as_ref().is_none_or(|before| before.at != page.at) =>
             {
                 Some(self.move_to(page)?)
             }
             Some(page) => {
                 // The same configuration may mean another token now: it is read again.
-                let address = self.server.as_ref().and_then(|server| server.place().address());
-                self.projects.guard(Door::of(page, address).map_err(|why| cannot(page, &why))?);
+                let address = self.shown.as_ref().and_then(|shown| shown.server.place().address());
+                let door = Door::of(page, address).map_err(|why| cannot(page, &why))?;
+                if let Some(shown) = &self.shown {
+                    shown.site.guard(door);
+                }
                 None
             }
         };
         self.projects.set(configs);
         self.wanted = wanted;
-        if self.wanted.is_none() || self.server.is_some() {
+        if self.wanted.is_none() || self.shown.is_some() {
             self.again = None;
             self.note(None);
         }
@@ -130,7 +138,7 @@ impl Pages {
 
     /// The agent ends.
     pub fn end(&mut self) {
-        self.server = None;
+        self.shown = None;
         self.projects.each(|config| PageNote::remove(&config.state_dir));
     }
 
@@ -159,41 +167,39 @@ impl Pages {
     /// Listens where `page` says, and only then no more where it was. Gives what is to be said.
     fn move_to(&mut self, page: &Page) -> Result<String> {
         let mut made = self.listen(page);
-        let own = self.server.as_ref().is_some_and(|server| shares_port(&page.at, server.place()));
+        let own = self.shown.as_ref().is_some_and(|shown| shares_port(&page.at, shown.server.place()));
         if own && made.as_ref().is_err_and(|refused| refused.in_use) {
             // It is this agent that is in its own way.
-            self.server = None;
+            self.shown = None;
             made = self.listen(page);
             if made.is_err() {
                 self.go_back();
             }
         }
-        let (server, door) = made.map_err(|refused| cannot(page, &refused.why))?;
-        let url = server.place().url();
-        self.projects.guard(door);
-        self.server = Some(server);
+        let shown = made.map_err(|refused| cannot(page, &refused.why))?;
+        let url = shown.server.place().url();
+        self.shown = Some(shown);
         Ok(format!("the status page is at {url}"))
     }
 
-    fn listen(&self, page: &Page) -> std::result::Result<(Server, Door), Unbound> {
+    fn listen(&self, page: &Page) -> std::result::Result<Shown, Unbound> {
         let refused = |why: String| Unbound { why, in_use: false };
         let of = |e: std::io::Error| Unbound { in_use: e.kind() == ErrorKind::AddrInUse, why: e.to_string() };
         // Before anything is bound: a token that cannot be read lets nobody in.
         Door::of(page, None).map_err(refused)?;
         let (listener, place) = Listener::bind(&page.at).map_err(of)?;
         let door = Door::of(page, place.address()).map_err(refused)?;
-        let server =
-            Server::start(listener, place, Arc::clone(&self.projects) as _, Limits::default()).map_err(of)?;
-        Ok((server, door))
+        let site = Arc::new(Guarded::new(Arc::clone(&self.projects), door));
+        let server = Server::start(listener, place, Arc::clone(&site) as _, Limits::default()).map_err(of)?;
+        Ok(Shown { server, site })
     }
 
     /// Listens again where it was, with whoever was let in before.
     fn go_back(&mut self) {
         let Some(before) = self.wanted.clone() else { return };
         match self.listen(&before) {
-            Ok((server, door)) => {
-                self.projects.guard(door);
-                self.server = Some(server);
+            Ok(shown) => {
+                self.shown = Some(shown);
                 self.note(None);
             }
             // It is tried like one that could never be shown.
@@ -203,7 +209,7 @@ impl Pages {
 
     /// Notes where it is in the state folder of each project.
     fn note(&self, problem: Option<&str>) {
-        let url = self.server.as_ref().map(|server| server.place().url());
+        let url = self.shown.as_ref().map(|shown| shown.server.place().url());
         let note = PageNote { url, problem: problem.map(str::to_owned) };
         self.projects.each(|config| {
             if self.wanted.is_none() {

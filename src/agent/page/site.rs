@@ -22,8 +22,6 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(super) struct Projects {
     clock: Arc<dyn Clock>,
     configs: RwLock<Vec<Arc<Config>>>,
-    /// Nobody is let in before it is known who may.
-    door: RwLock<Option<Door>>,
     beat: Mutex<Instant>,
     metrics: Mutex<Option<(Instant, String)>>,
     view: Mutex<Option<(Instant, Arc<View>)>>,
@@ -36,7 +34,6 @@ impl Projects {
         Self {
             clock,
             configs: RwLock::default(),
-            door: RwLock::new(None),
             beat: Mutex::new(Instant::now()),
             metrics: Mutex::default(),
             view: Mutex::default(),
@@ -55,10 +52,6 @@ impl Projects {
         configs.clone_into(&mut self.configs.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    pub(super) fn guard(&self, door: Door) {
-        *self.door.write().unwrap_or_else(PoisonError::into_inner) = Some(door);
-    }
-
     pub(super) fn beat(&self) {
         *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -69,13 +62,6 @@ impl Projects {
 
     fn configs(&self) -> Vec<Arc<Config>> {
         self.configs.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn refuses(&self, asked: &Asked) -> Option<Answer> {
-        match &*self.door.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(door) => door.refuses(asked),
-            None => Some(Answer::refusal(503, "the agent begins")),
-        }
     }
 
     /// Says nothing of any project: anybody may ask.
@@ -115,15 +101,44 @@ fn fresh<T: Clone>(kept: &Mutex<Option<(Instant, T)>>, make: impl FnOnce() -> T)
     }
 }
 
-impl Site for Projects {
+/// The projects behind the door of one server. A question that an earlier server was asked must not be let in by the door of a later one, which may
+/// ask for less.
+pub(super) struct Guarded {
+    projects: Arc<Projects>,
+    door: RwLock<Door>,
+}
+
+impl Guarded {
+    pub(super) fn new(projects: Arc<Projects>, door: Door) -> Self {
+        Self { projects, door: RwLock::new(door) }
+    }
+
+    /// The same server, and another token.
+    pub(super) fn guard(&self, door: Door) {
+        *self.door.write().unwrap_or_else(PoisonError::into_inner) = door;
+    }
+}
+
+impl Site for Guarded {
     fn answer(&self, asked: &Asked) -> Answer {
-        if asked.path == "/healthz" {
-            return self.health();
-        }
-        if let Some(refusal) = self.refuses(asked) {
+        // Whether the agent works is anybody's to know.
+        if asked.path != "/healthz"
+            && let Some(refusal) = self.door.read().unwrap_or_else(PoisonError::into_inner).refuses(asked)
+        {
             return refusal;
         }
+        self.projects.answer(asked)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.projects.now()
+    }
+}
+
+impl Projects {
+    fn answer(&self, asked: &Asked) -> Answer {
         match asked.path.as_str() {
+            "/healthz" => self.health(),
             "/" => self.page(&asked.query),
             "/status.json" => self.view().json(),
             "/metrics" => Answer::well("text/plain; version=0.0.4; charset=utf-8", self.metrics()),

@@ -116,6 +116,28 @@ fn a_page_moves_between_addresses_of_one_port() {
 }
 
 #[test]
+fn a_question_that_a_page_with_a_token_was_asked_is_not_let_in_by_the_page_without_one_that_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "0123456789abcdef").unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut pages = Pages::new(clock() as _);
+    let guarded = format!("page = \"127.0.0.1:0\"\ntoken_file = {:?}", token.display().to_string());
+    pages.begin(&[config(dir.path(), &guarded)]);
+    let first = url(dir.path());
+    let address = first.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned();
+    let mut stranger = TcpStream::connect(&address).unwrap();
+    write!(stranger, "GET /status.json HTTP/1.1\r\nHost: {address}\r\n").unwrap();
+    // One that comes later is answered: the stranger's was taken.
+    assert!(ask(&first, "/healthz").ends_with("ok\n"));
+    let socket = dir.path().join("page.sock");
+    pages.change(&[config(dir.path(), &format!("page = \"unix:{}\"", socket.display()))]).unwrap();
+    let mut text = String::new();
+    let _closed = write!(stranger, "\r\n").and_then(|()| stranger.read_to_string(&mut text));
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 401 "), "{text}");
+}
+
+#[test]
 fn a_page_that_could_not_be_shown_before_keeps_no_other_change_from_being_made() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
