@@ -123,13 +123,8 @@ impl Children {
 
     /// What became of the job of `order`, which an earlier agent started.
     pub fn orphan(order: &Order) -> Result<Orphan> {
-        let path = order.state_dir.join(SLOT);
-        let cannot = || format!("cannot look at {}", path.display());
-        let slot = open(&path).doing(Class::Failed, cannot)?;
-        match rustix::fs::flock(&slot, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(Orphan::Running),
-            Err(e) => return Err(e).doing(Class::Failed, cannot),
+        if runs(&order.state_dir)? {
+            return Ok(Orphan::Running);
         }
         Ok(word(order).map_or(Orphan::Gone, |word| Orphan::Ended(word.code)))
     }
@@ -137,6 +132,18 @@ impl Children {
     /// What the run of `order` said of its end.
     pub fn said(order: &Order) -> Option<Said> {
         word(order).map(|word| word.said)
+    }
+}
+
+/// True while a job of the project with this state folder runs, whoever started it.
+pub(super) fn runs(state_dir: &Path) -> Result<bool> {
+    let path = state_dir.join(SLOT);
+    let cannot = || format!("cannot look at {}", path.display());
+    let slot = open(&path).doing(Class::Failed, cannot)?;
+    match rustix::fs::flock(&slot, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(e) => Err(e).doing(Class::Failed, cannot),
     }
 }
 

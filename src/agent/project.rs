@@ -1,5 +1,6 @@
 //! One project of the agent: what it runs now, what it remembers.
 
+use crate::agent::child;
 use crate::agent::ends::{is_trouble, title, told};
 use crate::agent::tell;
 use crate::agent::untold::Untold;
@@ -78,8 +79,26 @@ impl Project {
             codes: Vec::new(),
             _held: held,
         };
+        project.forget_cut_off()?;
         project.fit(now)?;
         Ok(project)
+    }
+
+    /// What was cut off, and has no line any more, is never begun again: unless it still runs, nobody waits for its end.
+    fn forget_cut_off(&mut self) -> Result<()> {
+        let lines = &self.lines;
+        let known = |name: &String| lines.iter().any(|line| line.name == *name);
+        let mut gone: Vec<_> = self
+            .memory
+            .jobs
+            .iter_mut()
+            .filter(|(name, job)| job.running.is_some() && !known(name))
+            .map(|(_, job)| job)
+            .collect();
+        if !gone.is_empty() && !child::runs(&self.config.state_dir)? {
+            gone.iter_mut().for_each(|job| job.running = None);
+        }
+        Ok(())
     }
 
     /// Its configuration.

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::model::Timestamp;
 use crate::model::schedule::Schedule;
 use crate::ops::error::{Class, OpError, Result};
-use crate::ops::timetable::Memory;
+use crate::ops::timetable::{Memory, Start, What};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::cell::{Cell, RefCell};
@@ -652,6 +652,29 @@ impl Ask for UntilPutRight {
     fn load(&self) -> Vec<(PathBuf, Result<Arc<Config>>)> {
         Vec::new()
     }
+}
+
+#[test]
+fn a_run_that_was_cut_off_and_whose_line_is_gone_does_not_run_for_ever() {
+    let dir = scratch();
+    let now = at("2026-11-02T00:00:00Z");
+    let mut before = Memory::default();
+    let line = "backup at 0 1 * * *";
+    before.fit([line].into_iter(), now);
+    let what = What::Line(line.to_owned());
+    before.begin(&Start { what, due: now, attempt: 0, again: false }, now);
+    before.save(dir.path()).unwrap();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let remembered = || {
+        drop(Project::open(Arc::clone(&config), now).unwrap());
+        Memory::load(dir.path()).unwrap().unwrap().jobs.contains_key(line)
+    };
+    // While it holds its lock it runs.
+    let slot = std::fs::File::create(dir.path().join("agent-job.lock")).unwrap();
+    rustix::fs::flock(&slot, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert!(remembered());
+    drop(slot);
+    assert!(!remembered());
 }
 
 #[test]
