@@ -81,13 +81,11 @@ impl Children {
         let slot = open(&path).doing(Class::Failed, cannot)?;
         rustix::fs::flock(&slot, FlockOperation::NonBlockingLockExclusive).doing(Class::Busy, cannot)?;
         // A run that was abandoned is begun again by the same name: what it said before must not be taken for its end now.
-        match std::fs::remove_file(order.state_dir.join(WORD)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(e).doing(Class::Failed, || {
-                    format!("cannot remove {WORD} in {}", order.state_dir.display())
-                });
-            }
-            _ => {}
+        if let Err(e) = std::fs::remove_file(order.state_dir.join(WORD))
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            let cannot = || format!("cannot remove {WORD} in {}", order.state_dir.display());
+            return Err(e).doing(Class::Failed, cannot);
         }
         let mut command = Command::new(&self.exe);
         command.args(&self.before).arg("--config").arg(&order.config).args(["--progress", "none"]);
