@@ -61,6 +61,8 @@ pub(super) fn note<T>(
     let mut tasks = load(&config.state_dir);
     let before = tasks.remove(task);
     let (well, trouble) = before.map(|task| (task.well, task.trouble)).unwrap_or_default();
+    // A clock that was ahead noted a time that has not come: whoever counts from it would hear of no failure until then.
+    let well = well.map(|well| well.min(run.ended));
     let said: String = text.chars().take(TEXT_MAX).collect();
     let known = match run.code {
         0 => Task { last: run, well: Some(run.ended), trouble },
@@ -88,22 +90,41 @@ pub(super) fn load(state_dir: &Path) -> Tasks {
 mod tests {
     use super::*;
 
+    fn config(dir: &Path) -> Config {
+        let text = format!(
+            "[project]\nname = \"x\"\n[[store]]\nname = \"local\"\npath = \"/srv/store\"\n[signing]\nkey_file = \"/nowhere/key\"\n[state]\ndir = {:?}\n",
+            dir.display().to_string()
+        );
+        Config::parse(&text, &dir.join("backstay.toml")).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn run(at: &str, code: u8) -> Run {
+        let at: Timestamp = at.parse().unwrap();
+        Run { began: at, ended: at, code }
+    }
+
     #[test]
     fn a_backup_of_everything_ends_what_one_of_a_part_that_nobody_runs_again_left() {
         let dir = tempfile::tempdir().unwrap();
-        let text = format!(
-            "[project]\nname = \"x\"\n[[store]]\nname = \"local\"\npath = \"store\"\n[signing]\nkey_file = \"/nowhere/key\"\n[state]\ndir = {:?}\n",
-            dir.path().display().to_string()
-        );
-        let config =
-            Config::parse(&text, &dir.path().join("backstay.toml")).unwrap_or_else(|e| panic!("{e}"));
+        let config = config(dir.path());
         let end = |task: &str, code| {
-            let run = Run { began: Timestamp::UNIX_EPOCH, ended: Timestamp::UNIX_EPOCH, code };
+            let run = run("2026-11-02T00:00:00Z", code);
             note(&config, task, (run, "said"), |tasks| Ok(tasks.into_keys().collect::<Vec<_>>())).unwrap()
         };
         end("backup of web", 0);
         end("backup of db", 1);
         assert_eq!(end("backup", 4), ["backup", "backup of db", "backup of web"]);
         assert_eq!(end("backup", 0), ["backup", "backup of web"]);
+    }
+
+    #[test]
+    fn a_success_of_a_time_that_has_not_come_hides_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let end = |run: Run| note(&config, "backup", (run, ""), |tasks| Ok(tasks["backup"].well)).unwrap();
+        end(run("2031-01-01T00:00:00Z", 0));
+        let failed = run("2026-11-02T00:00:00Z", 1);
+        assert_eq!(end(failed), Some(failed.ended));
+        assert_eq!(end(run("2026-11-03T00:00:00Z", 1)), Some(failed.ended));
     }
 }
