@@ -121,6 +121,11 @@ impl Failure {
         matches!(self.status, 409 | 412)
     }
 
+    /// True when the server compared what arrived with what was said of it, and found another thing.
+    pub(super) fn says_spoilt(&self) -> bool {
+        is_spoilt(&self.code)
+    }
+
     pub(super) fn is_absent(&self) -> bool {
         self.kind == StoreErrorKind::NotFound
     }
@@ -168,15 +173,18 @@ fn kind_of(status: u16, code: &str) -> StoreErrorKind {
     }
 }
 
+/// What arrived is not what was sent: the way did it, and the next time it may not.
+fn is_spoilt(code: &str) -> bool {
+    matches!(code, "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest")
+}
+
 fn again_of(status: u16, code: &str, headers: &HeaderMap) -> Again {
     let busy =
         matches!(code, "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "Throttling");
-    // What arrived is not what was sent: the way did it, and the next time it may not.
-    let spoilt = matches!(code, "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest");
     let again = match status {
         501 | 505 | 507 => false,
         408 | 429 | 500..=599 => true,
-        _ => busy || spoilt,
+        _ => busy || is_spoilt(code),
     };
     let said = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
     match (again, said) {

@@ -7,8 +7,8 @@ use crate::model::{ObjectId, Timestamp};
 use crate::store::StoreErrorKind;
 use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::{self, Capabilities, Compared};
-use crate::store::s3::client::Call;
-use crate::store::s3::failure::Failure;
+use crate::store::s3::client::{Call, Patience};
+use crate::store::s3::failure::{Again, Failure};
 use crate::store::s3::spec::Checksum;
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
@@ -18,11 +18,42 @@ const FIRST: &[u8] = b"backstay looks what this server can do: 1\n";
 const SECOND: &[u8] = b"backstay looks what this server can do: 2\n";
 const HEADER: &str = "x-amz-checksum-sha256";
 
-/// True for an answer that refuses the request itself, not the right to make it.
+/// True for an answer that refuses the request itself, not the right to make it or the moment.
 fn refuses(failure: &Failure) -> bool {
     matches!(failure.status, 400..=499 | 501)
-        && failure.kind != StoreErrorKind::Denied
+        && !matches!(failure.kind, StoreErrorKind::Denied | StoreErrorKind::Unreachable)
         && !failure.is_absent()
+}
+
+/// What the failure of a lie says about the server.
+enum Said {
+    /// It compared, and refused.
+    Caught,
+    /// The same in the words of want of rights; it can also be that.
+    Forbidden,
+    /// It broke on it, by the lie or by chance.
+    Fault,
+    /// It did something else than compare.
+    Other,
+    /// Nothing: it was busy, the keys were old, the line broke.
+    Nothing,
+}
+
+fn said_by(failure: &Failure) -> Said {
+    let code = failure.code.as_str();
+    let busy = matches!(code, "SlowDown" | "ServiceUnavailable" | "Throttling" | "RequestTimeout");
+    let for_good = failure.again == Again::Never || failure.says_spoilt();
+    match failure.status {
+        // Some servers see a wrong signature here; they refused all the same.
+        403 if matches!(code, "SignatureDoesNotMatch" | "XAmzContentSHA256Mismatch" | "AccessDenied") => {
+            Said::Forbidden
+        }
+        _ if failure.kind == StoreErrorKind::Denied => Said::Nothing,
+        400 | 422 if for_good => Said::Caught,
+        500 if !busy => Said::Fault,
+        _ if failure.again == Again::Never => Said::Other,
+        _ => Said::Nothing,
+    }
 }
 
 /// The same request, with a signature that covers the SHA-256 of other bytes.
@@ -142,22 +173,42 @@ impl S3Store {
         Ok(())
     }
 
-    /// True when the server refuses `lie`. Servers that answer it with a fault of their own must take the truth between two such answers: then it was no
-    /// hour of bad luck.
+    /// True when the server refuses `lie`, and because it is one: what is found is relied on for good, so an answer that any request could have got at
+    /// that moment is none. Servers that answer it with a fault of their own must take the truth between two such answers: then it was no hour of bad luck.
     async fn catches(&self, lie: &Call, truth: &Call) -> Result<bool, Failure> {
         let mut faults = 0;
+        let mut patience = Patience::new(&self.client);
         loop {
-            match self.client.attempt(lie).await {
+            let failure = match self.client.attempt(lie).await {
                 Ok(_) => return Ok(false),
-                // Some servers see a wrong signature here; they refused all the same.
-                Err(e) if refuses(&e) || e.kind == StoreErrorKind::Denied => return Ok(true),
-                Err(e) if e.status < 500 => return Ok(false),
-                Err(_) => faults += 1,
+                Err(failure) => failure,
+            };
+            match said_by(&failure) {
+                Said::Caught => return Ok(true),
+                Said::Forbidden => return self.takes(truth).await,
+                Said::Other => return Ok(false),
+                Said::Fault if faults == 1 => return Ok(true),
+                Said::Fault => {
+                    faults += 1;
+                    self.client.run(truth).await?;
+                }
+                Said::Nothing => match patience.again(failure).await {
+                    Ok(()) => {}
+                    // A server that hangs up on each lie, and on nothing else, proves nothing and can be worked with.
+                    Err(e) if e.status == 0 && e.kind == StoreErrorKind::Unreachable => {
+                        return self.client.run(truth).await.map(|_| false);
+                    }
+                    Err(e) => return Err(e),
+                },
             }
-            if faults == 2 {
-                return Ok(true);
-            }
-            self.client.run(truth).await?;
+        }
+    }
+
+    /// Whether these keys may send `truth`.
+    async fn takes(&self, truth: &Call) -> Result<bool, Failure> {
+        match self.client.run(truth).await {
+            Err(e) if e.kind == StoreErrorKind::Denied => Ok(false),
+            other => other.map(|_| true),
         }
     }
 

@@ -143,6 +143,43 @@ fn what_a_server_cannot_do_is_found_out_before_it_is_relied_on() {
 }
 
 #[test]
+fn an_answer_that_says_nothing_of_the_lie_proves_nothing() {
+    let careless = || manner(|m| (m.ignores_checksums, m.ignores_signed) = (true, true));
+    for (status, code) in [
+        (429, "TooManyRequests"),
+        (503, "SlowDown"),
+        (500, "SlowDown"),
+        (408, ""),
+        (409, "OperationAborted"),
+        (400, "RequestTimeout"),
+        (400, "ExpiredToken"),
+        (403, "ExpiredToken"),
+    ] {
+        let bed = careless();
+        let refused = Fault::Refuse(status, code, None);
+        for key in ["-2", "-3"] {
+            bed.server.fault_on(Op::Put, key, Nth::First(2), refused.clone());
+        }
+        // The first part is the truth.
+        bed.server.fault_on(Op::Part, "-3", Nth::Only(2), refused.clone());
+        bed.server.fault_on(Op::Part, "-3", Nth::Only(3), refused);
+        match bed.store.probe() {
+            Ok(found) => assert!(!found.proves_put() && !found.proves_parts(), "{status} {code}: {found:?}"),
+            Err(error) => assert_eq!((code, error.kind), ("ExpiredToken", Kind::Denied), "{}", told(&error)),
+        }
+    }
+    let bed = careless();
+    bed.server.fault_on(Op::Put, "-2", Nth::All, Fault::Refuse(429, "TooManyRequests", None));
+    let error = bed.store.probe().unwrap_err();
+    assert_eq!(
+        error.kind,
+        Kind::Unreachable,
+        "a server that stays busy was not found out about: {}",
+        told(&error)
+    );
+}
+
+#[test]
 fn not_there_right_after_a_put_is_waited_for_and_then_believed() {
     let bed = Bed::new();
     let content = bytes(10, 5);
