@@ -256,6 +256,9 @@ fn piece_of(
     extent.length = extent.length.min(PIECE);
     let mut counted = Counted::default();
     reading.deliver(vec![Piece { extent, file: 0 }], &archives, &mut counted)?;
+    if counted.lost.is_some() {
+        reading.sources.answered()?;
+    }
     match counted.lost {
         Some(why) => Err(damaged(why)),
         None if counted.bytes != extent.length => Err(damaged("bytes are missing".into())),

@@ -87,6 +87,11 @@ pub(crate) fn write_listing(
     reading.deliver(pieces, &listing.archives, &mut files)?;
     files.make_before(usize::MAX)?;
     files.leave_unfinished_out()?;
+    if !files.damaged.is_empty() {
+        // A store that does not answer is no damage, and what has holes because of it must not be taken for all that there is.
+        session.around.interrupt.check()?;
+        opened.sources.answered()?;
+    }
     report.problems.extend(check_sizes(opened, listing)?);
     let damaged = std::mem::take(&mut files.damaged);
     // A million paths are only gathered where something needs them.

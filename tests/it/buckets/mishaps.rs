@@ -202,3 +202,57 @@ fn a_range_of_wrong_bytes_is_read_once_more_and_then_is_damage() {
         server.calm();
     }
 }
+
+/// Archives cannot be had for longer than anyone waits.
+fn go_away(server: &FaultServer) {
+    server.fault_on(Op::Range, "archives/", Nth::All, Fault::Refuse(503, "SlowDown", Some(3600)));
+}
+
+#[test]
+fn a_store_that_does_not_answer_for_a_while_is_no_damage() {
+    let server = FaultServer::start();
+    let shop = Shop::open(&server.endpoint(), "bucket", &[]);
+    let person = &shop.person;
+    let id = person.backup();
+    let live = everything_below(&person.app.join("backend"));
+    go_away(&server);
+    person.fails(10, ["restore", &id, "--to", "../back"]).says(&["does not answer"]);
+    assert!(!person.top.join("back").exists(), "nothing is there that has holes");
+    let in_place = ["restore", &id, "backend/app/main.py", "--in-place", "--yes"];
+    person.fails(10, in_place).says(&["does not answer"]);
+    assert!(everything_below(&person.app.join("backend")) == live, "nothing was exchanged");
+    server.calm();
+    person.ok(["restore", &id, "--to", "../back"]);
+}
+
+#[test]
+fn a_recovery_from_a_store_that_stops_answering_is_repeated_and_then_whole() {
+    let server = FaultServer::start();
+    let shop = Shop::open(&server.endpoint(), "bucket", &[]);
+    let person = &shop.person;
+    person.backup();
+    person.ok(["kit", "-o", "../kit.txt"]);
+    let other = person.top.join("other-home");
+    give_keys(&other);
+    let recover = || {
+        let mut command = shop.command(["recover", "../kit.txt", "--to", "../new", "--yes"]);
+        crate::common::person::Said::from(command.env("HOME", &other).output().unwrap())
+    };
+    go_away(&server);
+    recover().code(10).says(&["does not answer"]);
+    server.calm();
+    recover().code(0);
+    let main = fs::read_to_string(person.top.join("new/backend/app/main.py")).unwrap();
+    assert_eq!(main, "from fastapi import FastAPI\n");
+}
+
+#[test]
+fn a_kit_is_not_blamed_for_a_store_that_does_not_answer() {
+    let server = FaultServer::start();
+    let shop = Shop::open(&server.endpoint(), "bucket", &[]);
+    shop.person.backup();
+    shop.person.ok(["kit", "-o", "../kit.txt"]);
+    go_away(&server);
+    let said = shop.person.run(["kit", "verify", "../kit.txt"]).to_string();
+    assert!(said.contains("does not answer") && !said.contains("cannot be decrypted"), "{said}");
+}
