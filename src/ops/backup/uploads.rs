@@ -302,6 +302,7 @@ impl Shared {
 
     /// Puts an object and proves it.
     fn put(&self, job: &Job) {
+        let _leaving = Leaving { shared: self, job };
         if self.state().stopped {
             job.discard();
         } else {
@@ -310,7 +311,6 @@ impl Shared {
                 Err(error) => self.fail(error),
             }
         }
-        self.leave(job);
     }
 
     fn put_and_prove(&self, job: &Job) -> Result<(ObjectId, Level)> {
@@ -338,6 +338,21 @@ impl Shared {
         prove(store, &self.interrupt, &mut |_| {}, &key, (job.size(), id))?;
         crash::point("pack: object read back");
         Ok((id, Level::Read))
+    }
+}
+
+/// Counts an object off, also when putting it panicked: whoever waits for it would wait for ever, and the lock would be held as long.
+struct Leaving<'a> {
+    shared: &'a Shared,
+    job: &'a Job,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.fail(OpError::new(Class::Failed, "internal: a thread that puts objects panicked"));
+        }
+        self.shared.leave(self.job);
     }
 }
 

@@ -12,6 +12,9 @@ const MAX_TEXT: usize = 300;
 /// Beyond this a wrong clock is the likely cause, in seconds.
 pub(super) const MAX_SKEW: i64 = 300;
 
+/// No longer than this is a server's word about when to come back taken: some send numbers that no sum can hold.
+const MAX_SAID: u64 = 24 * 3600;
+
 /// Whether trying again makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Again {
@@ -189,7 +192,7 @@ fn again_of(status: u16, code: &str, headers: &HeaderMap) -> Again {
     let said = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
     match (again, said) {
         (false, _) => Again::Never,
-        (true, Some(seconds)) => Again::After(Duration::from_secs(seconds)),
+        (true, Some(seconds)) => Again::After(Duration::from_secs(MAX_SAID.min(seconds))),
         (true, None) => Again::Soon,
     }
 }
@@ -270,6 +273,14 @@ mod tests {
         }
         let slow = answer(503, &[("retry-after", "7")], "");
         assert_eq!(slow.again, Again::After(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_time_to_wait_that_nobody_can_count_is_a_day() {
+        for said in ["86401", "18446744073709551615"] {
+            let answer = answer(503, &[("retry-after", said)], "");
+            assert_eq!(answer.again, Again::After(Duration::from_secs(24 * 3600)), "{said}");
+        }
     }
 
     #[test]

@@ -148,3 +148,16 @@ fn a_signal_ends_it_and_dropping_it_early_waits_for_its_threads() {
     drop(uploads);
     assert!(shared.upgrade().is_none(), "no thread holds anything any more");
 }
+
+#[test]
+fn a_put_that_panics_ends_the_run_and_nobody_waits_for_it() {
+    let (faults, store) = store();
+    faults.on_call(Arc::new(|verb, _| assert!(verb != Verb::PutBytes, "what a library may do")));
+    let uploads = uploads(&store, &Interrupt::default());
+    let (id, bytes) = listing(1, 64);
+    uploads.manifest(id, bytes).unwrap();
+    let (say, hear) = bounded(1);
+    std::thread::spawn(move || say.send(uploads.finish().map(drop)));
+    let told = hear.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for ever").unwrap_err();
+    assert!(told.class == Class::Failed && told.to_string().contains("internal"), "{told:?}");
+}
