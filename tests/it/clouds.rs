@@ -137,6 +137,19 @@ fn a_bucket_of_googles_keeps_the_contract() {
 
 #[cfg(feature = "gcs")]
 #[test]
+fn a_slow_line_to_a_bucket_of_googles_is_no_reason_to_give_up() {
+    let (server, dir) = (FaultServer::start(), tempfile::tempdir().unwrap());
+    let mut spec = spec(&server.endpoint(), Service::Gcs, &gcs_keys(dir.path()), "v");
+    spec.limit_upload = Some(500);
+    let store = CloudStore::create(spec).unwrap();
+    let bytes = noise(5, 300_000);
+    server.fault_on(Op::Put, "archives/", Nth::First(1), Fault::Refuse(503, "SlowDown", None));
+    assert_eq!(store.put_bytes(&Key::Archive(ObjectId::of(&bytes)), &bytes).unwrap(), Put::Created);
+    server.calm();
+}
+
+#[cfg(feature = "gcs")]
+#[test]
 fn the_way_back_through_a_bucket_of_googles() {
     let (server, dir) = (FaultServer::start(), tempfile::tempdir().unwrap());
     way_back(&server.endpoint(), &format!("gs://{BUCKET}/{{host}}/tsushin"), &gcs_keys(dir.path()));

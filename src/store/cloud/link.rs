@@ -25,8 +25,12 @@ pub(super) const MAX_ANSWER: usize = 16 << 20;
 const MAX_RETRIES: u32 = 8;
 /// For a server that never answered.
 const MAX_CALLS: u32 = 4;
-/// Signatures are good for some minutes.
+/// From the first failure.
 const MAX_TIME: Duration = Duration::from_secs(5 * 60);
+/// So many repetitions there are however long the line takes for one ...
+const SURE_RETRIES: u32 = 2;
+/// ... that begin within this time from the first try: Azure takes a signature for a quarter of an hour.
+const MAX_AGE: Duration = Duration::from_secs(12 * 60);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -73,7 +77,13 @@ impl Link {
         Ok(response)
     }
 
-    fn wait_for(&self, failure: &Failure, tried: u32, spent: Duration) -> Option<Duration> {
+    /// How long to wait for another try; none when there should be none. `age` is how long ago the first try began, `since` how long ago it failed.
+    fn wait_for(
+        &self,
+        failure: &Failure,
+        tried: u32,
+        (age, since): (Duration, Duration),
+    ) -> Option<Duration> {
         let whole = FIRST_WAIT.saturating_mul(1 << tried.min(16)).min(MAX_WAIT);
         let random = random_bytes::<4>().map_or(u32::MAX, u32::from_be_bytes);
         let back_off = whole / 2 + (whole / 2).mul_f64(f64::from(random) / f64::from(u32::MAX));
@@ -83,7 +93,8 @@ impl Link {
             Again::After(said) => said.max(back_off),
         };
         let most = if self.0.reached() { MAX_RETRIES } else { MAX_CALLS };
-        (tried < most && spent + wait <= MAX_TIME).then_some(wait)
+        let in_time = since.saturating_add(wait) <= MAX_TIME || tried < SURE_RETRIES && wait <= MAX_TIME;
+        (tried < most && in_time && age.saturating_add(wait) <= MAX_AGE).then_some(wait)
     }
 }
 
@@ -115,7 +126,7 @@ impl HttpConnector for Link {
 impl HttpService for Link {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let body = request.body().clone().collect().await?.to_bytes();
-        let began = self.0.timer().now();
+        let (began, mut failed) = (self.0.timer().now(), None);
         let (mut tried, mut uncertain) = (0, false);
         loop {
             let mut failure = match self.once(&request, &body).await {
@@ -124,8 +135,9 @@ impl HttpService for Link {
             };
             uncertain |= failure.uncertain;
             failure.uncertain = uncertain;
-            let spent = self.0.timer().now().saturating_sub(began);
-            let Some(wait) = self.wait_for(&failure, tried, spent) else {
+            let now = self.0.timer().now();
+            let since = now.saturating_sub(*failed.get_or_insert(now));
+            let Some(wait) = self.wait_for(&failure, tried, (now.saturating_sub(began), since)) else {
                 let failure = match tried {
                     0 => failure,
                     _ => failure.and(&format!("given up after {} tries", tried + 1)),

@@ -22,7 +22,10 @@ const MAX_ERROR: usize = 64 << 10;
 const MAX_RETRIES: u32 = 10;
 /// For a server that never answered: it is more likely away than busy, and other stores are waiting.
 const MAX_CALLS: u32 = 4;
+/// From the first failure: how long it took to fail says how slow the line is, not how patient we were.
 const MAX_TIME: Duration = Duration::from_secs(15 * 60);
+/// So many repetitions there are whatever they take: on a slow line one of them can be longer than that.
+const SURE_RETRIES: u32 = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -233,6 +236,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 pub(super) struct Patience<'a> {
     client: &'a Client,
     began: Duration,
+    failed: Option<Duration>,
     tries: u32,
     refreshed: bool,
     uncertain: bool,
@@ -241,12 +245,13 @@ pub(super) struct Patience<'a> {
 impl<'a> Patience<'a> {
     pub(super) fn new(client: &'a Client) -> Self {
         let began = client.transport.timer().now();
-        Self { client, began, tries: 0, refreshed: false, uncertain: false }
+        Self { client, began, failed: None, tries: 0, refreshed: false, uncertain: false }
     }
 
     /// Something came through: what fails next is counted from one.
     pub(super) fn renew(&mut self) {
-        (self.tries, self.began) = (0, self.client.transport.timer().now());
+        (self.tries, self.failed) = (0, None);
+        self.began = self.client.transport.timer().now();
     }
 
     /// Waits for another try, or gives the failure back when there should be none.
@@ -264,10 +269,12 @@ impl<'a> Patience<'a> {
             Again::Soon => self.back_off(),
             Again::After(said) => said.max(self.back_off()),
         };
-        let spent = self.client.transport.timer().now().saturating_sub(self.began);
+        let now = self.client.transport.timer().now();
+        let since = now.saturating_sub(*self.failed.get_or_insert(now));
         let most = if self.client.transport.reached() { MAX_RETRIES } else { MAX_CALLS };
-        if self.tries >= most || spent + wait > MAX_TIME {
-            let tries = self.tries + 1;
+        let too_long = wait > MAX_TIME || self.tries >= SURE_RETRIES && since.saturating_add(wait) > MAX_TIME;
+        if self.tries >= most || too_long {
+            let (tries, spent) = (self.tries + 1, now.saturating_sub(self.began));
             return Err(failure.and(&format!("given up after {tries} tries in {} seconds", spent.as_secs())));
         }
         self.tries += 1;

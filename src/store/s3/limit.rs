@@ -11,8 +11,8 @@ const BURST: Duration = Duration::from_millis(250);
 const STALL: Duration = Duration::from_secs(120);
 /// An answer, or the next [`CHAPTER`] of a body, must come within this.
 const BOUND: Duration = Duration::from_secs(15 * 60);
-/// Bytes of a body that start a new bound: a large object on a slow line is no reason to give up.
-const CHAPTER: u64 = 16 << 20;
+/// Bytes of a body that start a new bound: a large object on a slow line is no reason to give up. Small, because up to sixteen connections share the line.
+const CHAPTER: u64 = 1 << 20;
 /// How often the guard looks.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -140,5 +140,41 @@ mod tests {
         let both =
             async { futures::future::select(Box::pin(crawls), Box::pin(watch)).await.factor_first().0 };
         assert!(block_on(&|| false, both).unwrap().contains("15 minutes"));
+    }
+
+    #[test]
+    fn a_slow_connection_that_goes_on_is_left_alone() {
+        let timer: Arc<dyn Timer> = Arc::new(Steps::default());
+        let pulse = Arc::new(Pulse::default());
+        // 2 kB a second for three hours; a wait of the guard is one step.
+        let goes_on = async {
+            for _ in 0..3 * 360 {
+                pulse.moved(20_000);
+                tokio::task::yield_now().await;
+            }
+        };
+        let watch = Arc::clone(&pulse).stands_still(timer);
+        let first = async { futures::future::select(Box::pin(goes_on), Box::pin(watch)).await };
+        let ended = block_on(&|| false, first).unwrap();
+        assert!(matches!(ended, futures::future::Either::Left(_)), "it was given up");
+    }
+
+    /// Every wait is as long as it takes the others to have their turn.
+    #[derive(Debug, Default)]
+    struct Steps(AtomicU64);
+
+    impl Timer for Steps {
+        fn now(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn pause(&self, time: Duration) -> futures::future::BoxFuture<'static, ()> {
+            self.guard(time)
+        }
+
+        fn guard(&self, time: Duration) -> futures::future::BoxFuture<'static, ()> {
+            self.0.fetch_add(time.as_secs(), Ordering::Relaxed);
+            Box::pin(tokio::task::yield_now())
+        }
     }
 }

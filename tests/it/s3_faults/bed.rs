@@ -76,6 +76,14 @@ impl Bed {
         (Self { timer, ..bed }, front)
     }
 
+    /// A store that may send so many bytes a second.
+    pub(crate) fn limited(rate: u64) -> Self {
+        let timer = Arc::new(TestTimer::new(CALM));
+        let change = |spec: &mut S3Spec| spec.limit_upload = Some(rate);
+        let bed = Self::made(FaultServer::start(), testing::keys(), Arc::clone(&timer) as _, change);
+        Self { timer, ..bed }
+    }
+
     /// The same with another time; `timer` means nothing then.
     pub(crate) fn by(manner: Manner, keys: Arc<dyn Credentials>, time: Arc<dyn Timer>) -> Self {
         Self::made(FaultServer::with(manner), keys, time, |_| {})

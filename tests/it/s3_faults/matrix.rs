@@ -156,7 +156,8 @@ fn slow() -> Vec<Line> {
         hasty("C4", Fault::StallUp, Nth::First(1), ALL, Succeed),
         hasty("C4", Fault::StallDown(5), Nth::First(1), READS, Succeed),
         hasty("C4", Fault::StallDown(0), Nth::First(1), TREES, Succeed),
-        hasty("C4", Fault::Drip, Nth::First(1), &[(Do::Get, Op::Get)], too_long),
+        hasty("C4", Fault::Drip, Nth::First(1), &[(Do::Get, Op::Get)], Succeed),
+        hasty("C4", Fault::Drip, Nth::All, &[(Do::GetRange, Op::Range)], too_long),
     ]
 }
 

@@ -180,6 +180,17 @@ fn an_answer_that_says_nothing_of_the_lie_proves_nothing() {
 }
 
 #[test]
+fn a_slow_line_is_no_reason_to_give_up_after_one_try() {
+    let bed = Bed::limited(100);
+    let content = bytes(300_000, 7);
+    bed.server.fault_on(Op::Put, "archives/", Nth::First(1), Fault::Refuse(503, "SlowDown", None));
+    let put = bed.store.put_bytes(&archive(&content), &content).map_err(|e| told(&e)).unwrap();
+    assert_eq!(put, Put::Proved);
+    assert!(bed.paused() > Duration::from_secs(30 * 60), "it took long: {:?}", bed.paused());
+    bed.server.calm();
+}
+
+#[test]
 fn not_there_right_after_a_put_is_waited_for_and_then_believed() {
     let bed = Bed::new();
     let content = bytes(10, 5);
