@@ -41,13 +41,22 @@ pub(super) fn read(store: &dyn Store, key: &Key) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether a signature is one of exactly these bytes, by whatever key.
+pub(super) fn fits(bytes: &[u8], armored: &[u8]) -> bool {
+    whole(armored).is_some_and(|text| verify(namespace::RECOVER, bytes, text).is_ok())
+}
+
+/// A signature's text; none when it is cut off or no text.
+fn whole(armored: &[u8]) -> Option<&str> {
+    std::str::from_utf8(armored).ok().filter(|text| text.ends_with('\n'))
+}
+
 fn fault(
     vault: &Vault,
     (key, bytes): (&Key, &[u8]),
     (signature, armored): (&Key, &[u8]),
 ) -> Option<BadDocument> {
-    let whole = std::str::from_utf8(armored).ok().filter(|text| text.ends_with('\n'));
-    match whole.map(|text| verify(namespace::RECOVER, bytes, text)) {
+    match whole(armored).map(|text| verify(namespace::RECOVER, bytes, text)) {
         Some(Ok(by)) if vault.history.keys().is_trusted(&by.id) => None,
         Some(Ok(by)) => Some(told(key, &format!("{} signed it, whose key is not trusted", by.id))),
         Some(Err(SignatureError::Wrong)) => {

@@ -39,7 +39,7 @@ pub(super) fn make_store(
     };
     if let Some(open) = open_if_there(config, means)? {
         let info = ours(&*open, vault, &place)?;
-        put_instructions(&*open, (signer, state), Claimed::Before)?;
+        put_instructions(&*open, (signer, state), Claimed::Before, report)?;
         return remember(&info);
     }
     let known =
@@ -73,7 +73,7 @@ pub(super) fn make_store(
     };
     let info = ours(store, vault, &place)?;
     crash::point("init: store claimed");
-    put_instructions(store, (signer, state), claimed)?;
+    put_instructions(store, (signer, state), claimed, report)?;
     report.made.push(format!("store {place}"));
     if let Place::Url(bucket) = &config.place {
         let found = remote::remembered(name, bucket, &means.state_dir, &means.interrupt);
@@ -101,38 +101,84 @@ enum Claimed {
     Before,
 }
 
-/// Puts the instructions and their signatures: where they are missing, and where they are of somebody who did not get the store.
-fn put_instructions(store: &dyn Store, (signer, state): (&Signer, &State), claimed: Claimed) -> Result<()> {
+/// What is to become of an instruction and its signature.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pair {
+    /// They fit each other, whichever version they are of.
+    Whole,
+    /// Somebody changed one of the two. It may be his own text, or a trace: it is no matter of `init` to take it away.
+    Changed,
+    /// They are to be this version's.
+    Ours,
+}
+
+impl Pair {
+    fn of(file: Option<&[u8]>, signature: Option<&[u8]>, ours: &[u8], claimed: Claimed) -> Self {
+        match (file, signature) {
+            _ if claimed == Claimed::Now => Self::Ours,
+            (Some(file), Some(signature)) if recover_files::fits(file, signature) => Self::Whole,
+            (Some(file), Some(_)) if file != ours => Self::Changed,
+            // Without its signature nobody should trust an instruction, and we cannot sign what another version says.
+            _ => Self::Ours,
+        }
+    }
+}
+
+/// Puts the instructions and their signatures: where they are missing, where the two do not belong together, and where they are of somebody who did
+/// not get the store.
+fn put_instructions(
+    store: &dyn Store,
+    (signer, state): (&Signer, &State),
+    claimed: Claimed,
+    report: &mut InitReport,
+) -> Result<()> {
     let cannot = || "cannot sign the instructions of a store".into();
     for (key, signature_key, bytes) in
         [(Key::RecoverMd, Key::RecoverMdSig, RECOVER_MD), (Key::RecoverPy, Key::RecoverPySig, RECOVER_PY)]
     {
-        if !put_one(store, state, claimed, (&key, bytes))? {
-            continue; // another version's, with a signature that fits
+        let file = recover_files::read(store, &key)?;
+        let signature = recover_files::read(store, &signature_key)?;
+        match Pair::of(file.as_deref(), signature.as_deref(), bytes, claimed) {
+            Pair::Whole => continue,
+            Pair::Changed => {
+                let name = store.name();
+                report.notes.push(format!(
+                    "store {name}: {key} is not what {signature_key} signs, and was left as it is; take it away and run `backstay init` again to have a whole one"
+                ));
+                continue;
+            }
+            Pair::Ours => {}
         }
-        let signature = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
-        put_one(store, state, claimed, (&signature_key, signature.as_bytes()))?;
+        put_one(store, state, (&key, bytes), file.as_deref())?;
+        // Another host's may fit; a stranger's must not stay.
+        let fits = |there: &Vec<u8>| claimed == Claimed::Before && recover_files::fits(bytes, there);
+        if !signature.as_ref().is_some_and(fits) {
+            let ours = signer.sign(namespace::RECOVER, bytes).doing(Class::Failed, cannot)?;
+            put_one(store, state, (&signature_key, ours.as_bytes()), signature.as_deref())?;
+        }
+        if claimed == Claimed::Before {
+            report.made.push(format!("{key} and its signature in store {}", store.name()));
+        }
         crash::point("init: instructions put");
     }
     Ok(())
 }
 
-/// True when `bytes` are there now.
-fn put_one(store: &dyn Store, state: &State, claimed: Claimed, (key, bytes): (&Key, &[u8])) -> Result<bool> {
-    match recover_files::read(store, key)? {
-        None => {
-            in_store(store, store.put_bytes(key, bytes))?;
-            return Ok(true);
+/// Puts `bytes` in the place of what is there.
+fn put_one(
+    store: &dyn Store,
+    state: &State,
+    (key, bytes): (&Key, &[u8]),
+    there: Option<&[u8]>,
+) -> Result<()> {
+    match there {
+        None => in_store(store, store.put_bytes(key, bytes)).map(drop),
+        Some(there) if there == bytes => Ok(()),
+        Some(_) => {
+            let spool = store.spool_dir().unwrap_or_else(|| state.spool_dir());
+            replace(&spool, store, key, bytes)
         }
-        Some(there) if there == bytes => return Ok(true),
-        Some(_) => {}
     }
-    if claimed == Claimed::Before {
-        return Ok(false);
-    }
-    let spool = store.spool_dir().unwrap_or_else(|| state.spool_dir());
-    replace(&spool, store, key, bytes)?;
-    Ok(true)
 }
 
 /// Makes a store in a folder that was lost with the machine it was on: a new instance, empty.
@@ -162,4 +208,73 @@ fn ignore_file(store: &Path) -> Result<()> {
     clear_unfinished(&path)?;
     crate::durable::write_new(&path, b"# backups do not belong into git\n*\n", 0o644)
         .doing(Class::Store, || format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::verify;
+    use crate::store::testing::MemoryStore;
+
+    const OLDER: &[u8] = b"# How to recover, as an older version says it\n";
+
+    /// A store with the instructions of an older version that `signer` signed, then without `gone`.
+    fn older(signer: &Signer, gone: &[Key]) -> MemoryStore {
+        let store = MemoryStore::new("s");
+        for (key, signature_key) in [(Key::RecoverMd, Key::RecoverMdSig), (Key::RecoverPy, Key::RecoverPySig)]
+        {
+            let signature = signer.sign(namespace::RECOVER, OLDER).unwrap();
+            for (key, bytes) in [(key, OLDER), (signature_key, signature.as_bytes())] {
+                if !gone.contains(&key) {
+                    store.force(&key, bytes);
+                }
+            }
+        }
+        store
+    }
+
+    fn completed(store: &MemoryStore, signer: &Signer) -> InitReport {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let mut report = InitReport::default();
+        put_instructions(store, (signer, &state), Claimed::Before, &mut report).unwrap();
+        report
+    }
+
+    fn fit(store: &MemoryStore) -> bool {
+        let text = |key: &Key| String::from_utf8(store.get(key, 1 << 20).unwrap()).unwrap();
+        [(Key::RecoverMd, Key::RecoverMdSig), (Key::RecoverPy, Key::RecoverPySig)]
+            .iter()
+            .all(|(key, sig)| verify(namespace::RECOVER, text(key).as_bytes(), &text(sig)).is_ok())
+    }
+
+    #[test]
+    fn what_is_put_beside_an_older_versions_instructions_fits_them() {
+        let (first, second) = (Signer::generate().unwrap(), Signer::generate().unwrap());
+        let whole = older(&first, &[]);
+        let report = completed(&whole, &second);
+        assert!(fit(&whole) && report.made.is_empty() && report.notes.is_empty(), "{report:?}");
+        assert_eq!(whole.get(&Key::RecoverMd, 1 << 20).unwrap(), OLDER, "a version that fits is left alone");
+        for gone in [[Key::RecoverMd].as_slice(), &[Key::RecoverMdSig], &[Key::RecoverPy, Key::RecoverMdSig]]
+        {
+            let store = older(&first, gone);
+            let report = completed(&store, &second);
+            assert!(fit(&store), "{gone:?}");
+            assert_eq!(report.made.len(), gone.len(), "{report:?}");
+            assert!(completed(&store, &second).made.is_empty(), "once");
+        }
+    }
+
+    #[test]
+    fn instructions_that_somebody_changed_stay_and_are_said() {
+        let signer = Signer::generate().unwrap();
+        let store = older(&signer, &[]);
+        store.force(&Key::RecoverMd, b"my own notes\n");
+        let report = completed(&store, &signer);
+        assert_eq!(store.get(&Key::RecoverMd, 1 << 20).unwrap(), b"my own notes\n");
+        assert!(report.notes.len() == 1 && report.notes[0].contains("RECOVER.md"), "{report:?}");
+        // Whoever takes them away gets whole ones.
+        store.delete(&Key::RecoverMd).unwrap();
+        assert!(completed(&store, &signer).notes.is_empty() && fit(&store));
+    }
 }
