@@ -64,6 +64,7 @@ mod tests {
             ranges: true,
             overwrite_possible: true,
             delete_allowed: true,
+            abort_allowed: Some(true),
             versioning: Some(true),
             object_lock: None,
             probed_at: Some(Timestamp::UNIX_EPOCH),

@@ -63,6 +63,14 @@ fn other_cloud(name: &str, place: &UrlPlace, means: &Means, findings: &mut Findi
 
 /// What the server can do beside keeping bytes.
 fn able(name: &str, found: &Capabilities, findings: &mut Findings) {
+    if found.abort_allowed == Some(false) {
+        findings.warning(
+            AREA,
+            name,
+            "these keys may not end an upload in parts: what is cut off stays there, costs room and is in no listing",
+            "give them s3:AbortMultipartUpload (docs/fleet.md), and the bucket a rule that aborts incomplete multipart uploads after 7 days",
+        );
+    }
     if found.create_only && found.proves_put() && found.ranges {
         findings.well(AREA, name, "it refuses to overwrite, compares SHA-256 and answers ranges");
         return;
@@ -216,8 +224,8 @@ mod tests {
     use crate::ops::doctor::Severity;
     use crate::store::s3::Compared;
 
-    fn worst(versioning: bool, overwrite: bool, kept: Option<bool>, removable: Option<bool>) -> Severity {
-        let found = Capabilities {
+    fn found(versioning: bool, overwrite: bool) -> Capabilities {
+        Capabilities {
             create_only: true,
             checksum_put: Compared::Enforced,
             checksum_part: Compared::Enforced,
@@ -227,13 +235,30 @@ mod tests {
             ranges: true,
             overwrite_possible: overwrite,
             delete_allowed: overwrite,
+            abort_allowed: Some(true),
             versioning: Some(versioning),
             object_lock: Some(false),
             probed_at: None,
-        };
+        }
+    }
+
+    fn worst(versioning: bool, overwrite: bool, kept: Option<bool>, removable: Option<bool>) -> Severity {
+        let found = found(versioning, overwrite);
         let mut findings = Findings::default();
         judge("s", &found, Versions { told: versioning, kept, removable, left: 0 }, &mut findings);
         findings.finish(Timestamp::UNIX_EPOCH).worst
+    }
+
+    #[test]
+    fn keys_that_may_not_end_uploads_are_warned_of() {
+        let said = |abort_allowed| {
+            let mut findings = Findings::default();
+            let found = Capabilities { abort_allowed, ..found(true, true) };
+            able("s", &found, &mut findings);
+            findings.finish(Timestamp::UNIX_EPOCH).worst
+        };
+        assert_eq!((said(Some(true)), said(None)), (Severity::Well, Severity::Well));
+        assert_eq!(said(Some(false)), Severity::Warning);
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub struct Capabilities {
     pub overwrite_possible: bool,
     /// These keys may delete.
     pub delete_allowed: bool,
+    /// These keys may end an upload in parts; `None` when that was not tried.
+    #[serde(default)]
+    pub abort_allowed: Option<bool>,
     /// The bucket keeps versions; `None` when that is not to be had.
     pub versioning: Option<bool>,
     /// The bucket has object lock; `None` when that is not to be had.
@@ -64,6 +67,7 @@ impl Capabilities {
             ranges: false,
             overwrite_possible: true,
             delete_allowed: false,
+            abort_allowed: None,
             versioning: None,
             object_lock: None,
             probed_at: None,

@@ -231,7 +231,12 @@ impl S3Store {
         let part = Call::new(Method::PUT, key).query("partNumber", "1").query("uploadId", id.as_str());
         let part = part.body(Bytes::from_static(FIRST), ObjectId::of(FIRST));
         let tried = self.try_part(part, with_checksum, found).await;
-        self.abort(key, &id).await?;
+        found.abort_allowed = match self.abort(key, &id).await {
+            Ok(()) => Some(true),
+            // What was begun stays there, once: it is remembered, and not tried again by each run.
+            Err(e) if e.status == 403 => Some(false),
+            Err(e) => return Err(e),
+        };
         tried
     }
 

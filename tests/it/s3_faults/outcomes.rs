@@ -180,6 +180,16 @@ fn an_answer_that_says_nothing_of_the_lie_proves_nothing() {
 }
 
 #[test]
+fn keys_that_may_not_end_uploads_are_probed_all_the_same_and_it_is_remembered() {
+    let bed = Bed::new();
+    bed.server.fault(Op::Abort, Nth::All, Fault::Refuse(403, "AccessDenied", None));
+    let found = bed.store.probe().map_err(|e| told(&e)).unwrap();
+    assert!(found.proves_put() && found.proves_parts() && found.ranges && found.delete_allowed, "{found:?}");
+    let remembered = std::fs::read_to_string(bed.state.path().join("stores/offsite.json")).unwrap();
+    assert!(remembered.contains("\"abort_allowed\": false"), "{remembered}");
+}
+
+#[test]
 fn a_slow_line_is_no_reason_to_give_up_after_one_try() {
     let bed = Bed::limited(100);
     let content = bytes(300_000, 7);
