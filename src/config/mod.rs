@@ -58,6 +58,7 @@ pub use settings::{
 };
 pub use settings_agent::{AgentSettings, Page, PageAt};
 pub use settings_service::{Compose, Control, Event, Health, Hook, HookCommands, Probe, Rebuild, Service};
+pub use url::leaves_in_the_open;
 pub use url_place::BadUrl;
 
 use crate::config::paths::Bases;

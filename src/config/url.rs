@@ -212,6 +212,14 @@ pub(super) struct Endpoint {
     pub loopback: bool,
 }
 
+/// True for an endpoint that is reached without TLS over a network.
+pub fn leaves_in_the_open(endpoint_text: &str) -> bool {
+    match endpoint(endpoint_text) {
+        Ok(endpoint) => endpoint.plain && !endpoint.loopback,
+        Err(_) => endpoint_text.starts_with("http://"),
+    }
+}
+
 /// Reads an endpoint.
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, Wrong> {
     let wrong = |what: &str, hint: &str| Err((what.to_owned(), hint.to_owned()));

@@ -1,6 +1,6 @@
 //! What the configuration names, and what it leaves open.
 
-use crate::config::{Config, Place, Spec, SqliteCheck};
+use crate::config::{Config, Place, Spec, SqliteCheck, leaves_in_the_open};
 use crate::keys::RecipientSet;
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::layout::component_paths;
@@ -21,7 +21,7 @@ pub(super) fn look(config: &Config, findings: &mut Findings) {
     recipients(config, findings);
     for store in &config.stores {
         if let Place::Url(place) = &store.place
-            && place.endpoint.as_deref().is_some_and(is_open_http)
+            && place.endpoint.as_deref().is_some_and(leaves_in_the_open)
         {
             let what = "it is reached without TLS over a network: whoever listens sees names, sizes and times, and can answer in its place";
             findings.warning(
@@ -36,11 +36,6 @@ pub(super) fn look(config: &Config, findings: &mut Findings) {
         let count = config.components.len();
         findings.well(AREA, &file, format!("it is valid, and all that its {count} components name is there"));
     }
-}
-
-fn is_open_http(endpoint: &str) -> bool {
-    let host = endpoint.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or(rest));
-    host.is_some_and(|host| !["localhost", "127.0.0.1", "[", "::1"].contains(&host))
 }
 
 fn missing_things(config: &Config, findings: &mut Findings) {
@@ -134,13 +129,22 @@ mod tests {
 
     #[test]
     fn http_is_open_where_it_leaves_this_machine() {
-        for open in ["http://minio.example:9000", "http://10.0.0.1", "http://minio.example/x"] {
-            assert!(is_open_http(open), "{open}");
+        for open in [
+            "http://minio.example:9000",
+            "http://10.0.0.1",
+            "http://[2001:db8::1]:9000",
+            "http://minio.example/x",
+        ] {
+            assert!(leaves_in_the_open(open), "{open}");
         }
-        for closed in
-            ["https://minio.example", "http://localhost:9000", "http://127.0.0.1", "http://[::1]:9000"]
-        {
-            assert!(!is_open_http(closed), "{closed}");
+        for closed in [
+            "https://minio.example",
+            "http://localhost:9000",
+            "http://127.0.0.1",
+            "http://127.0.0.53",
+            "http://[::1]:9000",
+        ] {
+            assert!(!leaves_in_the_open(closed), "{closed}");
         }
     }
 }
