@@ -42,15 +42,19 @@ impl OlderVersions {
         let (Key::Archive(id) | Key::Manifest(id)) = key else {
             return Ok(None);
         };
+        let mut unread = None;
         for version in self.store.versions(key)? {
             match self.hash(key, &version) {
                 Ok(found) if found == *id => return Ok(Some(version)),
                 Err(e) if e.kind == StoreErrorKind::Interrupted => return Err(e),
-                // Another version may be whole.
+                // Another version may be whole; but what could not be read may be, too, and is not known to be none.
+                Err(e) if !matches!(e.kind, StoreErrorKind::NotFound | StoreErrorKind::Corrupt) => {
+                    unread.get_or_insert(e);
+                }
                 _ => {}
             }
         }
-        Ok(None)
+        unread.map_or(Ok(None), Err)
     }
 
     fn hash(&self, key: &Key, version: &Version) -> Result<ObjectId, StoreError> {
@@ -140,5 +144,90 @@ impl Store for OlderVersions {
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         Err(self.refused(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use crate::store::testing::MemoryStore;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A store that keeps these versions of everything, and does not answer the first so many reads of one.
+    struct Versioned {
+        present: MemoryStore,
+        kept: Vec<Vec<u8>>,
+        silent: AtomicUsize,
+    }
+
+    impl Store for Versioned {
+        fn name(&self) -> &str {
+            self.present.name()
+        }
+        fn location(&self) -> String {
+            self.present.location()
+        }
+        fn put_file(&self, key: &Key, path: &Path, size: u64, id: &ObjectId) -> Result<Put, StoreError> {
+            self.present.put_file(key, path, size, id)
+        }
+        fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+            self.present.put_bytes(key, bytes)
+        }
+        fn get(&self, key: &Key, max_bytes: u64) -> Result<Vec<u8>, StoreError> {
+            self.present.get(key, max_bytes)
+        }
+        fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+            self.present.get_range(key, offset, length)
+        }
+        fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError> {
+            self.present.read_back(key, seen)
+        }
+        fn head(&self, key: &Key) -> Result<Option<u64>, StoreError> {
+            self.present.head(key)
+        }
+        fn list(&self, prefix: Prefix) -> Result<Vec<Listed>, StoreError> {
+            self.present.list(prefix)
+        }
+        fn versions(&self, _: &Key) -> Result<Vec<Version>, StoreError> {
+            let version = |(place, bytes): (usize, &Vec<u8>)| Version {
+                id: place.to_string(),
+                size: bytes.len() as u64,
+                modified: Timestamp::UNIX_EPOCH,
+            };
+            Ok(self.kept.iter().enumerate().map(version).collect())
+        }
+        fn get_version(&self, key: &Key, version: &Version, _: u64, _: u64) -> Result<Vec<u8>, StoreError> {
+            let silent = self.silent.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            if silent.is_ok() {
+                let (store, subject) = (self.name().to_owned(), key.to_string());
+                let kind = StoreErrorKind::Unreachable;
+                return Err(StoreError { kind, store, verb: "read", subject, source: "busy".into() });
+            }
+            Ok(self.kept[version.id.parse::<usize>().unwrap()].clone())
+        }
+        fn delete(&self, key: &Key) -> Result<(), StoreError> {
+            self.present.delete(key)
+        }
+    }
+
+    fn older(kept: &[&[u8]], silent: usize) -> OlderVersions {
+        let kept = kept.iter().map(|bytes| bytes.to_vec()).collect();
+        let present = MemoryStore::new("far");
+        let store: Arc<dyn Store> = Arc::new(Versioned { present, kept, silent: AtomicUsize::new(silent) });
+        OlderVersions::of(&store)
+    }
+
+    #[test]
+    fn a_version_that_could_not_be_read_is_asked_for_again() {
+        let key = Key::Archive(ObjectId::of(b"whole"));
+        let store = older(&[b"other", b"whole"], 2);
+        assert_eq!(store.get(&key, 9).unwrap_err().kind, StoreErrorKind::Unreachable);
+        assert_eq!(store.get(&key, 9).unwrap(), b"whole");
+        // One that cannot be read does not hide another that can.
+        assert_eq!(older(&[b"whole", b"whole"], 1).get(&key, 9).unwrap(), b"whole");
+        let none = older(&[b"other"], 0);
+        assert_eq!(none.get(&key, 9).unwrap_err().kind, StoreErrorKind::NotFound);
+        assert_eq!(none.head(&key).unwrap(), None);
     }
 }
