@@ -600,3 +600,20 @@ fn in_place_a_device_that_nobody_may_make_does_not_stop_the_rest() {
     }
     assert!(!app.join("device").exists());
 }
+
+#[test]
+fn a_file_with_several_names_needs_its_room_once() {
+    let person = crate::common::person::Person::set_up();
+    let dir = person.app.join("backend/app");
+    fs::write(dir.join("large-1"), noise(1, 1 << 20)).unwrap();
+    for name in ["large-2", "large-3", "large-4"] {
+        fs::hard_link(dir.join("large-1"), dir.join(name)).unwrap();
+    }
+    let id = person.backup();
+    let report = person.json(0, ["restore", &id, "backend", "--to", "../back"]);
+    let bytes = report["bytes"].as_u64().unwrap();
+    assert!((1 << 20..2 << 20).contains(&bytes), "{report:#}");
+    let again = person.json(0, ["drill", &id]);
+    let backend = again["components"].as_array().unwrap().iter().find(|c| c["name"] == "backend").unwrap();
+    assert_eq!(backend["bytes"], bytes, "{again:#}");
+}

@@ -121,7 +121,7 @@ impl Drilling<'_> {
             .collect();
         done.lost = lost.len() as u64;
         let is_lost = |entry: &Entry| lost.contains(&crate::model::path::escape(entry.path.as_bytes()));
-        done.bytes = listing.bytes() - bytes_of(listing, is_lost);
+        done.bytes = listing.bytes() - listing.bytes_of(is_lost);
         done.blamed = blamed(listing, is_lost);
         done.problems
             .extend(report.problems.into_iter().filter(|p| p.kind == ProblemKind::Damaged).take(NAMED));
@@ -332,11 +332,6 @@ fn output_file(listing: &Listing, root: &Path) -> Result<File> {
 }
 
 /// Bytes of the content of those files.
-fn bytes_of(listing: &Listing, wanted: impl Fn(&Entry) -> bool) -> u64 {
-    let files = listing.entries.iter().enumerate().filter(|(_, entry)| wanted(entry));
-    files.filter_map(|(place, _)| listing.extents.get(&place)).flatten().map(|extent| extent.length).sum()
-}
-
 fn blamed(listing: &Listing, lost: impl Fn(&Entry) -> bool) -> Vec<ObjectId> {
     let files = listing.entries.iter().enumerate().filter(|(_, entry)| lost(entry));
     let extents = files.filter_map(|(place, _)| listing.extents.get(&place)).flatten();

@@ -8,7 +8,7 @@ use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::read::Archives;
 use crate::ops::select::{self, Selection};
 use crate::ops::shape;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// So many segments are read at once: one takes up to 8 MiB and some times that while it is decoded.
 pub(crate) const SEGMENTS_AT_ONCE: usize = 4;
@@ -67,6 +67,14 @@ impl Listing {
 
     /// Bytes of content.
     pub(crate) fn bytes(&self) -> u64 {
-        self.extents.values().flatten().map(|e| e.length).sum()
+        self.bytes_of(|_| true)
+    }
+
+    /// Bytes of content of the entries that are `wanted`. A file with several names is written, and takes room, once.
+    pub(crate) fn bytes_of(&self, wanted: impl Fn(&Entry) -> bool) -> u64 {
+        let mut counted = HashSet::new();
+        let entries = self.entries.iter().enumerate().filter(|(_, entry)| wanted(entry));
+        let files = entries.filter(|(_, entry)| entry.link.is_none_or(|link| counted.insert(link)));
+        files.filter_map(|(place, _)| self.extents.get(&place)).flatten().map(|extent| extent.length).sum()
     }
 }
