@@ -16,6 +16,7 @@ pub mod signer;
 pub mod trust;
 
 pub use error::KeyError;
+pub(crate) use error::shown;
 pub use file::read_secret_line;
 pub(crate) use file::{read_secret, write_secret};
 pub use identity::{Identities, RecipientSet, SecretIdentity};

@@ -1,11 +1,11 @@
 //! What every operation on a project needs: its configuration, stores, state, keys; opened once, in an order that fails early and clearly.
 
+mod identities;
+
 use crate::catalog::State;
 use crate::config::{Config, UrlPlace, Verify};
-use crate::keys::KeyError;
-use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, KitStore};
-use crate::keys::{Ask, Identities, NamingKey, Passphrase, RecipientSet, SecretIdentity, Signer, TrustList};
+use crate::keys::{NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
 use crate::model::{HostId, Problem, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
@@ -286,47 +286,6 @@ impl Session {
         ))
     }
 
-    /// The identities at hand: `-i`, the kit, the configuration's file. Empty when there is none here.
-    pub fn identities(&self) -> Result<Identities> {
-        let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.clone());
-        let configured = configured.filter(|file| file.exists());
-        let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
-        for file in self.around.identity_files.iter().chain(&configured) {
-            let found =
-                load_identity_file_asking(file, &*self.asker()).map_err(|e| identity_error(file, e))?;
-            all.extend(found);
-        }
-        Ok(Identities::from_secrets(all))
-    }
-
-    /// What gives passphrases: the file that the configuration names, else whoever runs the command.
-    pub fn asker(&self) -> Arc<Ask> {
-        let file = self.config.as_ref().and_then(|c| c.encryption.passphrase_file.clone());
-        match file {
-            Some(file) => Arc::new(move |_: &str| Passphrase::read(&file).ok()),
-            None => Arc::clone(&self.around.ask),
-        }
-    }
-
-    /// The identities, of which there must be one.
-    pub fn identities_needed(&self) -> Result<Identities> {
-        let all = self.identities()?;
-        if all.is_empty() {
-            let what = "no identity is here, and this needs one to open the vault";
-            let error = OpError::new(Class::NoIdentity, what)
-                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE");
-            let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.as_deref());
-            return Err(match configured {
-                Some(file) => error.because(format!(
-                    "the configuration names {} as `identity_file`, and there is no such file",
-                    file.display()
-                )),
-                None => error,
-            });
-        }
-        Ok(all)
-    }
-
     /// The configuration, for what cannot be done without.
     pub fn config(&self) -> Result<&Arc<Config>> {
         self.config.as_ref().ok_or_else(|| {
@@ -381,16 +340,6 @@ fn not_trusted(signer: &Signer) -> OpError {
     let what = "this host's signing key is not among the trusted keys of the configuration";
     let hint = format!("add this to [signing] trusted: {:?}", signer.public_text());
     OpError::new(Class::Config, what).hint(hint)
-}
-
-/// An identity file that cannot be used, and what to do.
-fn identity_error(file: &Path, error: KeyError) -> OpError {
-    let hint = error.hint().unwrap_or_else(|| {
-        "an identity file holds a line AGE-SECRET-KEY-1…; a recovery kit is given with --kit FILE".into()
-    });
-    OpError::new(Class::NoIdentity, format!("cannot use identity {}", file.display()))
-        .because(error)
-        .hint(hint)
 }
 
 fn load_signer(key_file: &Path) -> Result<Signer> {

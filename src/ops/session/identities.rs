@@ -1,0 +1,67 @@
+//! The identities that open what is stored: from where they come, and what is said when one cannot be used.
+
+use super::Session;
+use crate::keys::identity::load_identity_file_asking;
+use crate::keys::{Ask, Identities, KeyError, Passphrase, SecretIdentity, shown};
+use crate::ops::error::{Class, OpError, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+impl Session {
+    /// The identities at hand: `-i`, the kit, the configuration's file. Empty when there is none here.
+    pub fn identities(&self) -> Result<Identities> {
+        let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.clone());
+        let configured = configured.filter(|file| file.exists());
+        let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
+        let given = self.around.identity_files.iter().map(|file| (file, true));
+        for (file, given) in given.chain(configured.iter().map(|file| (file, false))) {
+            let found = load_identity_file_asking(file, &*self.asker());
+            all.extend(found.map_err(|e| identity_error(file, given, e))?);
+        }
+        Ok(Identities::from_secrets(all))
+    }
+
+    /// What gives passphrases: the file that the configuration names, else whoever runs the command.
+    pub fn asker(&self) -> Arc<Ask> {
+        let file = self.config.as_ref().and_then(|c| c.encryption.passphrase_file.clone());
+        match file {
+            Some(file) => Arc::new(move |_: &str| Passphrase::read(&file).ok()),
+            None => Arc::clone(&self.around.ask),
+        }
+    }
+
+    /// The identities, of which there must be one.
+    pub fn identities_needed(&self) -> Result<Identities> {
+        let all = self.identities()?;
+        if all.is_empty() {
+            let what = "no identity is here, and this needs one to open the vault";
+            let error = OpError::new(Class::NoIdentity, what)
+                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE");
+            let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.as_deref());
+            return Err(match configured {
+                Some(file) => error.because(format!(
+                    "the configuration names {} as `identity_file`, and there is no such file",
+                    file.display()
+                )),
+                None => error,
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// An identity file that cannot be used, and what to do.
+fn identity_error(file: &Path, given: bool, error: KeyError) -> OpError {
+    let mut hint = error.hint().unwrap_or_else(|| {
+        "an identity file holds a line AGE-SECRET-KEY-1…; a recovery kit is given with --kit FILE".into()
+    });
+    if given && matches!(error, KeyError::OpenToOthers { .. }) {
+        let file = shown(file);
+        hint = format!(
+            "{hint}; on a stick that keeps no permissions that changes nothing: copy it, `(umask 077; cp -i {file} ~/identity.txt)`, and give -i ~/identity.txt"
+        );
+    }
+    OpError::new(Class::NoIdentity, format!("cannot use identity {}", file.display()))
+        .because(error)
+        .hint(hint)
+}
