@@ -399,6 +399,14 @@ fn an_identity_with_a_passphrase_is_asked_for_when_it_is_needed_and_not_for_a_ba
     person.ok(["show", &id]);
     person.ok(["kit", "-o", "../kit.txt"]);
     person.ok(["kit", "verify", "../kit.txt"]);
+    fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o644)).unwrap();
+    person.fails(12, ["show", &id]).says(&["`passphrase_file`", "open to others"]);
+    // What cannot be read there may be had elsewhere.
+    let own = person.top.join("own-passphrase");
+    private(&own, "correct horse\n");
+    let mut command = person.command(["show", &id]);
+    assert!(command.env("BACKSTAY_PASSPHRASE_FILE", &own).output().unwrap().status.success());
+    fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
     // A descriptor, as a service manager gives one.
     person.reconfigure(&format!("{file:?}"), "\"/dev/fd/0\"");
     let mut command = person.command(["show", &id]);

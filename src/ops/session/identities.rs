@@ -3,6 +3,7 @@
 use super::Session;
 use crate::keys::identity::load_identity_file_asking;
 use crate::keys::{Ask, Identities, KeyError, Passphrase, SecretIdentity, shown};
+use crate::ops::backup::chain_text;
 use crate::ops::error::{Class, OpError, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +26,16 @@ impl Session {
     pub fn asker(&self) -> Arc<Ask> {
         let file = self.config.as_ref().and_then(|c| c.encryption.passphrase_file.clone());
         match file {
-            Some(file) => Arc::new(move |_: &str| Passphrase::read(&file).ok()),
+            Some(file) => {
+                let (progress, ask) = (Arc::clone(&self.around.progress), Arc::clone(&self.around.ask));
+                Arc::new(move |what: &str| match Passphrase::read(&file) {
+                    Ok(passphrase) => Some(passphrase),
+                    Err(why) => {
+                        progress.note(&unread_passphrase(&why));
+                        ask(what)
+                    }
+                })
+            }
             None => Arc::clone(&self.around.ask),
         }
     }
@@ -48,6 +58,11 @@ impl Session {
         }
         Ok(all)
     }
+}
+
+fn unread_passphrase(why: &KeyError) -> String {
+    let hint = why.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    format!("`passphrase_file` gives no passphrase: {}{hint}", chain_text(why))
 }
 
 /// An identity file that cannot be used, and what to do.
