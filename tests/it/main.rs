@@ -39,6 +39,7 @@ mod incremental;
 mod incremental_content;
 mod incremental_random;
 mod incremental_space;
+mod incremental_traps;
 mod keys;
 #[path = "common/lab.rs"]
 mod lab;

@@ -206,6 +206,8 @@ impl Source {
             let connection = Connection::open_with_flags(path, flags)?;
             connection.busy_timeout(limit)?;
             // Our close must never be the one that empties or removes the log.
+        // SQLite keeps the log beside the file itself, also where a link leads to it.
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.execute_batch("BEGIN")?;
             let tables = connection.query_row(SCHEMA, [], |row| row.get(0))?;
@@ -213,13 +215,13 @@ impl Source {
             let page_size = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
             let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
             let journal_mode = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-            let (database, pages) = (path.clone(), u64::try_from(pages).unwrap_or(0));
+            let (database, pages) = (real.clone(), u64::try_from(pages).unwrap_or(0));
             Ok((Self { connection, database, page_size, pages, journal_mode, instant, began }, tables))
         };
         match began() {
             Ok((_, 0)) => Err(Failure::new(Cause::Empty, "it has no tables")),
             Ok((source, _)) => Ok(source),
-            Err(e) => Err(explain(&e, path)),
+            Err(e) => Err(explain(&e, &real)),
         }
     }
 

@@ -80,7 +80,11 @@ impl Facts {
     }
 
     /// Of a database, before it is captured: later changes will show. `None` when it cannot be told.
+    ///
+    /// A link never changes, and SQLite keeps its log beside the file itself: that is what is looked at.
     pub(in crate::ops::backup) fn of_database(path: &Path, settled: Settled) -> Option<Self> {
+        let real = path.canonicalize().ok()?;
+        let path = real.as_path();
         let stat = |path: &Path| match rustix::fs::lstat(path) {
             Ok(stat) => Ok(Some(Ident::of(&stat))),
             Err(rustix::io::Errno::NOENT) => Ok(None),

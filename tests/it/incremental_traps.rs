@@ -1,0 +1,63 @@
+//! What must not pass for unchanged, and what a listing must not say twice: traps in what is known of earlier snapshots.
+
+use crate::lab::{Lab, noise, put};
+use backstay::model::{ObjectKind, Record};
+use rusqlite::Connection;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const APP: &str = "[[component]]\nname = \"app\"\npath = \"app\"\n";
+const DB: &str = "[[component]]\nname = \"db\"\nsqlite = \"app.db\"\n";
+
+fn record_of(lab: &Lab, report: &Value) -> Record {
+    lab.record(report["snapshot"].as_str().unwrap())
+}
+
+fn archives(record: &Record) -> BTreeSet<String> {
+    let archives = record.objects.iter().filter(|o| o.kind == ObjectKind::Archive);
+    archives.map(|o| o.id.to_string()).collect()
+}
+
+/// Restores the newest snapshot and lets `look` see it.
+#[track_caller]
+fn restored<T>(lab: &Lab, look: impl FnOnce(&Path) -> T) -> T {
+    let to = lab.path("restored");
+    lab.run(&["restore", "latest", "--to", to.to_str().unwrap()]).expect(0, &[]);
+    let seen = look(&to);
+    fs::remove_dir_all(&to).unwrap();
+    seen
+}
+
+fn rows(path: &Path) -> i64 {
+    let db = Connection::open(path).unwrap();
+    db.query_row("SELECT count(*) FROM t", (), |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_database_behind_a_link_is_captured_again_when_it_changed() {
+    for mode in ["WAL", "DELETE"] {
+        let lab = Lab::new(
+            |project| {
+                fs::create_dir(project.join("real")).unwrap();
+                let db = Connection::open(project.join("real/data.db")).unwrap();
+                let setup =
+                    format!("PRAGMA journal_mode={mode}; CREATE TABLE t(x); INSERT INTO t VALUES (1)");
+                db.execute_batch(&setup).unwrap();
+                std::os::unix::fs::symlink("real/data.db", project.join("app.db")).unwrap();
+            },
+            DB,
+        );
+        lab.backup_settled(&[]);
+        // In WAL mode the row is only in the log while this is open.
+        let open = Connection::open(lab.path("project/real/data.db")).unwrap();
+        open.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        lab.backup_settled(&[]);
+        assert_eq!(restored(&lab, |dir| rows(&dir.join("db/app.db"))), 2, "{mode}");
+        let third = lab.backup_settled(&[]);
+        assert_eq!(third["objects"], 1, "and as it is it counts as unchanged: {mode}: {third:#}");
+    }
+}
+
