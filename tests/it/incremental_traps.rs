@@ -61,3 +61,43 @@ fn a_database_behind_a_link_is_captured_again_when_it_changed() {
     }
 }
 
+/// Names `z/NNNN` of which one, after the first 512 entries, ends a segment of the listing.
+fn small_names() -> Vec<String> {
+    let ends = |path: &str| {
+        let hash = blake3::hash(path.as_bytes());
+        u32::from_le_bytes(hash.as_bytes()[..4].try_into().unwrap()).is_multiple_of(2048)
+    };
+    let cut = (0..).map(|n| format!("z/0600-{n}")).find(|path| ends(path)).unwrap();
+    (0..=600).map(|n| format!("z/{n:04}")).chain([cut]).collect()
+}
+
+#[test]
+fn all_names_of_a_file_say_the_same_while_its_archive_drains() {
+    let lab = Lab::new(
+        |project| {
+            let app = project.join("app");
+            put(&app.join("a/h"), &noise(1, 500 << 10));
+            put(&app.join("d/junk"), &noise(2, 17 << 20));
+            put(&app.join("m/big"), &noise(3, 8 << 20));
+            small_names().iter().for_each(|name| put(&app.join(name), b""));
+            fs::hard_link(app.join("a/h"), app.join("z/h")).unwrap();
+        },
+        &format!("packing = {{ archive_size = \"64MiB\" }}\n{APP}"),
+    );
+    let first = record_of(&lab, &lab.backup_settled(&[]));
+    assert_eq!(archives(&first).len(), 1);
+    let segments = first.objects.iter().filter(|o| o.kind == ObjectKind::Manifest).count();
+    assert_eq!(segments, 3, "the two names are in two segments: {:?}", first.objects);
+    fs::remove_file(lab.path("project/app/d/junk")).unwrap();
+    for turn in 0..4 {
+        lab.backup_settled(&[]);
+        // A listing whose names differ is refused whole.
+        restored(&lab, |dir| {
+            for name in ["a/h", "z/h"] {
+                assert_eq!(fs::read(dir.join("app").join(name)).unwrap(), noise(1, 500 << 10), "{turn}");
+            }
+        });
+    }
+    assert!(archives(&record_of(&lab, &lab.backup_settled(&[]))).is_disjoint(&archives(&first)));
+}
+

@@ -40,6 +40,11 @@ impl Item {
     pub(super) fn unchanged(entry: Entry, facts: Facts) -> Self {
         Self { facts, packed: false, ..Self::bare(entry) }
     }
+
+    /// True when `entry`, which is listed elsewhere, is another name of just this.
+    pub(super) fn says(&self, entry: &Entry) -> bool {
+        self.extents.is_empty() && self.entry == Entry { path: self.entry.path.clone(), ..entry.clone() }
+    }
 }
 
 /// A component being captured.

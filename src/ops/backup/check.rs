@@ -36,6 +36,11 @@ impl Checker {
         if !mapped.is_empty() && entry.extents.iter().any(|e| !mapped.contains(&(e.offset / MAP_RANGE))) {
             return Err(format!("{}: no map covers one of its extents", entry.path));
         }
+        self.link(entry)
+    }
+
+    /// An entry that may be one of several names of a file.
+    pub(super) fn link(&mut self, entry: &Entry) -> Result<(), String> {
         let Some(link) = entry.link else {
             return Ok(());
         };

@@ -71,7 +71,7 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: Scan, mut databases: Datab
             let item = first.remove();
             build.list(item);
         }
-        if let Some(whole) = whole_stretch(build, &mut cursor, ahead.rest(), ahead.place(), &databases) {
+        if let Some(whole) = whole_stretch(build, &mut cursor, &ahead, &databases, &links) {
             build.alone = false;
             for (entry, facts) in cursor.linked() {
                 // Its other names may stand elsewhere, and must say the same.
@@ -108,18 +108,25 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: Scan, mut databases: Datab
 fn whole_stretch(
     build: &Build<'_>,
     cursor: &mut Cursor<'_>,
-    found: &[Found],
-    place: usize,
+    ahead: &Ahead,
     databases: &Databases,
 ) -> Option<Whole> {
     if !build.listing.at_boundary() {
         return None;
+    links: &HashMap<u64, Item>,
     }
     let whole =
         cursor.whole_stretch(found, build.settled, |at| databases.unchanged.contains_key(&(place + at)))?;
     let last = found.get(usize::try_from(whole.sums.entries).ok()?.checked_sub(1)?)?;
+    let (found, place) = (ahead.rest(), ahead.place());
     let next = build.unlisted.first_key_value();
     next.is_none_or(|(path, _)| *path > last.entry.path).then_some(whole)
+    // A name that is listed already may lie elsewhere now (its archive drained, it was read again): then these are listed one by one, as that says.
+    if !cursor
+        .linked_fit(|entry| entry.link.and_then(|link| links.get(&link)).is_none_or(|item| item.says(entry)))
+    {
+        return None;
+    }
 }
 
 fn take_entry(

@@ -131,6 +131,12 @@ impl<'a> Shelf<'a> {
         let stretches = self.old.stretches;
         let known = stretches.get(whole.place).ok_or_else(|| internal("a stretch that is not there"))?;
         self.checker.stretch(&known.first, &known.last).map_err(internal)?;
+        if whole.links {
+            let stretch = known.open().ok_or_else(|| internal("a stretch that does not open"))?;
+            for row in stretch.rows().filter(|row| row.link.is_some()).filter_map(|row| row.decode()) {
+                self.checker.link(&row.entry).map_err(internal)?;
+            }
+        }
         for (archive, _) in &whole.archives {
             self.refer(archive);
         }

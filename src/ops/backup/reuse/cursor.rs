@@ -32,6 +32,8 @@ pub(in crate::ops::backup) struct Whole {
     pub(in crate::ops::backup) sums: Sums,
     /// The archives it refers to.
     pub(in crate::ops::backup) archives: Vec<(ObjectId, u64)>,
+    /// True when some of its entries are names of a file with several.
+    pub(in crate::ops::backup) links: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -104,12 +106,18 @@ impl<'a> Cursor<'a> {
             seen += 1;
             linked.extend(row.link.and_then(|_| row.decode()));
         }
-        let whole = Whole { place, sums: stretch.sums, archives: stretch.archives.clone() };
+        let (sums, archives) = (stretch.sums, stretch.archives.clone());
+        let whole = Whole { place, sums, archives, links: !linked.is_empty() };
         if seen != rows {
             return None;
         }
         self.linked = linked;
         Some(whole)
+    }
+
+    /// True when `fits` says so of all entries of the last whole stretch that are names of a file with several.
+    pub(in crate::ops::backup) fn linked_fit(&self, fits: impl Fn(&Entry) -> bool) -> bool {
+        self.linked.iter().all(|row| fits(&row.entry))
     }
 
     /// Of the last whole stretch, the entries of files that have several names.
