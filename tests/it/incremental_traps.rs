@@ -101,3 +101,24 @@ fn all_names_of_a_file_say_the_same_while_its_archive_drains() {
     assert!(archives(&record_of(&lab, &lab.backup_settled(&[]))).is_disjoint(&archives(&first)));
 }
 
+#[test]
+fn an_archive_of_large_files_of_one_size_comes_free() {
+    let lab = Lab::new(
+        |project| {
+            put(&project.join("app/one"), &noise(1, 8 << 20));
+            put(&project.join("app/other"), &noise(2, 8 << 20));
+            put(&project.join("app/junk"), &noise(3, 24 << 20));
+        },
+        &format!("packing = {{ archive_size = \"64MiB\" }}\n{APP}"),
+    );
+    let first = archives(&record_of(&lab, &lab.backup_settled(&[])));
+    assert_eq!(first.len(), 1);
+    fs::remove_file(lab.path("project/app/junk")).unwrap();
+    let free = (0..8).any(|_| archives(&record_of(&lab, &lab.backup_settled(&[]))).is_disjoint(&first));
+    assert!(free, "a quarter of the component in a run would do it in six");
+    restored(&lab, |dir| {
+        assert_eq!(fs::read(dir.join("app/one")).unwrap(), noise(1, 8 << 20));
+        assert_eq!(fs::read(dir.join("app/other")).unwrap(), noise(2, 8 << 20));
+    });
+}
+

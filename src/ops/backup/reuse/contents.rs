@@ -114,7 +114,8 @@ impl<'a> Contents<'a> {
         if same && self.old.may_stay(&row) {
             return Some(row);
         }
-        if same {
+        // Of a file with block hashes it is `extents` that takes off what is packed again.
+        if same && row.blocks.is_empty() {
             let _taken = self.old.drained(self.old.draining_of(&row));
         }
         None
