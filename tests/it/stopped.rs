@@ -1,10 +1,12 @@
 //! Services stopped for a capture: only for it, and up again whatever happens.
 
+use crate::common::person::everything_below;
 use crate::common::project::{
     Project, exe, expect_code, program, slow_to_end, told_by_status_and_doctor, until,
 };
 use rusqlite::Connection;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 const COMPONENTS: &str = r#"
@@ -129,6 +131,23 @@ fn what_is_kept_is_of_the_moment_when_the_services_were_down() {
     // And the next one sees that they changed.
     let id = app.0.backup();
     assert_eq!(fs::read_to_string(app.0.restore(&id, &[]).join("app/file")).unwrap(), "later\n");
+}
+
+#[test]
+fn nothing_is_kept_unsealed_below_the_store() {
+    let app = App::new();
+    let killed = app.command(&["backup"]).env("BACKSTAY_TEST_CRASH", "backup: held#1").output().unwrap();
+    assert!(!killed.status.success());
+    let marker = b"app/more/file";
+    let holds = |dir: &Path| {
+        let files = everything_below(dir);
+        files.iter().any(|(_, _, bytes)| bytes.0.windows(marker.len()).any(|part| part == marker))
+    };
+    let state = app.0.config()["state"]["dir"].as_str().unwrap().to_owned();
+    assert!(holds(&Path::new(&state).join("spool")), "it was kept for a while");
+    assert!(!holds(&app.0.store), "whoever can read the store could read it");
+    app.0.backup();
+    assert!(!holds(&Path::new(&state).join("spool")), "and it goes with the next run");
 }
 
 #[test]

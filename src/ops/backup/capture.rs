@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
             exe: self.session.around.exe.clone(),
             lock_limit: LOCK_LIMIT,
             check: CheckPolicy::Auto,
-            spool: self.pack.spool.to_owned(),
+            spool: self.pack.scratch.to_owned(),
             busy_limit: BUSY_LIMIT,
         }
     }

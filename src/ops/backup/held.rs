@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
         // Whether its file system keeps change times is asked of itself, not of its copy.
         let _learned = build.facts_of(&open);
         let what = || format!("cannot keep {} while the services are stopped", found.entry.path);
-        let held = HeldFile::of(&open, self.pack.spool).doing(Class::Failed, what).map_err(room)?;
+        let held = HeldFile::of(&open, self.pack.scratch).doing(Class::Failed, what).map_err(room)?;
         let steady = matches!(open.after(), Ok(Steadiness::Same));
         // What somebody else changes meanwhile gains nothing by being kept.
         if steady {

@@ -174,9 +174,11 @@ impl Making<'_> {
             unfinished.pass_over(&chain.doomed()?);
         }
         let uploads = Uploads::new(&session.store, &session.around.interrupt, unfinished.clone())?;
+        let scratch = session.state()?.spool_dir();
         let run = PackRun {
             uploads: &uploads,
             spool: self.spool,
+            scratch: &scratch,
             recipients: &self.writer.recipients,
             pool: &pool,
             level: session.config()?.packing.level,

@@ -27,7 +27,10 @@ pub(super) struct LocalExtent {
 pub(super) struct PackRun<'a> {
     /// Where finished objects go.
     pub(super) uploads: &'a Uploads,
+    /// Where archives are prepared: with a folder as store, in that folder.
     pub(super) spool: &'a Path,
+    /// Where what is not sealed yet is kept for a while: always on this machine. Whoever can read the store must not be able to read it.
+    pub(super) scratch: &'a Path,
     pub(super) recipients: &'a RecipientSet,
     pub(super) pool: &'a Arc<Pool>,
     pub(super) level: i32,

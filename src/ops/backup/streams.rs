@@ -114,7 +114,7 @@ impl<'a> Run<'a> {
             exe: self.session.around.exe.clone(),
             lock_limit,
             check: policy(check),
-            spool: self.pack.spool.to_owned(),
+            spool: self.pack.scratch.to_owned(),
             busy_limit: BUSY_LIMIT,
         }
     }
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
         let mut build = Box::new(self.build(component, ComponentKind::Command, method, 0));
         build.instant = self.session.around.clock.now();
         let interrupt = &self.session.around.interrupt;
-        let output = match run_command(&spec, self.pack.spool, &|| interrupt.signal().is_some()) {
+        let output = match run_command(&spec, self.pack.scratch, &|| interrupt.signal().is_some()) {
             Ok(output) => output,
             Err(e) => {
                 interrupt.check()?;
