@@ -4,6 +4,7 @@
 
 mod env_file;
 mod feed;
+mod spooled;
 
 pub use feed::{Feeding, Judging, feed, judge, locked_input, wait_unread};
 
@@ -11,14 +12,13 @@ use crate::model::path::escape;
 use crate::platform::child::{Ended, ending, tail_of, wait};
 use crate::platform::{environment, shell};
 use crate::source::command::env_file::read_env_file;
+use crate::source::command::spooled::{Spooled, Written};
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Seek as _};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Children of a command that ended may hold its stderr open; it is waited for only this long.
@@ -55,10 +55,18 @@ pub struct CommandSpec {
 /// What a command wrote.
 #[derive(Debug)]
 pub struct CommandOutput {
-    /// A file without a name, readable by its owner alone, at offset 0.
+    /// A file without a name, open for reading only, readable by its owner alone, at offset 0.
     pub file: File,
-    /// Its length in bytes, never 0.
+    /// Its length in bytes when the command ended, never 0.
     pub size: u64,
+    written: Written,
+}
+
+impl CommandOutput {
+    /// False when something that the command left running wrote to its output since the command ended.
+    pub fn is_as_it_was(&self) -> io::Result<bool> {
+        Ok(Written::of(&self.file)? == self.written)
+    }
 }
 
 /// Why there is no output to capture.
@@ -189,25 +197,24 @@ pub fn run(
     };
     let variables = read_env_file(spec)?;
     let spooled = |source| io_error("cannot keep the output in", spool, source);
-    let mut file = unnamed_file(spool).map_err(spooled)?;
-    let output = Stdio::from(file.try_clone().map_err(spooled)?);
+    let Spooled { write, read: mut file } = Spooled::create(spool).map_err(spooled)?;
     let one = One { spec, variables: &variables, stopped };
-    let words = one.run("the command", &spec.command, Stdio::null(), output)?;
-    let size = file.metadata().map_err(spooled)?.len();
+    let words = one.run("the command", &spec.command, Stdio::null(), Stdio::from(write))?;
+    let written = Written::of(&file).map_err(spooled)?;
+    let size = written.size;
     if size == 0 {
         return Err(CommandError::Empty { component: component(), words });
     }
     if size < spec.min_size {
         return Err(CommandError::TooSmall { component: component(), size, min_size: spec.min_size });
     }
-    file.seek(SeekFrom::Start(0)).map_err(spooled)?;
     if let Some(check) = &spec.check {
         let input = Stdio::from(file.try_clone().map_err(spooled)?);
         one.run("its check", check, input, Stdio::null())?;
         // The check shared our offset.
-        file.seek(SeekFrom::Start(0)).map_err(spooled)?;
+        file.rewind().map_err(spooled)?;
     }
-    Ok(CommandOutput { file, size })
+    Ok(CommandOutput { file, size, written })
 }
 
 impl CommandError {
@@ -270,38 +277,6 @@ fn command_of(component: &str, line: &CommandLine) -> Result<Command, CommandErr
         shell::ShellError::NoBash => CommandError::NoBash { component },
         shell::ShellError::Nothing => CommandError::NoCommand { component },
     })
-}
-
-/// A file in `dir` that nobody else can open and that is gone when it is closed.
-fn unnamed_file(dir: &Path) -> io::Result<File> {
-    #[cfg(target_os = "linux")]
-    {
-        let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        match rustix::fs::open(dir, flags, mode) {
-            Ok(fd) => return Ok(File::from(fd)),
-            // Not every file system has it.
-            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::ISDIR | rustix::io::Errno::NOENT) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    removed_file(dir)
-}
-
-fn removed_file(dir: &Path) -> io::Result<File> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = dir.join(format!("command-{}-{number}.tmp", std::process::id()));
-        match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-            Ok(file) => {
-                std::fs::remove_file(&path)?;
-                return Ok(file);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -457,10 +432,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_name_serves_where_unnamed_ones_are_not_to_be_had() {
+    fn what_a_command_leaves_running_never_writes_over_its_output() {
         let dir = tempfile::tempdir().unwrap();
-        let file = removed_file(dir.path()).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0);
+        let at = |name: &str| dir.path().join(name);
+        for name in ["go", "done"] {
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, &at(name), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }
+        let (go, done) = (at("go"), at("done"));
+        let straggler =
+            format!("{{ cat '{}'; printf XX; echo >'{}'; }} 2>/dev/null &", go.display(), done.display());
+        // Its check reads to the end of it, too.
+        let check = Some(CommandLine::Shell("test \"$(cat)\" = aaaa".into()));
+        let spec = CommandSpec { check, ..spec(&format!("printf aaaa; {straggler}")) };
+        let mut output = run(&spec, dir.path(), &|| false).unwrap();
+        assert!(output.is_as_it_was().unwrap());
+        std::fs::write(&go, b"").unwrap();
+        assert_eq!(std::fs::read(&done).unwrap(), b"\n");
+        let mut text = String::new();
+        output.file.read_to_string(&mut text).unwrap();
+        assert_eq!((&*text, output.size), ("aaaaXX", 4));
+        assert!(!output.is_as_it_was().unwrap());
     }
 }

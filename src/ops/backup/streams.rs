@@ -23,6 +23,9 @@ use std::path::Path;
 /// What the index calls a dump of PostgreSQL. It is the output of a command to readers that know no more of it.
 const POSTGRES: &str = "postgres";
 
+/// A dump that was not whole when its command ended is none.
+const LEFT_RUNNING: &str = "the command ended, and something that it left running wrote to its output afterwards: let it wait for all it starts";
+
 /// The configuration's command as the source takes it: the two are of rows that do not know each other.
 pub(crate) fn words(command: &crate::config::CommandLine) -> CommandLine {
     match command {
@@ -72,12 +75,16 @@ impl Stream<'_> {
                     rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
                 };
                 match pack_stream(&mut build, &entry, output.size, Content::File, &mut read) {
-                    Ok(packed) if packed.size == output.size => {
+                    Ok(packed) if packed.size == output.size && matches!(output.is_as_it_was(), Ok(true)) => {
                         build.list(packed_item(*entry, packed, Facts::default()));
                     }
-                    Ok(_) => build.unreadable(&rel, "the spooled output was cut short".into()),
+                    Ok(_) => {
+                        build.alone = false; // its archive holds what the listing does not know
+                        build.unreadable(&rel, LEFT_RUNNING.into());
+                    }
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
+                        build.alone = false;
                         build.unreadable(&rel, format!("the spooled output cannot be read: {e}"));
                     }
                 }
