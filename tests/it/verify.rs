@@ -3,12 +3,14 @@
 use crate::common::person::{Person, Said};
 use crate::common::project::noise;
 use backstay::config::Config;
+use backstay::model::clock::FixedClock;
 use backstay::model::{ProblemKind, SilentProgress, SystemClock};
+use backstay::ops::backup::BackupOptions;
 use backstay::ops::interrupt::Interrupt;
 use backstay::ops::session::{HostChoice, Session, Surroundings};
 use backstay::ops::{drill, verify};
-use backstay::store::testing::{Fault, FaultStore, Verb};
-use backstay::store::{Key, StoreErrorKind};
+use backstay::store::testing::{Damage, Fault, FaultStore, Verb};
+use backstay::store::{Key, Prefix, StoreErrorKind};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -465,12 +467,32 @@ fn a_store_that_stops_answering_is_no_damage() {
 }
 
 #[test]
+fn an_old_object_that_cannot_be_read_is_packed_anew_and_stops_no_backup() {
+    let person = Person::set_up();
+    person.backup();
+    let (first, _) = faulty(&person);
+    let archives = first.store.list(Prefix::Archives).unwrap();
+    let told: Vec<bool> = (0..2)
+        .map(|_| {
+            let (mut session, store) = faulty(&person);
+            archives.iter().for_each(|archive| store.damage(&archive.key, Damage::Unreadable));
+            // What was proved within a day is not read again.
+            let ahead = jiff::SignedDuration::from_hours(48);
+            session.around.clock = Arc::new(FixedClock(jiff::Timestamp::now() + ahead));
+            let report = backstay::ops::backup::run(&session, &BackupOptions::default()).unwrap();
+            report.problems.iter().any(|p| p.kind == ProblemKind::Damaged)
+        })
+        .collect();
+    assert_eq!(told, [true, false], "told once, and then it is needed no more");
+}
+
+#[test]
 fn a_store_that_says_an_object_is_there_and_does_not_give_it_is_found_by_reading() {
     let person = Person::set_up();
     person.backup();
     let key = keys(&person.store()).into_iter().find(|k| matches!(k, Key::Archive(_))).unwrap();
     let (session, store) = faulty(&person);
-    store.damage(&key, backstay::store::testing::Damage::Truncate(10));
+    store.damage(&key, Damage::Truncate(10));
     let report = verify::run(&session, &options(None, false)).unwrap();
     assert_eq!(report.damage.len(), 0, "a look finds nothing: {report:?}");
     let report = verify::run(&session, &options(Some(100.0), false)).unwrap();

@@ -5,7 +5,7 @@
 
 mod content;
 mod explain;
-mod objects;
+pub(in crate::ops) mod objects;
 mod opened;
 mod report;
 mod scope;

@@ -119,7 +119,8 @@ fn threads(how: How) -> usize {
     }
 }
 
-fn one(session: &Session, store: &dyn Store, object: &ObjectRef, how: How) -> Result<Outcome> {
+/// Looks at one object, and once more before it is called bad.
+pub(crate) fn one(session: &Session, store: &dyn Store, object: &ObjectRef, how: How) -> Result<Outcome> {
     let first = match try_one(session, store, object, how)? {
         Ok(()) => return Ok(Outcome::Fine),
         Err(fault) => fault,

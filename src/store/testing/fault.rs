@@ -46,6 +46,8 @@ pub enum Damage {
     Truncate(u64),
     /// The bytes of another object.
     Swap(Key),
+    /// A read error of the medium.
+    Unreadable,
 }
 
 /// Called before each call, with its verb and its key or folder.
@@ -173,6 +175,12 @@ impl FaultStore {
         let Some(damage) = damage else {
             return Ok(None);
         };
+        if damage == Damage::Unreadable {
+            return Err(StoreError {
+                kind: StoreErrorKind::Other,
+                ..self.corrupt(key, "input/output error")
+            });
+        }
         let source = if let Damage::Swap(other) = &damage { other } else { key };
         let mut bytes = self.inner.get(source, u64::MAX)?;
         match damage {
@@ -185,7 +193,7 @@ impl FaultStore {
             Damage::Truncate(length) => {
                 bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
             }
-            Damage::Swap(_) => {}
+            Damage::Swap(_) | Damage::Unreadable => {}
         }
         Ok(Some(bytes))
     }
