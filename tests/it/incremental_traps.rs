@@ -122,3 +122,86 @@ fn an_archive_of_large_files_of_one_size_comes_free() {
     });
 }
 
+/// Waits for `found` to give something.
+fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let mut got = None;
+    crate::common::project::until(what, || {
+        got = found();
+        got.is_some()
+    });
+    got.unwrap()
+}
+
+/// How a process is, from the state on.
+fn state_of(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned())
+}
+
+fn until_stopped(backup: &Child) {
+    let me = backup.id().to_string();
+    crate::common::project::until("it stopped", || state_of(&me).is_some_and(|s| s.starts_with('T')));
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+}
+
+/// A backup that stops itself at a point.
+fn stopping(lab: &Lab, point: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
+    command.args(["backup", "--json"]).current_dir(lab.path("project")).env_clear();
+    command.env("HOME", lab.path("home")).env("PATH", "/usr/bin:/bin").env("BACKSTAY_TEST_SETTLE_MS", "0");
+    command.env("BACKSTAY_TEST_SIGNAL", format!("{point}:19"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Kills the child that captures for `backup`, which stopped itself when the transaction had begun, and lets it go on.
+fn kill_capture(backup: &Child) {
+    until_stopped(backup);
+    let me = backup.id().to_string();
+    let child = wait_for("the child", || {
+        fs::read_dir("/proc").unwrap().find_map(|entry| {
+            let pid = entry.unwrap().file_name().into_string().unwrap();
+            let parent = state_of(&pid)?.split(' ').nth(1)?.to_owned();
+            (parent == me).then_some(pid)
+        })
+    });
+    signal("-KILL", &child);
+    signal("-CONT", &me);
+}
+
+#[test]
+fn a_database_whose_capture_broke_off_is_kept_with_its_log_and_marked() {
+    let lab = Lab::new(
+        |project| {
+            fs::create_dir(project.join("app")).unwrap();
+            let db = Connection::open(project.join("app/data.db")).unwrap();
+            db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+            for n in 0..3000 {
+                db.execute("INSERT INTO t VALUES (?1)", [noise(n, 3000)]).unwrap();
+            }
+        },
+        APP,
+    );
+    let open = Connection::open(lab.path("project/app/data.db")).unwrap();
+    open.execute_batch("PRAGMA wal_autocheckpoint=0; INSERT INTO t VALUES (1)").unwrap();
+    let backup = stopping(&lab, "sqlite: transaction begun#1");
+    kill_capture(&backup);
+    let output = backup.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("its bytes were packed as they lie there"), "{said}");
+    let listed = lab.run(&["ls", "-r", "latest", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.expect(0, &[]).out).unwrap();
+    for name in ["data.db", "data.db-wal"] {
+        let mut entries = listed["entries"].as_array().unwrap().iter();
+        let entry = entries.find(|e| e["path"].as_str().unwrap().ends_with(name)).unwrap();
+        let flags = entry["flags"].as_array().unwrap();
+        assert!(flags.contains(&"crash_consistent".into()), "{name}: {entry}");
+    }
+    let second = lab.backup_settled(&[]);
+    assert!(second["objects"].as_u64().unwrap() > 1, "it was not taken for captured: {second:#}");
+    assert_eq!(restored(&lab, |dir| rows(&dir.join("app/data.db"))), 3001);
+}
+

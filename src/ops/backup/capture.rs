@@ -215,13 +215,20 @@ impl<'a> Run<'a> {
                     Ok(item) => Some(item),
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {
+                        // Its archive holds a torso that the listing does not know.
                         build.alone = false;
-                        build
-                            .unreadable(&found.entry.path, format!("cannot be captured through SQLite: {e}"));
-                        pack_file(build, &scan.tree, found)?
+                        build.unreadable(&found.entry.path, packed_as_bytes(&e));
+                        as_bytes(build, scan, place, &mut databases.done)?
                     }
                 },
-                Err(error) => self.as_bytes(build, scan, place, &error, &mut databases.done)?,
+                Err(error) => {
+                    let what = packed_as_bytes(&error);
+                    match error {
+                        SqliteError::NotADatabase { .. } => build.warn(&found.entry.path, what),
+                        _ => build.unreadable(&found.entry.path, what),
+                    }
+                    as_bytes(build, scan, place, &mut databases.done)?
+                }
             };
             if let Some(item) = item {
                 linked.extend(found.entry.link);
@@ -243,40 +250,32 @@ impl<'a> Run<'a> {
             busy_limit: BUSY_LIMIT,
         }
     }
+}
 
-    /// A database that SQLite would not give: its bytes and sidecars as they lie there.
-    fn as_bytes(
-        &self,
-        build: &mut Build<'a>,
-        scan: &Scan,
-        place: usize,
-        error: &SqliteError,
-        done: &mut HashMap<usize, Item>,
-    ) -> Result<Option<Item>> {
-        let found = &scan.entries[place];
-        let path = &found.entry.path;
-        let what = format!(
-            "cannot be captured through SQLite ({}); its bytes were packed as they lie there",
-            chain_text(error)
-        );
-        if matches!(error, SqliteError::NotADatabase { .. }) {
-            build.warn(path, what);
-        } else {
-            build.unreadable(path, what);
+fn packed_as_bytes(error: &dyn std::error::Error) -> String {
+    let why = chain_text(error);
+    format!("cannot be captured through SQLite ({why}); its bytes were packed as they lie there")
+}
+
+/// A database that SQLite would not give: its bytes and sidecars as they lie there.
+fn as_bytes(
+    build: &mut Build<'_>,
+    scan: &Scan,
+    place: usize,
+    done: &mut HashMap<usize, Item>,
+) -> Result<Option<Item>> {
+    for part in scan.as_bytes(&scan.entries[place].entry.path, build.names) {
+        let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
+        let Some(item) = pack_file(build, &scan.tree, &part)? else {
+            continue;
+        };
+        match place {
+            Ok(place) => drop(done.insert(place, item)),
+            // A sidecar that was not there when the folder was listed.
+            Err(_) => drop(build.unlisted.insert(part.entry.path.clone(), item)),
         }
-        for part in scan.as_bytes(path, &self.session.names) {
-            let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
-            let Some(item) = pack_file(build, &scan.tree, &part)? else {
-                continue;
-            };
-            match place {
-                Ok(place) => drop(done.insert(place, item)),
-                // A sidecar that was not there when the folder was listed.
-                Err(_) => drop(build.unlisted.insert(part.entry.path.clone(), item)),
-            }
-        }
-        Ok(done.remove(&place))
     }
+    Ok(done.remove(&place))
 }
 
 impl Build<'_> {
