@@ -105,7 +105,7 @@ pub fn backup(report: &BackupReport) -> String {
             (_, CheckResult::Failed) => "  CHECK FAILED",
             (false, _) => "  incomplete",
             (true, CheckResult::Passed) => "  checked",
-            (true, CheckResult::Deferred) => "  too large to check now",
+            (true, CheckResult::Deferred) => "  not checked now",
             (true, CheckResult::None) => "",
         };
         let entries = count(c.entries, "entry");
@@ -308,7 +308,7 @@ pub fn show(report: &ShowReport) -> String {
         if c.check != CheckResult::None {
             let word = match c.check {
                 CheckResult::Passed => "passed",
-                CheckResult::Deferred => "left to a drill (large database)",
+                CheckResult::Deferred => "left to a drill",
                 _ => "FAILED",
             };
             out.push_str(&format!("  check      {word}\n"));

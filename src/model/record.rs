@@ -60,7 +60,7 @@ pub enum CheckResult {
     None,
     /// All passed.
     Passed,
-    /// Left to a drill.
+    /// One was not checked, because it is large or because the check could not be run: left to a drill.
     Deferred,
     /// At least one failed: the snapshot is not good.
     Failed,

@@ -205,3 +205,31 @@ fn a_database_whose_capture_broke_off_is_kept_with_its_log_and_marked() {
     assert_eq!(restored(&lab, |dir| rows(&dir.join("app/data.db"))), 3001);
 }
 
+/// A database with a collation that only its own program has.
+fn foreign_database(path: &Path) {
+    let setup = "CREATE TABLE t(a TEXT); CREATE INDEX i ON t(a); INSERT INTO t VALUES ('x');
+        PRAGMA writable_schema=ON;
+        UPDATE sqlite_schema SET sql = 'CREATE TABLE t(a TEXT COLLATE OURS)' WHERE name = 't'";
+    Connection::open(path).unwrap().execute_batch(setup).unwrap();
+}
+
+#[test]
+fn a_check_that_could_not_be_run_is_told_and_is_not_hidden_by_another() {
+    let lab = Lab::new(
+        |project| {
+            fs::create_dir(project.join("app")).unwrap();
+            foreign_database(&project.join("app/foreign.db"));
+            let other = Connection::open(project.join("app/own.db")).unwrap();
+            other.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (1)").unwrap();
+        },
+        APP,
+    );
+    let first = lab.backup_settled(&[]);
+    let told = |p: &&Value| p["what"].as_str().unwrap().contains("OURS") && p["kind"] == "warning";
+    assert_eq!(first["problems"].as_array().unwrap().iter().filter(told).count(), 1, "{first:#}");
+    assert_eq!(first["components"][0]["check"], "deferred", "{first:#}");
+    // As long as it is as it was, nobody says that it passed.
+    let second = lab.backup_settled(&[]);
+    assert_eq!(second["components"][0]["check"], "deferred", "{second:#}");
+}
+

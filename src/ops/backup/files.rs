@@ -267,9 +267,9 @@ pub(super) fn pack_database(
         return Err(ContentError::Read(io::Error::other("the capture was cut short")));
     }
     let outcome = capture.finish().map_err(|e| ContentError::Read(io::Error::other(e)))?;
-    build.checked(&entry.path, outcome.result, &outcome.messages);
+    let check = build.checked(&entry.path, outcome.result, &outcome.messages);
     entry.flags.push(FLAG_DATABASE.to_owned());
-    let facts = Facts { check: Some(outcome.result), ..facts };
+    let facts = Facts { check: Some(check), ..facts };
     Ok(packed_item(entry, packed, facts))
 }
 
@@ -304,8 +304,16 @@ impl Build<'_> {
         }
     }
 
-    /// Notes what a database's or a dump's check said.
-    pub(super) fn checked(&mut self, path: &RelPath, result: CheckResult, messages: &[String]) {
+    /// Notes what a database's or a dump's check said, and gives what is known by that. A check that could not be run is left to a drill: it must not
+    /// pass for one that had nothing to find, nor be hidden by others that passed.
+    pub(super) fn checked(
+        &mut self,
+        path: &RelPath,
+        result: CheckResult,
+        messages: &[String],
+    ) -> CheckResult {
+        let unchecked = result != CheckResult::Failed && !messages.is_empty();
+        let result = if unchecked { CheckResult::Deferred } else { result };
         self.check = self.check.max(result);
         if result == CheckResult::Failed {
             let what = format!("the database check failed: {}", messages.join("; "));
@@ -315,3 +323,7 @@ impl Build<'_> {
         }
     }
 }
+        if unchecked {
+            self.warn(path, format!("the database was captured, but not checked: {}", messages.join("; ")));
+        }
+        result

@@ -247,7 +247,7 @@ fn state_of(newest: &KnownSnapshot, all: &[&KnownSnapshot], findings: &mut Findi
         findings.warning(
             Area::Databases,
             &subject,
-            "a database is too large to be checked at each snapshot, and no drill ever checked it",
+            "a database was not checked when it was captured (too large, or its check could not be run), and no drill ever checked it",
             "run `backstay drill`, which restores and checks it; or set `check = \"always\"`",
         );
     }
