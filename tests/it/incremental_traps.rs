@@ -233,3 +233,39 @@ fn a_check_that_could_not_be_run_is_told_and_is_not_hidden_by_another() {
     assert_eq!(second["components"][0]["check"], "deferred", "{second:#}");
 }
 
+#[test]
+fn a_file_that_is_written_anew_and_longer_while_it_is_read_is_kept_as_one_of_both() {
+    let (before, after) = (noise(1, 24 << 20), noise(2, 25 << 20));
+    let lab = Lab::new(
+        |project| put(&project.join("app/file"), &before),
+        &format!("packing = {{ archive_size = \"1MiB\" }}\n{APP}"),
+    );
+    let backup = stopping(&lab, "pack: archive to be sealed#1");
+    until_stopped(&backup);
+    // The same file, not another one in its place.
+    fs::write(lab.path("project/app/file"), &after).unwrap();
+    signal("-CONT", &backup.id().to_string());
+    let output = backup.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(restored(&lab, |dir| fs::read(dir.join("app/file")).unwrap() == after), "it is a mixture");
+}
+
+#[test]
+fn a_file_that_only_grows_while_it_is_read_is_kept_at_the_length_that_it_had() {
+    let before = noise(1, 24 << 20);
+    let lab = Lab::new(
+        |project| put(&project.join("app/file"), &before),
+        &format!("packing = {{ archive_size = \"1MiB\" }}\n{APP}"),
+    );
+    let backup = stopping(&lab, "pack: archive to be sealed#1");
+    until_stopped(&backup);
+    let mut file = fs::File::options().append(true).open(lab.path("project/app/file")).unwrap();
+    std::io::Write::write_all(&mut file, b"more").unwrap();
+    signal("-CONT", &backup.id().to_string());
+    let output = backup.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        restored(&lab, |dir| fs::read(dir.join("app/file")).unwrap() == before),
+        "read once, and no more"
+    );
+}

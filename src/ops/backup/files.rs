@@ -2,10 +2,12 @@
 
 use crate::model::entry::{FLAG_DATABASE, FLAG_UNSTEADY, Why};
 use crate::model::record::CheckResult;
-use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
+use crate::model::{ContentHash, Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::backup::blocks::Content;
 use crate::ops::backup::build::{Build, Item};
-use crate::ops::backup::content::{ContentError, PackedContent, pack_bare, pack_hard_link, void_parts};
+use crate::ops::backup::content::{
+    ContentError, PackedContent, aligned, pack_bare, pack_hard_link, void_parts,
+};
 use crate::ops::backup::held::HeldFile;
 use crate::ops::backup::large::{pack_file_content, pack_stream};
 use crate::ops::backup::reuse::{Cursor, Facts, Whole};
@@ -14,6 +16,7 @@ use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness, Tree};
 use crate::source::sqlite::SqliteCapture;
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 
 /// How often a file that changes while it is read is packed again.
 const TRIES: usize = 3;
@@ -110,23 +113,23 @@ fn whole_stretch(
     cursor: &mut Cursor<'_>,
     ahead: &Ahead,
     databases: &Databases,
+    links: &HashMap<u64, Item>,
 ) -> Option<Whole> {
     if !build.listing.at_boundary() {
         return None;
-    links: &HashMap<u64, Item>,
     }
+    let (found, place) = (ahead.rest(), ahead.place());
     let whole =
         cursor.whole_stretch(found, build.settled, |at| databases.unchanged.contains_key(&(place + at)))?;
-    let last = found.get(usize::try_from(whole.sums.entries).ok()?.checked_sub(1)?)?;
-    let (found, place) = (ahead.rest(), ahead.place());
-    let next = build.unlisted.first_key_value();
-    next.is_none_or(|(path, _)| *path > last.entry.path).then_some(whole)
     // A name that is listed already may lie elsewhere now (its archive drained, it was read again): then these are listed one by one, as that says.
     if !cursor
         .linked_fit(|entry| entry.link.and_then(|link| links.get(&link)).is_none_or(|item| item.says(entry)))
     {
         return None;
     }
+    let last = found.get(usize::try_from(whole.sums.entries).ok()?.checked_sub(1)?)?;
+    let next = build.unlisted.first_key_value();
+    next.is_none_or(|(path, _)| *path > last.entry.path).then_some(whole)
 }
 
 fn take_entry(
@@ -182,9 +185,12 @@ pub(super) fn pack_file(build: &mut Build<'_>, tree: &Tree, found: &Found) -> Re
             }
         };
         item.database_hint = found.database;
-        if matches!(open.after(), Ok(Steadiness::Same | Steadiness::Grew))
-            && item.entry.size == open.entry.size
-        {
+        let steady = match open.after() {
+            Ok(Steadiness::Same) => true,
+            Ok(Steadiness::Grew) => only_grew(build, &open, &item)?,
+            _ => false,
+        };
+        if steady && item.entry.size == open.entry.size {
             last = Some(item);
             return close(build, last, false);
         }
@@ -273,6 +279,32 @@ pub(super) fn pack_database(
     Ok(packed_item(entry, packed, facts))
 }
 
+/// True when a file that is longer now still begins with what was packed of it. One that was written anew, and ended longer, does not.
+fn only_grew(build: &Build<'_>, open: &OpenFile, item: &Item) -> Result<bool> {
+    let size = open.entry.size;
+    let ranges = aligned(&open.ranges, size);
+    if !open.ranges_now().is_ok_and(|now| aligned(&now, size) == ranges) {
+        return Ok(false);
+    }
+    let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; 1 << 20]);
+    for (mut offset, mut left) in ranges {
+        while left > 0 {
+            build.packer.run.interrupt.check()?;
+            let want = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
+            match open.file.read_at(&mut buffer[..want], offset) {
+                Ok(0) => return Ok(false),
+                Ok(got) => {
+                    hasher.update(&buffer[..got]);
+                    (offset, left) = (offset + got as u64, left - got as u64);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+    Ok(item.entry.hash == Some(ContentHash(*hasher.finalize().as_bytes())))
+}
+
 impl Build<'_> {
     /// Adds an entry to the listing; later files may turn out to be copies of it.
     pub(super) fn list(&mut self, item: Item) {
@@ -315,15 +347,15 @@ impl Build<'_> {
         let unchecked = result != CheckResult::Failed && !messages.is_empty();
         let result = if unchecked { CheckResult::Deferred } else { result };
         self.check = self.check.max(result);
+        if unchecked {
+            self.warn(path, format!("the database was captured, but not checked: {}", messages.join("; ")));
+        }
         if result == CheckResult::Failed {
             let what = format!("the database check failed: {}", messages.join("; "));
             let problem =
                 Problem::at_path(ProblemKind::CheckFailed, self.name.as_str(), path.as_bytes(), what);
             self.problem(problem.hint("the snapshot is kept but does not count as good; repair the database, or go back to an older snapshot"));
         }
+        result
     }
 }
-        if unchecked {
-            self.warn(path, format!("the database was captured, but not checked: {}", messages.join("; ")));
-        }
-        result

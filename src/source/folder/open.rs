@@ -283,7 +283,7 @@ pub struct OpenFile {
 pub enum Steadiness {
     /// Nothing.
     Same,
-    /// It is longer now: what was read is whole at its announced length.
+    /// It is longer now: if it was only written to at its end, what was read is whole at its announced length.
     Grew,
     /// Anything else: what was read may be of no single moment.
     Changed,
@@ -301,6 +301,14 @@ impl OpenFile {
             (false, true) => Steadiness::Grew,
             (false, false) => Steadiness::Changed,
         })
+    }
+
+    /// Where data lie now, of the length that was announced.
+    pub fn ranges_now(&self) -> io::Result<Vec<(u64, u64)>> {
+        let size = self.entry.size;
+        let ranges = capture::data_ranges(self.file.as_fd(), &rustix::fs::fstat(&self.file)?)?;
+        let within = ranges.into_iter().filter(|(offset, _)| *offset < size);
+        Ok(within.map(|(offset, length)| (offset, length.min(size - offset))).collect())
     }
 
     /// The path as text for people.
