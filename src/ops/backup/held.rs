@@ -15,9 +15,12 @@ use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness};
 use crate::source::sqlite::{SqliteCapture, SqliteError, SqliteSpec, capture};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+/// Files are copied in steps of this many bytes.
+const STEP: usize = 1 << 20;
 
 /// A component that was captured and is to be packed.
 pub(super) enum Held<'a> {
@@ -59,10 +62,12 @@ impl HeldFile {
     }
 
     /// Copies what is open.
-    fn of(open: &OpenFile, spool: &Path) -> io::Result<Self> {
-        let random: [u8; 16] = crate::durable::random_bytes().map_err(io::Error::other)?;
+    fn of(open: &OpenFile, spool: &Path) -> std::result::Result<Self, KeepError> {
+        let random: [u8; 16] =
+            crate::durable::random_bytes().map_err(|e| KeepError::Write(io::Error::other(e)))?;
         let path = spool.join(format!(".backstay-{}.tmp", data_encoding::HEXLOWER.encode(&random)));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(KeepError::Write)?;
         // From here on it goes with its value.
         let held = Self {
             copy: path,
@@ -72,7 +77,7 @@ impl HeldFile {
             warnings: open.warnings.clone(),
         };
         if rustix::fs::ioctl_ficlone(&file, &open.file).is_err() {
-            file.set_len(open.entry.size)?;
+            file.set_len(open.entry.size).map_err(KeepError::Write)?;
             for &(offset, length) in &open.ranges {
                 copy_range(&open.file, &file, offset, length)?;
             }
@@ -88,11 +93,29 @@ impl Drop for HeldFile {
     }
 }
 
-fn copy_range(mut from: &File, mut to: &File, offset: u64, length: u64) -> io::Result<()> {
-    from.seek(SeekFrom::Start(offset))?;
-    to.seek(SeekFrom::Start(offset))?;
-    // A file that became shorter is noticed by whoever looks at it afterwards.
-    io::copy(&mut from.take(length), &mut to).map(drop)
+/// Why a file was not kept: it could not be read, which is its own trouble, or what was read could not be written.
+enum KeepError {
+    Read,
+    Write(io::Error),
+}
+
+fn copy_range(from: &File, to: &File, mut offset: u64, length: u64) -> std::result::Result<(), KeepError> {
+    let mut left = length;
+    let mut buffer = vec![0; usize::try_from(length).unwrap_or(STEP).min(STEP)];
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
+        match from.read_at(&mut buffer[..want], offset) {
+            // A file that became shorter is noticed by whoever looks at it afterwards.
+            Ok(0) => break,
+            Ok(got) => {
+                to.write_all_at(&buffer[..got], offset).map_err(KeepError::Write)?;
+                (offset, left) = (offset + got as u64, left - got as u64);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(KeepError::Read),
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Run<'a> {
@@ -179,7 +202,11 @@ impl<'a> Run<'a> {
         // Whether its file system keeps change times is asked of itself, not of its copy.
         let _learned = build.facts_of(&open);
         let what = || format!("cannot keep {} while the services are stopped", found.entry.path);
-        let held = HeldFile::of(&open, self.pack.scratch).doing(Class::Failed, what).map_err(room)?;
+        let held = match HeldFile::of(&open, self.pack.scratch) {
+            Ok(held) => held,
+            Err(KeepError::Read) => return Ok(()),
+            Err(KeepError::Write(e)) => return Err(e).doing(Class::Failed, what).map_err(room),
+        };
         let steady = matches!(open.after(), Ok(Steadiness::Same));
         // What somebody else changes meanwhile gains nothing by being kept.
         if steady {
@@ -191,4 +218,34 @@ impl<'a> Run<'a> {
 
 fn room(e: OpError) -> OpError {
     e.hint("make room in the state directory: what changed is copied there before the services are started again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RelPath;
+
+    fn open(file: File, size: u64) -> OpenFile {
+        let mut entry = Entry::new(RelPath::new(b"file").unwrap(), Kind::File);
+        entry.size = size;
+        let ident = Ident::of(&rustix::fs::fstat(&file).unwrap());
+        OpenFile { file, entry, ident, ranges: vec![(0, size)], warnings: Vec::new(), held: false }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_from_a_spool_that_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"content").unwrap();
+        let held = HeldFile::of(&open(File::open(&path).unwrap(), 7), dir.path()).ok().unwrap();
+        assert_eq!(std::fs::read(&held.copy).unwrap(), b"content");
+        // As a disk does it that opens a file and does not give it.
+        let unreadable = open(File::options().write(true).open(&path).unwrap(), 7);
+        assert!(matches!(HeldFile::of(&unreadable, dir.path()), Err(KeepError::Read)));
+        let nowhere = dir.path().join("nowhere");
+        let readable = open(File::open(&path).unwrap(), 7);
+        assert!(matches!(HeldFile::of(&readable, &nowhere), Err(KeepError::Write(_))));
+        drop(held);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no half a copy is left");
+    }
 }
