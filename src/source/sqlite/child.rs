@@ -4,6 +4,7 @@ use crate::model::record::CheckResult;
 use crate::source::sqlite::copy::Copy;
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::{Outlet, QUEUE};
+use crate::source::sqlite::pages::LogWatch;
 use crate::source::sqlite::wire::{Frame, Header, Method, Request, Tag, Trailer};
 use crate::source::sqlite::{AUTO_CHECK_MAX, CheckPolicy};
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The hidden command under which the program becomes such a child.
@@ -25,6 +27,8 @@ pub(super) const SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 const COPY_TRIES: u32 = 3;
 /// Between two tries, writers get their turn.
 const PAUSE: Duration = Duration::from_millis(200);
+/// While a check runs, the log is looked at once in so many of SQLite's steps: a page is one.
+const STEPS: i32 = 2000;
 /// A check says at most so many things.
 const MESSAGES_MAX: u32 = 20;
 
@@ -97,12 +101,13 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
 }
 
 /// WAL mode: nobody waits for us, so pages are sent, and checked, in the transaction.
-fn live(request: &Request, outlet: &Outlet, source: Source, spool: &Path) -> Result<(), Failure> {
+fn live(request: &Request, outlet: &Outlet, mut source: Source, spool: &Path) -> Result<(), Failure> {
     if request.pages && source.has_dbpage() {
         let header = source.header(Method::Pages);
         outlet.say(Tag::Header, &header)?;
-        let spill = source.stream(outlet, spool)?;
-        let trailer = checked(request.check, header.size, || Ok(quick_check(&source.connection)));
+        let log = LogWatch::new(&source.database, source.size());
+        let spill = source.stream(outlet, spool, &log)?;
+        let trailer = checked(request.check, header.size, || quick_check_beside(&mut source.connection, log));
         drop(source);
         if let Some((copy, from)) = spill {
             copy.send(outlet, from, header.size, header.page_size)?;
@@ -111,8 +116,9 @@ fn live(request: &Request, outlet: &Outlet, source: Source, spool: &Path) -> Res
     }
     let header = source.header(Method::Backup);
     let copy = Copy::create(spool).map_err(|e| Failure::of_spool(spool, &e))?;
+    let log = LogWatch::new(&source.database, source.size());
     source.back_up(&copy, None)?;
-    let trailer = checked(request.check, header.size, || Ok(quick_check(&source.connection)));
+    let trailer = checked(request.check, header.size, || quick_check_beside(&mut source.connection, log));
     drop(source);
     outlet.say(Tag::Header, &header)?;
     copy.send(outlet, 0, header.size, header.page_size)?;
@@ -200,14 +206,14 @@ impl Source {
 
     fn try_begin(request: &Request, limit: Duration) -> Result<Self, Failure> {
         let path = &request.database.0;
+        // SQLite keeps the log beside the file itself, also where a link leads to it.
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
         let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_NOFOLLOW, request.no_links);
         let began = || -> rusqlite::Result<(Self, i64)> {
             let connection = Connection::open_with_flags(path, flags)?;
             connection.busy_timeout(limit)?;
             // Our close must never be the one that empties or removes the log.
-        // SQLite keeps the log beside the file itself, also where a link leads to it.
-        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.execute_batch("BEGIN")?;
             let tables = connection.query_row(SCHEMA, [], |row| row.get(0))?;
@@ -284,6 +290,28 @@ fn checked(policy: CheckPolicy, size: u64, check: impl FnOnce() -> rusqlite::Res
         return Trailer { check: result, messages: Vec::new() };
     };
     check().unwrap_or_else(|e| verdict_of(&e))
+}
+
+/// The same while others write: the transaction keeps the log from being reset, so the check is broken off, and left to a drill, when that grew too much.
+fn quick_check_beside(connection: &mut Connection, log: LogWatch) -> rusqlite::Result<Trailer> {
+    let grew: Arc<Mutex<Option<Failure>>> = Arc::default();
+    let seen = Arc::clone(&grew);
+    let look = move || {
+        let Err(failure) = log.check() else { return false };
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        true
+    };
+    connection.progress_handler(STEPS, Some(look))?;
+    let trailer = quick_check(connection);
+    connection.progress_handler(STEPS, None::<fn() -> bool>)?;
+    let grew = grew.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok(match grew {
+        Some(Failure { detail, .. }) => {
+            let why = format!("its log grew too much meanwhile: {detail}");
+            Trailer { check: CheckResult::Deferred, messages: vec![why] }
+        }
+        None => trailer,
+    })
 }
 
 fn quick_check(connection: &Connection) -> Trailer {
@@ -413,6 +441,24 @@ mod tests {
         let trailer = trailer.unwrap();
         assert_eq!(trailer.check, CheckResult::None);
         assert!(trailer.messages[0].contains("OURS"), "{trailer:?}");
+    }
+
+    #[test]
+    fn a_check_ends_when_the_log_grows_too_much_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path(), "");
+        let mut connection = Connection::open(&path).unwrap();
+        let watch = LogWatch::new(&path, 0);
+        assert_eq!(quick_check_beside(&mut connection, watch).unwrap().check, CheckResult::Passed);
+        // Another name, so that SQLite does not take it for the log of this database.
+        let elsewhere = dir.path().join("other.db");
+        let log_of = sidecar(&elsewhere, "-wal");
+        let watch = LogWatch::new(&elsewhere, 0);
+        File::create(log_of).unwrap().set_len(3 << 30).unwrap();
+        let trailer = quick_check_beside(&mut connection, watch).unwrap();
+        assert_eq!(trailer.check, CheckResult::Deferred);
+        assert!(trailer.messages[0].contains("its log grew too much"), "{trailer:?}");
+        assert_eq!(quick_check(&connection).check, CheckResult::Passed, "and the connection is as it was");
     }
 
     #[test]

@@ -52,11 +52,16 @@ impl Source {
 
     /// Sends all pages as they are read. What the reader does not take in time is in the copy that comes back, from the offset beside it; it is to be sent
     /// when the transaction has ended.
-    pub(super) fn stream(&self, outlet: &Outlet, spool: &Path) -> Result<Option<(Copy, u64)>, Failure> {
+    pub(super) fn stream(
+        &self,
+        outlet: &Outlet,
+        spool: &Path,
+        log: &LogWatch,
+    ) -> Result<Option<(Copy, u64)>, Failure> {
         let mut live = Live {
             outlet,
             spool,
-            log: LogWatch::new(&self.database, self.size()),
+            log: log.clone(),
             until: Instant::now() + HOLD_MAX,
             buffer: Vec::with_capacity(CHUNK),
             at: 0,
@@ -228,14 +233,15 @@ impl Live<'_> {
 }
 
 /// Watches how much a log grows. Looks at its size only and never opens it.
-struct LogWatch {
+#[derive(Debug, Clone)]
+pub(super) struct LogWatch {
     path: PathBuf,
     before: u64,
     limit: u64,
 }
 
 impl LogWatch {
-    fn new(database: &Path, size: u64) -> Self {
+    pub(super) fn new(database: &Path, size: u64) -> Self {
         let mut path = database.as_os_str().to_owned();
         path.push("-wal");
         let path = PathBuf::from(path);
@@ -243,7 +249,7 @@ impl LogWatch {
         Self { path, before, limit: WAL_GROWTH_MIN.max(size / 2) }
     }
 
-    fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), Failure> {
         let grown = log_size(&self.path).saturating_sub(self.before);
         if grown > self.limit {
             let why = format!("it grew by {} MiB, more than {} MiB", grown >> 20, self.limit >> 20);
