@@ -23,13 +23,16 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Bytes of a part, and of the largest object that goes in one request.
 pub(super) const PART: u64 = 16 << 20;
 const MAX_PARTS: u64 = 10_000;
-/// Parts in memory at once: with [`PART`], what a put needs.
-const IN_FLIGHT: u64 = 4;
+/// Parts in memory at once, of all objects that are put: with [`PART`], what that needs.
+const IN_FLIGHT: u32 = 4;
+/// Several objects are put at a time. Each with parts of its own would need several times as much.
+static ROOM: Semaphore = Semaphore::const_new(IN_FLIGHT as usize);
 /// A server that puts a large object together may take longer than anyone waits for its answer: it is looked for again.
 const SLOW_COMPLETE: Duration = Duration::from_secs(3);
 
@@ -39,6 +42,11 @@ type Sent = Result<(u32, Part), Failure>;
 /// Bytes of each part of an object of `size` bytes but the last.
 fn part_size(size: u64) -> u64 {
     size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20).max(PART)
+}
+
+/// For how many of [`IN_FLIGHT`] a part of this size counts.
+fn weight(part_size: u64) -> u32 {
+    u32::try_from(part_size.div_ceil(PART)).unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT)
 }
 
 impl S3Store {
@@ -135,7 +143,8 @@ impl S3Store {
     ) -> Result<(), Failure> {
         let mut whole = Context::new(&SHA256);
         let mut under_way: JoinSet<Sent> = JoinSet::new();
-        let at_once = usize::try_from((IN_FLIGHT * PART / upload.part_size).clamp(1, IN_FLIGHT)).unwrap_or(1);
+        let weight = weight(upload.part_size);
+        let at_once = usize::try_from(IN_FLIGHT / weight).unwrap_or(1);
         let mut sent = Ok(());
         for number in 1..=upload.count() {
             while sent.is_ok() && under_way.len() >= at_once {
@@ -144,6 +153,10 @@ impl S3Store {
             if sent.is_err() {
                 break;
             }
+            // It goes with the part: parts that are under way end by themselves, so this ends.
+            let room = ROOM.acquire_many(weight).await;
+            let room =
+                room.map_err(|e| Failure::new(StoreErrorKind::Other, "no part can be sent").because(e))?;
             let body = read_part(file, upload, number)?;
             whole.update(&body);
             let sha256 = ObjectId::of(&body);
@@ -152,7 +165,11 @@ impl S3Store {
             }
             let call = self.part_call(upload, number, body, sha256, known);
             let client = Arc::clone(&self.client);
-            under_way.spawn(async move { send_part(&client, call, number, sha256).await });
+            under_way.spawn(async move {
+                let sent = send_part(&client, call, number, sha256).await;
+                drop(room);
+                sent
+            });
         }
         // After a failure the others are waited for: what they sent is remembered.
         while let Some(done) = under_way.join_next().await {
@@ -338,5 +355,15 @@ mod tests {
                 "{size} {part}"
             );
         }
+    }
+
+    #[test]
+    fn parts_of_all_objects_take_64_mib_together_or_are_one() {
+        for size in [PART, PART + (1 << 20), 2 * PART, 3 * PART, 4 * PART, 40 * PART] {
+            let together = u64::from(IN_FLIGHT / weight(size)) * size;
+            assert!(together <= 4 * PART || weight(size) == IN_FLIGHT, "{size}");
+            assert!(weight(size) >= 1 && weight(size) <= IN_FLIGHT);
+        }
+        assert_eq!(weight(PART), 1);
     }
 }
