@@ -185,6 +185,16 @@ fn listings_that_lie_are_refused_whole_even_when_a_trusted_host_signed_them() {
     }
 }
 
+#[test]
+fn verify_finds_names_of_one_file_that_say_different_things() {
+    let forge = Forge::new();
+    let signer = forge.lab.signer();
+    let mut record = forge.next(&signer, 1);
+    forge.relist(&mut record, two_names);
+    forge.put_record(&record, &signer);
+    forge.lab.run(&["verify", "--decrypt"]).expect(13, &["a2: it is another name of a file"]);
+}
+
 /// Files whose listing is well-formed but does not say the truth are left out, one by one.
 #[test]
 fn files_whose_content_is_not_what_a_listing_says_are_left_out_and_named() {

@@ -5,6 +5,7 @@
 
 mod content;
 mod explain;
+mod links;
 pub(in crate::ops) mod objects;
 mod opened;
 mod report;

@@ -14,6 +14,7 @@ use crate::ops::restore::read::{Reading, chain_text};
 use crate::ops::session::Session;
 use crate::ops::sources::Sources;
 use crate::ops::verify::content::{Checker, Content, Seen, Wanted};
+use crate::ops::verify::links::Names;
 use crate::ops::verify::scratch::Scratch;
 use crate::store::Store;
 use std::collections::{BTreeSet, HashSet};
@@ -60,6 +61,8 @@ pub(super) struct Opener<'a> {
     pub(super) pool: Pool,
     /// What was found whole in this store, and need not be read again.
     pub(super) seen: Seen,
+    /// What its listings say of files with several names.
+    names: Names,
     /// Files that were compared, and databases that passed.
     pub(super) files: u64,
     pub(super) databases: u64,
@@ -91,6 +94,7 @@ impl<'a> Opener<'a> {
             scratch,
             pool,
             seen: Seen::default(),
+            names: Names::default(),
             files: 0,
             databases: 0,
         }
@@ -119,8 +123,20 @@ impl Opener<'_> {
                     self.listing(&listing, &mut findings)?;
                 }
             }
+            let asked = |f: &Finding| only.is_none_or(|bad| f.objects.iter().any(|id| bad.contains(id)));
+            findings.extend(self.at_odds(component).filter(asked));
         }
         Ok(findings)
+    }
+
+    /// Names of one file that say different things: then nothing of the component is restored.
+    fn at_odds(&self, component: &IndexComponent) -> Option<Finding> {
+        let objects = || component.segments.iter().map(|segment| segment.object);
+        let path = self.names.at_odds(objects())?;
+        let (first, last) = (component.segments.first()?, component.segments.last()?);
+        let what = Lost::Listing(place(component, &first.first), place(component, &last.last));
+        let why = format!("{path}: it is another name of a file, and says something else of it");
+        Some(Finding { objects: objects().collect(), what, why })
     }
 
     fn index(&self, record: &Record, findings: &mut Vec<Finding>) -> Result<Option<Index>> {
@@ -157,6 +173,7 @@ impl Opener<'_> {
             // What it costs is told once, however many snapshots share it.
             self.seen.add_listing(listing.reference.object);
         }
+        self.names.note(listing.reference.object, &segment.entries);
         let mut infos = segment.archives;
         let mut files = Vec::new();
         for entry in segment.entries.into_iter().filter(|e| e.kind == Kind::File) {
