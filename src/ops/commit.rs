@@ -14,7 +14,7 @@ use crate::model::{HostId, ObjectId, ObjectRef, Record, SignerId, Timestamp, Vau
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::many::each;
 use crate::ops::session::in_store;
-use crate::store::{Key, Prefix, Store};
+use crate::store::{Key, Prefix, Store, StoreErrorKind};
 use std::collections::{BTreeMap, HashSet};
 
 /// The program's name and version, as documents carry it.
@@ -364,7 +364,11 @@ fn sizes(store: &dyn Store, objects: &[ObjectRef]) -> Result<BTreeMap<Key, u64>>
 fn doomed(store: &dyn Store, instance: &VaultId) -> Result<HashSet<ObjectId>> {
     let mut doomed = HashSet::new();
     for listed in in_store(store, store.list(Prefix::Tombstones))? {
-        let bytes = in_store(store, store.get(&listed.key, DOCUMENT_BYTES_MAX))?;
+        let bytes = match store.get(&listed.key, DOCUMENT_BYTES_MAX) {
+            // Its owner took it away between the two looks: what it named is gone by now, and whoever looks for objects next sees that.
+            Err(e) if e.kind == StoreErrorKind::NotFound => continue,
+            got => in_store(store, got)?,
+        };
         let line = crate::model::document::split(&bytes).map_or(&bytes[..], |(line, _)| line);
         let tombstone: Tombstone = crate::model::document::parse(line, "tombstone")
             .doing(Class::Damage, || format!("{} cannot be read, so nothing can be committed", listed.key))?;

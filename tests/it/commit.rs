@@ -88,6 +88,43 @@ fn a_tombstone_that_appears_while_the_record_is_put_voids_the_snapshot() {
 }
 
 #[test]
+fn a_tombstone_that_its_owner_removes_while_it_is_looked_at_voids_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, faults) = project(dir.path());
+    let id: backstay::model::SnapshotId = "20261123T080000Z-abcdefgh".parse().unwrap();
+    let tombstone = Tombstone {
+        format: 1,
+        needs: vec![],
+        doc: "tombstone".into(),
+        vault: session.read_vault().unwrap().info.vault,
+        instance: session.read_vault().unwrap().info.instance,
+        id: id.clone(),
+        signer: backstay::model::SignerId([9; 16]),
+        created: jiff::Timestamp::now(),
+        not_before: jiff::Timestamp::now(),
+        snapshots: vec![],
+        objects: vec![(ObjectKind::Archive, backstay::model::ObjectId::of(b"something else"))],
+    };
+    let line = backstay::model::document::line_of(&tombstone).unwrap();
+    memory.put_bytes(&Key::Tombstone(id.clone()), &line).unwrap();
+    let (owner, put) = (Arc::clone(&memory), std::sync::atomic::AtomicBool::new(false));
+    let hook = move |verb: Verb, key: &str| match verb {
+        Verb::PutBytes if key.starts_with("snapshots/") => {
+            put.store(true, std::sync::atomic::Ordering::SeqCst)
+        }
+        Verb::Get if key.starts_with("tombstones/") && put.load(std::sync::atomic::Ordering::SeqCst) => {
+            owner.delete(&Key::Tombstone(id.clone())).unwrap();
+        }
+        _ => {}
+    };
+    faults.on_call(Arc::new(hook));
+    backup(&session, &BackupOptions::default()).unwrap();
+    faults.reset();
+    assert!(memory.list(Prefix::Tombstones).unwrap().is_empty(), "it went while the second look was on");
+    assert_eq!(states(&session), [(false, true)]);
+}
+
+#[test]
 fn a_tombstone_that_cannot_be_read_stops_the_commit_and_nothing_is_listed() {
     let dir = tempfile::tempdir().unwrap();
     let (session, memory, _faults) = project(dir.path());
