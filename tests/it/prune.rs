@@ -1,6 +1,8 @@
 //! Prune: what retention lets go is announced and later deleted, and no live object is ever lost: not to a writer that was frozen, not to a
 //! listing that lies, not to a kill at any step.
 
+mod doubts;
+
 use backstay::catalog::State;
 use backstay::config::{Config, Retention};
 use backstay::keys::{Signer, seal_document};

@@ -199,11 +199,12 @@ impl Look<'_> {
         let (state, instance) = (self.session.state()?, &self.view.info.instance);
         let cannot = || "cannot read which records were seen before".into();
         let seen = state.records_seen(instance).doing(Class::Damage, cannot)?;
-        let read: BTreeSet<&SnapshotId> = self.records().map(|record| &record.snapshot).collect();
+        let read: BTreeMap<&SnapshotId, ObjectId> =
+            records_in(self.vault, self.view).map(|(record, hash)| (&record.snapshot, hash)).collect();
         let gone = pruned(self.vault, instance);
         let missing =
             |id: &&SnapshotId| !stored.contains_key(*id) && !gone.contains(*id) && !self.ignore.contains(*id);
-        if let Some(id) = seen.iter().find(missing).or_else(|| read.into_iter().find(missing)) {
+        if let Some(id) = seen.keys().find(missing).or_else(|| read.keys().copied().find(missing)) {
             let what = format!(
                 "store {:?} no longer shows snapshot {id}, and no mark says that it was deleted",
                 self.view.store.name()
@@ -212,13 +213,17 @@ impl Look<'_> {
                 .because("the listing may be old or cut short: nothing is deleted")
                 .hint(format!("run it again later; if you removed it by hand, `--ignore {id}`")));
         }
+        let other = |(id, before): &(&SnapshotId, &Option<ObjectId>)| {
+            before.zip(read.get(*id).copied()).is_some_and(|(before, now)| before != now)
+                && !self.ignore.contains(*id)
+        };
+        if let Some((id, _)) = seen.iter().find(other) {
+            return Err(exchanged(self.view.store.name(), id));
+        }
+        let shown = |id: &SnapshotId| read.get(id).copied().or_else(|| seen.get(id).copied().flatten());
+        let records = stored.keys().map(|id| (id.clone(), shown(id))).collect();
         let cannot = || "cannot remember which records are there".into();
-        state.see_records(instance, &stored.keys().cloned().collect()).doing(Class::Failed, cannot)
-    }
-
-    /// The records that were read in this store.
-    fn records(&self) -> impl Iterator<Item = &crate::model::Record> {
-        records_in(self.vault, self.view).map(|(record, _)| record)
+        state.see_records(instance, &records).doing(Class::Failed, cannot)
     }
 
     /// Twice the longest backup that trusted keys tell of, at least a day.
@@ -284,6 +289,16 @@ fn clock_error(why: &str) -> OpError {
     OpError::new(Class::Failed, "nothing is deleted while it is not certain what time it is")
         .because(why.to_owned())
         .hint("set this machine's clock right, then run it again")
+}
+
+/// The record of `id` is not the one that it was. What the old one needs has no record any more that would hold it.
+fn exchanged(store: &str, id: &SnapshotId) -> OpError {
+    let what = format!("store {store:?} shows another record for snapshot {id} than at an earlier prune");
+    OpError::new(Class::Damage, what)
+        .because("a record never changes: somebody wrote over it, and nothing is deleted")
+        .hint(format!(
+            "bring the old one back, from a version that the store keeps or another store. With `--ignore {id}` the new one stays, and what only the old one needed goes"
+        ))
 }
 
 /// The store changed while it was read, or hides something.
