@@ -4,7 +4,7 @@ use crate::model::chain::{Break, BreakKind, ChainEntry, Heads, Reader};
 use crate::model::excuses::{Settled, excused};
 use crate::model::id::{ObjectId, SignerId, VaultId};
 use crate::model::mark::{KeyAction, Statement};
-use crate::model::trust_rules::{Keys, signer_of_text};
+use crate::model::trust_rules::{Keys, is_only_verifier_or_pruner, signer_of_text};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the checks found.
@@ -206,7 +206,9 @@ fn next(
     // The head: number, and the hash that the next entry names.
     let mut heads: BTreeMap<SignerId, (u64, ObjectId)> = BTreeMap::new();
     for entry in entries {
-        let Some(introduced) = introduced_by(entry).filter(|key| *key != entry.signer()) else {
+        let begins =
+            |key: &SignerId| *key != entry.signer() && !is_only_verifier_or_pruner(&reader.trusted, key);
+        let Some(introduced) = introduced_by(entry).filter(begins) else {
             continue;
         };
         let place = (entry.number(), entry.hash);

@@ -65,7 +65,9 @@ impl Keys {
     /// Works out the standing of keys. Introductions are transitive; a retirement, once found to count, stays.
     pub(crate) fn of(trusted: &[TrustedSigner], entries: &[ChainEntry], dropped: &Dropped) -> Self {
         let kept = |e: &&ChainEntry| !dropped.contains(&(e.signer(), e.number(), e.hash));
-        let marks: Vec<KeyMark<'_>> = entries.iter().filter(kept).filter_map(key_mark).collect();
+        let births = births(trusted, entries.iter().filter(kept));
+        let fits = |m: &KeyMark<'_>| m.action != KeyAction::Introduce || begins_after(m, trusted, &births);
+        let marks: Vec<KeyMark<'_>> = entries.iter().filter(kept).filter_map(key_mark).filter(fits).collect();
         let mut cuts: Vec<Cut<'_>> = Vec::new();
         // Each round takes one retirement more: it may take the authority of others away, so they cannot be taken together.
         loop {
@@ -232,6 +234,68 @@ impl Keys {
     pub fn depth(&self, signer: &SignerId) -> usize {
         self.0.get(signer).map_or(0, |standing| standing.depth)
     }
+}
+
+/// Where the chain of a key begins, as far as that is known.
+struct Birth {
+    number: u64,
+    /// What its first entry names as the one before; empty where only a `prune` mark tells of it.
+    previous: Vec<Option<ObjectId>>,
+}
+
+/// Where the chains of all signers begin. Entries that are gone count where a key that is configured to prune names them.
+fn births<'e>(
+    trusted: &[TrustedSigner],
+    entries: impl Iterator<Item = &'e ChainEntry>,
+) -> BTreeMap<SignerId, Birth> {
+    let pruners: BTreeSet<SignerId> =
+        trusted.iter().filter(|t| t.roles.contains(&Role::Prune)).map(|t| t.id).collect();
+    let mut births: BTreeMap<SignerId, Birth> = BTreeMap::new();
+    let mut note = |signer: SignerId, number: u64, previous: Option<Option<ObjectId>>| {
+        let birth = births.entry(signer).or_insert(Birth { number, previous: Vec::new() });
+        if number < birth.number {
+            *birth = Birth { number, previous: Vec::new() };
+        }
+        if number == birth.number {
+            birth.previous.extend(previous);
+        }
+    };
+    for entry in entries {
+        note(entry.signer(), entry.number(), Some(entry.previous()));
+        if let Some(Statement::Prune { removed, .. }) = entry.as_mark().map(|m| &m.statement)
+            && pruners.contains(&entry.signer())
+        {
+            removed.iter().for_each(|row| note(row.signer, row.number, None));
+        }
+    }
+    births
+}
+
+/// True when the chain of the key that `mark` introduces can begin there. One that signed before, or that is configured to verify or prune
+/// and did not begin there, is what it was: else who stole one host's key could make any other key one of that host.
+fn begins_after(mark: &KeyMark<'_>, trusted: &[TrustedSigner], births: &BTreeMap<SignerId, Birth>) -> bool {
+    let introduced = mark.entry.number();
+    match births.get(&mark.key) {
+        None => !is_only_verifier_or_pruner(trusted, &mark.key),
+        Some(birth) if birth.number <= introduced => false,
+        Some(birth) if birth.number == introduced + 1 && !birth.previous.is_empty() => {
+            birth.previous.contains(&Some(mark.entry.hash)) || !has_any(trusted, &mark.key, OTHER_ROLES)
+        }
+        Some(_) => true,
+    }
+}
+
+/// Roles that no introduction gives.
+const OTHER_ROLES: &[Role] = &[Role::Verify, Role::Prune];
+
+fn has_any(trusted: &[TrustedSigner], key: &SignerId, roles: &[Role]) -> bool {
+    let mut given = trusted.iter().filter(|t| t.id == *key).flat_map(|t| &t.roles);
+    given.any(|role| roles.contains(role))
+}
+
+/// True for a key that the reader believes as a verifier or pruner and not as a host: before its first entry nobody introduces it.
+pub(crate) fn is_only_verifier_or_pruner(trusted: &[TrustedSigner], key: &SignerId) -> bool {
+    has_any(trusted, key, OTHER_ROLES) && !has_any(trusted, key, &[Role::Host])
 }
 
 fn within(last: Option<(u64, ObjectId)>, entry: &ChainEntry) -> bool {

@@ -177,10 +177,11 @@ impl Marks {
             let problem = match standing.view.filter(|_| standing.away.is_none()) {
                 None => Some(standing.away.as_ref().map_or_else(String::new, Away::line)),
                 Some(view) => match catch_up.fill_marks(view) {
-                    Ok(0) => None,
+                    // Of two entries with one number only one is looked for: also what seems to be there may not be.
                     Ok(_) if catch_up.ledger.forked => {
                         Some("the history of this host is forked, so nothing was copied".into())
                     }
+                    Ok(0) => None,
                     Ok(_) => Some("it lacks a snapshot that comes before".into()),
                     Err(Stop::Target(error)) => Some(Away::from(&error).line()),
                     Err(stop) => return Err(stop.error()),

@@ -93,6 +93,11 @@ pub fn introduce(session: &Session, key: &str) -> Result<KeyPlan> {
         return Err(OpError::new(Class::Usage, format!("key {} is one of this host already", key.id))
             .hint("`backstay keys list` shows all"));
     }
+    if vault.entries.iter().any(|entry| entry.signer() == key.id) {
+        let what = format!("key {} has signed something already, in a history of its own", key.id);
+        return Err(OpError::new(Class::Usage, what)
+            .hint("a key goes on in this host's history only from its first entry on: make a new one"));
+    }
     let mut plan = KeyPlan::new(vec![
         format!("whoever trusts this host also believes snapshots of it that key {} signs", key.id),
         "it gets the role host for this one host, and no other role".into(),

@@ -113,6 +113,42 @@ fn a_host_cannot_take_a_verifier_s_or_pruner_s_roles_away() {
     let history = of(&[&a, &first, &marks[0], &marks[1], &second]);
     assert!(history.keys().may(&key(9).1, Role::Prune));
     assert!(history.snapshots(&host(1))[0].milestone);
+    assert!(!history.keys().is_of(&key(9).1, &host(1)), "nor make it a key of its own");
+    assert_eq!(history.breaks, []);
+    // Not before it signed anything either, nor where the first it signed went with what it was about.
+    let fresh = of(&[&a, &marks[0]]);
+    assert!(!fresh.keys().is_of(&key(9).1, &host(1)));
+    assert_eq!(fresh.next(&key(9).1), (1, None));
+    let removed = vec![removed(&first), removed(&second)];
+    let gone = pruner.mark(Statement::Prune { instance: store(1), removed });
+    let history = of(&[&a, &marks[0], &marks[1], &gone]);
+    assert!(!history.keys().is_of(&key(9).1, &host(1)));
+    assert_eq!(history.breaks, []);
+}
+
+#[test]
+fn a_key_that_has_a_chain_of_its_own_is_made_no_key_of_another_host() {
+    let (mut one, mut four) = (writer(1), writer(4));
+    let (a, b) = (one.record(), four.record());
+    let introduce = Statement::Key { action: KeyAction::Introduce, key: key(4).0, host: host(1), last: None };
+    let mark = one.mark(introduce);
+    let trusts_four = |r: &mut Reader| r.trusted.push(trust(4, &[Role::Host]));
+    let history = with(trusts_four, &[&a, &b, &mark]);
+    assert!(history.keys().is_of(&key(4).1, &host(4)) && !history.keys().is_of(&key(4).1, &host(1)));
+    assert_eq!(history.breaks, []);
+    // A pruner's key that took over as a host's, and whose first entries were pruned, stays one.
+    let (mark, mut nine) = one.introduce(9);
+    let records = [nine.record(), nine.record()];
+    let instance = store(1);
+    let gone =
+        nine.mark(Statement::Prune { instance, removed: vec![removed(&records[0]), removed(&records[1])] });
+    for entries in
+        [&[&a, &mark, &records[0]][..], &[&a, &mark, &records[0], &records[1], &gone], &[&a, &mark, &gone]]
+    {
+        let both = |r: &mut Reader| r.trusted.push(trust(9, &[Role::Host, Role::Prune]));
+        let history = with(both, entries);
+        assert!(history.keys().is_of(&key(9).1, &host(1)), "{}", entries.len());
+    }
 }
 
 #[test]
