@@ -202,8 +202,8 @@ pub struct KnownSnapshot {
     pub milestone: bool,
     /// Whether somebody who may asked for it to go.
     pub delete_asked: bool,
-    /// Components whose state was accepted (ends a freeze).
-    pub accepted: BTreeSet<u64>,
+    /// Components whose state was accepted (ends a freeze), each with when that was said last.
+    pub accepted: BTreeMap<u64, Timestamp>,
     /// Verdicts that count, in order.
     pub verdicts: Vec<KnownVerdict>,
     /// The stores, among those looked at, in which it is good by its host's word or a verifier's. Whether all objects are there just now
@@ -230,7 +230,7 @@ impl KnownSnapshot {
             voids: Vec::new(),
             note_sealed: None,
             delete_asked: false,
-            accepted: BTreeSet::new(),
+            accepted: BTreeMap::new(),
             verdicts: Vec::new(),
             good_in: BTreeSet::new(),
             good_by_others_in: BTreeSet::new(),

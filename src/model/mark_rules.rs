@@ -136,7 +136,9 @@ fn apply_one(snapshot: &mut KnownSnapshot, working: &mut Working, mark: &PlacedM
         }
         Statement::Milestone { on, .. } if prune || (host && *on) => snapshot.milestone = *on,
         Statement::Delete(_) if prune => snapshot.delete_asked = true,
-        Statement::Accept { components, .. } if prune => snapshot.accepted.extend(components),
+        Statement::Accept { components, .. } if prune => {
+            snapshot.accepted.extend(components.iter().map(|component| (*component, mark.time)));
+        }
         // A verifier's word about its own host is the host's word.
         Statement::Verdict(verdict) if host || keys.has_role(mark.entry, Role::Verify) => {
             let own = keys.is_of(&mark.entry.signer(), &snapshot.record.host);

@@ -96,7 +96,7 @@ fn known(record: Record) -> KnownSnapshot {
         note_sealed: None,
         milestone: false,
         delete_asked: false,
-        accepted: BTreeSet::new(),
+        accepted: BTreeMap::new(),
         verdicts: Vec::new(),
         good_in: BTreeSet::new(),
         good_by_others_in: BTreeSet::new(),
@@ -182,7 +182,8 @@ fn random_snapshot(
     }
     for component in 1..=3 {
         if often(dice, 20) {
-            known.accepted.insert(component);
+            let later = dice.pick(&[0, HOUR, 3 * DAY, 30 * DAY, 400 * DAY]);
+            known.accepted.insert(component, at(started + later));
         }
     }
     known
@@ -327,11 +328,19 @@ impl Oracle<'_> {
     }
 
     fn accepted_from(&self, c: u64, from: usize) -> bool {
-        self.holding(c).into_iter().any(|i| i >= from && self.case.snapshots[i].accepted.contains(&c))
+        self.holding(c).into_iter().any(|i| i >= from && self.case.snapshots[i].accepted.contains_key(&c))
     }
 
-    /// The open gap's last good snapshot, else the first good one after the last closed gap.
-    fn gap(&self, c: u64, good: &dyn Fn(usize) -> bool) -> Option<(bool, usize)> {
+    /// Whether somebody accepted the last good snapshot, or one after it, when the gap had begun already.
+    fn gap_accepted(&self, c: u64, last: usize, begins: i64) -> bool {
+        self.holding(c).into_iter().filter(|i| *i >= last).any(|i| {
+            let said = self.case.snapshots[i].accepted.get(&c);
+            said.is_some_and(|said| said.as_second() > begins)
+        })
+    }
+
+    /// The open gap's last good snapshot and when the gap began, else the first good one after the last closed gap.
+    fn gap(&self, c: u64, good: &dyn Fn(usize) -> bool) -> Option<(Option<i64>, usize)> {
         let goods: Vec<usize> = self.holding(c).into_iter().filter(|i| good(*i)).collect();
         let last = *goods.last()?;
         let mut distances: Vec<i64> =
@@ -341,18 +350,18 @@ impl Oracle<'_> {
         let median = if distances.is_empty() { 0 } else { distances[(distances.len() - 1) / 2] };
         let most = (3 * median).max(2 * DAY);
         if self.case.now - self.time(last) > most {
-            return Some((true, last));
+            return Some((Some(self.time(last) + most), last));
         }
         let closed = |n: &usize| self.time(goods[*n]) - self.time(goods[*n - 1]) > most;
-        (1..goods.len()).filter(closed).max().map(|n| (false, goods[n]))
+        (1..goods.len()).filter(closed).max().map(|n| (None, goods[n]))
     }
 
     fn frozen(&self, c: u64, good: &dyn Fn(usize) -> bool) -> bool {
         let holding = self.holding(c);
         let good_from = |from: usize| holding.iter().filter(|i| **i >= from && good(**i)).count();
         let gap = match self.gap(c, good) {
-            Some((true, last)) => !self.accepted_from(c, last),
-            Some((false, first)) => !self.accepted_from(c, first) && good_from(first) < 3,
+            Some((Some(begins), last)) => !self.gap_accepted(c, last, begins),
+            Some((None, first)) => !self.accepted_from(c, first) && good_from(first) < 3,
             None => false,
         };
         let failed = holding.iter().rev().find(|i| self.line(**i, c).unwrap().check == CheckResult::Failed);
@@ -374,7 +383,10 @@ impl Oracle<'_> {
     fn needs(&self, c: u64, i: usize, good: &dyn Fn(usize) -> bool) -> bool {
         let (case, policy) = (self.case, &self.case.policy);
         let holding = self.holding(c);
-        let gap_accepted = matches!(self.gap(c, good), Some((true, last)) if self.accepted_from(c, last));
+        let gap_accepted = match self.gap(c, good) {
+            Some((Some(begins), last)) => self.gap_accepted(c, last, begins),
+            _ => false,
+        };
         let last_good = holding.iter().rev().find(|j| good(**j)).or(holding.last()).copied();
         let asked = |j: usize| case.snapshots[j].delete_asked;
         let protected = |j: usize| Some(j) == last_good && !(asked(j) && gap_accepted);

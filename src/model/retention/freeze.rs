@@ -79,8 +79,9 @@ pub struct Freeze {
 pub(super) fn of(component: u64, parts: &[Part<'_>], scene: &Scene<'_>) -> Vec<Freeze> {
     let found = [gap(parts, scene.now), failed(component, parts, scene.instance), shrank(parts)];
     let mut freezes = Vec::new();
-    for Event { at, kind, ended_by } in found.into_iter().flatten() {
-        let accepted = parts[at..].iter().any(|p| p.known.accepted.contains(&component));
+    for event in found.into_iter().flatten() {
+        let accepted = event.is_accepted(component, parts);
+        let Event { at, kind, ended_by, .. } = event;
         let good = parts[ended_by.min(parts.len())..].iter().filter(|p| p.good).count();
         if !accepted && good < ENOUGH {
             let accept = parts[at].known.record.snapshot.clone();
@@ -97,6 +98,15 @@ struct Event {
     kind: FreezeKind,
     /// Good parts from here on count towards its end.
     ended_by: usize,
+    /// When it began, where that is after what `at` is of: who accepted something before did not mean this.
+    since: Option<Timestamp>,
+}
+
+impl Event {
+    fn is_accepted(&self, component: u64, parts: &[Part<'_>]) -> bool {
+        let mut said = parts[self.at..].iter().filter_map(|p| p.known.accepted.get(&component));
+        said.any(|said| self.since.is_none_or(|since| *said > since))
+    }
 }
 
 /// The last stretch without a good snapshot that is longer than is usual.
@@ -107,12 +117,13 @@ fn gap(parts: &[Part<'_>], now: Timestamp) -> Option<Event> {
     let most = longest(&good);
     if now.duration_since(last_time) > most {
         let kind = FreezeKind::Gap { since: last_time, until: None };
-        return Some(Event { at: last, kind, ended_by: parts.len() });
+        let since = Some(last_time.saturating_add(most).unwrap_or(Timestamp::MAX));
+        return Some(Event { at: last, kind, ended_by: parts.len(), since });
     }
     let (before, after) =
         good.windows(2).map(|w| (w[0], w[1])).rev().find(|(a, b)| b.1.duration_since(a.1) > most)?;
     let kind = FreezeKind::Gap { since: before.1, until: Some(after.1) };
-    Some(Event { at: after.0, kind, ended_by: after.0 })
+    Some(Event { at: after.0, kind, ended_by: after.0, since: None })
 }
 
 /// How long it may take from one good snapshot to the next: three times the usual distance, at least two days.
@@ -128,7 +139,7 @@ fn longest(good: &[(usize, Timestamp)]) -> SignedDuration {
 /// True when somebody said that nothing newer than the last good one is to be expected.
 pub(super) fn gap_accepted(component: u64, parts: &[Part<'_>], now: Timestamp) -> bool {
     let open = gap(parts, now).filter(|event| matches!(event.kind, FreezeKind::Gap { until: None, .. }));
-    open.is_some_and(|event| parts[event.at..].iter().any(|p| p.known.accepted.contains(&component)))
+    open.is_some_and(|event| event.is_accepted(component, parts))
 }
 
 /// The last snapshot in which the component's check failed.
@@ -137,7 +148,7 @@ fn failed(component: u64, parts: &[Part<'_>], instance: &VaultId) -> Option<Even
         .iter()
         .rposition(|p| p.line.check == CheckResult::Failed || check_failed(p.known, component, instance))?;
     let kind = FreezeKind::CheckFailed { snapshot: parts[at].known.record.snapshot.clone() };
-    Some(Event { at, kind, ended_by: at + 1 })
+    Some(Event { at, kind, ended_by: at + 1, since: None })
 }
 
 /// What the last verdict with a check of the component found in this store.
@@ -158,7 +169,7 @@ fn shrank(parts: &[Part<'_>]) -> Option<Event> {
             if halved(size) || halved(entries) {
                 let snapshot = part.known.record.snapshot.clone();
                 let kind = FreezeKind::Shrank { snapshot, size, entries };
-                event = Some(Event { at, kind, ended_by: at });
+                event = Some(Event { at, kind, ended_by: at, since: None });
             }
         }
         if part.good {

@@ -218,10 +218,18 @@ fn freezes_have_their_ways_out() {
     assert_eq!(asked().gone(&explained), gone);
     // A person accepts it; for another component that means nothing.
     let mut accepted = nights.clone();
-    accepted[59].accepted.insert(2);
+    accepted[59].accepted.insert(2, at("2026-11-26T12:00:00Z"));
     assert!(asked().gone(&accepted).is_empty());
-    accepted[59].accepted.insert(1);
+    accepted[59].accepted.insert(1, at("2026-11-26T12:00:00Z"));
     assert_eq!(asked().gone(&accepted), gone);
+    // No good one follows any more: that is something else, which nobody has accepted yet.
+    let later = Asked { now: at("2026-12-06T12:00:00Z"), ..asked() };
+    let decided = later.decide(&accepted);
+    assert!(decided.decisions.iter().all(|d| d.keep), "the window stands still");
+    let kinds: Vec<&FreezeKind> = decided.freezes.iter().map(|f| &f.kind).collect();
+    assert!(matches!(kinds[..], [FreezeKind::Gap { until: None, .. }]), "{kinds:?}");
+    accepted[59].accepted.insert(1, at("2026-12-06T11:00:00Z"));
+    assert!(later.gone(&accepted).len() > gone.len());
     // Three good ones at the new size.
     let mut three = nights.clone();
     for night in &mut three[57..60] {
@@ -428,7 +436,7 @@ fn what_is_asked_to_go_goes_but_never_a_milestone_or_the_last_good_one() {
     // The last one of a component that was given up goes when that was accepted, too.
     let late = Asked { now: at("2027-11-26T00:00:00Z"), ..asked() };
     assert!(late.decide(&nights).decisions[19].keep);
-    nights[19].accepted.insert(1);
+    nights[19].accepted.insert(1, late.now);
     assert!(!late.decide(&nights).decisions[19].keep);
     // Without any good one the newest is the best there is.
     nights.iter_mut().for_each(not_good);

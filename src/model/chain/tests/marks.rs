@@ -25,7 +25,14 @@ fn marks_without_authority_have_no_effect() {
         assert_eq!(history.breaks, []);
         let s = &history.snapshots(&host(1))[0];
         let noted = s.note_sealed.is_some();
-        [s.void.is_some(), s.tags.contains("t"), noted, s.milestone, s.delete_asked, s.accepted.contains(&1)]
+        [
+            s.void.is_some(),
+            s.tags.contains("t"),
+            noted,
+            s.milestone,
+            s.delete_asked,
+            s.accepted.contains_key(&1),
+        ]
     };
     assert_eq!(effect(&mut nobody), [false; 6]);
     assert_eq!(effect(&mut verifier), [false; 6]);
