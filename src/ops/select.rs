@@ -86,6 +86,15 @@ pub fn breaks_of(vault: &Vault, hosts: &[HostId]) -> Vec<String> {
     hosts.iter().flat_map(|host| vault.history.breaks_of(host)).map(ToString::to_string).collect()
 }
 
+/// The same, and what is wrong with chains of keys that are of no host with snapshots here: what verifiers and pruners say counts for all.
+pub fn breaks_told(vault: &Vault, hosts: &[HostId]) -> Vec<String> {
+    let (all, keys) = (vault.hosts(), vault.history.keys());
+    let of_none = |b: &&crate::model::chain::Break| !all.iter().any(|host| keys.is_of(&b.signer, host));
+    let mut told = breaks_of(vault, hosts);
+    told.extend(vault.history.breaks.iter().filter(of_none).map(ToString::to_string));
+    told
+}
+
 /// Hosts that a trusted key's name in the configuration stands for.
 fn hosts_named(session: &Session, all: &[HostId], name: &str) -> Vec<HostId> {
     let named = session.trust.keys().iter().filter(|k| k.name == name);

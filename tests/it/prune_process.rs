@@ -295,3 +295,22 @@ fn a_deletion_is_asked_for_shown_and_done_by_the_next_prune() {
     assert_eq!(snapshots(&lab), 3);
     whole(&lab);
 }
+
+#[test]
+fn a_broken_chain_of_a_key_that_only_prunes_or_verifies_is_told() {
+    let lab = lab();
+    let elsewhere = pruner(&lab);
+    for id in ["latest", "latest~1"] {
+        let (code, text) = run_in(&lab, &elsewhere, &["milestone", id, "--all-hosts"]);
+        assert_eq!(code, 0, "{text}");
+    }
+    lab.run(&["list"]).expect(0, &[]);
+    let own = lab.signer().id();
+    let marks = lab.keys().into_iter().filter(|key| matches!(key, Key::Mark(by, _) if *by != own));
+    let last = marks.max_by_key(|key| if let Key::Mark(_, number) = key { *number } else { 0 }).unwrap();
+    fs::remove_file(lab.object(&last)).unwrap();
+    lab.run(&["list"]).expect(13, &["entry 2 was seen before"]);
+    lab.run(&["verify"]).expect(13, &["entry 2 was seen before"]);
+    // What this host itself has signed is whole all the same.
+    lab.restore(&["latest"]).0.expect(0, &[]);
+}

@@ -92,7 +92,7 @@ fn stores(vault: &Vault, standings: &[Standing], findings: &mut Findings) {
 
 fn whole(session: &Session, vault: &Vault, findings: &mut Findings) {
     let hosts = vault.hosts();
-    let breaks = select::breaks_of(vault, &hosts);
+    let breaks = select::breaks_told(vault, &hosts);
     for line in &breaks {
         let way = "find out who removed, hid or changed it; another store may still hold it: `backstay sync`";
         findings.problem(AREA, "all stores", line.clone(), way);

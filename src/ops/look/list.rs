@@ -105,7 +105,7 @@ pub fn list(session: &Session) -> Result<ListReport> {
         store: store.name().to_owned(),
         location: store.location(),
         snapshots,
-        history: select::breaks_of(&vault, &hosts),
+        history: select::breaks_told(&vault, &hosts),
         damaged,
         opened: !identities.is_empty(),
     })

@@ -128,7 +128,7 @@ impl Gathered {
                 gathered.broken.push((standing.name.clone(), gone.line(), hint));
             }
         }
-        gathered.history = select::breaks_of(&vault, &vault.hosts());
+        gathered.history = select::breaks_told(&vault, &vault.hosts());
         gathered
             .history
             .extend(vault.bad.iter().map(|bad| format!("{} cannot be used: {}", bad.key, bad.why)));

@@ -100,7 +100,7 @@ pub fn run(session: &Session, options: &VerifyOptions) -> Result<VerifyReport> {
         works.push(work);
     }
     explain::ways_out(&mut run, &works);
-    let mut history = select::breaks_of(&vault, &hosts);
+    let mut history = select::breaks_told(&vault, &hosts);
     for standing in &standings {
         history.extend(standing.lost.iter().map(|line| format!("store {}: {line}", standing.name)));
     }
