@@ -482,3 +482,35 @@ fn a_store_s_own_file_may_be_written_by_hand() {
     person.backup();
     assert_eq!(person.json(0, ["list"])["snapshots"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_plan_to_prune_is_shown_although_a_store_that_is_pruned_elsewhere_is_away() {
+    let two = Two::new();
+    let config = two.person.app.join("backstay.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("name = \"second\"", "name = \"second\"\nprune = \"elsewhere\""))
+        .unwrap();
+    two.backup(0);
+    Two::unplug(&two.second());
+    let plan = two.person.json(4, ["prune", "--dry-run"]);
+    assert_eq!(plan["stores"].as_array().unwrap().len(), 2, "{plan:#}");
+    assert_eq!(plan["stores"][0]["snapshots"].as_array().unwrap().len(), 1, "{plan:#}");
+    Two::unplug(&two.first());
+    two.person.run(["prune", "--dry-run"]).code(10);
+}
+
+#[test]
+fn a_freeze_is_accepted_although_another_store_is_away() {
+    let two = Two::new();
+    let big = two.person.app.join("backend/big.bin");
+    fs::write(&big, vec![7; 8 << 20]).unwrap();
+    two.backup(0);
+    fs::remove_file(&big).unwrap();
+    let shrunk = id(&two.backup(0));
+    Two::unplug(&two.second());
+    let frozen = two.person.json(4, ["prune"]);
+    assert_eq!(frozen["stores"][0]["frozen"][0]["accept"], shrunk.as_str(), "{frozen:#}");
+    let ended = two.person.json(4, ["prune", "--accept", &shrunk]);
+    assert_eq!(ended["accepted"].as_array().unwrap().len(), 1, "{ended:#}");
+    assert_eq!(ended["stores"][0]["frozen"], Value::Array(Vec::new()), "{ended:#}");
+}

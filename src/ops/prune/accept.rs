@@ -1,11 +1,13 @@
 //! `--accept`: a person looked at a component that is frozen, and says that its state is right.
 
+use crate::config::StoreConfig;
 use crate::model::SnapshotId;
 use crate::model::mark::{Role, Statement, Target};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::marks::Marks;
 use crate::ops::prune::{Accepted, Deciding, Run};
 use crate::ops::select;
+use crate::ops::stores::Away;
 use std::collections::BTreeSet;
 
 /// What the mark gives as its reason.
@@ -44,19 +46,37 @@ pub(super) fn run(run: &Run<'_>) -> Result<Vec<Accepted>> {
     Ok(accepted)
 }
 
-/// Frozen components of all stores that are pruned from here, each with the snapshot to accept.
+/// Frozen components of all stores that are pruned from here, each with the snapshot to accept. A store that cannot be looked at is passed
+/// over, and said: what is frozen in another is not to wait for it. Fails when none can.
 fn frozen(run: &Run<'_>, marks: &Marks) -> Result<Vec<(u64, SnapshotId)>> {
-    let mut frozen = Vec::new();
-    let vault = marks.vault();
+    let (mut frozen, mut looked, mut failed) = (Vec::new(), 0, None);
     for store in run.config.stores.iter().filter(|s| s.prune_here) {
-        let view = marks.usable_view(&store.name)?;
-        let (policy, hosts) = (run.config.policy_in(store), run.hosts(vault)?);
-        let looked = run.look(marks.session(), vault, view)?;
-        let (view, own) = (&vault.views[view], marks.host());
-        let deciding = Deciding { vault, view, looked: &looked, policy: &policy, own, hosts: &hosts };
-        for host in deciding.choose().hosts {
-            frozen.extend(host.verdicts.freezes.into_iter().map(|f| (f.component, f.accept)));
+        match frozen_in(run, marks, store) {
+            Ok(found) => {
+                looked += 1;
+                frozen.extend(found);
+            }
+            Err(error) if error.class == Class::Interrupted => return Err(error),
+            Err(error) => {
+                let why = Away::from(&error).line();
+                run.session.note(&format!("store {}: what is frozen there is not known: {why}", store.name));
+                failed = Some(error);
+            }
         }
     }
-    Ok(frozen)
+    match failed {
+        Some(error) if looked == 0 => Err(error),
+        _ => Ok(frozen),
+    }
+}
+
+fn frozen_in(run: &Run<'_>, marks: &Marks, store: &StoreConfig) -> Result<Vec<(u64, SnapshotId)>> {
+    let vault = marks.vault();
+    let view = marks.usable_view(&store.name)?;
+    let (policy, hosts) = (run.config.policy_in(store), run.hosts(vault)?);
+    let looked = run.look(marks.session(), vault, view)?;
+    let (view, own) = (&vault.views[view], marks.host());
+    let deciding = Deciding { vault, view, looked: &looked, policy: &policy, own, hosts: &hosts };
+    let freezes = deciding.choose().hosts.into_iter().flat_map(|host| host.verdicts.freezes);
+    Ok(freezes.map(|f| (f.component, f.accept)).collect())
 }

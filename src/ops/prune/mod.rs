@@ -68,8 +68,10 @@ pub fn run(session: &Session, options: &PruneOptions) -> Result<PruneReport> {
             }
         }
     }
-    let pruned_here = config.stores.iter().filter(|s| s.prune_here).count();
-    if failed.len() == pruned_here
+    // A plan is made for every store, anything else only where this host prunes.
+    let meant = |store: &StoreConfig| options.dry_run || store.prune_here;
+    let (all, away) = (config.stores.iter(), failed.iter().filter(|(store, _)| meant(store)));
+    if away.count() == all.filter(|store| meant(store)).count()
         && let Some((_, error)) = failed.pop()
     {
         return Err(error);
