@@ -103,11 +103,18 @@ impl Look<'_> {
             )));
         }
         let own = self.session.signer()?.id();
-        let said = self.vault.entries.iter().filter(|e| e.signer() == own).map(ChainEntry::time).max();
+        // The last one: an earlier one may be of a run whose clock was wrong, and what came after it says that it is right again.
+        let said = self.vault.entries.iter().filter(|e| e.signer() == own).max_by_key(|e| e.number());
+        let said = said.map(ChainEntry::time);
         match said.filter(|said| said.duration_since(now) > SKEW_MAX) {
-            Some(said) => Err(clock_error(&format!(
-                "this machine itself signed something at {said:.0}, and says it is {now:.0} now"
-            ))),
+            Some(said) => {
+                let why = format!(
+                    "the last that this machine itself signed is of {said:.0}, and it says that it is {now:.0} now"
+                );
+                Err(clock_error(&why).hint(
+                    "set this machine's clock right; where it was wrong then and is right now, the next backup or signed verification says so: after that, prune again",
+                ))
+            }
             None => Ok(()),
         }
     }

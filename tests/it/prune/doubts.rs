@@ -67,3 +67,17 @@ fn a_record_that_was_exchanged_for_another_of_the_same_name_stops_prune() {
         assert!(bench.memory.head(&Key::data(object.kind, object.id)).unwrap().is_some());
     }
 }
+
+#[test]
+fn one_run_with_the_clock_ahead_stops_prune_only_until_the_next_backup() {
+    let bench = due();
+    bench.turn(365 * DAY);
+    let ahead = bench.backup("from the future");
+    bench.turn(-365 * DAY);
+    refuses(&bench, Class::Failed, &["this machine itself signed", "the next backup or signed"], |_| {});
+    bench.turn(1);
+    bench.backup("at the right time");
+    bench.prune().unwrap();
+    assert!(bench.records().iter().any(|r| r.snapshot == ahead), "what has an odd time stays");
+    bench.whole();
+}
