@@ -272,6 +272,7 @@ impl History {
         let mut snapshots = mark_rules::snapshots(&entries, &keys, &settled.dropped);
         mark_rules::apply(&mut snapshots, &marks, &keys, &reader.instances);
         proof::judge(&mut snapshots, reader);
+        excuses::pruned_is_not_good(&mut snapshots, &marks, &keys);
 
         let mut hosts: BTreeMap<HostId, Vec<KnownSnapshot>> = BTreeMap::new();
         for snapshot in snapshots {

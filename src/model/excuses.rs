@@ -1,6 +1,6 @@
 //! Marks that excuse what a chain lacks: `prune`, `absent` and `settle`.
 
-use crate::model::chain::ChainEntry;
+use crate::model::chain::{ChainEntry, KnownSnapshot};
 use crate::model::id::{ObjectId, SignerId, VaultId};
 use crate::model::mark::{Removed, Role, Statement};
 use crate::model::mark_rules::PlacedMark;
@@ -32,6 +32,27 @@ pub(crate) fn settlements(marks: &[PlacedMark<'_>], keys: &Keys) -> Settled {
         settled.dropped.extend(losing.map(|hash| (*of, *number, *hash)));
     }
     settled
+}
+
+/// A record that a `prune` mark calls gone from a store and that lies there all the same counts as good there no more: it must take no
+/// place of one that was kept instead of it.
+pub(crate) fn pruned_is_not_good(snapshots: &mut [KnownSnapshot], marks: &[PlacedMark<'_>], keys: &Keys) {
+    let mut gone: BTreeMap<ObjectId, BTreeSet<&VaultId>> = BTreeMap::new();
+    for mark in marks.iter().filter(|m| keys.has_role(m.entry, Role::Prune)) {
+        if let Statement::Prune { instance, removed } = mark.statement {
+            for row in removed.iter().filter(|row| row.snapshot.is_some()) {
+                gone.entry(row.hash).or_default().insert(instance);
+            }
+        }
+    }
+    for snapshot in snapshots.iter_mut() {
+        for instance in gone.get(&snapshot.hash).into_iter().flatten() {
+            snapshot.good_in.remove(*instance);
+            snapshot.good_by_others_in.remove(*instance);
+            snapshot.sound_by_others_in.remove(*instance);
+        }
+        snapshot.good = !snapshot.good_in.is_empty();
+    }
 }
 
 /// Entries that marks excuse in every store looked at.

@@ -81,3 +81,37 @@ fn one_run_with_the_clock_ahead_stops_prune_only_until_the_next_backup() {
     assert!(bench.records().iter().any(|r| r.snapshot == ahead), "what has an odd time stays");
     bench.whole();
 }
+
+#[test]
+fn a_pruned_record_that_is_put_back_takes_no_place_and_is_not_good() {
+    let bench = Bench::after(6, 2);
+    let saved: Vec<(Key, Vec<u8>)> =
+        bench.keys().into_iter().map(|key| (key.clone(), bench.memory.get(&key, 1 << 20).unwrap())).collect();
+    let victim = bench.records()[4].snapshot.clone();
+    backstay::ops::marking::delete(&bench.session, &[victim.to_string()]).unwrap();
+    let now = PruneOptions { now: true, ..PruneOptions::default() };
+    for _ in 0..4 {
+        bench.prune_with(&now).unwrap();
+    }
+    let kept: Vec<SnapshotId> = bench.records().into_iter().map(|r| r.snapshot).collect();
+    assert!(!kept.contains(&victim) && kept.len() == 2, "{kept:?}");
+    // Somebody brings an old copy of the store back over this one.
+    for (key, bytes) in &saved {
+        if bench.memory.head(key).unwrap().is_none() {
+            bench.memory.put_bytes(key, bytes).unwrap();
+        }
+    }
+    let list = look::list(&bench.session).unwrap().snapshots;
+    for row in &list {
+        assert_eq!(row.good, kept.contains(&row.id), "{}", row.id);
+    }
+    for _ in 0..4 {
+        bench.prune_with(&now).unwrap();
+    }
+    let left: Vec<SnapshotId> = bench.records().into_iter().map(|r| r.snapshot).collect();
+    assert!(
+        kept.iter().all(|id| left.contains(id)),
+        "what was kept instead is still kept: {left:?} of {kept:?}"
+    );
+    assert_eq!(left.len(), 3, "between two of the last it stays, and counts for none of them");
+}
