@@ -35,19 +35,24 @@ impl Slot<'_> {
     }
 }
 
+/// Number and hash of marks that introduce a key.
+type Introductions = BTreeSet<(u64, ObjectId)>;
+
 type Chain<'a> = BTreeMap<u64, Slot<'a>>;
 
 /// Checks the chains of all trusted signers.
 pub(crate) fn check(entries: &[ChainEntry], keys: &Keys, settled: &Settled, reader: &Reader) -> Breaks {
     let chains = chains(entries, keys, settled, &reader.instances);
+    let introductions = introductions(entries);
+    let (empty, nobody) = (Chain::new(), BTreeSet::new());
     let mut breaks = Vec::new();
     for signer in keys.signers() {
-        let empty = Chain::new();
         let whole = chains.get(signer).unwrap_or(&empty);
         let end = keys.chain_end(signer).unwrap_or(u64::MAX);
         let chain: Vec<(u64, &Slot<'_>)> =
             whole.range(..=end).map(|(number, slot)| (*number, slot)).collect();
-        let check = Check { signer: *signer, chain: &chain, entries, chains: &chains, settled };
+        let starts = introductions.get(signer).unwrap_or(&nobody);
+        let check = Check { signer: *signer, chain: &chain, starts, chains: &chains, settled };
         breaks.extend(check.links());
         let seen = reader.seen.get(signer).copied().filter(|(number, _)| *number <= end);
         // What retired the key knew its last entry: as good as having seen it.
@@ -88,7 +93,8 @@ fn chains<'a>(
 struct Check<'a> {
     signer: SignerId,
     chain: &'a [(u64, &'a Slot<'a>)],
-    entries: &'a [ChainEntry],
+    /// Marks of others that introduce this key.
+    starts: &'a Introductions,
     chains: &'a BTreeMap<SignerId, Chain<'a>>,
     settled: &'a Settled,
 }
@@ -125,7 +131,7 @@ impl Check<'_> {
             let wrong = slot.present.iter().filter(|e| e.previous().is_some());
             return wrong.map(|e| self.found(1, Some(*e), BreakKind::WrongPrevious)).collect();
         }
-        let starts = self.introductions();
+        let starts = self.starts;
         let before = number.saturating_sub(1);
         let fits = |e: &&ChainEntry| e.previous().is_some_and(|hash| starts.contains(&(before, hash)));
         let numbered = starts.iter().any(|(introduced, _)| *introduced == before);
@@ -141,13 +147,6 @@ impl Check<'_> {
         }
         let first = starts.iter().map(|(introduced, _)| introduced + 1).filter(|first| *first < number).min();
         vec![self.found(first.unwrap_or(1), None, BreakKind::Gap { to: before })]
-    }
-
-    /// Marks of others that introduce this key: `(number, hash)`. No authority is asked for: it is this key's own first entry that names
-    /// one of them, and whether the key is trusted was decided elsewhere.
-    fn introductions(&self) -> BTreeSet<(u64, ObjectId)> {
-        let introduces = |e: &&ChainEntry| e.signer() != self.signer && introduced_by(e) == Some(self.signer);
-        self.entries.iter().filter(introduces).map(|e| (e.number(), e.hash)).collect()
     }
 
     /// True when another signer's chain had this entry, and a mark says that it is gone.
@@ -174,6 +173,18 @@ impl Check<'_> {
     fn found(&self, number: u64, entry: Option<&ChainEntry>, kind: BreakKind) -> Break {
         Break { signer: self.signer, number, snapshot: entry.and_then(ChainEntry::snapshot).cloned(), kind }
     }
+}
+
+/// By key, the marks of others that introduce it. No authority is asked for: it is that key's own first entry that names one of them, and
+/// whether the key is trusted was decided elsewhere.
+fn introductions(entries: &[ChainEntry]) -> BTreeMap<SignerId, Introductions> {
+    let mut introductions: BTreeMap<SignerId, Introductions> = BTreeMap::new();
+    for entry in entries {
+        if let Some(key) = introduced_by(entry).filter(|key| *key != entry.signer()) {
+            introductions.entry(key).or_default().insert((entry.number(), entry.hash));
+        }
+    }
+    introductions
 }
 
 /// The key that `entry` introduces.

@@ -6,6 +6,7 @@ use crate::model::mark::Level;
 use crate::model::record::{CheckResult, SnapshotKind};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// What verdicts said of one object, each with its place in their order.
 #[derive(Default)]
@@ -154,9 +155,23 @@ fn proves(level: Level) -> bool {
 
 fn covered<'a>(snapshot: &'a KnownSnapshot, known: &'a KnownVerdict) -> impl Iterator<Item = ObjectId> + 'a {
     let objects = &snapshot.record.objects;
-    let index = move |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(objects.len());
-    let range = move |&(from, to): &(u64, u64)| index(from)..index(to).max(index(from));
-    known.verdict.covered.iter().flat_map(move |row| objects[range(row)].iter().map(|object| object.id))
+    merged(&known.verdict.covered, objects.len()).into_iter().flatten().map(|place| objects[place].id)
+}
+
+/// The places that `rows` name, each once, below `end`: whoever signs the same row a million times must not make readers go through it as often.
+fn merged(rows: &[(u64, u64)], end: usize) -> Vec<Range<usize>> {
+    let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(end);
+    let mut ranges: Vec<Range<usize>> =
+        rows.iter().map(|(from, to)| place(*from)..place(*to)).filter(|range| !range.is_empty()).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut merged: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 fn is_good(
@@ -189,6 +204,15 @@ fn passes(snapshot: &KnownSnapshot, instance: &VaultId, words: Words) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_that_say_the_same_are_gone_through_once() {
+        assert_eq!(merged(&[(5, 9), (0, 2), (2, 3), (6, 7), (4, 4), (9, 1)], 8), [0..3, 5..8]);
+        assert_eq!(merged(&[(u64::MAX, u64::MAX), (3, u64::MAX)], 10), [3..10]);
+        let rows = vec![(0, 10_000); 1_000_000];
+        assert_eq!(merged(&rows, 10_000), [0..10_000]);
+        assert!(merged(&rows, 0).is_empty());
+    }
 
     #[test]
     fn presence_alone_is_no_proof() {

@@ -61,25 +61,54 @@ struct KeyMark<'a> {
     last: Option<(u64, ObjectId)>,
 }
 
+/// All `key` marks, and where each key introduces others for a host.
+struct KeyMarks<'a> {
+    all: Vec<KeyMark<'a>>,
+    introductions: BTreeMap<(SignerId, HostId), Vec<usize>>,
+}
+
+impl<'a> KeyMarks<'a> {
+    fn of(all: Vec<KeyMark<'a>>) -> Self {
+        let mut introductions: BTreeMap<(SignerId, HostId), Vec<usize>> = BTreeMap::new();
+        for (place, mark) in all.iter().enumerate().filter(|(_, m)| m.action == KeyAction::Introduce) {
+            introductions.entry((mark.entry.signer(), mark.host)).or_default().push(place);
+        }
+        Self { all, introductions }
+    }
+}
+
+/// Retirements that count, by the key that they end.
+type Cuts<'a> = BTreeMap<SignerId, Vec<Cut<'a>>>;
+
 impl Keys {
     /// Works out the standing of keys. Introductions are transitive; a retirement, once found to count, stays.
     pub(crate) fn of(trusted: &[TrustedSigner], entries: &[ChainEntry], dropped: &Dropped) -> Self {
         let kept = |e: &&ChainEntry| !dropped.contains(&(e.signer(), e.number(), e.hash));
         let births = births(trusted, entries.iter().filter(kept));
         let fits = |m: &KeyMark<'_>| m.action != KeyAction::Introduce || begins_after(m, trusted, &births);
-        let marks: Vec<KeyMark<'_>> = entries.iter().filter(kept).filter_map(key_mark).filter(fits).collect();
-        let mut cuts: Vec<Cut<'_>> = Vec::new();
-        // Each round takes one retirement more: it may take the authority of others away, so they cannot be taken together.
-        loop {
-            let keys = Self::with(trusted, &cuts, &marks);
-            match keys.next_cut(&marks, &cuts) {
-                Some(cut) => cuts.push(cut),
-                None => return keys,
+        let marks = KeyMarks::of(entries.iter().filter(kept).filter_map(key_mark).filter(fits).collect());
+        let mut cuts = Cuts::new();
+        let mut taken: BTreeSet<usize> = BTreeSet::new();
+        // A retirement may take the authority of others away, so they are taken one after the other; only where one ends introductions that
+        // counted must everything be worked out anew.
+        'anew: loop {
+            let mut keys = Self::with(trusted, &cuts, &marks);
+            for place in keys.retirements(&marks) {
+                let Some(cut) = keys.as_cut(&marks.all[place]).filter(|_| taken.insert(place)) else {
+                    continue;
+                };
+                let undoes = keys.undoes(&cut, &marks);
+                keys.cut(&cut);
+                cuts.entry(cut.key).or_default().push(cut);
+                if undoes {
+                    continue 'anew;
+                }
             }
+            return keys;
         }
     }
 
-    fn with(trusted: &[TrustedSigner], cuts: &[Cut<'_>], marks: &[KeyMark<'_>]) -> Self {
+    fn with(trusted: &[TrustedSigner], cuts: &Cuts<'_>, marks: &KeyMarks<'_>) -> Self {
         let mut keys = Self::default();
         for signer in trusted {
             let standing = keys.0.entry(signer.id).or_default();
@@ -90,24 +119,48 @@ impl Keys {
                 standing.hosts.extend(standing.native.clone());
             }
         }
-        cuts.iter().for_each(|cut| keys.cut(cut));
-        while let Some((key, host, depth)) = keys.next_introduction(marks) {
+        cuts.values().flatten().for_each(|cut| keys.cut(cut));
+        let own: Vec<(SignerId, HostId)> =
+            keys.0.iter().flat_map(|(key, s)| s.hosts.iter().map(|host| (*key, *host))).collect();
+        let mut open: BTreeSet<(usize, SignerId, HostId)> =
+            own.iter().flat_map(|(key, host)| keys.introduced(marks, key, host)).collect();
+        // The nearest to the reader's own keys first.
+        while let Some((depth, key, host)) = open.pop_first() {
             let standing = keys.0.entry(key).or_insert_with(|| Standing { depth, ..Standing::default() });
-            standing.hosts.insert(host);
+            if !standing.hosts.insert(host) {
+                continue;
+            }
             // One at a time: the key that was introduced just now may itself be cut before its own introductions count.
-            cuts.iter().for_each(|cut| keys.cut(cut));
+            cuts.get(&key).into_iter().flatten().for_each(|cut| keys.cut(cut));
+            open.extend(keys.introduced(marks, &key, &host));
         }
         keys
     }
 
-    /// An introduction that counts and says something new, the nearest to the reader's own keys first.
-    fn next_introduction(&self, marks: &[KeyMark<'_>]) -> Option<(SignerId, HostId, usize)> {
-        let known =
-            |m: &KeyMark<'_>| self.0.get(&m.key).is_some_and(|standing| standing.hosts.contains(&m.host));
-        let new = marks.iter().filter(|m| m.action == KeyAction::Introduce && !known(m));
-        let counting = new.filter(|m| self.speaks_for(m.entry, &m.host));
-        let depth = |m: &KeyMark<'_>| self.depth(&m.entry.signer()) + 1;
-        counting.map(|m| (m.key, m.host, depth(m))).min_by_key(|&(key, host, depth)| (depth, key, host))
+    /// What `key` introduces for `host` with marks that count.
+    fn introduced<'m>(
+        &'m self,
+        marks: &'m KeyMarks<'_>,
+        key: &SignerId,
+        host: &HostId,
+    ) -> impl Iterator<Item = (usize, SignerId, HostId)> {
+        let (depth, host) = (self.depth(key) + 1, *host);
+        let said =
+            marks.introductions.get(&(*key, host)).into_iter().flatten().map(|place| &marks.all[*place]);
+        said.filter(move |m| self.speaks_for(m.entry, &host)).map(move |m| (depth, m.key, host))
+    }
+
+    /// True when the retirement ends introductions that count up to now.
+    fn undoes(&self, cut: &Cut<'_>, marks: &KeyMarks<'_>) -> bool {
+        let hosts = self.0.get(&cut.key).map(|standing| &standing.hosts);
+        let ended = hosts.into_iter().flatten().filter(|host| cut.host.is_none_or(|of| of == **host));
+        ended.filter_map(|host| Some((host, marks.introductions.get(&(cut.key, *host))?))).any(
+            |(host, said)| {
+                said.iter()
+                    .map(|place| marks.all[*place].entry)
+                    .any(|mark| self.speaks_for(mark, host) && !within(Some(cut.last), mark))
+            },
+        )
     }
 
     fn cut(&mut self, cut: &Cut<'_>) {
@@ -129,17 +182,17 @@ impl Keys {
         }
     }
 
-    /// The next retirement that counts and is not among `cuts`: those by `prune` keys first, then by number. Of equal numbers the mark of
-    /// the later introduced key goes first: who recovers from a stolen key must not be retired by the thief.
-    fn next_cut<'a>(&self, marks: &[KeyMark<'a>], cuts: &[Cut<'a>]) -> Option<Cut<'a>> {
-        let taken = |m: &&KeyMark<'a>| cuts.iter().any(|cut| std::ptr::eq(cut.mark, m.entry));
-        let mut open: Vec<&KeyMark<'a>> =
-            marks.iter().filter(|m| m.action == KeyAction::Retire && !taken(m)).collect();
-        open.sort_by_key(|m| {
-            let signer = m.entry.signer();
-            (!self.has_role(m.entry, Role::Prune), m.entry.number(), Reverse(self.depth(&signer)), signer)
+    /// The places of all retirements in the order in which they are taken: those by `prune` keys first, then by number. Of equal numbers the
+    /// mark of the later introduced key goes first: who recovers from a stolen key must not be retired by the thief.
+    fn retirements(&self, marks: &KeyMarks<'_>) -> Vec<usize> {
+        let mut places: Vec<usize> =
+            (0..marks.all.len()).filter(|place| marks.all[*place].action == KeyAction::Retire).collect();
+        places.sort_by_cached_key(|place| {
+            let entry = marks.all[*place].entry;
+            let signer = entry.signer();
+            (!self.has_role(entry, Role::Prune), entry.number(), Reverse(self.depth(&signer)), signer)
         });
-        open.into_iter().find_map(|mark| self.as_cut(mark))
+        places
     }
 
     fn as_cut<'a>(&self, mark: &KeyMark<'a>) -> Option<Cut<'a>> {

@@ -167,3 +167,32 @@ fn a_pruner_may_retire_any_key_and_a_key_itself() {
     let seen = history.heads.clone();
     assert!(!with(|r| r.seen = seen, &[&a, &b]).breaks.is_empty());
 }
+
+#[test]
+fn thousands_of_keys_that_one_introduces_and_retires_hold_no_reader_up() {
+    let mut one = writer(1);
+    let mut entries = vec![one.record()];
+    for n in 0u16..2000 {
+        let mut wire = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+        wire.extend([255; 30]);
+        wire.extend(n.to_be_bytes());
+        let key = format!("ssh-ed25519 {}", BASE64.encode(&wire));
+        let say = |action, last| Statement::Key { action, key: key.clone(), host: host(1), last };
+        let (introduce, retire) =
+            (say(KeyAction::Introduce, None), |last| say(KeyAction::Retire, Some(last)));
+        let mark = one.mark(introduce);
+        let new = signer_of_text(&key).unwrap();
+        let mut new = Writer { id: new, number: mark.number() + 1, previous: Some(mark.hash), ..writer(1) };
+        let said = new.mark(Statement::Unknown);
+        entries.extend([mark, one.mark(retire((said.number(), said.hash))), said]);
+    }
+    let began = std::time::Instant::now();
+    let history = History::of(entries, &reader());
+    let took = began.elapsed();
+    assert!(history.keys().signers().count() > 2000);
+    println!("{took:?}");
+    assert!(
+        took < std::time::Duration::from_secs(20),
+        "{took:?}: seconds as tests are compiled, minutes when it is worked out anew each time"
+    );
+}
