@@ -26,14 +26,8 @@ impl CatchUp<'_, '_> {
     ) -> Option<Verdict> {
         let proved = self.proved.get(&view)?;
         let here = (0u64..).zip(&record.objects).filter_map(|(at, o)| Some((at, *proved.get(&o.id)?)));
-        let mut level = here.clone().map(|(_, how)| how).fold(Level::Put, Level::max);
+        let level = least(here.clone().map(|(_, how)| how))?;
         let covered = ranges(here.map(|(at, _)| at));
-        if covered.is_empty() {
-            return None;
-        }
-        if proved.values().any(|how| *how == Level::Read) {
-            level = Level::Read;
-        }
         let checks: Vec<(u64, CheckResult)> = record
             .components
             .iter()
@@ -225,5 +219,22 @@ impl CatchUp<'_, '_> {
                 .doing(Class::Failed, || "cannot forget what every store has".into())?;
         }
         Ok(())
+    }
+}
+
+/// One level for several objects: no more than was done with each of them.
+fn least(levels: impl Iterator<Item = Level>) -> Option<Level> {
+    levels.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_only_put_is_not_said_to_be_read_beside_what_was() {
+        assert_eq!(least([Level::Read, Level::Put, Level::Read].into_iter()), Some(Level::Put));
+        assert_eq!(least([Level::Read].into_iter()), Some(Level::Read));
+        assert_eq!(least(std::iter::empty()), None);
     }
 }
