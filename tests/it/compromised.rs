@@ -2,7 +2,7 @@
 #![cfg(debug_assertions)]
 
 use crate::lab::{Lab, put};
-use crate::prune_process::pruner;
+use crate::prune_process::{lab, pruner, run_in};
 use backstay::keys::{Signer, seal_document};
 use backstay::model::document::{self, namespace};
 use backstay::model::mark::{KeyAction, Level, Mark, Statement, Target, Verdict};
@@ -54,6 +54,11 @@ impl<'a> Thief<'a> {
         let mark = Mark { number, previous, time, statement, ..self.mark.clone() };
         let document = seal_document(&mark, &self.signer, namespace::MARK).unwrap();
         self.put(&Key::Mark(mark.signer, number), document);
+    }
+
+    fn introduce(&mut self, key: &Signer, time: Timestamp) {
+        let (key, host) = (key.public_text().to_owned(), self.mark.host);
+        self.say(time, Statement::Key { action: KeyAction::Introduce, key, host, last: None });
     }
 
     /// A snapshot of nothing that can be read, and that it is proved.
@@ -202,9 +207,10 @@ fn after_a_thief(there: bool) -> BTreeSet<usize> {
         let time = site.day(NIGHTS) + SignedDuration::from_hours(hour + 1 + odd);
         thief.garbage(hour as u64, time, there);
     }
-    let key = Signer::generate().unwrap().public_text().to_owned();
-    let introduced = Statement::Key { action: KeyAction::Introduce, key, host: thief.mark.host, last: None };
-    thief.say(site.day(NIGHTS + 8), introduced);
+    // A key of his own, and the pruner's: as one of this host its word about it would be the host's own.
+    for key in [Signer::generate().unwrap(), Signer::load(&site.elsewhere.join("key")).unwrap()] {
+        thief.introduce(&key, site.day(NIGHTS + 8));
+    }
     site.date(&before, site.day(NIGHTS + 8));
     left_after(&site, &good)
 }
@@ -224,4 +230,31 @@ fn eight_days_of_what_a_stolen_key_signs_remove_no_good_snapshot_elsewhere() {
     // Without a key nobody can tell such rubbish from a snapshot: it counts as one, and takes no more away than an honest one would have.
     let left = after_a_thief(true);
     assert!(left.is_superset(&honest), "left by a thief {left:?}, by an honest host {honest:?}");
+}
+
+#[test]
+fn a_pruner_whom_a_thief_calls_a_key_of_his_host_prunes_two_stores_as_before() {
+    let lab = lab();
+    let (elsewhere, second) = (pruner(&lab), lab.path("second"));
+    let more = format!("[[store]]\nname = \"second\"\npath = {second:?}\n");
+    for dir in [lab.path("project"), elsewhere.clone()] {
+        let config = dir.join("backstay.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replacen("[signing]", &format!("{more}\n[signing]"), 1)).unwrap();
+    }
+    lab.run(&["init"]).expect(0, &["made store"]);
+    lab.run(&["sync"]).expect(0, &[]);
+    let (code, text) = run_in(&lab, &elsewhere, &["verify", "--read-data"]);
+    assert_eq!(code, 0, "{text}");
+    let mut thief = Thief::new(&lab);
+    let mark = Key::Mark(thief.signer.id(), thief.number);
+    thief.introduce(&Signer::load(&elsewhere.join("key")).unwrap(), Timestamp::now());
+    let file = lab.object(&mark);
+    put(&second.join(file.strip_prefix(lab.store()).unwrap()), &fs::read(&file).unwrap());
+    let (code, text) = run_in(&lab, &elsewhere, &["prune", "--now"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(records(&lab).len() < 5, "{text}");
+    for store in ["local", "second"] {
+        lab.run(&["list", "--store", store]).expect(0, &[]);
+    }
 }

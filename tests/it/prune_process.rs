@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Five snapshots, of which the newest is to stay.
-fn lab() -> Lab {
+pub(crate) fn lab() -> Lab {
     let lab = Lab::new(
         |project| put(&project.join("app/a"), b"first"),
         "[[component]]\nname = \"app\"\npath = \"app\"",
@@ -118,7 +118,7 @@ fn begin(lab: &Lab, dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn run_in(lab: &Lab, dir: &Path, args: &[&str]) -> (i32, String) {
+pub(crate) fn run_in(lab: &Lab, dir: &Path, args: &[&str]) -> (i32, String) {
     let output = begin(lab, dir, args, &[]).wait_with_output().unwrap();
     let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
     (output.status.code().unwrap_or(-1), text)
