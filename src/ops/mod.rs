@@ -45,6 +45,7 @@ pub mod rollback;
 pub mod select;
 pub mod session;
 pub mod shape;
+mod sharing;
 mod slots;
 pub mod sources;
 pub mod space;

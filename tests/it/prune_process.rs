@@ -2,7 +2,7 @@
 #![cfg(debug_assertions)]
 
 use crate::common::trees::copy;
-use crate::lab::{Lab, put};
+use crate::lab::{Lab, noise, put};
 use backstay::keys::Signer;
 use backstay::store::Key;
 use rustix::process::{Pid, Signal, kill_process};
@@ -313,4 +313,52 @@ fn a_broken_chain_of_a_key_that_only_prunes_or_verifies_is_told() {
     lab.run(&["verify"]).expect(13, &["entry 2 was seen before"]);
     // What this host itself has signed is whole all the same.
     lab.restore(&["latest"]).0.expect(0, &[]);
+}
+
+#[test]
+fn a_damaged_object_stays_damaged_when_the_newest_snapshot_that_needs_it_goes() {
+    let files = |project: &Path| put(&project.join("app/shared"), &noise(1, 3 << 20));
+    let lab = Lab::new(files, "[[component]]\nname = \"app\"\npath = \"app\"");
+    let mut config = lab.config();
+    let retention: toml::Table = "keep_last = 1\nmin_keep = 1".parse().unwrap();
+    config.insert("retention".into(), retention.into());
+    lab.set_config(&config);
+    let backup = |n: usize| {
+        put(&lab.path("project/app/a"), format!("content {n}").as_bytes());
+        lab.backup_settled(&[])["snapshot"].as_str().unwrap().to_owned()
+    };
+    let ids: Vec<String> = (0..4).map(backup).collect();
+    lab.run(&["milestone", &ids[0]]).expect(0, &[]);
+    let last = lab.record(&ids[3]).objects;
+    let largest = lab.record(&ids[0]).objects.into_iter().filter(|o| last.contains(o)).max_by_key(|o| o.size);
+    let file = lab.object(&largest.map(|o| Key::data(o.kind, o.id)).expect("an object that all need"));
+    let whole = fs::read(&file).unwrap();
+    let mut bytes = whole.clone();
+    bytes[whole.len() / 2] ^= 1;
+    put(&file, &bytes);
+    let marks = || lab.keys().iter().filter(|key| matches!(key, Key::Mark(..))).count();
+    lab.run(&["verify", "--read-data"]).expect(13, &[]);
+    let said = marks();
+    lab.run(&["verify"]).expect(13, &[]);
+    assert_eq!(marks(), said, "what is known is said once");
+    for n in 4..7 {
+        backup(n);
+        lab.run(&["prune", "--now"]).expect(0, &[]);
+    }
+    let good = |id: &str| {
+        let list = lab.run(&["list", "--json"]);
+        let list: serde_json::Value = serde_json::from_slice(&list.out).unwrap();
+        list["snapshots"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["id"] == id)
+            .map(|row| row["good"] == true)
+    };
+    assert_eq!(good(&ids[3]), None, "the newest that needs it is pruned");
+    assert_eq!(good(&ids[0]), Some(false), "what it needs is as damaged as before");
+    // Mended and read again, it is good.
+    put(&file, &whole);
+    lab.run(&["verify"]).expect(0, &[]);
+    assert_eq!(good(&ids[0]), Some(true));
 }

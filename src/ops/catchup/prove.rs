@@ -24,8 +24,21 @@ impl CatchUp<'_, '_> {
         hash: ObjectId,
         began: Timestamp,
     ) -> Option<Verdict> {
+        self.verdict_on(view, record, hash, began, &|_| true)
+    }
+
+    /// The same of those objects for which `meant` is true.
+    fn verdict_on(
+        &self,
+        view: usize,
+        record: &Record,
+        hash: ObjectId,
+        began: Timestamp,
+        meant: &dyn Fn(&ObjectId) -> bool,
+    ) -> Option<Verdict> {
         let proved = self.proved.get(&view)?;
-        let here = (0u64..).zip(&record.objects).filter_map(|(at, o)| Some((at, *proved.get(&o.id)?)));
+        let objects = (0u64..).zip(&record.objects).filter(|(_, o)| meant(&o.id));
+        let here = objects.filter_map(|(at, o)| Some((at, *proved.get(&o.id)?)));
         let level = least(here.clone().map(|(_, how)| how))?;
         let covered = ranges(here.map(|(at, _)| at));
         let checks: Vec<(u64, CheckResult)> = record
@@ -100,9 +113,10 @@ impl CatchUp<'_, '_> {
         if whole.is_ok() && self.all_known(view, &record) {
             return Ok(());
         }
-        if let Err(why) = whole {
-            self.say_bad(view, &record, hash, began, &why)?;
-        }
+        let bad = match whole {
+            Ok(()) => BTreeSet::new(),
+            Err(why) => self.say_bad(view, &record, hash, began, &why)?,
+        };
         crash::point("catch-up: looking again");
         let nowhere = self.bring_objects(view, &record)?;
         let again = prove_in(&*store, &instance, &record.objects)?;
@@ -116,18 +130,18 @@ impl CatchUp<'_, '_> {
         if let Some(verdict) = self.verdict(view, &record, hash, began) {
             self.sign(Statement::Verdict(verdict))?;
         }
-        Ok(())
+        self.say_proved_elsewhere(view, hash, began, &bad)
     }
 
-    /// Says which objects of a record are not there, before anything is mended: what was proved of them ends with this.
-    pub(in crate::ops) fn say_bad(
+    /// Says which objects of a record are not there, before anything is mended, and gives them: what was proved of them ends with this.
+    fn say_bad(
         &mut self,
         view: usize,
         record: &Record,
         hash: ObjectId,
         began: Timestamp,
         why: &str,
-    ) -> std::result::Result<(), Stop> {
+    ) -> std::result::Result<BTreeSet<ObjectId>, Stop> {
         let store = &self.views[view].store;
         let mut bad = BTreeSet::new();
         for object in &record.objects {
@@ -137,34 +151,78 @@ impl CatchUp<'_, '_> {
             }
         }
         self.session.note(&format!("store {}: snapshot {}: {why}", store.name(), record.snapshot));
-        if bad.is_empty() {
-            return Ok(());
+        if !bad.is_empty() {
+            self.found_bad(view, record, hash, began, &bad)?;
         }
-        self.found_bad(view, record, hash, began, bad.into_iter().collect())
+        Ok(bad)
     }
 
-    /// Signs that these objects of a record were found bad in the store at `view`.
+    /// Signs that these objects of a record were found bad in the store at `view`, for every snapshot there that needs them.
     pub(in crate::ops) fn found_bad(
         &mut self,
         view: usize,
         record: &Record,
         hash: ObjectId,
         began: Timestamp,
-        bad: Vec<ObjectId>,
+        bad: &BTreeSet<ObjectId>,
     ) -> std::result::Result<(), Stop> {
         if let Some(known) = self.known.get_mut(view) {
             known.retain(|id, _| !bad.contains(id));
         }
-        self.sign(Statement::Verdict(Verdict {
-            target: Target { snapshot: record.snapshot.clone(), record: hash },
-            instance: self.views[view].info.instance.clone(),
-            level: Level::Presence,
-            began,
-            good: false,
-            covered: Vec::new(),
-            bad,
-            checks: Vec::new(),
-        }))
+        let here = std::iter::once((Arc::new(record.clone()), hash));
+        let all: Vec<(Arc<Record>, ObjectId)> = here.chain(self.sharing(view, hash, bad)).collect();
+        for (record, hash) in all {
+            let bad = record.objects.iter().map(|o| o.id).filter(|id| bad.contains(id)).collect();
+            self.sign(Statement::Verdict(Verdict {
+                target: Target { snapshot: record.snapshot.clone(), record: hash },
+                instance: self.views[view].info.instance.clone(),
+                level: Level::Presence,
+                began,
+                good: false,
+                covered: Vec::new(),
+                bad,
+                checks: Vec::new(),
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// Records of this host beside `but` that the store at `view` has for good and that need one of `objects`.
+    fn sharing(
+        &self,
+        view: usize,
+        but: ObjectId,
+        objects: &BTreeSet<ObjectId>,
+    ) -> Vec<(Arc<Record>, ObjectId)> {
+        let mut found = Vec::new();
+        for (number, own) in &self.ledger.entries {
+            let hash = own.entry.hash;
+            if let EntryBody::Record(record) = &own.entry.body
+                && hash != but
+                && self.ledger.holds(view, *number)
+                && !self.ledger.unwanted(&hash, view)
+                && record.objects.iter().any(|o| objects.contains(&o.id))
+            {
+                found.push((Arc::clone(record), hash));
+            }
+        }
+        found
+    }
+
+    /// Says of the other snapshots that need them, too, which of `bad` are proved again.
+    fn say_proved_elsewhere(
+        &mut self,
+        view: usize,
+        but: ObjectId,
+        began: Timestamp,
+        bad: &BTreeSet<ObjectId>,
+    ) -> std::result::Result<(), Stop> {
+        for (record, hash) in self.sharing(view, but, bad) {
+            if let Some(verdict) = self.verdict_on(view, &record, hash, began, &|id| bad.contains(id)) {
+                self.sign(Statement::Verdict(Verdict { checks: Vec::new(), good: true, ..verdict }))?;
+            }
+        }
+        Ok(())
     }
 
     /// What verdicts proved in the store at `view` counts no more: it is not what it was.
@@ -179,18 +237,19 @@ impl CatchUp<'_, '_> {
         self.proved.entry(view).or_default().insert(object, Level::Read);
     }
 
-    /// Says what this run proved of a record's objects in the store at `view`.
+    /// Says what this run proved of a record's objects in the store at `view`, and of all that need them which of `bad` are proved again.
     pub(in crate::ops) fn say_proved(
         &mut self,
         view: usize,
         record: &Record,
         hash: ObjectId,
         began: Timestamp,
+        bad: &BTreeSet<ObjectId>,
     ) -> std::result::Result<(), Stop> {
-        match self.verdict(view, record, hash, began) {
-            Some(verdict) => self.sign(Statement::Verdict(verdict)),
-            None => Ok(()),
+        if let Some(verdict) = self.verdict(view, record, hash, began) {
+            self.sign(Statement::Verdict(verdict))?;
         }
+        self.say_proved_elsewhere(view, hash, began, bad)
     }
 
     /// Forgets documents that every store of the configuration has, or is excused from.

@@ -15,11 +15,12 @@ use crate::model::chain::KnownSnapshot;
 use crate::model::mark::{Level, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine};
 use crate::model::report::Phase;
-use crate::model::{ObjectRef, Problem, ProblemKind, Record};
+use crate::model::{ObjectId, ObjectRef, Problem, ProblemKind, Record};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::Opened;
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
+use crate::ops::sharing;
 use crate::ops::sources::Sources;
 use crate::ops::stores::Away;
 use crate::ops::vault::{Vault, View};
@@ -71,7 +72,9 @@ pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
     report.damaged = report.bad.iter().map(|o| Key::data(o.kind, o.id).to_string()).collect();
     crash::point("drill: found out");
     if let Some(verdict) = verdict(known, view, &report) {
-        voice.sign(session, vec![(known.record.host, verdict)])?;
+        let shared = shared(&vault, view, known, &verdict);
+        let verdicts = std::iter::once(verdict).chain(shared);
+        voice.sign(session, verdicts.map(|verdict| (known.record.host, verdict)).collect())?;
     }
     crash::point("drill: signed");
     (report.verdicts, report.not_signed) = (voice.signed, voice.silent);
@@ -205,6 +208,24 @@ fn verdict(known: &KnownSnapshot, view: &View, report: &DrillReport) -> Option<V
         covered: Vec::new(),
         bad: report.bad.iter().map(|o| o.id).collect(),
         checks: report.components.iter().filter_map(check).collect(),
+    })
+}
+
+/// That the objects which were found bad are so for the other snapshots that need them, too.
+fn shared<'v>(
+    vault: &'v Vault,
+    view: &View,
+    known: &KnownSnapshot,
+    said: &Verdict,
+) -> impl Iterator<Item = Verdict> + use<'v> {
+    let said = Verdict { level: Level::Read, good: false, checks: Vec::new(), ..said.clone() };
+    let (bad, hash) = (said.bad.clone(), known.hash);
+    let others =
+        sharing::usable_in(vault, view, &known.record.host).into_iter().filter(move |s| s.hash != hash);
+    others.filter_map(move |other| {
+        let bad: Vec<ObjectId> = bad.iter().copied().filter(|id| other.record.object(id).is_some()).collect();
+        let target = Target { snapshot: other.record.snapshot.clone(), record: other.hash };
+        (!bad.is_empty()).then(|| Verdict { target, bad, ..said.clone() })
     })
 }
 

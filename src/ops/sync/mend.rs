@@ -9,7 +9,7 @@ use crate::ops::catchup::{CatchUp, Stop};
 use crate::ops::session::in_store;
 use crate::ops::vault::name_of;
 use crate::store::Key;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 impl One<'_> {
     /// Looks at every object of the records that are in the store, and mends what is not whole. Of this host's snapshots the verdicts say it:
@@ -83,9 +83,10 @@ impl One<'_> {
     ) -> Result<(), Stop> {
         let own = record.host == self.host;
         let began = self.session.around.clock.now();
+        let named: BTreeSet<ObjectId> = bad.iter().map(|o| o.id).collect();
         if own && !catch_up.ledger.forked {
             // First what is bad: what was proved of it before ends here, whatever becomes of the repair.
-            catch_up.found_bad(self.view, record, hash, began, bad.iter().map(|o| o.id).collect())?;
+            catch_up.found_bad(self.view, record, hash, began, &named)?;
         }
         for object in bad {
             let key = Key::data(object.kind, object.id).to_string();
@@ -105,7 +106,7 @@ impl One<'_> {
             catch_up.proved_now(self.view, object.id);
         }
         if own && !catch_up.ledger.forked {
-            catch_up.say_proved(self.view, record, hash, began)?;
+            catch_up.say_proved(self.view, record, hash, began, &named)?;
         }
         Ok(())
     }

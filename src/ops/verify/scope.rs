@@ -8,6 +8,7 @@ use crate::model::{HostId, ObjectId, ObjectRef, Timestamp};
 use crate::ops::error::Result;
 use crate::ops::select;
 use crate::ops::session::{HostChoice, Session};
+use crate::ops::sharing;
 use crate::ops::union::{self, Standing};
 use crate::ops::vault::{Vault, View, is_trusted};
 use crate::ops::verify::objects::{How, Outcome};
@@ -106,6 +107,8 @@ pub(super) struct Work<'v> {
     pub(super) view: &'v View,
     /// Those of the snapshots meant that the store has, oldest first.
     pub(super) snapshots: Vec<&'v KnownSnapshot>,
+    /// All that it has of the same hosts and that are usable, meant or not.
+    pub(super) held: Vec<&'v KnownSnapshot>,
     /// Those that it lacks and should have.
     pub(super) lacking: Vec<&'v KnownSnapshot>,
     /// Every object they need, once.
@@ -121,6 +124,7 @@ impl<'v> Work<'v> {
         let mut work = Self {
             view,
             snapshots: Vec::new(),
+            held: Vec::new(),
             lacking: Vec::new(),
             items: Vec::new(),
             places: HashMap::new(),
@@ -136,8 +140,11 @@ impl<'v> Work<'v> {
             }
             work.snapshots.push(snapshot);
             let host = snapshot.record.host;
-            let proofs =
-                proofs.entry(host).or_insert_with(|| vault.history.standing(&host, &view.info.instance));
+            let proofs = proofs.entry(host).or_insert_with(|| {
+                let held = sharing::usable_in(vault, view, &host).into_iter();
+                work.held.extend(held.filter(|s| !voided.contains(&s.hash)));
+                vault.history.standing(&host, &view.info.instance)
+            });
             for object in &snapshot.record.objects {
                 let place = work.items.len();
                 if *work.places.entry(object.id).or_insert(place) == place {

@@ -1,12 +1,12 @@
 //! What was found, as verdicts: as few marks as say it, because every mark is read for ever after.
 //!
 //! An object that was proved is proved for every snapshot that needs it, so each is named once, in the newest snapshot that has it. That
-//! something is there proves nothing and is not signed; that it is not, or is damaged, is.
+//! something is there proves nothing and is not signed; that it is not, or is damaged, is, and of every snapshot that needs the object.
 
 use crate::model::chain::KnownSnapshot;
 use crate::model::mark::{Level, Role, Statement, Target, Verdict};
 use crate::model::record::CheckResult;
-use crate::model::{HostId, ObjectId, Timestamp};
+use crate::model::{HostId, ObjectId, ObjectRef, Timestamp};
 use crate::ops::carried::ranges;
 use crate::ops::error::{Class, Result};
 use crate::ops::marks::Marks;
@@ -89,47 +89,60 @@ pub(super) fn verdicts(work: &Work<'_>, fresh: &dyn Fn(&Item) -> bool) -> Vec<(H
     for (how, level) in [(How::Head, Level::Presence), (How::Read, Level::Read)] {
         let of = |item: &&Item| fresh(item) && item.found.as_ref().is_some_and(|found| found.0 == how);
         let mut proved: HashSet<ObjectId> = HashSet::new();
-        let mut bad: HashSet<ObjectId> = HashSet::new();
+        let mut turned = Turned::default();
         let mut began = Timestamp::MAX;
         for item in work.items.iter().filter(of) {
             match &item.found {
                 // What is known to be bad and was not proved since need not be said again.
                 Some((_, Outcome::Bad(_))) if item.before.bad => continue,
-                Some((_, Outcome::Bad(_))) => bad.insert(item.object.id),
+                Some((_, Outcome::Bad(_))) => turned.bad.insert(item.object.id),
+                Some(_) if how == How::Read && item.before.bad => turned.good.insert(item.object.id),
                 Some(_) if how == How::Read => proved.insert(item.object.id),
                 _ => continue,
             };
             began = began.min(item.began);
         }
-        all.extend(cover(work, level, began, &mut proved, &mut bad));
+        all.extend(cover(work, level, began, &mut proved, &turned));
     }
     all
 }
 
-/// Names each of `proved` and `bad` once: the newest snapshots first, because they have most.
+/// Objects that are not what they were: said of every snapshot that needs them, because a verdict goes with the snapshot that it is about.
+#[derive(Default)]
+struct Turned {
+    /// Found bad now.
+    bad: HashSet<ObjectId>,
+    /// Proved now, and found bad before.
+    good: HashSet<ObjectId>,
+}
+
+/// Names each of `proved` once, of those meant: the newest snapshots first, because they have most.
 fn cover(
     work: &Work<'_>,
     level: Level,
     began: Timestamp,
     proved: &mut HashSet<ObjectId>,
-    bad: &mut HashSet<ObjectId>,
+    turned: &Turned,
 ) -> Vec<(HostId, Verdict)> {
+    let meant: HashSet<ObjectId> = work.snapshots.iter().map(|s| s.hash).collect();
     let mut verdicts = Vec::new();
-    for snapshot in work.snapshots.iter().rev().filter(|s| s.is_usable()) {
-        if proved.is_empty() && bad.is_empty() {
+    for snapshot in work.held.iter().rev() {
+        if proved.is_empty() && turned.bad.is_empty() && turned.good.is_empty() {
             break;
         }
         let objects = &snapshot.record.objects;
-        let places = (0u64..).zip(objects).filter(|(_, o)| proved.contains(&o.id)).map(|(place, _)| place);
-        let covered = ranges(places);
-        let here: Vec<ObjectId> = objects.iter().map(|o| o.id).filter(|id| bad.contains(id)).collect();
+        let named = meant.contains(&snapshot.hash);
+        let proves = |o: &ObjectRef| (named && proved.contains(&o.id)) || turned.good.contains(&o.id);
+        let covered = ranges((0u64..).zip(objects).filter(|(_, o)| proves(o)).map(|(place, _)| place));
+        let here: Vec<ObjectId> = objects.iter().map(|o| o.id).filter(|id| turned.bad.contains(id)).collect();
         if covered.is_empty() && here.is_empty() {
             continue;
         }
-        objects.iter().for_each(|o| {
-            proved.remove(&o.id);
-            bad.remove(&o.id);
-        });
+        if named {
+            objects.iter().for_each(|o| {
+                proved.remove(&o.id);
+            });
+        }
         let verdict = verdict(work, snapshot, level, began, covered, here);
         verdicts.push((snapshot.record.host, verdict));
     }
