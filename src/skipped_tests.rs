@@ -1,5 +1,4 @@
 //! What cannot be tested on a machine, for tests of single modules.
-#![expect(clippy::unwrap_used, reason = "this is for tests")]
 
 use std::io::Write as _;
 

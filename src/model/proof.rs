@@ -208,9 +208,10 @@ mod tests {
     #[test]
     fn rows_that_say_the_same_are_gone_through_once() {
         assert_eq!(merged(&[(5, 9), (0, 2), (2, 3), (6, 7), (4, 4), (9, 1)], 8), [0..3, 5..8]);
-        assert_eq!(merged(&[(u64::MAX, u64::MAX), (3, u64::MAX)], 10), [3..10]);
+        let one = |range| std::iter::once(range).collect::<Vec<Range<_>>>();
+        assert_eq!(merged(&[(u64::MAX, u64::MAX), (3, u64::MAX)], 10), one(3..10));
         let rows = vec![(0, 10_000); 1_000_000];
-        assert_eq!(merged(&rows, 10_000), [0..10_000]);
+        assert_eq!(merged(&rows, 10_000), one(0..10_000));
         assert!(merged(&rows, 0).is_empty());
     }
 

@@ -437,7 +437,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         for name in ["go", "done"] {
             let mode = rustix::fs::Mode::from_raw_mode(0o600);
-            rustix::fs::mknodat(rustix::fs::CWD, &at(name), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, at(name), rustix::fs::FileType::Fifo, mode, 0).unwrap();
         }
         let (go, done) = (at("go"), at("done"));
         let straggler =

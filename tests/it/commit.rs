@@ -110,7 +110,7 @@ fn a_tombstone_that_its_owner_removes_while_it_is_looked_at_voids_nothing() {
     let (owner, put) = (Arc::clone(&memory), std::sync::atomic::AtomicBool::new(false));
     let hook = move |verb: Verb, key: &str| match verb {
         Verb::PutBytes if key.starts_with("snapshots/") => {
-            put.store(true, std::sync::atomic::Ordering::SeqCst)
+            put.store(true, std::sync::atomic::Ordering::SeqCst);
         }
         Verb::Get if key.starts_with("tombstones/") && put.load(std::sync::atomic::Ordering::SeqCst) => {
             owner.delete(&Key::Tombstone(id.clone())).unwrap();

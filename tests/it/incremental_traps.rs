@@ -231,6 +231,12 @@ fn a_check_that_could_not_be_run_is_told_and_is_not_hidden_by_another() {
     // As long as it is as it was, nobody says that it passed.
     let second = lab.backup_settled(&[]);
     assert_eq!(second["components"][0]["check"], "deferred", "{second:#}");
+    // Nor that it failed: it comes back, is no damage, and a drill says that nobody checked it.
+    let restore = lab.run(&["restore", "latest", "--to", "../back"]);
+    restore.expect(0, &["only its own program can check it"]);
+    lab.run(&["verify", "--decrypt"]).expect(0, &[]);
+    lab.run(&["drill"]).expect(1, &["inconclusive", "could not be checked"]);
+    lab.run(&["rollback", "latest", "--yes"]).expect(0, &[]);
 }
 
 #[test]

@@ -706,7 +706,7 @@ fn clocks_that_differ_delete_nothing() {
     // This machine's clock went back behind what it signed itself.
     let bench = due();
     refuses(&bench, Class::Failed, &["this machine itself signed", "the next backup or signed"], |bench| {
-        bench.turn(-60 * DAY)
+        bench.turn(-60 * DAY);
     });
 }
 

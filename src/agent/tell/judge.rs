@@ -184,9 +184,12 @@ fn kit(memory: &mut Memory, proved: bool, now: Timestamp) {
 
 /// What a clock that was ahead noted counts as now: an age below nothing would keep every alarm still, for years perhaps.
 fn set_right(memory: &mut Memory, now: Timestamp) {
-    let right = |noted: Timestamp| if noted.duration_since(now) > AHEAD { now } else { noted };
-    memory.first = right(memory.first);
-    memory.last_good = memory.last_good.map(right);
+    let right = |noted: &mut Timestamp| {
+        if noted.duration_since(now) > AHEAD {
+            *noted = now;
+        }
+    };
+    [Some(&mut memory.first), memory.last_good.as_mut()].into_iter().flatten().for_each(right);
 }
 
 /// Whether no backup went well for too long.

@@ -16,6 +16,7 @@ use crate::ops::stores::Away;
 use crate::ops::verify::{Checker, Content, Scratch, Wanted};
 use crate::platform::remove::remove_tree;
 use crate::source::command::{Judging, judge};
+use crate::source::sqlite::Checked;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -141,9 +142,9 @@ impl Drilling<'_> {
                 continue; // lost, and said so
             }
             match crate::source::sqlite::check_file_wholly(&path) {
-                Ok(messages) if messages.is_empty() => checks.passed += 1,
-                Ok(messages) => self.check_failed(entry, &messages.join("; "), &mut checks, done),
-                Err(e) => self.check_failed(entry, &e.to_string(), &mut checks, done),
+                Checked::Sound => checks.passed += 1,
+                Checked::Unsound(why) => self.check_failed(entry, &why, &mut checks, done),
+                Checked::Unknown(why) => self.check_unknown(entry, &why, &mut checks, done),
             }
         }
         checks
@@ -157,6 +158,17 @@ impl Drilling<'_> {
         done.problems.push(
             problem.hint("it was so when the snapshot was made; drill an older one: backstay drill ID"),
         );
+    }
+
+    /// Only its own program can check it. Where the component's check does, that judges; else nobody did.
+    fn check_unknown(&self, entry: &Entry, why: &str, checks: &mut Checks, done: &mut DrilledComponent) {
+        checks.unknown |= self.check_command().is_none();
+        let what = format!("it came back as it was stored, and could not be checked: {why}");
+        let name = &self.selection.component;
+        let problem = Problem::at_path(ProblemKind::Warning, name, entry.path.as_bytes(), what);
+        done.problems.push(problem.hint(
+            "its schema needs what only its own program has: let that check it, as `check` of the component",
+        ));
     }
 
     /// The component's own check, on what was brought back.
@@ -279,6 +291,10 @@ impl Drilling<'_> {
                     }
                 }
                 Content::CheckFailed(why) => self.check_failed(file.entry(), &why, &mut checks, done),
+                Content::CheckUnknown(why) => {
+                    (done.files, done.bytes) = (done.files + 1, done.bytes + file.bytes());
+                    self.check_unknown(file.entry(), &why, &mut checks, done);
+                }
                 Content::NotChecked(why) => {
                     checks.unknown = true;
                     let name = &self.selection.component;

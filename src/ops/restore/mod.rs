@@ -35,6 +35,7 @@ use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::sources::Sources;
 use crate::ops::vault::Vault;
+use crate::source::sqlite::Checked;
 pub(crate) use lay::write_listing;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -229,9 +230,14 @@ pub(crate) fn check_databases(listing: &Listing, root: &Path, report: &mut Resto
             continue; // damaged, and said so already
         }
         match crate::source::sqlite::check_file(&path) {
-            Ok(messages) if messages.is_empty() => report.databases_checked += 1,
-            Ok(messages) => report.problems.push(database_problem(listing, entry, &messages.join("; "))),
-            Err(e) => report.problems.push(database_problem(listing, entry, &e.to_string())),
+            Checked::Sound => report.databases_checked += 1,
+            Checked::Unsound(why) => report.problems.push(database_problem(listing, entry, &why)),
+            Checked::Unknown(why) => {
+                let name = listing.component.name.as_str();
+                let what = format!("restored as it was stored; only its own program can check it: {why}");
+                let path = entry.path.as_bytes();
+                report.problems.push(Problem::at_path(ProblemKind::Warning, name, path, what));
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::model::{Entry, Extent, ObjectId};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::restore::read::{Archives, Piece, Reading, Sink};
 use crate::ops::verify::scratch::Scratch;
+use crate::source::sqlite::{Checked, check_file, check_file_wholly};
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -68,6 +69,8 @@ pub(crate) enum Content {
     Lost(String),
     /// Its bytes are right, and the database that they are fails its check.
     CheckFailed(String),
+    /// Its bytes are right, and only the program whose database that is could check it.
+    CheckUnknown(String),
     /// It could not be looked at here: no room for it.
     NotChecked(String),
 }
@@ -302,12 +305,10 @@ fn hash_extents(disk: &OnDisk, extents: &[Extent]) -> Result<blake3::Hash> {
 }
 
 fn check_database(disk: &OnDisk, thorough: bool) -> Content {
-    use crate::source::sqlite::{check_file, check_file_wholly};
-    let checked = if thorough { check_file_wholly(&disk.path) } else { check_file(&disk.path) };
-    match checked {
-        Ok(messages) if messages.is_empty() => Content::Whole,
-        Ok(messages) => Content::CheckFailed(messages.join("; ")),
-        Err(e) => Content::CheckFailed(e.to_string()),
+    match if thorough { check_file_wholly(&disk.path) } else { check_file(&disk.path) } {
+        Checked::Sound => Content::Whole,
+        Checked::Unsound(why) => Content::CheckFailed(why),
+        Checked::Unknown(why) => Content::CheckUnknown(why),
     }
 }
 

@@ -250,6 +250,10 @@ impl Opener<'_> {
                     self.seen.add_file(file);
                     continue;
                 }
+                Content::CheckUnknown(_) => {
+                    self.seen.add_file(file);
+                    continue;
+                }
                 Content::Lost(why) => (Lost::File(path), why),
                 Content::CheckFailed(why) => (Lost::Check(path, listing.component.number), why),
                 Content::NotChecked(why) => (Lost::NotChecked(path), why),

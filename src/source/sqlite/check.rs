@@ -4,16 +4,41 @@ use rusqlite::{Connection, OpenFlags};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Runs `quick_check` on the database file at `path` and gives what it complains of; nothing when all is well.
+/// What a check of a database says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// It complains of nothing.
+    Sound,
+    /// What it complains of.
+    Unsound(String),
+    /// It could not be checked: its schema needs functions or modules which only its own program has. That says nothing of its pages.
+    Unknown(String),
+}
+
+/// Runs `quick_check` on the database file at `path`.
 ///
 /// The file is opened as immutable: no lock is taken and no sidecar is made, so it must be one that no program uses.
-pub fn check_file(path: &Path) -> rusqlite::Result<Vec<String>> {
-    complaints(path, "PRAGMA quick_check(20)")
+pub fn check_file(path: &Path) -> Checked {
+    judge(complaints(path, "PRAGMA quick_check(20)"))
 }
 
 /// The same with `integrity_check`, which also compares every index with its table and takes far longer.
-pub fn check_file_wholly(path: &Path) -> rusqlite::Result<Vec<String>> {
-    complaints(path, "PRAGMA integrity_check(20)")
+pub fn check_file_wholly(path: &Path) -> Checked {
+    judge(complaints(path, "PRAGMA integrity_check(20)"))
+}
+
+fn judge(said: rusqlite::Result<Vec<String>>) -> Checked {
+    match said {
+        Ok(lines) if lines.is_empty() => Checked::Sound,
+        Ok(lines) => Checked::Unsound(lines.join("; ")),
+        Err(e) if is_foreign(&e) => Checked::Unknown(e.to_string()),
+        Err(e) => Checked::Unsound(e.to_string()),
+    }
+}
+
+/// Whether an error during a check is no damage, but a schema that needs functions or modules which only its own program has.
+pub(super) fn is_foreign(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error().map(|e| e.extended_code & 0xff), Some(rusqlite::ffi::SQLITE_ERROR))
 }
 
 fn complaints(path: &Path, pragma: &str) -> rusqlite::Result<Vec<String>> {
@@ -74,12 +99,12 @@ mod tests {
             connection.execute("INSERT INTO t VALUES (?1)", [format!("row {n}")]).unwrap();
         }
         connection.close().unwrap();
-        assert!(check_file(&path).unwrap().is_empty());
+        assert_eq!(check_file(&path), Checked::Sound);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         let mut bytes = std::fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle..middle + 4096].fill(7);
         std::fs::write(&path, bytes).unwrap();
-        assert!(check_file(&path).map_or(true, |lines| !lines.is_empty()));
+        assert!(matches!(check_file(&path), Checked::Unsound(_)));
     }
 }

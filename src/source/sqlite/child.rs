@@ -1,6 +1,7 @@
 //! The child: opens one database, and answers on stdout.
 
 use crate::model::record::CheckResult;
+use crate::source::sqlite::check::is_foreign;
 use crate::source::sqlite::copy::Copy;
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::{Outlet, QUEUE};
@@ -328,8 +329,7 @@ fn quick_check(connection: &Connection) -> Trailer {
 
 /// What an error during a check means: damage, or a schema that needs functions or modules which only its own program has.
 fn verdict_of(error: &rusqlite::Error) -> Trailer {
-    let foreign = matches!(error.sqlite_error().map(|e| e.extended_code & 0xff), Some(ffi::SQLITE_ERROR));
-    match foreign {
+    match is_foreign(error) {
         true => {
             Trailer { check: CheckResult::None, messages: vec![format!("it could not be checked: {error}")] }
         }

@@ -16,7 +16,7 @@ mod pages;
 mod wire;
 
 pub use capture::{CheckOutcome, SqliteCapture, capture};
-pub use check::{check_file, check_file_wholly, check_live};
+pub use check::{Checked, check_file, check_file_wholly, check_live};
 pub use child::{CHILD_COMMAND, child_main};
 pub use error::SqliteError;
 
