@@ -2,6 +2,7 @@
 
 use crate::lab::{Lab, noise, put};
 use backstay::model::{ObjectKind, Record};
+use backstay::store::Key;
 use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -234,7 +235,11 @@ fn a_check_that_could_not_be_run_is_told_and_is_not_hidden_by_another() {
     // Nor that it failed: it comes back, is no damage, and a drill says that nobody checked it.
     let restore = lab.run(&["restore", "latest", "--to", "../back"]);
     restore.expect(0, &["only its own program can check it"]);
-    lab.run(&["verify", "--decrypt"]).expect(0, &[]);
+    let verified = lab.run(&["verify", "--decrypt"]);
+    verified.expect(0, &["only its own program can check it"]);
+    let marks = lab.keys().into_iter().filter(|key| matches!(key, Key::Mark(..)));
+    let last = fs::read_to_string(marks.map(|key| lab.object(&key)).max().unwrap()).unwrap();
+    assert!(last.contains("decrypt") && !last.contains("passed"), "nobody says that it passed: {last}");
     lab.run(&["drill"]).expect(1, &["inconclusive", "could not be checked"]);
     lab.run(&["rollback", "latest", "--yes"]).expect(0, &[]);
 }

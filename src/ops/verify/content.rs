@@ -10,7 +10,7 @@ use crate::ops::error::{Class, Doing, Result};
 use crate::ops::restore::read::{Archives, Piece, Reading, Sink};
 use crate::ops::verify::scratch::Scratch;
 use crate::source::sqlite::{Checked, check_file, check_file_wholly};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -341,6 +341,8 @@ impl Sink for Comparing<'_, '_> {
 pub(super) struct Seen {
     files: HashSet<[u8; 16]>,
     listings: HashSet<ObjectId>,
+    /// Whole ones that only their own program can check, and why.
+    foreign: HashMap<[u8; 16], String>,
 }
 
 impl Seen {
@@ -354,6 +356,15 @@ impl Seen {
 
     pub(super) fn add_file(&mut self, file: &Wanted) {
         self.files.insert(file.proof());
+    }
+
+    pub(super) fn foreign(&self, file: &Wanted) -> Option<&str> {
+        self.foreign.get(&file.proof()).map(String::as_str)
+    }
+
+    pub(super) fn add_foreign(&mut self, file: &Wanted, why: String) {
+        self.add_file(file);
+        self.foreign.insert(file.proof(), why);
     }
 
     pub(super) fn add_listing(&mut self, object: ObjectId) {

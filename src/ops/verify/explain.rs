@@ -80,7 +80,9 @@ fn words(lost: &Lost, snapshot: &KnownSnapshot) -> String {
         Lost::Snapshot => format!("everything of snapshot {}", snapshot.record.snapshot),
         Lost::Listing(first, last) if first == last => first.clone(),
         Lost::Listing(first, last) => format!("{first} to {last}"),
-        Lost::File(path) | Lost::Check(path, _) | Lost::NotChecked(path) => path.clone(),
+        Lost::File(path) | Lost::Check(path, _) | Lost::NotChecked(path) | Lost::Foreign(path, _) => {
+            path.clone()
+        }
     }
 }
 
@@ -92,7 +94,7 @@ pub(super) fn found(
     work: &Work<'_>,
     findings: &[Finding],
 ) {
-    for finding in findings.iter().filter(|f| !matches!(f.what, Lost::NotChecked(_))) {
+    for finding in findings.iter().filter(|f| !matches!(f.what, Lost::NotChecked(_) | Lost::Foreign(..))) {
         let faulty = |id: &&ObjectId| work.places.get(*id).is_some_and(|p| work.items[*p].fault().is_some());
         // What a damaged object costs is told with that.
         if finding.objects.iter().any(|id| faulty(&id)) {

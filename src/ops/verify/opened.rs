@@ -42,6 +42,8 @@ pub(super) enum Lost {
     Check(String, u64),
     /// A file that was not looked at, for want of room.
     NotChecked(String),
+    /// A file that is whole, a database, and that only its own program can check; the component's number.
+    Foreign(String, u64),
 }
 
 impl Lost {
@@ -225,6 +227,11 @@ impl Opener<'_> {
         infos: Vec<ArchiveInfo>,
         findings: &mut Vec<Finding>,
     ) -> Result<()> {
+        for file in files {
+            if let Some(why) = self.seen.foreign(file) {
+                findings.push(foreign(listing, file, why));
+            }
+        }
         let fresh: Vec<&Wanted> = files.iter().filter(|file| !self.seen.file(file)).collect();
         let reading = Reading {
             sources: &self.sources,
@@ -250,8 +257,9 @@ impl Opener<'_> {
                     self.seen.add_file(file);
                     continue;
                 }
-                Content::CheckUnknown(_) => {
-                    self.seen.add_file(file);
+                Content::CheckUnknown(why) => {
+                    findings.push(foreign(listing, file, &why));
+                    self.seen.add_foreign(file, why);
                     continue;
                 }
                 Content::Lost(why) => (Lost::File(path), why),
@@ -264,6 +272,11 @@ impl Opener<'_> {
         }
         Ok(())
     }
+}
+
+fn foreign(listing: &Listing<'_>, file: &Wanted, why: &str) -> Finding {
+    let path = place(listing.component, &file.entry.path);
+    Finding { objects: Vec::new(), what: Lost::Foreign(path, listing.component.number), why: why.to_owned() }
 }
 
 /// `component/path`, as commands take it.

@@ -14,7 +14,7 @@ use crate::ops::session::Session;
 use crate::ops::stores::Away;
 use crate::ops::verify::objects::{How, Outcome};
 use crate::ops::verify::scope::{Item, Work};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// Reading took long; another run that is under way is waited for this long before what was found is signed.
@@ -169,14 +169,23 @@ fn verdict(
     }
 }
 
-/// The verdict on a snapshot that was opened whole. `failed` are the components whose databases failed, `lost` says that something else was wrong.
+/// What checks of databases said, by components.
+pub(super) struct Checks<'a> {
+    /// Those of which one failed.
+    pub(super) failed: &'a BTreeMap<u64, String>,
+    /// Those of which one can only be checked by its own program: of these nothing is known, and nothing is said.
+    pub(super) foreign: &'a BTreeSet<u64>,
+}
+
+/// The verdict on a snapshot that was opened whole. `lost` says that something else was wrong.
 pub(super) fn opened(
     work: &Work<'_>,
     snapshot: &KnownSnapshot,
     began: Timestamp,
-    failed: &BTreeMap<u64, String>,
+    checks: &Checks<'_>,
     lost: bool,
 ) -> (HostId, Verdict) {
+    let failed = checks.failed;
     let item = |id: &ObjectId| work.places.get(id).map(|place| &work.items[*place]);
     let objects = &snapshot.record.objects;
     let proved = (0u64..).zip(objects).filter(|(_, o)| item(&o.id).is_some_and(Item::proved_now));
@@ -184,7 +193,9 @@ pub(super) fn opened(
     let bad =
         objects.iter().map(|o| o.id).filter(|id| item(id).is_some_and(|i| i.fault().is_some())).collect();
     let mut verdict = verdict(work, snapshot, Level::Decrypt, began, covered, bad);
+    let known = |number: &u64| failed.contains_key(number) || !checks.foreign.contains(number);
     let checked = snapshot.record.components.iter().filter(|c| c.check != CheckResult::None);
+    let checked = checked.filter(|c| known(&c.number));
     let result = |number: u64| match failed.contains_key(&number) {
         true => CheckResult::Failed,
         false => CheckResult::Passed,

@@ -17,7 +17,7 @@ use crate::ops::vault::Vault;
 use crate::ops::verify::scratch::Scratch;
 use crate::store::Key;
 use jiff::SignedDuration;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// What was read is signed at least this often: a run that is ended after hours has not read in vain.
@@ -185,7 +185,7 @@ impl OneStore<'_, '_> {
             }
             other => self.again(work, snapshot, opener, other?)?,
         };
-        let mut failed = BTreeMap::new();
+        let (mut failed, mut foreign) = (BTreeMap::new(), BTreeSet::new());
         let (mut lost, mut unknown) = (false, false);
         for finding in &findings {
             match &finding.what {
@@ -195,6 +195,13 @@ impl OneStore<'_, '_> {
                     let what = format!("{path} was not checked: {}", finding.why);
                     self.unread(what, "make room, or name another place as `scratch` in [verify]");
                 }
+                Lost::Foreign(path, number) => {
+                    foreign.insert(*number);
+                    session.note(&format!(
+                        "{path} is whole; only its own program can check it: {}",
+                        finding.why
+                    ));
+                }
                 _ => lost = true,
             }
         }
@@ -202,7 +209,8 @@ impl OneStore<'_, '_> {
         let found = lost || !failed.is_empty();
         // Of one that was not looked at to the end nothing good is said.
         if snapshot.is_usable() && (found || !unknown) {
-            let verdict = sign::opened(work, snapshot, began, &failed, lost || unknown);
+            let checks = sign::Checks { failed: &failed, foreign: &foreign };
+            let verdict = sign::opened(work, snapshot, began, &checks, lost || unknown);
             self.run.voice.sign(session, vec![verdict])?;
         }
         Ok(())
