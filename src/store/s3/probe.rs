@@ -194,8 +194,9 @@ impl S3Store {
                 }
                 Said::Nothing => match patience.again(failure).await {
                     Ok(()) => {}
-                    // A server that hangs up on each lie, and on nothing else, proves nothing and can be worked with.
-                    Err(e) if e.status == 0 && e.kind == StoreErrorKind::Unreachable => {
+                    // A server that hangs up on each lie, and on nothing else, proves nothing and can be worked with; so can one behind a gateway, which
+                    // says 502 for it. One that is busy with everything is busy with the truth, too.
+                    Err(e) if e.kind == StoreErrorKind::Unreachable => {
                         return self.client.run(truth).await.map(|_| false);
                     }
                     Err(e) => return Err(e),
