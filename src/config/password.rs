@@ -5,7 +5,8 @@ use crate::config::settings::CommandLine;
 
 /// What begins a word that gives a password.
 const NAMED: [&str; 3] = ["--password=", "PGPASSWORD=", "MYSQL_PWD="];
-const QUOTES: [char; 2] = ['"', '\''];
+/// What ends a word of a shell, or of a line within one.
+const ENDS: [char; 6] = ['"', '\'', ';', '(', ')', '\\'];
 
 /// Only what is a password beyond doubt: a value given to `--password=` or a variable of that meaning, or one in a URL.
 pub(super) fn in_command(line: &CommandLine) -> bool {
@@ -14,24 +15,31 @@ pub(super) fn in_command(line: &CommandLine) -> bool {
         CommandLine::Shell(text) => std::slice::from_ref(text),
     };
     // An argument may be a line of its own: sh -c "PGPASSWORD=… d".
-    texts.iter().flat_map(|text| text.split_whitespace()).any(holds_one)
+    texts.iter().any(|text| holds_one(text))
 }
 
-fn holds_one(word: &str) -> bool {
-    let word = word.trim_start_matches(QUOTES);
-    let named = NAMED.iter().find_map(|begin| word.strip_prefix(begin));
-    named.is_some_and(is_literal) || in_url(word).is_some_and(is_literal)
+fn holds_one(text: &str) -> bool {
+    let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
+    let begins_word = |at: usize| text[..at].chars().next_back().is_none_or(ends);
+    // Quotes behind the name belong to the value, in a line within a line with a backslash before them.
+    let value = |at: usize| text[at..].trim_start_matches(['"', '\'', '\\']);
+    let named = NAMED.iter().any(|name| {
+        let mut places =
+            text.match_indices(name).filter(|(at, _)| begins_word(*at) || text[..*at].ends_with("-e"));
+        places.any(|(at, _)| is_literal(value(at + name.len())))
+    });
+    named || text.split(ends).any(|word| in_url(word).is_some_and(is_literal))
 }
 
 /// What a shell puts in its place stands elsewhere.
 fn is_literal(value: &str) -> bool {
-    let value = value.trim_matches(QUOTES);
-    !value.is_empty() && !value.starts_with(['$', '`'])
+    let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
+    !value.is_empty() && !value.starts_with(|c| ends(c) || c == '$' || c == '`')
 }
 
 /// The password of a URL.
 pub(super) fn in_url(word: &str) -> Option<&str> {
     let (_, rest) = word.split_once("://")?;
-    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+    let (user, _) = rest.split(['/', '?', '#']).next()?.rsplit_once('@')?;
     Some(user.split_once(':')?.1)
 }

@@ -556,6 +556,9 @@ fn a_component_is_of_one_kind_and_takes_only_its_keys() {
         "\"PGPASSWORD='hunter2' d\"",
         "'d --password=\"hunter2\"'",
         "[\"sh\", \"-c\", \"PGPASSWORD=hunter2 d\"]",
+        "'OPTS=\"--password=hunter2\" d'",
+        "'docker exec -e\"PGPASSWORD=hunter2\" d'",
+        "'docker exec -ePGPASSWORD=hunter2 d'",
         "\"d postgres://u:hunter2@h/d\"",
         "\"d 'postgres://u:hunter2@h/d'\"",
     ] {
@@ -563,6 +566,8 @@ fn a_component_is_of_one_kind_and_takes_only_its_keys() {
         assert!(told.contains("a password stands in `command`") && !told.contains("hunter2"), "{told}");
     }
     parse(&one("command = \"PGPASSWORD=$P d --password='' --password=\\\"$P\\\" postgres://u@h\"")).unwrap();
+    parse(&one("command = 'sh -c \"PGPASSWORD=\\\"$P\\\" d\"'")).unwrap();
+    parse(&one("command = 'curl http://localhost:8080?mail=a@b'")).unwrap();
     for (rest, key) in [
         ("[[hook]]\non = [\"backup\"]\nbefore = \"d --password=hunter2\"", "before"),
         ("[[service]]\nname = \"w\"\nstop = \"d --password=hunter2\"\nstart = \"d\"", "stop"),
