@@ -170,9 +170,27 @@ fn a_pruner_may_retire_any_key_and_a_key_itself() {
 
 #[test]
 fn thousands_of_keys_that_one_introduces_and_retires_hold_no_reader_up() {
+    let took = |keys: u16| {
+        let entries = introduced_and_retired(keys);
+        let began = std::time::Instant::now();
+        let history = History::of(entries, &reader());
+        assert!(history.keys().signers().count() > usize::from(keys));
+        began.elapsed()
+    };
+    // The least of several: other tests run beside this one.
+    let least = |keys| (0..3).map(|_| took(keys)).min().unwrap_or_default();
+    let (few, many) = (least(250), least(1000));
+    assert!(
+        many < few * 40,
+        "four times the keys, {few:?} and {many:?}: worked out anew each time it is 64 times as long"
+    );
+}
+
+/// A host that introduces so many keys and retires each at once.
+fn introduced_and_retired(keys: u16) -> Vec<ChainEntry> {
     let mut one = writer(1);
     let mut entries = vec![one.record()];
-    for n in 0u16..2000 {
+    for n in 0..keys {
         let mut wire = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
         wire.extend([255; 30]);
         wire.extend(n.to_be_bytes());
@@ -186,13 +204,5 @@ fn thousands_of_keys_that_one_introduces_and_retires_hold_no_reader_up() {
         let said = new.mark(Statement::Unknown);
         entries.extend([mark, one.mark(retire((said.number(), said.hash))), said]);
     }
-    let began = std::time::Instant::now();
-    let history = History::of(entries, &reader());
-    let took = began.elapsed();
-    assert!(history.keys().signers().count() > 2000);
-    println!("{took:?}");
-    assert!(
-        took < std::time::Duration::from_secs(20),
-        "{took:?}: seconds as tests are compiled, minutes when it is worked out anew each time"
-    );
+    entries
 }
