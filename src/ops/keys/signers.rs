@@ -4,6 +4,7 @@ use super::{KeyFile, KeyPlan, free_beside};
 use crate::config::edit::{self, At, quoted};
 use crate::keys::{Signer, TrustedKey};
 use crate::model::mark::{KeyAction, Role, Statement};
+use crate::model::trust_rules::is_only_verifier_or_pruner;
 use crate::model::{HostId, ObjectId, SignerId};
 use crate::ops::config_edit::Change;
 use crate::ops::error::{Class, Doing, OpError, Result};
@@ -97,6 +98,10 @@ pub fn introduce(session: &Session, key: &str) -> Result<KeyPlan> {
         let what = format!("key {} has signed something already, in a history of its own", key.id);
         return Err(OpError::new(Class::Usage, what)
             .hint("a key goes on in this host's history only from its first entry on: make a new one"));
+    }
+    if is_only_verifier_or_pruner(&session.trust.signers(), &key.id) {
+        let what = format!("key {} is trusted to verify or prune, and can be no host's key besides", key.id);
+        return Err(OpError::new(Class::Usage, what).hint("make a key of its own for each of the two"));
     }
     let mut plan = KeyPlan::new(vec![
         format!("whoever trusts this host also believes snapshots of it that key {} signs", key.id),

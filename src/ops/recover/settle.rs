@@ -187,6 +187,6 @@ fn stranger(looked: &Looked, new: &Signer) -> Problem {
         component: None,
         subject: format!("signing key {}", new.id()),
         what: format!("{why}, so nobody introduces the new one: snapshots from here on are those of a new host"),
-        hint: Some("let a trusted key of the host introduce it (`backstay keys signer add`), or trust it in every reader's configuration".into()),
+        hint: Some("before its first backup let a trusted key of the host introduce it (`backstay keys signer add`): afterwards it has a history of its own, and a new key is needed; or trust it in every reader's configuration".into()),
     }
 }
