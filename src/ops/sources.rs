@@ -45,7 +45,7 @@ impl Sources {
         }
     }
 
-    /// Fails when the store that is asked first did not answer a read of a range since this was made.
+    /// Fails when the store that is asked first did not answer a read of a range since this was made, and no other gave the bytes.
     pub fn answered(&self) -> Result<()> {
         let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         silent.as_ref().map_or(Ok(()), |away| Err(away.error()))
@@ -53,7 +53,11 @@ impl Sources {
 
     fn note_silence(&self, error: &StoreError) {
         use StoreErrorKind::{Denied, Interrupted, Missing, Unreachable};
-        if matches!(error.kind, Missing | Denied | Unreachable | Interrupted) {
+        // One object that is refused, in an archive that has to be asked for first, say, is no store that is silent.
+        let this_one_only = || self.first.head(&Key::Store).is_ok_and(|size| size.is_some());
+        if matches!(error.kind, Missing | Denied | Unreachable | Interrupted)
+            && !(error.kind == Denied && this_one_only())
+        {
             let what = format!("store {:?} does not answer", self.first.name());
             let why = format!("{error}: {}", error.source);
             let error = OpError::new(Class::Store, what).because(why).hint("try again when it does");
@@ -167,13 +171,13 @@ impl Store for Sources {
             Ok(bytes) => return Ok(bytes),
             Err(e) => e,
         };
-        self.note_silence(&failed);
         for other in self.others() {
             if let Ok(bytes) = other.get_range(key, offset, length) {
                 self.tell(key, &**other, fault(&failed));
                 return Ok(bytes);
             }
         }
+        self.note_silence(&failed);
         Err(failed)
     }
 

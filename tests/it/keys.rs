@@ -262,6 +262,17 @@ fn a_kit_that_does_not_open_what_is_there_is_not_proved() {
 }
 
 #[test]
+fn with_a_kit_alone_a_file_comes_back_in_its_place() {
+    let person = Person::set_up();
+    let id = person.backup();
+    person.ok(["kit", "-o", "../kit.txt"]);
+    let file = person.app.join("backend/app/main.py");
+    fs::write(&file, "spoilt").unwrap();
+    person.ok(["--kit", "../kit.txt", "restore", &id, "backend/app/main.py", "--in-place", "--yes"]);
+    assert!(fs::read_to_string(&file).unwrap().contains("FastAPI"));
+}
+
+#[test]
 fn a_store_that_is_away_does_not_hide_one_that_the_kit_does_not_open() {
     let person = Person::set_up();
     let config = fs::read_to_string(person.config_path()).unwrap();

@@ -62,7 +62,10 @@ pub fn plan_in_place(
         return Err(OpError::new(Class::Usage, "a restore in place needs paths")
             .hint("name what is to come back, as COMPONENT/PATH or ./PATH"));
     }
-    refuse_unfinished(session.state()?.dir(), "restore in place")?;
+    // With a kit alone there is no project here whose runs could be in the way.
+    if let Some(state) = &session.state {
+        refuse_unfinished(state.dir(), "restore in place")?;
+    }
     let opened = open(session, snapshot, accept_untrusted)?;
     let selections = select::paths(session, &opened.index, paths)?;
     let (mut listings, mut files, mut feeds) = (Vec::new(), Vec::new(), Vec::new());
@@ -101,7 +104,8 @@ impl InPlacePlan {
     /// Does it, with the hooks of a restore around it.
     pub fn apply(&self, session: &Session) -> Result<RestoreReport> {
         // What another run exchanges or captures meanwhile would be of no one state.
-        let _held = crate::ops::lock::hold(session, "restore in place")?;
+        let hold = |_| crate::ops::lock::hold(session, "restore in place");
+        let _held = session.state.as_ref().map(hold).transpose()?;
         let feeds = self.feeds.iter().map(|fed| &fed.listing);
         let listings = self.listings.iter().map(|(_, listing)| listing).chain(feeds);
         let Ran { outcome: mut report, problems } = with_hooks(session, listings, || self.write(session))?;

@@ -225,6 +225,18 @@ fn a_store_that_does_not_answer_for_a_while_is_no_damage() {
     person.ok(["restore", &id, "--to", "../back"]);
 }
 
+/// As of one that a rule moved to where it has to be asked for first.
+#[test]
+fn objects_that_are_refused_where_others_are_given_are_told_and_the_rest_comes_back() {
+    let server = FaultServer::start();
+    let shop = Shop::open(&server.endpoint(), "bucket", &[]);
+    let id = shop.person.backup();
+    server.fault_on(Op::Range, "archives/", Nth::All, Fault::Refuse(403, "InvalidObjectState", None));
+    let said = shop.person.run(["restore", &id, "--to", "../back"]).code(13);
+    assert!(!said.err.contains("does not answer"), "{said}");
+    assert!(shop.person.top.join("back").is_dir(), "what needs none of them is there: {said}");
+}
+
 #[test]
 fn a_recovery_from_a_store_that_stops_answering_is_repeated_and_then_whole() {
     let server = FaultServer::start();
