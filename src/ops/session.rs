@@ -15,6 +15,7 @@ pub use crate::ops::surroundings::{HostChoice, Surroundings};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
 use crate::platform::users::Names;
 use crate::store::{Key, Store};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -162,7 +163,7 @@ impl Session {
         let own_heads = self.config.as_ref().is_some_and(|c| c.stores.len() > 1) && !self.by_path;
         let heads = match &self.state {
             // One of several is measured by what it had; what it lacks beside is the others' to tell.
-            Some(state) if own_heads => crate::ops::union::heads_in(state, &reading.info.instance)?,
+            Some(_) if own_heads => reading.seen.clone(),
             _ => self.heads.clone(),
         };
         let instance = reading.info.instance.clone();
@@ -178,7 +179,10 @@ impl Session {
 
     /// Reads one store; one that is another's, or another than before, is an error and is not used.
     pub(super) fn read_one(&self, store: &Arc<dyn Store>) -> Result<StoreReading> {
-        let reading = read_store(store, self.vault.as_ref())?;
+        // What was seen is read first: another run may put entries and remember them while the store is read.
+        let mut seen = self.state.as_ref().map_or_else(|| Ok(BTreeMap::new()), crate::ops::union::seen)?;
+        let mut reading = read_store(store, self.vault.as_ref())?;
+        reading.seen = seen.remove(&reading.info.instance).unwrap_or_default();
         for older in &reading.older {
             let what = format!(
                 "{} cannot be used: {}; an older version of it, which the bucket keeps, was read",

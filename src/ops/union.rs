@@ -38,12 +38,20 @@ pub(super) struct Union {
     pub(super) standings: Vec<Standing>,
 }
 
-/// The highest entries seen in a store.
+/// The highest entries seen in a store. Only under the lock: else another run may raise them after the store was read.
 pub(super) fn heads_in(state: &State, instance: &VaultId) -> Result<Heads> {
-    let heads = state
-        .heads_in(instance)
+    Ok(seen(state)?.remove(instance).unwrap_or_default())
+}
+
+/// The highest entries seen in each store, by instance.
+pub(super) fn seen(state: &State) -> Result<BTreeMap<VaultId, Heads>> {
+    let everywhere = state
+        .heads_everywhere()
         .doing(Class::Damage, || "cannot read what was seen in this store before".into())?;
-    Ok(heads.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect())
+    let numbers = |heads: BTreeMap<SignerId, Head>| {
+        heads.into_iter().map(|(signer, head)| (signer, (head.number, head.hash))).collect()
+    };
+    Ok(everywhere.into_iter().map(|(instance, heads)| (instance, numbers(heads))).collect())
 }
 
 /// Remembers what a store holds.
@@ -150,13 +158,10 @@ fn say_away(session: &Session, slot: &StoreSlot, away: &Away) {
 
 /// Whether this one store shows all that was ever seen, and nothing is wrong in it.
 fn tells_all(session: &Session, first: &StoreReading) -> Result<bool> {
-    let Some(state) = &session.state else {
-        return Ok(false);
-    };
-    if !first.bad.is_empty() || session.heads.is_empty() {
+    if session.state.is_none() || !first.bad.is_empty() || session.heads.is_empty() {
         return Ok(false);
     }
-    let (history, _) = alone(session, state, first)?;
+    let (history, _) = alone(session, first)?;
     let reaches = |(signer, seen): (&SignerId, &(u64, _))| {
         history.heads.get(signer).is_some_and(|head| head.0 >= seen.0)
     };
@@ -164,16 +169,17 @@ fn tells_all(session: &Session, first: &StoreReading) -> Result<bool> {
 }
 
 /// What a store shows when it is measured by what it was seen to hold; and what it has lost of that, as lines.
-fn alone(session: &Session, state: &State, reading: &StoreReading) -> Result<(History, Vec<String>)> {
-    let seen = heads_in(state, &reading.info.instance)?;
+fn alone(session: &Session, reading: &StoreReading) -> Result<(History, Vec<String>)> {
+    let seen = &reading.seen;
     let copy = StoreReading {
         store: reading.store.clone(),
         info: reading.info.clone(),
         entries: reading.entries.clone(),
         bad: Vec::new(),
         older: Vec::new(),
+        seen: Heads::new(),
     };
-    let history = Vault::of(vec![copy], &session.judge(&seen))?.history;
+    let history = Vault::of(vec![copy], &session.judge(seen))?.history;
     let lost = |b: &&crate::model::chain::Break| match b.kind {
         BreakKind::RolledBack { .. } | BreakKind::Rewritten { .. } => true,
         // Above what it was seen to hold in one piece it is being filled.
@@ -233,7 +239,7 @@ fn fall(session: &Session, reading: &StoreReading, standing: &mut Standing) -> R
     let Some(state) = &session.state else {
         return Ok(());
     };
-    let (history, lost) = alone(session, state, reading)?;
+    let (history, lost) = alone(session, reading)?;
     let seen: Vec<(SignerId, Head)> =
         history.heads.iter().map(|(signer, h)| (*signer, Head { number: h.0, hash: h.1 })).collect();
     remember_in(state, &reading.info.instance, &seen)?;
@@ -283,13 +289,9 @@ fn measure(session: &Session, readings: &[StoreReading], whole: bool) -> Result<
         return Ok(heads);
     }
     let mut held = Heads::new();
-    if let Some(state) = &session.state {
-        for reading in readings {
-            for (signer, head) in heads_in(state, &reading.info.instance)? {
-                let best = held.entry(signer).or_insert(head);
-                *best = (*best).max(head);
-            }
-        }
+    for (signer, head) in readings.iter().flat_map(|reading| &reading.seen) {
+        let best = held.entry(*signer).or_insert(*head);
+        *best = (*best).max(*head);
     }
     for signer in beyond {
         let seen = heads.remove(&signer).map_or(0, |head| head.0);

@@ -59,6 +59,8 @@ pub struct StoreReading {
     pub bad: Vec<BadDocument>,
     /// Documents whose present version cannot be used, and that were read from an older one; with what is wrong.
     pub older: Vec<BadDocument>,
+    /// The highest entries that were seen in it before it was read. What another run puts and remembers meanwhile is no reason to find too little.
+    pub seen: Heads,
 }
 
 /// Signer, number and hash of an entry.
@@ -204,7 +206,7 @@ pub fn read_store(store: &Arc<dyn Store>, meant: Option<&VaultId>) -> Result<Sto
     let mut reading = Reading { store: &**store, info: &info, entries, bad, older };
     reading.read_all()?;
     let Reading { entries, bad, older, .. } = reading;
-    Ok(StoreReading { store: Arc::clone(store), info, entries, bad, older })
+    Ok(StoreReading { store: Arc::clone(store), info, entries, bad, older, seen: Heads::new() })
 }
 
 impl Vault {
@@ -219,7 +221,7 @@ impl Vault {
         };
         let (mut views, mut entries, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         for reading in readings {
-            let StoreReading { store, info, entries: found, bad: unusable, older: _ } = reading;
+            let StoreReading { store, info, entries: found, bad: unusable, .. } = reading;
             views.push(View { store, info, present: found.iter().map(name_of).collect() });
             entries.extend(found);
             bad.extend(unusable);

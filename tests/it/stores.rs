@@ -2,9 +2,15 @@
 
 use crate::common::person::{Person, Said};
 use crate::common::trees::copy;
+use backstay::config::Config;
+use backstay::model::{SilentProgress, SystemClock};
+use backstay::ops::interrupt::Interrupt;
+use backstay::ops::session::{HostChoice, Session, Surroundings};
+use backstay::store::testing::{FaultStore, Verb};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Once};
 
 /// Somebody with two stores: `local` in the application's folder, and `second` beside it.
 struct Two {
@@ -513,4 +519,45 @@ fn a_freeze_is_accepted_although_another_store_is_away() {
     let ended = two.person.json(4, ["prune", "--accept", &shrunk]);
     assert_eq!(ended["accepted"].as_array().unwrap().len(), 1, "{ended:#}");
     assert_eq!(ended["stores"][0]["frozen"], Value::Array(Vec::new()), "{ended:#}");
+}
+
+/// What another run puts and remembers while stores are read is no reason to say that they show less than they did.
+#[test]
+fn stores_that_another_run_writes_to_while_they_are_read_were_not_rolled_back() {
+    let person = Person::set_up();
+    let config = fs::read_to_string(person.config_path()).unwrap();
+    let second = "\n[[store]]\nname = \"second\"\npath = \"../second\"\n";
+    fs::write(person.config_path(), format!("{config}{second}")).unwrap();
+    person.ok(["init", "--yes"]);
+    person.backup();
+    let mut session = session_of(&person);
+    let faults = FaultStore::new(Arc::clone(&session.store));
+    let (backup, ran) = (Mutex::new(person.command(["backup"])), Once::new());
+    faults.on_call(Arc::new(move |verb: Verb, subject: &str| {
+        // Records and marks were listed by then.
+        if verb == Verb::Get && subject.starts_with("marks/") {
+            ran.call_once(|| assert!(backup.lock().unwrap().output().unwrap().status.success()));
+        }
+    }));
+    session.store = Arc::new(faults);
+    let vault = session.read_vault().unwrap();
+    assert_eq!(vault.snapshots().count(), 1, "the other snapshot came later");
+    assert_eq!((vault.history.breaks.len(), session.troubles().len()), (0, 0), "{:?}", session.troubles());
+    assert_eq!(session.read_vault().unwrap().snapshots().count(), 2);
+}
+
+fn session_of(person: &Person) -> Session {
+    let around = Surroundings {
+        as_of: None,
+        ask: backstay::keys::passphrase::nobody(),
+        clock: Arc::new(SystemClock),
+        progress: Arc::new(SilentProgress),
+        interrupt: Interrupt::default(),
+        exe: env!("CARGO_BIN_EXE_backstay").into(),
+        identity_files: Vec::new(),
+        store: None,
+        hosts: HostChoice::Own,
+        wait: None,
+    };
+    Session::open(Arc::new(Config::load(&person.config_path()).unwrap()), around).unwrap()
 }

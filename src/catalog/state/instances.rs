@@ -23,6 +23,11 @@ impl State {
         Ok(known.instances.get(instance).cloned().unwrap_or_default())
     }
 
+    /// The same of every store that was ever seen.
+    pub fn heads_everywhere(&self) -> Result<BTreeMap<VaultId, Heads>, StateError> {
+        Ok(self.load::<Instances>(FILE, REMEDY)?.unwrap_or_default().instances)
+    }
+
     /// Remembers entries that were seen in the store with that instance, or put there, durably. Lower ones than those known change nothing.
     /// What is remembered of a store outlives its place in the configuration.
     pub fn raise_heads_in(&self, instance: &VaultId, seen: &[(SignerId, Head)]) -> Result<(), StateError> {
