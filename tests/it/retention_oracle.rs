@@ -331,7 +331,7 @@ impl Oracle<'_> {
         self.holding(c).into_iter().any(|i| i >= from && self.case.snapshots[i].accepted.contains_key(&c))
     }
 
-    /// Whether somebody accepted the last good snapshot, or one after it, when the gap had begun already.
+    /// Whether somebody accepted the last good snapshot, or one after it, when there was a gap to accept.
     fn gap_accepted(&self, c: u64, last: usize, begins: i64) -> bool {
         self.holding(c).into_iter().filter(|i| *i >= last).any(|i| {
             let said = self.case.snapshots[i].accepted.get(&c);
@@ -339,18 +339,30 @@ impl Oracle<'_> {
         })
     }
 
-    /// The open gap's last good snapshot and when the gap began, else the first good one after the last closed gap.
-    fn gap(&self, c: u64, good: &dyn Fn(usize) -> bool) -> Option<(Option<i64>, usize)> {
-        let goods: Vec<usize> = self.holding(c).into_iter().filter(|i| good(*i)).collect();
-        let last = *goods.last()?;
+    /// Three times the median of the last 20 distances, at least two days.
+    fn usual(&self, goods: &[usize]) -> i64 {
         let mut distances: Vec<i64> =
             (1..goods.len()).map(|n| self.time(goods[n]) - self.time(goods[n - 1])).collect();
         distances = distances[distances.len().saturating_sub(20)..].to_vec();
         distances.sort_unstable();
         let median = if distances.is_empty() { 0 } else { distances[(distances.len() - 1) / 2] };
-        let most = (3 * median).max(2 * DAY);
+        (3 * median).max(2 * DAY)
+    }
+
+    /// The open gap's last good snapshot and from when on one may accept it, else the first good one after the last closed gap.
+    fn gap(&self, c: u64, good: &dyn Fn(usize) -> bool) -> Option<(Option<i64>, usize)> {
+        let goods: Vec<usize> = self.holding(c).into_iter().filter(|i| good(*i)).collect();
+        let last = *goods.last()?;
+        let most = self.usual(&goods);
         if self.case.now - self.time(last) > most {
-            return Some((Some(self.time(last) + most), last));
+            // Whatever is pruned meanwhile, the newest `min_keep` of those that nobody asked to go are still there.
+            let asked = |i: &usize| self.case.snapshots[*i].delete_asked && *i != last;
+            let mut stay: Vec<usize> = goods.iter().copied().filter(|i| !asked(i)).collect();
+            while stay.len() as u64 > self.case.policy.min_keep {
+                stay.remove(0);
+            }
+            let begins = self.time(last) + most.min(self.usual(&stay));
+            return Some((Some(begins), last));
         }
         let closed = |n: &usize| self.time(goods[*n]) - self.time(goods[*n - 1]) > most;
         (1..goods.len()).filter(closed).max().map(|n| (None, goods[n]))

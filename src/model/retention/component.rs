@@ -31,7 +31,7 @@ pub(super) struct Rules {
 /// Applies the rules to `parts`: one component of all usable snapshots that hold it, in the order of the chain.
 pub(super) fn apply(component: u64, parts: &[Part<'_>], scene: &Scene<'_>, rules: &mut Rules) {
     let mut work = Work { component, policy: scene.policy, rules };
-    let gap_accepted = freeze::gap_accepted(component, parts, scene.now);
+    let gap_accepted = freeze::gap_accepted(component, parts, scene);
     let last_good = parts.iter().rposition(|p| p.good);
     // With nothing good the newest is the best there is. Who accepted that nothing newer comes may also ask for the last one to go.
     let last = last_good

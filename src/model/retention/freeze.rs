@@ -77,7 +77,7 @@ pub struct Freeze {
 
 /// The freezes of a component, given `parts`: all usable snapshots that hold it, in the order of the chain.
 pub(super) fn of(component: u64, parts: &[Part<'_>], scene: &Scene<'_>) -> Vec<Freeze> {
-    let found = [gap(parts, scene.now), failed(component, parts, scene.instance), shrank(parts)];
+    let found = [gap(parts, scene), failed(component, parts, scene.instance), shrank(parts)];
     let mut freezes = Vec::new();
     for event in found.into_iter().flatten() {
         let accepted = event.is_accepted(component, parts);
@@ -110,13 +110,14 @@ impl Event {
 }
 
 /// The last stretch without a good snapshot that is longer than is usual.
-fn gap(parts: &[Part<'_>], now: Timestamp) -> Option<Event> {
+fn gap(parts: &[Part<'_>], scene: &Scene<'_>) -> Option<Event> {
     let good: Vec<(usize, Timestamp)> =
         parts.iter().enumerate().filter(|(_, p)| p.good).map(|(place, p)| (place, p.time)).collect();
     let (last, last_time) = *good.last()?;
     let most = longest(&good);
-    if now.duration_since(last_time) > most {
+    if scene.now.duration_since(last_time) > most {
         let kind = FreezeKind::Gap { since: last_time, until: None };
+        let most = most.min(longest(&staying(parts, &good, scene)));
         let since = Some(last_time.saturating_add(most).unwrap_or(Timestamp::MAX));
         return Some(Event { at: last, kind, ended_by: parts.len(), since });
     }
@@ -124,6 +125,16 @@ fn gap(parts: &[Part<'_>], now: Timestamp) -> Option<Event> {
         good.windows(2).map(|w| (w[0], w[1])).rev().find(|(a, b)| b.1.duration_since(a.1) > most)?;
     let kind = FreezeKind::Gap { since: before.1, until: Some(after.1) };
     Some(Event { at: after.0, kind, ended_by: after.0, since: None })
+}
+
+/// Of `good`, those that no rule and no acceptance lets go before another one is made. A prune makes the distances between the
+/// others longer, and an acceptance that is measured by those would end by itself.
+fn staying(parts: &[Part<'_>], good: &[(usize, Timestamp)], scene: &Scene<'_>) -> Vec<(usize, Timestamp)> {
+    let last = good.last().map(|last| last.0);
+    let asked = |place: usize| parts[place].known.delete_asked && Some(place) != last;
+    let stay: Vec<(usize, Timestamp)> = good.iter().copied().filter(|(place, _)| !asked(*place)).collect();
+    let fewest = usize::try_from(scene.policy.min_keep).unwrap_or(usize::MAX);
+    stay[stay.len().saturating_sub(fewest)..].to_vec()
 }
 
 /// How long it may take from one good snapshot to the next: three times the usual distance, at least two days.
@@ -137,8 +148,8 @@ fn longest(good: &[(usize, Timestamp)]) -> SignedDuration {
 }
 
 /// True when somebody said that nothing newer than the last good one is to be expected.
-pub(super) fn gap_accepted(component: u64, parts: &[Part<'_>], now: Timestamp) -> bool {
-    let open = gap(parts, now).filter(|event| matches!(event.kind, FreezeKind::Gap { until: None, .. }));
+pub(super) fn gap_accepted(component: u64, parts: &[Part<'_>], scene: &Scene<'_>) -> bool {
+    let open = gap(parts, scene).filter(|event| matches!(event.kind, FreezeKind::Gap { until: None, .. }));
     open.is_some_and(|event| event.is_accepted(component, parts))
 }
 

@@ -445,6 +445,43 @@ fn what_is_asked_to_go_goes_but_never_a_milestone_or_the_last_good_one() {
 }
 
 #[test]
+fn accepting_that_nothing_newer_comes_holds_after_what_goes_is_gone() {
+    for min_keep in [0, 1, 3] {
+        let mut policy = default_policy();
+        policy.min_keep = min_keep;
+        let mut left = nights(60);
+        // On the fourth day somebody says that nothing newer is to be expected.
+        let said = at("2026-11-29T12:00:00Z");
+        let on = |now: Timestamp| Asked { policy: policy.clone(), now, others: false };
+        assert_eq!(on(said).decide(&left).freezes.len(), 1);
+        left[59].accepted.insert(1, said);
+        for days in [0, 3, 8, 20, 40, 400] {
+            let asked = on(said + SignedDuration::from_secs(days * DAY));
+            let decided = asked.decide(&left);
+            assert!(decided.freezes.is_empty(), "{min_keep}, after {days} days: {:?}", decided.freezes);
+            let gone: Vec<SnapshotId> =
+                decided.decisions.into_iter().filter(|d| !d.keep).map(|d| d.snapshot).collect();
+            left.retain(|known| !gone.contains(&known.record.snapshot));
+        }
+        assert!(left.len() < 60);
+    }
+}
+
+#[test]
+fn accepting_a_shrink_accepts_no_later_gap_where_backups_are_rare() {
+    // One a week; the last one shrank, and somebody says on the fifth day that this is right.
+    let mut weeks: Vec<KnownSnapshot> = nights(7 * 12 + 1).into_iter().step_by(7).collect();
+    let last = weeks.len() - 1;
+    change(&mut weeks[last], |r| r.components[0].size = 49);
+    weeks[last].accepted.insert(1, at("2026-12-01T12:00:00Z"));
+    let soon = Asked { now: at("2026-12-02T12:00:00Z"), ..asked() };
+    assert!(soon.decide(&weeks).freezes.is_empty());
+    let later = Asked { now: at("2026-12-20T12:00:00Z"), ..asked() };
+    let kinds: Vec<FreezeKind> = later.decide(&weeks).freezes.into_iter().map(|f| f.kind).collect();
+    assert!(matches!(kinds[..], [FreezeKind::Gap { until: None, .. }]), "{kinds:?}");
+}
+
+#[test]
 fn safety_snapshots_stay_seven_days_and_until_a_good_one_follows() {
     let mut all = nights(30);
     let safety =
