@@ -2,10 +2,10 @@
 
 use crate::model::chain::{History, KnownSnapshot, KnownVerdict, Reader};
 use crate::model::id::{HostId, ObjectId, VaultId};
-use crate::model::mark::Level;
-use crate::model::record::{CheckResult, SnapshotKind};
+use crate::model::mark::{Level, Verdict};
+use crate::model::record::{CheckResult, Record, SnapshotKind};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 /// What verdicts said of one object, each with its place in their order.
@@ -96,17 +96,22 @@ fn may_be_good(snapshot: &KnownSnapshot) -> bool {
     snapshot.is_usable() && record.kind != SnapshotKind::Partial && record.complete && checks
 }
 
-/// A proof reaches the objects of the same host only: what one host claims of its records must not touch another's.
-fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> {
+/// All verdicts in the order that counts, each with its snapshot.
+fn in_order(snapshots: &[KnownSnapshot]) -> Vec<(&KnownSnapshot, &KnownVerdict)> {
     let mut verdicts: Vec<(&KnownSnapshot, &KnownVerdict)> =
         snapshots.iter().flat_map(|s| s.verdicts.iter().map(move |v| (s, v))).collect();
     verdicts.sort_by_key(|(_, v)| (v.time, v.signer, v.number));
+    verdicts
+}
+
+/// A proof reaches the objects of the same host only: what one host claims of its records must not touch another's.
+fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> {
     let mut objects: BTreeMap<(HostId, VaultId), Objects> = BTreeMap::new();
-    for (place, (snapshot, known)) in verdicts.into_iter().enumerate() {
+    for (place, (snapshot, known)) in in_order(snapshots).into_iter().enumerate() {
         let said = objects.entry((snapshot.record.host, known.verdict.instance.clone())).or_default();
         if proves(known.verdict.level) {
             let began = known.verdict.began.min(known.time);
-            for id in covered(snapshot, known) {
+            for id in covered(&snapshot.record, &known.verdict) {
                 said.entry(id).or_default().prove(known.own, place, began);
             }
         }
@@ -146,6 +151,43 @@ impl History {
         let said = known.remove(&(*host, instance.clone())).unwrap_or_default();
         said.into_iter().map(|(id, said)| (id, said.standing())).collect()
     }
+
+    /// Which objects of `host` verdicts found bad in the store `instance`, and of which snapshots they said it.
+    pub fn found_bad(&self, host: &HostId, instance: &VaultId) -> FoundBad {
+        let snapshots = self.hosts.get(host).map_or(&[][..], Vec::as_slice);
+        let mut found = FoundBad::default();
+        let verdicts = in_order(snapshots).into_iter();
+        for (snapshot, known) in
+            verdicts.filter(|(s, v)| s.record.host == *host && v.verdict.instance == *instance)
+        {
+            found.learn(&snapshot.record, snapshot.hash, &known.verdict);
+        }
+        found
+    }
+}
+
+/// Objects that were found bad in a store and that nobody proved since, each with the records that it was said of: said of one snapshot it
+/// need not be said of that one again, but of others, because a verdict goes with the snapshot that it is about.
+#[derive(Debug, Default)]
+pub struct FoundBad(HashMap<ObjectId, HashSet<ObjectId>>);
+
+impl FoundBad {
+    /// True when a verdict on the snapshot of `record` says so of `object`, and no later one on any snapshot proves it.
+    pub fn says(&self, object: &ObjectId, record: &ObjectId) -> bool {
+        self.0.get(object).is_some_and(|said| said.contains(record))
+    }
+
+    /// Takes up a verdict that is later than all before it, and about `record` with that `hash`.
+    pub fn learn(&mut self, record: &Record, hash: ObjectId, verdict: &Verdict) {
+        if proves(verdict.level) {
+            for id in covered(record, verdict) {
+                self.0.remove(&id);
+            }
+        }
+        for id in &verdict.bad {
+            self.0.entry(*id).or_default().insert(hash);
+        }
+    }
 }
 
 /// To be there is no proof; to have been taken by a server that compares the hash is one.
@@ -153,9 +195,9 @@ fn proves(level: Level) -> bool {
     level != Level::Presence
 }
 
-fn covered<'a>(snapshot: &'a KnownSnapshot, known: &'a KnownVerdict) -> impl Iterator<Item = ObjectId> + 'a {
-    let objects = &snapshot.record.objects;
-    merged(&known.verdict.covered, objects.len()).into_iter().flatten().map(|place| objects[place].id)
+fn covered<'a>(record: &'a Record, verdict: &'a Verdict) -> impl Iterator<Item = ObjectId> + 'a {
+    let objects = &record.objects;
+    merged(&verdict.covered, objects.len()).into_iter().flatten().map(|place| objects[place].id)
 }
 
 /// The places that `rows` name, each once, below `end`: whoever signs the same row a million times must not make readers go through it as often.
@@ -195,9 +237,8 @@ fn passes(snapshot: &KnownSnapshot, instance: &VaultId, words: Words) -> bool {
     let mut checks: BTreeMap<u64, CheckResult> = BTreeMap::new();
     checks.extend(here().flat_map(|v| v.checks.iter().copied()));
     let mut failed = here().enumerate().filter(|(_, v)| !v.good && v.bad.is_empty());
-    let taken_back = |(place, bad): (usize, &crate::model::mark::Verdict)| {
-        here().skip(place + 1).any(|v| v.good && v.level >= bad.level)
-    };
+    let taken_back =
+        |(place, bad): (usize, &Verdict)| here().skip(place + 1).any(|v| v.good && v.level >= bad.level);
     checks.values().all(|check| *check != CheckResult::Failed) && failed.all(taken_back)
 }
 

@@ -9,6 +9,7 @@ use crate::durable::crash;
 use crate::model::chain::EntryBody;
 use crate::model::document::DOCUMENT_BYTES_MAX;
 use crate::model::mark::{Level, Removed, Statement, Target, Verdict};
+use crate::model::proof::FoundBad;
 use crate::model::{HostId, ObjectId, Record, Timestamp};
 use crate::ops::carry::{Carrier, Had, NotHad, sweep_spool};
 use crate::ops::commit::{Chain, Signed, prove_in};
@@ -22,6 +23,9 @@ use std::sync::Arc;
 
 /// How often a look that found something missing is answered by bringing it.
 const LOOKS: usize = 3;
+
+/// A record and its hash.
+pub(super) type Named = (Arc<Record>, ObjectId);
 
 /// What was sent into one store.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,6 +79,8 @@ pub(super) struct CatchUp<'a, 'c> {
     proved: BTreeMap<usize, HashMap<ObjectId, Level>>,
     /// By view: objects that a verdict proved there before, and when.
     known: Vec<HashMap<ObjectId, Timestamp>>,
+    /// By view: what was found bad there, also by this run.
+    said_bad: Vec<FoundBad>,
     pub(super) sent: BTreeMap<usize, Sent>,
     /// The only view that objects are read from, when one was named.
     pub(super) only: Option<usize>,
@@ -90,8 +96,10 @@ impl<'a, 'c> CatchUp<'a, 'c> {
     ) -> Result<Self> {
         let ledger = Ledger::of(session, vault, &host)?;
         let known = vault.views.iter().map(|v| proved_in(vault, &host, &v.info.instance)).collect();
+        let said_bad = vault.views.iter().map(|v| vault.history.found_bad(&host, &v.info.instance)).collect();
         let (proved, sent) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { session, chain, ledger, views: &vault.views, lead, proved, known, sent, only: None })
+        let views = &vault.views;
+        Ok(Self { session, chain, ledger, views, lead, proved, known, said_bad, sent, only: None })
     }
 
     /// Takes up what the chain has signed since.
@@ -103,8 +111,12 @@ impl<'a, 'c> CatchUp<'a, 'c> {
 
     fn sign(&mut self, statement: Statement) -> std::result::Result<(), Stop> {
         let now = self.session.around.clock.now();
+        let verdict = if let Statement::Verdict(verdict) = &statement { Some(verdict.clone()) } else { None };
         self.chain.mark(statement, now).map_err(Stop::Lead)?;
         self.learn();
+        if let Some(verdict) = verdict {
+            self.learn_verdict(&verdict);
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::common::person::{Person, Said};
 use crate::common::trees::copy;
+use crate::lab::noise;
 use backstay::config::Config;
 use backstay::model::{SilentProgress, SystemClock};
 use backstay::ops::interrupt::Interrupt;
@@ -324,6 +325,45 @@ fn what_no_store_has_whole_is_said_by_sync_and_replaced_by_nothing() {
     let report = two.person.json(13, ["sync", "--read-data"]);
     assert_eq!(report["stores"][0]["lost"][0], archive.to_str().unwrap(), "{report:#}");
     assert_eq!(fs::read(two.first().join(&archive)).unwrap(), before);
+}
+
+/// Each snapshot needs what the ones before it brought.
+#[test]
+fn what_is_damaged_is_said_once_of_each_snapshot_however_many_objects_and_runs_there_are() {
+    let two = Two::new();
+    let snapshots = 12;
+    for n in 0..snapshots {
+        fs::write(two.person.app.join(format!("backend/app/{n}")), noise(n, 200_000)).unwrap();
+        two.backup(0);
+    }
+    let archives = objects(&two.first(), &["archives"]);
+    assert!(archives.len() >= 12, "{archives:?}");
+    let kept = two.person.top.join("kept");
+    for archive in &archives {
+        fs::create_dir_all(kept.join(archive).parent().unwrap()).unwrap();
+        fs::rename(two.first().join(archive), kept.join(archive)).unwrap();
+        fs::remove_file(two.second().join(archive)).unwrap();
+    }
+    let marks = || objects(&two.second(), &["marks"]).len() as u64;
+    let before = marks();
+    let report = two.person.json(13, ["sync", "--to", "local"]);
+    assert_eq!(report["stores"][0]["lost"].as_array().unwrap().len(), archives.len(), "{report:#}");
+    let said = marks() - before;
+    assert!((1..=snapshots).contains(&said), "{said} marks");
+    two.person.json(13, ["sync", "--to", "local"]);
+    assert_eq!(marks() - before, said, "what is known is said once");
+    // One comes back by hand, the rest from the other store: proved again with one mark each, and no more after that.
+    for archive in &archives[1..] {
+        fs::copy(kept.join(archive), two.second().join(archive)).unwrap();
+    }
+    fs::copy(kept.join(&archives[0]), two.first().join(&archives[0])).unwrap();
+    let report = two.person.json(0, ["sync", "--to", "local"]);
+    assert_eq!(report["stores"][0]["mended"].as_array().unwrap().len(), archives.len() - 1, "{report:#}");
+    assert!(marks() - before <= 2 * snapshots, "{} marks", marks() - before);
+    assert_eq!(two.list("local").len() as u64, snapshots);
+    let all = marks();
+    two.person.json(0, ["sync", "--to", "local"]);
+    assert_eq!(marks(), all);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is proved of objects in a store, and what is found bad there: said by verdicts, the bad before it is mended.
 
-use super::{CatchUp, Stop};
+use super::{CatchUp, Named, Stop};
 use crate::durable::crash;
 use crate::model::chain::EntryBody;
 use crate::model::mark::{Level, Statement, Target, Verdict};
@@ -130,7 +130,8 @@ impl CatchUp<'_, '_> {
         if let Some(verdict) = self.verdict(view, &record, hash, began) {
             self.sign(Statement::Verdict(verdict))?;
         }
-        self.say_proved_elsewhere(view, hash, began, &bad)
+        let others = self.sharing(view, hash, &bad);
+        self.say_proved(view, &others, began, &bad)
     }
 
     /// Says which objects of a record are not there, before anything is mended, and gives them: what was proved of them ends with this.
@@ -152,29 +153,34 @@ impl CatchUp<'_, '_> {
         }
         self.session.note(&format!("store {}: snapshot {}: {why}", store.name(), record.snapshot));
         if !bad.is_empty() {
-            self.found_bad(view, record, hash, began, &bad)?;
+            let here = std::iter::once((Arc::new(record.clone()), hash));
+            let all: Vec<Named> = here.chain(self.sharing(view, hash, &bad)).collect();
+            self.found_bad(view, &all, began, &bad)?;
         }
         Ok(bad)
     }
 
-    /// Signs that these objects of a record were found bad in the store at `view`, for every snapshot there that needs them.
+    /// Signs that these objects were found bad in the store at `view`, of each of `records` that needs one of them: each object once, until it
+    /// is proved there again.
     pub(in crate::ops) fn found_bad(
         &mut self,
         view: usize,
-        record: &Record,
-        hash: ObjectId,
+        records: &[Named],
         began: Timestamp,
         bad: &BTreeSet<ObjectId>,
     ) -> std::result::Result<(), Stop> {
         if let Some(known) = self.known.get_mut(view) {
             known.retain(|id, _| !bad.contains(id));
         }
-        let here = std::iter::once((Arc::new(record.clone()), hash));
-        let all: Vec<(Arc<Record>, ObjectId)> = here.chain(self.sharing(view, hash, bad)).collect();
-        for (record, hash) in all {
-            let bad = record.objects.iter().map(|o| o.id).filter(|id| bad.contains(id)).collect();
+        for (record, hash) in records {
+            let said = self.said_bad.get(view);
+            let unsaid = |id: &ObjectId| bad.contains(id) && !said.is_some_and(|said| said.says(id, hash));
+            let bad: Vec<ObjectId> = record.objects.iter().map(|o| o.id).filter(unsaid).collect();
+            if bad.is_empty() {
+                continue;
+            }
             self.sign(Statement::Verdict(Verdict {
-                target: Target { snapshot: record.snapshot.clone(), record: hash },
+                target: Target { snapshot: record.snapshot.clone(), record: *hash },
                 instance: self.views[view].info.instance.clone(),
                 level: Level::Presence,
                 began,
@@ -187,13 +193,19 @@ impl CatchUp<'_, '_> {
         Ok(())
     }
 
+    /// Takes up what a verdict says that was signed just now.
+    pub(super) fn learn_verdict(&mut self, verdict: &Verdict) {
+        let view = self.views.iter().position(|v| v.info.instance == verdict.instance);
+        let own = self.ledger.entries.values().find(|own| own.entry.hash == verdict.target.record);
+        if let Some(said) = view.and_then(|view| self.said_bad.get_mut(view))
+            && let Some(EntryBody::Record(record)) = own.map(|own| &own.entry.body)
+        {
+            said.learn(record, verdict.target.record, verdict);
+        }
+    }
+
     /// Records of this host beside `but` that the store at `view` has for good and that need one of `objects`.
-    fn sharing(
-        &self,
-        view: usize,
-        but: ObjectId,
-        objects: &BTreeSet<ObjectId>,
-    ) -> Vec<(Arc<Record>, ObjectId)> {
+    fn sharing(&self, view: usize, but: ObjectId, objects: &BTreeSet<ObjectId>) -> Vec<Named> {
         let mut found = Vec::new();
         for (number, own) in &self.ledger.entries {
             let hash = own.entry.hash;
@@ -209,16 +221,16 @@ impl CatchUp<'_, '_> {
         found
     }
 
-    /// Says of the other snapshots that need them, too, which of `bad` are proved again.
-    fn say_proved_elsewhere(
+    /// Says of each of `records` which of `objects` this run proved in the store at `view`. No database was checked.
+    pub(in crate::ops) fn say_proved(
         &mut self,
         view: usize,
-        but: ObjectId,
+        records: &[Named],
         began: Timestamp,
-        bad: &BTreeSet<ObjectId>,
+        objects: &BTreeSet<ObjectId>,
     ) -> std::result::Result<(), Stop> {
-        for (record, hash) in self.sharing(view, but, bad) {
-            if let Some(verdict) = self.verdict_on(view, &record, hash, began, &|id| bad.contains(id)) {
+        for (record, hash) in records {
+            if let Some(verdict) = self.verdict_on(view, record, *hash, began, &|id| objects.contains(id)) {
                 self.sign(Statement::Verdict(Verdict { checks: Vec::new(), good: true, ..verdict }))?;
             }
         }
@@ -235,21 +247,6 @@ impl CatchUp<'_, '_> {
     /// Takes up that an object was read and found whole in the store at `view`.
     pub(in crate::ops) fn proved_now(&mut self, view: usize, object: ObjectId) {
         self.proved.entry(view).or_default().insert(object, Level::Read);
-    }
-
-    /// Says what this run proved of a record's objects in the store at `view`, and of all that need them which of `bad` are proved again.
-    pub(in crate::ops) fn say_proved(
-        &mut self,
-        view: usize,
-        record: &Record,
-        hash: ObjectId,
-        began: Timestamp,
-        bad: &BTreeSet<ObjectId>,
-    ) -> std::result::Result<(), Stop> {
-        if let Some(verdict) = self.verdict(view, record, hash, began) {
-            self.sign(Statement::Verdict(verdict))?;
-        }
-        self.say_proved_elsewhere(view, hash, began, bad)
     }
 
     /// Forgets documents that every store of the configuration has, or is excused from.

@@ -211,7 +211,7 @@ fn verdict(known: &KnownSnapshot, view: &View, report: &DrillReport) -> Option<V
     })
 }
 
-/// That the objects which were found bad are so for the other snapshots that need them, too.
+/// That the objects which were found bad are so for the other snapshots that need them, too, where that was not said yet.
 fn shared<'v>(
     vault: &'v Vault,
     view: &View,
@@ -220,10 +220,12 @@ fn shared<'v>(
 ) -> impl Iterator<Item = Verdict> + use<'v> {
     let said = Verdict { level: Level::Read, good: false, checks: Vec::new(), ..said.clone() };
     let (bad, hash) = (said.bad.clone(), known.hash);
+    let before = vault.history.found_bad(&known.record.host, &said.instance);
     let others =
         sharing::usable_in(vault, view, &known.record.host).into_iter().filter(move |s| s.hash != hash);
     others.filter_map(move |other| {
-        let bad: Vec<ObjectId> = bad.iter().copied().filter(|id| other.record.object(id).is_some()).collect();
+        let unsaid = |id: &ObjectId| other.record.object(id).is_some() && !before.says(id, &other.hash);
+        let bad: Vec<ObjectId> = bad.iter().copied().filter(unsaid).collect();
         let target = Target { snapshot: other.record.snapshot.clone(), record: other.hash };
         (!bad.is_empty()).then(|| Verdict { target, bad, ..said.clone() })
     })
