@@ -312,12 +312,12 @@ impl Project {
             let began = self.began(start).unwrap_or_else(|| world.now());
             world.untold(&self.config, &Untold { task: order.task.clone(), began, code, why });
         }
-        let behind = said.is_some_and(|said| said.behind);
+        let (behind, made) = said.map_or((false, false), |said| (said.behind, said.made));
         let line = match &start.what {
             What::Line(name) => self.lines.iter().find(|line| line.name == *name),
             What::Sync => None,
         };
-        let turn = self.memory.end(start, line, End { code, behind }, world.now());
+        let turn = self.memory.end(start, line, End { code, behind, made }, world.now());
         self.memory.save(&self.config.state_dir)?;
         crate::durable::crash::point("agent: end noted");
         self.codes.push(code);

@@ -87,7 +87,7 @@ impl Fake {
             calls: Cell::new(0),
             kill: Cell::new(usize::MAX),
             unfinished: Cell::new(false),
-            said: Cell::new(Said { behind: false, told: true }),
+            said: Cell::new(Said { behind: false, made: false, told: true }),
             untold: RefCell::default(),
             broken: Cell::new(false),
             put_right: Cell::new(None),
@@ -368,7 +368,7 @@ fn an_incomplete_snapshot_does_not_hide_that_a_store_lacks_one() {
     assert!(syncs > 2, "what the first one left is still brought: {}", fake.said());
     assert!(fake.said().contains("everything is in every store again"), "{}", fake.said());
     // One that is the first to find a store away says so beside its code.
-    fake.0.said.set(Said { behind: true, told: true });
+    fake.0.said.set(Said { behind: true, made: true, told: true });
     fake.until(at("2026-11-03T02:30:00Z"), &config).unwrap();
     let last = fake.began().pop().unwrap();
     assert_eq!(last.args, "sync", "{}", fake.said());
@@ -444,6 +444,35 @@ fn what_trying_does_not_help_is_not_tried_again() {
 }
 
 #[test]
+fn a_service_that_stays_down_after_a_snapshot_is_no_reason_for_another_one_before_its_time() {
+    for (made, behind, backups) in [(true, false, 1), (true, true, 1), (false, false, 12)] {
+        let dir = scratch();
+        let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+        let fake =
+            Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |run| match &run.args[..] {
+                "sync" => 0,
+                _ => 15,
+            });
+        fake.0.said.set(Said { behind, made, told: true });
+        fake.until(at("2026-11-02T08:30:00Z"), &config).unwrap();
+        let (own, rest): (Vec<_>, Vec<_>) = fake.began().into_iter().partition(|run| run.args == "backup");
+        assert_eq!(own.len(), backups, "{made} {behind}: {}", fake.said());
+        assert_eq!(!rest.is_empty(), behind, "what a store lacks is brought there: {}", fake.said());
+        let word = match (made, behind) {
+            (true, false) => "failed (exit code 15); somebody has to look",
+            (true, true) => "not without trouble (exit code 15), and not in every store",
+            _ => "failed (exit code 15); tried again",
+        };
+        assert!(fake.said().contains(word), "{}", fake.said());
+        fake.until(at("2026-11-03T02:00:30Z"), &config).unwrap();
+        assert!(
+            fake.began().iter().any(|run| run.args == "backup" && run.at >= at("2026-11-03T02:00:00Z")),
+            "the next time counts"
+        );
+    }
+}
+
+#[test]
 fn a_drill_that_finds_nothing_out_restores_everything_once_a_time_and_not_each_hour() {
     for (code, runs) in [(1, 1), (10, 100)] {
         let dir = scratch();
@@ -460,7 +489,7 @@ fn an_end_that_the_run_told_nobody_of_is_told_by_the_agent() {
     let dir = scratch();
     let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
     let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(60), |_| 14);
-    fake.0.said.set(Said { behind: false, told: false });
+    fake.0.said.set(Said { behind: false, made: false, told: false });
     fake.until(at("2026-11-03T00:00:00Z"), &config).unwrap();
     let began = at("2026-11-02T02:00:00Z");
     let untold = Untold { task: tell::Task::Backup(Vec::new()), began, code: 14, why: None };

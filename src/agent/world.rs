@@ -41,6 +41,9 @@ pub struct Said {
     /// A store lacks something of it, whatever worse its code tells of.
     #[serde(default)]
     pub behind: bool,
+    /// It made a snapshot. An older program does not say so.
+    #[serde(default)]
+    pub made: bool,
     /// It told whoever is to be told, or noted it for them. An older program does not say so, and did.
     #[serde(default = "yes")]
     pub told: bool,

@@ -78,6 +78,8 @@ pub struct Terminal {
     shrunk: RefCell<Option<Vec<(String, String)>>>,
     /// A store lacks something of what a backup or `sync` made, whatever worse its exit code tells of.
     behind: Cell<bool>,
+    /// A backup made its snapshot, whatever came after it.
+    made: Cell<bool>,
     /// Signals that ask for the end.
     signals: Caught,
 }
@@ -114,9 +116,15 @@ pub fn main(commit: &str) -> ExitCode {
     let signals = Caught::begin(&interrupt, matches!(cli.command, args::Command::Agent(_)));
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
-    let (global, shrunk, behind) = (cli.global, RefCell::default(), Cell::default());
-    let terminal =
-        Terminal { global, shown: Arc::clone(&shown), interrupt: interrupt.clone(), shrunk, behind, signals };
+    let terminal = Terminal {
+        global: cli.global,
+        shown: Arc::clone(&shown),
+        interrupt: interrupt.clone(),
+        shrunk: RefCell::default(),
+        behind: Cell::default(),
+        made: Cell::default(),
+        signals,
+    };
     let mut telling = None;
     let done = go_there(&terminal.global).and_then(|()| {
         telling = telling::Telling::begin(&terminal, &cli.command);
@@ -127,7 +135,8 @@ pub fn main(commit: &str) -> ExitCode {
         Ok(code) => *code,
         Err(error) => fail(error, &interrupt, json),
     };
-    let said = Said { behind: terminal.behind.get(), told: telling.is_some() };
+    let (behind, made) = (terminal.behind.get(), terminal.made.get());
+    let said = Said { behind, made, told: telling.is_some() };
     // Whoever waits for the command hears of its end first: others may take their time to answer.
     if let Some(telling) = telling {
         telling.end(&terminal, &done);

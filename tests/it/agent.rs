@@ -203,6 +203,16 @@ fn a_job_whose_agent_was_killed_is_waited_for_and_not_run_twice() {
 }
 
 #[test]
+fn a_hook_that_fails_after_the_snapshot_is_no_reason_for_another_one() {
+    for (when, word, made) in [("after", "somebody has to look", 1), ("before", "tried again", 0)] {
+        let lab = seen(&format!("{FOLDER}\nhook = [{{ on = \"backup\", {when} = \"exit 1\" }}]"));
+        let ran = lab.run_with(&["agent", "--once"], &[("BACKSTAY_TEST_NOW", "2026-11-02T04:00:00Z")]);
+        ran.expect(15, &["failed (exit code 15)", word]);
+        assert_eq!(snapshots(&lab), made, "{when}");
+    }
+}
+
+#[test]
 fn what_cannot_be_run_by_an_agent_is_refused_in_words() {
     let lab = Lab::new(
         |dir| put(&dir.join("app/a"), b"content"),

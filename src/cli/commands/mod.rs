@@ -111,6 +111,7 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
         return Ok(exit::code_of_problems(&report.problems));
     }
     let mut report = crate::ops::backup::run(&session, &options)?;
+    terminal.made.set(true);
     let shrunk = report.shrunk.take();
     *terminal.shrunk.borrow_mut() = shrunk.map(|all| all.into_iter().map(|s| (s.component, s.why)).collect());
     show(terminal, &report, render::backup)?;

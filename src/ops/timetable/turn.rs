@@ -4,6 +4,9 @@ use crate::model::Timestamp;
 use crate::ops::timetable::memory::{Behind, Last, Memory, Retry, Running};
 use crate::ops::timetable::plan::{Line, Start, Verdict, What, pause, verdict};
 
+/// The exit code of a hook or a service that failed.
+const SERVICE: u8 = 15;
+
 /// What follows from the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
@@ -20,12 +23,17 @@ pub struct End {
     pub code: u8,
     /// It said that a store lacks something, which a worse code hides.
     pub behind: bool,
+    /// It made a snapshot, whatever came after it.
+    pub made: bool,
 }
 
 impl End {
     fn verdict(self) -> Verdict {
         match verdict(self.code) {
             Verdict::Done if self.behind => Verdict::Behind,
+            // A service that stays down, or a hook after the snapshot: another snapshot mends neither, and services would be stopped for it each time.
+            Verdict::Retry if self.code == SERVICE && self.made && self.behind => Verdict::Behind,
+            Verdict::Retry if self.code == SERVICE && self.made => Verdict::GiveUp,
             verdict => verdict,
         }
     }
