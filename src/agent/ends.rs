@@ -1,7 +1,10 @@
 //! What the end of a run means for people: the line that is said of it, and the worst of several.
 
 use crate::model::Timestamp;
+use crate::ops::error::OpError;
+use crate::ops::restore::read::chain_text;
 use crate::ops::timetable::{Start, Turn, Verdict, What};
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 /// What runs, for people.
@@ -34,6 +37,21 @@ pub(super) fn told(start: &Start, code: u8, turn: Turn) -> Option<String> {
         Verdict::GiveUp => Some(format!(" failed (exit code {code}); somebody has to look")),
         _ => None,
     }
+}
+
+/// What is said of a run that begins long after it was due.
+pub(super) fn lateness(start: &Start, now: Timestamp) -> String {
+    let due = start.due.to_zoned(TimeZone::system());
+    match now.duration_since(start.due) > SignedDuration::from_hours(1) {
+        true => format!(" (it was due {})", due.strftime("%Y-%m-%d %H:%M")),
+        false => String::new(),
+    }
+}
+
+/// An error and what to do about it, in a line.
+pub(super) fn words(error: &OpError) -> String {
+    let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{}{hint}", chain_text(error))
 }
 
 /// True when somebody should hear of an end who wants to hear of trouble alone. Another run that is waited for is none.

@@ -11,6 +11,7 @@ mod ends;
 mod herald;
 mod look;
 pub mod metrics;
+mod orders;
 pub mod page;
 mod print;
 mod progress;

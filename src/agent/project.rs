@@ -1,18 +1,18 @@
 //! One project of the agent: what it runs now, what it remembers.
 
 use crate::agent::child;
-use crate::agent::ends::{is_trouble, title, told};
-use crate::agent::tell;
+use crate::agent::ends::{is_trouble, lateness, title, told, words};
+use crate::agent::orders::order;
 use crate::agent::untold::Untold;
 use crate::agent::world::{Order, Orphan, Work, World};
-use crate::config::{Config, Task};
+use crate::config::Config;
 use crate::durable::Held;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::left_open::Unfinished;
 use crate::ops::restore::read::chain_text;
 use crate::ops::timetable::{AGENT, End, Line, Memory, Next, Start, What, agent_lock, lines, next};
 use jiff::SignedDuration;
-use jiff::tz::TimeZone;
 use std::sync::Arc;
 
 /// How often it is looked whether what keeps everything from running is over.
@@ -20,8 +20,18 @@ const LOOK: SignedDuration = SignedDuration::from_secs(60);
 /// How often a run that an earlier agent began is looked at.
 const ORPHAN_LOOK: SignedDuration = SignedDuration::from_secs(2);
 
-/// The exit code of a project that waits for the end of a rollback.
+/// The exit code of a project whose rollback was cut off.
 const BLOCKED: u8 = 18;
+/// The exit code of a project in which another run is under way.
+const BUSY: u8 = 11;
+
+/// Something does not run now.
+struct Kept {
+    /// When to look again.
+    look_again: Option<Timestamp>,
+    /// What `--once` ends with; without one it waits.
+    code: Option<u8>,
+}
 
 /// A job that runs.
 struct Under {
@@ -161,8 +171,7 @@ impl Project {
     }
 
     fn complain(&self, world: &mut dyn World, error: &OpError) {
-        let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        world.warn(&format!("{}: {}{hint}", self.name(), chain_text(error)));
+        world.warn(&format!("{}: {}", self.name(), words(error)));
     }
 
     fn step(&mut self, world: &mut dyn World) -> Result<Option<Timestamp>> {
@@ -177,8 +186,8 @@ impl Project {
             match next(&self.lines, &self.memory, now) {
                 Next::Wait(at) => return Ok(at),
                 Next::Start(start) => {
-                    if let Some(look_again) = self.try_start(world, start)? {
-                        return Ok(Some(look_again));
+                    if let Some(kept) = self.try_start(world, start)? {
+                        return Ok(kept.look_again);
                     }
                 }
             }
@@ -206,12 +215,9 @@ impl Project {
             }
             match next(&self.lines, &self.memory, begun_at) {
                 Next::Start(start) => {
-                    if self.try_start(world, start)?.is_some() {
-                        if self.blocked {
-                            self.codes.push(BLOCKED);
-                            return Ok(false);
-                        }
-                        return Ok(true);
+                    if let Some(kept) = self.try_start(world, start)? {
+                        self.codes.extend(kept.code);
+                        return Ok(kept.code.is_none());
                     }
                 }
                 Next::Wait(_) => return Ok(false),
@@ -219,21 +225,35 @@ impl Project {
         }
     }
 
-    /// Starts it, or gives when to look again.
-    fn try_start(&mut self, world: &mut dyn World, start: Start) -> Result<Option<Timestamp>> {
-        let now = world.now();
-        let order = self.order(&start);
-        if let Some(why) = world.unfinished(&order) {
-            if !std::mem::replace(&mut self.blocked, true) {
-                let why = format!("nothing is run: {why}");
-                world.warn(&format!("{}: {why}", self.name()));
-                let untold = Untold { task: order.task, began: now, code: BLOCKED, why: Some(why) };
-                world.untold(&self.config, &untold);
+    /// The code of a rollback that keeps `order` from running.
+    fn kept_off(&mut self, world: &mut dyn World, order: &Order) -> Option<u8> {
+        match world.unfinished(order) {
+            None => {
+                if std::mem::take(&mut self.blocked) {
+                    world.say(&format!("{}: goes on", self.name()));
+                }
+                None
             }
-            return Ok(now.checked_add(LOOK).ok());
+            // Whoever runs it knows of it, and there is nothing to be done but to wait.
+            Some(Unfinished::UnderWay) => Some(BUSY),
+            Some(Unfinished::CutOff(error)) => {
+                if !std::mem::replace(&mut self.blocked, true) {
+                    let why = format!("nothing is run: {}", words(&error));
+                    world.warn(&format!("{}: {why}", self.name()));
+                    let (task, began) = (order.task.clone(), world.now());
+                    world.untold(&self.config, &Untold { task, began, code: BLOCKED, why: Some(why) });
+                }
+                Some(BLOCKED)
+            }
         }
-        if std::mem::take(&mut self.blocked) {
-            world.say(&format!("{}: goes on", self.name()));
+    }
+
+    /// Starts it, or gives what keeps it from running now.
+    fn try_start(&mut self, world: &mut dyn World, start: Start) -> Result<Option<Kept>> {
+        let now = world.now();
+        let order = order(&self.config, &self.lines, &start);
+        if let Some(code) = self.kept_off(world, &order) {
+            return Ok(Some(Kept { look_again: now.checked_add(LOOK).ok(), code: Some(code) }));
         }
         if start.again {
             match world.orphan(&order)? {
@@ -245,7 +265,7 @@ impl Project {
                             self.name()
                         ));
                     }
-                    return Ok(now.checked_add(ORPHAN_LOOK).ok());
+                    return Ok(Some(Kept { look_again: now.checked_add(ORPHAN_LOOK).ok(), code: None }));
                 }
                 Orphan::Ended(code) if code < 128 => {
                     self.waited = false;
@@ -259,7 +279,7 @@ impl Project {
         self.memory.save(&self.config.state_dir)?;
         crate::durable::crash::point("agent: run noted");
         if start.attempt == 0 && start.what != What::Sync {
-            world.say(&format!("{}: {} begins{}", self.name(), title(&start), self.lateness(&start, now)));
+            world.say(&format!("{}: {} begins{}", self.name(), title(&start), lateness(&start, now)));
         }
         match world.start(&order) {
             Ok(work) => {
@@ -273,14 +293,6 @@ impl Project {
             }
         }
         Ok(None)
-    }
-
-    fn lateness(&self, start: &Start, now: Timestamp) -> String {
-        let due = start.due.to_zoned(TimeZone::system());
-        match now.duration_since(start.due) > SignedDuration::from_hours(1) {
-            true => format!(" (it was due {})", due.strftime("%Y-%m-%d %H:%M")),
-            false => String::new(),
-        }
     }
 
     /// A job of ours has ended.
@@ -367,43 +379,5 @@ impl Project {
 
     fn name(&self) -> &str {
         &self.config.project.name
-    }
-
-    fn order(&self, start: &Start) -> Order {
-        let percent = self.config.schedule.as_ref().map_or(0, |s| s.verify_percent);
-        let task = match &start.what {
-            What::Line(name) => self.lines.iter().find(|line| line.name == *name).map(|line| &line.task),
-            What::Sync => None,
-        };
-        let args = match task {
-            Some(Task::Backup { only }) => {
-                let mut args = vec!["backup".to_owned()];
-                args.extend(only.iter().flat_map(|name| ["--only".to_owned(), name.clone()]));
-                args
-            }
-            Some(Task::Verify) if percent > 0 => vec!["verify".to_owned(), format!("--read-data={percent}")],
-            Some(Task::Verify) => vec!["verify".to_owned()],
-            Some(Task::Drill) => vec!["drill".to_owned()],
-            Some(Task::Prune) => vec!["prune".to_owned()],
-            None => vec!["sync".to_owned()],
-        };
-        let line = match &start.what {
-            What::Line(name) => name.as_str(),
-            What::Sync => "sync",
-        };
-        let told = match task {
-            Some(Task::Backup { only }) => tell::Task::Backup(only.clone()),
-            Some(Task::Verify) => tell::Task::Verify,
-            Some(Task::Drill) => tell::Task::Drill,
-            Some(Task::Prune) => tell::Task::Prune,
-            None => tell::Task::Sync,
-        };
-        Order {
-            task: told,
-            config: self.config.path.clone(),
-            state_dir: self.config.state_dir.clone(),
-            args,
-            token: format!("{line} for {} try {}", start.due, start.attempt),
-        }
     }
 }

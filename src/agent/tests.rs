@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::model::Timestamp;
 use crate::model::schedule::Schedule;
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::left_open::Unfinished;
 use crate::ops::timetable::{Memory, Start, What};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -61,6 +62,8 @@ struct Inner {
     /// The call at which the agent is killed.
     kill: Cell<usize>,
     unfinished: Cell<bool>,
+    /// What is not at its end has a run that goes on.
+    under_way: Cell<bool>,
     /// What each run says beside its code.
     said: Cell<Said>,
     untold: RefCell<Vec<Untold>>,
@@ -87,6 +90,7 @@ impl Fake {
             calls: Cell::new(0),
             kill: Cell::new(usize::MAX),
             unfinished: Cell::new(false),
+            under_way: Cell::new(false),
             said: Cell::new(Said { behind: false, made: false, told: true }),
             untold: RefCell::default(),
             broken: Cell::new(false),
@@ -177,9 +181,13 @@ impl World for Fake {
         self.0.runs.borrow().contains_key(&order.token).then(|| self.0.said.get())
     }
 
-    fn unfinished(&mut self, _: &Order) -> Option<String> {
+    fn unfinished(&mut self, _: &Order) -> Option<Unfinished> {
         self.call();
-        self.0.unfinished.get().then(|| "a rollback is not at its end".to_owned())
+        if self.0.under_way.get() {
+            return Some(Unfinished::UnderWay);
+        }
+        let error = OpError::new(Class::Person, "a rollback is not at its end");
+        self.0.unfinished.get().then(|| Unfinished::CutOff(error))
     }
 
     fn begun(&mut self, _: &Arc<Config>, _: &Order) {}
@@ -548,6 +556,25 @@ fn after_an_unfinished_rollback_nothing_is_run_and_it_is_said_once() {
     fake.0.unfinished.set(false);
     fake.until(at("2026-11-03T13:00:00Z"), &config).unwrap();
     assert_eq!(fake.began().len(), 1, "what was missed meanwhile is run once");
+}
+
+#[test]
+fn a_rollback_under_way_is_waited_for_and_nobody_is_told_unless_it_is_cut_off() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |_| 0);
+    fake.0.under_way.set(true);
+    fake.until(at("2026-11-02T02:30:00Z"), &config).unwrap();
+    assert_eq!((fake.once(&config), fake.once(&config)), (11, 11));
+    assert!(fake.began().is_empty() && fake.0.untold.borrow().is_empty(), "{}", fake.said());
+    assert!(!fake.said().contains("nothing is run"), "{}", fake.said());
+    fake.0.under_way.set(false);
+    fake.0.unfinished.set(true);
+    fake.until(at("2026-11-02T03:30:00Z"), &config).unwrap();
+    assert_eq!(fake.0.untold.borrow().len(), 1, "cut off, it is told once: {}", fake.said());
+    fake.0.unfinished.set(false);
+    fake.until(at("2026-11-02T04:30:00Z"), &config).unwrap();
+    assert_eq!(fake.began().len(), 1, "what was due is run once: {}", fake.said());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::agent::untold::Untold;
 use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::error::Result;
+use crate::ops::left_open::Unfinished;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,8 +72,8 @@ pub trait World {
     fn orphan(&mut self, order: &Order) -> Result<Orphan>;
     /// What the run of `order`, which has ended, said of its end.
     fn said(&mut self, order: &Order) -> Option<Said>;
-    /// True when a rollback of the project is not at its end.
-    fn unfinished(&mut self, order: &Order) -> Option<String>;
+    /// The rollback of the project that is not at its end.
+    fn unfinished(&mut self, order: &Order) -> Option<Unfinished>;
     /// The job of `order` was started.
     fn begun(&mut self, config: &Arc<Config>, order: &Order);
     /// A run ended, or was not begun, and told nobody. Must not wait for whoever is told.

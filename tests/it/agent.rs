@@ -243,6 +243,22 @@ fn a_quiet_agent_says_why_it_runs_nothing() {
 }
 
 #[test]
+fn a_rollback_whose_run_goes_on_is_no_failed_backup() {
+    let lab = seen(FOLDER);
+    let once = || lab.run_with(&["-q", "agent", "--once"], &[("BACKSTAY_TEST_NOW", "2026-11-02T04:00:00Z")]);
+    put(&lab.state().join("rollback.json"), b"nonsense");
+    let lock = fs::File::options().create(true).append(true).open(lab.state().join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let ran = once();
+    assert_eq!((ran.code, &*ran.text()), (11, ""));
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::Unlock).unwrap();
+    once().expect(18, &["nothing is run: "]);
+    fs::remove_file(lab.state().join("rollback.json")).unwrap();
+    once().expect(0, &[]);
+    assert_eq!(snapshots(&lab), 1);
+}
+
+#[test]
 fn a_second_once_beside_a_slow_one_has_nothing_to_do_and_says_nothing() {
     let lab = seen(SLOW);
     let mut agent = Running::start_with(&lab, &["--once"], &[]);

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::model::{Clock, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
+use crate::ops::left_open::{Unfinished, unfinished_rollback};
 use crate::ops::restore::read::chain_text;
 use crate::ops::surroundings::Surroundings;
 use crate::ops::timetable::{AGENT, agent_lock};
@@ -283,13 +284,8 @@ impl World for Machine {
         Children::said(order)
     }
 
-    fn unfinished(&mut self, order: &Order) -> Option<String> {
-        crate::ops::rollback::refuse_unfinished(&order.state_dir, "run").err().map(|error| {
-            match &error.hint {
-                Some(hint) => format!("{}; {hint}", chain_text(&error)),
-                None => chain_text(&error),
-            }
-        })
+    fn unfinished(&mut self, order: &Order) -> Option<Unfinished> {
+        unfinished_rollback(&order.state_dir, self.clock.now())
     }
 
     fn begun(&mut self, config: &Arc<Config>, order: &Order) {
