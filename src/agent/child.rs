@@ -6,7 +6,7 @@
 use crate::agent::progress::{self, PROGRESS};
 use crate::agent::world::{Order, Orphan, Said, Work};
 use crate::durable;
-use crate::ops::error::{Class, Doing, Result};
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::platform::child::{Ended, wait};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -79,7 +79,11 @@ impl Children {
         let path = order.state_dir.join(SLOT);
         let cannot = || format!("cannot lock {}", path.display());
         let slot = open(&path).doing(Class::Failed, cannot)?;
-        rustix::fs::flock(&slot, FlockOperation::NonBlockingLockExclusive).doing(Class::Busy, cannot)?;
+        rustix::fs::flock(&slot, FlockOperation::NonBlockingLockExclusive).map_err(|e| {
+            // What cannot be locked at all is not free a moment later.
+            let class = if e == Errno::WOULDBLOCK { Class::Busy } else { Class::Failed };
+            OpError::new(class, cannot()).because(e)
+        })?;
         // A run that was abandoned is begun again by the same name: what it said before must not be taken for its end now.
         if let Err(e) = std::fs::remove_file(order.state_dir.join(WORD))
             && e.kind() != std::io::ErrorKind::NotFound

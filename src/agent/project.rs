@@ -286,6 +286,10 @@ impl Project {
                 world.begun(&self.config, &order);
                 self.under = Some(Under { start, order, work });
             }
+            // A job whose line is gone outlived its agent: it ends, and then this one begins. That is no failure of anything.
+            Err(e) if e.class == Class::Busy => {
+                self.end(world, &start, End { code: BUSY, behind: false, made: false })?;
+            }
             Err(e) => {
                 let why = format!("it cannot be started: {}", chain_text(&e));
                 world.warn(&format!("{}: {}: {why}", self.name(), title(&start)));
@@ -325,11 +329,17 @@ impl Project {
             world.untold(&self.config, &Untold { task: order.task.clone(), began, code, why });
         }
         let (behind, made) = said.map_or((false, false), |said| (said.behind, said.made));
+        self.end(world, start, End { code, behind, made })
+    }
+
+    /// A run has ended, or did not begin, and whoever is to be told of that was, or will be.
+    fn end(&mut self, world: &mut dyn World, start: &Start, end: End) -> Result<()> {
+        let code = end.code;
         let line = match &start.what {
             What::Line(name) => self.lines.iter().find(|line| line.name == *name),
             What::Sync => None,
         };
-        let turn = self.memory.end(start, line, End { code, behind, made }, world.now());
+        let turn = self.memory.end(start, line, end, world.now());
         self.memory.save(&self.config.state_dir)?;
         crate::durable::crash::point("agent: end noted");
         self.codes.push(code);

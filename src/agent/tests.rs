@@ -67,8 +67,8 @@ struct Inner {
     /// What each run says beside its code.
     said: Cell<Said>,
     untold: RefCell<Vec<Untold>>,
-    /// Nothing can be started.
-    broken: Cell<bool>,
+    /// Nothing can be started, for this reason.
+    broken: Cell<Option<Class>>,
     /// The clock is ahead: from this time on, in a wait, it is put right to that one.
     put_right: Cell<Option<(Timestamp, Timestamp)>>,
     reload: RefCell<Option<Result<Arc<Config>>>>,
@@ -93,7 +93,7 @@ impl Fake {
             under_way: Cell::new(false),
             said: Cell::new(Said { behind: false, made: false, told: true }),
             untold: RefCell::default(),
-            broken: Cell::new(false),
+            broken: Cell::new(None),
             put_right: Cell::new(None),
             reload: RefCell::default(),
         }))
@@ -153,8 +153,8 @@ impl World for Fake {
 
     fn start(&mut self, order: &Order) -> Result<Box<dyn Work>> {
         self.call();
-        if self.0.broken.get() {
-            return Err(OpError::new(Class::Failed, "no more processes"));
+        if let Some(class) = self.0.broken.get() {
+            return Err(OpError::new(class, "no more processes"));
         }
         let now = self.0.now.get();
         for (token, (ends, _)) in self.0.runs.borrow().iter() {
@@ -502,7 +502,7 @@ fn an_end_that_the_run_told_nobody_of_is_told_by_the_agent() {
     let began = at("2026-11-02T02:00:00Z");
     let untold = Untold { task: tell::Task::Backup(Vec::new()), began, code: 14, why: None };
     assert_eq!(*fake.0.untold.borrow(), [untold]);
-    fake.0.broken.set(true);
+    fake.0.broken.set(Some(Class::Failed));
     fake.until(at("2026-11-03T02:00:30Z"), &config).unwrap();
     let last = fake.0.untold.borrow().last().cloned().unwrap();
     assert_eq!((last.code, last.why.as_deref()), (1, Some("it cannot be started: no more processes")));
@@ -526,6 +526,40 @@ fn another_run_is_waited_for_and_said_once() {
     assert!(last.at >= free && last.at.duration_since(free).as_secs() <= 300, "{last:?}");
     assert_eq!(fake.said().matches("waits, because another run is under way").count(), 1, "{}", fake.said());
     assert!(fake.said().contains("is done, after"), "{}", fake.said());
+}
+
+#[test]
+fn a_job_of_a_line_that_is_gone_is_waited_for_and_told_as_no_failure() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |_| 0);
+    fake.0.broken.set(Some(Class::Busy));
+    fake.until(at("2026-11-02T02:30:00Z"), &config).unwrap();
+    fake.0.now.set(at("2026-11-02T02:40:00Z"));
+    assert_eq!(fake.once(&config), 11);
+    assert!(fake.began().is_empty() && fake.0.untold.borrow().is_empty(), "{}", fake.said());
+    assert_eq!(fake.said().matches("waits, because another run is under way").count(), 1, "{}", fake.said());
+    fake.0.broken.set(None);
+    fake.until(at("2026-11-02T12:00:00Z"), &config).unwrap();
+    assert_eq!(fake.began().len(), 1, "once it is free: {}", fake.said());
+    assert!(fake.0.untold.borrow().is_empty());
+}
+
+#[test]
+fn while_a_job_of_the_project_runs_another_one_is_busy_and_does_not_begin() {
+    let dir = scratch();
+    let order = Order {
+        config: PathBuf::from("/srv/x/backstay.toml"),
+        state_dir: dir.path().to_owned(),
+        task: tell::Task::Sync,
+        args: vec!["sync".to_owned()],
+        token: "sync for now".to_owned(),
+    };
+    let slot = std::fs::File::create(dir.path().join("agent-job.lock")).unwrap();
+    rustix::fs::flock(&slot, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let children = Children { exe: PathBuf::from("/bin/false"), before: Vec::new() };
+    let refused = children.start(&order).err().unwrap();
+    assert_eq!(refused.class, Class::Busy, "{refused}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub trait Work {
 pub trait World {
     /// The time.
     fn now(&self) -> Timestamp;
-    /// Starts a job.
+    /// Starts a job; [`Class::Busy`](crate::ops::error::Class::Busy) while another one of the project runs.
     fn start(&mut self, order: &Order) -> Result<Box<dyn Work>>;
     /// What became of a job that an agent before this one started.
     fn orphan(&mut self, order: &Order) -> Result<Orphan>;
