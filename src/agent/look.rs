@@ -40,6 +40,8 @@ struct Last {
     /// So many in a row did not, and when that was seen last.
     failed: u32,
     failed_at: Option<Instant>,
+    /// Of these looks.
+    config: Option<Arc<Config>>,
 }
 
 impl Last {
@@ -58,6 +60,14 @@ impl Last {
 
     fn fails(&mut self) {
         (self.failed, self.failed_at) = (self.failed.saturating_add(1), Some(Instant::now()));
+    }
+
+    /// What failed with another configuration says nothing of this one.
+    fn go_on_with(&mut self, config: &Arc<Config>) {
+        if !self.config.as_ref().is_some_and(|last| Arc::ptr_eq(last, config)) {
+            (self.failed, self.failed_at) = (0, None);
+            self.config = Some(Arc::clone(config));
+        }
     }
 
     /// True while nothing is tried again: `at` is now.
@@ -90,14 +100,15 @@ impl Looks {
     }
 
     /// Looks at the stores of a project if there may be something new to see.
-    pub fn look(&mut self, config: &Config, now: Timestamp) {
+    pub fn look(&mut self, config: &Arc<Config>, now: Timestamp) {
         let last = self.last.entry(config.state_dir.clone()).or_default();
         let lately = |then: Option<Instant>, pause| then.is_some_and(|then| then.elapsed() < pause);
-        if last.is_looking()
-            || last.rests(Instant::now())
-            || lately(last.asked, ASK)
-            || lately(last.begun, PAUSE)
-        {
+        // One that began before the configuration was changed is of the one before.
+        if last.is_looking() {
+            return;
+        }
+        last.go_on_with(config);
+        if last.rests(Instant::now()) || lately(last.asked, ASK) || lately(last.begun, PAUSE) {
             return;
         }
         last.asked = Some(Instant::now());
@@ -167,5 +178,22 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(!last.rests(Instant::now()) && rest(u32::MAX) == EVERY.unsigned_abs());
+    }
+
+    #[test]
+    fn what_failed_with_one_configuration_keeps_another_from_no_look() {
+        let config = || {
+            let text = "[project]\nname = \"x\"\n[[component]]\nname = \"db\"\nsqlite = \"x.db\"\n[[store]]\nname = \"local\"\npath = \"store\"\n\
+                [encryption]\nrecipients = [\"age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq\"]\n[signing]\nkey_file = \"/nowhere/key\"\n[state]\ndir = \"/nowhere/state\"\n";
+            Arc::new(Config::parse(text, std::path::Path::new("/srv/x/backstay.toml")).unwrap())
+        };
+        let (before, mended) = (config(), config());
+        let mut last = Last::default();
+        last.go_on_with(&before);
+        (0..3).for_each(|_| last.fails());
+        last.go_on_with(&before);
+        assert!(last.rests(Instant::now()), "the same one changes nothing");
+        last.go_on_with(&mended);
+        assert!(!last.rests(Instant::now()));
     }
 }
