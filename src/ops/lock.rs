@@ -4,6 +4,7 @@ use crate::durable::{DurableError, Held, sleep};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::session::Session;
+use crate::ops::stopped::{self, Asker};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub fn services_back(session: &Session) -> Result<()> {
         return Ok(());
     };
     let state = session.state()?.dir();
-    for problem in crate::ops::stopped::bring_back(config, state, &|text| session.note(text))? {
+    for problem in stopped::bring_back(config, state, Asker::Run, &|text| session.note(text))? {
         session.around.progress.problem(&problem);
     }
     Ok(())

@@ -15,6 +15,15 @@ use std::path::Path;
 
 const FILE: &str = "stopped.json";
 
+/// Who wants services back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// `ready`, which a manager's start of one of them may wait for.
+    Start,
+    /// A run that no start waits for: what is on its way up may be so for ever, and is waited for.
+    Run,
+}
+
 /// The services that a capture stopped.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Stopped {
@@ -76,7 +85,7 @@ pub(crate) fn around<T>(
     crash::point("stopped: all of them");
     let taken = taken.and_then(|()| step());
     crash::point("stopped: captured");
-    let mut problems = bring_back(config, state, note)?;
+    let mut problems = bring_back(config, state, Asker::Run, note)?;
     problems.extend(still_down(config, state, &problems)?);
     Ok((taken?, problems))
 }
@@ -110,7 +119,12 @@ fn stop(services: &[&Service], watch: &Watch<'_>, state: &Path, note: &dyn Fn(&s
 ///
 /// # Errors
 /// What is to be started cannot be told. A service that does not come up is a problem, not an error.
-pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> Result<Vec<Problem>> {
+pub(crate) fn bring_back(
+    config: &Config,
+    state: &Path,
+    asker: Asker,
+    note: &dyn Fn(&str),
+) -> Result<Vec<Problem>> {
     let Some(stopped) = Stopped::read(state)? else {
         return Ok(Vec::new());
     };
@@ -130,7 +144,8 @@ pub(crate) fn bring_back(config: &Config, state: &Path, note: &dyn Fn(&str)) -> 
     with_watch(config, state, |watch| {
         let own: Vec<&&Service> = ordered.iter().filter(|s| stopped.services.contains(&s.name)).collect();
         // This may be what a manager's start waits for; and what is ordered after that start would be waited for here.
-        let amid_a_start = own.iter().any(|s| matches!(service::state(s, watch), Ok(State::Activating(_))));
+        let is_activating = |s: &&&Service| matches!(service::state(s, watch), Ok(State::Activating(_)));
+        let amid_a_start = asker == Asker::Start && own.iter().any(is_activating);
         for service in own {
             let life = stopped.lives.get(&service.name);
             if let Err(why) = start(service, life, amid_a_start, watch, note) {
@@ -187,9 +202,10 @@ fn start(
                 return Ok(());
             }
         }
-        // A manager that started it meanwhile, or one that is just about to, needs no help. It may be the very start that asks whether it is `ready`:
-        // a second one would wait for the first, which waits for this.
-        Ok(State::Runs(_) | State::Activating(_)) => return Ok(()),
+        // A manager that started it meanwhile needs no help.
+        Ok(State::Runs(_)) => return Ok(()),
+        // It may be the very start that asks whether it is `ready`: a second one would wait for the first, which waits for this.
+        Ok(State::Activating(_)) if amid_a_start => return Ok(()),
         _ => {}
     }
     note(&format!("starting {}", service.name));

@@ -203,33 +203,41 @@ fn a_service_that_a_killed_capture_asked_to_stop_is_stopped_to_its_end() {
     assert!(stat.contains("(sh) S"), "the service is down: {stat:?}");
 }
 
-#[test]
-fn a_unit_whose_own_start_asks_whether_it_is_ready_is_not_started_by_the_answer() {
-    let unit =
-        |name: &str| format!("[[service]]\nname = \"{name}\"\nsystemd = \"{name}\"\nstart_within = \"5s\"\n");
-    let app = App::with(&format!("{}{}", unit("web"), unit("front")));
-    // `front` is ordered after `web`, so its start waits for that of `web`.
-    let script = r#"#!/bin/sh
+/// Stands for systemd: a unit is up while there is `up-UNIT`, and on its way up while there is `begun-UNIT`.
+const SYSTEMCTL: &str = r#"#!/bin/sh
 look() { echo LoadState=loaded; echo "ActiveState=$1"; echo "SubState=$2"; echo InvocationID=1; echo MainPID=0; }
 for unit; do :; done
 case "$1" in
-start) echo "$*" >> asked; [ "$2" = --no-block ] || exec sleep 1000;;
-stop) rm -f "up-$unit";;
+start) echo "$*" >> asked; STARTS;;
+stop) rm -f "up-$unit" "begun-$unit";;
 show) if [ -e "up-$unit" ]; then look active running; elif [ -e "begun-$unit" ]; then look activating start-pre; else look inactive dead; fi;;
 esac
 "#;
+
+/// An application of two units that are up, and where the `systemctl` lies that does `starts` to start one.
+fn of_units(names: [&str; 2], starts: &str) -> (App, String) {
+    let unit =
+        |name: &str| format!("[[service]]\nname = \"{name}\"\nsystemd = \"{name}\"\nstart_within = \"3s\"\n");
+    let app = App::with(&names.map(unit).concat());
     let bin = app.0.top.join("bin");
-    crate::lab::put(&bin.join("systemctl"), script.as_bytes());
+    crate::lab::put(&bin.join("systemctl"), SYSTEMCTL.replace("STARTS", starts).as_bytes());
     fs::set_permissions(bin.join("systemctl"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for name in names {
+        fs::write(app.0.dir.join(format!("up-{name}.service")), "").unwrap();
+    }
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    (app, path)
+}
+
+#[test]
+fn a_unit_whose_own_start_asks_whether_it_is_ready_is_not_started_by_the_answer() {
+    // `front` is ordered after `web`, so its start waits for that of `web`.
+    let (app, path) = of_units(["web", "front"], "[ \"$2\" = --no-block ] || exec sleep 1000");
     let under_systemd = |args: &[&str]| {
         let mut command = app.command(args);
         command.env("PATH", &path);
         command
     };
-    for name in ["up-web.service", "up-front.service"] {
-        fs::write(app.0.dir.join(name), "").unwrap();
-    }
     let killed =
         under_systemd(&["backup"]).env("BACKSTAY_TEST_CRASH", "stopped: captured#1").output().unwrap();
     assert!(killed.status.code().is_none(), "{}", told(&killed));
@@ -241,6 +249,28 @@ esac
     fs::write(app.0.dir.join("begun-front.service"), "").unwrap();
     expect_code(under_systemd(&["ready"]).output().unwrap(), 0);
     assert_eq!(asked(), "start --no-block -- front.service\n");
+}
+
+#[test]
+fn a_unit_that_never_comes_up_after_a_capture_is_told_also_while_its_manager_tries_again_and_again() {
+    // The start of `web` has systemd start `worker`, which ends at once each time.
+    let (app, path) =
+        of_units(["web", "worker"], "[ $unit = worker.service ] || touch up-$unit begun-worker.service");
+    let output = expect_code(app.command(&["backup"]).env("PATH", &path).output().unwrap(), 15);
+    assert!(told(&output).contains("service worker"), "{}", told(&output));
+    assert!(!told(&output).contains("service web"), "{}", told(&output));
+    let asked = fs::read_to_string(app.0.dir.join("asked")).unwrap();
+    assert_eq!(asked, "start -- web.service\nstart -- worker.service\n");
+    // So it is for a run that finds what a killed one had stopped.
+    for name in ["up-web.service", "up-worker.service"] {
+        fs::write(app.0.dir.join(name), "").unwrap();
+    }
+    let mut backup = app.command(&["backup"]);
+    let killed =
+        backup.env("PATH", &path).env("BACKSTAY_TEST_CRASH", "stopped: captured#1").output().unwrap();
+    assert!(killed.status.code().is_none(), "{}", told(&killed));
+    let output = app.command(&["backup", "--only", "other"]).env("PATH", &path).output().unwrap();
+    assert!(told(&output).contains("service worker"), "{}", told(&output));
 }
 
 #[test]

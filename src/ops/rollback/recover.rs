@@ -13,7 +13,7 @@ use crate::ops::rollback::run::{Downtime, Way, ground_of};
 use crate::ops::rollback::services::{concerned, running, settle, stop_dying, stop_seen, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of, trees};
 use crate::ops::session::Session;
-use crate::ops::stopped;
+use crate::ops::stopped::{self, Asker};
 use std::path::PathBuf;
 
 /// Brings a rollback that was killed to its end: all of the new state where its services are well, else all of the old. `None`: there is none.
@@ -188,7 +188,7 @@ pub fn ready(config: &Config, now: Timestamp, note: &dyn Fn(&str)) -> Result<Vec
     let cannot = || format!("cannot take the lock in {}", state.display());
     let lock = State::open(state).doing(Class::Failed, cannot)?.lock();
     match lock.try_lock("ready", now).doing(Class::Failed, cannot)? {
-        Some(_held) => stopped::bring_back(config, state, note),
+        Some(_held) => stopped::bring_back(config, state, Asker::Start, note),
         // What is at work stopped them, and starts them.
         None => Ok(Vec::new()),
     }
