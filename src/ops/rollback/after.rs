@@ -2,7 +2,7 @@
 
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::rollback::journal::SiteRecord;
-use crate::ops::rollback::left::sidecars_of;
+use crate::ops::rollback::left::{is_database, is_log, sidecars_of};
 use crate::ops::rollback::run::{Way, ground_of};
 use crate::ops::rollback::step::{Below, Ground, Step};
 use std::io;
@@ -24,9 +24,11 @@ fn found_at(ground: &Ground<'_>, site: &SiteRecord) -> io::Result<Vec<Step>> {
     let mut after = Vec::new();
     let mut number = 0;
     for step in &site.steps {
-        let (live, old) = match step {
-            Step::Exchange { live, old, .. } | Step::Out { live, old, .. } => (live, Some(old)),
-            Step::In { live, .. } => (live, None),
+        let (live, aside, old) = match step {
+            Step::Exchange { live, aside, old, .. } | Step::Out { live, aside, old } => {
+                (live, aside, Some(old))
+            }
+            Step::In { live, aside, .. } => (live, aside, None),
             Step::Meta { .. } => continue,
         };
         let there = ground.inode(live)?.map(|(inode, _)| inode);
@@ -34,7 +36,7 @@ fn found_at(ground: &Ground<'_>, site: &SiteRecord) -> io::Result<Vec<Step>> {
             continue;
         }
         for log in sidecars_of(&live.0).map(Below) {
-            let Some((inode, _)) = ground.inode(&log)? else { continue };
+            let Some(inode) = ground.own_file(&log)? else { continue };
             // A log that waits for its own step goes with that, and the old database's own that is back already stays.
             let is_step = |s: &Step| match s {
                 Step::Exchange { live, .. } | Step::In { live, .. } => *live == log,
@@ -43,6 +45,12 @@ fn found_at(ground: &Ground<'_>, site: &SiteRecord) -> io::Result<Vec<Step>> {
             };
             let is_noted = |s: &Step| matches!(s, Step::Out { live, .. } if *live == log);
             if site.steps.iter().any(is_step) || after.iter().any(is_noted) {
+                continue;
+            }
+            // What is only called like a log is somebody's, and may be what stays.
+            if ![live, aside].iter().any(|path| is_database(&ground.path(path)))
+                && !is_log(&ground.path(&log))
+            {
                 continue;
             }
             let aside = free_name(ground, site, &mut number)?;

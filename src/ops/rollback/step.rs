@@ -7,7 +7,7 @@ use crate::durable::crash;
 use crate::ops::rollback::id::Inode;
 use crate::platform::apply::Subject;
 use crate::platform::at;
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{FileType, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -137,6 +137,15 @@ impl<'a> Ground<'a> {
             Ok((dir, name)) => Inode::at(dir.as_fd(), &name),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// The file at `path`, where one is and nothing is mounted on it.
+    pub(super) fn own_file(&self, path: &Below) -> io::Result<Option<Inode>> {
+        let found = self.inode(path)?.filter(|(_, facts)| facts.kind == FileType::RegularFile);
+        match found {
+            Some((inode, _)) if inode.is_on_the_mount_of(self.fd.as_fd())? => Ok(Some(inode)),
+            _ => Ok(None),
         }
     }
 

@@ -19,8 +19,13 @@ pub(crate) fn has_sqlite_header(file: impl AsFd) -> bool {
 }
 
 /// True when the open file begins like a write-ahead log of SQLite.
-pub(super) fn has_wal_header(file: impl AsFd) -> bool {
+pub(crate) fn has_wal_header(file: impl AsFd) -> bool {
     first_bytes::<4>(file).is_some_and(|magic| matches!(u32::from_be_bytes(magic), 0x377f_0682 | 0x377f_0683))
+}
+
+/// True when the open file begins like a rollback journal of SQLite.
+pub(crate) fn has_journal_header(file: impl AsFd) -> bool {
+    first_bytes(file) == Some([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7])
 }
 
 fn first_bytes<const N: usize>(file: impl AsFd) -> Option<[u8; N]> {

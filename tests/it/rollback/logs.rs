@@ -146,6 +146,33 @@ fn a_database_that_went_away_comes_back_without_the_log_of_the_failed_state() {
 }
 
 #[test]
+fn what_is_left_and_is_only_called_like_a_log_stays_on_the_way_back() {
+    let app = App::new(SERVICE);
+    let text = fs::read_to_string(app.project.config_path()).unwrap();
+    let from = "leave = [\".env\"]";
+    assert!(text.contains(from), "{text}");
+    let to = "leave = [\".env\", \"notes-journal/\", \"list-wal\", \"list-journal\"]";
+    fs::write(app.project.config_path(), text.replace(from, to)).unwrap();
+    for (path, text) in [("app/version", "broken"), ("app/notes/one", "then"), ("app/list", "then")] {
+        app.write(path, text);
+    }
+    let id = app.project.backup();
+    app.upgrade("2");
+    for path in ["app/notes/one", "app/list", "app/notes-journal/day", "app/list-wal", "app/list-journal"] {
+        app.write(path, "now");
+    }
+    app.start_service();
+    let before = app.live();
+    let inode = |path: &str| fs::metadata(app.path(path)).unwrap().ino();
+    let inodes =
+        || ["app/notes-journal", "app/notes-journal/day", "app/list-wal", "app/list-journal"].map(inode);
+    let left = inodes();
+    expect_code(app.project.run(["rollback", &id]), 17);
+    assert_eq!(app.live(), before);
+    assert_eq!(inodes(), left);
+}
+
+#[test]
 fn what_the_snapshot_could_not_read_stays() {
     let app = App::new("");
     let text = fs::read_to_string(app.project.config_path()).unwrap();
