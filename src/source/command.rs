@@ -63,6 +63,9 @@ pub struct CommandOutput {
 }
 
 impl CommandOutput {
+    /// Why an output that is not as it was is none: it was not whole when its command ended.
+    pub const LEFT_RUNNING: &str = "the command ended, and something that it left running wrote to its output afterwards: let it wait for all it starts";
+
     /// False when something that the command left running wrote to its output since the command ended.
     pub fn is_as_it_was(&self) -> io::Result<bool> {
         Ok(Written::of(&self.file)? == self.written)

@@ -23,9 +23,6 @@ use std::path::Path;
 /// What the index calls a dump of PostgreSQL. It is the output of a command to readers that know no more of it.
 const POSTGRES: &str = "postgres";
 
-/// A dump that was not whole when its command ended is none.
-const LEFT_RUNNING: &str = "the command ended, and something that it left running wrote to its output afterwards: let it wait for all it starts";
-
 /// The configuration's command as the source takes it: the two are of rows that do not know each other.
 pub(crate) fn words(command: &crate::config::CommandLine) -> CommandLine {
     match command {
@@ -80,7 +77,7 @@ impl Stream<'_> {
                     }
                     Ok(_) => {
                         build.alone = false; // its archive holds what the listing does not know
-                        build.unreadable(&rel, LEFT_RUNNING.into());
+                        build.unreadable(&rel, CommandOutput::LEFT_RUNNING.into());
                     }
                     Err(ContentError::Run(e)) => return Err(e),
                     Err(ContentError::Read(e)) => {

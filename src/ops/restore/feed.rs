@@ -6,7 +6,7 @@ use crate::ops::backup::{chain_text, words};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, lay};
 use crate::ops::session::Session;
-use crate::source::command::{CommandSpec, Feeding, feed, locked_input, run};
+use crate::source::command::{CommandOutput, CommandSpec, Feeding, feed, locked_input, run};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -85,7 +85,10 @@ impl<'a> Dumping<'a> {
         };
         let mut output = run(&spec, to, stopped)?;
         let file = NewFile::create_in(to)?;
-        io::copy(&mut output.file, &mut file.file())?;
+        let copied = io::copy(&mut output.file, &mut file.file())?;
+        if copied != output.size || !output.is_as_it_was()? {
+            return Err(CommandOutput::LEFT_RUNNING.into());
+        }
         Ok(file)
     }
 }

@@ -108,6 +108,27 @@ fn a_dump_that_cannot_be_made_without_its_services_leaves_everything_as_it_is() 
 }
 
 #[test]
+fn a_dump_to_which_something_still_writes_is_no_way_back() {
+    let service = SERVICE
+        .replace("stop = 'kill", "stop = 'touch down; kill")
+        .replace("start = 'sleep", "start = 'rm -f down; sleep");
+    // Down, it leaves something running that writes the rest later: when the check has seen what is there.
+    let late = "until [ -e seen ]; do sleep 0.1; done; tail -n +2 live.txt; touch late";
+    let command = format!(
+        "[ ! -e down ] || {{ head -n 1 live.txt; {{ {late}; }} 2>/dev/null & exit 0; }}; cat live.txt"
+    );
+    let check = "[ ! -e down ] || { touch seen; until [ -e late ]; do sleep 0.1; done; }";
+    let fed = FED.replace("\"cat live.txt\"", &format!("'{command}'\ncheck = '{check}'"));
+    let (app, id) = app_with(&fed, &service, "1");
+    app.write("live.txt", "three\nfour\n");
+    let output = expect_code(app.project.run(["rollback", &id]), 17);
+    assert!(told(&output).contains("something that it left running wrote"), "{}", told(&output));
+    assert_eq!((app.read("live.txt"), app.read("app/version")), ("three\nfour\n".into(), "2".into()));
+    assert!(!app.path("fed.log").exists() && app.runs());
+    app.project.ok(["ready"]);
+}
+
+#[test]
 fn when_not_even_the_dump_of_before_can_be_read_in_a_person_is_told_where_it_lies() {
     let (app, id) = app();
     app.write("refuse", "");
