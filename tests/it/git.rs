@@ -499,6 +499,23 @@ fn a_repository_that_went_on_after_a_rollback_stays_where_it_is_and_that_is_told
 }
 
 #[test]
+fn what_git_could_not_take_back_is_told_also_by_the_run_that_ends_an_undo_that_was_killed() {
+    let Some(project) = project() else { return };
+    let dir = &project.dir;
+    put_back(&project);
+    fs::write(dir.join("deploy.sh"), "mended").unwrap();
+    git(dir, &["commit", "-q", "-a", "-m", "mended"]);
+    let third = git(dir, &["rev-parse", "HEAD"]);
+    let mut undo = program(exe(), &project.home);
+    undo.current_dir(dir).args(["rollback", "--undo", "--yes"]);
+    let killed = undo.env("BACKSTAY_TEST_CRASH", "rollback: journal kept#1").output().unwrap();
+    assert_eq!(killed.status.code(), None, "{}", said(&killed));
+    let output = expect_code(project.run(["rollback", "--resume"]), 17);
+    assert!(said(&output).contains(&format!("HEAD is at {third}")), "{}", said(&output));
+    assert_eq!(fs::read_to_string(dir.join("app/main.py")).unwrap(), "two");
+}
+
+#[test]
 fn what_a_person_wrote_while_a_rollback_was_under_way_is_not_lost_to_git() {
     let Some(project) = project() else { return };
     let dir = &project.dir;

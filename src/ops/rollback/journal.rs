@@ -97,6 +97,9 @@ pub(super) struct Journal {
     /// What failed of that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) git_troubles: Vec<String>,
+    /// Where something lay that the way back found nowhere, and went on without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) missed: Vec<String>,
     /// Why it is being undone.
     pub(super) why: Option<String>,
     /// What was put away is being removed, so that it cannot be taken back any more.
@@ -128,6 +131,7 @@ impl Journal {
             git: Vec::new(),
             moved: Vec::new(),
             git_troubles: Vec::new(),
+            missed: Vec::new(),
             why: None,
             swept: false,
         }

@@ -17,6 +17,7 @@ mod left;
 mod lockfiles;
 mod rebuild;
 mod recover;
+mod report;
 mod run;
 pub(crate) mod services;
 mod site;
@@ -42,6 +43,7 @@ use crate::ops::select::Selection;
 use crate::ops::session::Session;
 use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
+use report::report_of;
 use run::{Downtime, Lefts, Way};
 use serde::Serialize;
 use site::{Site, What, remove_staging, sites_of, staging_name};
@@ -374,43 +376,4 @@ fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     }
     dumps::give_up(journal, state)?;
     journal.close(state)
-}
-
-fn report_of(
-    journal: Journal,
-    state: &Path,
-    components: &[String],
-    outcome: Outcome,
-    mut problems: Vec<Problem>,
-) -> Result<RollbackReport> {
-    if let Outcome::Undone(why) = outcome {
-        let what = format!("the rollback to {} failed, and everything is as it was before", journal.snapshot);
-        let e = OpError::new(Class::RolledBack, what).because(why);
-        return Err(match &journal.safety {
-            Some(id) => e.hint(format!("the services run on the old state; its safety snapshot is {id}")),
-            None => e,
-        });
-    }
-    let kept = kept_places(&journal, state);
-    problems.extend(journal.git_troubles.iter().map(|trouble| trees::problem(trouble)));
-    Ok(RollbackReport {
-        git: journal.moved,
-        snapshot: journal.snapshot,
-        safety: journal.safety,
-        components: components.to_vec(),
-        services: journal.services.into_iter().map(|s| s.name).collect(),
-        kept,
-        downtime_ms: None,
-        exchange_ms: None,
-        problems,
-    })
-}
-
-/// Where what was put away lies.
-fn kept_places(journal: &Journal, state: &Path) -> Vec<String> {
-    let sites = journal.sites.iter().filter(|site| !site.steps.is_empty());
-    let mut places: Vec<String> =
-        sites.map(|site| site.base.join(&site.staging).display().to_string()).collect();
-    places.extend(dumps::places(journal, state));
-    places
 }

@@ -9,9 +9,10 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::dumps::wait_for_children;
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
+use crate::ops::rollback::report::{kept_places, left_behind, report_of};
 use crate::ops::rollback::run::{Downtime, Way, ground_of};
 use crate::ops::rollback::services::{concerned, running, settle, stop_dying, stop_seen, watching};
-use crate::ops::rollback::{Outcome, RollbackReport, give_up, kept_places, rebuild, report_of, trees};
+use crate::ops::rollback::{Outcome, RollbackReport, give_up, rebuild};
 use crate::ops::session::Session;
 use crate::ops::stopped::{self, Asker};
 use std::path::PathBuf;
@@ -169,7 +170,7 @@ fn take_back(
         git: Vec::new(),
         downtime_ms: None,
         exchange_ms: None,
-        problems: way.journal.git_troubles.iter().map(|trouble| trees::left_behind(trouble)).collect(),
+        problems: left_behind(&way.journal),
     })
 }
 

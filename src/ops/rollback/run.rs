@@ -2,12 +2,14 @@
 
 use crate::archive::extract::Owners;
 use crate::durable::{Held, crash};
+use crate::model::path::escape;
 use crate::model::{Entry, ProblemKind, RelPath};
 use crate::ops::backup::{self, BackupOptions, BackupReport};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn};
 use crate::ops::rollback::left::Left;
+use crate::ops::rollback::report::but_for;
 use crate::ops::rollback::services::{On, start, stop, stop_again, watching};
 use crate::ops::rollback::site::{Site, What, remove_staging};
 use crate::ops::rollback::step::{Ground, Step};
@@ -257,20 +259,29 @@ impl Way<'_> {
         if !matches!(self.journal.turn, Turn::Staging | Turn::Stopping) {
             self.journal.turn(&self.state, Turn::Undoing)?;
             self.take_back_dumps()?;
-            for site in self.journal.sites.iter().rev() {
-                let ground = ground_of(site)?;
-                let cannot = || "the way back stopped half-way".into();
-                for step in &site.after {
-                    ground.take(step).doing(Class::Failed, cannot)?;
-                }
-                let (metas, moves): (Vec<_>, Vec<_>) =
-                    site.steps.iter().partition(|step| matches!(step, Step::Meta { .. }));
-                for step in moves.into_iter().rev().chain(metas) {
-                    ground.take_back(step).doing(Class::Failed, cannot)?;
-                }
-            }
+            self.journal.missed = self.take_back_sites()?;
         }
         self.journal.turn(&self.state, Turn::Restarting)
+    }
+
+    /// Takes the steps of all sites back; gives the places of what is nowhere any more.
+    fn take_back_sites(&self) -> Result<Vec<String>> {
+        let mut missed = Vec::new();
+        for site in self.journal.sites.iter().rev() {
+            let ground = ground_of(site)?;
+            let cannot = || "the way back stopped half-way".into();
+            for step in &site.after {
+                ground.take(step).doing(Class::Failed, cannot)?;
+            }
+            let (metas, moves): (Vec<_>, Vec<_>) =
+                site.steps.iter().partition(|step| matches!(step, Step::Meta { .. }));
+            for step in moves.into_iter().rev().chain(metas) {
+                ground.take_back(step).doing(Class::Failed, cannot)?;
+                let place = ground.missed(step).doing(Class::Failed, cannot)?;
+                missed.extend(place.map(|place| escape(place.as_os_str().as_encoded_bytes())));
+            }
+        }
+        Ok(missed)
     }
 
     /// Starts the services on the old state and ends the journal. A service that does not come up on it is a matter for a person.
@@ -290,7 +301,8 @@ impl Way<'_> {
             Ok(()) => Ok(Outcome::Undone(why)),
             Err(e) => {
                 let what = format!(
-                    "everything is as it was before, but a service did not come up on it, or what was left could not be made fit for it again (the rollback had failed: {why})"
+                    "everything is as it was before{}, but a service did not come up on it, or what was left could not be made fit for it again (the rollback had failed: {why})",
+                    but_for(&self.journal)
                 );
                 Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(
                     "look at the service's own log; what was live before is live again, and nothing of it was changed",

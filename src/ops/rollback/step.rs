@@ -250,6 +250,7 @@ impl<'a> Ground<'a> {
             }
             // Never taken, for what was live had been replaced or removed before: what others wrote meanwhile stays live.
             Step::Exchange { aside, new, .. } if self.where_is(new, aside)? => Ok(()),
+            // The same, or [`Self::missed`].
             Step::Out { aside, .. } if self.is_empty_place(aside)? => Ok(()),
             Step::Out { live, old, .. } | Step::Exchange { live, old, .. } => self.there(old, live, live),
             Step::In { live, aside, .. } => {
@@ -266,16 +267,28 @@ impl<'a> Ground<'a> {
 
     /// True unless what the step needs to be taken back is neither live nor aside.
     pub(super) fn can_take_back(&self, step: &Step) -> io::Result<bool> {
-        let is_at = |wanted: &Inode, path| {
-            Ok::<_, io::Error>(self.inode(path)?.is_some_and(|(inode, _)| inode == *wanted))
-        };
         match step {
             Step::Out { live, aside, old } | Step::Exchange { live, aside, old, .. } => {
-                Ok(is_at(old, live)? || (is_at(old, aside)? && self.dir(live).is_ok()))
+                Ok(self.is_at(old, live)? || (self.is_at(old, aside)? && self.dir(live).is_ok()))
             }
             Step::In { aside, .. } => Ok(self.dir(aside).is_ok()),
             Step::Meta { .. } => Ok(true),
         }
+    }
+
+    /// Where something lay that went away and is neither there nor aside. Whether it was gone before its step or was taken from what was put away,
+    /// nothing tells any more.
+    pub(super) fn missed(&self, step: &Step) -> io::Result<Option<PathBuf>> {
+        match step {
+            Step::Out { live, aside, old } if !self.is_at(old, live)? && !self.is_at(old, aside)? => {
+                Ok(Some(self.path(live)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn is_at(&self, wanted: &Inode, path: &Below) -> io::Result<bool> {
+        Ok(self.inode(path)?.is_some_and(|(inode, _)| inode == *wanted))
     }
 
     /// True when nothing is at `path`, and the folder that it would be in is there: one that somebody removed tells nothing.

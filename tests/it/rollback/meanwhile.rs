@@ -79,6 +79,30 @@ fn what_is_replaced_or_removed_between_the_plan_and_its_step_does_not_keep_it_fr
 }
 
 #[test]
+fn what_was_put_away_and_is_gone_on_the_way_back_is_named_and_keeps_nothing_else_from_coming_back() {
+    let gone = "find app/.backstay-rollback-*/old -maxdepth 1 -type f -exec grep -qx new {} \\; -delete";
+    let start = format!("start = 'if grep -q broken app/version; then {gone}; fi; sleep 1000");
+    let app = App::new(&SERVICE.replace("start = 'sleep 1000", &start));
+    app.write("app/version", "broken");
+    let id = app.project.backup();
+    app.upgrade("2");
+    app.start_service();
+    let mut before = app.live();
+    let output = expect_code(app.project.run(["rollback", &id]), 17);
+    assert!(told(&output).contains("app/src/new.py was found neither there nor"), "{}", told(&output));
+    assert!(told(&output).contains("but for this") && told(&output).contains("its safety snapshot is"));
+    assert!(before.remove(std::path::Path::new("app/src/new.py")).is_some());
+    // Its folder's time is another, for something went from it.
+    let live = app.live();
+    assert_eq!(live.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    assert_eq!(
+        (app.rows(), app.read("app/version"), app.read("app/added/deep/x")),
+        (3, "2".into(), "new".into())
+    );
+    assert!(app.runs());
+}
+
+#[test]
 fn a_rollback_whose_other_state_was_removed_is_not_taken_back_and_nothing_is_stopped() {
     let (app, id) = upgraded(SERVICE);
     app.project.ok(["rollback", &id]);
