@@ -140,13 +140,12 @@ pub fn push(text: &str, at: At<'_>, key: &str, value: &str, as_table: &str) -> R
 /// The text with `value` in a line of its own below the last element of a list, whose `]` is at `close`. That element gets a comma where it had
 /// none, and keeps the comment behind it.
 fn with_line_below(text: &str, last: &Range<usize>, close: usize, value: &str) -> String {
-    let comma = after_comma(text, last.end);
-    let (behind, had_one) = if comma == last.end { (last.end, false) } else { (comma, true) };
+    let behind = after_comma(text, last.end);
+    let comma = if behind == last.end { "," } else { "" };
     let indent = &text[line_start(text, last.start)..last.start];
     // The `]` may stand in the line of the last element, and a comment may not.
     let at = line_end(text, behind).min(close);
     let gap = if text[..at].ends_with('\n') { "" } else { line_break(text) };
-    let comma = if had_one { "" } else { "," };
     format!(
         "{}{comma}{}{gap}{indent}{value},{}{}",
         &text[..last.end],

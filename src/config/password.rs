@@ -5,8 +5,11 @@ use crate::config::settings::CommandLine;
 
 /// What begins a word that gives a password.
 const NAMED: [&str; 3] = ["--password=", "PGPASSWORD=", "MYSQL_PWD="];
-/// What ends a word of a shell, or of a line within one.
-const ENDS: [char; 6] = ['"', '\'', ';', '(', ')', '\\'];
+
+/// Whether a word of a shell, or of a line within one, ends before `c`.
+fn ends(c: char) -> bool {
+    c.is_whitespace() || ['"', '\'', ';', '(', ')', '\\'].contains(&c)
+}
 
 /// Only what is a password beyond doubt: a value given to `--password=` or a variable of that meaning, or one in a URL.
 pub(super) fn in_command(line: &CommandLine) -> bool {
@@ -19,7 +22,6 @@ pub(super) fn in_command(line: &CommandLine) -> bool {
 }
 
 fn holds_one(text: &str) -> bool {
-    let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
     let begins_word = |at: usize| text[..at].chars().next_back().is_none_or(ends);
     // Quotes behind the name belong to the value, in a line within a line with a backslash before them.
     let value = |at: usize| text[at..].trim_start_matches(['"', '\'', '\\']);
@@ -33,7 +35,6 @@ fn holds_one(text: &str) -> bool {
 
 /// What a shell puts in its place stands elsewhere.
 fn is_literal(value: &str) -> bool {
-    let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
     !value.is_empty() && !value.starts_with(|c| ends(c) || c == '$' || c == '`')
 }
 

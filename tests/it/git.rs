@@ -482,14 +482,20 @@ fn taking_a_rollback_back_refuses_to_lose_what_is_not_committed() {
     assert_eq!(git(dir, &["status", "--porcelain"]), "");
 }
 
+/// After a rollback somebody commits once more; gives that commit.
+fn put_back_and_gone_on(project: &Project) -> String {
+    put_back(project);
+    let dir = &project.dir;
+    fs::write(dir.join("deploy.sh"), "mended").unwrap();
+    git(dir, &["commit", "-q", "-a", "-m", "mended"]);
+    git(dir, &["rev-parse", "HEAD"])
+}
+
 #[test]
 fn a_repository_that_went_on_after_a_rollback_stays_where_it_is_and_that_is_told() {
     let Some(project) = project() else { return };
     let dir = &project.dir;
-    put_back(&project);
-    fs::write(dir.join("deploy.sh"), "mended").unwrap();
-    git(dir, &["commit", "-q", "-a", "-m", "mended"]);
-    let third = git(dir, &["rev-parse", "HEAD"]);
+    let third = put_back_and_gone_on(&project);
     let output = expect_code(project.run(["rollback", "--undo", "--yes"]), 15);
     assert!(said(&output).contains(&format!("HEAD is at {third}")), "{}", said(&output));
     assert_eq!(git(dir, &["rev-parse", "HEAD"]), third);
@@ -502,10 +508,7 @@ fn a_repository_that_went_on_after_a_rollback_stays_where_it_is_and_that_is_told
 fn what_git_could_not_take_back_is_told_also_by_the_run_that_ends_an_undo_that_was_killed() {
     let Some(project) = project() else { return };
     let dir = &project.dir;
-    put_back(&project);
-    fs::write(dir.join("deploy.sh"), "mended").unwrap();
-    git(dir, &["commit", "-q", "-a", "-m", "mended"]);
-    let third = git(dir, &["rev-parse", "HEAD"]);
+    let third = put_back_and_gone_on(&project);
     let mut undo = program(exe(), &project.home);
     undo.current_dir(dir).args(["rollback", "--undo", "--yes"]);
     let killed = undo.env("BACKSTAY_TEST_CRASH", "rollback: journal kept#1").output().unwrap();

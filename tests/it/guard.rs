@@ -228,6 +228,18 @@ fn a_guarded_command_has_the_terminal_and_a_person_is_asked() {
     assert_eq!(app.read("app/version"), "1");
 }
 
+/// The guard gets a signal three times while its command runs, waits for the command, and goes back.
+fn asked_three_times(app: &App, child: &mut std::process::Child, signal: rustix::process::Signal) {
+    until("the command runs", || app.path("ready").exists());
+    let pid = rustix::process::Pid::from_child(child);
+    for _ in 0..3 {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    let code = child.wait().unwrap().code();
+    assert!(app.path("ended").exists(), "the command was not waited for");
+    assert_eq!(code, Some(17));
+}
+
 #[test]
 fn a_signal_is_passed_on_and_never_ends_the_guard_before_its_command() {
     let app = app();
@@ -237,14 +249,7 @@ fn a_signal_is_passed_on_and_never_ends_the_guard_before_its_command() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    until("the command runs", || app.path("ready").exists());
-    let pid = rustix::process::Pid::from_child(&child);
-    for _ in 0..3 {
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    }
-    let code = child.wait().unwrap().code();
-    assert!(app.path("ended").exists(), "the command was not waited for");
-    assert_eq!(code, Some(17));
+    asked_three_times(&app, &mut child, rustix::process::Signal::TERM);
     assert_as_before(&app, "after SIGTERM");
 }
 
@@ -271,14 +276,7 @@ fn a_guard_whose_terminal_is_lost_waits_for_its_command_and_goes_back() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    until("the command runs", || app.path("ready").exists());
-    let pid = rustix::process::Pid::from_child(&child);
-    for _ in 0..3 {
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
-    }
-    let code = child.wait().unwrap().code();
-    assert!(app.path("ended").exists(), "the command was not waited for");
-    assert_eq!(code, Some(17));
+    asked_three_times(&app, &mut child, rustix::process::Signal::HUP);
     assert_as_before(&app, "after SIGHUP");
 }
 

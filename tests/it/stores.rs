@@ -2,11 +2,10 @@
 
 use crate::common::person::{Person, Said};
 use crate::common::trees::copy;
+use crate::common::watched::around;
 use crate::lab::noise;
 use backstay::config::Config;
-use backstay::model::{SilentProgress, SystemClock};
-use backstay::ops::interrupt::Interrupt;
-use backstay::ops::session::{HostChoice, Session, Surroundings};
+use backstay::ops::session::Session;
 use backstay::store::testing::{FaultStore, Verb};
 use serde_json::Value;
 use std::fs;
@@ -587,17 +586,5 @@ fn stores_that_another_run_writes_to_while_they_are_read_were_not_rolled_back() 
 }
 
 fn session_of(person: &Person) -> Session {
-    let around = Surroundings {
-        as_of: None,
-        ask: backstay::keys::passphrase::nobody(),
-        clock: Arc::new(SystemClock),
-        progress: Arc::new(SilentProgress),
-        interrupt: Interrupt::default(),
-        exe: env!("CARGO_BIN_EXE_backstay").into(),
-        identity_files: Vec::new(),
-        store: None,
-        hosts: HostChoice::Own,
-        wait: None,
-    };
-    Session::open(Arc::new(Config::load(&person.config_path()).unwrap()), around).unwrap()
+    Session::open(Arc::new(Config::load(&person.config_path()).unwrap()), around()).unwrap()
 }

@@ -2,12 +2,12 @@
 
 use crate::common::person::{Person, Said};
 use crate::common::project::noise;
+use crate::common::watched::around;
 use backstay::config::Config;
+use backstay::model::ProblemKind;
 use backstay::model::clock::FixedClock;
-use backstay::model::{ProblemKind, SilentProgress, SystemClock};
 use backstay::ops::backup::BackupOptions;
-use backstay::ops::interrupt::Interrupt;
-use backstay::ops::session::{HostChoice, Session, Surroundings};
+use backstay::ops::session::Session;
 use backstay::ops::{drill, verify};
 use backstay::store::testing::{Damage, Fault, FaultStore, Verb};
 use backstay::store::{Key, Prefix, StoreErrorKind};
@@ -395,20 +395,8 @@ fn a_verifier_without_components_proves_other_hosts_snapshots_and_its_word_count
 
 /// A session whose store does what it is told.
 fn faulty(person: &Person) -> (Session, Arc<FaultStore>) {
-    let around = Surroundings {
-        as_of: None,
-        ask: backstay::keys::passphrase::nobody(),
-        clock: Arc::new(SystemClock),
-        progress: Arc::new(SilentProgress),
-        interrupt: Interrupt::default(),
-        exe: env!("CARGO_BIN_EXE_backstay").into(),
-        identity_files: Vec::new(),
-        store: None,
-        hosts: HostChoice::Own,
-        wait: None,
-    };
     let config = Config::load(&person.config_path()).unwrap();
-    let mut session = Session::open(Arc::new(config), around).unwrap();
+    let mut session = Session::open(Arc::new(config), around()).unwrap();
     let store = Arc::new(FaultStore::new(Arc::clone(&session.store)));
     session.store = Arc::clone(&store) as Arc<dyn backstay::store::Store>;
     (session, store)

@@ -19,8 +19,7 @@ const REMEDY: &str = "it tells whether a store was rolled back: bring it back fr
 impl State {
     /// The highest entries ever seen in the store with that instance, by signer. Empty when it was never read.
     pub fn heads_in(&self, instance: &VaultId) -> Result<Heads, StateError> {
-        let known = self.load::<Instances>(FILE, REMEDY)?.unwrap_or_default();
-        Ok(known.instances.get(instance).cloned().unwrap_or_default())
+        Ok(self.heads_everywhere()?.remove(instance).unwrap_or_default())
     }
 
     /// The same of every store that was ever seen.
