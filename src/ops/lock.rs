@@ -1,6 +1,6 @@
 //! One writing run at a time for a project on this machine.
 
-use crate::durable::{DurableError, Held, sleep};
+use crate::durable::{DurableError, FileLock, Held, sleep};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::session::Session;
@@ -38,19 +38,30 @@ pub fn pause(interrupt: &Interrupt, time: Duration) -> ControlFlow<()> {
 
 /// The same for what ends an unfinished rollback.
 pub fn hold_for_recovery(session: &Session, what: &str) -> Result<Held> {
-    let state = session.state()?;
-    let lock = state.lock();
+    take(session, &session.state()?.lock(), what, &|| true, |busy| {
+        OpError::new(Class::Busy, "another run of this project is under way")
+            .because(busy)
+            .hint("wait for it to end, or use --wait; nothing needs to be unlocked, even if a run was killed")
+    })
+}
+
+/// Takes `lock` for `what`, waiting as long as `--wait` says while whoever has it `is_waited_for`; else `busy` makes the error.
+pub(in crate::ops) fn take(
+    session: &Session,
+    lock: &FileLock,
+    what: &str,
+    is_waited_for: &dyn Fn() -> bool,
+    busy: impl FnOnce(DurableError) -> OpError,
+) -> Result<Held> {
     let now = || session.around.clock.now();
     let timeout = Some(session.around.wait.unwrap_or(Duration::ZERO));
     let interrupt = &session.around.interrupt;
-    let mut pause = |time| pause(interrupt, time);
+    let mut pause = |time| if is_waited_for() { pause(interrupt, time) } else { ControlFlow::Break(()) };
     match lock.lock_wait(what, &now, timeout, &mut pause) {
         Ok(held) => Ok(held),
-        Err(busy @ DurableError::Busy { .. }) => {
+        Err(e @ DurableError::Busy { .. }) => {
             interrupt.check()?;
-            Err(OpError::new(Class::Busy, "another run of this project is under way").because(busy).hint(
-                "wait for it to end, or use --wait; nothing needs to be unlocked, even if a run was killed",
-            ))
+            Err(busy(e))
         }
         Err(e) => Err(e).doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display())),
     }

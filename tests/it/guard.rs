@@ -1,5 +1,10 @@
 //! A command with a way back: what it may not do without a snapshot, and what becomes of it when it fails, is killed, or loses its guard.
 
+#[path = "guard/by_hand.rs"]
+mod by_hand;
+#[path = "guard/full_disk.rs"]
+mod full_disk;
+
 use crate::common::project::{cannot_run, exe, expect_code, have, program, told_by_status_and_doctor, until};
 use crate::rollback::{App, SERVICE};
 use std::fs;

@@ -62,7 +62,7 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
     };
     crate::durable::crash::point("guard: started");
     let ended = watch(terminal, &mut guarded, child)?;
-    match guarded.judge(&ended)? {
+    match guarded.judge(&ended) {
         Verdict::Well => {
             let problems = guarded.snapshot.problems.clone();
             guarded.keep()?;
@@ -80,12 +80,12 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
 /// Waits for the command. Whatever signal comes meanwhile is the command's, too, and never ends its guard.
 fn watch(terminal: &Terminal, guarded: &mut Guarded<'_>, mut child: Child) -> Result<Ended> {
     let status = terminal.signals.patiently(|| {
-        let noted = guarded.started(child.id());
+        guarded.started(child.id());
         // A terminal sends its own signals to the command by itself; another process sends them to the guard alone.
         let own = !std::io::IsTerminal::is_terminal(&std::io::stdin());
-        let status = wait_and_pass_on(&mut child, &|| terminal.interrupt.signal(), own);
-        noted.and(status.doing(Class::Failed, || "cannot wait for the command".into()))
-    })?;
+        wait_and_pass_on(&mut child, &|| terminal.interrupt.signal(), own)
+    });
+    let status = status.doing(Class::Failed, || "cannot wait for the command".into())?;
     Ok(if status.success() { Ended::Well } else { Ended::Badly(ending(status)) })
 }
 

@@ -29,18 +29,10 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         }
     };
     let config = std::sync::Arc::clone(session.config()?);
-    if !args.dry_run {
-        guard::refuse_under_way(&session)?;
-    }
     if args.undo {
-        if !args.yes {
-            confirm(
-                &session,
-                "The last rollback is taken back: what is live now goes into a safety snapshot. Go ahead? [y/N]",
-            )?;
-        }
-        return tell(terminal, &session, &rollback::undo(&session)?);
+        return undo(terminal, &session, args.yes);
     }
+    let by_hand = if args.dry_run { None } else { Some(guard::by_hand(&session)?) };
     let (id, chosen) = match &args.id {
         Some(id) => (id.clone(), false),
         None => (choose(&session)?, true),
@@ -53,21 +45,36 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     };
     let plan = rollback::plan(&session, &options)
         .map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
-    if args.dry_run {
+    let Some(by_hand) = by_hand else {
         super::show(terminal, &plan.shown, render::rollback_plan)?;
         return Ok(0);
-    }
+    };
     say(render::rollback_plan(&plan.shown).trim_end());
     // Whoever named a snapshot has decided; on a terminal a question costs nothing.
     let somebody = std::io::IsTerminal::is_terminal(&std::io::stdin());
-    if !args.yes && (chosen || somebody) {
+    let asks = !args.yes && (chosen || somebody);
+    if asks {
         confirm(&session, "Go ahead? [y/N]")?;
     }
+    let going_back = by_hand.hold(chosen || asks)?;
     let report =
         plan.apply(&session).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     // Whoever went back by hand has decided what becomes of a guarded command that was cut off.
-    guard::settled(&session)?;
+    going_back.settled()?;
     tell(terminal, &session, &report)
+}
+
+/// Takes the last rollback back.
+fn undo(terminal: &Terminal, session: &Session, yes: bool) -> Result<u8> {
+    let by_hand = guard::by_hand(session)?;
+    if !yes {
+        confirm(
+            session,
+            "The last rollback is taken back: what is live now goes into a safety snapshot. Go ahead? [y/N]",
+        )?;
+    }
+    let _no_guard_begins = by_hand.hold(!yes)?;
+    tell(terminal, session, &rollback::undo(session)?)
 }
 
 /// What was killed is brought to its end: first a rollback, then a guarded command.

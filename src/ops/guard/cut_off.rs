@@ -4,7 +4,7 @@ use crate::durable::{Held, crash};
 use crate::model::SnapshotId;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::guard::journal::{GuardJournal, Stage};
-use crate::ops::guard::{Ended, Verdict, end, hold, judge, patient};
+use crate::ops::guard::{Ended, ROLLBACK, Verdict, decide, end, hold, judge, patient};
 use crate::ops::rollback::{self, RollbackOptions, RollbackReport};
 use crate::ops::session::Session;
 use crate::service;
@@ -38,19 +38,26 @@ pub fn cut_off(session: &Session) -> Result<Option<CutOff<'_>>> {
     if GuardJournal::open(&state)?.is_none() {
         return Ok(None);
     }
-    let held = hold(session, "rollback")?;
+    let held = hold(session, ROLLBACK)?;
     let Some(journal) = GuardJournal::open(&state)? else {
         return Ok(None);
     };
-    if let Stage::Running { pid, life } = &journal.stage {
-        let now = service::life_of(*pid).map(|life| life.to_string());
-        if now.is_some() && (life.is_none() || now == *life) {
-            let what = format!("`{}`, which was guarded, still runs (process {pid})", journal.program);
-            return Err(OpError::new(Class::Busy, what)
-                .hint("wait for it to end, or end it; then backstay rollback --resume again"));
-        }
-    }
+    refuse_running(&journal)?;
     Ok(Some(CutOff { session, state, journal, _held: held }))
+}
+
+/// Fails while the command of a guard that is no more still runs.
+pub(super) fn refuse_running(journal: &GuardJournal) -> Result<()> {
+    let Stage::Running { pid, life } = &journal.stage else {
+        return Ok(());
+    };
+    let now = service::life_of(*pid).map(|life| life.to_string());
+    if now.is_some() && (life.is_none() || now == *life) {
+        let what = format!("`{}`, which was guarded, still runs (process {pid})", journal.program);
+        return Err(OpError::new(Class::Busy, what)
+            .hint("wait for it to end, or end it; then backstay rollback --resume again"));
+    }
+    Ok(())
 }
 
 impl CutOff<'_> {
@@ -73,7 +80,7 @@ impl CutOff<'_> {
                 format!("nobody can tell whether `{program}` was started before its guard was killed")
             }
             Stage::Running { .. } => format!("nobody knows how `{program}` ended: its guard was killed"),
-            Stage::Judging => match judge(self.session, &self.state, &mut self.journal, &Ended::Well)? {
+            Stage::Judging => match judge(self.session, &self.state, &mut self.journal, &Ended::Well) {
                 Verdict::Well => return Ok(Known::Well),
                 Verdict::Failed(_, why) => why,
             },
@@ -90,7 +97,7 @@ impl CutOff<'_> {
 
     /// Everything goes back.
     pub fn back(mut self, why: &str) -> Result<RollbackReport> {
-        self.journal.turn(&self.state, Stage::Back { why: why.to_owned() })?;
+        decide(&self.state, &mut self.journal, why)?;
         crash::point("guard: going back");
         let options = RollbackOptions {
             snapshot: self.journal.snapshot.to_string(),

@@ -47,7 +47,7 @@ pub(super) struct GuardJournal {
 pub(super) const FORMAT: u32 = 1;
 const FILE: &str = "guard.json";
 
-fn path(state: &Path) -> PathBuf {
+pub(super) fn path(state: &Path) -> PathBuf {
     state.join(FILE)
 }
 

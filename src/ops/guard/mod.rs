@@ -3,14 +3,16 @@
 //! The command is not run unless the snapshot is good and was found fit to go back to. What is unknown is a failure. This module must never take
 //! an application back while the command may still run.
 
+mod by_hand;
 mod cut_off;
 mod journal;
 
+pub use by_hand::{ByHand, GoingBack, by_hand};
 pub use cut_off::{CutOff, Known, cut_off};
 
 use crate::durable::{FileLock, Held, crash};
 use crate::ops::backup::{self, BackupOptions, BackupReport};
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::services::{concerned, running, watching};
 use crate::ops::rollback::{self, RollbackOptions, RollbackPlan, RollbackReport, words_of};
 use crate::ops::session::Session;
@@ -21,6 +23,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const LOCK: &str = "guard.lock";
+/// Who holds it.
+const GUARD: &str = "guard";
+const ROLLBACK: &str = "rollback";
 const OTHERS_WITHIN: Duration = Duration::from_secs(600);
 
 /// What to guard.
@@ -78,25 +83,24 @@ pub struct Guarded<'a> {
     _held: Held,
 }
 
-/// Takes the lock of guarded commands: one at a time, else the second one's way back would lead into the middle of the first.
+/// Takes the lock of guarded commands: one at a time, else the second one's way back would lead into the middle of the first; and nobody goes back by
+/// hand meanwhile. A rollback is waited for as long as `--wait` says; a guarded command is not, for it may be what waits for this.
 fn hold(session: &Session, what: &str) -> Result<Held> {
     let lock = lock(session.state()?.dir());
-    let held = lock.try_lock(what, session.around.clock.now());
-    held.doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))?.ok_or_else(
-        || {
-            let e = OpError::new(Class::Busy, "a guarded command is under way");
-            match lock.holder() {
-                Some(holder) => e.because(holder.to_string()),
-                None => e,
-            }
-            .hint("wait for it to end")
-        },
-    )
-}
-
-/// Fails while a guarded command runs: it has its own way back.
-pub fn refuse_under_way(session: &Session) -> Result<()> {
-    hold(session, "rollback").map(drop)
+    let has = |name: &str| lock.holder().is_some_and(|holder| holder.what == name);
+    crate::ops::lock::take(session, &lock, what, &|| !has(GUARD), |_| {
+        let (what, hint) = if has(ROLLBACK) {
+            ("a rollback is under way", "wait for it to end, or use --wait")
+        } else {
+            ("a guarded command is under way", "wait for it to end")
+        };
+        let e = OpError::new(Class::Busy, what);
+        match lock.holder() {
+            Some(holder) => e.because(holder.to_string()),
+            None => e,
+        }
+        .hint(hint)
+    })
 }
 
 /// True when something is known of a guarded command, or cannot be read: one is under way, or was cut off.
@@ -109,11 +113,6 @@ pub(in crate::ops) fn lock(state: &Path) -> FileLock {
     FileLock::new(state.join(LOCK))
 }
 
-/// Says that nothing is open any more: a person went back by hand.
-pub fn settled(session: &Session) -> Result<()> {
-    GuardJournal::close(session.state()?.dir())
-}
-
 /// What would be done.
 pub fn plan(session: &Session, options: &GuardOptions) -> Result<GuardPlan> {
     let chosen = backup::chosen(&session.config()?.components, &options.only)?;
@@ -124,7 +123,7 @@ pub fn plan(session: &Session, options: &GuardOptions) -> Result<GuardPlan> {
 
 /// Makes the snapshot and plans the way back to it. Nothing was run when this fails.
 pub fn begin<'a>(session: &'a Session, options: &GuardOptions) -> Result<Guarded<'a>> {
-    let held = hold(session, "guard")?;
+    let held = hold(session, GUARD)?;
     let state = session.state()?.dir().to_owned();
     if let Some(open) = GuardJournal::open(&state)? {
         let what =
@@ -204,9 +203,9 @@ fn say_what_is_not_well(session: &Session, services: &[String]) -> Result<()> {
 
 impl Guarded<'_> {
     /// The command was started as process `pid`.
-    pub fn started(&mut self, pid: u32) -> Result<()> {
+    pub fn started(&mut self, pid: u32) {
         let life = service::life_of(pid).map(|life| life.to_string());
-        self.journal.turn(&self.state, Stage::Running { pid, life })
+        note_stage(self.session, &self.state, &mut self.journal, Stage::Running { pid, life });
     }
 
     /// The command could not be started: nothing was changed, and nothing is open.
@@ -215,7 +214,7 @@ impl Guarded<'_> {
     }
 
     /// The command ended: asks the services when it ended well.
-    pub fn judge(&mut self, ended: &Ended) -> Result<Verdict> {
+    pub fn judge(&mut self, ended: &Ended) -> Verdict {
         crash::point("guard: ended");
         judge(self.session, &self.state, &mut self.journal, ended)
     }
@@ -230,7 +229,7 @@ impl Guarded<'_> {
     /// # Errors
     /// [`Class::Person`]: it failed, and what the command left is live.
     pub fn back(mut self, why: &str) -> Result<RollbackReport> {
-        self.journal.turn(&self.state, Stage::Back { why: why.to_owned() })?;
+        decide(&self.state, &mut self.journal, why)?;
         let report = self.plan.apply(&patient(self.session));
         end(&self.state, &self.journal, report)
     }
@@ -243,19 +242,44 @@ fn patient(session: &Session) -> Session {
     session
 }
 
-fn judge(session: &Session, state: &Path, journal: &mut GuardJournal, ended: &Ended) -> Result<Verdict> {
+/// Notes how far a command came that runs or has run. Where that cannot be noted, on a full disk, it is said, and the guard goes on: its own memory is
+/// enough, and without it there would be no way back at all.
+fn note_stage(session: &Session, state: &Path, journal: &mut GuardJournal, stage: Stage) {
+    if let Err(e) = journal.turn(state, stage) {
+        session.note(&format!(
+            "warning: {}; should this guard be killed, nobody knows how `{}` ended",
+            words_of(&e),
+            journal.program
+        ));
+    }
+}
+
+/// Notes that everything goes back, before anything of that is done.
+fn decide(state: &Path, journal: &mut GuardJournal, why: &str) -> Result<()> {
+    journal.turn(state, Stage::Back { why: why.to_owned() }).map_err(|e| {
+        let what = format!(
+            "{why}, and what `{}` left is live: the rollback after it could not begin",
+            journal.program
+        );
+        OpError::new(Class::Person, what)
+            .because(words_of(&e))
+            .hint("mend what is named, such as a full disk; then `backstay rollback --resume` goes back")
+    })
+}
+
+fn judge(session: &Session, state: &Path, journal: &mut GuardJournal, ended: &Ended) -> Verdict {
     let program = journal.program.clone();
     if let Ended::Badly(how) = ended {
-        return Ok(Verdict::Failed(Class::Failed, format!("`{program}` ended with {how}")));
+        return Verdict::Failed(Class::Failed, format!("`{program}` ended with {how}"));
     }
-    journal.turn(state, Stage::Judging)?;
+    note_stage(session, state, journal, Stage::Judging);
     let judged = watching(session, |watch| all_well(session, watch, journal));
     crash::point("guard: judged");
     match judged {
-        Ok(()) => Ok(Verdict::Well),
+        Ok(()) => Verdict::Well,
         Err(e) => {
             let why = format!("`{program}` ended well, but after it {}", words_of(&e));
-            Ok(Verdict::Failed(Class::Service, why))
+            Verdict::Failed(Class::Service, why)
         }
     }
 }
