@@ -10,7 +10,7 @@ use crate::ops::error::{Class, Doing, Result};
 use crate::ops::rollback::services::{concerned, failed, with_watch};
 use crate::service::{self, State, Watch};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 const FILE: &str = "stopped.json";
@@ -22,6 +22,15 @@ pub(crate) enum Asker {
     Start,
     /// A run that no start waits for: what is on its way up may be so for ever, and is waited for.
     Run,
+}
+
+/// After what services are brought back.
+#[derive(Debug, Clone, Copy)]
+enum After<'a> {
+    /// This run asked these to stop, and no other.
+    Asked(&'a BTreeSet<String>),
+    /// A run was killed: it may have asked any of them, and may have started any of them again.
+    Kill,
 }
 
 /// The services that a capture stopped.
@@ -81,16 +90,24 @@ pub(crate) fn around<T>(
     if services.is_empty() {
         return Ok((step()?, Vec::new()));
     }
-    let taken = with_watch(config, state, |watch| stop(&services, watch, state, note));
+    let mut asked = BTreeSet::new();
+    let taken = with_watch(config, state, |watch| stop(&services, watch, state, &mut asked, note));
     crash::point("stopped: all of them");
     let taken = taken.and_then(|()| step());
     crash::point("stopped: captured");
-    let mut problems = bring_back(config, state, Asker::Run, note)?;
+    let mut problems = all_back(config, state, Asker::Run, After::Asked(&asked), note)?;
     problems.extend(still_down(config, state, &problems)?);
     Ok((taken?, problems))
 }
 
-fn stop(services: &[&Service], watch: &Watch<'_>, state: &Path, note: &dyn Fn(&str)) -> Result<()> {
+/// Notes in `asked` which were asked to stop, also one that did not.
+fn stop(
+    services: &[&Service],
+    watch: &Watch<'_>,
+    state: &Path,
+    asked: &mut BTreeSet<String>,
+    note: &dyn Fn(&str),
+) -> Result<()> {
     let (mut run, mut lives) = (Vec::new(), BTreeMap::new());
     for service in services {
         match service::state(service, watch).map_err(failed)? {
@@ -109,13 +126,14 @@ fn stop(services: &[&Service], watch: &Watch<'_>, state: &Path, note: &dyn Fn(&s
     crash::point("stopped: written down");
     for service in run.iter().rev() {
         note(&format!("stopping {} for the capture", service.name));
+        asked.insert(service.name.clone());
         service::stop(service, watch).map_err(failed)?;
         crash::point("stopped: a service");
     }
     Ok(())
 }
 
-/// Starts what a capture stopped and did not start again, in this run or one that was killed. To be called with the lock held.
+/// Starts what a capture in a run that was killed had stopped and not started again. To be called with the lock held.
 ///
 /// # Errors
 /// What is to be started cannot be told. A service that does not come up is a problem, not an error.
@@ -123,6 +141,16 @@ pub(crate) fn bring_back(
     config: &Config,
     state: &Path,
     asker: Asker,
+    note: &dyn Fn(&str),
+) -> Result<Vec<Problem>> {
+    all_back(config, state, asker, After::Kill, note)
+}
+
+fn all_back(
+    config: &Config,
+    state: &Path,
+    asker: Asker,
+    after: After<'_>,
     note: &dyn Fn(&str),
 ) -> Result<Vec<Problem>> {
     let Some(stopped) = Stopped::read(state)? else {
@@ -146,9 +174,12 @@ pub(crate) fn bring_back(
         // This may be what a manager's start waits for; and what is ordered after that start would be waited for here.
         let is_activating = |s: &&&Service| matches!(service::state(s, watch), Ok(State::Activating(_)));
         let amid_a_start = asker == Asker::Start && own.iter().any(is_activating);
+        if matches!(after, After::Kill) {
+            stop_untold(&own, watch, note);
+        }
         for service in own {
             let life = stopped.lives.get(&service.name);
-            if let Err(why) = start(service, life, amid_a_start, watch, note) {
+            if let Err(why) = start(service, life, amid_a_start, after, watch, note) {
                 problems.push(problem(&service.name, why));
                 down.push(service.name.clone());
             }
@@ -187,17 +218,19 @@ fn start(
     service: &Service,
     life: Option<&String>,
     amid_a_start: bool,
+    after: After<'_>,
     watch: &Watch<'_>,
     note: &dyn Fn(&str),
 ) -> std::result::Result<(), String> {
     let words = |e: service::ServiceError| e.to_string();
     service::let_commands_end(service, watch, note).map_err(words)?;
+    let unasked = matches!(after, After::Asked(asked) if !asked.contains(&service.name));
     match service::state(service, watch) {
+        // It goes on.
+        Ok(State::Runs(_) | State::Untold) if unasked => return Ok(()),
         // It was asked to stop, perhaps, by a run that was killed: taken for well now, it would be down a moment later.
         Ok(State::Runs(now)) if life.is_some_and(|before| *before == now.to_string()) => {
-            if let Err(e) = service::stop(service, watch) {
-                note(&format!("{} did not stop: {e}", service.name));
-            }
+            stop_leniently(service, watch, note);
             if matches!(service::state(service, watch), Ok(State::Runs(_))) {
                 return Ok(());
             }
@@ -214,6 +247,23 @@ fn start(
     }
     service::start(service, watch).map_err(words)?;
     service::wait_healthy(service, None, watch).map(drop).map_err(words)
+}
+
+/// Stops what nothing can tell of: a run that was killed may have started it, and two of it would be one too many. One that does not run may well refuse.
+fn stop_untold(services: &[&&Service], watch: &Watch<'_>, note: &dyn Fn(&str)) {
+    for service in services.iter().rev() {
+        if matches!(service::state(service, watch), Ok(State::Untold)) {
+            // Whether that can be told is asked again before it is started.
+            let _told_later = service::let_commands_end(service, watch, note);
+            stop_leniently(service, watch, note);
+        }
+    }
+}
+
+fn stop_leniently(service: &Service, watch: &Watch<'_>, note: &dyn Fn(&str)) {
+    if let Err(e) = service::stop(service, watch) {
+        note(&format!("{} did not stop: {e}", service.name));
+    }
 }
 
 fn problem(service: &str, what: String) -> Problem {

@@ -18,6 +18,8 @@ mod postgres;
 mod power;
 #[path = "rollback/robust.rs"]
 mod robust;
+#[path = "rollback/untold.rs"]
+pub(crate) mod untold;
 #[path = "rollback/writing.rs"]
 mod writing;
 

@@ -4,6 +4,7 @@ use crate::common::person::everything_below;
 use crate::common::project::{
     Project, exe, expect_code, program, slow_to_end, told_by_status_and_doctor, until,
 };
+use crate::rollback::untold::{running, two_services};
 use rusqlite::Connection;
 use std::fs;
 use std::path::Path;
@@ -281,6 +282,40 @@ fn a_service_that_does_not_stop_is_no_reason_to_leave_it_down_and_there_is_no_sn
     assert!(told(&output).contains("exit code 4"), "{}", told(&output));
     assert!(app.runs());
     assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 0);
+}
+
+/// What was done to the two services of which nothing can tell whether they run, which ran.
+fn of_two(first: &str) -> (App, impl Fn(&App) -> String) {
+    let app = App::with(&two_services(first));
+    for name in ["worker.up", "web.up"] {
+        fs::write(app.0.dir.join(name), "").unwrap();
+    }
+    let own = |line: &String| line.starts_with("worker") || line.starts_with("web");
+    let order = move |app: &App| app.order().into_iter().filter(own).collect::<Vec<_>>().join("\n");
+    (app, order)
+}
+
+#[test]
+fn a_service_that_a_capture_never_asked_to_stop_is_not_started_beside_itself() {
+    let (app, order) = of_two("exit 4; ");
+    let output = expect_code(app.0.run(["backup"]), 15);
+    assert!(told(&output).contains("exit code 4"), "{}", told(&output));
+    assert_eq!(order(&app), "web start");
+}
+
+#[test]
+fn a_service_that_a_killed_capture_may_have_started_or_never_stopped_is_stopped_before_it_is_started() {
+    for point in
+        ["written down#1", "a service#1", "all of them#1", "a service started#1", "a service started#2"]
+    {
+        let (app, order) = of_two("");
+        let point = format!("stopped: {point}");
+        let killed = app.command(&["backup"]).env("BACKSTAY_TEST_CRASH", &point).output().unwrap();
+        assert_eq!(killed.status.code(), None, "{point}: it was not killed: {}", told(&killed));
+        app.0.ok(["ready"]);
+        let order = order(&app);
+        assert_eq!((running(&order, "worker"), running(&order, "web")), (1, 1), "{point}: {order}");
+    }
 }
 
 #[test]

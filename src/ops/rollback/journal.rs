@@ -64,6 +64,9 @@ pub(in crate::ops) struct Stopped {
     /// It ran before what is rolled back, and is down now: it must run on the new state, and is not missed on the old one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) was_down: bool,
+    /// It was not asked to stop yet, and goes on. Not kept: after a kill it is stopped before it is started, whatever was done to it.
+    #[serde(skip)]
+    pub(super) unasked: bool,
 }
 
 /// The whole journal.

@@ -11,7 +11,7 @@ use crate::ops::rollback::dumps::wait_for_children;
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
 use crate::ops::rollback::report::{kept_places, left_behind, report_of};
 use crate::ops::rollback::run::{Downtime, Way, ground_of};
-use crate::ops::rollback::services::{concerned, running, settle, stop_dying, stop_seen, watching};
+use crate::ops::rollback::services::{concerned, running, settle, stop_dying, stop_seen, stop_untold, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, rebuild};
 use crate::ops::session::Session;
 use crate::ops::stopped::{self, Asker};
@@ -41,7 +41,9 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
             if done { Outcome::Done } else { Outcome::Undone(why) }
         }
         Turn::Starting => watching(session, |watch| {
-            let come_up = settle(session, watch, &way.journal).and_then(|()| way.come_up(watch));
+            let come_up = settle(session, watch, &way.journal)
+                .and_then(|()| stop_untold(session, watch, &way.journal))
+                .and_then(|()| way.come_up(watch));
             match come_up {
                 Ok(()) => Ok(Outcome::Done),
                 Err(e) => way.back(watch, &e),
@@ -49,6 +51,7 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
         })?,
         Turn::Restarting => watching(session, |watch| {
             settle(session, watch, &way.journal)?;
+            stop_untold(session, watch, &way.journal)?;
             way.restart(watch)
         })?,
         Turn::Stopping | Turn::Exchanging | Turn::Rebuilding | Turn::Halting | Turn::Undoing => {
@@ -58,7 +61,8 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
                     stop_dying(session, watch, &way.journal)?;
                 }
                 if matches!(way.journal.turn, Turn::Exchanging | Turn::Undoing) {
-                    let stopped = stop_seen(session, watch, &way.journal);
+                    let stopped = stop_seen(session, watch, &way.journal)
+                        .and_then(|()| stop_untold(session, watch, &way.journal));
                     stopped.and_then(|()| way.note_what_came_after()).map_err(|e| way.stuck(&e))?;
                 }
                 let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());

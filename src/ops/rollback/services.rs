@@ -77,14 +77,17 @@ fn running_beside(
             State::Runs(life) => Some(life.to_string()),
             State::Activating(_) | State::Deactivating(_) | State::Untold => None,
         };
-        running.push(Stopped { name: service.name.clone(), life, was_down: false });
+        running.push(Stopped { name: service.name.clone(), life, was_down: false, unasked: false });
     }
     Ok(running)
 }
 
 /// Services that must run afterwards, as the journal has them before anything is stopped.
 pub(super) fn wanted(names: &[String]) -> Vec<Stopped> {
-    names.iter().map(|name| Stopped { name: name.clone(), life: None, was_down: true }).collect()
+    names
+        .iter()
+        .map(|name| Stopped { name: name.clone(), life: None, was_down: true, unasked: false })
+        .collect()
 }
 
 /// Notes in the journal which services run, beside those that must run afterwards, then stops them, the last started first.
@@ -100,9 +103,16 @@ pub(super) fn stop(
     let missing = must_run.into_iter().filter(|m| !journal.services.iter().any(|s| s.name == m.name));
     let missing: Vec<Stopped> = missing.collect();
     journal.services.extend(missing);
+    for stopped in &mut journal.services {
+        stopped.unasked = !stopped.was_down;
+    }
     journal.turn(state, Turn::Stopping)?;
-    let runs = |service: &&&Service| journal.services.iter().any(|s| s.name == service.name && !s.was_down);
-    for service in services.iter().filter(runs).rev() {
+    for service in services.iter().rev() {
+        let Some(stopped) = journal.services.iter_mut().find(|s| s.name == service.name && !s.was_down)
+        else {
+            continue;
+        };
+        stopped.unasked = false;
         session.note(&format!("stopping {}", service.name));
         if let Err(e) = service::stop(service, watch) {
             stop_patiently(service, watch);
@@ -186,6 +196,8 @@ fn start_one(
     // In a run that was killed it may have been started already: two of it would be one too many.
     let runs_already = match (service::state(service, watch).map_err(failed)?, on) {
         (State::Runs(_), On::Old) => true,
+        // Nothing can tell, but that it was never asked to stop.
+        (State::Untold, On::Old) => before.unasked,
         (State::Runs(life), On::New) => {
             before.was_down || before.life.as_ref().is_some_and(|before| *before != life.to_string())
         }
@@ -242,6 +254,22 @@ pub(super) fn stop_again(session: &Session, watch: &Watch<'_>, journal: &Journal
 /// The same of what is seen to run though it was stopped before: a boot, or a manager that restarts what ends, started it on what is half exchanged.
 pub(super) fn stop_seen(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
     stop_unless(session, watch, journal, |state| matches!(state, State::Down | State::Untold))
+}
+
+/// Stops, before it is started, what nothing can tell of: a run that was killed may have started it already, or never have asked it to stop, and two of it
+/// would be one too many. One that does not run may well refuse to be stopped.
+pub(super) fn stop_untold(session: &Session, watch: &Watch<'_>, journal: &Journal) -> Result<()> {
+    let ordered = Service::in_order(&session.config()?.services).unwrap_or_default();
+    for service in ordered.into_iter().rev() {
+        let named = journal.services.iter().any(|s| s.name == service.name);
+        if named
+            && service::state(service, watch).map_err(failed)? == State::Untold
+            && let Err(e) = service::stop(service, watch)
+        {
+            session.note(&format!("{} did not stop: {e}", service.name));
+        }
+    }
+    Ok(())
 }
 
 fn stop_unless(
