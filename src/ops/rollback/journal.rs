@@ -113,8 +113,10 @@ pub(super) struct Journal {
 const FORMAT: u32 = 1;
 const OPEN: &str = "rollback.json";
 const KEPT: &str = "rollbacks";
-/// More than any list of steps takes.
+/// No exchange is begun with a longer one.
 const BYTES_MAX: u64 = 256 << 20;
+/// What is said of the way back makes it longer: that is read, too.
+const READ_MAX: u64 = 2 * BYTES_MAX;
 
 impl Journal {
     pub(super) fn new(snapshot: SnapshotId, begun: Timestamp) -> Self {
@@ -144,6 +146,38 @@ impl Journal {
     pub(super) fn turn(&mut self, state: &Path, turn: Turn) -> Result<()> {
         self.turn = turn;
         self.save(state)
+    }
+
+    /// Goes on to the exchange, with its steps.
+    ///
+    /// # Errors
+    /// It would be too long to be read again after a kill: then it has no steps any more, and nothing was begun.
+    pub(super) fn begin_exchange(&mut self, state: &Path) -> Result<()> {
+        self.refuse_long(BYTES_MAX)?;
+        self.turn(state, Turn::Exchanging)
+    }
+
+    fn refuse_long(&mut self, limit: u64) -> Result<()> {
+        let length = self.encode()?.len() as u64;
+        let Some(most) = self.sites.iter().max_by_key(|site| site.steps.len()).filter(|_| length > limit)
+        else {
+            return Ok(());
+        };
+        let what = format!(
+            "the list of what is exchanged takes {length} bytes, and no more than {limit} can be kept: {} steps alone are of component {}, in {}",
+            most.steps.len(),
+            most.component,
+            most.base.display()
+        );
+        let hint = format!(
+            "each name in a folder in which something stays (`exclude`, `leave`) is a step of its own, and a folder in which nothing does is one: move what stays elsewhere, or roll the others back with --only NAME and bring this one back with `backstay restore ID {} --to DIR`",
+            most.component
+        );
+        for site in &mut self.sites {
+            site.steps.clear();
+        }
+        self.rebuild.clear();
+        Err(OpError::new(Class::Failed, what).hint(hint))
     }
 
     /// Writes it as it is.
@@ -204,7 +238,7 @@ impl Journal {
     fn read(path: &Path) -> Result<Option<Self>> {
         let bytes = match std::fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Ok(facts) if facts.len() > BYTES_MAX => Vec::new(),
+            Ok(facts) if facts.len() > READ_MAX => Vec::new(),
             Err(e) => return Err(e).doing(Class::Failed, || format!("cannot read {}", path.display())),
             Ok(_) => {
                 std::fs::read(path).doing(Class::Failed, || format!("cannot read {}", path.display()))?
@@ -283,4 +317,43 @@ pub(crate) fn is_unfinished(state: &Path) -> Result<bool> {
 /// True while what is live may be half of one state and half of another, or made fit for another.
 pub(super) fn is_torn(journal: &Journal) -> bool {
     matches!(journal.turn, Turn::Exchanging | Turn::Rebuilding | Turn::Undoing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::rollback::step::Below;
+
+    #[test]
+    fn an_exchange_whose_journal_could_not_be_read_again_is_refused_before_it_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::new(SnapshotId::new(Timestamp::UNIX_EPOCH, [0; 5]), Timestamp::UNIX_EPOCH);
+        let step = |n: usize| Step::In {
+            live: Below(format!("inbox/{n}").into_bytes()),
+            aside: Below(format!(".backstay-rollback-x/new/inbox/{n}").into_bytes()),
+            new: serde_json::from_value(serde_json::json!({ "dev": 1, "ino": n, "born": [1, 2] })).unwrap(),
+        };
+        let site = |name: &str, steps| SiteRecord {
+            component: name.parse().unwrap(),
+            base: dir.path().to_owned(),
+            staging: ".backstay-rollback-x".into(),
+            steps,
+            after: Vec::new(),
+        };
+        journal.turn = Turn::Stopping;
+        journal.sites = vec![site("mail", (0..1000).map(step).collect()), site("conf", vec![step(1)])];
+        let length = journal.encode().unwrap().len() as u64;
+        journal.refuse_long(length).unwrap();
+        assert_eq!(journal.sites[0].steps.len(), 1000);
+        let refused = journal.refuse_long(length - 1).unwrap_err();
+        assert!(refused.to_string().contains("1000 steps alone are of component mail"), "{refused}");
+        assert!(refused.hint.unwrap().contains("backstay restore ID mail --to DIR"));
+        // It is taken back as one that never began, and what is written of that is short.
+        assert_eq!(journal.turn, Turn::Stopping);
+        assert!(!journal.keeps_something() && (journal.encode().unwrap().len() as u64) < length / 10);
+        // What may be written can be read.
+        journal.save(dir.path()).unwrap();
+        assert_eq!(Journal::open(dir.path()).unwrap(), Some(journal));
+        const { assert!(BYTES_MAX < READ_MAX) };
+    }
 }

@@ -184,7 +184,7 @@ impl Way<'_> {
             }
             self.journal.sites[place].steps = steps;
         }
-        self.journal.turn(&self.state, Turn::Exchanging)
+        self.journal.begin_exchange(&self.state)
     }
 
     fn take_all(&mut self) -> Result<()> {
