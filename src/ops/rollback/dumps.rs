@@ -10,7 +10,7 @@ use crate::model::index::IndexComponent;
 use crate::model::{ComponentName, Problem, ProblemKind};
 use crate::ops::backup::{BackupReport, words};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::restore::{Dumping, Listing, Opened, RestoreReport, lay, open};
+use crate::ops::restore::{Listing, Opened, RestoreReport, lay, open};
 use crate::ops::rollback::databases::{DatabaseRecord, database_of};
 use crate::ops::rollback::journal::Journal;
 use crate::ops::rollback::left::not_here;
@@ -28,7 +28,7 @@ use std::time::Duration;
 const CHILDREN: Duration = Duration::from_secs(600);
 /// Below the folder of the state directory: what is to become live, and what was.
 const NEW: &str = "new";
-const OLD: &str = "old";
+pub(super) const OLD: &str = "old";
 
 /// A dump of the snapshot.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ pub(super) fn dump_of(
 }
 
 impl FeedRecord {
-    fn file(&self, journal: &Journal, state: &Path, which: &str) -> PathBuf {
+    pub(super) fn file(&self, journal: &Journal, state: &Path, which: &str) -> PathBuf {
         folder(journal, state).join(self.component.as_str()).join(which).join("output")
     }
 }
@@ -223,35 +223,6 @@ impl Way<'_> {
             let name = feed.component.as_str();
             let to = folder(&self.journal, &self.state).join(name).join(OLD);
             bring(self.session, &opened, name, &to)?;
-        }
-        Ok(())
-    }
-
-    /// Dumps what is to be fed once more, now that its services are down: what was written since the safety snapshot would else come back with nothing.
-    /// What is live still dumps it, so this comes before any step.
-    pub(super) fn dump_again(&self) -> Result<()> {
-        let config = self.session.config()?;
-        for feed in &self.journal.feeds {
-            let name = feed.component.as_str();
-            self.session.note(&format!("dumping {name} once more, as it is without its services"));
-            crash::point("rollback: a dump to be made again");
-            let old = feed.file(&self.journal, &self.state, OLD);
-            let dumping = config.component(name).and_then(Dumping::of);
-            let dumped = dumping.map(|d| d.dump(&config.dir, old.parent().unwrap_or(&self.state), &|| false));
-            let cannot = || {
-                format!(
-                    "component {name} could not be dumped while its services are down, so nothing was exchanged"
-                )
-            };
-            let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-                OpError::new(Class::Failed, cannot()).because(words_of(e.as_ref())).hint(
-                    "its `command` must work while the services that use it are stopped, as its `restore_command` must",
-                )
-            };
-            let dumped = dumped.ok_or_else(|| OpError::new(Class::Failed, cannot()))?.map_err(failed)?;
-            // Over the one of before: a kill leaves the one or the other, and neither is needed before the first is fed.
-            dumped.finish_over(&old, 0o600).doing(Class::Failed, cannot)?;
-            crash::point("rollback: a dump made again");
         }
         Ok(())
     }

@@ -105,6 +105,9 @@ pub(super) struct Journal {
     pub(super) missed: Vec<String>,
     /// Why it is being undone.
     pub(super) why: Option<String>,
+    /// It held, and a person wants it undone: what was written since then is wanted, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) undo: bool,
     /// What was put away is being removed, so that it cannot be taken back any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) swept: bool,
@@ -138,6 +141,7 @@ impl Journal {
             git_troubles: Vec::new(),
             missed: Vec::new(),
             why: None,
+            undo: false,
             swept: false,
         }
     }
@@ -178,6 +182,13 @@ impl Journal {
         }
         self.rebuild.clear();
         Err(OpError::new(Class::Failed, what).hint(hint))
+    }
+
+    /// It was to be undone, and goes on to hold.
+    pub(super) fn holds(&mut self) {
+        self.why = None;
+        self.undo = false;
+        self.rebuilt = false;
     }
 
     /// Writes it as it is.

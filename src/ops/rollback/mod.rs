@@ -6,6 +6,7 @@
 //! state that is half exchanged, and never call a rollback done before the services said that they are well.
 
 mod after;
+mod again;
 mod databases;
 mod dumps;
 mod holders;
@@ -19,18 +20,21 @@ mod rebuild;
 mod recover;
 mod report;
 mod run;
+mod safety;
 pub(crate) mod services;
 mod site;
 mod step;
 mod tree;
 mod trees;
+mod undo;
 
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::sweep;
 pub use ladder::ladder;
-pub use recover::{ready, resume, undo};
+pub use recover::{ready, resume};
 pub(in crate::ops) use run::words_of;
 pub use trees::ShownMove;
+pub use undo::undo;
 
 use crate::config::Event;
 use crate::durable::{Held, crash};
@@ -120,6 +124,15 @@ enum Outcome {
     Done,
     /// Everything is as it was before, because of this.
     Undone(String),
+    /// It holds: it was to be taken back, and was not.
+    Holds(NotTaken),
+}
+
+/// Why a rollback was not taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct NotTaken {
+    why: String,
+    hint: Option<String>,
 }
 
 /// What a rollback did.
@@ -314,7 +327,7 @@ impl RollbackPlan {
     fn transact(self, session: &Session, held: &Held, state: PathBuf) -> Result<RollbackReport> {
         let mut way = self.begin(session, held, state);
         let mut fetched = restore_report(&self.opened);
-        let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self));
+        let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self.components));
         if let Err(e) = before {
             give_up(&way.journal, &way.state)?;
             return Err(e);

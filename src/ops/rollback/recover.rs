@@ -1,21 +1,18 @@
-//! What comes after: a rollback that was killed brought to its end, one that held taken back, and the gate for services.
+//! What comes after a kill: the rollback brought to its end, and the gate for services.
 
 use crate::catalog::State;
 use crate::config::{Config, Event};
-use crate::durable::Held;
 use crate::model::{Problem, Timestamp};
-use crate::ops::backup::{self, BackupOptions};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::hooks::{self, Ran};
+use crate::ops::hooks;
 use crate::ops::rollback::dumps::wait_for_children;
-use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
-use crate::ops::rollback::report::{kept_places, left_behind, report_of};
-use crate::ops::rollback::run::{Downtime, Way, ground_of};
-use crate::ops::rollback::services::{concerned, running, settle, stop_dying, stop_seen, stop_untold, watching};
+use crate::ops::rollback::journal::{Journal, Turn, is_torn};
+use crate::ops::rollback::report::report_of;
+use crate::ops::rollback::run::{Downtime, Way};
+use crate::ops::rollback::services::{settle, stop_dying, stop_seen, stop_untold, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, rebuild};
 use crate::ops::session::Session;
 use crate::ops::stopped::{self, Asker};
-use std::path::PathBuf;
 
 /// Brings a rollback that was killed to its end: all of the new state where its services are well, else all of the old. `None`: there is none.
 pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
@@ -79,103 +76,8 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
     done.map(Some)
 }
 
-fn snapshot_of(report: &RollbackReport) -> String {
+pub(super) fn snapshot_of(report: &RollbackReport) -> String {
     report.snapshot.to_string()
-}
-
-/// Takes the last rollback back: a safety snapshot of what is live now, then the exchange the other way round.
-pub fn undo(session: &Session) -> Result<RollbackReport> {
-    session.check_writable()?;
-    let held = crate::ops::lock::hold(session, "rollback")?;
-    let state = session.state()?.dir().to_owned();
-    refuse_unfinished(&state, "undoing of a rollback")?;
-    let last = Journal::kept(&state)?.pop();
-    let Some((kept, journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done && !journal.swept)
-    else {
-        return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
-            .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
-    };
-    refuse_without_the_other_state(&journal)?;
-    for way in journal.git.iter().filter(|way| way.is_there()) {
-        way.back().refuse_loss()?;
-    }
-    let components = journal.components();
-    let Ran { outcome: mut report, problems } =
-        hooks::around(session, Event::Rollback, &components, snapshot_of, || {
-            take_back(session, &held, (kept, journal), components.clone())
-        })?;
-    report.problems.extend(problems);
-    Ok(report)
-}
-
-/// Fails where something of what was live before is nowhere any more: begun all the same, the way back would end in its middle, with the services down.
-fn refuse_without_the_other_state(journal: &Journal) -> Result<()> {
-    for site in &journal.sites {
-        let ground = ground_of(site)?;
-        let cannot = || format!("cannot look at {}", site.base.display());
-        for step in &site.steps {
-            if ground.can_take_back(step).doing(Class::Failed, cannot)? {
-                continue;
-            }
-            let what = format!(
-                "the rollback to {} cannot be taken back: what was live before it in {} is not there any more",
-                journal.snapshot,
-                site.base.display()
-            );
-            return Err(OpError::new(Class::NotFound, what).hint(
-                "nothing was stopped or changed; `backstay rollback latest-safety` goes to the state before it",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Takes back what `journal`, kept as `kept`, tells of.
-fn take_back(
-    session: &Session,
-    held: &Held,
-    (kept, mut journal): (PathBuf, Journal),
-    components: Vec<String>,
-) -> Result<RollbackReport> {
-    let state = session.state()?.dir().to_owned();
-    let options = BackupOptions {
-        only: components.clone(),
-        note: Some(format!("before taking back the rollback to {}", journal.snapshot)),
-        safety: true,
-        ..BackupOptions::default()
-    };
-    let safety = backup::run_held(session, &options, held)?;
-    session.note(&format!("safety snapshot {}", safety.snapshot));
-    journal.safety = Some(safety.snapshot);
-    journal.why = Some("it was taken back".into());
-    // What failed of git then is told; what fails of it now is to be.
-    journal.git_troubles.clear();
-    let snapshot = journal.snapshot.clone();
-    let mut way = Way { session, held, state, journal, downtime: Downtime::default() };
-    way.journal.services = watching(session, |watch| {
-        let concerned = concerned(session.config()?, &components);
-        running(session, watch, &concerned)
-    })?;
-    // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
-    way.journal.turn(&way.state, Turn::Halting)?;
-    crate::durable::remove(&kept)
-        .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
-    watching(session, |watch| {
-        let why = OpError::new(Class::Failed, "it was taken back");
-        way.back(watch, &why)
-    })?;
-    let kept = kept_places(&way.journal, &way.state);
-    Ok(RollbackReport {
-        snapshot,
-        safety: way.journal.safety.clone(),
-        components,
-        services: way.journal.services.iter().map(|s| s.name.clone()).collect(),
-        kept,
-        git: Vec::new(),
-        downtime_ms: None,
-        exchange_ms: None,
-        problems: left_behind(&way.journal),
-    })
 }
 
 /// Fails while a service may not be started: what is live may be half of one state and half of another. Starts what a killed run had stopped for a

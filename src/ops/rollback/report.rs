@@ -3,7 +3,7 @@
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::journal::Journal;
-use crate::ops::rollback::{Outcome, RollbackReport, dumps, trees};
+use crate::ops::rollback::{NotTaken, Outcome, RollbackReport, dumps, trees};
 use std::path::Path;
 
 /// So many of what is not as it was are named in an error.
@@ -28,6 +28,9 @@ pub(super) fn report_of(
             None => e,
         });
     }
+    if let Outcome::Holds(why) = outcome {
+        return Err(holds(&journal, why));
+    }
     let kept = kept_places(&journal, state);
     problems.extend(journal.git_troubles.iter().map(|trouble| trees::problem(trouble)));
     Ok(RollbackReport {
@@ -41,6 +44,19 @@ pub(super) fn report_of(
         exchange_ms: None,
         problems,
     })
+}
+
+/// The error of a rollback that was to be taken back and was not.
+pub(super) fn holds(journal: &Journal, NotTaken { why, hint }: NotTaken) -> OpError {
+    let what = format!(
+        "the rollback to {} was not taken back, and holds: the services run on it again",
+        journal.snapshot
+    );
+    let e = OpError::new(Class::Failed, what).because(why);
+    match hint {
+        Some(hint) => e.hint(hint),
+        None => e,
+    }
 }
 
 /// What is not as it was before although all was taken back, as the end of a sentence that says so; empty when there is nothing of that.

@@ -4,7 +4,6 @@ use crate::archive::extract::Owners;
 use crate::durable::{Held, crash};
 use crate::model::path::escape;
 use crate::model::{Entry, ProblemKind, RelPath};
-use crate::ops::backup::{self, BackupOptions, BackupReport};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn};
@@ -106,53 +105,6 @@ impl Way<'_> {
         }
     }
 
-    /// Takes a snapshot of what is live now: the way back from the way back.
-    pub(super) fn safety(&mut self, plan: &RollbackPlan) -> Result<()> {
-        let options = BackupOptions {
-            only: plan.components.clone(),
-            note: Some(format!("before the rollback to {}", self.journal.snapshot)),
-            safety: true,
-            ..BackupOptions::default()
-        };
-        let made = backup::run_held(self.session, &options, self.held).map_err(|e| {
-            let what = "there is no safety snapshot, so nothing was stopped or changed";
-            OpError::new(e.class, what).because(e).hint("mend what keeps it from being made")
-        })?;
-        self.session.note(&format!("safety snapshot {}", made.snapshot));
-        self.refuse_unsaved(&made)?;
-        self.fetch_safety_dumps(&made)?;
-        self.journal.safety = Some(made.snapshot);
-        self.journal.save(&self.state)
-    }
-
-    /// A database that could not be saved is not put away. Files that could not be read lie beside the new ones afterwards.
-    fn refuse_unsaved(&self, made: &BackupReport) -> Result<()> {
-        let config = self.session.config()?;
-        for component in made.components.iter().filter(|c| !c.complete) {
-            let files = config.component(&component.name).is_none_or(|c| {
-                matches!(c.spec, crate::config::Spec::Folder { .. } | crate::config::Spec::Paths { .. })
-            });
-            if !files {
-                let what = format!(
-                    "component {} could not be saved as it is now, so nothing was stopped or changed",
-                    component.name
-                );
-                let why: Vec<String> = { made.problems.iter() }
-                    .filter(|p| p.component.as_deref() == Some(&*component.name))
-                    .map(|p| p.what.clone())
-                    .collect();
-                return Err(OpError::new(Class::Failed, what).because(why.join("; ")).hint(
-                    "mend what is named; who has it open, the plan said (`backstay rollback --dry-run`)",
-                ));
-            }
-            self.session.note(&format!(
-                "the safety snapshot lacks something of {}; what it lacks stays beside the new files",
-                component.name
-            ));
-        }
-        Ok(())
-    }
-
     /// Stops, exchanges, starts, and undoes it all when one of these fails.
     pub(super) fn exchange(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
         watching(self.session, |watch| {
@@ -243,17 +195,29 @@ impl Way<'_> {
         let words = words_of(why);
         self.session.note(&format!("going back: {words}"));
         self.journal.why = Some(words);
-        self.take_back_all(watch).map_err(|e| self.stuck(&e))?;
+        self.halt(watch).map_err(|e| self.stuck(&e))?;
+        // Before anything of the other state is back: what is live dumps it.
+        if let Err(why) = self.dump_what_is_undone() {
+            return self.hold_on(watch, &why);
+        }
+        self.take_back_all().map_err(|e| self.stuck(&e))?;
         self.restart(watch)
     }
 
-    /// Takes every step back, from whatever turn.
-    pub(super) fn take_back_all(&mut self, watch: &Watch<'_>) -> Result<()> {
-        if matches!(self.journal.turn, Turn::Rebuilding | Turn::Starting | Turn::Done | Turn::Halting) {
-            self.journal.rebuilt = !self.journal.rebuild.is_empty();
-            // Before anything is asked to stop: else a killed run's successor could take what is about to end for well.
-            self.journal.turn(&self.state, Turn::Halting)?;
-            stop_again(self.session, watch, &self.journal)?;
+    /// Stops what runs on the new state.
+    fn halt(&mut self, watch: &Watch<'_>) -> Result<()> {
+        if !matches!(self.journal.turn, Turn::Rebuilding | Turn::Starting | Turn::Done | Turn::Halting) {
+            return Ok(());
+        }
+        self.journal.rebuilt = !self.journal.rebuild.is_empty();
+        // Before anything is asked to stop: else a killed run's successor could take what is about to end for well.
+        self.journal.turn(&self.state, Turn::Halting)?;
+        stop_again(self.session, watch, &self.journal)
+    }
+
+    /// Takes every step back, from whatever turn in which nothing runs on the new state.
+    fn take_back_all(&mut self) -> Result<()> {
+        if self.journal.turn == Turn::Halting {
             self.note_what_came_after()?;
         }
         if !matches!(self.journal.turn, Turn::Staging | Turn::Stopping) {

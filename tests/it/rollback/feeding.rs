@@ -197,3 +197,106 @@ fn a_restore_in_place_feeds_a_dump_and_keeps_what_was_there() {
     let output = expect_code(app.project.run(["restore", &id, "orders", "--in-place", "--yes"]), 1);
     assert!(told(&output).contains("orders.before-restore-"), "{}", told(&output));
 }
+
+/// `command` fails while there is `broken`, and while there are `strict` and `down`.
+const CAREFUL: &str = "\"[ ! -e broken ] && { [ ! -e strict ] || [ ! -e down ]; } && cat live.txt\"";
+
+/// An application that was rolled back; its service writes `late` while it stops, and there is `down` until it runs again.
+fn rolled_back() -> App {
+    let service = SERVICE
+        .replace("stop = 'kill", "stop = 'touch down; echo late >> live.txt; kill")
+        .replace("start = 'sleep", "start = 'rm -f down; sleep");
+    let (app, id) = app_with(&FED.replace("\"cat live.txt\"", CAREFUL), &service, "1");
+    app.project.ok(["rollback", &id]);
+    assert_eq!((app.read("live.txt"), app.read("app/version")), ("one\ntwo\n".into(), "1".into()));
+    app.write("live.txt", "a week of orders\n");
+    app
+}
+
+/// What an undo kept of that week, by what it says of where it is.
+fn kept_of(app: &App, undone: &Output) -> String {
+    let report: serde_json::Value = serde_json::from_slice(&undone.stdout).unwrap();
+    let state = app.project.config()["state"]["dir"].as_str().unwrap().to_owned();
+    let kept = report["kept"].as_array().unwrap().iter().filter_map(|place| place.as_str());
+    let folder = { kept }.find(|place| place.starts_with(&state)).unwrap().to_owned();
+    app.read(&format!("{folder}/orders/undone/output"))
+}
+
+#[test]
+fn a_rollback_is_not_taken_back_over_what_its_command_cannot_dump() {
+    let app = rolled_back();
+    app.write("broken", "");
+    let (pid, before) = (app.service(), app.live());
+    let output = expect_code(app.project.run(["rollback", "--undo", "--yes"]), 1);
+    for words in
+        ["component orders could not be saved as it is now", "nothing was stopped or changed", "hint:"]
+    {
+        assert!(told(&output).contains(words), "{words}: {}", told(&output));
+    }
+    assert_eq!((app.service(), app.live(), app.read("fed.log")), (pid, before, "fed\n".into()));
+    assert!(app.runs());
+    app.project.ok(["ready"]);
+    fs::remove_file(app.path("broken")).unwrap();
+    app.project.ok(["rollback", "--undo", "--yes"]);
+    assert_eq!((app.read("live.txt"), app.read("app/version")), ("three\nlate\n".into(), "2".into()));
+}
+
+#[test]
+fn what_is_written_until_an_undo_has_the_services_down_is_kept_as_a_dump_for_a_week() {
+    let app = rolled_back();
+    let undone = app.project.ok(["rollback", "--undo", "--yes", "--json"]);
+    assert_eq!((app.read("live.txt"), app.read("app/version")), ("three\nlate\n".into(), "2".into()));
+    assert_eq!(kept_of(&app, &undone), "a week of orders\nlate\n");
+    let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rollback.md")).unwrap();
+    assert!(docs.contains("`NAME/undone/output`"), "the documentation does not say where it is");
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 8);
+    let mut sweep = program(exe(), &app.project.home);
+    sweep.current_dir(&app.project.dir).arg("backup").env("BACKSTAY_TEST_NOW", later.to_string());
+    expect_code(sweep.output().unwrap(), 0);
+    let state = app.project.config()["state"]["dir"].as_str().unwrap().to_owned();
+    let names = fs::read_dir(state).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("rollback-")).count(), 0);
+}
+
+#[test]
+fn an_undo_whose_dump_cannot_be_made_without_its_services_leaves_the_rollback_as_it_is() {
+    let app = rolled_back();
+    app.write("strict", "");
+    let output = expect_code(app.project.run(["rollback", "--undo", "--yes"]), 1);
+    for words in ["was not taken back, and holds", "while its services are down", "orders/old/output"] {
+        assert!(told(&output).contains(words), "{words}: {}", told(&output));
+    }
+    assert_eq!(
+        (app.read("live.txt"), app.read("app/version")),
+        ("a week of orders\nlate\n".into(), "1".into())
+    );
+    assert!(app.runs() && app.rows() == 1 && app.read("fed.log") == "fed\n");
+    app.project.ok(["ready"]);
+    // It can still be taken back.
+    fs::remove_file(app.path("strict")).unwrap();
+    let undone = app.project.ok(["rollback", "--undo", "--yes", "--json"]);
+    assert_eq!((app.read("live.txt"), app.read("app/version")), ("three\nlate\n".into(), "2".into()));
+    assert_eq!(kept_of(&app, &undone), "a week of orders\nlate\nlate\n");
+}
+
+#[test]
+fn an_undo_that_is_killed_while_it_dumps_makes_that_dump_when_it_is_resumed() {
+    for point in ["rollback: a dump to be made again#1", "rollback: a dump made again#1"] {
+        let app = rolled_back();
+        let undo = || command(&app, &["--undo", "--yes"]).env("BACKSTAY_TEST_CRASH", point).output().unwrap();
+        assert_eq!(undo().status.code(), None, "{point}: it was not killed");
+        // As it cannot be made it holds, and can be taken back again.
+        app.write("strict", "");
+        let output = expect_code(app.project.run(["rollback", "--resume"]), 1);
+        assert!(told(&output).contains("was not taken back, and holds"), "{}", told(&output));
+        assert!(app.runs() && app.read("app/version") == "1", "{point}");
+        fs::remove_file(app.path("strict")).unwrap();
+        assert_eq!(undo().status.code(), None, "{point}: it was not killed");
+        expect_code(app.project.run(["rollback", "--resume"]), 17);
+        assert_eq!((app.read("live.txt"), app.read("app/version")), ("three\nlate\n".into(), "2".into()));
+        let state = PathBuf::from(app.project.config()["state"]["dir"].as_str().unwrap());
+        let folders = fs::read_dir(state).unwrap().map(|e| e.unwrap().path());
+        let kept = folders.map(|folder| folder.join("orders/undone/output")).find(|file| file.exists());
+        assert_eq!(fs::read_to_string(kept.unwrap()).unwrap(), "a week of orders\nlate\nlate\n", "{point}");
+    }
+}

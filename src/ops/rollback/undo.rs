@@ -1,0 +1,126 @@
+//! A rollback that held is taken back: a safety snapshot of what is live, and the exchange the other way round; or it goes on to hold.
+
+use crate::config::Event;
+use crate::durable::Held;
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::hooks::{self, Ran};
+use crate::ops::rollback::journal::{Journal, Turn, refuse_unfinished};
+use crate::ops::rollback::recover::snapshot_of;
+use crate::ops::rollback::report::{holds, kept_places, left_behind};
+use crate::ops::rollback::run::{Downtime, Way, ground_of, words_of};
+use crate::ops::rollback::services::{On, concerned, running, start, watching};
+use crate::ops::rollback::{NotTaken, Outcome, RollbackReport};
+use crate::ops::session::Session;
+use crate::service::Watch;
+use std::path::PathBuf;
+
+const TAKEN_BACK: &str = "it was taken back";
+
+/// Takes the last rollback back: a safety snapshot of what is live now, then the exchange the other way round.
+pub fn undo(session: &Session) -> Result<RollbackReport> {
+    session.check_writable()?;
+    let held = crate::ops::lock::hold(session, "rollback")?;
+    let state = session.state()?.dir().to_owned();
+    refuse_unfinished(&state, "undoing of a rollback")?;
+    let last = Journal::kept(&state)?.pop();
+    let Some((kept, journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done && !journal.swept)
+    else {
+        return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
+            .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
+    };
+    refuse_without_the_other_state(&journal)?;
+    for way in journal.git.iter().filter(|way| way.is_there()) {
+        way.back().refuse_loss()?;
+    }
+    let components = journal.components();
+    let Ran { outcome: mut report, problems } =
+        hooks::around(session, Event::Rollback, &components, snapshot_of, || {
+            take_back(session, &held, (kept, journal), components.clone())
+        })?;
+    report.problems.extend(problems);
+    Ok(report)
+}
+
+/// Fails where something of what was live before is nowhere any more: begun all the same, the way back would end in its middle, with the services down.
+fn refuse_without_the_other_state(journal: &Journal) -> Result<()> {
+    for site in &journal.sites {
+        let ground = ground_of(site)?;
+        let cannot = || format!("cannot look at {}", site.base.display());
+        for step in &site.steps {
+            if ground.can_take_back(step).doing(Class::Failed, cannot)? {
+                continue;
+            }
+            let what = format!(
+                "the rollback to {} cannot be taken back: what was live before it in {} is not there any more",
+                journal.snapshot,
+                site.base.display()
+            );
+            return Err(OpError::new(Class::NotFound, what).hint(
+                "nothing was stopped or changed; `backstay rollback latest-safety` goes to the state before it",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Takes back what `journal`, kept as `kept`, tells of.
+fn take_back(
+    session: &Session,
+    held: &Held,
+    (kept, mut journal): (PathBuf, Journal),
+    components: Vec<String>,
+) -> Result<RollbackReport> {
+    let state = session.state()?.dir().to_owned();
+    journal.why = Some(TAKEN_BACK.into());
+    journal.undo = true;
+    // What failed of git then is told; what fails of it now is to be.
+    journal.git_troubles.clear();
+    let snapshot = journal.snapshot.clone();
+    let mut way = Way { session, held, state, journal, downtime: Downtime::default() };
+    way.safety_of_undo(&components)?;
+    way.journal.services = watching(session, |watch| {
+        let concerned = concerned(session.config()?, &components);
+        running(session, watch, &concerned)
+    })?;
+    // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
+    way.journal.turn(&way.state, Turn::Halting)?;
+    crate::durable::remove(&kept)
+        .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
+    let outcome = watching(session, |watch| way.back(watch, &OpError::new(Class::Failed, TAKEN_BACK)))?;
+    if let Outcome::Holds(why) = outcome {
+        return Err(holds(&way.journal, why));
+    }
+    let kept = kept_places(&way.journal, &way.state);
+    Ok(RollbackReport {
+        snapshot,
+        safety: way.journal.safety.clone(),
+        components,
+        services: way.journal.services.iter().map(|s| s.name.clone()).collect(),
+        kept,
+        git: Vec::new(),
+        downtime_ms: None,
+        exchange_ms: None,
+        problems: left_behind(&way.journal),
+    })
+}
+
+impl Way<'_> {
+    /// It is not taken back, because of `why`: the services run again on what is live, of which nothing was touched.
+    pub(super) fn hold_on(&mut self, watch: &Watch<'_>, why: &OpError) -> Result<Outcome> {
+        self.session.note(&format!("it is not taken back: {}", words_of(why)));
+        let up = start(self.session, watch, &self.journal, On::Old);
+        self.journal.holds();
+        let ended = self.journal.turn(&self.state, Turn::Done).and_then(|()| self.journal.close(&self.state));
+        ended.map_err(|e| self.stuck(&e))?;
+        let outcome = Outcome::Holds(NotTaken { why: words_of(why), hint: why.hint.clone() });
+        up.map(|()| outcome).map_err(|e| {
+            let what = format!(
+                "the rollback was not taken back ({}), and a service did not come up again on it",
+                words_of(why)
+            );
+            OpError::new(Class::Person, what)
+                .because(words_of(&e))
+                .hint("look at the service's own log; what was live is live, and nothing of it was changed")
+        })
+    }
+}
