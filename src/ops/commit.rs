@@ -12,7 +12,7 @@ use crate::model::document::{DOCUMENT_BYTES_MAX, namespace};
 use crate::model::mark::{Mark, Statement, Target, Tombstone};
 use crate::model::{HostId, ObjectId, ObjectRef, Record, SignerId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::many::each;
+use crate::ops::many::try_each;
 use crate::ops::session::in_store;
 use crate::store::{Key, Prefix, Store, StoreErrorKind};
 use std::collections::{BTreeMap, HashSet};
@@ -353,9 +353,7 @@ fn sizes(store: &dyn Store, objects: &[ObjectRef]) -> Result<BTreeMap<Key, u64>>
             let key = Key::data(object.kind, object.id);
             Ok(in_store(store, store.head(&key))?.map(|size| (key, size)))
         };
-        for found in each(objects, look) {
-            sizes.extend(found?);
-        }
+        sizes.extend(try_each(objects, look)?.into_iter().flatten());
     }
     Ok(sizes)
 }

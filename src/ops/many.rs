@@ -1,5 +1,7 @@
 //! Asking many small things of a store at once: one with latency answers them together.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// So many are asked at once.
 const AT_ONCE: usize = 16;
 /// Fewer are not worth a thread: one costs some ten microseconds, an answer from a bucket some ten milliseconds.
@@ -31,9 +33,29 @@ fn items_of<T, R>(items: &[T], ask: &impl Fn(&T) -> R) -> Vec<R> {
     items.iter().map(ask).collect()
 }
 
+/// What `ask` says of each of `items`, or its first error. After that no more are asked: with a store that went away each question takes as long
+/// as the store's patience lasts, and a history can be a thousand of them.
+pub(crate) fn try_each<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    ask: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let failed = AtomicBool::new(false);
+    let said = each(items, |item| {
+        let wanted = !failed.load(Ordering::Relaxed);
+        let answer = wanted.then(|| ask(item));
+        if matches!(answer, Some(Err(_))) {
+            failed.store(true, Ordering::Relaxed);
+        }
+        answer
+    });
+    // One that was not asked stands for an error further on, or further back: nothing is left out of a success.
+    said.into_iter().flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn answers_come_in_the_order_of_the_questions() {
@@ -41,5 +63,27 @@ mod tests {
             let items: Vec<usize> = (0..count).collect();
             assert_eq!(each(&items, |n| n * 2), items.iter().map(|n| n * 2).collect::<Vec<_>>(), "{count}");
         }
+    }
+
+    #[test]
+    fn after_an_error_no_more_are_asked() {
+        let items: Vec<usize> = (0..16_000).collect();
+        let asked = AtomicUsize::new(0);
+        let answer = try_each(&items, |_| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Err::<(), _>("the store went away")
+        });
+        assert_eq!(answer, Err("the store went away"));
+        assert!(asked.load(Ordering::SeqCst) <= AT_ONCE, "{asked:?} were asked");
+    }
+
+    #[test]
+    fn one_error_among_many_answers_is_the_answer() {
+        let items: Vec<usize> = (0..500).collect();
+        for bad in [0, 31, 250, 499] {
+            let answer = try_each(&items, |n| if *n == bad { Err(*n) } else { Ok(*n) });
+            assert_eq!(answer, Err(bad));
+        }
+        assert_eq!(try_each(&items, |n| Ok::<_, ()>(*n)), Ok(items.clone()));
     }
 }

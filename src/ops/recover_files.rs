@@ -4,7 +4,7 @@
 use crate::keys::{SignatureError, verify};
 use crate::model::document::namespace;
 use crate::ops::error::Result;
-use crate::ops::many::each;
+use crate::ops::many::try_each;
 use crate::ops::session::in_store;
 use crate::ops::vault::{BadDocument, Vault};
 use crate::store::{Key, Store, StoreErrorKind};
@@ -16,11 +16,11 @@ pub(super) const BYTES_MAX: u64 = 16 << 20;
 pub fn check(store: &dyn Store, vault: &Vault) -> Result<Vec<BadDocument>> {
     let pairs = [(Key::RecoverMd, Key::RecoverMdSig), (Key::RecoverPy, Key::RecoverPySig)];
     let keys = pairs.each_ref().map(|(key, signature)| [key.clone(), signature.clone()]).concat();
-    let mut read = each(&keys, |key| read(store, key)).into_iter();
-    let mut next = || read.next().unwrap_or(Ok(None));
+    let mut read = try_each(&keys, |key| read(store, key))?.into_iter();
+    let mut next = || read.next().flatten();
     let mut bad = Vec::new();
     for (key, signature) in pairs {
-        match (next()?, next()?) {
+        match (next(), next()) {
             (Some(bytes), Some(armored)) => bad.extend(fault(vault, (&key, &bytes), (&signature, &armored))),
             (file, armored) => {
                 let missing = [(&key, file.is_none()), (&signature, armored.is_none())];

@@ -9,7 +9,7 @@ use crate::model::document::{DOCUMENT_BYTES_MAX, DocumentError, namespace};
 use crate::model::mark::Mark;
 use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::many::each;
+use crate::ops::many::try_each;
 use crate::ops::versions::older_document;
 use crate::store::{Key, Prefix, Store};
 use serde::{Deserialize, Serialize};
@@ -277,7 +277,7 @@ struct Reading<'a> {
     older: Vec<BadDocument>,
 }
 
-type Read = Result<std::result::Result<Option<ChainEntry>, OpenError>>;
+type Read = std::result::Result<Option<ChainEntry>, OpenError>;
 
 impl Reading<'_> {
     /// Records are listed before marks are, because a prune puts its mark before it takes a record away: whoever lists them the other way round
@@ -287,7 +287,7 @@ impl Reading<'_> {
         let records = self.list(Prefix::Records)?;
         let (read, marks) = std::thread::scope(|scope| {
             let listing = std::thread::Builder::new().spawn_scoped(scope, || self.list(Prefix::Marks));
-            let read = each(&records, |key| self.read_one(key));
+            let read = try_each(&records, |key| self.read_one(key));
             // Without a thread of its own it is listed here.
             let marks = listing
                 .ok()
@@ -295,11 +295,13 @@ impl Reading<'_> {
                 .unwrap_or_else(|| self.list(Prefix::Marks));
             (read, marks)
         });
-        let went = read.iter().any(|read| matches!(read, Ok(Ok(None))));
-        self.take(&records, read)?;
+        let read = read?;
+        let went = read.iter().any(|read| matches!(read, Ok(None)));
+        self.take(&records, read);
         let marks = if went { self.list(Prefix::Marks)? } else { marks? };
-        let read = each(&marks, |key| self.read_one(key));
-        self.take(&marks, read)
+        let read = try_each(&marks, |key| self.read_one(key))?;
+        self.take(&marks, read);
+        Ok(())
     }
 
     fn list(&self, prefix: Prefix) -> Result<Vec<Key>> {
@@ -307,9 +309,9 @@ impl Reading<'_> {
         Ok(listed.into_iter().map(|object| object.key).collect())
     }
 
-    fn take(&mut self, keys: &[Key], read: Vec<Read>) -> Result<()> {
+    fn take(&mut self, keys: &[Key], read: Vec<Read>) {
         for (key, read) in keys.iter().zip(read) {
-            match read? {
+            match read {
                 Ok(entry) => self.entries.extend(entry),
                 Err(problem) => {
                     let too_new = matches!(problem, OpenError::TooNew(_));
@@ -338,7 +340,7 @@ impl Reading<'_> {
         Ok(self.list(prefix)?.contains(key))
     }
 
-    fn read_one(&self, key: &Key) -> Read {
+    fn read_one(&self, key: &Key) -> Result<Read> {
         let bytes = match self.store.get(key, DOCUMENT_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(e) if e.kind == crate::store::StoreErrorKind::Corrupt => {

@@ -3,7 +3,7 @@
 use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::{ContentHash, Entry, Kind, RelPath, SnapshotId};
 use crate::ops::error::Result;
-use crate::ops::many::each;
+use crate::ops::many::try_each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::{Opened, SEGMENTS_AT_ONCE, open, touched};
 use crate::ops::select::{self, Selection};
@@ -116,8 +116,8 @@ fn entries_of(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection)
     let mut entries = Vec::new();
     let touched: Vec<&SegmentRef> = touched(component, selection).collect();
     for some in touched.chunks(SEGMENTS_AT_ONCE) {
-        for segment in each(some, |reference| reader.segment(component, reference)) {
-            entries.extend(segment?.entries.into_iter().filter(|e| selection.wants(&e.path)));
+        for segment in try_each(some, |reference| reader.segment(component, reference))? {
+            entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
         }
     }
     shape::check(component, &entries)?;

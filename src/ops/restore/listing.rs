@@ -3,7 +3,7 @@
 use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::{Entry, Kind, ObjectId};
 use crate::ops::error::{Class, OpError, Result};
-use crate::ops::many::each;
+use crate::ops::many::try_each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::read::Archives;
 use crate::ops::select::{self, Selection};
@@ -38,8 +38,7 @@ impl Listing {
             Self { component, entries: Vec::new(), archives: Archives::default(), extents: HashMap::new() };
         let touched: Vec<SegmentRef> = touched(&listing.component, selection).cloned().collect();
         for some in touched.chunks(SEGMENTS_AT_ONCE) {
-            for segment in each(some, |reference| reader.segment(&listing.component, reference)) {
-                let segment = segment?;
+            for segment in try_each(some, |reference| reader.segment(&listing.component, reference))? {
                 listing.archives.add(segment.archives);
                 listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
             }

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// Answers are no longer than this: a range, or a page of names.
 pub(super) const MAX_ANSWER: usize = 16 << 20;
 const MAX_RETRIES: u32 = 8;
-/// For a server that never answered.
+/// For a server that never answered, or was waited for in vain before.
 const MAX_CALLS: u32 = 4;
 /// From the first failure.
 const MAX_TIME: Duration = Duration::from_secs(5 * 60);
@@ -140,7 +140,10 @@ impl HttpService for Link {
             let Some(wait) = self.wait_for(&failure, tried, (now.saturating_sub(began), since)) else {
                 let failure = match tried {
                     0 => failure,
-                    _ => failure.and(&format!("given up after {} tries", tried + 1)),
+                    _ => {
+                        self.0.lost();
+                        failure.and(&format!("given up after {} tries", tried + 1))
+                    }
                 };
                 return Err(HttpError::new(HttpErrorKind::Unknown, failure));
             };

@@ -20,7 +20,7 @@ use std::time::Duration;
 const MAX_XML: usize = 16 << 20;
 const MAX_ERROR: usize = 64 << 10;
 const MAX_RETRIES: u32 = 10;
-/// For a server that never answered: it is more likely away than busy, and other stores are waiting.
+/// For a server that never answered, or was waited for in vain before: it is more likely away than busy, and other stores are waiting.
 const MAX_CALLS: u32 = 4;
 /// From the first failure: how long it took to fail says how slow the line is, not how patient we were.
 const MAX_TIME: Duration = Duration::from_secs(15 * 60);
@@ -275,6 +275,7 @@ impl<'a> Patience<'a> {
         let too_long = wait > MAX_TIME || self.tries >= SURE_RETRIES && since.saturating_add(wait) > MAX_TIME;
         if self.tries >= most || too_long {
             let (tries, spent) = (self.tries + 1, now.saturating_sub(self.began));
+            self.client.transport.lost();
             return Err(failure.and(&format!("given up after {tries} tries in {} seconds", spent.as_secs())));
         }
         self.tries += 1;

@@ -135,7 +135,7 @@ pub(in crate::store) struct Transport {
     moving: Arc<Moving>,
     /// Seconds that the server's clock is ahead of ours.
     skew: AtomicI64,
-    /// Something answered, once.
+    /// Something answers: it did once, and nothing was given up since because nobody answered.
     reached: AtomicBool,
 }
 
@@ -170,9 +170,14 @@ impl Transport {
         Some(self.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN)
     }
 
-    /// True once anything answered.
+    /// True once anything answered, until [`Self::lost`].
     pub(in crate::store) fn reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
+    }
+
+    /// A request was given up: a server that does not answer again is not waited for as long at each of the requests that follow.
+    pub(in crate::store) fn lost(&self) {
+        self.reached.store(false, Ordering::Relaxed);
     }
 
     /// Sends a signed request; the answer may have any status.

@@ -375,6 +375,22 @@ fn nobody_there_is_said_after_some_tries() {
     }
 }
 
+/// A history of a thousand records is a thousand requests: each waiting for minutes, one after another, would hold a run for hours.
+#[test]
+fn a_server_that_went_away_is_waited_for_at_length_once_and_not_for_each_request() {
+    let bed = Bed::new();
+    bed.perform(Do::List).unwrap();
+    bed.server.end();
+    bed.perform(Do::List).unwrap_err();
+    let first = bed.paused();
+    for _ in 0..5 {
+        let text = told(&bed.perform(Do::List).unwrap_err());
+        assert!(text.contains("cannot be reached") && text.contains("given up after 5 tries"), "{text}");
+    }
+    let more = bed.paused() - first;
+    assert!(first > Duration::from_secs(45) && more < first / 2, "{first:?}, then {more:?} for five");
+}
+
 #[test]
 fn an_end_that_is_asked_for_comes_whatever_the_server_does() {
     let all = ALL.iter().map(|(what, op)| (*what, *op, Fault::StallUp));
