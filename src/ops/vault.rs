@@ -326,7 +326,6 @@ impl Reading<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     /// The entry as an older version of the document has it, where the store keeps versions: its signature is the proof.
