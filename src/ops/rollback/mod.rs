@@ -26,7 +26,7 @@ mod tree;
 mod trees;
 
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
-pub use keep::sweep;
+pub use keep::{Swept, sweep};
 pub use ladder::ladder;
 pub use recover::{ready, resume, undo};
 pub(in crate::ops) use run::words_of;
@@ -372,7 +372,7 @@ fn restore_report(opened: &Opened) -> RestoreReport {
 /// Ends a rollback of which nothing live was touched.
 fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     for site in &journal.sites {
-        remove_staging(&site.base, &site.staging)?;
+        let _was_there = remove_staging(&site.base, &site.staging)?;
     }
     dumps::give_up(journal, state)?;
     journal.close(state)
