@@ -7,7 +7,7 @@ use crate::model::{Problem, Timestamp};
 use crate::ops::backup::{self, BackupOptions};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::{self, Ran};
-use crate::ops::rollback::dumps::wait_for_children;
+use crate::ops::rollback::dumps::{wait_for_children, wait_for_servers};
 use crate::ops::rollback::journal::{Journal, Turn, is_torn, refuse_unfinished};
 use crate::ops::rollback::report::{kept_places, left_behind, report_of};
 use crate::ops::rollback::run::{Downtime, Way, ground_of};
@@ -31,6 +31,7 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
     let mut way = Way { session, held: &held, state, journal, downtime: Downtime::default() };
     let outcome = match way.journal.turn {
         Turn::Staging => {
+            wait_for_servers(session, &way.journal, &way.state);
             give_up(&way.journal, &way.state)?;
             Outcome::Undone("it was ended before anything was touched".into())
         }
@@ -41,6 +42,7 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
             if done { Outcome::Done } else { Outcome::Undone(why) }
         }
         Turn::Starting => watching(session, |watch| {
+            wait_for_servers(session, &way.journal, &way.state);
             let come_up = settle(session, watch, &way.journal).and_then(|()| way.come_up(watch));
             match come_up {
                 Ok(()) => Ok(Outcome::Done),
@@ -61,6 +63,8 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
                     let stopped = stop_seen(session, watch, &way.journal);
                     stopped.and_then(|()| way.note_what_came_after()).map_err(|e| way.stuck(&e))?;
                 }
+                // Once nothing runs on half of an exchange any more.
+                wait_for_servers(session, &way.journal, &way.state);
                 let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
                 way.back(watch, &OpError::new(Class::Failed, why))
             })?
