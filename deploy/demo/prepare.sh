@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run by the job `prepare`, as root of its container, at every `up`: gives the volumes to the user that the other containers run as, and the first time
-# makes configuration, keys and store. After that it changes nothing. `prepare.sh recover`, the job `recover`, brings all of it back from /run/kit.txt.
+# makes configuration, keys and store; what is there it leaves as it is. `prepare.sh recover`, the job `recover`, brings all of it back from /run/kit.txt.
 set -eu
 export HOME=/tmp LC_ALL=C XDG_CONFIG_HOME=/etc XDG_STATE_HOME=/var/lib
 user=65532 config=/etc/backstay/backstay.toml
@@ -14,12 +14,15 @@ install -o $user -g $user -m 0600 /run/secrets/host.credentials /etc/backstay/ho
 if [ "${1:-}" = recover ]; then
   install -o $user -g $user -m 0600 /run/kit.txt /tmp/kit.txt
   AWS_SHARED_CREDENTIALS_FILE=/etc/backstay/host.credentials own backstay recover /tmp/kit.txt --in-place --yes
-elif [ ! -e $config ]; then
-  # Keys, and a configuration that names them; then the store that is meant in the place of the one in a folder.
-  own mkdir -p /tmp/new/demo
-  own backstay -q init --yes -c /etc/backstay/new.toml --store /tmp/new/store --kit /etc/backstay/not-a-kit.txt /tmp/new/demo
-  own sed -i -e 's|^name = "local"|name = "minio"|' -e "s|^path = \"/tmp/new/store\"|url = \"s3://$BUCKET/demo\"\nendpoint = \"$ENDPOINT\"\nallow_http = true\ncredentials_file = \"/etc/backstay/host.credentials\"\nprune = \"elsewhere\"|" /etc/backstay/new.toml
-  own sh -c "cat >>/etc/backstay/new.toml" <<EOF
+else
+  # The first time, or after a first time that was cut off: keys, and a configuration that names them, with the store that is meant in the place of one
+  # in a folder. All that is thrown away lies in /tmp/new. Keys of a first try are taken up by the next one; nothing is removed but its new.toml.
+  if [ ! -e $config ]; then
+    rm -rf /tmp/new /etc/backstay/new.toml
+    own mkdir -p /tmp/new/demo
+    own env XDG_STATE_HOME=/tmp/new/state backstay -q init --yes -c /etc/backstay/new.toml --store /tmp/new/store --kit /tmp/new/not-a-kit.txt /tmp/new/demo
+    own sed -i -e 's|"/tmp/new/state/backstay/|"/var/lib/backstay/|' -e 's|^name = "local"|name = "minio"|' -e "s|^path = \"/tmp/new/store\"|url = \"s3://$BUCKET/demo\"\nendpoint = \"$ENDPOINT\"\nallow_http = true\ncredentials_file = \"/etc/backstay/host.credentials\"\nprune = \"elsewhere\"|" /etc/backstay/new.toml
+    own sh -c "cat >>/etc/backstay/new.toml" <<EOF
 
 [[component]]
 name = "db"
@@ -38,8 +41,10 @@ textfile = "/var/lib/backstay/demo.prom"
 page = "0.0.0.0:9317"
 token_file = "/etc/backstay/page-token"
 EOF
-  rm -rf /tmp/new /etc/backstay/not-a-kit.txt /var/lib/backstay/demo
-  own mv /etc/backstay/new.toml $config
+    own mv /etc/backstay/new.toml $config
+    rm -rf /tmp/new
+  fi
+  # Each time: it makes the store where that could not be made before, and changes nothing that is there.
   own backstay -q init --yes -c $config /srv/demo
 fi
 echo "ready"

@@ -7,7 +7,8 @@ use crate::agent::progress::{self, PROGRESS};
 use crate::agent::world::{Order, Orphan, Said, Work};
 use crate::durable;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::platform::child::{Ended, wait};
+use crate::ops::stopped;
+use crate::platform::child::{Ended, Patience, wait_patiently};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -106,8 +107,11 @@ impl Children {
         let stop = Arc::new(AtomicBool::new(false));
         let (done, code) = channel();
         let asked = Arc::clone(&stop);
+        let (state_dir, limit) = (order.state_dir.clone(), order.patience);
         std::thread::spawn(move || {
-            let ended = wait(&mut child, LONGEST, &|| asked.load(Ordering::Relaxed));
+            // Killed, it could not start again what it stopped for a capture.
+            let patience = Patience { needed: &|| stopped::any(&state_dir), limit };
+            let ended = wait_patiently(&mut child, LONGEST, &|| asked.load(Ordering::Relaxed), &patience);
             let code = match ended {
                 Ok(Ended::Itself(status)) => match (status.code(), status.signal()) {
                     (Some(code), _) => u8::try_from(code).unwrap_or(1),

@@ -23,6 +23,9 @@ pub trait Ask {
     fn load(&self) -> Vec<(PathBuf, Result<Arc<Config>>)>;
 }
 
+/// Of the service manager, while what must not be cut short goes on: more than the pause between two looks, however slow the machine is.
+const MORE_TIME: &str = "EXTEND_TIMEOUT_USEC=60000000";
+
 /// How the agent works.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -106,6 +109,10 @@ impl Agent {
     /// Ends what runs, and waits for its end.
     fn stop(&mut self, world: &mut dyn World) {
         self.projects.iter_mut().for_each(Project::stop);
+        for project in self.projects.iter().filter(|project| project.has_services_down()) {
+            let name = &project.config().project.name;
+            world.say(&format!("{name}: ends when what was stopped for the capture runs again"));
+        }
         loop {
             let mut all = true;
             for project in &mut self.projects {
@@ -115,6 +122,9 @@ impl Agent {
                 return;
             }
             self.socket.send("WATCHDOG=1");
+            if self.projects.iter().any(Project::has_services_down) {
+                self.socket.send(MORE_TIME);
+            }
             world.wait(None, true);
         }
     }

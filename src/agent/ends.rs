@@ -1,8 +1,10 @@
 //! What the end of a run means for people: the line that is said of it, and the worst of several.
 
+use crate::config::Config;
 use crate::model::Timestamp;
 use crate::ops::error::OpError;
 use crate::ops::restore::read::chain_text;
+use crate::ops::stopped;
 use crate::ops::timetable::{Start, Turn, Verdict, What};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -52,6 +54,15 @@ pub(super) fn lateness(start: &Start, now: Timestamp) -> String {
 pub(super) fn words(error: &OpError) -> String {
     let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
     format!("{}{hint}", chain_text(error))
+}
+
+/// What is said when a job was killed while services were down for its capture: nobody starts them before somebody runs the program again.
+pub(super) fn left_down(config: &Config) -> Option<String> {
+    let names = stopped::names(&config.state_dir);
+    let way = format!("`backstay --config {} ready` starts them", config.path.display());
+    (!names.is_empty()).then(|| {
+        format!("stopped for a capture that was cut off, and not started again: {}; {way}", names.join(", "))
+    })
 }
 
 /// True when somebody should hear of an end who wants to hear of trouble alone. Another run that is waited for is none.

@@ -3,6 +3,7 @@
 use crate::agent::tell;
 use crate::agent::world::Order;
 use crate::config::{Config, Task};
+use crate::ops::stopped;
 use crate::ops::timetable::{Line, Start, What};
 
 /// The job of `start`, of the schedule with these `lines`.
@@ -41,5 +42,6 @@ pub(super) fn order(config: &Config, lines: &[Line], start: &Start) -> Order {
         state_dir: config.state_dir.clone(),
         args,
         token: format!("{line} for {} try {}", start.due, start.attempt),
+        patience: stopped::longest(config),
     }
 }

@@ -50,7 +50,8 @@ fn service(command: &str, state_dirs: &[&Path]) -> String {
         "# /etc/systemd/system/backstay.service; then: systemctl daemon-reload && systemctl enable --now backstay\n\
          [Unit]\nDescription=backstay: runs the schedule of backstay.toml\nWants=network-online.target\nAfter=network-online.target\n\n\
          [Service]\nType=notify\nNotifyAccess=main\nExecStart={command}\nExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30s\nWatchdogSec=5min\n\
-         # It ends within 10 s, and takes what it was doing up again when it is started.\nTimeoutStopSec=30s\n{KILL_MODE}{}\n\
+         # It ends within 10 s, and takes what it was doing up again when it is started; while services are down for a capture it asks for more time, until\n\
+         # they run again.\nTimeoutStopSec=30s\n{KILL_MODE}{}\n\
          [Install]\nWantedBy=multi-user.target\n",
         hardening(state_dirs)
     )

@@ -1,7 +1,7 @@
 //! One project of the agent: what it runs now, what it remembers.
 
 use crate::agent::child;
-use crate::agent::ends::{is_trouble, lateness, title, told, words};
+use crate::agent::ends::{is_trouble, lateness, left_down, title, told, words};
 use crate::agent::orders::order;
 use crate::agent::untold::Untold;
 use crate::agent::world::{Order, Orphan, Work, World};
@@ -11,6 +11,7 @@ use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::left_open::Unfinished;
 use crate::ops::restore::read::chain_text;
+use crate::ops::stopped;
 use crate::ops::timetable::{AGENT, End, Line, Memory, Next, Start, What, agent_lock, lines, next};
 use jiff::SignedDuration;
 use std::sync::Arc;
@@ -361,6 +362,11 @@ impl Project {
         }
     }
 
+    /// True while services are down for the capture of what runs: it starts them again before it ends.
+    pub fn has_services_down(&self) -> bool {
+        self.under.is_some() && stopped::any(&self.config.state_dir)
+    }
+
     /// After [`Self::stop`]: true when nothing runs any more. What was not done is due as before.
     pub fn stopped(&mut self, world: &mut dyn World) -> bool {
         self.settled(world).unwrap_or_else(|e| {
@@ -383,6 +389,9 @@ impl Project {
                 self.name(),
                 title(&start)
             ));
+            if let Some(what) = left_down(&self.config) {
+                world.warn(&format!("{}: {what}", self.name()));
+            }
         }
         Ok(true)
     }

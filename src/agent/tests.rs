@@ -554,6 +554,7 @@ fn while_a_job_of_the_project_runs_another_one_is_busy_and_does_not_begin() {
         task: tell::Task::Sync,
         args: vec!["sync".to_owned()],
         token: "sync for now".to_owned(),
+        patience: std::time::Duration::ZERO,
     };
     let slot = std::fs::File::create(dir.path().join("agent-job.lock")).unwrap();
     rustix::fs::flock(&slot, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -573,6 +574,20 @@ fn asked_to_end_it_ends_what_runs_and_takes_it_up_again() {
     fake.until(at("2026-11-02T12:00:00Z"), &config).unwrap();
     assert_eq!(fake.began().len(), 2);
     assert!(fake.said().contains("is done"), "{}", fake.said());
+}
+
+#[test]
+fn what_a_job_left_down_that_had_to_be_killed_is_named_with_the_command_that_starts_it() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_mins(30), |_| 0);
+    std::fs::write(dir.path().join("stopped.json"), r#"{"services":["web","worker"]}"#).unwrap();
+    fake.until(at("2026-11-02T02:10:00Z"), &config).unwrap();
+    let said = fake.said();
+    assert!(
+        said.contains("not started again: web, worker; `backstay --config /srv/x/backstay.toml ready`"),
+        "{said}"
+    );
 }
 
 #[test]

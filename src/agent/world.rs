@@ -9,6 +9,7 @@ use crate::ops::left_open::Unfinished;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A job to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Order {
     pub args: Vec<String>,
     /// What tells this run from every other one of the project.
     pub token: String,
+    /// What it gets beyond the usual time, when it is asked to end while services are down for its capture.
+    pub patience: Duration,
 }
 
 /// What is known of a run that was begun before this agent was.
@@ -58,7 +61,7 @@ fn yes() -> bool {
 pub trait Work {
     /// Its exit code, once it has ended.
     fn poll(&mut self) -> Option<u8>;
-    /// Asks it to end; it has soon.
+    /// Asks it to end; it has soon, or once the services run again that are down for its capture.
     fn stop(&mut self);
 }
 

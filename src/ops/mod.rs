@@ -50,7 +50,7 @@ mod slots;
 pub mod sources;
 pub mod space;
 pub mod status;
-mod stopped;
+pub(crate) mod stopped;
 pub mod stores;
 pub mod surroundings;
 pub mod sync;

@@ -7,11 +7,13 @@ use crate::config::{Config, Service};
 use crate::durable::{self, crash};
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, Result};
+use crate::ops::interrupt::Interrupt;
 use crate::ops::rollback::services::{concerned, failed, with_watch};
 use crate::service::{self, State, Watch};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 const FILE: &str = "stopped.json";
 
@@ -78,22 +80,24 @@ impl Stopped {
 /// Takes `step` while the services that work on `components` are stopped. Those that do not come up again are among the problems.
 ///
 /// # Errors
-/// A service did not stop (then `step` was not taken), or `step` failed. The services were started in either case.
+/// A service did not stop or `interrupt` asked for the end (then `step` was not taken), or `step` failed. The services were started in either case.
 pub(crate) fn around<T>(
     config: &Config,
     state: &Path,
     components: &[String],
-    note: &dyn Fn(&str),
+    (note, interrupt): (&dyn Fn(&str), &Interrupt),
     step: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Vec<Problem>)> {
     let services = concerned(config, components);
     if services.is_empty() {
         return Ok((step()?, Vec::new()));
     }
+    interrupt.check()?;
     let mut asked = BTreeSet::new();
-    let taken = with_watch(config, state, |watch| stop(&services, watch, state, &mut asked, note));
+    let taken =
+        with_watch(config, state, |watch| stop(&services, watch, state, &mut asked, (note, interrupt)));
     crash::point("stopped: all of them");
-    let taken = taken.and_then(|()| step());
+    let taken = taken.and_then(|()| interrupt.check()).and_then(|()| step());
     crash::point("stopped: captured");
     let mut problems = all_back(config, state, Asker::Run, After::Asked(&asked), note)?;
     problems.extend(still_down(config, state, &problems)?);
@@ -106,7 +110,7 @@ fn stop(
     watch: &Watch<'_>,
     state: &Path,
     asked: &mut BTreeSet<String>,
-    note: &dyn Fn(&str),
+    (note, interrupt): (&dyn Fn(&str), &Interrupt),
 ) -> Result<()> {
     let (mut run, mut lives) = (Vec::new(), BTreeMap::new());
     for service in services {
@@ -120,11 +124,19 @@ fn stop(
         }
         run.push(*service);
     }
-    let services = run.iter().map(|service| service.name.clone()).collect();
-    let down = Stopped::read(state)?.unwrap_or_default().failed;
-    Stopped { services, lives, failed: down }.write(state)?;
+    let failed_before = Stopped::read(state)?.unwrap_or_default().failed;
+    let write = |services: &[&Service]| {
+        let services = services.iter().map(|service| service.name.clone()).collect();
+        Stopped { services, lives: lives.clone(), failed: failed_before.clone() }.write(state)
+    };
+    write(&run)?;
     crash::point("stopped: written down");
-    for service in run.iter().rev() {
+    for (place, service) in run.iter().enumerate().rev() {
+        if let Err(e) = interrupt.check() {
+            // This one and those before it were asked nothing, and go on running.
+            write(&run[place + 1..])?;
+            return Err(e);
+        }
         note(&format!("stopping {} for the capture", service.name));
         asked.insert(service.name.clone());
         service::stop(service, watch).map_err(failed)?;
@@ -274,6 +286,21 @@ fn problem(service: &str, what: String) -> Problem {
         what,
         hint: Some("look at the service's own log, and start it by hand".into()),
     }
+}
+
+/// The longest that stopping services and starting them again may take, as the configuration has it; the rest of a capture ends soon when it is asked to.
+pub(crate) fn longest(config: &Config) -> Duration {
+    let one = |service: &Service| {
+        let healthy = service.health.as_ref().map_or(Duration::ZERO, |health| health.within);
+        // One that still runs then is asked to stop once more before it is started.
+        service.stop_within.saturating_mul(2).saturating_add(service.start_within).saturating_add(healthy)
+    };
+    config.services.iter().map(one).fold(Duration::from_secs(60), Duration::saturating_add)
+}
+
+/// The services that a capture stopped and did not start again. What cannot be read names none.
+pub(crate) fn names(state: &Path) -> Vec<String> {
+    Stopped::read(state).ok().flatten().map_or_else(Vec::new, |stopped| stopped.services)
 }
 
 /// True when a capture stopped services and did not start them again.

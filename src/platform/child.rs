@@ -25,8 +25,26 @@ pub enum Ended {
     Stopped,
 }
 
+/// What a child that was asked to end is given beyond the usual time.
+pub struct Patience<'a> {
+    /// As long as this says so: it is about something that must not be left half done.
+    pub needed: &'a dyn Fn() -> bool,
+    /// At most.
+    pub limit: Duration,
+}
+
 /// Waits for `child`; when `limit` is over, or `stopped` says so, ends it and everything in its process group.
 pub fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> io::Result<Ended> {
+    wait_patiently(child, limit, stopped, &Patience { needed: &|| false, limit: Duration::ZERO })
+}
+
+/// The same; what is asked to end gets the usual time once `patience` needs none any more.
+pub fn wait_patiently(
+    child: &mut Child,
+    limit: Duration,
+    stopped: &dyn Fn() -> bool,
+    patience: &Patience<'_>,
+) -> io::Result<Ended> {
     let pid = Pid::from_child(child);
     let end = end_of(pid);
     let timed_out = |limit| end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
@@ -45,7 +63,13 @@ pub fn wait(child: &mut Child, limit: Duration, stopped: &dyn Fn() -> bool) -> i
     };
     // These fail only when nothing is left to end.
     let _ = kill_process_group(pid, Signal::TERM);
-    let _still_there = timed_out(GRACE);
+    let asked = Instant::now();
+    let mut needed = asked;
+    while needed.elapsed() < GRACE && timed_out(ASKED) {
+        if asked.elapsed() < patience.limit && (patience.needed)() {
+            needed = Instant::now();
+        }
+    }
     let _ = kill_process_group(pid, Signal::KILL);
     child.wait()?;
     Ok(why)

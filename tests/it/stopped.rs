@@ -6,9 +6,12 @@ use crate::common::project::{
 };
 use crate::rollback::untold::{running, two_services};
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 const COMPONENTS: &str = r#"
 [[component]]
@@ -71,6 +74,10 @@ impl App {
     fn runs(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         stat.contains("(sleep)") && !stat.contains(") Z")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.0.config()["state"]["dir"].as_str().unwrap().into()
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -346,4 +353,55 @@ fn a_service_that_does_not_come_up_is_told_and_the_snapshot_stays() {
     expect_code(app.0.run(["backup"]), 0);
     assert!(app.runs());
     assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn an_agent_that_is_asked_to_end_while_services_are_down_ends_once_they_run_again() {
+    // Longer than a job gets that is asked to end.
+    let slow = SERVICE.replace("echo stop >> order; kill", "echo stop >> order; sleep 8; kill");
+    let schedule = "[schedule]\nbackup = \"0 3 * * *\"\ntimezone = \"UTC\"\n";
+    let app = App::with(&format!("{schedule}{slow}"));
+    let first = app.command(&["agent", "--once"]).env("BACKSTAY_TEST_NOW", "2026-11-01T12:00:00Z").output();
+    expect_code(first.unwrap(), 0);
+    let before = app.pid();
+    let (path, said) = (app.0.top.join("notify"), app.0.top.join("said"));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut agent = app.command(&["agent"]);
+    agent.env("NOTIFY_SOCKET", &path).stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());
+    let mut agent = agent.spawn().unwrap();
+    until("it is being stopped", || app.order() == ["stop"]);
+    kill_process(Pid::from_child(&agent), Signal::TERM).unwrap();
+    let mut heard = [0; 500];
+    let mut hear =
+        || manager.recv(&mut heard).map(|length| String::from_utf8_lossy(&heard[..length]).into_owned());
+    while !hear().expect("it asks for the time that it takes").contains("EXTEND_TIMEOUT_USEC=") {}
+    assert!(agent.wait().unwrap().success());
+    let said = fs::read_to_string(said).unwrap();
+    assert!(said.contains("ends when what was stopped for the capture runs again"), "{said}");
+    assert!(said.contains("was ended; it is run again when the agent is"), "{said}");
+    assert!(!said.contains("not started again"), "{said}");
+    assert!(app.runs() && app.pid() != before, "{:?}: {said}", app.order());
+    assert!(!app.state().join("stopped.json").exists());
+    assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn asked_to_end_while_services_are_being_stopped_it_stops_no_other_and_starts_what_it_stopped() {
+    let more = SERVICE.replace("\"web\"", "\"front\"").replace("web.pid", "front.pid");
+    let front = &more[..more.find("[[hook]]").unwrap()];
+    let front = front.replace("echo st", "echo front st").replace("name = ", "after = [\"web\"]\nname = ");
+    let app = App::with(&format!("{front}{SERVICE}"));
+    let start = "sleep 1000 >/dev/null 2>&1 & echo $! > front.pid";
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.0.dir).output().unwrap(), 0);
+    let before = app.pid();
+    let mut backup = app.command(&["backup"]);
+    let output = backup.env("BACKSTAY_TEST_SIGNAL", "stopped: a service#1:15").output().unwrap();
+    crate::common::project::end_service(&app.0.dir.join("front.pid"), &app.0.dir);
+    expect_code(output, 143);
+    let services = |line: &String| line.contains("st");
+    let order: Vec<String> = app.order().into_iter().filter(services).collect();
+    assert_eq!(order, ["front stop", "front start"]);
+    assert!(app.runs() && app.pid() == before);
+    assert!(!app.state().join("stopped.json").exists());
 }

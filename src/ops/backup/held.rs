@@ -133,11 +133,12 @@ impl<'a> Run<'a> {
         let names: Vec<String> = components.iter().map(|(_, c)| c.name.to_string()).collect();
         let (config, state) = (session.config()?, session.state()?.dir());
         let note = |text: &str| session.note(text);
-        let (taken, found) = crate::ops::stopped::around(config, state, &names, &note, || {
+        let interrupt = &session.around.interrupt;
+        let (taken, found) = crate::ops::stopped::around(config, state, &names, (&note, interrupt), || {
             components.iter().try_for_each(|(place, component)| {
                 held.insert(*place, self.hold_one(component)?);
                 crash::point("backup: held");
-                session.around.interrupt.check()
+                interrupt.check()
             })
         })?;
         problems.extend(found);
@@ -165,6 +166,7 @@ impl<'a> Run<'a> {
         databases: &mut HeldDatabases,
     ) -> Result<()> {
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
+            self.session.around.interrupt.check()?;
             let path = scan.tree.real_path(&found.entry.path);
             let facts = Facts::of_database(&path, build.settled);
             if let Some(item) = build.unchanged_database(&found.entry, facts.as_ref()) {
@@ -186,6 +188,8 @@ impl<'a> Run<'a> {
     fn hold_files(&self, build: &mut Build<'a>, scan: &Scan, databases: &HeldDatabases) -> Result<()> {
         let mut cursor = Cursor::new(build.old);
         for (place, found) in scan.entries.iter().enumerate() {
+            // Services are down, and whoever asks for the end wants them back.
+            self.session.around.interrupt.check()?;
             let unchanged = cursor.unchanged(found, build.settled).is_some();
             if found.entry.kind == Kind::File && !unchanged && !databases.contains_key(&place) {
                 self.hold_file(build, scan, found)?;

@@ -78,12 +78,16 @@ pub fn run(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let held = crate::ops::lock::hold(session, "backup")?;
     crash::point("backup: lock held");
     let started = session.around.clock.now();
-    let report = run_held(session, options, &held)?;
+    let state = session.state()?.dir();
+    let mut report = run_held(session, options, &held)?;
     if report.good {
         // What a rollback put away is needed no more once something good came after it.
-        for place in crate::ops::rollback::sweep(session, started)? {
-            session.note(&format!("removed what a rollback put away a week ago: {place}"));
+        let swept = crate::ops::rollback::sweep(state, started);
+        for place in swept.removed {
+            session.note(&format!("removed what a rollback put away a week ago: {}", place.display()));
         }
+        swept.problems.iter().for_each(|problem| session.around.progress.problem(problem));
+        report.problems.extend(swept.problems);
     }
     Ok(report)
 }

@@ -1,8 +1,10 @@
 //! A database of a PostgreSQL server, as the journal knows it.
 
+use crate::bridge::{RealTimer, Timer as _};
 use crate::config::{Component, Spec};
 use crate::model::ComponentName;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::lock::pause;
 use crate::ops::rollback::left::not_here;
 use crate::ops::rollback::run::words_of;
 use crate::ops::session::Session;
@@ -13,6 +15,10 @@ use std::time::Duration;
 
 /// A statement that moves no data and takes longer hangs.
 const STATEMENT: Duration = Duration::from_secs(120);
+/// After a power cut the server comes up beside the run that goes on with the rollback: it gets so long.
+const COMES_UP: Duration = Duration::from_secs(300);
+/// How often it is asked meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A database of a server on its way. What is where is told by OIDs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +89,21 @@ impl DatabaseRecord {
             dir: state.to_owned(),
             limit: STATEMENT,
             fill_limit: Duration::from_secs(self.fill_seconds),
+        }
+    }
+
+    /// Waits until its server answers, or has been away for too long: then the step that needs it says so. Whoever asks the run to end need not wait.
+    pub(super) fn wait_for_server(&self, session: &Session, state: &Path) {
+        let (server, timer) = (self.server(state), RealTimer::default());
+        let begun = timer.now();
+        let mut said = false;
+        while timer.now().saturating_sub(begun) < COMES_UP && server.is_away(&self.around) {
+            if !std::mem::replace(&mut said, true) {
+                session.note(&format!("waits until the server of database {:?} answers", self.live));
+            }
+            if pause(&session.around.interrupt, LOOK).is_break() {
+                return;
+            }
         }
     }
 

@@ -123,6 +123,11 @@ pub(super) fn wait_for_children(journal: &Journal, state: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the servers answer that the way back needs: after a power cut they come up beside this run.
+pub(super) fn wait_for_servers(session: &Session, journal: &Journal, state: &Path) {
+    journal.databases.iter().for_each(|database| database.wait_for_server(session, state));
+}
+
 /// Takes away what was made for a rollback of which nothing live was touched.
 pub(super) fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     for database in &journal.databases {

@@ -115,13 +115,18 @@ pub(super) struct Journal {
 
 const FORMAT: u32 = 1;
 const OPEN: &str = "rollback.json";
-const KEPT: &str = "rollbacks";
 /// No exchange is begun with a longer one.
 const BYTES_MAX: u64 = 256 << 20;
 /// What is said of the way back makes it longer: that is read, too.
 const READ_MAX: u64 = 2 * BYTES_MAX;
 
+/// The journal of a rollback that came to its end, with where it is kept, or why it cannot be read.
+pub(super) type Kept = (PathBuf, Result<Journal>);
+
 impl Journal {
+    /// The folder of the state directory that has those of rollbacks which came to their ends.
+    pub(super) const KEPT: &str = "rollbacks";
+
     pub(super) fn new(snapshot: SnapshotId, begun: Timestamp) -> Self {
         Self {
             format: FORMAT,
@@ -228,7 +233,12 @@ impl Journal {
 
     /// The journals of rollbacks that came to their ends, oldest first, while their other states are kept.
     pub(super) fn kept(state: &Path) -> Result<Vec<(PathBuf, Self)>> {
-        let dir = state.join(KEPT);
+        Self::each_kept(state)?.into_iter().map(|(path, journal)| Ok((path, journal?))).collect()
+    }
+
+    /// The same, each by itself: one that cannot be read says nothing of the others.
+    pub(super) fn each_kept(state: &Path) -> Result<Vec<Kept>> {
+        let dir = state.join(Self::KEPT);
         let cannot = || format!("cannot read {}", dir.display());
         let listed = match std::fs::read_dir(&dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -242,8 +252,8 @@ impl Journal {
             }
         }
         paths.sort();
-        let read = |path: PathBuf| Ok(Self::read(&path)?.map(|journal| (path, journal)));
-        paths.into_iter().filter_map(|path| read(path).transpose()).collect()
+        let read = |path: PathBuf| Self::read(&path).transpose().map(|journal| (path, journal));
+        Ok(paths.into_iter().filter_map(read).collect())
     }
 
     fn read(path: &Path) -> Result<Option<Self>> {
@@ -298,7 +308,7 @@ impl Journal {
     pub(super) fn close(&self, state: &Path) -> Result<()> {
         let cannot = || "cannot end the journal".into();
         if self.keeps_something() {
-            let dir = state.join(KEPT);
+            let dir = state.join(Self::KEPT);
             durable::create_dirs(&dir, 0o700).doing(Class::Failed, cannot)?;
             let name = format!("{}.json", self.begun.strftime("%Y%m%dT%H%M%S%9fZ"));
             durable::replace(&dir.join(name), &self.encode()?).doing(Class::Failed, cannot)?;

@@ -29,7 +29,7 @@ mod trees;
 mod undo;
 
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
-pub use keep::sweep;
+pub use keep::{Swept, sweep};
 pub use ladder::ladder;
 pub use recover::{ready, resume};
 pub(in crate::ops) use run::words_of;
@@ -385,7 +385,7 @@ fn restore_report(opened: &Opened) -> RestoreReport {
 /// Ends a rollback of which nothing live was touched.
 fn give_up(journal: &Journal, state: &Path) -> Result<()> {
     for site in &journal.sites {
-        remove_staging(&site.base, &site.staging)?;
+        let _was_there = remove_staging(&site.base, &site.staging)?;
     }
     dumps::give_up(journal, state)?;
     journal.close(state)

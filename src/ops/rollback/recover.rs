@@ -5,7 +5,7 @@ use crate::config::{Config, Event};
 use crate::model::{Problem, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks;
-use crate::ops::rollback::dumps::wait_for_children;
+use crate::ops::rollback::dumps::{wait_for_children, wait_for_servers};
 use crate::ops::rollback::journal::{Journal, Turn, is_torn};
 use crate::ops::rollback::report::report_of;
 use crate::ops::rollback::run::{Downtime, Way};
@@ -28,6 +28,7 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
     let mut way = Way { session, held: &held, state, journal, downtime: Downtime::default() };
     let outcome = match way.journal.turn {
         Turn::Staging => {
+            wait_for_servers(session, &way.journal, &way.state);
             give_up(&way.journal, &way.state)?;
             Outcome::Undone("it was ended before anything was touched".into())
         }
@@ -38,6 +39,7 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
             if done { Outcome::Done } else { Outcome::Undone(why) }
         }
         Turn::Starting => watching(session, |watch| {
+            wait_for_servers(session, &way.journal, &way.state);
             let come_up = settle(session, watch, &way.journal)
                 .and_then(|()| stop_untold(session, watch, &way.journal))
                 .and_then(|()| way.come_up(watch));
@@ -62,6 +64,8 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
                         .and_then(|()| stop_untold(session, watch, &way.journal));
                     stopped.and_then(|()| way.note_what_came_after()).map_err(|e| way.stuck(&e))?;
                 }
+                // Once nothing runs on half of an exchange any more.
+                wait_for_servers(session, &way.journal, &way.state);
                 let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
                 way.back(watch, &OpError::new(Class::Failed, why))
             })?

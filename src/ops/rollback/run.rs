@@ -279,7 +279,7 @@ impl Way<'_> {
     fn clear(&self) -> Result<()> {
         for site in &self.journal.sites {
             if site.steps.is_empty() {
-                remove_staging(&site.base, &site.staging)?;
+                let _was_there = remove_staging(&site.base, &site.staging)?;
             }
         }
         self.clear_dumps();

@@ -242,15 +242,16 @@ pub(super) fn staging_name(digits: &str) -> String {
     format!("{}{digits}", String::from_utf8_lossy(own_names::ROLLBACK))
 }
 
-/// Removes a site's own folder with all that is in it.
-pub(super) fn remove_staging(base: &Path, staging: &str) -> Result<()> {
+/// Removes a site's own folder with all that is in it; false when there is none.
+pub(super) fn remove_staging(base: &Path, staging: &str) -> Result<bool> {
     let what = || format!("cannot remove {}", base.join(staging).display());
     let dir = match at::open_place(base) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         other => other.doing(Class::Failed, what)?,
     };
-    match crate::platform::remove::remove_tree(dir.as_fd(), staging.as_bytes()) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.doing(Class::Failed, what),
+    let remove = || crate::platform::remove::remove_tree(dir.as_fd(), staging.as_bytes());
+    match crash::around("rollback: a folder removed", remove) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true).doing(Class::Failed, what),
     }
 }

@@ -1,5 +1,6 @@
 //! What is done on a server: a database made, filled and checked; names exchanged and exchanged back; one dropped that is ours.
 
+use crate::source::command::CommandError;
 use crate::source::postgres::PostgresError;
 use crate::source::postgres::connection::with_database;
 use crate::source::postgres::properties::{self, literal, name};
@@ -101,6 +102,13 @@ impl Server {
             }
         }
         Err(last.unwrap_or_else(|| self.not_understood("")))
+    }
+
+    /// True when nothing answers: the server is down, or not up yet. What it refuses is an answer.
+    pub fn is_away(&self, around: &str) -> bool {
+        // So psql ends when it gets no connection, and only then.
+        let no_connection = |e: PostgresError| matches!(e, PostgresError::Command(CommandError::Failed { status, .. }) if status == "exit code 2");
+        self.script(around, "SELECT 1;\n").is_err_and(no_connection)
     }
 
     /// Makes `waiting` as `live` is, and empty. Gives its OID, and what of the rights, settings and comment this role could not take over.

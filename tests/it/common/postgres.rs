@@ -56,6 +56,13 @@ pub(crate) fn postgres() -> Option<Arc<Postgres>> {
     Some(running)
 }
 
+/// A server of one test's own, which may be away.
+pub(crate) fn postgres_of_its_own() -> Option<Arc<Postgres>> {
+    // Whether there can be one is said there.
+    postgres()?;
+    programs().map(|programs| Arc::new(Postgres::start(&programs)))
+}
+
 impl Postgres {
     fn start(programs: &Path) -> Self {
         let dir = tempfile::Builder::new().prefix("backstay-pg-").tempdir().unwrap();
@@ -99,6 +106,13 @@ impl Postgres {
     /// Where its socket is: `host` of a connection.
     pub(crate) fn host(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Lets nobody reach it, as if it were not up yet, or lets them again.
+    pub(crate) fn is_reached(&self, reached: bool) {
+        let (there, away) = (self.host().join(".s.PGSQL.5432"), self.host().join("away"));
+        let (from, to) = if reached { (away, there) } else { (there, away) };
+        std::fs::rename(from, to).unwrap();
     }
 
     /// A client in `database`, as the superuser.

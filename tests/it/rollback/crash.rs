@@ -227,6 +227,26 @@ fn the_unit_for_boots_ends_a_rollback_also_while_no_store_is_here() {
 }
 
 #[test]
+fn the_unit_for_boots_comes_after_what_a_way_back_needs_and_tries_again_what_passes_by_itself() {
+    let after = unit("After");
+    let after: Vec<&str> = after.split(' ').collect();
+    for needed in ["local-fs.target", "network-online.target", "postgresql.service", "docker.service"] {
+        assert!(after.contains(&needed), "{needed}: {after:?}");
+    }
+    // Without being wanted by somebody that target is never reached; what a way back may need must not be started by it.
+    assert_eq!(unit("Wants"), "network-online.target");
+    assert_eq!((unit("Restart"), unit("RestartSec")), ("on-failure".into(), "30s".into()));
+    assert!(unit("StartLimitBurst").parse::<u32>().unwrap() > 1 && unit("StartLimitIntervalSec") == "1d");
+    // What came to its end would be called well by the next try, which finds nothing to do: a service that stays down, or a person who is needed.
+    let ended = unit("RestartPreventExitStatus");
+    let ended: Vec<&str> = ended.split(' ').collect();
+    for code in ["1", "2", "3", "4", "12", "13", "14", "15", "16", "17", "18"] {
+        assert!(ended.contains(&code) || unit("SuccessExitStatus") == code, "{code}");
+    }
+    assert!(!ended.contains(&"10") && !ended.contains(&"11"), "a store that is away, another run");
+}
+
+#[test]
 fn systemd_finds_nothing_wrong_in_the_unit_for_boots() {
     if !crate::common::project::have(&["systemd-analyze"]) {
         return;

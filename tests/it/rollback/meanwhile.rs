@@ -134,6 +134,67 @@ fn a_rollback_whose_other_state_is_being_removed_is_not_taken_back() {
     assert_eq!((app.service(), app.live()), (pid, live));
 }
 
+/// Makes a good snapshot `days` from now, with nothing but warnings, and gives its report. `fail` is what it cannot do.
+#[track_caller]
+fn backup_later(app: &App, days: i64, fail: Option<&str>) -> serde_json::Value {
+    let now = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+    let mut command = program(exe(), &app.project.home);
+    command
+        .current_dir(&app.project.dir)
+        .args(["backup", "--json"])
+        .env("BACKSTAY_TEST_NOW", now.to_string());
+    let output =
+        expect_code(command.envs(fail.map(|fail| ("BACKSTAY_TEST_FAIL", fail))).output().unwrap(), 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["good"], true, "{report}");
+    for problem in report["problems"].as_array().unwrap() {
+        assert_eq!(problem["kind"], "warning", "{report}");
+        assert!(told(&output).contains(problem["subject"].as_str().unwrap()), "{}", told(&output));
+    }
+    report
+}
+
+#[test]
+fn what_was_put_away_and_cannot_be_removed_is_a_warning_of_each_good_backup_until_it_is_gone() {
+    const EACCES: &str = "rollback: a folder removed#1:13";
+    let (app, id) = upgraded(SERVICE);
+    app.project.ok(["rollback", &id]);
+    assert!(put_away(&app).len() > 1, "one that cannot go, and others");
+    for days in [8, 9] {
+        let report = backup_later(&app, days, Some(EACCES));
+        let [stays] = &put_away(&app)[..] else { panic!("the others go: {:?}", put_away(&app)) };
+        let [problem] = &report["problems"].as_array().unwrap()[..] else { panic!("{report}") };
+        assert_eq!(problem["subject"], stays.to_str().unwrap(), "{report}");
+        assert!(problem["what"].as_str().unwrap().contains("Permission denied"), "{report}");
+        assert!(problem["hint"].as_str().unwrap().contains("remove it by hand, as root"), "{report}");
+        expect_code(app.project.run(["rollback", "--undo", "--yes"]), 16);
+    }
+    assert_eq!(backup_later(&app, 10, None)["problems"], serde_json::json!([]));
+    assert!(put_away(&app).is_empty());
+    assert_eq!(fs::read_dir(rollbacks(&app)).unwrap().count(), 0, "nothing is left to be told");
+}
+
+fn rollbacks(app: &App) -> PathBuf {
+    PathBuf::from(app.project.config()["state"]["dir"].as_str().unwrap()).join("rollbacks")
+}
+
+#[test]
+fn a_kept_journal_that_cannot_be_read_is_a_warning_of_each_good_backup_and_keeps_no_other_from_going() {
+    let (app, id) = upgraded(SERVICE);
+    app.project.ok(["rollback", &id]);
+    let bad = rollbacks(&app).join("0.json");
+    fs::write(&bad, "nonsense").unwrap();
+    for days in [8, 9] {
+        let report = backup_later(&app, days, None);
+        assert!(put_away(&app).is_empty());
+        let [problem] = &report["problems"].as_array().unwrap()[..] else { panic!("{report}") };
+        assert_eq!(problem["subject"], bad.to_str().unwrap(), "{report}");
+        assert!(bad.is_file(), "what cannot be read is not removed");
+    }
+    fs::remove_file(bad).unwrap();
+    assert_eq!(backup_later(&app, 10, None)["problems"], serde_json::json!([]));
+}
+
 #[test]
 fn a_restore_in_place_is_refused_beside_another_run_and_an_unfinished_rollback() {
     let (app, id) = upgraded(SERVICE);

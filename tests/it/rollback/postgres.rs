@@ -1,8 +1,9 @@
 //! Databases of a PostgreSQL server go back by a new database and exchanged names, with the files, or not at all.
 
 use super::SERVICE;
-use crate::common::postgres::{PASSWORD, Postgres, postgres};
-use crate::common::project::{Project, exe, expect_code, long, program};
+use crate::common::postgres::{PASSWORD, Postgres, postgres, postgres_of_its_own};
+use crate::common::project::{Project, exe, expect_code, long, program, until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -25,8 +26,11 @@ impl Shop {
     }
 
     fn with(more: &str) -> Option<Self> {
+        Some(Self::on(postgres()?, more))
+    }
+
+    fn on(server: Arc<Postgres>, more: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let server = postgres()?;
         // Quotes in it: names must be spelled rightly everywhere.
         let database = format!("it's a \"shop\" {}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let quoted = database.replace('"', "\"\"");
@@ -43,7 +47,7 @@ impl Shop {
         crate::lab::put(&shop.project.dir.join("app/version"), b"1");
         shop.sql("CREATE TABLE v (version int); INSERT INTO v VALUES (1); CREATE TABLE big AS SELECT g, md5(g::text) FROM generate_series(1, 5000) g");
         shop.sql("ALTER TABLE v OWNER TO app; ALTER TABLE big OWNER TO app");
-        Some(shop)
+        shop
     }
 
     #[track_caller]
@@ -318,4 +322,38 @@ fn the_old_database_is_kept_a_week_and_until_a_good_snapshot_came_after() {
     };
     assert_eq!((later(6), later(8)), (2, 1));
     assert_eq!(shop.version("kept"), "1");
+}
+
+#[test]
+fn after_a_power_cut_a_server_that_is_not_up_yet_is_waited_for() {
+    let Some(server) = postgres_of_its_own() else { return };
+    let shop = Shop::on(server, SERVICE);
+    let id = shop.project.backup();
+    shop.upgrade();
+    let mut killed = shop.command(&["rollback", &id]);
+    let killed = killed.env("BACKSTAY_TEST_CRASH", "rollback: a database exchanged#1").output().unwrap();
+    assert!(killed.status.code().is_none(), "{}", told(&killed));
+    shop.server.is_reached(false);
+    let said = shop.project.top.join("said");
+    let waits = || {
+        let mut resume = shop.command(&["rollback", "--resume"]);
+        let resume = resume.stderr(fs::File::create(&said).unwrap()).spawn().unwrap();
+        until("it waits", || {
+            fs::read_to_string(&said).unwrap().contains("waits until the server of database")
+        });
+        resume
+    };
+    let mut resume = waits();
+    // Whoever cannot wait finds all as it was, and comes back.
+    kill_process(Pid::from_child(&resume), Signal::TERM).unwrap();
+    let code = resume.wait().unwrap().code();
+    assert_eq!(code, Some(18), "{}", fs::read_to_string(&said).unwrap());
+    expect_code(shop.project.run(["ready"]), 18);
+    let mut resume = waits();
+    shop.server.is_reached(true);
+    let code = resume.wait().unwrap().code();
+    assert_eq!(code, Some(17), "{}", fs::read_to_string(&said).unwrap());
+    assert_eq!(shop.version("resumed"), "2");
+    shop.project.ok(["ready"]);
+    shop.project.backup();
 }
