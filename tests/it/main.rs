@@ -21,6 +21,7 @@ mod compare;
 mod compromised;
 mod crash;
 mod damage;
+mod databases;
 mod deploy;
 mod docs;
 mod drill;
