@@ -36,6 +36,7 @@ mod golden;
 mod guard;
 mod health;
 mod hooks;
+mod in_place;
 mod incremental;
 mod incremental_content;
 mod incremental_random;
