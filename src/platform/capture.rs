@@ -9,9 +9,11 @@ use crate::platform::users::Names;
 use rustix::fs::{FileType, SeekFrom, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// What tells whether a file is still the one that was captured before: equal in all five, it has not been written to (two writes within
 /// one tick of the clock aside).
@@ -89,9 +91,14 @@ pub fn xattrs_of(fd: impl AsFd) -> io::Result<Xattrs> {
 pub fn xattrs_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Xattrs> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
     path.extend_from_slice(name.to_bytes());
-    let path = CString::new(path)?;
-    let list = |buf: &mut [u8]| rustix::fs::llistxattr(path.as_c_str(), buf);
-    read_xattrs(list, |name, buf| rustix::fs::lgetxattr(path.as_c_str(), name, buf))
+    xattrs_of_path(Path::new(OsStr::from_bytes(&path)))
+}
+
+/// The extended attributes of what lies at `path`, of a symbolic link itself. Nothing is opened: whoever closes a descriptor of a SQLite database drops
+/// all locks that his process has on it.
+pub fn xattrs_of_path(path: &Path) -> io::Result<Xattrs> {
+    let list = |buf: &mut [u8]| rustix::fs::llistxattr(path, buf);
+    read_xattrs(list, |name, buf| rustix::fs::lgetxattr(path, name, buf))
 }
 
 fn read_xattrs(

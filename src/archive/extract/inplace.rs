@@ -97,6 +97,23 @@ pub fn replace_in_place(
     Err(ExtractError::named("replace", name)(busy))
 }
 
+/// Puts the finished file `staged` of directory `dir` over the live `name`, which is not kept: for what is only a copy of something that is kept. Durable when
+/// it returns. On an error the live file is as it was, and `staged` is still there.
+pub fn replace_over(dir: BorrowedFd<'_>, name: &[u8], staged: &[u8]) -> Result<(), ExtractError> {
+    sync_staged(dir, staged).map_err(ExtractError::named("sync", staged))?;
+    crash::around("exchange over", || at::rename(dir, staged, name))
+        .map_err(ExtractError::named("replace", name))?;
+    at::sync_dir(dir).map_err(ExtractError::named("sync the directory of", name))
+}
+
+/// Keeps the live `name` of directory `dir` as `keep_as` (with `-2`, `-3`, … appended if taken), and gives the name that it has now.
+pub fn set_aside(dir: BorrowedFd<'_>, name: &[u8], keep_as: &[u8]) -> io::Result<Vec<u8>> {
+    first_free(keep_as, |kept| match at::move_new_as(dir, name, dir, kept)? {
+        true => Ok(()),
+        false => Err(io::ErrorKind::AlreadyExists.into()),
+    })
+}
+
 /// A rename can be durable before the content is; after a power cut there would be an empty file under the live name.
 fn sync_staged(dir: BorrowedFd<'_>, staged: &[u8]) -> io::Result<()> {
     if !at::facts_at(dir, staged)?.kind.is_file() {

@@ -7,7 +7,9 @@
 //! - [`Target`] is the place of a restore: a private directory beside it until all is done, then the place itself.
 //! - [`Extractor`] makes the entries of one component below a directory.
 //! - [`replace_in_place`] exchanges one file of a live tree for a finished one, and keeps the old.
+//! - [`Copier`] makes finished entries once more where a rename does not lead.
 
+mod copy;
 mod dirs;
 mod error;
 mod extractor;
@@ -20,7 +22,10 @@ mod target;
 mod tests;
 mod troubles;
 
+pub use copy::{At, Copier};
 pub use error::ExtractError;
 pub use extractor::{Extractor, Owners};
-pub use inplace::{LiveDir, Replaced, open_live_dir, replace_in_place, temporary_name};
+pub use inplace::{
+    LiveDir, Replaced, open_live_dir, replace_in_place, replace_over, set_aside, temporary_name,
+};
 pub use target::Target;

@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
                     Err(ContentError::Read(e)) => {
                         // Its archive holds a torso that the listing does not know.
                         build.alone = false;
-                        build.unreadable(&found.entry.path, packed_as_bytes(&e));
+                        build.not_through_sqlite(&found.entry.path, packed_as_bytes(&e));
                         as_bytes(build, scan, place, &mut databases.done)?
                     }
                 },
@@ -225,7 +225,7 @@ impl<'a> Run<'a> {
                     let what = packed_as_bytes(&error);
                     match error {
                         SqliteError::NotADatabase { .. } => build.warn(&found.entry.path, what),
-                        _ => build.unreadable(&found.entry.path, what),
+                        _ => build.not_through_sqlite(&found.entry.path, what),
                     }
                     as_bytes(build, scan, place, &mut databases.done)?
                 }
@@ -281,11 +281,22 @@ fn as_bytes(
 impl Build<'_> {
     /// The item of a database that is as it was. `facts` are of now.
     pub(super) fn unchanged_database(&mut self, entry: &Entry, facts: Option<&Facts>) -> Option<Item> {
-        let row = same_database(&self.old, entry.path.as_bytes(), facts?, self.settled)?;
+        let row = same_database(&self.old, entry.path.as_bytes(), facts?, self.settled)
+            // Their times tell of it; but what an older version of this program stored had none at all.
+            .filter(|row| row.entry.xattrs == entry.xattrs)?;
         self.checked(&entry.path, row.check, &[]);
         self.alone = false;
         let facts = Facts::of_row(&row);
         Some(Item::unchanged(Entry { link: entry.link, ..self.old.entry_of(row) }, facts))
+    }
+
+    /// Notes that SQLite does not give a database, of which the bytes are had: that makes the snapshot incomplete, unless it is allowed.
+    fn not_through_sqlite(&mut self, path: &RelPath, what: String) {
+        if self.allow.covers(path, false) {
+            self.warn(path, what);
+        } else {
+            self.unreadable(path, what);
+        }
     }
 
     pub(super) fn not_captured(&mut self, path: &RelPath, error: &SqliteError) {

@@ -13,6 +13,7 @@ use crate::ops::backup::large::pack_stream;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::reuse::Facts;
 use crate::ops::error::{Class, OpError, Result};
+use crate::platform::capture::xattrs_of_path;
 use crate::source::command::{CommandLine, CommandOutput, CommandSpec, run as run_command};
 use crate::source::postgres::{check_command, dump_command};
 use crate::source::sqlite::{CheckPolicy, SqliteCapture, SqliteError, SqliteSpec, capture};
@@ -36,6 +37,17 @@ fn policy(check: SqliteCheck) -> CheckPolicy {
         SqliteCheck::Auto => CheckPolicy::Auto,
         SqliteCheck::Always => CheckPolicy::Always,
         SqliteCheck::Never => CheckPolicy::Never,
+    }
+}
+
+/// Puts the attributes of the database at `path`, which may be a link to it, into `entry`.
+fn add_attributes(build: &mut Build<'_>, entry: &mut Entry, path: &Path) {
+    match path.canonicalize().and_then(|real| xattrs_of_path(&real)) {
+        Ok(found) => {
+            found.lost.into_iter().for_each(|lost| build.warn(&entry.path, lost));
+            entry.xattrs = found.values;
+        }
+        Err(e) => build.warn(&entry.path, format!("its extended attributes cannot be read: {e}")),
     }
 }
 
@@ -131,6 +143,7 @@ impl<'a> Run<'a> {
         match rustix::fs::stat(path) {
             Ok(stat) if crate::platform::capture::kind_of(&stat) == Some(Kind::File) => {
                 crate::platform::capture::fill(&mut entry, &stat, &self.session.names);
+                add_attributes(&mut build, &mut entry, path);
             }
             Ok(_) => {
                 build.unreadable(&rel, format!("{} is not a file", path.display()));

@@ -1,85 +1,26 @@
-//! Exchanging staged files for live ones, one by one; and what is said when that ends in the middle.
+//! Exchanging staged files for live ones: first all of them are brought beside their live ones, then they are exchanged one by one; and what is said when
+//! that ends in the middle.
 
 use crate::archive::extract::{
-    ExtractError, Extractor, Replaced, open_live_dir, replace_in_place, temporary_name,
+    At, Copier, Extractor, LiveDir, Owners, Replaced, replace_in_place, temporary_name,
 };
 use crate::durable::{crash, own_names};
 use crate::model::entry::FLAG_DATABASE;
-use crate::model::index::{ComponentKind, IndexComponent};
 use crate::model::path::escape;
 use crate::model::{Entry, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::restore::inplace::Staging;
+use crate::ops::restore::RestoreReport;
 use crate::ops::restore::litter::Unfinished;
-use crate::ops::restore::{Listing, RestoreReport};
+use crate::ops::restore::logs::Database;
+use crate::ops::restore::made::MadeDirs;
+use crate::ops::restore::staging::Staged;
+use crate::ops::restore::ways::Place;
+use crate::ops::session::Session;
 use crate::platform::at;
-use rustix::fs::{RenameFlags, renameat_with};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-
-/// In a list of paths, what lies outside of the base is kept below this.
-const OUTSIDE: &[u8] = b"_root";
-
-/// The path from `/` of what lies outside of the base. Only lists have such paths: a folder may hold a `_root` of its own.
-pub(super) fn outside<'p>(component: &IndexComponent, path: &'p RelPath) -> Option<&'p [u8]> {
-    let rest = path.as_bytes().strip_prefix(OUTSIDE)?;
-    match (component.kind, rest) {
-        (ComponentKind::Paths, []) => Some(rest),
-        (ComponentKind::Paths, [b'/', below @ ..]) => Some(below),
-        _ => None,
-    }
-}
-
-pub(super) fn live_path(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> PathBuf {
-    match outside {
-        Some(rest) => Path::new("/").join(std::ffi::OsStr::from_bytes(rest)),
-        None => base.join(std::ffi::OsStr::from_bytes(path.as_bytes())),
-    }
-}
-
-/// The directory that a path is opened below, and the path from there.
-fn live_base(base: &Path, outside: Option<&[u8]>, path: &RelPath) -> Result<(OwnedFd, RelPath)> {
-    let (base, rest) = match outside {
-        Some(rest) => (Path::new("/"), rest),
-        None => (base, path.as_bytes()),
-    };
-    let open = at::open_place(base).doing(Class::Failed, || format!("cannot open {}", base.display()))?;
-    let rest = RelPath::new(rest).doing(Class::Damage, || "a path of the snapshot cannot be used".into())?;
-    Ok((open, rest))
-}
-
-/// The folder that must be there for the entry: itself, or the one that it lies in.
-fn folder_of(entry: &Entry, live: &RelPath) -> RelPath {
-    let folder = if entry.kind == Kind::Dir { Some(live.clone()) } else { live.parent() };
-    folder.unwrap_or_else(RelPath::root)
-}
-
-/// Goes the way to every live file as far as it is there: a link or a file in it must be found before the first file is exchanged.
-pub(super) fn check_ways(base: &Path, listing: &Listing, brings: impl Fn(&Entry) -> bool) -> Result<()> {
-    let mut last = None;
-    for entry in listing.entries.iter().filter(|entry| brings(entry)) {
-        let outside = outside(&listing.component, &entry.path);
-        if outside.is_some_and(<[u8]>::is_empty) {
-            continue;
-        }
-        let (live_base, live_rel) = live_base(base, outside, &entry.path)?;
-        let way = (outside.is_some(), folder_of(entry, &live_rel));
-        if last.as_ref() == Some(&way) {
-            continue;
-        }
-        match open_live_dir(live_base.as_fd(), &way.1, false) {
-            Err(ExtractError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            other => {
-                let live = live_path(base, outside, &entry.path);
-                let what = || format!("cannot put {} in place", escape(live.as_os_str().as_bytes()));
-                other.doing(Class::Failed, what)?;
-            }
-        }
-        last = Some(way);
-    }
-    Ok(())
-}
+use std::path::Path;
 
 /// What was exchanged so far.
 #[derive(Default)]
@@ -120,61 +61,176 @@ impl Done {
     }
 }
 
-/// The exchange of one component's files.
+/// A proved file in its live directory, under a name that nobody uses.
+struct Brought<'a> {
+    entry: &'a Entry,
+    temporary: Vec<u8>,
+}
+
+/// The exchange of one component's files. Dropped in the middle, it takes away what it brought and did not exchange.
 pub(super) struct Exchange<'a> {
-    pub(super) staging: &'a Staging,
-    pub(super) base: &'a Path,
-    pub(super) listing: &'a Listing,
-    pub(super) finisher: &'a Extractor<'a>,
-    pub(super) stamp: String,
-    /// Directories that were made, private to their owner until everything is in them.
-    pub(super) made: Vec<(PathBuf, RelPath, &'a Entry)>,
-    pub(super) unfinished: Unfinished,
-    pub(super) done: &'a mut Done,
+    session: &'a Session,
+    staged: Staged<'a>,
+    finisher: Extractor<'a>,
+    copier: Copier<'a>,
+    stamp: String,
+    brought: Vec<Brought<'a>>,
+    /// So many of them are exchanged.
+    exchanged: usize,
+    /// Files with several names that had to be copied: where among what was brought the first copy is.
+    copied: HashMap<u64, usize>,
+    made: MadeDirs<'a>,
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn entry(&mut self, entry: &'a Entry, report: &mut RestoreReport) -> Result<()> {
-        let outside = outside(&self.listing.component, &entry.path);
-        if outside.is_some_and(<[u8]>::is_empty) {
-            return Ok(());
+    pub(super) fn new(
+        session: &'a Session,
+        staged: Staged<'a>,
+        owners: Owners,
+        stamp: String,
+    ) -> Result<Self> {
+        let component = staged.listing.component.name.as_str();
+        let finisher = super::extractor(session, staged.staging.root()?, owners, staged.listing)?;
+        let copier = Copier::new(&session.names, owners, component);
+        let (brought, copied, made) = (Vec::new(), HashMap::new(), MadeDirs::default());
+        Ok(Self { session, staged, finisher, copier, stamp, brought, exchanged: 0, copied, made })
+    }
+
+    /// Whether no other restore is at work in the component.
+    pub(super) fn is_alone(&self) -> bool {
+        self.staged.staging.alone
+    }
+
+    /// Brings all files beside their live ones, and makes the directories that are missing. What a killed restore left there goes, if `unfinished` says so.
+    pub(super) fn bring(
+        &mut self,
+        mut unfinished: Option<&mut Unfinished>,
+        report: &mut RestoreReport,
+    ) -> Result<()> {
+        let listing = self.staged.listing;
+        for entry in &listing.entries {
+            if self.staged.brings(entry) {
+                self.session.around.interrupt.check()?;
+                self.bring_one(entry, unfinished.as_deref_mut())?;
+            }
         }
-        let live = live_path(self.base, outside, &entry.path);
-        let what = || format!("cannot put {} in place", escape(live.as_os_str().as_bytes()));
-        if self.was_not_made(entry).doing(Class::Failed, what)? {
-            return Ok(());
-        }
-        let (live_base, live_rel) = live_base(self.base, outside, &entry.path)?;
-        let is_dir = entry.kind == Kind::Dir;
-        let parent = folder_of(entry, &live_rel);
-        let dir = open_live_dir(live_base.as_fd(), &parent, true).doing(Class::Failed, what)?;
-        for made in &dir.created {
-            self.remember_made(made, outside.is_some())?;
-        }
-        if is_dir {
-            return Ok(());
-        }
-        if self.staging.alone {
-            let cleared = self.unfinished.clear(dir.dir.as_fd());
-            cleared.doing(Class::Failed, what)?;
-        }
-        let name = live_rel.name();
-        if entry.has_flag(FLAG_DATABASE) {
-            self.sidecars_aside(dir.dir.as_fd(), name, &live, report).doing(Class::Failed, what)?;
-        }
-        crash::point("in place: sidecars aside");
-        let temporary = temporary_name(name).doing(Class::Failed, what)?;
-        self.bring(&entry.path, dir.dir.as_fd(), &temporary).doing(Class::Failed, what)?;
-        crash::point("in place: file brought");
-        let replaced = replace_in_place(dir.dir.as_fd(), name, &temporary, &self.keep_as(name))
-            .doing(Class::Failed, what)?;
-        self.done.add(&live);
-        if let Replaced::Kept { name } = replaced {
-            report
-                .kept
-                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&name)).as_os_str().as_bytes()));
+        for problem in self.copier.problems() {
+            // Mostly the same was said when it was staged.
+            if !report.problems.contains(&problem) {
+                report.problems.push(problem);
+            }
         }
         Ok(())
+    }
+
+    fn bring_one(&mut self, entry: &'a Entry, unfinished: Option<&mut Unfinished>) -> Result<()> {
+        let Some(place) = self.place(entry)? else { return Ok(()) };
+        let cannot = || place.cannot();
+        if self.was_not_made(entry).doing(Class::Failed, cannot)? {
+            return Ok(());
+        }
+        let LiveDir { dir, created } = place.open(true)?;
+        self.made.add(&place, created, self.staged.listing, &self.finisher)?;
+        if entry.kind == Kind::Dir {
+            return Ok(());
+        }
+        if let Some(unfinished) = unfinished {
+            unfinished.clear(dir.as_fd()).doing(Class::Failed, cannot)?;
+        }
+        let temporary = temporary_name(place.path.name()).doing(Class::Failed, cannot)?;
+        let to = At { dir: dir.as_fd(), name: &temporary };
+        let moved = self.moved(&entry.path, to).doing(Class::Failed, cannot)?;
+        if !moved && !self.copy(entry, to)? {
+            return Ok(());
+        }
+        crash::point("in place: file brought");
+        self.brought.push(Brought { entry, temporary });
+        Ok(())
+    }
+
+    /// Moves a proved file from the staging folder. False when its live directory cannot be reached so: something else is mounted there.
+    fn moved(&self, path: &RelPath, to: At<'_>) -> std::io::Result<bool> {
+        let parent = path.parent().unwrap_or_else(RelPath::root);
+        let from = at::open_dir_beneath(self.staged.staging.root.as_fd(), parent.as_bytes())?;
+        // The call as a test lets it fail, which has no way to mount something.
+        match crash::around("bring in place", || at::move_new_as(&from, path.name(), to.dir, to.name)) {
+            Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => Ok(false),
+            other => other,
+        }
+    }
+
+    /// Copies it instead; another name of what was copied becomes another name of the copy. False for a device that cannot be there.
+    fn copy(&mut self, entry: &'a Entry, to: At<'_>) -> Result<bool> {
+        let cannot = || format!("cannot bring {} to its place", entry.path);
+        if let Some(first) = entry.link.and_then(|link| self.copied.get(&link)) {
+            let first = &self.brought[*first];
+            if let Some(place) = self.place(first.entry)? {
+                let dir = place.open(false)?.dir;
+                // On a third file system it needs a copy of its own.
+                if at::link(&dir, &first.temporary, to.dir, to.name).is_ok() {
+                    return Ok(true);
+                }
+            }
+        }
+        let parent = entry.path.parent().unwrap_or_else(RelPath::root);
+        let from = at::open_dir_beneath(self.staged.staging.root.as_fd(), parent.as_bytes())
+            .doing(Class::Failed, cannot)?;
+        let from = At { dir: from.as_fd(), name: entry.path.name() };
+        let stop = || self.session.around.interrupt.signal().is_some();
+        let copied = self.copier.copy(entry, from, to, &stop);
+        self.session.around.interrupt.check().inspect_err(|_| drop(at::unlink(to.dir, to.name)))?;
+        copied.doing(Class::Failed, cannot)?;
+        if let Some(link) = entry.link {
+            self.copied.entry(link).or_insert(self.brought.len());
+        }
+        Ok(at::facts_if_any(to.dir, to.name).doing(Class::Failed, cannot)?.is_some())
+    }
+
+    /// Exchanges what was brought.
+    pub(super) fn exchange(&mut self, done: &mut Done, report: &mut RestoreReport) -> Result<()> {
+        let exchanged = self.exchange_brought(done, report);
+        let finished = self.made.finish(&self.finisher);
+        exchanged.and(finished)?;
+        self.staged.staging.remove()
+    }
+
+    fn exchange_brought(&mut self, done: &mut Done, report: &mut RestoreReport) -> Result<()> {
+        while let Some(brought) = self.brought.get(self.exchanged) {
+            if let Some(place) = self.place(brought.entry)? {
+                let kept = self.exchange_one(brought, &place)?;
+                done.add(&place.live);
+                report.kept.extend(kept.iter().map(|name| place.beside(name)));
+            }
+            self.exchanged += 1;
+        }
+        Ok(())
+    }
+
+    /// Exchanges one, and gives the names under which what was there is kept.
+    fn exchange_one(&self, brought: &Brought<'_>, place: &Place) -> Result<Vec<Vec<u8>>> {
+        let dir = place.open(false)?.dir;
+        let (name, temporary) = (place.path.name(), brought.temporary.as_slice());
+        if brought.entry.has_flag(FLAG_DATABASE) {
+            let database = Database {
+                session: self.session,
+                dir: dir.as_fd(),
+                folder: place.live.parent().unwrap_or(Path::new("/")),
+                name,
+                temporary,
+                keep_as: &|name| self.keep_as(name),
+                cannot: &|| place.cannot(),
+            };
+            return database.exchange();
+        }
+        let replaced = replace_in_place(dir.as_fd(), name, temporary, &self.keep_as(name));
+        Ok(match replaced.doing(Class::Failed, || place.cannot())? {
+            Replaced::Kept { name } => vec![name],
+            Replaced::New => Vec::new(),
+        })
+    }
+
+    fn place(&self, entry: &Entry) -> Result<Option<Place>> {
+        Place::of(self.staged.base, &self.staged.listing.component, entry)
     }
 
     /// A device that nobody here may make, which the problems name; all else that is not there is an error when it is brought.
@@ -183,7 +239,7 @@ impl<'a> Exchange<'a> {
             return Ok(false);
         }
         let parent = entry.path.parent().unwrap_or_else(RelPath::root);
-        let from = at::open_dir_beneath(self.staging.root.as_fd(), parent.as_bytes())?;
+        let from = at::open_dir_beneath(self.staged.staging.root.as_fd(), parent.as_bytes())?;
         Ok(at::facts_if_any(from, entry.path.name())?.is_none())
     }
 
@@ -192,67 +248,19 @@ impl<'a> Exchange<'a> {
         let room = 255usize.saturating_sub(suffix.len() + 6);
         [&name[..name.len().min(room)], &suffix].concat()
     }
+}
 
-    /// Moves a proved file from the staging folder into its live directory, under a name that nobody uses.
-    fn bring(&self, path: &RelPath, dir: BorrowedFd<'_>, temporary: &[u8]) -> std::io::Result<()> {
-        let parent = path.parent().unwrap_or_else(RelPath::root);
-        let from = at::open_dir_beneath(self.staging.root.as_fd(), parent.as_bytes())?;
-        renameat_with(&from, path.name(), dir, temporary, RenameFlags::NOREPLACE)?;
-        Ok(())
-    }
-
-    /// Keeps a directory that was just made, `made` from the base or from `/`, for [`Exchange::finish_made`].
-    fn remember_made(&mut self, made: &RelPath, out: bool) -> Result<()> {
-        let listing = self.listing;
-        let listed = |e: &&Entry| match outside(&listing.component, &e.path) {
-            Some(path) => out && path == made.as_bytes(),
-            None => !out && e.path == *made,
-        };
-        let base = if out { Path::new("/") } else { self.base };
-        if let Some(entry) = listing.entries.iter().find(listed) {
-            // Owner and mode at once, open for its owner: a run that is killed here is not followed by one that makes this directory.
-            self.finish_dir(base, made, &Entry { mode: entry.mode | 0o700, ..entry.clone() })?;
-            self.made.push((base.to_owned(), made.clone(), entry));
-        }
-        Ok(())
-    }
-
-    fn finish_dir(&self, base: &Path, made: &RelPath, entry: &Entry) -> Result<()> {
-        let what = || format!("cannot finish directory {}", base.join(made.to_string()).display());
-        let base = at::open_place(base).doing(Class::Failed, what)?;
-        let dir = at::open_dir_beneath(base.as_fd(), made.as_bytes()).doing(Class::Failed, what)?;
-        self.finisher.finish_dir(&dir, entry).doing(Class::Failed, what)
-    }
-
-    /// Gives the directories that were made their metadata, the deepest first: now nothing more comes into them, which would change their time,
-    /// and which a closed one would refuse.
-    pub(super) fn finish_made(&mut self) -> Result<()> {
-        while let Some((base, made, entry)) = self.made.pop() {
-            self.finish_dir(&base, &made, entry)?;
-        }
-        Ok(())
-    }
-
-    /// A write-ahead log that belongs to the old database must never be replayed over the restored one.
-    fn sidecars_aside(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        live: &Path,
-        report: &mut RestoreReport,
-    ) -> std::io::Result<()> {
-        for suffix in [&b"-wal"[..], b"-shm", b"-journal"] {
-            let sidecar = [name, suffix].concat();
-            if at::facts_if_any(dir, &sidecar)?.is_none() {
-                continue;
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        for brought in self.brought.iter().skip(self.exchanged) {
+            // What cannot be taken away is told by its name, and goes with the next restore.
+            if let Ok(Some(place)) = self.place(brought.entry)
+                && let Ok(live) = place.open(false)
+            {
+                let _gone = at::unlink(live.dir, &brought.temporary);
             }
-            let kept = self.keep_as(&sidecar);
-            crash::around("sidecar aside", || at::rename_new(dir, &sidecar, &kept))?;
-            report
-                .kept
-                .push(escape(live.with_file_name(std::ffi::OsStr::from_bytes(&kept)).as_os_str().as_bytes()));
         }
-        at::sync_dir(dir)
+        self.made.take_back();
     }
 }
 

@@ -1,29 +1,27 @@
 //! Restoring into the live tree: each file exchanged atomically, the old one kept beside it.
 //!
-//! Everything is brought into a hidden folder of the component first and proved there; only then the first live file is touched. What the snapshot
-//! does not have is left as it is.
+//! Everything is brought into a hidden folder of the component first and proved there, then moved beside the live files; only then the first of these is
+//! touched. What the snapshot does not have is left as it is.
 
 use crate::archive::extract::Owners;
-use crate::durable::{crash, own_names};
+use crate::durable::crash;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::ComponentKind;
 use crate::model::path::escape;
-use crate::model::{Entry, Kind, Problem, ProblemKind};
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::model::{Kind, Problem, ProblemKind};
+use crate::ops::error::{Class, OpError, Result};
 use crate::ops::hooks::Ran;
-use crate::ops::restore::exchange::{self, Done, Exchange, live_path, outside};
+use crate::ops::restore::exchange::{Done, Exchange};
 use crate::ops::restore::feed::{Fed, Ready};
-use crate::ops::restore::litter::{Unfinished, clear_staging};
+use crate::ops::restore::litter::Unfinished;
+use crate::ops::restore::staging::{Staged, Staging, comes_back};
+use crate::ops::restore::ways::{check_ways, live_path};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, with_hooks, write_listing};
 use crate::ops::rollback::refuse_unfinished;
 use crate::ops::select;
 use crate::ops::session::Session;
-use crate::platform::{at, remove::remove_tree};
-use data_encoding::HEXLOWER;
-use rustix::fs::FlockOperation;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -77,7 +75,7 @@ pub fn plan_in_place(
         }
         let base = select::live_base(session, &listing.component);
         for entry in listing.entries.iter().filter(|e| comes_back(e)) {
-            let live = live_path(&base, outside(&listing.component, &entry.path), &entry.path);
+            let live = live_path(&base, &listing.component, &entry.path);
             let replaces = live.symlink_metadata().is_ok();
             if replaces && entry.kind == Kind::Dir {
                 continue;
@@ -92,12 +90,6 @@ pub fn plan_in_place(
     }
     let fed = feeds.iter().map(|fed| fed.name.clone()).collect();
     Ok(InPlacePlan { opened, listings, files, feeds, fed, ignore_owners })
-}
-
-/// What is exchanged (directories are made when missing, and else left as they are): everything but what is never restored, and what has no
-/// place of its own.
-fn comes_back(entry: &Entry) -> bool {
-    !matches!(entry.kind, Kind::Socket | Kind::Left) && !entry.path.is_root()
 }
 
 impl InPlacePlan {
@@ -129,17 +121,18 @@ impl InPlacePlan {
         // All of them are brought and proved before the first live file of any is touched.
         let mut staged = Vec::new();
         for (base, listing) in &self.listings {
-            staged.push(self.stage(session, base, listing, &mut report)?);
+            let staging = Staging::make(base, &names_of(&staged))?;
+            staged.push(self.stage(session, (base, listing), staging, &mut report)?);
             crash::point("in place: component staged");
         }
-        let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let stamp = stamp(session);
         let mut ready = Vec::new();
         for fed in &self.feeds {
             ready.push((fed, fed.prepare(session, &self.opened, &stamp)?));
         }
         session.around.interrupt.check()?;
         for staged in &staged {
-            exchange::check_ways(staged.base, staged.listing, |entry| staged.brings(entry))?;
+            check_ways(staged.base, staged.listing, |entry| staged.brings(entry))?;
         }
         let mut done = Done::default();
         let all = self.exchange_all(session, (staged, ready), &mut done, &mut report);
@@ -158,10 +151,21 @@ impl InPlacePlan {
         done: &mut Done,
         report: &mut RestoreReport,
     ) -> Result<()> {
+        let stamp = stamp(session);
+        let mut steps = Vec::new();
         for staged in staged {
-            self.exchange(session, staged, done, report)?;
-            crash::point("in place: component exchanged");
+            steps.push(Exchange::new(session, staged, self.owners(), stamp.clone())?);
         }
+        let exchanged = bring_all(session, &mut steps, report).and_then(|()| {
+            steps.iter_mut().try_for_each(|step| {
+                step.exchange(done, report)?;
+                crash::point("in place: component exchanged");
+                Ok(())
+            })
+        });
+        // On the way out of an error the last one first: what it made may lie in what one before it made.
+        while steps.pop().is_some() {}
+        exchanged?;
         for (fed, ready) in ready {
             fed.feed(session, &ready, &report.snapshot.to_string())?;
             (report.files, report.entries) = (report.files + 1, report.entries + 1);
@@ -179,109 +183,44 @@ impl InPlacePlan {
     fn stage<'a>(
         &self,
         session: &Session,
-        base: &'a Path,
-        listing: &'a Listing,
+        (base, listing): (&'a Path, &'a Listing),
+        staging: Staging,
         report: &mut RestoreReport,
     ) -> Result<Staged<'a>> {
-        let staging = Staging::make(base)?;
+        let before = report.problems.len();
         crash::point("in place: staging made");
         let extractor = super::extractor(session, staging.root()?, self.owners(), listing)?;
         write_listing(session, &self.opened, listing, extractor, report)?;
         check_databases(listing, &staging.path, report);
-        let damaged: HashSet<String> = report
-            .problems
+        // Other components may have files of the same paths.
+        let damaged: HashSet<String> = report.problems[before..]
             .iter()
             .filter(|p| p.kind == ProblemKind::Damaged)
             .map(|p| p.subject.clone())
             .collect();
         Ok(Staged { base, listing, staging, damaged })
     }
-
-    /// Exchanges them one by one.
-    fn exchange(
-        &self,
-        session: &Session,
-        staged: Staged<'_>,
-        done: &mut Done,
-        report: &mut RestoreReport,
-    ) -> Result<()> {
-        let Staged { base, listing, staging, .. } = &staged;
-        let finisher = super::extractor(session, staging.root()?, self.owners(), listing)?;
-        let stamp = session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let mut step = Exchange {
-            staging,
-            base,
-            listing,
-            finisher: &finisher,
-            stamp,
-            made: Vec::new(),
-            unfinished: Unfinished::default(),
-            done,
-        };
-        let mut brought = listing.entries.iter().filter(|entry| staged.brings(entry));
-        let exchanged = brought.try_for_each(|entry| step.entry(entry, report));
-        let finished = step.finish_made();
-        exchanged.and(finished)?;
-        staging.remove()
-    }
 }
 
-/// A component's files, proved and ready to be exchanged.
-struct Staged<'a> {
-    base: &'a Path,
-    listing: &'a Listing,
-    staging: Staging,
-    /// Paths that are left out.
-    damaged: HashSet<String>,
+/// The hidden folders of this run. Several components may have the same base.
+fn names_of<'s>(staged: &'s [Staged<'_>]) -> Vec<&'s [u8]> {
+    staged.iter().map(|staged| staged.staging.name.as_slice()).collect()
 }
 
-impl Staged<'_> {
-    fn brings(&self, entry: &Entry) -> bool {
-        comes_back(entry) && !self.damaged.contains(&escape(entry.path.as_bytes()))
+/// Brings the files of all components beside their live ones. On an error nothing live was touched.
+fn bring_all(session: &Session, steps: &mut [Exchange<'_>], report: &mut RestoreReport) -> Result<()> {
+    // Of several components one may lie in another: what the first brings must not be the second's litter.
+    let mut unfinished = steps.iter().all(Exchange::is_alone).then(Unfinished::default);
+    for step in steps {
+        step.bring(unfinished.as_mut(), report)?;
     }
+    crash::point("in place: all brought");
+    session.around.interrupt.check()
 }
 
-/// The hidden folder in a component in which files wait to be exchanged.
-pub(super) struct Staging {
-    base: OwnedFd,
-    name: Vec<u8>,
-    path: PathBuf,
-    pub(super) root: OwnedFd,
-    /// No other restore is at work in this component.
-    pub(super) alone: bool,
-}
-
-impl Staging {
-    fn make(base: &Path) -> Result<Self> {
-        let what = || format!("cannot prepare a restore in {}", base.display());
-        let dir = at::open_place(base).doing(Class::Failed, what).map_err(|e| {
-            e.hint("if the whole folder is gone, restore it with --to and move it into place")
-        })?;
-        let random: [u8; 6] = crate::durable::random_bytes().doing(Class::Failed, what)?;
-        let alone = clear_staging(dir.as_fd()).doing(Class::Failed, what)?;
-        let name = [own_names::STAGING, HEXLOWER.encode(&random).as_bytes()].concat();
-        let (root, _) = at::create_dir(&dir, &name).doing(Class::Failed, what)?;
-        // As long as this is open, nobody takes the folder for a killed restore's. Without locks nobody removes any.
-        let _ = rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive);
-        let path = base.join(std::ffi::OsStr::from_bytes(&name));
-        Ok(Self { base: dir, name, path, root, alone })
-    }
-
-    fn root(&self) -> Result<OwnedFd> {
-        self.root.try_clone().doing(Class::Failed, || "cannot open the staging folder".into())
-    }
-
-    fn remove(&self) -> Result<()> {
-        remove_tree(self.base.as_fd(), &self.name)
-            .doing(Class::Failed, || format!("cannot remove the staging folder {}", self.path.display()))
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // Only on the way out of an error; what is live was not touched by this folder, and its name says what it is.
-        let _gone = remove_tree(self.base.as_fd(), &self.name);
-    }
+/// The time in the names under which things are kept.
+fn stamp(session: &Session) -> String {
+    session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 /// A warning for plans that hold databases.

@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// Removes the hidden folders that killed restores left in `dir`. False when a living restore may be at work there.
-pub(super) fn clear_staging(dir: BorrowedFd<'_>) -> io::Result<bool> {
+/// Removes the hidden folders that killed restores left in `dir`. False when a living restore, of which the folder is not among `ours`, may be at work there.
+pub(super) fn clear_staging(dir: BorrowedFd<'_>, ours: &[&[u8]]) -> io::Result<bool> {
     let mut alone = true;
     for (name, kind) in at::names(dir)? {
-        if !is_staging(&name) || !kind.is_dir() {
+        if !is_staging(&name) || !kind.is_dir() || ours.contains(&name.as_slice()) {
             continue;
         }
         let opened = match at::open_dir(dir, &name) {
@@ -29,7 +29,7 @@ pub(super) fn clear_staging(dir: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(alone)
 }
 
-/// Removes unfinished names from live directories, once from each.
+/// Removes unfinished names and hidden folders from live directories, once from each.
 #[derive(Default)]
 pub(super) struct Unfinished(HashSet<at::FileId>);
 
@@ -39,6 +39,7 @@ impl Unfinished {
         if !self.0.insert(at::facts(dir)?.id) {
             return Ok(());
         }
+        clear_staging(dir, &[])?;
         for (name, kind) in at::names(dir)? {
             // A directory of that kind is a restore elsewhere that may still be wanted.
             if is_partial(&name) && !kind.is_dir() {

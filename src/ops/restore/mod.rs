@@ -9,8 +9,12 @@ mod inplace;
 mod lay;
 mod listing;
 mod litter;
+mod logs;
+mod made;
 pub(crate) mod read;
 mod spare;
+mod staging;
+mod ways;
 mod write;
 
 pub(in crate::ops) use feed::Dumping;

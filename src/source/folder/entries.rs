@@ -16,10 +16,25 @@ use std::os::fd::{AsFd, OwnedFd};
 impl Walker<'_> {
     /// Adds an entry with its attributes.
     pub(super) fn add(&mut self, mut entry: Entry, stat: &Stat, xattrs: io::Result<Xattrs>) {
-        for warning in self.tree.add_xattrs(&mut entry, xattrs) {
+        self.give(&mut entry, xattrs);
+        self.out.push(Found::new(entry, stat));
+    }
+
+    /// Puts attributes into `entry`, and says what could not be had of them.
+    fn give(&mut self, entry: &mut Entry, xattrs: io::Result<Xattrs>) {
+        for warning in self.tree.add_xattrs(entry, xattrs) {
             (self.problems)(warning);
         }
-        self.out.push(Found::new(entry, stat));
+    }
+
+    /// The attributes of what is not opened for them.
+    fn attributes_of_name(&mut self, dir: &OwnedFd, name: &CStr) -> io::Result<Xattrs> {
+        let xattrs = capture::xattrs_at(dir.as_fd(), name);
+        if xattrs.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            self.say_no_proc();
+            return Ok(Xattrs::default());
+        }
+        xattrs
     }
 
     /// A regular file: its metadata, and whether it is a database.
@@ -53,6 +68,11 @@ impl Walker<'_> {
         capture::fill(&mut entry, stat, self.names);
         if raw {
             entry.flags.push(FLAG_CRASH_CONSISTENT.to_owned());
+        }
+        if database {
+            // Other files give theirs when they are opened; SQLite alone opens this one.
+            let xattrs = self.attributes_of_name(dir, name);
+            self.give(&mut entry, xattrs);
         }
         let mut found = Found::new(entry, stat);
         found.database = database;
@@ -100,18 +120,15 @@ impl Walker<'_> {
                 Err(e) => return self.unreadable(entry.path, e, None),
             }
         }
-        let mut xattrs = capture::xattrs_at(dir.as_fd(), name);
-        if xattrs.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-            self.say_no_proc();
-            xattrs = Ok(Xattrs::default());
-        }
+        let xattrs = self.attributes_of_name(dir, name);
         self.add(entry, stat, xattrs);
     }
 
     fn say_no_proc(&mut self) {
         if !self.no_proc && !std::path::Path::new("/proc/self/fd").exists() {
             self.no_proc = true;
-            let what = "attributes of links and devices are not captured, because /proc is not mounted";
+            let what =
+                "attributes of links, devices and databases are not captured, because /proc is not mounted";
             self.problem(ProblemKind::Warning, &RelPath::root(), what, None);
         }
     }

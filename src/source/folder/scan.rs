@@ -17,10 +17,10 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// An entry as a scan found it. Of a file only the metadata are there, without attributes; opening it gives what is true then.
+/// An entry as a scan found it. Of a file that is no database only the metadata are there, without attributes; opening it gives what is true then.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The entry; a file's content and attributes are still empty.
+    /// The entry; a file's content, and its attributes unless it is a database, are still empty.
     pub entry: Entry,
     /// A regular file that is a SQLite database, to be captured through SQLite.
     pub database: bool,
@@ -90,7 +90,7 @@ pub fn scan(
 ) -> Result<Scan, SourceError> {
     let tree = Tree::new(spec)?;
     if let What::Single(path) = &spec.what {
-        return single(path, tree, names);
+        return single(path, tree, names, problems);
     }
     let rules = Rules::new(&pattern_files(spec)?, &spec.exclude)?;
     let allow = Layer::strict(&spec.allow_unreadable)?;
@@ -128,7 +128,12 @@ pub(super) fn lines_of(text: &[u8]) -> Vec<String> {
     text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect()
 }
 
-fn single(path: &Path, tree: Tree, names: &Names) -> Result<Scan, SourceError> {
+fn single(
+    path: &Path,
+    tree: Tree,
+    names: &Names,
+    problems: &mut dyn FnMut(Problem),
+) -> Result<Scan, SourceError> {
     let missing = || SourceError::Missing { path: path.to_owned() };
     let name = path.file_name().ok_or_else(missing)?;
     let rel = RelPath::new(name.as_bytes()).map_err(|_| missing())?;
@@ -150,6 +155,8 @@ fn single(path: &Path, tree: Tree, names: &Names) -> Result<Scan, SourceError> {
     }
     let mut entry = Entry::new(rel, Kind::File);
     capture::fill(&mut entry, &stat, names);
+    let xattrs = capture::xattrs_of_path(&tree.real_path(&entry.path));
+    tree.add_xattrs(&mut entry, xattrs).into_iter().for_each(problems);
     let mut found = Found::new(entry, &stat);
     let size = found.entry.size;
     found.database = databases::size_fits(size)

@@ -11,6 +11,7 @@ mod check;
 mod child;
 mod copy;
 mod error;
+mod fold;
 mod outlet;
 mod pages;
 mod wire;
@@ -19,6 +20,7 @@ pub use capture::{CheckOutcome, SqliteCapture, capture};
 pub use check::{Checked, check_file, check_file_wholly, check_live};
 pub use child::{CHILD_COMMAND, child_main};
 pub use error::SqliteError;
+pub use fold::fold_copy;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
