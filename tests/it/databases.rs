@@ -156,3 +156,44 @@ fn a_database_that_sqlite_does_not_give_may_be_allowed_like_other_unreadable_fil
     assert!(fs::read(back.join("app/data/torn.db")).unwrap() == bytes);
     project.ok(["guard", "--", "true"]);
 }
+
+/// The log of the live one would be replayed over it, whatever the snapshot calls it.
+#[test]
+fn a_restore_in_place_leaves_no_log_beside_a_database_that_was_kept_as_bytes() {
+    let folder = "[[component]]\nname = \"app\"\npath = \"app\"\nallow_unreadable = [\"*.db\"]\n";
+    let project = Project::new(folder, "");
+    fs::create_dir_all(project.dir.join("app")).unwrap();
+    let path = project.dir.join("app/small.db");
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 1").unwrap();
+    let then = fs::read(&path).unwrap();
+    project.backup();
+
+    // Another in its place, whose rows are all in its log: as it is while a service has it open.
+    let open = Connection::open(project.dir.join("other.db")).unwrap();
+    open.execute_batch(
+        "PRAGMA user_version = 2; PRAGMA journal_mode = WAL; CREATE TABLE t (n); INSERT INTO t VALUES (7)",
+    )
+    .unwrap();
+    for suffix in ["", "-wal"] {
+        fs::copy(
+            project.dir.join(format!("other.db{suffix}")),
+            project.dir.join(format!("app/small.db{suffix}")),
+        )
+        .unwrap();
+    }
+    drop(open);
+    project.ok(["restore", "latest", "app/small.db", "--in-place", "--yes"]);
+    assert!(fs::read(&path).unwrap() == then);
+    assert!(!project.dir.join("app/small.db-wal").exists(), "the log of the other one");
+    let version: i64 =
+        Connection::open(&path).unwrap().query_row("PRAGMA user_version", (), |row| row.get(0)).unwrap();
+    assert_eq!(version, 1);
+    for kept in ["small.db.before-restore-", "small.db-wal.before-restore-"] {
+        let names = fs::read_dir(project.dir.join("app")).unwrap().map(|e| e.unwrap().file_name());
+        assert_eq!(
+            names.filter(|name| name.to_string_lossy().starts_with(kept)).count(),
+            1,
+            "{kept} is kept"
+        );
+    }
+}

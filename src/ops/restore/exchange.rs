@@ -11,14 +11,14 @@ use crate::model::{Entry, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::RestoreReport;
 use crate::ops::restore::litter::Unfinished;
-use crate::ops::restore::logs::Database;
+use crate::ops::restore::logs::{Database, log_beside};
 use crate::ops::restore::made::MadeDirs;
 use crate::ops::restore::staging::Staged;
 use crate::ops::restore::ways::Place;
 use crate::ops::session::Session;
 use crate::platform::at;
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -210,7 +210,7 @@ impl<'a> Exchange<'a> {
     fn exchange_one(&self, brought: &Brought<'_>, place: &Place) -> Result<Vec<Vec<u8>>> {
         let dir = place.open(false)?.dir;
         let (name, temporary) = (place.path.name(), brought.temporary.as_slice());
-        if brought.entry.has_flag(FLAG_DATABASE) {
+        if is_database(brought.entry, dir.as_fd(), name) {
             let database = Database {
                 session: self.session,
                 dir: dir.as_fd(),
@@ -248,6 +248,11 @@ impl<'a> Exchange<'a> {
         let room = 255usize.saturating_sub(suffix.len() + 6);
         [&name[..name.len().min(room)], &suffix].concat()
     }
+}
+
+/// By what the snapshot says, or by the log beside the live one: what was kept as bytes is a database, too, and encrypted ones do not look like any.
+fn is_database(entry: &Entry, dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+    entry.has_flag(FLAG_DATABASE) || entry.kind == Kind::File && log_beside(dir, name)
 }
 
 impl Drop for Exchange<'_> {
