@@ -5,9 +5,9 @@
 
 use crate::catalog::{Head, State};
 use crate::model::chain::{BreakKind, Heads, History};
-use crate::model::mark::{Role, Statement};
 use crate::model::{Problem, ProblemKind, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::excuses::excused_in;
 use crate::ops::session::Session;
 use crate::ops::stores::{Away, StoreSlot};
 use crate::ops::vault::{BadDocument, EntryName, StoreReading, Vault, key_of, name_of};
@@ -30,6 +30,8 @@ pub(super) struct Standing {
     pub(super) lost: Vec<String>,
     /// Documents in it that cannot be used, also where another store has them whole.
     pub(super) bad: Vec<BadDocument>,
+    /// Documents in it that cannot be used as they are, and that an older version has whole.
+    pub(super) older: Vec<BadDocument>,
 }
 
 /// All stores read together.
@@ -126,6 +128,11 @@ pub(super) fn read(session: &Session) -> Result<Union> {
     judge(session, found)
 }
 
+/// What is wrong with the history now, after a run that may have said what was missing.
+pub(super) fn breaks_now(session: &Session) -> Result<Vec<String>> {
+    Ok(read(session)?.vault.history.breaks.iter().map(ToString::to_string).collect())
+}
+
 /// A store that was never seen and is away may hold entries of this host that nobody here knows of; a number would be signed twice.
 pub(super) fn refuse_unseen(session: &Session, standings: &[Standing]) -> Result<()> {
     let state = session.state()?;
@@ -201,6 +208,7 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
             fallen: false,
             lost: Vec::new(),
             bad: Vec::new(),
+            older: Vec::new(),
         };
         match found {
             Err(away) => standing.away = Some(away),
@@ -208,6 +216,7 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
             Ok(reading) => {
                 standing.view = Some(readings.len());
                 standing.bad.clone_from(&reading.bad);
+                standing.older.clone_from(&reading.older);
                 fall(session, &reading, &mut standing)?;
                 readings.push(reading);
             }
@@ -302,34 +311,6 @@ fn measure(session: &Session, readings: &[StoreReading], whole: bool) -> Result<
         heads.extend(held.get(&signer).map(|head| (signer, *head)));
     }
     Ok(heads)
-}
-
-/// Entries that counting marks say are not in the store with that instance, by right.
-pub(super) fn excused_in(vault: &Vault, instance: &VaultId) -> BTreeSet<EntryName> {
-    let (mut excused, absent) = excuses_in(vault, instance);
-    excused.extend(absent);
-    excused
-}
-
-/// The same by what says so: `prune` marks, and `absent` marks. What was deleted stays away; what never came may still come.
-pub(super) fn excuses_in(vault: &Vault, instance: &VaultId) -> (BTreeSet<EntryName>, BTreeSet<EntryName>) {
-    let keys = vault.history.keys();
-    let (mut pruned, mut absent) = (BTreeSet::new(), BTreeSet::new());
-    for entry in vault.entries.iter().filter(|e| keys.counts(e)) {
-        let (of, list, any) = match entry.as_mark().map(|m| &m.statement) {
-            Some(Statement::Prune { instance, removed }) if keys.has_role(entry, Role::Prune) => {
-                (instance, removed, true)
-            }
-            Some(Statement::Absent { instance, entries }) => (instance, entries, false),
-            _ => continue,
-        };
-        if of == instance {
-            let gone = list.iter().filter(|gone| any || gone.signer == entry.signer());
-            let said = if any { &mut pruned } else { &mut absent };
-            said.extend(gone.map(|gone| (gone.signer, gone.number, gone.hash)));
-        }
-    }
-    (pruned, absent)
 }
 
 /// Says which stores lack entries that another has.

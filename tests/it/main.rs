@@ -35,6 +35,7 @@ mod git;
 mod golden;
 mod guard;
 mod health;
+mod holes;
 mod hooks;
 mod in_place;
 mod incremental;

@@ -27,7 +27,7 @@ use crate::ops::marks::Marks;
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::stores::Away;
 use crate::ops::union::{self, store_problem};
-use crate::ops::vault::Vault;
+use crate::ops::vault::{BadDocument, Vault};
 use look::{Look, Looked};
 use plan::{Choice, Deciding};
 use report::Naming;
@@ -220,29 +220,34 @@ impl Run<'_> {
     /// Opens and checks everything. Each pass reads the store anew: what is deleted is decided by what is there then.
     fn pass(&self, store: &StoreConfig) -> Result<Pass> {
         let marks = self.marks()?;
-        marks.need_role(Role::Prune)?;
         let view = marks.usable_view(&store.name)?;
-        let looked = self.look(marks.session(), marks.vault(), view)?;
+        let looked = self.look(marks.session(), marks.vault(), (view, marks.bad_in(view)))?;
         let tombstones = tombstones::read(&marks.vault().views[view], &self.session.signer()?)?;
         crash::point("prune: looked");
         let hosts = self.hosts(marks.vault())?;
         Ok(Pass { marks, view, looked, tombstones, hosts })
     }
 
-    /// The right to sign. What a killed run had signed is put while that is taken: then everything is read once more.
+    /// The right to sign. What a killed run had signed is put while that is taken: then everything is read once more; and so it is after it was
+    /// said that what was deleted from every store there was is not in one that was made since.
     fn marks(&self) -> Result<Marks> {
         let cannot = || "cannot read what an earlier run left to do".into();
         let left = self.session.state()?.pending().doing(Class::Failed, cannot)?.is_some();
-        let marks = Marks::open(self.session, "prune")?;
-        if !left {
-            return Ok(marks);
+        let mut marks = Marks::open(self.session, "prune")?;
+        if left {
+            drop(marks);
+            marks = Marks::open(self.session, "prune")?;
         }
-        drop(marks);
-        Marks::open(self.session, "prune")
+        marks.need_role(Role::Prune)?;
+        if marks.say_gone()? {
+            drop(marks);
+            marks = Marks::open(self.session, "prune")?;
+        }
+        Ok(marks)
     }
 
-    fn look(&self, session: &Session, vault: &Vault, view: usize) -> Result<Looked> {
-        Look { session, vault, view: &vault.views[view], ignore: &self.options.ignore }.all()
+    fn look(&self, session: &Session, vault: &Vault, (view, bad): (usize, &[BadDocument])) -> Result<Looked> {
+        Look { session, vault, view: &vault.views[view], bad, ignore: &self.options.ignore }.all()
     }
 
     /// Whose snapshots may go: this host's, or with a configuration that only prunes everybody's.
@@ -265,7 +270,8 @@ impl Run<'_> {
         };
         let signer = self.session.signer()?;
         let vault = &union.vault;
-        let looked = self.look(&session, vault, view)?;
+        let bad = standing.map_or(&[][..], |s| s.bad.as_slice());
+        let looked = self.look(&session, vault, (view, bad))?;
         let tombstones = tombstones::read(&vault.views[view], &signer)?;
         let policy = self.config.policy_in(store);
         let hosts = self.hosts(vault)?;
