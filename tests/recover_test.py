@@ -848,6 +848,33 @@ class Chains(Made):
         trust = [old.public, pruner.public + " roles=prune"]
         self.assertIn(good, self.accepted("latest", vault, trust=trust).stderr)
 
+    def test_of_two_keys_that_retire_each_other_at_once_the_later_introduced_one_stays(self):
+        for swapped in (False, True):      # else the order of their ids could be what decides
+            with self.subTest(swapped=swapped):
+                vault, old, new = self.make("both-%d" % swapped), signer("key"), signer("other")
+                old, new = (new, old) if swapped else (old, new)
+                mark = self.key_mark(vault, old, "introduce", new)
+                new.introduced(old.host, *mark)
+                self.key_mark(vault, new, "retire", old, last=mark)
+                self.key_mark(vault, old, "retire", new, last=mark)
+                good = vault.commit(new, [component(plain(b"f"))])
+                vault.commit(old, [component(plain(b"f"))])
+                self.assertIn("snapshot " + good, self.accepted("latest", vault, trust=[old.public]).stderr)
+
+    def test_a_pruner_has_the_word_before_a_stolen_key(self):
+        vault, old, new, pruner = self.make(), signer("key"), signer("other"), signer("pruner")
+        mark = self.key_mark(vault, old, "introduce", new)
+        new.introduced(old.host, *mark)
+        first, good = (vault.commit(new, [component(plain(b"f"))]) for _ in range(2))
+        self.key_mark(vault, old, "retire", new, last=(2, vault.record_hash(first)))
+        trust = [old.public, pruner.public + " roles=prune"]
+        self.assertEqual(self.listed(OK, vault, *trust)[0], {first: "signed", good: "UNTRUSTED"})
+        said = {"snapshot": good, "record": vault.record_hash(good)}
+        for _ in range(3):     # so that its mark has the higher number
+            vault.mark(pruner, "tag", **said, add=[], remove=[])
+        self.key_mark(vault, pruner, "retire", old, host=old.host, last=mark)
+        self.assertIn("snapshot " + good, self.accepted("latest", vault, trust=trust).stderr)
+
     def key_mark(self, vault, by, action, key, host=None, last=None):
         """(number, hash) of a `key` mark; for the signer's own host if none is said."""
         return vault.mark(by, "key", action=action, key=key.public, **{"for": host or by.host}, last=last and list(last))

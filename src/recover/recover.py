@@ -1031,6 +1031,11 @@ class Vault:
             "marks/%s/%s" % (signer, name) for signer in store.names("marks") if HEX32.match(signer)
             for name in store.names("marks/" + signer) if re.match(r"\A\d{10}\.json\Z", name)])
         self.checked = bool(self.keygen.program and trusted.any())
+        self.judge(heads)
+
+    def judge(self, heads):
+        """Works out what records and marks say together, as backstay does (src/model/chain.rs)."""
+        trusted, store = self.trusted, self.store
         entries = sorted((d for d in self.records + self.marks if d.error is None), key=lambda d: d.place())
         self.settled = Settled(marks_in_order(entries, Keys(trusted, entries, set()), set()), trusted)
         self.keys = Keys(trusted, entries, self.settled.dropped)
