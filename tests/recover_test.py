@@ -839,14 +839,221 @@ class Chains(Made):
         self.retire_back(vault, old, new, good, [number, digest])
 
     def retire_back(self, vault, old, new, good, last):
-        """The stolen key retires the new one in its turn: only a pruner can tell who is right."""
+        """The stolen key retires the new one in its turn: it comes too late, as it does in backstay."""
         pruner = signer("pruner")
         vault.mark(old, "key", action="retire", key=new.public, **{"for": old.host}, last=last)
-        self.refused("latest", vault, "retire each other")
+        self.assertIn(good, self.accepted("latest", vault).stderr)
         vault.mark(pruner, "key", action="retire", key=old.public, **{"for": old.host}, last=last)
-        self.refused("latest", vault, "retire each other")
+        self.assertIn(good, self.accepted("latest", vault).stderr)
         trust = [old.public, pruner.public + " roles=prune"]
         self.assertIn(good, self.accepted("latest", vault, trust=trust).stderr)
+
+    def test_of_two_keys_that_retire_each_other_at_once_the_later_introduced_one_stays(self):
+        for swapped in (False, True):      # else the order of their ids could be what decides
+            with self.subTest(swapped=swapped):
+                vault, old, new = self.make("both-%d" % swapped), signer("key"), signer("other")
+                old, new = (new, old) if swapped else (old, new)
+                mark = self.key_mark(vault, old, "introduce", new)
+                new.introduced(old.host, *mark)
+                self.key_mark(vault, new, "retire", old, last=mark)
+                self.key_mark(vault, old, "retire", new, last=mark)
+                good = vault.commit(new, [component(plain(b"f"))])
+                vault.commit(old, [component(plain(b"f"))])
+                self.assertIn("snapshot " + good, self.accepted("latest", vault, trust=[old.public]).stderr)
+
+    def test_a_pruner_has_the_word_before_a_stolen_key(self):
+        vault, old, new, pruner = self.make(), signer("key"), signer("other"), signer("pruner")
+        mark = self.key_mark(vault, old, "introduce", new)
+        new.introduced(old.host, *mark)
+        first, good = (vault.commit(new, [component(plain(b"f"))]) for _ in range(2))
+        self.key_mark(vault, old, "retire", new, last=(2, vault.record_hash(first)))
+        trust = [old.public, pruner.public + " roles=prune"]
+        self.assertEqual(self.listed(OK, vault, *trust)[0], {first: "signed", good: "UNTRUSTED"})
+        said = {"snapshot": good, "record": vault.record_hash(good)}
+        for _ in range(3):     # so that its mark has the higher number
+            vault.mark(pruner, "tag", **said, add=[], remove=[])
+        self.key_mark(vault, pruner, "retire", old, host=old.host, last=mark)
+        self.assertIn("snapshot " + good, self.accepted("latest", vault, trust=trust).stderr)
+
+    def key_mark(self, vault, by, action, key, host=None, last=None):
+        """(number, hash) of a `key` mark; for the signer's own host if none is said."""
+        return vault.mark(by, "key", action=action, key=key.public, **{"for": host or by.host}, last=last and list(last))
+
+    def listed(self, code, vault, *trust):
+        """How each snapshot stands in `list`, and the whole of what was said."""
+        done = self.run_recover(code, *self.words(vault, *trust), "list")
+        return dict(re.findall(r"^(\S{25})  (\S+)", done.stdout, re.M)), done.stdout + done.stderr
+
+    def test_a_host_cannot_take_a_verifiers_or_pruners_roles_away(self):
+        for introduced in (True, False):
+            with self.subTest(introduced=introduced):
+                vault, key, pruner = self.make("roles-%d" % introduced), signer("key"), signer("pruner")
+                a = vault.commit(key, [component(plain(b"f"))])
+                said = {"snapshot": a, "record": vault.record_hash(a)}
+                first = vault.mark(pruner, "delete", **said)
+                if introduced:
+                    self.key_mark(vault, key, "introduce", pruner)
+                self.key_mark(vault, key, "retire", pruner, last=first)
+                self.key_mark(vault, key, "retire", pruner, host=pruner.host, last=first)
+                vault.mark(pruner, "milestone", **said, on=True)
+                trust = [key.public, pruner.public + " roles=prune"]
+                self.assertIn("(milestone)", self.listed(OK, vault, *trust)[1])
+                newest = vault.commit(key, [component(plain(b"f"))])
+                vault.mark(pruner, "prune", instance=vault.instance, removed=[
+                    {"signer": key.id, "number": 1, "hash": said["record"], "snapshot": a}])
+                os.unlink(os.path.join(vault.store, "snapshots", a + ".json"))
+                self.assertEqual(self.listed(OK, vault, *trust)[0], {newest: "signed"})
+                self.assertIn(newest, self.accepted("latest", vault, trust=trust).stderr)
+
+    def test_a_pruner_is_no_key_of_a_host_before_its_first_entry_nor_when_that_is_gone(self):
+        vault, key, pruner = self.make(), signer("key"), signer("pruner")
+        a = vault.commit(key, [component(plain(b"f"))])
+        trust = [key.public, pruner.public + " roles=prune"]
+        self.key_mark(vault, key, "introduce", pruner)
+        self.key_mark(vault, key, "retire", pruner, last=(1, "1" * 64))
+        self.listed(OK, vault, *trust)
+        gone = [vault.mark(pruner, "delete", snapshot=a, record=vault.record_hash(a)) for _ in range(2)]
+        vault.mark(pruner, "prune", instance=vault.instance, removed=[
+            {"signer": pruner.id, "number": n, "hash": h, "snapshot": None} for n, h in gone])
+        for number, _hash in gone:
+            os.unlink(os.path.join(vault.store, "marks", pruner.id, "%010d.json" % number))
+        self.listed(OK, vault, *trust)
+        forged = vault.commit(pruner, [component(plain(b"f"))], host=key.host)
+        states, _said = self.listed(OK, vault, *trust)
+        self.assertEqual((states[a], states[forged]), ("signed", "UNTRUSTED"))
+
+    def test_a_key_that_has_a_chain_of_its_own_is_made_no_key_of_another_host(self):
+        vault, one, four, nine = self.make(), signer("key"), signer("other"), signer("pruner")
+        mine, theirs = (vault.commit(key, [component(plain(b"f"))]) for key in (one, four))
+        self.key_mark(vault, one, "introduce", four)
+        forged = vault.commit(four, [component(plain(b"f"))], host=one.host)
+        both = [one.public, four.public]
+        states, _said = self.listed(OK, vault, *both)
+        self.assertEqual(states, {mine: "signed", theirs: "signed", forged: "UNTRUSTED"})
+        for host, snapshot in ((one.host, mine), (four.host, theirs)):
+            self.assertIn(snapshot, self.accepted("latest", vault, trust=both, more=("--host", host)).stderr)
+        # A pruner's key that took over as a host's, and whose first entries were pruned, stays one.
+        nine.introduced(one.host, *self.key_mark(vault, one, "introduce", nine))
+        trust = [one.public, four.public, nine.public + " roles=host,prune"]
+        first = vault.commit(nine, [component(plain(b"f"))])
+        self.assertEqual(self.listed(OK, vault, *trust)[0][first], "signed")
+        second = vault.commit(nine, [component(plain(b"f"))])
+        number = nine.number
+        vault.mark(nine, "prune", instance=vault.instance, removed=[
+            {"signer": nine.id, "number": number - 2 + at, "hash": vault.record_hash(s), "snapshot": s}
+            for at, s in enumerate((first, second))])
+        self.assertEqual(self.listed(OK, vault, *trust)[0][second], "signed")
+        for snapshot in (first, second):
+            os.unlink(os.path.join(vault.store, "snapshots", snapshot + ".json"))
+        last = vault.commit(nine, [component(plain(b"f"))])
+        self.assertEqual(self.listed(OK, vault, *trust)[0][last], "signed")
+
+    def test_a_thief_of_one_hosts_key_retires_no_key_of_another_host(self):
+        vault, thief, key = self.make(), signer("other"), signer("key")
+        vault.commit(thief, [component(plain(b"f"))])
+        old = vault.commit(key, [component(plain(b"f"))])
+        new = vault.commit(key, [component(plain(b"f"))])
+        self.key_mark(vault, thief, "retire", key, last=(1, vault.record_hash(old)))
+        both = [key.public, thief.public]
+        done = self.accepted("latest", vault, trust=both, more=("--host", key.host))
+        self.assertIn("snapshot " + new, done.stderr)
+        self.assertEqual(self.listed(OK, vault, *both)[0][new], "signed")
+
+    def test_a_key_may_retire_itself_and_that_may_not_be_hidden(self):
+        vault, key = self.make(), signer("key")
+        a, b = (vault.commit(key, [component(plain(b"f"))]) for _ in range(2))
+        own = self.key_mark(vault, key, "retire", key, last=(2, vault.record_hash(b)))
+        late = vault.commit(key, [component(plain(b"f"))])
+        self.assertIn("snapshot " + b, self.accepted("latest", vault).stderr)
+        self.assertEqual(self.listed(OK, vault, key.public)[0], {a: "signed", b: "signed", late: "UNTRUSTED"})
+        self.assertEqual(own[0], 3)
+
+    def test_of_equal_numbers_the_later_introduced_keys_snapshot_is_the_latest(self):
+        vault, old, new = self.make(), signer("key"), signer("other")
+        new.introduced(old.host, *self.key_mark(vault, old, "introduce", new))
+        newest = vault.commit(new, [component(plain(b"f"))])
+        vault.commit(old, [component(plain(b"f"))])
+        self.assertIn("snapshot " + newest, self.accepted("latest", vault).stderr)
+
+    def test_a_broken_chain_of_a_pruner_is_said_and_hides_no_hosts_latest(self):
+        vault, key, pruner = self.make(), signer("key"), signer("pruner")
+        a = vault.commit(key, [component(plain(b"f"))])
+        said = {"snapshot": a, "record": vault.record_hash(a)}
+        lost, _hash = vault.mark(pruner, "tag", **said, add=["x"], remove=[])
+        vault.mark(pruner, "tag", **said, add=["y"], remove=[])
+        os.unlink(os.path.join(vault.store, "marks", pruner.id, "%010d.json" % lost))
+        trust = [key.public, pruner.public + " roles=prune"]
+        self.assertIn("missing here: 1", self.listed(DAMAGED, vault, *trust)[1])
+        self.assertIn(a, self.accepted("latest", vault, trust=trust).stderr)
+
+    def test_a_mark_that_calls_an_entry_gone_that_was_another_one_is_a_fork(self):
+        vault, key, pruner = self.make(), signer("key"), signer("pruner")
+        a, _b = (vault.commit(key, [component(plain(b"f"))]) for _ in range(2))
+        vault.mark(pruner, "prune", instance=vault.instance, removed=[
+            {"signer": key.id, "number": 1, "hash": "1" * 64, "snapshot": a}])
+        self.assertIn("two different entries", self.listed(DAMAGED, vault, key.public, pruner.public + " roles=prune")[1])
+
+    def test_a_later_settlement_takes_the_place_of_an_earlier_and_drops_nothing_else(self):
+        vault, key, pruner = self.make(), signer("key"), signer("pruner")
+        place = key.number, key.previous
+        one = vault.commit(key, [component(plain(b"f"))])
+        key.number, key.previous = place
+        two = vault.commit(key, [component(plain(b"f", b"other"))])
+        third = vault.commit(key, [component(plain(b"f"))])
+        hashes = {s: vault.record_hash(s) for s in (one, two, third)}
+        trust = [key.public, pruner.public + " roles=prune"]
+        # The first one is wrong about which side stands, and names an entry of another number, which it does not drop.
+        vault.mark(pruner, "settle", of=key.id, entry=1, keep=hashes[one], drop=[hashes[two], hashes[third]])
+        states, _said = self.listed(DAMAGED, vault, *trust)
+        self.assertEqual((states[one], states[third]), ("signed", "signed"))
+        vault.mark(pruner, "settle", of=key.id, entry=1, keep=hashes[two], drop=[hashes[one], hashes[two]])
+        states, _said = self.listed(OK, vault, *trust)
+        self.assertEqual(states, {one: "UNTRUSTED", two: "signed", third: "signed"})
+        self.assertIn("snapshot " + third, self.accepted("latest", vault, trust=trust).stderr)
+
+    def test_what_was_dropped_introduces_and_retires_nobody(self):
+        vault, key, pruner, other = self.make(), signer("key"), signer("pruner"), signer("other")
+        a = vault.commit(key, [component(plain(b"f"))])
+        place = key.number, key.previous
+        mark = self.key_mark(vault, key, "introduce", other)
+        other.introduced(key.host, *mark)
+        theirs = vault.commit(other, [component(plain(b"f"))])
+        key.number, key.previous = place
+        b = vault.commit(key, [component(plain(b"f"))])
+        vault.mark(pruner, "settle", of=key.id, entry=2, keep=vault.record_hash(b), drop=[mark[1]])
+        trust = [key.public, pruner.public + " roles=prune"]
+        self.assertEqual(self.listed(OK, vault, *trust)[0], {a: "signed", b: "signed", theirs: "UNTRUSTED"})
+        self.assertIn("snapshot " + b, self.accepted("latest", vault, trust=trust).stderr)
+
+    def test_a_mark_about_a_key_that_is_none_says_nothing(self):
+        vault, key, stranger = self.make(), signer("key"), signer("other")
+        a = vault.commit(key, [component(plain(b"f"))])
+        text = "key: " + stranger.public
+        vault.mark(key, "key", action="introduce", key=text, **{"for": key.host}, last=None)
+        vault.mark(key, "key", action="retire", key=key.public, **{"for": key.host}, last=None)
+        self.assertEqual(self.listed(OK, vault, key.public)[0], {a: "signed"})
+
+    def test_impossible_times_do_not_make_a_mark_the_last_word(self):
+        vault, key, pruner = self.make(), signer("key"), signer("pruner")
+        a = vault.commit(key, [component(plain(b"f"))])
+        said = {"snapshot": a, "record": vault.record_hash(a)}
+        now = vault.time
+        for by, time, tag in ((key, now + (200 * 365 << 16), "future"), (pruner, now + 600, "plain"), (pruner, now + 120, "back")):
+            vault.time = time
+            others = [t for t in ("future", "plain", "back") if t != tag]
+            vault.mark(by, "tag", **said, add=[tag], remove=others)
+            _states, text = self.listed(OK, vault, key.public, pruner.public + " roles=prune")
+            self.assertRegex(text, r"yes +%s\n" % tag)
+
+    def test_a_mark_counts_for_the_record_it_names_only(self):
+        vault, key = self.make(), signer("key")
+        a = vault.commit(key, [component(plain(b"f"))])
+        other = {"snapshot": "20200101T000000Z-aaaaaaaa", "record": vault.record_hash(a)}
+        vault.mark(key, "tag", **other, add=["wrong"], remove=[])
+        vault.mark(key, "void", **other, instance=None, reason="of another")
+        states, text = self.listed(OK, vault, key.public)
+        self.assertEqual(states, {a: "signed"})
+        self.assertNotIn("wrong", text)
 
     def test_a_rotated_key_that_the_kit_trusts_by_itself_has_a_whole_history(self):
         vault, old, new = self.make(), signer("key"), signer("other")
@@ -993,6 +1200,58 @@ class Kits(Made):
         done = self.with_kit(OK, mini_vault.kit_block(self.fields() + theirs), "restore", snapshot, "--to", self.to)
         self.assertNotIn("NOTHING PROVES", done.stderr)
         self.with_kit(DAMAGED, mini_vault.kit_block(self.fields() + theirs[:2]), "restore", snapshot, "--to", self.to)
+
+    def test_another_host_whose_key_was_stolen_takes_nothing_from_the_kits_host(self):
+        thief = signer("other")
+        self.made.commit(thief, [component(plain(b"f"))])
+        said = {"key": self.key.public, "for": thief.host}
+        old = [1, self.made.record_hash(self.snapshots[0])]
+        lines = mini_vault.kit_block(self.fields() + [("trusted", thief.public.split()[1]), ("trusted-roles", "host")])
+        # It retires the kit's key below the kit's own head, and calls it a key of its own host.
+        self.made.mark(thief, "key", action="retire", **said, last=old)
+        self.assertIn("snapshot " + self.snapshots[1], self.restore(OK, lines).stderr)
+        self.made.mark(thief, "key", action="introduce", **said, last=None)
+        self.made.mark(thief, "key", action="retire", **said, last=old)
+        self.assertIn("snapshot " + self.snapshots[1], self.restore(OK, lines).stderr)
+        os.unlink(os.path.join(self.made.store, "snapshots", self.snapshots[1] + ".json"))
+        self.assertIn("the kit knows of number 2", self.restore(DAMAGED, lines).stderr)
+
+    def test_a_key_without_roles_that_the_kit_names_for_its_host_is_still_held_to_its_head(self):
+        new = signer("other")
+        mark = self.made.mark(self.key, "key", action="introduce", key=new.public, **{"for": self.key.host}, last=None)
+        new.introduced(self.key.host, *mark)
+        newest = self.made.commit(new, [component(plain(b"f"))])
+        fields = self.fields(trusted_roles="", head="%s:%d:%s" % ((self.key.id,) + mark)) + [
+            ("trusted", new.public.split()[1]), ("trusted-roles", "host"), ("trusted-host", self.key.host)]
+        lines = mini_vault.kit_block(fields)
+        self.assertIn("snapshot " + newest, self.restore(OK, lines).stderr)
+        os.unlink(os.path.join(self.made.store, "marks", self.key.id, "%010d.json" % mark[0]))
+        self.assertIn("the kit knows of number 3", self.restore(DAMAGED, lines).stderr)
+
+    def test_who_retired_a_key_knew_its_last_entry(self):
+        new = signer("other")
+        said = {"key": self.key.public, "for": self.key.host}
+        mark = self.made.mark(self.key, "key", action="introduce", **dict(said, key=new.public), last=None)
+        new.introduced(self.key.host, *mark)
+        self.made.mark(new, "key", action="retire", **said, last=list(mark))
+        newest = self.made.commit(new, [component(plain(b"f"))])
+        lines = mini_vault.kit_block(self.fields(head=None) + [
+            ("trusted", new.public.split()[1]), ("trusted-roles", "host"), ("trusted-host", self.key.host)])
+        self.assertIn("snapshot " + newest, self.restore(OK, lines).stderr)
+        self.with_kit(OK, lines)
+        os.unlink(os.path.join(self.made.store, "marks", self.key.id, "%010d.json" % mark[0]))
+        for done in (self.with_kit(DAMAGED, lines), self.restore(DAMAGED, lines)):
+            self.assertIn("number 3", done.stderr)
+
+    def test_beside_a_whole_kit_no_line_of_prose_makes_a_key_trusted(self):
+        other = signer("other")
+        theirs = self.made.commit(other, [component(plain(b"f"))])
+        lines = mini_vault.kit_block(self.fields())
+        for prose in ("trusted  mini-2  %s  host\n", "Trusted no more: %s\n"):
+            with self.subTest(prose=prose):
+                done = self.with_kit(DAMAGED, lines, "restore", theirs, "--to", self.to, prose=prose % other.public)
+                self.assertIn("not a trusted key of that host", done.stderr)
+        self.assertIn(self.snapshots[1], self.restore(OK, lines, prose="trusted: %s\n" % other.public).stderr)
 
     def test_a_key_of_the_kit_without_roles_is_trusted_for_nothing(self):
         done = self.restore(FAILED, mini_vault.kit_block(self.fields(trusted_roles="")))

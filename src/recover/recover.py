@@ -19,8 +19,10 @@ import base64
 import binascii
 import bisect
 import concurrent.futures
+import datetime
 import errno
 import hashlib
+import heapq
 import json
 import os
 import re
@@ -62,8 +64,9 @@ KIT_LINE = re.compile(r"\A\d+[ \t]+([a-z0-9.+-]+|RECOVER\.md)[ \t]+\S+[ \t]+[a-z
 B3 = re.compile(r"\Ab3:[0-9a-f]{64}\Z")
 OCTAL4 = re.compile(r"\A[0-7]{4}\Z")
 COMPONENT = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
-TIME = re.compile(r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\Z")
+TIME = re.compile(r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z\Z")
 PUBLIC_KEY = re.compile(r"ssh-ed25519\s+([A-Za-z0-9+/]+=*)")
+MARKED_KEY = re.compile(r"\A[ \t\r\n\f]*ssh-ed25519[ \t\r\n\f]+([A-Za-z0-9+/]{68})(?:[ \t\r\n\f]|\Z)")
 SECRET_KEY = re.compile(r"AGE-SECRET-KEY-[A-Z0-9-]+")
 ROLES = ("host", "verify", "prune")
 KINDS = ("normal", "safety", "partial")
@@ -412,8 +415,8 @@ class Document:
     def _read(self):
         data = self.store.read(self.name, DOCUMENT_MAX)
         end = data.find(b"\n") + 1
-        if not end:
-            raise Damage("it has no complete first line")
+        if not end or not data.endswith(b"\n"):
+            raise Damage("it has no complete first line, or no complete last one")
         self.hash = hashlib.sha256(data[:end]).hexdigest()
         fields = parse_line(data[:end - 1], self.name, DOCUMENT_MAX)
         check_version(fields, self.name)
@@ -446,6 +449,9 @@ class Document:
         if said != self.name:
             raise Damage("its name and what it says differ")
 
+    def place(self):
+        return self.signer, self.number, self.hash
+
     def objects(self):
         """The rows of a record's `objects`."""
         known = self.hash
@@ -455,9 +461,20 @@ class Document:
         return self.fields.pop("objects")
 
 
+def get_time(doc, key, what):
+    text = get_match(doc, key, TIME, what)
+    try:
+        datetime.datetime(*(int(n) for n in re.split("[-T:]", text[:17] + "00")))
+    except ValueError:
+        raise Damage("%s: field %r is no time: %s" % (what, key, text))
+    if text[17:19] > "60":
+        raise Damage("%s: field %r is no time: %s" % (what, key, text))
+    return text
+
+
 def check_mark(f, what):
     """What the marks that this script heeds must look like."""
-    get_match(f, "time", TIME, what)
+    get_time(f, "time", what)
     kind = get(f, "mark", str, what)
     if kind == "milestone":
         get(f, "on", bool, what)
@@ -473,16 +490,17 @@ def check_mark(f, what):
             get_match(row, "signer", HEX32, what), get_match(row, "hash", HEX64, what)
             get_count(row, "number", what)
     if kind == "settle":
-        get_match(f, "of", HEX32, what), get_count(f, "entry", what), get_list(f, "drop", str, what)
+        get_match(f, "of", HEX32, what), get_count(f, "entry", what)
+        if not all(HEX64.match(digest) for digest in get_list(f, "drop", str, what)):
+            raise Damage("%s: field 'drop' is malformed" % what)
         if f.get("keep", "") is not None:
             get_match(f, "keep", HEX64, what)
     if kind == "key":
-        get_match(f, "for", HEX32, what)
-        parse_public_key(get(f, "key", str, what), what)
+        get_match(f, "for", HEX32, what), get(f, "key", str, what)
         if get(f, "action", str, what) not in ("introduce", "retire"):
             raise Damage("%s: unknown action" % what)
-        last = f.get("last", "")
-        if (f["action"] == "retire") != is_row(last, int, str) or f["action"] == "introduce" and last is not None:
+        last = f.get("last")
+        if last is not None and not (is_row(last, int, str) and last[0] >= 0 and HEX64.match(last[1])):
             raise Damage("%s: field 'last' is malformed" % what)
 
 
@@ -502,8 +520,8 @@ def check_record(f, what):
     if get(f, "kind", str, what) not in KINDS:
         raise Damage("%s: unknown kind of snapshot" % what)
     partial = f["kind"] == "partial"
-    started = get_match(f, "started", TIME, what)
-    get_match(f, "finished", TIME, what)
+    started = get_time(f, "started", what)
+    get_time(f, "finished", what)
     if re.sub(r"[-:]", "", started[:19]) + "Z" != f["snapshot"][:16]:
         raise Damage("%s: its id is of another time than its start" % what)
     get(f, "complete", bool, what), get(f, "alone", bool, what), get(f, "milestone", bool, what)
@@ -580,29 +598,34 @@ class TrustedKeys:
     def __init__(self):
         self.keys, self.hosts = {}, {}
 
-    def add(self, text, where, host=None):
+    def add(self, text, where):
         """A line with an `ssh-ed25519 AAAA...` key; `roles=host,prune` may stand anywhere else on it."""
+        said = re.search(r"roles=[\"']?([a-z,]+)", PUBLIC_KEY.sub(" ", text))
+        self.add_key(text, set(said.group(1).split(",")) if said else {"host"}, where)
+
+    def add_key(self, text, roles, where, host=None):
         try:
             wire = parse_public_key(text, where)
         except Damage as e:
             raise Failed(str(e))
-        said = re.search(r"roles=[\"']?([a-z,]+)", PUBLIC_KEY.sub(" ", text))
-        roles = set(said.group(1).split(",")) if said else {"host"}
         if not roles <= set(ROLES):
             raise Failed("%s: roles are host, verify and prune" % where)
         known = self.keys.setdefault(signer_id(wire), (wire, set()))
         known[1].update(roles)
         if host is not None:
-            self.hosts[signer_id(wire)] = host
+            self.hosts.setdefault(signer_id(wire), host)
 
     def add_file(self, path):
         for number, line in enumerate(read_text(path).splitlines(), 1):
             if line.strip() and not line.lstrip().startswith("#"):
                 self.add(line, "%s, line %d" % (path, number))
 
-    def has(self, signer, role, wire):
-        known = self.keys.get(signer)
-        return known is not None and known[0] == wire and role in known[1]
+    def any(self):
+        """Whether a key is trusted for something: a kit also names some that are trusted for nothing."""
+        return any(roles for _wire, roles in self.keys.values())
+
+    def roles(self, signer):
+        return self.keys[signer][1] if signer in self.keys else set()
 
 
 def read_text(path):
@@ -613,12 +636,393 @@ def read_text(path):
         raise Failed("%s cannot be read: %s" % (path, e.strerror))
 
 
+class Standing:
+    """What one key may do."""
+
+    def __init__(self, wire, depth=0):
+        self.wire = wire
+        self.roles = set()  # given by the person or the kit
+        self.hosts = set()  # hosts whose records it may sign
+        self.native = set()  # its own: hosts that it was not introduced for
+        self.last = None  # (number, hash) of the last entry that counts, once retired
+        self.last_for = {}  # host -> the same, as a key of that host only
+        self.own_end = 0  # the number of the mark with which it retired itself
+        self.depth = depth  # how many introductions it is away from a key that the person trusts
+
+
+class KeyMark:
+    """A `key` mark with its fields."""
+
+    def __init__(self, entry, wire):
+        f = entry.fields
+        self.entry, self.wire, self.key = entry, wire, signer_id(wire)
+        self.action, self.host = f["action"], f["for"]
+        self.last = tuple(f["last"]) if f.get("last") else None
+
+    @classmethod
+    def of(cls, entry):
+        """None when it is no such mark, or what it names is no key."""
+        if entry.kind != "mark" or entry.fields["mark"] != "key":
+            return None
+        found = MARKED_KEY.match(entry.fields["key"])
+        wire = base64.b64decode(found.group(1)) if found else b""
+        return cls(entry, wire) if wire.startswith(WIRE_ED25519) else None
+
+
+WIRE_ED25519 = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
+
+
+def within(last, entry):
+    """Whether an entry is not after the last one that counts."""
+    return last is None or entry.number < last[0] or (entry.number, entry.hash) == last
+
+
+class Keys:
+    """Which keys may say what: those that the person trusts, those that they introduced, and how far retired ones still count.
+
+    The same rules as in backstay (src/model/trust_rules.rs; section 3 of the format): what counts for one must count for the other.
+    `entries` are in the order of their places; `dropped` are places of entries that lost when a fork was settled."""
+
+    def __init__(self, trusted, entries, dropped):
+        self.trusted = trusted
+        entries = [e for e in entries if e.place() not in dropped]
+        births = self._births(entries)
+        marks = [m for m in map(KeyMark.of, entries) if m is not None]
+        marks = [m for m in marks if m.action != "introduce" or self._begins_after(m, births)]
+        self.introductions, self.retirements = {}, [m for m in marks if m.action == "retire"]
+        for mark in marks:
+            if mark.action == "introduce":
+                self.introductions.setdefault((mark.entry.signer, mark.host), []).append(mark)
+        self.cuts = {}  # signer -> (mark, host or None for all that it signs) of retirements that count
+        taken = set()
+        while self._take_retirements(taken):
+            pass
+
+    # -- where chains begin
+
+    def _births(self, entries):
+        """signer -> (number of its first entry, what that names as the one before). Entries that are gone count where a key that is
+        trusted to prune names them; what comes before them nobody knows."""
+        births = {}
+
+        def note(signer, number, previous):
+            if signer not in births or number < births[signer][0]:
+                births[signer] = number, []
+            if number == births[signer][0]:
+                births[signer][1].extend(previous)
+
+        for entry in entries:
+            note(entry.signer, entry.number, [entry.previous])
+            if entry.kind == "mark" and entry.fields["mark"] == "prune" and "prune" in self.trusted.roles(entry.signer):
+                for row in entry.fields["removed"]:
+                    note(row["signer"], row["number"], [])
+        return births
+
+    def _begins_after(self, mark, births):
+        """Whether the chain of the key that a mark introduces can begin there. One that signed before, or that is trusted to verify or
+        prune and did not begin there, is what it was: else who stole one host's key could make any other key one of that host."""
+        other_roles = self.trusted.roles(mark.key) & {"verify", "prune"}
+        if mark.key not in births:
+            return not other_roles or "host" in self.trusted.roles(mark.key)
+        number, previous = births[mark.key]
+        if number <= mark.entry.number:
+            return False
+        if number == mark.entry.number + 1 and previous:
+            return mark.entry.hash in previous or not other_roles
+        return True
+
+    # -- introductions and retirements
+
+    def _take_retirements(self, taken):
+        """Works out who is of which host, then takes retirements one after the other: each may take the authority of others away.
+        True when one ended introductions that counted, so that all is to be worked out again. One that was found to count stays."""
+        self._introduce()
+        for mark in self._in_turn():
+            place = mark.entry.place()
+            cut = self._as_cut(mark) if place not in taken else None
+            if cut is None:
+                continue
+            taken.add(place)
+            undoes = self._undoes(cut)
+            self._cut(cut)
+            self.cuts.setdefault(mark.key, []).append(cut)
+            if undoes:
+                return True
+        return False
+
+    def _introduce(self):
+        self.of = {}
+        for signer, (wire, roles) in self.trusted.keys.items():
+            standing = self.of[signer] = Standing(wire)
+            standing.roles = set(roles)
+            standing.native = {signer, self.trusted.hosts.get(signer, signer)}
+            standing.hosts = set(standing.native) if "host" in roles else set()
+        for cuts in self.cuts.values():
+            for cut in cuts:
+                self._cut(cut)
+        # The nearest to the person's own keys first.
+        waiting = [new for signer in list(self.of) for host in self.of[signer].hosts for new in self._introduced(signer, host)]
+        heapq.heapify(waiting)
+        while waiting:
+            depth, signer, host, wire = heapq.heappop(waiting)
+            standing = self.of.setdefault(signer, Standing(wire, depth))
+            if host in standing.hosts:
+                continue
+            standing.hosts.add(host)
+            # One at a time: the key that was introduced just now may itself be cut before its own introductions count.
+            for cut in self.cuts.get(signer, ()):
+                self._cut(cut)
+            for new in self._introduced(signer, host):
+                heapq.heappush(waiting, new)
+
+    def _introduced(self, signer, host):
+        """What a key introduces for a host with marks that count."""
+        return [(self.depth(signer) + 1, m.key, host, m.wire) for m in self.introductions.get((signer, host), ())
+                if self.speaks_for(m.entry, host)]
+
+    def _in_turn(self):
+        """Retirements in the order in which they are taken: those by pruners first, then by number. Of equal numbers the mark of the
+        later introduced key goes first: who recovers from a stolen key must not be retired by the thief."""
+        return sorted(self.retirements, key=lambda m: (
+            not self.has_role(m.entry, "prune"), m.entry.number, -self.depth(m.entry.signer), m.entry.signer))
+
+    def _as_cut(self, mark):
+        """The retirement, if it counts, as (mark, host): as what the key is retired. None for a host means altogether."""
+        retired = self.of.get(mark.key)
+        if retired is None or mark.last is None:
+            return None
+        of_host = mark.host in retired.hosts and self.speaks_for(mark.entry, mark.host)
+        only_of_host = not retired.roles and len(retired.hosts) == 1
+        itself = mark.entry.signer == mark.key and self.counts(mark.entry)
+        # A host must not take the roles of a verifier or pruner away by introducing its key for itself and then retiring it.
+        if itself or self.has_role(mark.entry, "prune") or of_host and (only_of_host or mark.host in retired.native):
+            return mark, None
+        return (mark, mark.host) if of_host else None
+
+    def _undoes(self, cut):
+        """Whether a retirement ends introductions that count up to now."""
+        mark, host = cut
+        ended = [h for h in self.of[mark.key].hosts if host in (None, h)]
+        return any(self.speaks_for(said.entry, h) and not within(mark.last, said.entry)
+                   for h in ended for said in self.introductions.get((mark.key, h), ()))
+
+    def _cut(self, cut):
+        mark, host = cut
+        standing = self.of.get(mark.key)
+        if standing is None:
+            return
+        if host is not None:
+            standing.last_for[host] = min(mark.last, standing.last_for.get(host, mark.last))
+            return
+        standing.last = min(mark.last, standing.last or mark.last)
+        if mark.entry.signer == mark.key:
+            standing.own_end = max(standing.own_end, mark.entry.number)
+
+    # -- what is asked
+
+    def counts(self, entry):
+        """Whether an entry is by a trusted key, and not after its retirement."""
+        standing = self.of.get(entry.signer)
+        return standing is not None and standing.wire == entry.key and within(standing.last, entry)
+
+    def has_role(self, entry, role):
+        """Whether an entry counts and its key has a role by the person's word or the kit's."""
+        return self.counts(entry) and role in self.of[entry.signer].roles
+
+    def speaks_for(self, entry, host):
+        """Whether an entry is by a trusted key of a host."""
+        if not self.counts(entry):
+            return False
+        standing = self.of[entry.signer]
+        return host in standing.hosts and within(standing.last_for.get(host), entry)
+
+    def is_trusted(self, signer):
+        return signer in self.of
+
+    def is_of(self, signer, host):
+        """Whether a key is, or was before it was retired, one of a host; one that is only trusted is of the host called after it."""
+        standing = self.of.get(signer)
+        return standing is not None and (host in standing.hosts or host in standing.native)
+
+    def depth(self, signer):
+        return self.of[signer].depth if signer in self.of else 0
+
+    def retired(self, signer):
+        return self.of[signer].last
+
+    def chain_end(self, signer):
+        """How far the chain of a retired key is checked. One that retires itself says so above its last entry, and that mark must not
+        be hidden."""
+        standing = self.of[signer]
+        return None if standing.last is None else max(standing.last[0], standing.own_end)
+
+
+def marks_in_order(entries, keys, dropped):
+    """Marks that count: of one signer by number, of several by time. A time that cannot be is that of the entry before."""
+    ahead = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 3600))
+    out, before = [], (None, "")
+    for entry in entries:
+        if entry.place() in dropped:
+            continue
+        floor = before[1] if before[0] == entry.signer else ""
+        said = entry.fields["time" if entry.kind == "mark" else "finished"]
+        said = "%s.%s" % (said[:19], said[20:-1].ljust(9, "0"))
+        at = floor if said > ahead or said < floor else said
+        before = entry.signer, at
+        if entry.kind == "mark" and keys.counts(entry):
+            out.append((at,) + entry.place() + (entry,))
+    return [row[-1] for row in sorted(out, key=lambda row: row[:-1])]
+
+
+class Settled:
+    """What `settle` marks say that count: by a pruner, who must not be the forked signer. A later one takes the place of an earlier."""
+
+    def __init__(self, marks, trusted):
+        self.dropped = set()  # places of entries that lost
+        self.kept = {}  # (signer, number) -> hash, or None: what stands there, or is accepted as lost
+        for mark in marks:
+            f = mark.fields
+            if f["mark"] != "settle" or "prune" not in trusted.roles(mark.signer) or mark.signer == f["of"]:
+                continue
+            place = f["of"], f["entry"]
+            self.kept[place] = f["keep"]
+            self.dropped = {lost for lost in self.dropped if lost[:2] != place}
+            self.dropped.update(place + (digest,) for digest in f["drop"] if digest != f["keep"])
+
+
+class Slot:
+    """What is known of one number of a chain."""
+
+    def __init__(self):
+        self.present = []  # entries
+        self.named = set()  # hashes that marks give for it
+        self.lost = False  # accepted as lost, nobody knows what it was
+
+    def hashes(self):
+        return {e.hash for e in self.present} | self.named
+
+    def may_be(self, digest):
+        """Whether an entry may name `digest` as this one's hash."""
+        return self.lost and not self.present or digest in self.hashes()
+
+
+class ChainCheck:
+    """Checks the chains of all trusted signers, as backstay does (src/model/chain_check.rs). `breaks`: (signer, sentences)."""
+
+    def __init__(self, entries, keys, settled, instance, heads):
+        self.keys, self.settled = keys, settled
+        self.chains = self._chains(entries, instance)
+        self.introduced = {}  # signer -> (number, hash) of marks of others that introduce it, whoever they are
+        for mark in filter(None, map(KeyMark.of, entries)):
+            if mark.action == "introduce" and mark.key != mark.entry.signer:
+                self.introduced.setdefault(mark.key, set()).add((mark.entry.number, mark.entry.hash))
+        self.unheard = [e for e in entries if e.kind == "mark" and e.fields["mark"] == "prune" and not keys.has_role(e, "prune")]
+        self.breaks = [(signer, faults) for signer in sorted(keys.of) for faults in [self._faults(signer, heads.get(signer))] if faults]
+
+    def _chains(self, entries, instance):
+        """signer -> number -> slot"""
+        chains = {}
+
+        def slot(signer, number):
+            return chains.setdefault(signer, {}).setdefault(number, Slot())
+
+        for entry in entries:
+            if entry.place() not in self.settled.dropped:
+                slot(entry.signer, entry.number).present.append(entry)
+        for signer, number, digest in self._excused(entries, instance):
+            slot(signer, number).named.add(digest)
+        for place, digest in self.settled.kept.items():
+            if digest is None:
+                slot(*place).lost = True
+            else:
+                slot(*place).named.add(digest)
+        return chains
+
+    def _excused(self, entries, instance):
+        """Places of entries that are rightly not in this store."""
+        for mark in entries:
+            kind = mark.fields["mark"] if mark.kind == "mark" else None
+            rows = {"prune": "removed", "absent": "entries"}.get(kind)
+            if rows is None or mark.fields["instance"] != instance or not self.keys.counts(mark):
+                continue
+            pruner = kind == "prune" and self.keys.has_role(mark, "prune")
+            for row in mark.fields[rows]:
+                place = row["signer"], row["number"], row["hash"]
+                if (pruner or kind == "absent" and row["signer"] == mark.signer) and place not in self.settled.dropped:
+                    yield place
+
+    def _faults(self, signer, seen):
+        who, end = "signer %s..." % signer[:8], self.keys.chain_end(signer)
+        chain = [(n, slot) for n, slot in sorted(self.chains.get(signer, {}).items()) if end is None or n <= end]
+        faults = ["%s signed two different entries with number %d" % (who, n) for n, slot in chain if len(slot.hashes()) > 1]
+        gaps, wrong = self._start(signer, *chain[0]) if chain else ([], [])
+        for (n, slot), (here, following) in zip(chain, chain[1:]):
+            # A gap may be as wide as a stolen key likes: never count through it number by number.
+            if n + 1 < here:
+                gaps.append((n + 1, here - 1))
+            elif not all(slot.may_be(e.previous) for e in following.present):
+                wrong.append(here)
+        faults += ["%s: entry %d does not follow the one before" % (who, n) for n in wrong]
+        if gaps:
+            text = ", ".join(str(a) if a == b else "%d to %d" % (a, b) for a, b in gaps[:20])
+            faults.append("%s: entries missing here: %s" % (who, text))
+            faults += self._said_of(signer, gaps)
+        if seen is not None and (end is None or seen[0] <= end):
+            faults += self._seen(who, chain, signer, seen, "the kit knows of number %d")
+        if self.keys.retired(signer) is not None:
+            # Who retired the key knew its last entry: as good as having seen it.
+            faults += self._seen(who, chain, signer, self.keys.retired(signer), "its retirement names number %d as its last")
+        return faults
+
+    def _start(self, signer, number, slot):
+        """(gaps, numbers of entries that follow on the wrong one) at the beginning: number 1, or after the mark that introduced the key."""
+        if number == 1:
+            return [], []
+        starts, before = self.introduced.get(signer, set()), number - 1
+        fits = [(before, e.previous) in starts for e in slot.present]
+        numbered = any(n == before for n, _digest in starts)
+        # Where only a mark names the first entry there is no `previous` to compare.
+        if all(fit or self._excused_elsewhere(signer, before, e.previous) for fit, e in zip(fits, slot.present)) and \
+                (numbered or slot.present):
+            return [], []
+        if numbered:
+            return [], [number] * (not all(fits))
+        return [(min([n + 1 for n, _digest in starts if n + 1 < number], default=1), before)], []
+
+    def _excused_elsewhere(self, signer, number, digest):
+        """Whether another signer's chain had this entry, and a mark says that it is gone."""
+        return any(digest in chain[number].named for other, chain in self.chains.items() if other != signer and number in chain)
+
+    def _seen(self, who, chain, signer, seen, how):
+        """Whether what was seen before, by whom the kit is from or who retired the key, is still so."""
+        number, digest = seen
+        last = chain[-1][0] if chain else 0
+        if last < number:
+            return ["%s: the entries end with number %d here, but %s: newer ones were taken away, or never came into this store" % (
+                who, last, how % number)]
+        slot = dict(chain).get(number)
+        # A hole at that place is said already.
+        if slot is None or slot.may_be(digest) or (signer, number, digest) in self.settled.dropped:
+            return []
+        return ["%s: entry %d is another one than was known (%s): the history was rewritten" % (who, number, how % number)]
+
+    def _said_of(self, signer, gaps):
+        """A prune mark by a key without the role may explain a gap; the person can look it up in the kit."""
+        out = []
+        for mark in self.unheard:
+            told = [r for r in mark.fields["removed"] if r["signer"] == signer and any(a <= r["number"] <= b for a, b in gaps)]
+            if told:
+                out.append("(%s says that %d of them were deleted on purpose; it counts only if the kit gives its "
+                           "key the role prune: --trust 'ssh-ed25519 %s roles=host,prune')" % (
+                               mark.name, len(told), base64.b64encode(mark.key).decode()))
+        return out
+
+
 class Vault:
     """All records and marks of a store, judged."""
 
     def __init__(self, store, trusted, heads):
         self.store, self.trusted = store, trusted
-        self.heads = heads  # signer -> (number, hash) of an entry that is known to have been there
         self.keygen = Keygen()
         self.records = self._load("record", [
             "snapshots/" + name for name in store.names("snapshots")
@@ -626,101 +1030,55 @@ class Vault:
         self.marks = self._load("mark", [
             "marks/%s/%s" % (signer, name) for signer in store.names("marks") if HEX32.match(signer)
             for name in store.names("marks/" + signer) if re.match(r"\A\d{10}\.json\Z", name)])
-        self.checked = bool(self.keygen.program and trusted.keys)
-        self.limits = {}
-        self.disputed = False
-        self._judge_keys()
-        self.settled, self.dropped = self._settled()
-        self.voids = {(m.signer, m.fields["record"]) for m in self._marks("void")
-                      if m.fields["instance"] in (None, store.instance)}
+        self.checked = bool(self.keygen.program and trusted.any())
+        self.judge(heads)
+
+    def judge(self, heads):
+        """Works out what records and marks say together, as backstay does (src/model/chain.rs)."""
+        trusted, store = self.trusted, self.store
+        entries = sorted((d for d in self.records + self.marks if d.error is None), key=lambda d: d.place())
+        self.settled = Settled(marks_in_order(entries, Keys(trusted, entries, set()), set()), trusted)
+        self.keys = Keys(trusted, entries, self.settled.dropped)
+        self.breaks = ChainCheck(entries, self.keys, self.settled, store.instance, heads).breaks
+        self._apply(marks_in_order(entries, self.keys, self.settled.dropped), entries)
 
     def _load(self, kind, names):
         with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
             return list(pool.map(lambda name: Document(self.store, name, kind, self.keygen), names))
 
-    def documents(self):
-        return [d for d in self.records + self.marks if d.error is None]
-
     def damaged(self):
         return [d for d in self.records + self.marks if d.error is not None]
 
-    def _marks(self, kind):
-        return [m for m in self.marks if m.error is None and m.fields["mark"] == kind and self._counts(m)]
-
-    def _counts(self, doc):
-        """Whether an entry is still believed after its key was retired."""
-        last = self.limits.get(doc.signer)
-        return last is None or doc.number < last[0] or (doc.number == last[0] and doc.hash == last[1])
-
-    def _judge_keys(self):
-        # A retirement may undo the very mark that retires: repeat until nothing changes. If that never
-        # ends, two keys retire each other (one of them is stolen, and nobody here can tell which): then no
-        # newest snapshot is known until a key with the role prune retires one of them.
-        for _round in range(20):
-            self._introduce()
-            limits = dict(self._retirements(False), **self._retirements(True))
-            if limits == self.limits:
-                return
-            self.limits = limits
-        self.disputed = True
-        self.limits = {}
-        self._introduce()
-
-    def _introduce(self):
-        # host -> signer -> (wire, number of its first entry, hash before that)
-        self.keys_of = {s: {s: (w, 1, None)} for s, (w, roles) in self.trusted.keys.items() if "host" in roles}
-        for signer, host in self.trusted.hosts.items():
-            if signer in self.keys_of:
-                self.keys_of.setdefault(host, {})[signer] = self.keys_of[signer][signer]
-        grew = True
-        while grew:
-            grew = False
-            for mark in sorted(self._marks("key"), key=lambda m: m.number):
-                key, host = self._key_mark(mark)
-                if mark.fields["action"] != "introduce" or not self.is_of(mark, host):
-                    continue
-                new = signer_id(key)
-                if new not in self.keys_of[host]:
-                    self.keys_of[host][new] = (key, mark.number + 1, mark.hash)
-                    grew = True
-
-    def _retirements(self, by_pruner):
-        limits = {}
-        for mark in self._marks("key"):
-            key, host = self._key_mark(mark)
-            allowed = self.trusted.has(mark.signer, "prune", mark.key) if by_pruner else self.is_of(mark, host)
-            if mark.fields["action"] == "retire" and allowed:
-                last = tuple(mark.fields["last"])
-                limits[signer_id(key)] = min(last, limits.get(signer_id(key), last))
-        return limits
-
-    @staticmethod
-    def _key_mark(mark):
-        return parse_public_key(mark.fields["key"], mark.name), mark.fields["for"]
+    def _apply(self, marks, entries):
+        """Sorts marks about records: (snapshot, hash of its record) -> marks that count, in order."""
+        self.labelling, self.voids = {}, set()
+        for mark in marks:
+            if mark.fields["mark"] in ("tag", "milestone"):
+                self.labelling.setdefault((mark.fields["snapshot"], mark.fields["record"]), []).append(mark)
+        # What a key that nobody trusts says against its own record is heard, too: it can only make less of that be used.
+        said = [m for m in entries if m.kind == "mark" and not self.keys.is_trusted(m.signer)]
+        for mark in marks + said:
+            f = mark.fields
+            if f["mark"] == "void" and f["instance"] in (None, self.store.instance):
+                self.voids.add((mark.signer, f["snapshot"], f["record"]))
 
     def host_of(self, signer):
         """The host that a key is of: one that introduced it goes before its own."""
-        others = [h for h, keys in sorted(self.keys_of.items()) if h != signer and signer in keys]
-        return (others + [signer])[0]
-
-    def is_of(self, doc, host):
-        """Whether `doc` is signed by a trusted key of `host`."""
-        known = self.keys_of.get(host, {}).get(doc.signer)
-        return known is not None and known[0] == doc.key and self._counts(doc)
+        others = sorted({r.host for r in self.records if r.error is None and r.host != signer})
+        return next((h for h in others if self.keys.is_of(signer, h)), signer)
 
     def is_trusted(self, record):
-        return record.error is None and self.checked and self.is_of(record, record.host)
+        return record.error is None and self.checked and self.keys.speaks_for(record, record.host)
 
     def is_void(self, record):
-        return (record.signer, record.hash) in self.voids
+        return (record.signer, record.id, record.hash) in self.voids
 
     def labels(self, record):
         """Its tags, and whether it is a milestone, as the record and the marks since then say."""
         tags, milestone = {tag: {"host"} for tag in record.fields["tags"]}, record.fields["milestone"]
-        marks = [m for m in self._marks("tag") + self._marks("milestone") if m.fields["record"] == record.hash]
-        for mark in sorted(marks, key=lambda m: (m.fields["time"], m.signer, m.number)):
-            f, own = mark.fields, self.is_of(mark, record.host)
-            pruner = self.trusted.has(mark.signer, "prune", mark.key)
+        for mark in self.labelling.get((record.id, record.hash), ()):
+            f, own = mark.fields, self.keys.speaks_for(mark, record.host)
+            pruner = self.keys.has_role(mark, "prune")
             if f["mark"] == "milestone":
                 if pruner or own and f["on"]:
                     milestone = f["on"]
@@ -742,124 +1100,12 @@ class Vault:
 
     # -- the chain
 
-    def _excuses(self):
-        """(signer, number) -> hash or None, for entries that are rightly not here."""
-        out = {}
-        for kind, rows in (("prune", "removed"), ("absent", "entries")):
-            for mark in self._marks(kind):
-                if mark.fields["instance"] != self.store.instance:
-                    continue
-                pruner = self.trusted.has(mark.signer, "prune", mark.key)
-                for row in mark.fields[rows]:
-                    if pruner if kind == "prune" else row["signer"] == mark.signer:
-                        out[row["signer"], row["number"]] = row["hash"]
-        return out
-
-    def _settled(self):
-        """(excuses, dropped hashes) of settle marks."""
-        excuses, dropped = {}, set()
-        for mark in self._marks("settle"):
-            f = mark.fields
-            if self.trusted.has(mark.signer, "prune", mark.key) and mark.signer != f["of"]:
-                excuses[f["of"], f["entry"]] = f["keep"]
-                dropped |= set(f["drop"])
-        return excuses, dropped
-
     def is_dropped(self, doc):
-        return doc.hash in self.dropped
+        return doc.place() in self.settled.dropped
 
     def chain_faults(self, host):
         """What is wrong with the history of a host, in sentences; empty when it is whole."""
-        if self.disputed:
-            return ["its keys retire each other"]
-        excuses = self._excuses()
-        excuses.update(self.settled)
-        faults = []
-        for signer, (wire, first, before) in sorted(self.keys_of.get(host, {}).items()):
-            entries = {}
-            for doc in self.documents():
-                if doc.signer == signer and doc.key == wire and self._counts(doc) and not self.is_dropped(doc):
-                    entries.setdefault(doc.number, {})[doc.hash] = doc
-            first, before = self._start(signer, first, before, entries)
-            faults += self._signer_faults(signer, first, before, entries, excuses)
-            faults += self._head_faults(signer, entries, excuses)
-        return faults
-
-    def _start(self, signer, first, before, entries):
-        """Number of a signer's first entry, and the hash before that. A key that is trusted by itself can have been introduced, too."""
-        if first != 1 or not entries or 1 in entries:
-            return first, before
-        here = min(entries)
-        marks = [m for m in self._marks("key") if m.fields["action"] == "introduce" and m.signer != signer
-                 and signer_id(self._key_mark(m)[0]) == signer and m.number < here]
-        followed = {doc.previous for doc in entries[here].values()}
-        starts = sorted((m.number + 1, m.hash) for m in marks)
-        fits = [start for start in starts if start[0] == here and start[1] in followed]
-        return (fits + starts + [(first, before)])[0]
-
-    def _head_faults(self, signer, entries, excuses):
-        """Whether what was seen before, by whom the kit is from, is still so."""
-        seen, limit = self.heads.get(signer), self.limits.get(signer)
-        if seen is None or limit and seen[0] > limit[0]:
-            return []
-        number, digest = seen
-        who = "signer %s..." % signer[:8]
-        last = max([n for s, n in excuses if s == signer] + list(entries), default=0)
-        if last < number:
-            return ["%s: the entries end with number %d here, but the kit knows of number %d: newer ones were taken "
-                    "away, or never came into this store" % (who, last, number)]
-        known = set(entries.get(number, {}))
-        if (signer, number) in excuses:
-            if not known and excuses[signer, number] is None:
-                return []
-            known.add(excuses[signer, number])
-        # A hole at that place is said already.
-        if not known or digest in known or digest in self.dropped:
-            return []
-        return ["%s: entry %d is another one than the kit knows: the history was rewritten" % (who, number)]
-
-    def _signer_faults(self, signer, first, before, entries, excuses):
-        who = "signer %s..." % signer[:8]
-        faults = ["%s signed two different entries with number %d" % (who, n)
-                  for n, docs in sorted(entries.items()) if len(docs) > 1]
-        limit = self.limits.get(signer)
-        head = max(list(entries) + ([limit[0]] if limit else []), default=0)
-        if any(n < first for n in entries):
-            faults.append("%s has entries from before it was introduced" % who)
-        missing = []  # (from, to)
-        known = before
-        number = first
-        for here in sorted(n for n in entries if n >= first) + [head + 1]:
-            # A gap may be as wide as a stolen key likes: never count through it number by number.
-            told = sorted(n for s, n in excuses if s == signer and number <= n < here)
-            for n in told + [here]:
-                if n > number:
-                    missing.append((number, n - 1))
-                    known = None
-                if n < here:
-                    known = excuses[signer, n]
-                number = n + 1
-            for doc in entries.get(here, {}).values():
-                if known is not None and doc.previous != known:
-                    faults.append("%s: entry %d does not follow the one before" % (who, here))
-            known = next(iter(entries[here])) if here in entries else None
-        if missing:
-            text = ", ".join(str(a) if a == b else "%d to %d" % (a, b) for a, b in missing[:20])
-            faults.append("%s: entries missing here: %s" % (who, text))
-            faults += self._unheard(signer, missing)
-        return faults
-
-    def _unheard(self, signer, missing):
-        """A prune mark by a key without the role may explain a gap; the person can look it up in the kit."""
-        out = []
-        for mark in self._marks("prune"):
-            told = [r for r in mark.fields["removed"] if r["signer"] == signer
-                    and any(a <= r["number"] <= b for a, b in missing)]
-            if told and not self.trusted.has(mark.signer, "prune", mark.key):
-                out.append("(%s says that %d of them were deleted on purpose; it counts only if the kit gives its "
-                           "key the role prune: --trust 'ssh-ed25519 %s roles=host,prune')" % (
-                               mark.name, len(told), base64.b64encode(mark.key).decode()))
-        return out
+        return [text for signer, texts in self.breaks if self.keys.is_of(signer, host) for text in texts]
 
     # -- choosing
 
@@ -883,16 +1129,14 @@ class Vault:
                          "Try another store of this vault, or give a snapshot's id instead of `latest`."
                          % "\n  ".join(faults))
         good = [r for r in good if r.host == hosts[0]]
-        top = max(r.number for r in good)
-        best = [r for r in good if r.number == top]
-        if len(best) > 1:
-            raise Damage("two snapshots claim to be the latest: %s" % ", ".join(r.id for r in best))
-        newer = [d.name for d in self.records if d.error and d.name > best[0].name]
+        # Of equal numbers the later introduced key's: the host went on with that one.
+        best = max(good, key=lambda r: (r.number, self.keys.depth(r.signer), r.id, r.hash))
+        newer = [d.name for d in self.records if d.error and d.name > best.name]
         if newer:
             raise Damage("%s is newer by its name than the latest good snapshot, %s, but cannot be used (%s). "
                          "If that is the one you want, give its id." % (
-                             newer[-1], best[0].id, self.damaged_reason(newer[-1])))
-        return best[0]
+                             newer[-1], best.id, self.damaged_reason(newer[-1])))
+        return best
 
     def damaged_reason(self, name):
         return next(str(d.error) for d in self.records if d.name == name)
@@ -926,7 +1170,7 @@ class Vault:
     def _untrusted(self, record, unsigned):
         if not self.keygen.program:
             why = "ssh-keygen is not installed (package openssh-client), so signatures cannot be checked"
-        elif not self.trusted.keys:
+        elif not self.trusted.any():
             why = "no trusted key was given (--trust, from the recovery kit)"
         else:
             why = "it is signed by key %s, which is not a trusted key of that host" % record.signer
@@ -2054,9 +2298,9 @@ def command_list(vault, _opener, _options):
             "ssh-keygen is not installed" if not vault.keygen.program else
             "no trusted key was given (--trust 'ssh-ed25519 AAAA...', from the kit)"))
     code = OK
-    for host in sorted(vault.keys_of):
-        for fault in vault.chain_faults(host):
-            say("HISTORY of host %s: %s" % (host[:8], fault))
+    for signer, faults in vault.breaks:
+        for fault in faults:
+            say("HISTORY of host %s: %s" % (vault.host_of(signer)[:8], fault))
             code = DAMAGED
     for doc in vault.damaged():
         say("DAMAGED: %s" % shown(doc.error))
@@ -2311,7 +2555,7 @@ class Kit:
         self.heads, self.secrets, keys = {}, [], []
         for name, value in fields:
             if name == "trusted":
-                keys.append(["ssh-ed25519 " + value, "host", None])
+                keys.append(["ssh-ed25519 " + value, "", None])
             elif name == "trusted-host" and keys and HEX32.match(value):
                 keys[-1][2] = value
             elif name == "trusted-roles" and keys:
@@ -2323,13 +2567,13 @@ class Kit:
             elif name == "head":
                 self._head(value, path)
         for key, roles, host in keys:
-            if roles:  # else it is named, and trusted for nothing
-                trusted.add("%s roles=%s" % (key, roles), path, host)
+            # One without roles is named, and trusted for nothing; its chain is held to what is known of it all the same.
+            trusted.add_key(key, {role for role in roles.split(",") if role}, path, host)
         if not fields:
             # A text that somebody wrote. Of a whole kit only the block counts: it has checks, and what is said beside it has none.
             self.secrets = SECRET_KEY.findall("\n".join(lines))
-        for line in lines:
-            self._trusted_line(line, trusted, path)
+            for line in lines:
+                self._trusted_line(line, trusted, path)
 
     def _head(self, value, path):
         head = re.match(r"\A([0-9a-f]{32}):([0-9]{1,10}):([0-9a-f]{64})\Z", value)
