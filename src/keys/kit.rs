@@ -69,10 +69,10 @@ pub struct Kit {
     pub trusted: TrustList,
     /// What component numbers are made with.
     pub naming_key: Option<NamingKey>,
-    /// SHA-256 of `recover.py` as it lies in the stores.
-    pub recover_py: Option<ObjectId>,
-    /// SHA-256 of `RECOVER.md` as it lies in the stores.
-    pub recover_md: Option<ObjectId>,
+    /// SHA-256 of `recover.py` as it lies in the stores, which may hold several versions.
+    pub recover_py: Vec<ObjectId>,
+    /// SHA-256 of `RECOVER.md` as it lies in the stores, which may hold several versions.
+    pub recover_md: Vec<ObjectId>,
     /// The highest entries known of each signer: a history that ends below them was rolled back.
     pub heads: Heads,
 }
@@ -253,8 +253,8 @@ mod tests {
             signing_key: secrets.then_some(signer),
             trusted: keys,
             naming_key: secrets.then(|| NamingKey::generate().unwrap()),
-            recover_py: Some(ObjectId::of(b"py")),
-            recover_md: secrets.then(|| ObjectId::of(b"md")),
+            recover_py: vec![ObjectId::of(b"py"), ObjectId::of(b"older py")],
+            recover_md: if secrets { vec![ObjectId::of(b"md")] } else { Vec::new() },
             heads: [(SignerId([3; 16]), (17, ObjectId::of(b"head")))].into(),
         }
     }
@@ -374,7 +374,7 @@ mod tests {
             assert_eq!(text.contains("THIS KIT DOES NOT OPEN THE BACKUPS"), !secrets);
             assert!(text.contains("backstay --kit kit.txt list") && text.contains("recover.py"));
             assert_eq!(text.contains("AGE-SECRET-KEY-1"), secrets);
-            assert!(text.contains(&ObjectId::of(b"py").to_string()));
+            assert!(kit.recover_py.iter().all(|hash| text.contains(&format!("{hash}  recover.py"))));
         }
     }
 

@@ -102,8 +102,8 @@ pub(super) struct Parts {
     signing_key: Option<Signer>,
     trusted: Vec<TrustedKey>,
     naming_key: Option<NamingKey>,
-    recover_py: Option<ObjectId>,
-    recover_md: Option<ObjectId>,
+    recover_py: Vec<ObjectId>,
+    recover_md: Vec<ObjectId>,
     heads: Heads,
 }
 
@@ -123,8 +123,8 @@ impl Parts {
             "host" => self.host = Some(parsed(field, "a host id")?),
             "vault" => self.vault = Some(parsed(field, "a vault id")?),
             "recipient" => self.recipients.push(value.to_owned()),
-            "recover.py" => self.recover_py = Some(parsed(field, "a hash")?),
-            "RECOVER.md" => self.recover_md = Some(parsed(field, "a hash")?),
+            "recover.py" => self.recover_py.push(parsed(field, "a hash")?),
+            "RECOVER.md" => self.recover_md.push(parsed(field, "a hash")?),
             "identity" => {
                 self.identities.push(SecretIdentity::parse(value).ok_or_else(|| bad("an identity"))?);
             }

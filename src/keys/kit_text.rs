@@ -131,12 +131,22 @@ fn without_backstay(kit: &Kit, out: &mut String) {
         "Every store holds RECOVER.md and recover.py: they do the same with age, zstd, tar and Python 3 and nothing else. Copy both from \
          a store, compare their SHA-256 (sha256sum FILE) with these, and follow RECOVER.md:",
     );
-    for (name, hash) in [("recover.py", kit.recover_py), ("RECOVER.md", kit.recover_md)] {
-        match hash {
-            Some(hash) => out.push_str(&format!("  {hash}  {name}\n")),
-            None => item(out, &format!("{name}: no hash was known when this kit was made")),
+    for (name, hashes) in [("recover.py", &kit.recover_py), ("RECOVER.md", &kit.recover_md)] {
+        if hashes.is_empty() {
+            item(out, &format!("{name}: no hash was known when this kit was made"));
         }
+        // Where stores hold different versions each of them is right.
+        hashes.iter().for_each(|hash| out.push_str(&format!("  {hash}  {name}\n")));
     }
+    paragraph(
+        out,
+        "A store that has another one has it from another version, or somebody changed it. It is real if ssh-keygen says `Good` here; \
+         else take the file from another store, or from a release of backstay:",
+    );
+    command(out, "awk '$2 == \"trusted\" {k = $3; getline; print \"kit ssh-ed25519 \" k $3}' \\");
+    command(out, "  kit.txt > allowed");
+    command(out, "ssh-keygen -Y verify -f allowed -I kit -n backstay-recover-1 \\");
+    command(out, "  -s recover.py.sig < recover.py");
     paragraph(out, "The script takes this text as a file: python3 recover.py STORE --kit kit.txt list");
     if kit.identities.is_empty() {
         paragraph(out, "They need the identity file, which is kept elsewhere.");

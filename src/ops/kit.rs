@@ -5,11 +5,13 @@ use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, KitStore, StoreAt};
 use crate::keys::{Ask, NamingKey, SecretIdentity, Signer, TrustList, TrustedKey};
 use crate::model::chain::Heads;
-use crate::model::{HostId, ObjectId, VaultId};
+use crate::model::{HostId, ObjectId, SignerId, VaultId};
 use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::init::naming_path;
+use crate::ops::recover_files::Lying;
 use crate::ops::session::Session;
+use crate::ops::vault::Vault;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,6 +41,8 @@ pub struct Parts<'a> {
     pub stores: Vec<(String, Place)>,
     /// Trusted keys.
     pub trusted: &'a [Trusted],
+    /// The instructions as they lie in the stores; where none is known, they are taken to be this version's.
+    pub instructions: Lying,
     /// The newest entries known.
     pub heads: Heads,
     /// The present moment.
@@ -83,10 +87,23 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
         signing_key: Some(signer),
         trusted: trust_of(parts.trusted)?,
         naming_key: Some(naming),
-        recover_py: Some(ObjectId::of(RECOVER_PY)),
-        recover_md: Some(ObjectId::of(RECOVER_MD)),
+        recover_py: or_ours(parts.instructions.recover_py, RECOVER_PY),
+        recover_md: or_ours(parts.instructions.recover_md, RECOVER_MD),
         heads: parts.heads,
     })
+}
+
+fn or_ours(lying: Vec<ObjectId>, ours: &[u8]) -> Vec<ObjectId> {
+    if lying.is_empty() { vec![ObjectId::of(ours)] } else { lying }
+}
+
+/// What the stores that are here say: the newest entries, and the instructions that lie in them.
+pub(super) fn of_stores(parts: &mut Parts<'_>, session: &Session, vault: &Vault) {
+    let trusted = |signer: &SignerId| vault.history.keys().is_trusted(signer);
+    // Whoever reads a vault may need one store of it alone.
+    let here: Vec<_> = session.stores.iter().filter_map(|slot| session.store_of(slot).ok()).collect();
+    parts.instructions = Lying::in_stores(here.iter().map(|store| &**store), &trusted);
+    parts.heads = vault.history.heads.clone();
 }
 
 /// A store as a kit names it.
@@ -122,6 +139,7 @@ pub fn parts_of<'a>(
         recipients: &config.encryption.recipients,
         stores: config.stores.iter().map(|s| (s.name.clone(), s.place.clone())).collect(),
         trusted: &config.signing.trusted,
+        instructions: Lying::default(),
         heads: Heads::new(),
         now,
         ask,
@@ -135,7 +153,7 @@ pub fn make(session: &Session) -> Result<Kit> {
     let vault = session.read_vault()?;
     let host = vault.host_of(&writer.signer.id());
     let ask = session.asker();
-    let mut parts = parts_of(config, vault.info.vault, host, session.around.clock.now(), &*ask);
-    parts.heads = vault.history.heads;
+    let mut parts = parts_of(config, vault.info.vault.clone(), host, session.around.clock.now(), &*ask);
+    of_stores(&mut parts, session, &vault);
     assemble(parts)
 }

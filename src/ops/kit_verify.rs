@@ -15,10 +15,12 @@ use crate::model::{HostId, Kind, ObjectId, SnapshotId, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::kit::stores_of;
 use crate::ops::objects::SnapshotReader;
+use crate::ops::recover_files::{self, Pair};
 use crate::ops::restore::known_sources;
 use crate::ops::restore::read::{Archives, Piece, Reading, Sink};
 use crate::ops::session::{Session, Surroundings};
 use crate::ops::vault::Vault;
+use crate::store::Key;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,20 +63,24 @@ pub struct KitReport {
     pub signing_key: bool,
     /// What is wrong, or not as it is now.
     pub findings: Vec<String>,
+    /// What differs from the kit and is all right.
+    pub notes: Vec<String>,
     /// It was remembered on this machine that a kit was proved; reminders stop.
     pub remembered: bool,
 }
 
 /// Proves `kit`. `own` is this project's session, where the command was run in one.
 pub fn run(kit: &Kit, around: &Surroundings, own: Option<&Session>) -> Result<KitReport> {
-    let mut findings = Vec::new();
+    let (mut findings, mut notes) = (Vec::new(), Vec::new());
     let mut stores = Vec::new();
     let mut signing_key = false;
     let named = around.store.clone().map(|named| vec![named_store(kit, &named)]);
     let asked = named.unwrap_or_else(|| kit.stores.iter().map(|s| (s.name.clone(), blank(s))).collect());
     for (name, mut report) in asked {
         let around = Surroundings { store: Some(name), ..around.clone() };
-        match Session::open_kit(kit.clone(), around).and_then(|session| look(kit, &session, &mut findings)) {
+        let looked = Session::open_kit(kit.clone(), around)
+            .and_then(|session| look(kit, &session, (&mut findings, &mut notes)));
+        match looked {
             Ok(looked) => {
                 signing_key |= looked.signing_key;
                 report.snapshot = looked.snapshot;
@@ -103,13 +109,15 @@ pub fn run(kit: &Kit, around: &Surroundings, own: Option<&Session>) -> Result<Ki
     if let Some(config) = own.and_then(|session| session.config.as_deref()) {
         findings.extend(differences(kit, config, own.and_then(|s| s.vault.as_ref()))?);
     }
-    findings.sort();
-    findings.dedup();
+    for said in [&mut findings, &mut notes] {
+        said.sort();
+        said.dedup();
+    }
     let good = !stores.is_empty() && findings.is_empty() && stores.iter().all(|s| s.opens);
     // One store says nothing of the others.
     let remembered = good && around.store.is_none() && remember(kit, own, around.clock.now())?;
     let (printed, project) = (kit.printed, kit.project.clone());
-    Ok(KitReport { printed, project, good, stores, signing_key, findings, remembered })
+    Ok(KitReport { printed, project, good, stores, signing_key, findings, notes, remembered })
 }
 
 /// A store that `--store` names: one of the kit's, or a place.
@@ -145,12 +153,22 @@ struct InStore {
     signing_key: bool,
 }
 
-fn look(kit: &Kit, session: &Session, findings: &mut Vec<String>) -> Result<InStore> {
+fn look(
+    kit: &Kit,
+    session: &Session,
+    (findings, notes): (&mut Vec<String>, &mut Vec<String>),
+) -> Result<InStore> {
     let vault = session.read_vault()?;
     let host = vault.host_of(&crate::model::SignerId(kit.host.0));
     let keys = vault.history.keys();
     let signing_key = kit.signing_key.as_ref().is_some_and(|key| keys.may_sign_for(&key.id(), &host));
-    instructions(kit, session, findings);
+    for (keys, printed) in recover_files::PAIRS.iter().zip([&kit.recover_md, &kit.recover_py]) {
+        match instruction(session, &vault, keys, printed) {
+            Instruction::AsPrinted => {}
+            Instruction::Signed(said) => notes.push(said),
+            Instruction::Unproved(said) => findings.push(said),
+        }
+    }
     let Some(known) = newest(&vault, &host) else {
         return Err(OpError::new(Class::NotFound, "there is no snapshot of this host in it yet"));
     };
@@ -171,17 +189,33 @@ fn newest<'v>(vault: &'v Vault, host: &HostId) -> Option<&'v KnownSnapshot> {
     newest_first.find(|s| s.is_usable() && s.record.kind == SnapshotKind::Normal)
 }
 
-/// The files with which people help themselves must be those whose hashes are printed.
-fn instructions(kit: &Kit, session: &Session, findings: &mut Vec<String>) {
-    use crate::store::Key;
-    for (key, printed) in [(Key::RecoverPy, kit.recover_py), (Key::RecoverMd, kit.recover_md)] {
-        let (Some(printed), Ok(bytes)) = (printed, session.store.get(&key, 16 << 20)) else {
-            findings.push(format!("{key} cannot be compared with the kit in store {}", session.store.name()));
-            continue;
-        };
-        if ObjectId::of(&bytes) != printed {
-            findings
-                .push(format!("{key} in store {} is another one than the kit names", session.store.name()));
+/// How one of the files with which people help themselves stands to what the kit says of it.
+enum Instruction {
+    AsPrinted,
+    /// Another version, which a key signed that signs for this vault: an upgrade leaves such ones in stores.
+    Signed(String),
+    Unproved(String),
+}
+
+fn instruction(session: &Session, vault: &Vault, keys: &Pair<Key>, printed: &[ObjectId]) -> Instruction {
+    let (key, store) = (&keys.file, session.store.name());
+    let read = recover_files::read_pair(&*session.store, keys).ok();
+    let (Some(there), false) = (read.filter(|there| there.file.is_some()), printed.is_empty()) else {
+        return Instruction::Unproved(format!("{key} cannot be compared with the kit in store {store}"));
+    };
+    if there.file.as_deref().is_some_and(|bytes| printed.contains(&ObjectId::of(bytes))) {
+        return Instruction::AsPrinted;
+    }
+    let known = vault.history.keys();
+    let other = format!("{key} in store {store} is another one than the kit names");
+    match recover_files::signed_by(&there).filter(|by| known.is_trusted(by)) {
+        None => Instruction::Unproved(format!("{other}, and no trusted key signed it")),
+        // Whoever stole that key can sign such a file at any time.
+        Some(by) if known.retired(&by).is_some() => Instruction::Unproved(format!(
+            "{other}, and {by} signed it, whose key was retired: look at it, then make a new kit"
+        )),
+        Some(by) => {
+            Instruction::Signed(format!("{other}: of another version, which the trusted key {by} signed"))
         }
     }
 }

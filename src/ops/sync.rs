@@ -120,7 +120,7 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
 }
 
 /// Documents that are damaged in one store and whole in another come first: what cannot be read counts as missing, and nothing is put over
-/// it. Gives what was mended, by place among the standings.
+/// it. The instructions that are missing go with them. Gives what was mended, by place among the standings.
 fn documents(
     session: &Session,
     options: &SyncOptions,
@@ -275,7 +275,6 @@ impl One<'_> {
         if let Some(from) = &self.options.from {
             catch_up.only = self.vault.views.iter().position(|v| v.store.name() == from);
         }
-        self.instructions()?;
         self.mend(catch_up)?;
         crash::point("sync: mended");
         catch_up.fill(self.view, Holes::SayIfPassed)?;
@@ -291,24 +290,6 @@ impl One<'_> {
 
     fn instance(&self) -> &VaultId {
         &self.vault.views[self.view].info.instance
-    }
-
-    /// The files with which people would help themselves, when they are missing.
-    fn instructions(&mut self) -> Result<()> {
-        use crate::store::Key;
-        let to = &*self.vault.views[self.view].store;
-        for key in [Key::RecoverMd, Key::RecoverMdSig, Key::RecoverPy, Key::RecoverPySig] {
-            if crate::ops::session::in_store(to, to.head(&key))?.is_some() {
-                continue;
-            }
-            let others = self.vault.views.iter().filter(|v| v.store.name() != to.name());
-            let bytes = others.filter_map(|v| v.store.get(&key, 16 << 20).ok()).next();
-            if let Some(bytes) = bytes {
-                crate::ops::session::in_store(to, to.put_bytes(&key, &bytes))?;
-                self.report.mended.push(key.to_string());
-            }
-        }
-        Ok(())
     }
 
     fn spool_clear(&self) -> Result<()> {

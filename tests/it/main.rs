@@ -40,6 +40,7 @@ mod incremental_content;
 mod incremental_random;
 mod incremental_space;
 mod incremental_traps;
+mod instructions;
 mod judged_alike;
 mod keys;
 #[path = "common/lab.rs"]

@@ -142,6 +142,9 @@ fn text(report: &KitReport) -> String {
     for finding in &report.findings {
         let _ = writeln!(out, "  NOT AS IT SHOULD BE: {finding}");
     }
+    for note in &report.notes {
+        let _ = writeln!(out, "  {note}");
+    }
     match (report.good, report.remembered) {
         (true, true) => out.push_str("this kit is proved; that is remembered\n"),
         (true, false) => out.push_str(

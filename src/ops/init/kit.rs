@@ -1,12 +1,14 @@
 //! The kit of a project: written once, never over anything.
 
-use super::{InitOptions, InitReport};
+use super::{InitOptions, InitReport, means};
 use crate::config::Config;
 use crate::keys::kit::{Kit, KitError};
-use crate::keys::passphrase;
-use crate::model::{Clock, HostId, VaultId};
+use crate::keys::{Signer, passphrase};
+use crate::model::{Clock, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::kit::{Parts, assemble, parts_of};
+use crate::ops::kit::{Parts, assemble, parts_of, trust_of};
+use crate::ops::recover_files::Lying;
+use crate::ops::stores::open_configured;
 use std::path::Path;
 
 /// Writes a kit to a file that is not there yet.
@@ -22,7 +24,7 @@ pub(super) fn write_kit(parts: Parts<'_>, path: &Path, report: &mut InitReport) 
 pub(super) fn complete_kit(
     options: &InitOptions,
     config: &Config,
-    (vault, host): (VaultId, HostId),
+    (vault, signer): (VaultId, &Signer),
     report: &mut InitReport,
     clock: &dyn Clock,
 ) -> Result<()> {
@@ -38,7 +40,9 @@ pub(super) fn complete_kit(
         }
         report.kit = Some(path.display().to_string());
         report.kit_opens = identity_here;
-        return write_kit(parts_of(config, vault, host, clock.now(), &|_| None), &path, report);
+        let mut parts = parts_of(config, vault, signer.id().into(), clock.now(), &|_| None);
+        parts.instructions = lying(options, config, signer)?;
+        return write_kit(parts, &path, report);
     }
     let kit = match Kit::load(&path) {
         Err(KitError::Locked(_)) => {
@@ -61,6 +65,15 @@ pub(super) fn complete_kit(
     report.kit_opens = kit.identities.iter().any(|identity| recipients.contains(&identity.recipient()));
     report.identity_only_in_kit = report.kit_opens && !identity_here;
     Ok(())
+}
+
+/// The instructions in the stores, some of which may be of an older version.
+fn lying(options: &InitOptions, config: &Config, signer: &Signer) -> Result<Lying> {
+    let (means, trust) = (means(options, config, Some(signer)), trust_of(&config.signing.trusted)?);
+    let stores: Vec<_> =
+        config.stores.iter().filter_map(|store| open_configured(store, &means).ok()).collect();
+    let trusted = |id: &SignerId| trust.get(id).is_some();
+    Ok(Lying::in_stores(stores.iter().map(|store| &**store), &trusted))
 }
 
 fn is_protected(file: &Path) -> bool {

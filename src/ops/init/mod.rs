@@ -18,6 +18,7 @@ use crate::model::{Clock, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::kit::{IdentityFrom, Parts};
+use crate::ops::recover_files::Lying;
 use crate::ops::stores::{Means, open_configured, place_of};
 use crate::ops::vault::store_info;
 pub(crate) use keys::key_folder;
@@ -124,7 +125,7 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
             .push("a new store is empty: the next backup fills it, or `backstay sync` does now".into());
     }
     crash::point("init: stores there");
-    complete_kit(options, &config, (vault, signer.id().into()), &mut report, clock)?;
+    complete_kit(options, &config, (vault, &signer), &mut report, clock)?;
     crash::point("init: kit there");
     clear_litter(options, &config)?;
     Ok(report)
@@ -249,6 +250,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
             recipients: &recipients,
             stores: new_places(options)?,
             trusted: &trusted,
+            instructions: Lying::default(),
             heads: crate::model::chain::Heads::new(),
             now: clock.now(),
             ask: &|_| None,

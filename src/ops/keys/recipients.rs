@@ -7,7 +7,7 @@ use crate::keys::passphrase::is_locked;
 use crate::keys::{Passphrase, RecipientSet, SecretIdentity};
 use crate::ops::config_edit::Change;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::kit::{IdentityFrom, assemble, parts_of};
+use crate::ops::kit::{IdentityFrom, assemble, of_stores, parts_of};
 use crate::ops::session::Session;
 use std::path::{Path, PathBuf};
 
@@ -177,7 +177,7 @@ fn offline_kit(
     let ask = session.asker();
     let mut parts = parts_of(config, vault.info.vault.clone(), host, session.around.clock.now(), &*ask);
     parts.identity = IdentityFrom::Hand(identity);
-    parts.heads = vault.history.heads.clone();
+    of_stores(&mut parts, session, &vault);
     let others = config.encryption.recipients.iter().filter(|r| *r != replaced).cloned();
     let recipients: Vec<String> = others.chain([recipient.to_owned()]).collect();
     parts.recipients = &recipients;

@@ -9,7 +9,7 @@ use crate::model::document::DOCUMENT_BYTES_MAX;
 use crate::ops::carry::spool_of;
 use crate::ops::catchup::{CatchUp, Stop};
 use crate::ops::error::Result;
-use crate::ops::recover_files;
+use crate::ops::recover_files::{self, Pair};
 use crate::ops::replace::replace;
 use crate::ops::session::{Session, in_store};
 use crate::ops::union::Standing;
@@ -89,30 +89,65 @@ impl Documents<'_> {
         spool_of(self.session, &*self.here().store)
     }
 
-    /// The instructions and their signatures go together: from a store in which all four are whole.
+    /// Instructions that are missing or not what was signed: a file and its signature come from one store, in which they fit.
     fn instructions(&self) -> Result<Vec<String>> {
-        let to = &self.here().store;
-        let bad = recover_files::check(&**to, self.vault)?;
-        let missing =
-            |b: &BadDocument| Key::parse(&b.key).is_none_or(|key| matches!(to.head(&key), Ok(None)));
-        // What is only missing is put where all that is missing is.
-        if bad.iter().all(missing) {
-            return Ok(Vec::new());
-        }
-        let whole = |v: &&View| recover_files::check(&*v.store, self.vault).is_ok_and(|bad| bad.is_empty());
-        let Some(from) = self.others().find(whole) else {
-            return Ok(Vec::new());
-        };
         let mut mended = Vec::new();
-        for key in [Key::RecoverMd, Key::RecoverMdSig, Key::RecoverPy, Key::RecoverPySig] {
-            let good = in_store(&*from.store, from.store.get(&key, recover_files::BYTES_MAX))?;
-            if to.get(&key, recover_files::BYTES_MAX).is_ok_and(|there| there == good) {
+        for keys in &recover_files::PAIRS {
+            let there = recover_files::read_pair(&*self.here().store, keys)?;
+            let bad = recover_files::faults(self.vault, keys, &there);
+            if bad.is_empty() {
                 continue;
             }
-            replace(&self.spool()?, &**to, &key, &good)?;
-            crash::point("sync: instructions mended");
-            mended.push(key.to_string());
+            match self.whole(keys, &there) {
+                Some(good) => mended.extend(self.put_pair(keys, &there, &good)?),
+                None => bad.iter().for_each(|bad| self.not_mended(bad)),
+            }
         }
         Ok(mended)
+    }
+
+    fn not_mended(&self, bad: &BadDocument) {
+        let (store, key, why) = (self.here().store.name(), &bad.key, &bad.why);
+        self.session.note(&format!(
+            "store {store}: {key}: {why}, and no other store has it whole; `backstay init` puts what is missing"
+        ));
+    }
+
+    /// A pair that fits in another store; best one that has the half which is here.
+    fn whole(&self, keys: &Pair<Key>, there: &Pair<Option<Vec<u8>>>) -> Option<Pair<Option<Vec<u8>>>> {
+        let read = |view: &View| recover_files::read_pair(&*view.store, keys).ok();
+        let fits = |pair: &Pair<Option<Vec<u8>>>| recover_files::faults(self.vault, keys, pair).is_empty();
+        let mut whole: Vec<_> = self.others().filter_map(read).filter(fits).collect();
+        let same = |a: &Option<Vec<u8>>, b: &Option<Vec<u8>>| a.is_some() && a == b;
+        let shares = |pair: &Pair<Option<Vec<u8>>>| {
+            same(&there.file, &pair.file) || same(&there.signature, &pair.signature)
+        };
+        let at = whole.iter().position(shares).unwrap_or(0);
+        (at < whole.len()).then(|| whole.swap_remove(at))
+    }
+
+    /// Puts what differs from `good`; gives the keys, once what lies there was read again and fits.
+    fn put_pair(
+        &self,
+        keys: &Pair<Key>,
+        there: &Pair<Option<Vec<u8>>>,
+        good: &Pair<Option<Vec<u8>>>,
+    ) -> Result<Vec<String>> {
+        let to = &*self.here().store;
+        let mut put = Vec::new();
+        let halves =
+            [(&keys.file, &there.file, &good.file), (&keys.signature, &there.signature, &good.signature)];
+        for (key, old, new) in halves {
+            let Some(bytes) = new.as_deref().filter(|new| Some(*new) != old.as_deref()) else { continue };
+            match old {
+                None => drop(in_store(to, to.put_bytes(key, bytes))?),
+                Some(_) => replace(&self.spool()?, to, key, bytes)?,
+            }
+            crash::point("sync: instructions mended");
+            put.push(key.to_string());
+        }
+        let left = recover_files::faults(self.vault, keys, &recover_files::read_pair(to, keys)?);
+        left.iter().for_each(|bad| self.not_mended(bad));
+        Ok(if left.is_empty() { put } else { Vec::new() })
     }
 }

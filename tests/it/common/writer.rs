@@ -61,8 +61,8 @@ pub(crate) fn kit_for(facts: &Facts, identities: &[PathBuf]) -> Kit {
         signing_key: None,
         trusted,
         naming_key: None,
-        recover_py: None,
-        recover_md: None,
+        recover_py: Vec::new(),
+        recover_md: Vec::new(),
         heads: BTreeMap::default(),
     }
 }

@@ -217,4 +217,6 @@ fn the_store_moves_and_is_gone(story: &mut Story) {
     story.meanwhile("test $(backstay list | wc -l) = 2; test -f \"$OTHER/new-store/backstay.json\"");
     story.well("script");
     story.is_main(&story.other("without-backstay/backend/main.py"));
+    let said = story.well("signature");
+    assert!(said.contains("Good \"backstay-recover-1\" signature"), "{said}");
 }
