@@ -10,7 +10,7 @@ moment between the begin and the end of the backup; the database has exactly the
 Ends with 1 on any mismatch, any exit code that the faults do not explain, or when the agent grows: when the straight line through the second half of its samples rises by
 more than 4 MB of memory or 3 descriptors from the middle to the end. As it is for a machine without anybody: nothing is asked. Ends all that it started.
 """
-import argparse, collections, hashlib, json, os, pathlib, random, re, shutil, signal, sqlite3, subprocess, sys, tempfile, threading, time, traceback
+import argparse, collections, errno, hashlib, json, os, pathlib, random, re, shutil, signal, sqlite3, subprocess, sys, tempfile, threading, time, traceback
 from datetime import datetime
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -317,14 +317,23 @@ class Soak:
 
     def fault_full(self):
         ballast = self.stick / "ballast"
-        room = shutil.disk_usage(self.stick).free
-        with open(ballast, "wb") as file:
-            # Two pages are left: less than the objects of the smallest backup, also right after one of the agent's.
-            os.posix_fallocate(file.fileno(), 0, max(room - 8192, 1))
         try:
+            self.fill(ballast)
             self.backup(codes=(4,))
         finally:
             ballast.unlink()
+
+    def fill(self, ballast):
+        """Two pages are left: less than the objects of the smallest backup, also right after one of the agent's."""
+        for _ in range(100):
+            room = shutil.disk_usage(self.stick).free
+            with open(ballast, "wb") as file:
+                try:
+                    return os.posix_fallocate(file.fileno(), 0, max(room - 8192, 1))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise       # else one of the agent's runs took some of it since it was measured
+        raise RuntimeError("the stick could not be filled")
 
     def fault_damage(self):
         """An archive that the newest record names: as long as that record is there the damage must be found."""

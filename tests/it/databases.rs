@@ -166,7 +166,7 @@ fn a_restore_in_place_leaves_no_log_beside_a_database_that_was_kept_as_bytes() {
     let path = project.dir.join("app/small.db");
     Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 1").unwrap();
     let then = fs::read(&path).unwrap();
-    project.backup();
+    project.ok(["backup"]);
 
     // Another in its place, whose rows are all in its log: as it is while a service has it open.
     let open = Connection::open(project.dir.join("other.db")).unwrap();
