@@ -7,7 +7,6 @@ mod prove;
 use crate::catalog::Head;
 use crate::durable::crash;
 use crate::model::chain::EntryBody;
-use crate::model::document::DOCUMENT_BYTES_MAX;
 use crate::model::mark::{Level, Removed, Statement, Target, Verdict};
 use crate::model::proof::FoundBad;
 use crate::model::{HostId, ObjectId, Record, Timestamp};
@@ -15,6 +14,7 @@ use crate::ops::carry::{Carrier, Had, NotHad, sweep_spool};
 use crate::ops::commit::{Chain, Signed, prove_in};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::ledger::{Ledger, proved_in};
+use crate::ops::originals::original;
 use crate::ops::session::{Session, in_store};
 use crate::ops::union::remember_in;
 use crate::ops::vault::{Vault, View};
@@ -72,6 +72,7 @@ pub(super) struct CatchUp<'a, 'c> {
     pub(super) session: &'a Session,
     pub(super) chain: &'c mut Chain<'a>,
     pub(super) ledger: Ledger,
+    vault: &'a Vault,
     pub(super) views: &'a [View],
     /// The view of the store that the chain writes to.
     pub(super) lead: usize,
@@ -99,7 +100,8 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         let said_bad = vault.views.iter().map(|v| vault.history.found_bad(&host, &v.info.instance)).collect();
         let (proved, sent) = (BTreeMap::new(), BTreeMap::new());
         let views = &vault.views;
-        Ok(Self { session, chain, ledger, views, lead, proved, known, said_bad, sent, only: None })
+        let only = None;
+        Ok(Self { session, chain, ledger, vault, views, lead, proved, known, said_bad, sent, only })
     }
 
     /// Takes up what the chain has signed since.
@@ -232,15 +234,10 @@ impl<'a, 'c> CatchUp<'a, 'c> {
     /// The bytes of an entry: kept here, or read from a store that has it.
     fn document(&self, number: u64) -> Option<Vec<u8>> {
         let own = self.ledger.entries.get(&number)?;
-        let holders = self.views.iter().enumerate().filter(|(view, _)| self.ledger.holds(*view, number));
-        own.bytes.clone().or_else(|| {
-            let mut read = holders.filter_map(|(_, v)| v.store.get(&own.key, DOCUMENT_BYTES_MAX).ok());
-            let same = |bytes: &Vec<u8>| {
-                let line = crate::model::document::split(bytes).map(|(line, _)| ObjectId::of(line));
-                line == Some(own.entry.hash)
-            };
-            read.find(same)
-        })
+        let vault = &self.vault.info.vault;
+        let mut holders = self.views.iter().enumerate().filter(|(view, _)| self.ledger.holds(*view, number));
+        let read = || holders.find_map(|(_, v)| original(&*v.store, &own.key, &own.entry.hash, vault));
+        own.bytes.clone().or_else(read)
     }
 
     /// Brings objects to the store at `view`: from the lead, else from the others.

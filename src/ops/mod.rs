@@ -33,6 +33,7 @@ mod many;
 pub mod marking;
 pub mod marks;
 pub mod objects;
+mod originals;
 pub mod proofs;
 pub mod prune;
 pub mod recover;

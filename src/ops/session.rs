@@ -188,7 +188,7 @@ impl Session {
                 "{} cannot be used: {}; an older version of it, which the bucket keeps, was read",
                 older.key, older.why
             );
-            let hint = "somebody overwrote it: find out who may";
+            let hint = "somebody overwrote it: find out who may; `backstay sync` puts the older version back";
             self.trouble(crate::ops::union::store_problem(store.name(), what, hint));
         }
         if let Some(state) = &self.state {

@@ -74,11 +74,7 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
     session.check_writable()?;
     let writer = session.writer()?;
     if config.stores.len() < 2 {
-        return Err(OpError::new(
-            Class::Usage,
-            "the configuration names one store, and there is none to bring anything from",
-        )
-        .hint("add a [[store]] with `name` and `path`, then run `backstay init`"));
+        return within_one(session);
     }
     let _held = crate::ops::lock::hold(session, "sync")?;
     let own_files = own_file::mend(session, |name| is_wanted(options, name))?;
@@ -117,6 +113,23 @@ pub fn run(session: &Session, options: &SyncOptions) -> Result<SyncReport> {
     level(&union, &mut synced, &mut catch_up)?;
     catch_up.tidy_outbox()?;
     Ok(report(session, &union, synced))
+}
+
+/// With one store there is nothing to bring; but what somebody wrote over in a store that keeps versions is put back.
+fn within_one(session: &Session) -> Result<SyncReport> {
+    let _held = crate::ops::lock::hold(session, "sync")?;
+    let union = union::read(session)?;
+    let standing = union.standings.iter().find(|s| s.view.is_some() && !s.older.is_empty());
+    let Some((standing, view)) = standing.and_then(|s| Some((s, s.view?))) else {
+        return Err(OpError::new(
+            Class::Usage,
+            "the configuration names one store, and there is none to bring anything from",
+        )
+        .hint("add a [[store]] with `name` and `path`, then run `backstay init`"));
+    };
+    let one = documents::Documents { session, vault: &union.vault, standing, view };
+    let mended = one.overwritten()?;
+    Ok(report(session, &union, vec![(0, SyncedStore { mended, ..store_report(standing) })]))
 }
 
 /// Documents that are damaged in one store and whole in another come first: what cannot be read counts as missing, and nothing is put over

@@ -30,6 +30,8 @@ pub(super) struct Standing {
     pub(super) lost: Vec<String>,
     /// Documents in it that cannot be used, also where another store has them whole.
     pub(super) bad: Vec<BadDocument>,
+    /// Documents in it that cannot be used as they are, and that an older version has whole.
+    pub(super) older: Vec<BadDocument>,
 }
 
 /// All stores read together.
@@ -201,6 +203,7 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
             fallen: false,
             lost: Vec::new(),
             bad: Vec::new(),
+            older: Vec::new(),
         };
         match found {
             Err(away) => standing.away = Some(away),
@@ -208,6 +211,7 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
             Ok(reading) => {
                 standing.view = Some(readings.len());
                 standing.bad.clone_from(&reading.bad);
+                standing.older.clone_from(&reading.older);
                 fall(session, &reading, &mut standing)?;
                 readings.push(reading);
             }

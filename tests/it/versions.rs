@@ -1,6 +1,7 @@
 //! A bucket that keeps versions: what is overwritten or deleted in it is no loss.
 
 use crate::common::fault_server::{FaultServer, Manner};
+use crate::common::person::Person;
 use crate::recover::{CLOUD, Fresh, InCloud};
 use serde_json::Value;
 use std::fs;
@@ -173,8 +174,84 @@ fn as_of_is_for_reading_a_bucket_and_nothing_else() {
     cloud.run(&["list", "--as-of", "soon"]).code(2).error().says(&["is no time"]);
     cloud.server.manner(|manner| *manner = Manner::default());
     cloud.run(&["list", "--as-of", "2099-01-01"]).error().says(&["does this server keep versions"]);
-    let person = crate::common::person::Person::set_up();
+    let person = Person::set_up();
     person.backup();
     person.fails(2, ["list", "--as-of", "2099-01-01"]).says(&["a folder keeps no older versions"]);
     assert!(Path::new(&person.store()).exists());
+}
+
+/// Somebody whose snapshots lie in the same bucket, and are trusted there.
+fn second_host(cloud: &InCloud) -> (Person, String) {
+    let other = Person::new();
+    other.ok(["init", "--yes"]);
+    let (mut config, mut own) = (other.config(), cloud.person.config());
+    config["project"].as_table_mut().unwrap().remove("vault");
+    config.insert("store".into(), own["store"].clone());
+    let state = other.home.join("other-state").display().to_string();
+    config.insert("state".into(), toml::Value::Table(format!("dir = {state:?}").parse().unwrap()));
+    fs::write(other.config_path(), toml::to_string(&config).unwrap()).unwrap();
+    let mut key = config["signing"]["trusted"][0].as_table().unwrap().clone();
+    (key["name"], key["roles"]) = ("web-2".into(), vec!["host"].into());
+    own["signing"]["trusted"].as_array_mut().unwrap().push(toml::Value::Table(key));
+    fs::write(cloud.person.config_path(), toml::to_string(&own).unwrap()).unwrap();
+    let made = other.command(["backup", "--json"]).envs(CLOUD).output().unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    (other, made["snapshot"].as_str().unwrap().to_owned())
+}
+
+fn json(cloud: &InCloud, args: &[&str]) -> Value {
+    let all: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
+    serde_json::from_str(&cloud.run(&all).out).unwrap()
+}
+
+#[test]
+fn what_was_overwritten_in_one_store_is_copied_into_another_as_it_was() {
+    let cloud = versioned();
+    let own = cloud.backup();
+    let (_other, id) = second_host(&cloud);
+    let key = |id: &str| {
+        let wanted = format!("snapshots/{id}.json");
+        keys(&cloud.server).into_iter().find(|key| key.ends_with(&wanted)).unwrap()
+    };
+    let (own_key, key) = (key(&own), key(&id));
+    let originals = [&own_key, &key].map(|key| cloud.server.object(key).unwrap());
+    cloud.server.insert(&own_key, b"rubbish");
+    cloud.server.insert(&key, b"rubbish");
+    let disk = cloud.person.top.join("disk");
+    cloud.person.configure(&format!("[[store]]\nname = \"disk\"\npath = {:?}", disk.display().to_string()));
+    cloud.ok(&["init"]);
+    let first = json(&cloud, &["sync", "--to", "disk"]);
+    for (id, original) in [&own, &id].iter().zip(&originals) {
+        let copied = fs::read(disk.join(format!("snapshots/{id}.json"))).unwrap();
+        assert!(copied == *original, "snapshot {id} is not what it was: {first:#}");
+    }
+    assert!(!first.to_string().contains("still lacks"), "{first:#}");
+    let again = json(&cloud, &["sync", "--to", "disk"]);
+    assert_eq!(again["stores"][0]["entries"], 0, "{again:#}");
+    // And in its own place.
+    let mended = json(&cloud, &["sync"]);
+    assert_eq!(mended["stores"][0]["mended"].as_array().unwrap().len(), 2, "{mended:#}");
+    assert_eq!([&own_key, &key].map(|key| cloud.server.object(key).unwrap()), originals);
+    cloud.ok(&["list"]);
+    cloud.ok(&["sync"]);
+}
+
+#[test]
+fn a_document_that_was_overwritten_in_the_only_store_is_put_back_from_its_own_older_version() {
+    let cloud = versioned();
+    cloud.backup();
+    let all = keys(&cloud.server);
+    let signed: Vec<&String> =
+        all.iter().filter(|key| key.contains("/marks/") || key.contains("/snapshots/")).collect();
+    let originals: Vec<_> = signed.iter().map(|key| cloud.server.object(key).unwrap()).collect();
+    cloud.run(&["sync"]).code(2).error();
+    signed.iter().for_each(|key| cloud.server.insert(key, b"{}\n"));
+    cloud.run(&["list"]).code(4).says(&["an older version of it", "`backstay sync` puts"]);
+    let report = json(&cloud, &["sync"]);
+    assert_eq!(report["stores"][0]["mended"].as_array().unwrap().len(), signed.len(), "{report:#}");
+    let now: Vec<_> = signed.iter().map(|key| cloud.server.object(key).unwrap()).collect();
+    assert!(now == originals, "they are not what they were");
+    cloud.ok(&["list"]);
+    cloud.ok(&["backup"]);
+    cloud.run(&["sync"]).code(2).error();
 }

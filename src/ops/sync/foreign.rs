@@ -4,10 +4,10 @@ use super::One;
 use crate::durable::crash;
 use crate::model::SignerId;
 use crate::model::chain::{ChainEntry, EntryBody};
-use crate::model::document::DOCUMENT_BYTES_MAX;
 use crate::ops::carry::{Had, NotHad};
 use crate::ops::catchup::{CatchUp, Stop};
 use crate::ops::commit::prove_in;
+use crate::ops::originals::original;
 use crate::ops::session::in_store;
 use crate::ops::union::{excused_in, store_problem};
 use crate::ops::vault::{key_of, name_of};
@@ -45,8 +45,8 @@ impl One<'_> {
 
     fn copy_entry(&mut self, catch_up: &CatchUp<'_, '_>, entry: &ChainEntry) -> Result<bool, Stop> {
         let key = key_of(entry);
-        let holders = self.vault.views.iter().filter(|v| v.present.contains(&name_of(entry)));
-        let bytes = holders.filter_map(|v| v.store.get(&key, DOCUMENT_BYTES_MAX).ok()).next();
+        let mut holders = self.vault.views.iter().filter(|v| v.present.contains(&name_of(entry)));
+        let bytes = holders.find_map(|v| original(&*v.store, &key, &entry.hash, &self.vault.info.vault));
         let Some(bytes) = bytes else {
             return Ok(false);
         };

@@ -35,6 +35,7 @@ pub(super) fn read(session: &Session) -> Result<Reading> {
         fallen: false,
         lost: Vec::new(),
         bad: vault.bad.clone(),
+        older: Vec::new(),
     };
     Ok(Reading { vault, standings: vec![standing] })
 }
