@@ -16,7 +16,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::Session;
 use crate::ops::stores::Away;
 use crate::ops::union::{self, Standing, refuse_unseen, store_problem};
-use crate::ops::vault::{Vault, name_of};
+use crate::ops::vault::{BadDocument, Vault, name_of};
 
 /// The right to sign marks, and the vault as it was read when that was taken.
 ///
@@ -243,6 +243,12 @@ impl Marks {
         }
         let absent = || OpError::new(Class::Store, format!("store {name:?} is not here"));
         standing.and_then(|s| s.view).ok_or_else(absent)
+    }
+
+    /// Documents in the store at that place that cannot be used, also where another store has them whole.
+    pub(super) fn bad_in(&self, view: usize) -> &[BadDocument] {
+        let standing = self.standings.iter().find(|s| s.view == Some(view));
+        standing.map_or(&self.vault.bad, |s| &s.bad)
     }
 
     /// True when the entry with this hash is a record in the store with that instance.

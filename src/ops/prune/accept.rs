@@ -74,7 +74,7 @@ fn frozen_in(run: &Run<'_>, marks: &Marks, store: &StoreConfig) -> Result<Vec<(u
     let vault = marks.vault();
     let view = marks.usable_view(&store.name)?;
     let (policy, hosts) = (run.config.policy_in(store), run.hosts(vault)?);
-    let looked = run.look(marks.session(), vault, view)?;
+    let looked = run.look(marks.session(), vault, (view, marks.bad_in(view)))?;
     let (view, own) = (&vault.views[view], marks.host());
     let deciding = Deciding { vault, view, looked: &looked, policy: &policy, own, hosts: &hosts };
     let freezes = deciding.choose().hosts.into_iter().flat_map(|host| host.verdicts.freezes);

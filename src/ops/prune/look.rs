@@ -11,7 +11,7 @@ use crate::model::{ObjectKind, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, in_store};
 use crate::ops::union::excused_in;
-use crate::ops::vault::{Vault, View, name_of, too_new};
+use crate::ops::vault::{BadDocument, Vault, View, name_of, too_new};
 use crate::store::{Key, Prefix, Store};
 use jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -51,6 +51,8 @@ pub(super) struct Look<'a> {
     pub(super) session: &'a Session,
     pub(super) vault: &'a Vault,
     pub(super) view: &'a View,
+    /// Documents in this very store that cannot be used, also where another one has them whole.
+    pub(super) bad: &'a [BadDocument],
     /// Records that are passed over.
     pub(super) ignore: &'a BTreeSet<SnapshotId>,
 }
@@ -85,6 +87,12 @@ impl Look<'_> {
         let mut held = HashSet::new();
         for id in self.ignore.iter().filter(|id| stored.contains_key(*id)) {
             held.extend(names_in(&in_store(store, store.get(&Key::Record(id.clone()), DOCUMENT_BYTES_MAX))?));
+            // What another store has whole says what it needs, however little is left of it here.
+            let whole = self.vault.entries.iter().filter_map(|e| match &e.body {
+                EntryBody::Record(record) if record.snapshot == *id => Some(record),
+                _ => None,
+            });
+            held.extend(whole.flat_map(|record| &record.objects).map(|object| object.id));
         }
         Ok(Looked { now, stored, data, held, grace: self.grace(now) })
     }
@@ -119,10 +127,11 @@ impl Look<'_> {
         }
     }
 
-    /// Every record can be read, and every mark that could say something.
+    /// Every record can be read, and every mark that could say something; in this very store: what another one has whole does not say which
+    /// objects here it holds, whoever signed it.
     fn readable(&self) -> Result<()> {
         let keys = self.vault.history.keys();
-        for bad in &self.vault.bad {
+        for bad in self.vault.bad.iter().chain(self.bad) {
             if bad.too_new {
                 return Err(
                     too_new(&bad.key).because("what it asks for cannot be known, so nothing is deleted")
@@ -140,7 +149,7 @@ impl Look<'_> {
             }
             let hint = match &id {
                 Some(id) => format!(
-                    "`backstay sync` mends it where another store has it; `--ignore {id}` passes over it: it stays, and so does what it names"
+                    "`backstay sync` mends it where a trusted key signed it and another store has it; `--ignore {id}` passes over it: it stays, and so does what it names"
                 ),
                 None => "`backstay sync` mends it where another store has it".to_owned(),
             };
@@ -157,9 +166,7 @@ impl Look<'_> {
         if !explained(breaks, self.ignore.len() as u64) {
             let why: Vec<String> = breaks.iter().map(ToString::to_string).collect();
             let what = "the history is not whole: what is hidden may still be needed, so nothing is deleted";
-            return Err(OpError::new(Class::Damage, what)
-                .because(why.join("; "))
-                .hint("`backstay list` shows the history; `backstay sync` brings what another store has"));
+            return Err(OpError::new(Class::Damage, what).because(why.join("; ")).hint("`backstay list` shows the history; `backstay sync` brings what another store has"));
         }
         let keys = self.vault.history.keys();
         let excused = excused_in(self.vault, &self.view.info.instance);

@@ -27,7 +27,7 @@ use crate::ops::marks::Marks;
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::stores::Away;
 use crate::ops::union::{self, store_problem};
-use crate::ops::vault::Vault;
+use crate::ops::vault::{BadDocument, Vault};
 use look::{Look, Looked};
 use plan::{Choice, Deciding};
 use report::Naming;
@@ -222,7 +222,7 @@ impl Run<'_> {
         let marks = self.marks()?;
         marks.need_role(Role::Prune)?;
         let view = marks.usable_view(&store.name)?;
-        let looked = self.look(marks.session(), marks.vault(), view)?;
+        let looked = self.look(marks.session(), marks.vault(), (view, marks.bad_in(view)))?;
         let tombstones = tombstones::read(&marks.vault().views[view], &self.session.signer()?)?;
         crash::point("prune: looked");
         let hosts = self.hosts(marks.vault())?;
@@ -241,8 +241,8 @@ impl Run<'_> {
         Marks::open(self.session, "prune")
     }
 
-    fn look(&self, session: &Session, vault: &Vault, view: usize) -> Result<Looked> {
-        Look { session, vault, view: &vault.views[view], ignore: &self.options.ignore }.all()
+    fn look(&self, session: &Session, vault: &Vault, (view, bad): (usize, &[BadDocument])) -> Result<Looked> {
+        Look { session, vault, view: &vault.views[view], bad, ignore: &self.options.ignore }.all()
     }
 
     /// Whose snapshots may go: this host's, or with a configuration that only prunes everybody's.
@@ -265,7 +265,8 @@ impl Run<'_> {
         };
         let signer = self.session.signer()?;
         let vault = &union.vault;
-        let looked = self.look(&session, vault, view)?;
+        let bad = standing.map_or(&[][..], |s| s.bad.as_slice());
+        let looked = self.look(&session, vault, (view, bad))?;
         let tombstones = tombstones::read(&vault.views[view], &signer)?;
         let policy = self.config.policy_in(store);
         let hosts = self.hosts(vault)?;
