@@ -7,7 +7,7 @@ use crate::model::mark::Level;
 use crate::model::{ObjectId, ObjectRef};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, in_store};
-use crate::store::{Key, Put, Store};
+use crate::store::{Key, Put, Store, StoreErrorKind};
 use ring::digest::{Context, SHA256};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,10 +29,18 @@ pub(super) enum Had {
 
 /// Why an object is not there.
 pub(super) enum NotHad {
-    /// No store that is here can give it; the reasons.
-    Nowhere(String),
+    /// No store that is here can give it.
+    Nowhere(Nowhere),
     /// The store that was to get it failed.
     Target(OpError),
+}
+
+/// That no store which is here gives an object.
+pub(super) struct Nowhere {
+    /// What each of them said.
+    pub(super) why: String,
+    /// Each of them answered: it does not have the object, or has other bytes under its name.
+    pub(super) certain: bool,
 }
 
 impl From<OpError> for NotHad {
@@ -107,7 +115,7 @@ impl Carrier<'_> {
         let mut seen = |_| {};
         match self.to.read_back(&key, &mut seen) {
             Ok(found) => Ok(found == (object.size, object.id)),
-            Err(e) if e.kind == crate::store::StoreErrorKind::NotFound => Ok(false),
+            Err(e) if e.kind == StoreErrorKind::NotFound => Ok(false),
             Err(e) => in_store(&*self.to, Err(e)),
         }
     }
@@ -118,16 +126,19 @@ impl Carrier<'_> {
         let path = spool.join(format!("{}.copy", object.id));
         let _leftover = std::fs::remove_file(&path);
         let key = Key::data(object.kind, object.id);
-        let mut reasons = Vec::new();
+        let (mut reasons, mut certain) = (Vec::new(), true);
         for source in self.sources.iter().filter(|s| s.name() != self.to.name()) {
             self.session.around.interrupt.check()?;
             match self.copy(&**source, &key, object, &spool, &path)? {
                 Ok(()) => return Ok(path),
-                Err(why) => reasons.push(format!("{}: {why}", source.name())),
+                Err(no) => {
+                    certain &= no.certain;
+                    reasons.push(format!("{}: {}", source.name(), no.why));
+                }
             }
         }
         let why = if reasons.is_empty() { "no other store is here".to_owned() } else { reasons.join("; ") };
-        Err(NotHad::Nowhere(format!("{key}: {why}")))
+        Err(NotHad::Nowhere(Nowhere { why: format!("{key}: {why}"), certain }))
     }
 
     /// Copies from one source; the inner error is the source's.
@@ -138,7 +149,7 @@ impl Carrier<'_> {
         object: &ObjectRef,
         spool: &Path,
         path: &Path,
-    ) -> Result<std::result::Result<(), String>> {
+    ) -> Result<std::result::Result<(), Nowhere>> {
         let cannot = || format!("cannot prepare {key} in {}", spool.display());
         let mut file = NewFile::create_in(spool).doing(Class::Store, cannot)?;
         let mut context = Context::new(&SHA256);
@@ -148,7 +159,10 @@ impl Carrier<'_> {
             let length = STEP.min(object.size - at);
             let bytes = match source.get_range(key, at, length) {
                 Ok(bytes) => bytes,
-                Err(e) => return Ok(Err(format!("{e}: {}", e.source))),
+                Err(e) => {
+                    let certain = matches!(e.kind, StoreErrorKind::NotFound | StoreErrorKind::Corrupt);
+                    return Ok(Err(Nowhere { why: format!("{e}: {}", e.source), certain }));
+                }
             };
             context.update(&bytes);
             file.write_all(&bytes).doing(Class::Store, cannot)?;
@@ -158,7 +172,8 @@ impl Carrier<'_> {
         let mut id = [0; 32];
         id.copy_from_slice(context.finish().as_ref());
         if ObjectId(id) != object.id {
-            return Ok(Err("it does not have the bytes its name says".into()));
+            let why = "it does not have the bytes its name says".into();
+            return Ok(Err(Nowhere { why, certain: true }));
         }
         file.finish_new(path, 0o600).doing(Class::Store, cannot)?;
         Ok(Ok(()))

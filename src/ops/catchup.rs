@@ -3,14 +3,15 @@
 //! Nothing may be put above a hole that is not filled or said, and no record may be put before its objects are proved in that very store.
 
 mod prove;
+mod say;
 
 use crate::catalog::Head;
 use crate::durable::crash;
 use crate::model::chain::EntryBody;
-use crate::model::mark::{Level, Removed, Statement, Target, Verdict};
+use crate::model::mark::{Level, Statement, Target, Verdict};
 use crate::model::proof::FoundBad;
 use crate::model::{HostId, ObjectId, Record, Timestamp};
-use crate::ops::carry::{Carrier, Had, NotHad, sweep_spool};
+use crate::ops::carry::{Carrier, Had, NotHad, Nowhere, sweep_spool};
 use crate::ops::commit::{Chain, Signed, prove_in};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::ledger::{Ledger, proved_in};
@@ -18,6 +19,7 @@ use crate::ops::originals::original;
 use crate::ops::session::{Session, in_store};
 use crate::ops::union::remember_in;
 use crate::ops::vault::{Vault, View};
+use say::{Holed, Unsaid};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -85,6 +87,8 @@ pub(super) struct CatchUp<'a, 'c> {
     pub(super) sent: BTreeMap<usize, Sent>,
     /// The only view that objects are read from, when one was named.
     pub(super) only: Option<usize>,
+    /// By view: what is gone from the other stores and not said of this one yet.
+    unsaid: BTreeMap<usize, Unsaid>,
 }
 
 impl<'a, 'c> CatchUp<'a, 'c> {
@@ -98,10 +102,9 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         let ledger = Ledger::of(session, vault, &host)?;
         let known = vault.views.iter().map(|v| proved_in(vault, &host, &v.info.instance)).collect();
         let said_bad = vault.views.iter().map(|v| vault.history.found_bad(&host, &v.info.instance)).collect();
-        let (proved, sent) = (BTreeMap::new(), BTreeMap::new());
-        let views = &vault.views;
-        let only = None;
-        Ok(Self { session, chain, ledger, vault, views, lead, proved, known, said_bad, sent, only })
+        let (proved, sent, unsaid) = Default::default();
+        let (views, only) = (&*vault.views, None);
+        Ok(Self { session, chain, ledger, vault, views, lead, proved, known, said_bad, sent, only, unsaid })
     }
 
     /// Takes up what the chain has signed since.
@@ -122,15 +125,16 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         Ok(())
     }
 
-    /// Brings everything that the store at `view` lacks, also what an earlier run had to call absent there.
+    /// Brings everything that the store at `view` lacks, also what an earlier run had to call absent there; and says of what cannot be brought that
+    /// it is not there.
     pub(super) fn fill(&mut self, view: usize, holes: Holes) -> std::result::Result<(), Stop> {
-        let (numbers, returned) = (self.ledger.to_bring(view), self.ledger.returned(view));
-        if numbers.is_empty() || self.ledger.forked {
+        if self.ledger.forked || !self.has_to_do(view)? {
             return Ok(());
         }
+        let (numbers, returned) = (self.ledger.to_bring(view), self.ledger.returned(view));
         crash::point("catch-up: begun");
         sweep_spool(self.session, &*self.views[view].store)?;
-        let mut lost: Vec<Removed> = Vec::new();
+        let mut holed = Holed::default();
         let mut passed = false;
         let mut verdicts = Vec::new();
         for number in numbers {
@@ -138,7 +142,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
             match self.bring(view, number)? {
                 Brought::Mark => {}
                 Brought::Record(verdict) => {
-                    passed |= !lost.is_empty();
+                    passed |= holed.any();
                     if self.lead == view {
                         verdicts.extend(verdict);
                     } else {
@@ -148,23 +152,28 @@ impl<'a, 'c> CatchUp<'a, 'c> {
                     }
                 }
                 // That it is absent is said already, once for all runs.
-                Brought::Nowhere if returned.contains(&number) => self.ledger.give_up(number, view),
-                Brought::Nowhere if holes == Holes::SayIfPassed && !self.more_records(view, number) => {
-                    return Ok(());
+                Brought::Nowhere { .. } if returned.contains(&number) => self.ledger.give_up(number, view),
+                Brought::Nowhere { .. } if self.is_unsaid(view, number) => {}
+                Brought::Nowhere { .. }
+                    if holes == Holes::SayIfPassed && !self.more_records(view, number) =>
+                {
+                    break;
                 }
-                Brought::Nowhere => lost.extend(self.ledger.row(number)),
+                Brought::Nowhere { certain } => self.note_hole(view, number, certain, &mut holed),
+            }
+            if holed.stop.is_some() {
+                break;
             }
         }
-        if !lost.is_empty() && (holes == Holes::Say || passed) {
-            let instance = self.views[view].info.instance.clone();
-            self.sign(Statement::Absent { instance, entries: lost })?;
-            crash::point("catch-up: absent said");
+        self.say_gone(view)?;
+        if holes == Holes::Say || passed {
+            self.say_holes(view, &holed)?;
         }
         for verdict in verdicts {
             self.sign(Statement::Verdict(verdict))?;
         }
         self.remember(view)?;
-        Ok(())
+        holed.stop.map_or(Ok(()), |error| Err(Stop::Target(error)))
     }
 
     /// Brings the marks that the store at `view` lacks, up to the first record that it lacks, too: that takes its objects along, which is for
@@ -174,7 +183,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
             self.session.around.interrupt.check()?;
             let own = self.ledger.entries.get(&number);
             let mark = own.is_some_and(|own| matches!(own.entry.body, EntryBody::Mark(_)));
-            if self.ledger.forked || !mark || matches!(self.bring(view, number)?, Brought::Nowhere) {
+            if self.ledger.forked || !mark || matches!(self.bring(view, number)?, Brought::Nowhere { .. }) {
                 break;
             }
         }
@@ -206,12 +215,12 @@ impl<'a, 'c> CatchUp<'a, 'c> {
 
     fn bring(&mut self, view: usize, number: u64) -> std::result::Result<Brought, Stop> {
         let Some(own) = self.ledger.entries.get(&number) else {
-            return Ok(Brought::Nowhere);
+            return Ok(Brought::Nowhere { certain: true });
         };
         let (key, hash) = (own.key.clone(), own.entry.hash);
         let body = own.entry.body.clone();
         let Some(bytes) = self.document(number) else {
-            return Ok(Brought::Nowhere);
+            return Ok(Brought::Nowhere { certain: false });
         };
         let store = Arc::clone(&self.views[view].store);
         let brought = match body {
@@ -220,10 +229,12 @@ impl<'a, 'c> CatchUp<'a, 'c> {
                 crash::point("catch-up: mark put");
                 Brought::Mark
             }
-            EntryBody::Record(_) if self.ledger.unwanted(&hash, view) => return Ok(Brought::Nowhere),
+            EntryBody::Record(_) if self.ledger.unwanted(&hash, view) => {
+                return Ok(Brought::Nowhere { certain: true });
+            }
             EntryBody::Record(record) => match self.bring_record(view, &record, hash, &bytes)? {
-                Some(verdict) => Brought::Record(verdict),
-                None => return Ok(Brought::Nowhere),
+                Ok(verdict) => Brought::Record(verdict),
+                Err(Nowhere { certain, .. }) => return Ok(Brought::Nowhere { certain }),
             },
         };
         self.ledger.put(number, view);
@@ -250,7 +261,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
     }
 
     /// Brings the objects of `record`; gives the reason when they are nowhere to be had.
-    fn bring_objects(&mut self, view: usize, record: &Record) -> std::result::Result<Option<String>, Stop> {
+    fn bring_objects(&mut self, view: usize, record: &Record) -> std::result::Result<Option<Nowhere>, Stop> {
         let carrier = self.carrier(view);
         for object in &record.objects {
             self.session.around.interrupt.check()?;
@@ -265,7 +276,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
                     (sent.objects, sent.bytes) = (sent.objects + 1, sent.bytes + object.size);
                     if let Had::Sent(level) = had { level } else { Level::Read }
                 }
-                Err(NotHad::Nowhere(why)) => return Ok(Some(why)),
+                Err(NotHad::Nowhere(nowhere)) => return Ok(Some(nowhere)),
                 Err(NotHad::Target(error)) => return Err(error.into()),
             };
             self.proved.entry(view).or_default().insert(object.id, level);
@@ -283,26 +294,27 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         Ok(in_store(store, store.head(&key))? == Some(object.size))
     }
 
-    /// Objects, then the record, then the look again. `None` when its objects are nowhere to be had.
+    /// Objects, then the record, then the look again. The inner error: its objects are nowhere to be had.
     fn bring_record(
         &mut self,
         view: usize,
         record: &Record,
         hash: ObjectId,
         bytes: &[u8],
-    ) -> std::result::Result<Option<Vec<Verdict>>, Stop> {
+    ) -> std::result::Result<std::result::Result<Vec<Verdict>, Nowhere>, Stop> {
         let began = self.session.around.clock.now();
         let (store, instance) = (Arc::clone(&self.views[view].store), self.views[view].info.instance.clone());
         let key = crate::store::Key::Record(record.snapshot.clone());
         let mut why = String::new();
         for look in 0..LOOKS {
-            if let Some(reason) = self.bring_objects(view, record)? {
+            if let Some(nowhere) = self.bring_objects(view, record)? {
                 self.session.note(&format!(
-                    "snapshot {} cannot be brought into store {}: {reason}",
+                    "snapshot {} cannot be brought into store {}: {}",
                     record.snapshot,
-                    store.name()
+                    store.name(),
+                    nowhere.why
                 ));
-                return Ok(None);
+                return Ok(Err(nowhere));
             }
             if let Err(reason) = prove_in(&*store, &instance, &record.objects)? {
                 // Before the record is put nothing is lost: it lags until this ends.
@@ -314,7 +326,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
                 crash::point("catch-up: record put");
             }
             match prove_in(&*store, &instance, &record.objects)? {
-                Ok(()) => return Ok(Some(self.verdicts(view, record, hash, began))),
+                Ok(()) => return Ok(Ok(self.verdicts(view, record, hash, began))),
                 Err(reason) => why = reason,
             }
             self.proved.remove(&view);
@@ -330,7 +342,10 @@ impl<'a, 'c> CatchUp<'a, 'c> {
 enum Brought {
     Mark,
     Record(Vec<Verdict>),
-    Nowhere,
+    /// It is not to be had; `certain` when each store that is here said so.
+    Nowhere {
+        certain: bool,
+    },
 }
 
 fn held_up(record: &Record, store: &Arc<dyn crate::store::Store>, why: &str) -> OpError {

@@ -4,8 +4,8 @@ use crate::model::chain::{ChainEntry, EntryBody};
 use crate::model::mark::{Removed, Statement};
 use crate::model::{HostId, ObjectId, SignerId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, Result};
+use crate::ops::excuses::{excuses_in, said};
 use crate::ops::session::Session;
-use crate::ops::union::excuses_in;
 use crate::ops::vault::{EntryName, Vault, key_of, name_of, parse_entry};
 use crate::store::Key;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,6 +24,8 @@ struct Holding {
     excused: BTreeSet<u64>,
     /// Of those excused: what `absent` marks of earlier runs name, and no `prune` mark.
     absent: BTreeSet<u64>,
+    /// What cannot be brought in this run, and what nobody may say is not there.
+    not_now: BTreeSet<u64>,
 }
 
 /// This host's entries by number, over all its keys.
@@ -55,11 +57,13 @@ impl Ledger {
             ledger.add(entry.clone(), None);
         }
         let kept = session.state()?.kept_documents();
+        let mut signed_here = Vec::new();
         for kept in kept.doing(Class::Failed, || "cannot read what was signed and kept here".into())? {
             let entry = parse_entry(&kept.key, &kept.bytes, &vault.info.vault);
             let entry =
                 entry.doing(Class::Failed, || format!("{} cannot be read as it is kept here", kept.key))?;
             if let Some(entry) = entry.filter(|e| own(&e.signer())) {
+                signed_here.push(entry.clone());
                 ledger.add(entry, Some(kept.bytes));
             }
         }
@@ -77,17 +81,16 @@ impl Ledger {
                 present: ledger.entries.iter().filter_map(held).collect(),
                 excused: pruned.union(&absent).copied().collect(),
                 absent: absent.difference(&pruned).copied().collect(),
+                not_now: BTreeSet::new(),
             });
         }
-        for mark in vault.entries.iter().filter_map(ChainEntry::as_mark) {
-            if let Statement::Prune { removed: rows, .. } | Statement::Absent { entries: rows, .. } =
-                &mark.statement
-            {
-                let lost =
-                    rows.iter().filter(|row| own(&row.signer) && !ledger.entries.contains_key(&row.number));
-                ledger.gone.extend(lost.map(|row| (row.number, row.clone())).collect::<Vec<_>>());
+        // Anybody may sign that any number is gone; only who may say so makes it one of this chain.
+        for row in said(vault).flat_map(|said| said.rows()) {
+            if own(&row.signer) && !ledger.entries.contains_key(&row.number) {
+                ledger.gone.insert(row.number, row.clone());
             }
         }
+        signed_here.iter().for_each(|entry| ledger.excuse(entry));
         Ok(ledger)
     }
 
@@ -108,13 +111,35 @@ impl Ledger {
     /// Takes up an entry that was signed just now and put into the store at `view`.
     pub(super) fn learn(&mut self, entry: ChainEntry, bytes: Vec<u8>, view: usize) {
         let number = entry.number();
-        if let Some(Statement::Absent { instance, entries }) = entry.as_mark().map(|m| &m.statement)
-            && let Some(holding) = self.holdings.iter_mut().find(|h| h.instance == *instance)
-        {
-            holding.excused.extend(entries.iter().map(|row| row.number));
-        }
+        self.excuse(&entry);
         self.add(entry, Some(bytes));
         self.put(number, view);
+    }
+
+    /// Takes up what a mark of this machine says is gone, as every reader will: a key calls only its own entries absent, and what is pruned may be
+    /// another's.
+    fn excuse(&mut self, entry: &ChainEntry) {
+        let (instance, rows, any) = match entry.as_mark().map(|m| &m.statement) {
+            Some(Statement::Prune { instance, removed }) => (instance, removed, true),
+            Some(Statement::Absent { instance, entries }) => (instance, entries, false),
+            _ => return,
+        };
+        let meant = |row: &&Removed| {
+            let known =
+                self.row(row.number).is_some_and(|own| own.signer == row.signer && own.hash == row.hash);
+            known && (any || row.signer == entry.signer())
+        };
+        let numbers: Vec<u64> = rows.iter().filter(meant).map(|row| row.number).collect();
+        if let Some(holding) = self.holdings.iter_mut().find(|h| h.instance == *instance) {
+            holding.excused.extend(numbers);
+        }
+    }
+
+    /// Takes up that nobody misses an entry in the store at `view`, although it is not there.
+    pub(super) fn pass_over(&mut self, number: u64, view: usize) {
+        if let Some(holding) = self.holdings.get_mut(view) {
+            holding.excused.insert(number);
+        }
     }
 
     /// Takes up that the store at `view` has an entry now.
@@ -146,7 +171,15 @@ impl Ledger {
 
     /// Numbers to bring to the store at `view`, lowest first: those missing, and those that returned.
     pub(super) fn to_bring(&self, view: usize) -> BTreeSet<u64> {
-        self.missing(view).into_iter().chain(self.returned(view)).collect()
+        let not_now = |n: &u64| self.holdings.get(view).is_some_and(|h| h.not_now.contains(n));
+        self.missing(view).into_iter().chain(self.returned(view)).filter(|n| !not_now(n)).collect()
+    }
+
+    /// Takes up that the store at `view` goes on lacking an entry, and that nothing says so.
+    pub(super) fn leave(&mut self, number: u64, view: usize) {
+        if let Some(holding) = self.holdings.get_mut(view) {
+            holding.not_now.insert(number);
+        }
     }
 
     /// Takes up that an entry that returned cannot be brought in this run. The mark that names it stands.

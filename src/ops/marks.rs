@@ -7,12 +7,13 @@ use crate::catalog::Head;
 use crate::durable::{Held, crash};
 use crate::keys::Signer;
 use crate::model::chain::EntryBody;
-use crate::model::mark::{Role, Statement};
+use crate::model::mark::{Removed, Role, Statement};
 use crate::model::{HostId, ObjectId, Timestamp, VaultId};
 use crate::ops::backup::open_chain;
 use crate::ops::catchup::{CatchUp, Stop};
 use crate::ops::commit::{Chain, Signed};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::excuses::{as_prune, unsaid};
 use crate::ops::session::Session;
 use crate::ops::stores::Away;
 use crate::ops::union::{self, Standing, refuse_unseen, store_problem};
@@ -122,10 +123,62 @@ impl Marks {
     /// does not get now is told through [`Session::trouble`] (exit 4) and is brought by the next backup or `sync`. May be called again.
     ///
     /// An error means that nothing more can be signed; what was signed before it is kept and is put by the next run.
+    ///
+    /// Before them goes what a store that was made since lacks of this key's own entries because they were deleted everywhere: a key that fills no
+    /// store has no other way to say so, and nothing goes above a hole that is not said.
     pub fn put(&mut self, statements: Vec<Statement>) -> Result<Marked> {
         if statements.is_empty() {
             return Ok(Marked { hashes: Vec::new(), stores: Vec::new() });
         }
+        let mut all = self.own_gone()?;
+        let before = all.len();
+        all.extend(statements);
+        let mut marked = self.sign(all)?;
+        marked.hashes.drain(..before.min(marked.hashes.len()));
+        Ok(marked)
+    }
+
+    /// Says of the stores that are here what was deleted from all others before they were made, or while they were away, whoever signed it: a
+    /// `prune` mark, which this key must have the role for. True when something was said; then the vault is to be read anew.
+    pub(super) fn say_gone(&mut self) -> Result<bool> {
+        let mut all = self.own_gone()?;
+        for (instance, rows) in self.gone()? {
+            let others: Vec<Removed> =
+                rows.into_iter().filter(|row| row.signer != self.signer.id()).collect();
+            all.extend(as_prune(&instance, &others));
+        }
+        let any = !all.is_empty();
+        if any {
+            self.sign(all)?;
+        }
+        Ok(any)
+    }
+
+    fn own_gone(&self) -> Result<Vec<Statement>> {
+        let mut all = Vec::new();
+        for (instance, rows) in self.gone()? {
+            let entries: Vec<Removed> =
+                rows.into_iter().filter(|row| row.signer == self.signer.id()).collect();
+            if !entries.is_empty() {
+                all.push(Statement::Absent { instance, entries });
+            }
+        }
+        Ok(all)
+    }
+
+    /// By store that may be written, what is gone from the others and not said of it yet.
+    fn gone(&self) -> Result<Vec<(VaultId, Vec<Removed>)>> {
+        let rolled_back =
+            |view: usize| self.standings.iter().any(|s| s.view == Some(view) && s.away.is_some());
+        let views = self.vault.views.iter().enumerate().filter(|(view, _)| !rolled_back(*view));
+        views
+            .map(|(_, view)| {
+                Ok((view.info.instance.clone(), unsaid(&self.session, &self.vault, view, false)?))
+            })
+            .collect()
+    }
+
+    fn sign(&mut self, statements: Vec<Statement>) -> Result<Marked> {
         let now = self.session.around.clock.now();
         let (marked, signed, has) = match self.standings.is_empty() {
             true => self.put_in_one(statements, now)?,

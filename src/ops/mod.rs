@@ -15,6 +15,7 @@ pub mod diff;
 pub mod doctor;
 pub mod drill;
 pub mod error;
+mod excuses;
 pub mod git;
 pub mod guard;
 mod hooks;

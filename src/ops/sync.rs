@@ -192,7 +192,10 @@ fn report(session: &Session, union: &Union, synced: Vec<(usize, SyncedStore)>) -
             }
         }
     }
-    let history = union.vault.history.breaks.iter().map(ToString::to_string).collect();
+    let mut history: Vec<String> = union.vault.history.breaks.iter().map(ToString::to_string).collect();
+    if !history.is_empty() {
+        history = union::breaks_now(session).unwrap_or(history);
+    }
     SyncReport { stores: synced.into_iter().map(|(_, store)| store).collect(), history, problems }
 }
 

@@ -5,9 +5,9 @@
 
 use crate::catalog::{Head, State};
 use crate::model::chain::{BreakKind, Heads, History};
-use crate::model::mark::{Role, Statement};
 use crate::model::{Problem, ProblemKind, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::excuses::excused_in;
 use crate::ops::session::Session;
 use crate::ops::stores::{Away, StoreSlot};
 use crate::ops::vault::{BadDocument, EntryName, StoreReading, Vault, key_of, name_of};
@@ -126,6 +126,11 @@ pub(super) fn read(session: &Session) -> Result<Union> {
         return Err(first_error(&found));
     }
     judge(session, found)
+}
+
+/// What is wrong with the history now, after a run that may have said what was missing.
+pub(super) fn breaks_now(session: &Session) -> Result<Vec<String>> {
+    Ok(read(session)?.vault.history.breaks.iter().map(ToString::to_string).collect())
 }
 
 /// A store that was never seen and is away may hold entries of this host that nobody here knows of; a number would be signed twice.
@@ -306,34 +311,6 @@ fn measure(session: &Session, readings: &[StoreReading], whole: bool) -> Result<
         heads.extend(held.get(&signer).map(|head| (signer, *head)));
     }
     Ok(heads)
-}
-
-/// Entries that counting marks say are not in the store with that instance, by right.
-pub(super) fn excused_in(vault: &Vault, instance: &VaultId) -> BTreeSet<EntryName> {
-    let (mut excused, absent) = excuses_in(vault, instance);
-    excused.extend(absent);
-    excused
-}
-
-/// The same by what says so: `prune` marks, and `absent` marks. What was deleted stays away; what never came may still come.
-pub(super) fn excuses_in(vault: &Vault, instance: &VaultId) -> (BTreeSet<EntryName>, BTreeSet<EntryName>) {
-    let keys = vault.history.keys();
-    let (mut pruned, mut absent) = (BTreeSet::new(), BTreeSet::new());
-    for entry in vault.entries.iter().filter(|e| keys.counts(e)) {
-        let (of, list, any) = match entry.as_mark().map(|m| &m.statement) {
-            Some(Statement::Prune { instance, removed }) if keys.has_role(entry, Role::Prune) => {
-                (instance, removed, true)
-            }
-            Some(Statement::Absent { instance, entries }) => (instance, entries, false),
-            _ => continue,
-        };
-        if of == instance {
-            let gone = list.iter().filter(|gone| any || gone.signer == entry.signer());
-            let said = if any { &mut pruned } else { &mut absent };
-            said.extend(gone.map(|gone| (gone.signer, gone.number, gone.hash)));
-        }
-    }
-    (pruned, absent)
 }
 
 /// Says which stores lack entries that another has.

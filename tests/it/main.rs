@@ -34,6 +34,7 @@ mod git;
 mod golden;
 mod guard;
 mod health;
+mod holes;
 mod hooks;
 mod incremental;
 mod incremental_content;

@@ -126,6 +126,9 @@ impl Asked<'_> {
         catch_up.learn();
         let mut run = Rest { union, lead, catch_up, failed: Vec::new() };
         run.bring_all()?;
+        if !report.history.is_empty() {
+            report.history = union::breaks_now(session).unwrap_or(report.history);
+        }
         report.problems.extend(session.troubles());
         report.stores = run.reports(&mut report.problems)?;
         Ok(report)
@@ -156,8 +159,7 @@ impl Rest<'_, '_> {
             for (at, standing) in union.standings.iter().enumerate().filter(|(_, s)| usable(s)) {
                 let Some(view) = standing.view else { continue };
                 let failed = self.failed.iter().any(|(failed, _)| *failed == at);
-                if !failed && !self.catch_up.ledger.forked && !self.catch_up.ledger.to_bring(view).is_empty()
-                {
+                if !failed && !self.catch_up.ledger.forked && self.catch_up.has_to_do(view)? {
                     done = false;
                     let filled = self.catch_up.fill(view, Holes::Say);
                     self.note(at, filled)?;

@@ -120,7 +120,7 @@ impl CatchUp<'_, '_> {
         crash::point("catch-up: looking again");
         let nowhere = self.bring_objects(view, &record)?;
         let again = prove_in(&*store, &instance, &record.objects)?;
-        if let Some(why) = nowhere.or_else(|| again.err()) {
+        if let Some(why) = nowhere.map(|nowhere| nowhere.why).or_else(|| again.err()) {
             // What is damaged there does not keep what is new from it.
             let what = format!("snapshot {} is damaged there: {why}", record.snapshot);
             let hint = "`backstay sync` mends it when a store that has it whole is here";
@@ -242,6 +242,7 @@ impl CatchUp<'_, '_> {
         if let Some(known) = self.known.get_mut(view) {
             known.clear();
         }
+        self.had_counts_no_more(view);
     }
 
     /// Takes up that an object was read and found whole in the store at `view`.

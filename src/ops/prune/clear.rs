@@ -10,6 +10,7 @@ use crate::model::id::{ObjectId, SignerId, SnapshotId};
 use crate::model::mark::{Removed, Role, Statement, Target, Tombstone};
 use crate::model::{ObjectKind, VaultId};
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::excuses::as_prune;
 use crate::ops::marks::Marks;
 use crate::ops::prune::look::{Looked, changed, names_in, records_in};
 use crate::ops::prune::plan::Choice;
@@ -18,9 +19,6 @@ use crate::ops::vault::{Vault, View, name_of, store_error};
 use crate::store::{Key, Prefix, Store, StoreErrorKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-
-/// So many entries go into one `prune` mark.
-const ROWS_MAX: usize = 10_000;
 
 /// What was deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -84,10 +82,7 @@ fn say(marks: &mut Marks, instance: &VaultId, unsaid: &[Removed]) -> Result<()> 
     if unsaid.is_empty() {
         return Ok(());
     }
-    let rows = unsaid.chunks(ROWS_MAX);
-    let statement =
-        |rows: &[Removed]| Statement::Prune { instance: instance.clone(), removed: rows.to_vec() };
-    let marked = marks.put(rows.map(statement).collect())?;
+    let marked = marks.put(as_prune(instance, unsaid))?;
     crash::point("prune: mark put");
     if marked.in_store(instance) {
         return Ok(());

@@ -9,8 +9,8 @@ use crate::model::id::{ObjectId, SignerId, SnapshotId};
 use crate::model::mark::{Role, Statement};
 use crate::model::{ObjectKind, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::excuses::{excused_in, unsaid};
 use crate::ops::session::{Session, in_store};
-use crate::ops::union::excused_in;
 use crate::ops::vault::{BadDocument, Vault, View, name_of, too_new};
 use crate::store::{Key, Prefix, Store};
 use jiff::SignedDuration;
@@ -166,7 +166,7 @@ impl Look<'_> {
         if !explained(breaks, self.ignore.len() as u64) {
             let why: Vec<String> = breaks.iter().map(ToString::to_string).collect();
             let what = "the history is not whole: what is hidden may still be needed, so nothing is deleted";
-            return Err(OpError::new(Class::Damage, what).because(why.join("; ")).hint("`backstay list` shows the history; `backstay sync` brings what another store has"));
+            return Err(OpError::new(Class::Damage, what).because(why.join("; ")).hint(self.way_to_whole()?));
         }
         let keys = self.vault.history.keys();
         let excused = excused_in(self.vault, &self.view.info.instance);
@@ -184,6 +184,17 @@ impl Look<'_> {
                 Err(OpError::new(Class::Store, what).hint(format!("`backstay sync --to {name}` brings them")))
             }
         }
+    }
+
+    fn way_to_whole(&self) -> Result<&'static str> {
+        for view in &self.vault.views {
+            if !unsaid(self.session, self.vault, view, false)?.is_empty() {
+                return Ok(
+                    "a store was made, or was away, after these were deleted from the others: `backstay prune` without --dry-run says so",
+                );
+            }
+        }
+        Ok("`backstay list` shows the history; `backstay sync` brings what another store has")
     }
 
     /// Looks directly for marks behind the end of each trusted chain: a listing that was cut short does not show them.

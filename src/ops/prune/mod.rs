@@ -220,7 +220,6 @@ impl Run<'_> {
     /// Opens and checks everything. Each pass reads the store anew: what is deleted is decided by what is there then.
     fn pass(&self, store: &StoreConfig) -> Result<Pass> {
         let marks = self.marks()?;
-        marks.need_role(Role::Prune)?;
         let view = marks.usable_view(&store.name)?;
         let looked = self.look(marks.session(), marks.vault(), (view, marks.bad_in(view)))?;
         let tombstones = tombstones::read(&marks.vault().views[view], &self.session.signer()?)?;
@@ -229,16 +228,22 @@ impl Run<'_> {
         Ok(Pass { marks, view, looked, tombstones, hosts })
     }
 
-    /// The right to sign. What a killed run had signed is put while that is taken: then everything is read once more.
+    /// The right to sign. What a killed run had signed is put while that is taken: then everything is read once more; and so it is after it was
+    /// said that what was deleted from every store there was is not in one that was made since.
     fn marks(&self) -> Result<Marks> {
         let cannot = || "cannot read what an earlier run left to do".into();
         let left = self.session.state()?.pending().doing(Class::Failed, cannot)?.is_some();
-        let marks = Marks::open(self.session, "prune")?;
-        if !left {
-            return Ok(marks);
+        let mut marks = Marks::open(self.session, "prune")?;
+        if left {
+            drop(marks);
+            marks = Marks::open(self.session, "prune")?;
         }
-        drop(marks);
-        Marks::open(self.session, "prune")
+        marks.need_role(Role::Prune)?;
+        if marks.say_gone()? {
+            drop(marks);
+            marks = Marks::open(self.session, "prune")?;
+        }
+        Ok(marks)
     }
 
     fn look(&self, session: &Session, vault: &Vault, (view, bad): (usize, &[BadDocument])) -> Result<Looked> {

@@ -7,9 +7,10 @@ use crate::model::chain::{ChainEntry, EntryBody};
 use crate::ops::carry::{Had, NotHad};
 use crate::ops::catchup::{CatchUp, Stop};
 use crate::ops::commit::prove_in;
+use crate::ops::excuses::excused_in;
 use crate::ops::originals::original;
 use crate::ops::session::in_store;
-use crate::ops::union::{excused_in, store_problem};
+use crate::ops::union::store_problem;
 use crate::ops::vault::{key_of, name_of};
 use std::collections::{BTreeMap, HashSet};
 

@@ -6,6 +6,7 @@ use crate::model::proof::Standing as Proof;
 use crate::model::record::SnapshotKind;
 use crate::model::{HostId, ObjectId, ObjectRef, Timestamp};
 use crate::ops::error::Result;
+use crate::ops::excuses::excused_in;
 use crate::ops::select;
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::sharing;
@@ -121,7 +122,7 @@ pub(super) struct Work<'v> {
 impl<'v> Work<'v> {
     pub(super) fn of(vault: &'v Vault, view: &'v View, meant: &[&'v KnownSnapshot], now: Timestamp) -> Self {
         let voided = voided_in(vault, view);
-        let excused = union::excused_in(vault, &view.info.instance);
+        let excused = excused_in(vault, &view.info.instance);
         let mut work = Self {
             view,
             snapshots: Vec::new(),
