@@ -19,9 +19,9 @@ use crate::ops::restore::staging::Staging;
 use crate::ops::session::Session;
 use crate::platform::at::FileId;
 use crate::platform::{at, capture};
-use crate::source::folder::{has_journal_header, has_wal_header};
+use crate::source::folder::is_log_at;
 use crate::source::sqlite::fold_copy;
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{AtFlags, Stat};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -48,14 +48,7 @@ pub(super) struct Database<'x> {
 
 /// True where a log of SQLite lies beside what has this name now: it must not be replayed over what takes its place.
 pub(super) fn log_beside(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
-    [LOG, JOURNAL].iter().any(|suffix| {
-        let sidecar = [name, suffix].concat();
-        // Never a FIFO or a device, which could keep whoever opens it waiting.
-        let is_file =
-            matches!(at::facts_if_any(dir, &sidecar), Ok(Some(f)) if f.kind == FileType::RegularFile);
-        let file = is_file.then(|| at::open_to_read(dir, &sidecar).ok()).flatten();
-        file.is_some_and(|file| has_wal_header(&file) || has_journal_header(&file))
-    })
+    [LOG, JOURNAL].iter().any(|suffix| is_log_at(dir, &[name, suffix].concat()))
 }
 
 /// What lies under another name now: the name it had, and the one it has.

@@ -10,10 +10,9 @@ use crate::ops::layout::folder_spec;
 use crate::ops::rollback::tree::Leaves;
 use crate::ops::session::Session;
 use crate::platform::at;
-use crate::source::folder::{Excluded, has_journal_header, has_sqlite_header, has_wal_header, scan};
-use rustix::fs::FileType;
+use crate::source::folder::{Excluded, is_database_at, is_log_at, scan};
 use std::collections::HashSet;
-use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -145,19 +144,16 @@ pub(super) fn database_of(path: &RelPath) -> Option<RelPath> {
 
 /// True when a SQLite database is at `path` now.
 pub(super) fn is_database(path: &Path) -> bool {
-    open_file(path).is_some_and(has_sqlite_header)
+    place_of(path).is_some_and(|(dir, name)| is_database_at(dir, name))
 }
 
 /// True when a log of SQLite is at `path` now, be its database one that can be told or not: encrypted ones cannot.
 pub(super) fn is_log(path: &Path) -> bool {
-    open_file(path).is_some_and(|file| has_wal_header(&file) || has_journal_header(&file))
+    place_of(path).is_some_and(|(dir, name)| is_log_at(dir, name))
 }
 
-fn open_file(path: &Path) -> Option<File> {
-    let (dir, name) = (at::open_place(path.parent()?).ok()?, path.file_name()?.as_bytes());
-    // Never a FIFO or a device, which could keep whoever opens it waiting.
-    let is_file = at::facts_if_any(&dir, name).ok()??.kind == FileType::RegularFile;
-    is_file.then(|| at::open_to_read(&dir, name).ok()).flatten()
+fn place_of(path: &Path) -> Option<(OwnedFd, &[u8])> {
+    Some((at::open_place(path.parent()?).ok()?, path.file_name()?.as_bytes()))
 }
 
 /// The names of what SQLite keeps beside database `name`.

@@ -1,5 +1,8 @@
 //! Telling databases from other files: by their first bytes, never by name alone.
 
+use crate::platform::at;
+use rustix::fs::FileType;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
@@ -28,8 +31,24 @@ pub(crate) fn has_journal_header(file: impl AsFd) -> bool {
     first_bytes(file) == Some([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7])
 }
 
+/// True when a SQLite database has that name in `dir`.
+pub(crate) fn is_database_at(dir: impl AsFd, name: &[u8]) -> bool {
+    open_file(dir, name).is_some_and(has_sqlite_header)
+}
+
+/// True when a log of SQLite has that name in `dir`, be its database one that can be told or not: encrypted ones cannot.
+pub(crate) fn is_log_at(dir: impl AsFd, name: &[u8]) -> bool {
+    open_file(dir, name).is_some_and(|file| has_wal_header(&file) || has_journal_header(&file))
+}
+
+fn open_file(dir: impl AsFd, name: &[u8]) -> Option<File> {
+    // Never a FIFO or a device, which could keep whoever opens it waiting.
+    let is_file = at::facts_if_any(&dir, name).ok()??.kind == FileType::RegularFile;
+    is_file.then(|| at::open_to_read(&dir, name).ok()).flatten()
+}
+
 fn first_bytes<const N: usize>(file: impl AsFd) -> Option<[u8; N]> {
-    let file = std::fs::File::from(file.as_fd().try_clone_to_owned().ok()?);
+    let file = File::from(file.as_fd().try_clone_to_owned().ok()?);
     let mut bytes = [0; N];
     file.read_exact_at(&mut bytes, 0).ok()?;
     Some(bytes)
