@@ -119,6 +119,18 @@ impl Failure {
         (matches!(self.status, 401 | 403) && !hopeless) || words.contains(&self.code.as_str())
     }
 
+    /// True for an answer that refuses the request itself, not the right to make it or the moment.
+    pub(super) fn refuses(&self) -> bool {
+        matches!(self.status, 400..=499 | 501)
+            && !matches!(self.kind, StoreErrorKind::Denied | StoreErrorKind::Unreachable)
+            && !self.is_absent()
+    }
+
+    /// True when it may have been a header that this server does not know: never when what arrived was not what was sent, or something is in the way.
+    pub(super) fn may_be_a_header(&self) -> bool {
+        self.refuses() && !self.uncertain && !self.says_spoilt() && !self.is_in_the_way()
+    }
+
     /// True when an object of that name is in the way, or just being put by someone else.
     pub(super) fn is_in_the_way(&self) -> bool {
         matches!(self.status, 409 | 412)

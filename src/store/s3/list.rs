@@ -21,6 +21,9 @@ pub struct Orphan {
     pub(super) upload_id: String,
 }
 
+/// Throw-away objects lie below this.
+pub(super) const PROBES: &str = ".backstay-probe/";
+
 pub(super) fn circles() -> Failure {
     Failure::new(StoreErrorKind::Corrupt, "the server's listing runs in circles")
 }

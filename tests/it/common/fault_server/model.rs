@@ -7,15 +7,25 @@ use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Bytes, or none for a mark that says deleted; and when.
-type Version = (Option<Vec<u8>>, jiff::Timestamp);
+/// What a version holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    Bytes(Vec<u8>),
+    /// A mark that says deleted.
+    Gone,
+    /// It was removed for good: its number is nobody's.
+    Removed,
+}
+
+/// With the time at which it was put.
+type Version = (Held, jiff::Timestamp);
 
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     /// By key: the bytes, and when they were put (a number that grows).
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
     pub uploads: BTreeMap<String, Upload>,
-    /// By key, oldest first: all that was ever put (`None`: deleted) and when. The id of a version is its place.
+    /// By key, oldest first: all that was ever put, and when. The id of a version is its place.
     versions: BTreeMap<String, Vec<Version>>,
     counter: u64,
 }
@@ -60,6 +70,7 @@ impl Bucket {
             Op::List => self.list(head, manner),
             Op::Delete => self.delete(key, body),
             Op::Begin => self.begin(key),
+            Op::Delete if head.query.contains_key("versionId") => self.remove_version(key, head, manner),
             Op::Part => self.part(head, body, manner),
             Op::Complete => self.complete(key, head, body, manner),
             Op::Abort => {
@@ -70,7 +81,13 @@ impl Bucket {
             Op::Versions if manner.versioned => self.list_versions(head, manner),
             Op::Versions => Answer::error(501, "NotImplemented"),
             Op::Bucket if head.query.contains_key("versioning") => {
-                Answer::xml(200, "<VersioningConfiguration/>")
+                let said =
+                    if manner.versioned || manner.says_versioned { "<Status>Enabled</Status>" } else { "" };
+                Answer::xml(200, format!("<VersioningConfiguration>{said}</VersioningConfiguration>"))
+            }
+            Op::Bucket if head.query.contains_key("object-lock") && manner.says_locked => {
+                let said = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>";
+                Answer::xml(200, format!("<ObjectLockConfiguration>{said}</ObjectLockConfiguration>"))
             }
             Op::Bucket if head.query.contains_key("object-lock") => {
                 Answer::error(404, "ObjectLockConfigurationNotFoundError")
@@ -89,16 +106,36 @@ impl Bucket {
     pub(crate) fn insert(&mut self, key: &str, bytes: &[u8]) {
         self.counter += 1;
         self.objects.insert(key.to_owned(), (bytes.to_vec(), self.counter));
-        self.remember(key, Some(bytes.to_vec()));
+        self.remember(key, Held::Bytes(bytes.to_vec()));
     }
 
-    fn remember(&mut self, key: &str, bytes: Option<Vec<u8>>) {
-        self.versions.entry(key.to_owned()).or_default().push((bytes, jiff::Timestamp::now()));
+    fn remember(&mut self, key: &str, held: Held) {
+        self.versions.entry(key.to_owned()).or_default().push((held, jiff::Timestamp::now()));
+    }
+
+    /// Removes one version for good; the one before it is then the present one.
+    fn remove_version(&mut self, key: &str, head: &Head, manner: &Manner) -> Answer {
+        if manner.holds_versions {
+            return Answer::error(403, "AccessDenied");
+        }
+        let place = place_of(head.query.get("versionId").map_or("", String::as_str));
+        let versions = self.versions.entry(key.to_owned()).or_default();
+        if let Some(version) = place.and_then(|place| versions.get_mut(place)) {
+            version.0 = Held::Removed;
+        }
+        match versions.iter().map(|version| &version.0).rfind(|held| **held != Held::Removed) {
+            Some(Held::Bytes(bytes)) => {
+                self.counter += 1;
+                self.objects.insert(key.to_owned(), (bytes.clone(), self.counter));
+            }
+            _ => drop(self.objects.remove(key)),
+        }
+        Answer::new(204)
     }
 
     pub(crate) fn forget(&mut self, key: &str) {
         if self.objects.remove(key).is_some() {
-            self.remember(key, None);
+            self.remember(key, Held::Gone);
         }
     }
 
@@ -108,8 +145,9 @@ impl Bucket {
         let prefix = of("prefix");
         let mut rows = Vec::new();
         for (key, versions) in self.versions.iter().filter(|(key, _)| key.starts_with(&prefix)) {
-            for (place, (bytes, time)) in versions.iter().enumerate().rev() {
-                rows.push((key, place, bytes, time, place + 1 == versions.len()));
+            let kept = versions.iter().enumerate().rev().filter(|(_, version)| version.0 != Held::Removed);
+            for (nth, (place, (held, time))) in kept.enumerate() {
+                rows.push((key, place, held, time, nth == 0));
             }
         }
         let marks = (of("key-marker"), of("version-id-marker"));
@@ -124,10 +162,10 @@ impl Bucket {
                 last.0, last.1
             );
         }
-        for (key, place, bytes, time, latest) in page {
-            let (name, size) = match bytes {
-                Some(bytes) => ("Version", format!("<Size>{}</Size>", bytes.len())),
-                None => ("DeleteMarker", String::new()),
+        for (key, place, held, time, latest) in page {
+            let (name, size) = match held {
+                Held::Bytes(bytes) => ("Version", format!("<Size>{}</Size>", bytes.len())),
+                Held::Gone | Held::Removed => ("DeleteMarker", String::new()),
             };
             let _ = write!(
                 xml,
@@ -142,8 +180,10 @@ impl Bucket {
         let Some(version) = head.query.get("versionId") else {
             return self.objects.get(key).map(|(bytes, _)| &bytes[..]);
         };
-        let place: usize = version.strip_prefix('v')?.parse().ok()?;
-        self.versions.get(key)?.get(place)?.0.as_deref()
+        match &self.versions.get(key)?.get(place_of(version)?)?.0 {
+            Held::Bytes(bytes) => Some(bytes),
+            Held::Gone | Held::Removed => None,
+        }
     }
 
     fn put(&mut self, key: &str, head: &Head, body: &[u8], manner: &Manner) -> Answer {
@@ -154,7 +194,11 @@ impl Bucket {
             return Answer::error(412, "PreconditionFailed");
         }
         self.insert(key, body);
-        echo_checksum(Self::etag(Answer::new(200), manner), head)
+        let answer = echo_checksum(Self::etag(Answer::new(200), manner), head);
+        match self.versions.get(key).filter(|_| manner.versioned) {
+            Some(versions) => answer.with("x-amz-version-id", format!("v{}", versions.len() - 1)),
+            None => answer,
+        }
     }
 
     fn get(&self, key: &str, head: &Head, manner: &Manner) -> Answer {
@@ -322,6 +366,11 @@ fn check_body(head: &Head, body: &[u8], manner: &Manner) -> Option<Answer> {
     }
     let said = head.header("x-amz-checksum-sha256")?;
     if manner.refuses_checksums {
+    if manner.needs_checksums
+        && ["x-amz-checksum-sha256", "content-md5"].iter().all(|h| head.header(h).is_none())
+    {
+        return Some(Answer::error(400, "InvalidRequest"));
+    }
         return Some(Answer::error(400, "InvalidArgument"));
     }
     (!manner.ignores_checksums && said != BASE64.encode(hash.as_ref()))
@@ -337,4 +386,9 @@ fn echo_checksum(answer: Answer, head: &Head) -> Answer {
 
 fn between(text: &str, open: &str, close: &str) -> Vec<String> {
     text.split(open).skip(1).filter_map(|rest| Some(rest.split_once(close)?.0.to_owned())).collect()
+/// The place of the version that is called so.
+fn place_of(version: &str) -> Option<usize> {
+    version.strip_prefix('v')?.parse().ok()
+}
+
 }

@@ -153,10 +153,18 @@ pub(crate) struct Manner {
     pub ignores_signed: bool,
     /// Only requests signed with this key are let in; others get `ExpiredToken`.
     pub accepts_key: Option<String>,
-    /// It lists the versions that it keeps.
+    /// A put or a part without a checksum is refused, as in a bucket with a default retention.
+    pub needs_checksums: bool,
+    /// It keeps versions, gives them numbers, lists them and says so.
     pub versioned: bool,
     /// What its ETags look like; without one they are left out.
     pub etag: Option<&'static str>,
+    /// It says that it keeps versions.
+    pub says_versioned: bool,
+    /// It says that it has object lock.
+    pub says_locked: bool,
+    /// Nobody may remove a version.
+    pub holds_versions: bool,
 }
 
 impl Default for Manner {
@@ -171,7 +179,11 @@ impl Default for Manner {
             ignores_checksums: false,
             versioned: false,
             ignores_signed: false,
+            needs_checksums: false,
             accepts_key: None,
+            says_versioned: false,
+            says_locked: false,
+            holds_versions: false,
             etag: Some("\"d41d8cd98f00b204e9800998ecf8427e-1\""),
         }
     }
