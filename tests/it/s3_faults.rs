@@ -8,3 +8,4 @@ mod keys;
 pub(crate) mod matrix;
 mod outcomes;
 mod server;
+mod uploads;

@@ -29,8 +29,8 @@ pub struct Versions {
 /// An upload in parts that was begun and not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenUpload {
-    /// Its key in the store.
-    pub key: String,
+    /// Its name below the store's prefix.
+    pub name: String,
     /// When it was begun, as the server says.
     pub begun: Option<Timestamp>,
     /// Bytes of its parts; `None` where the server does not tell.
@@ -143,7 +143,7 @@ impl S3Store {
             let mut found = Vec::new();
             for orphan in self.uploads_below().await? {
                 let bytes = self.bytes_of_parts(&orphan).await;
-                found.push(OpenUpload { key: orphan.key.to_string(), begun: orphan.begun, bytes });
+                found.push(OpenUpload { name: orphan.name, begun: orphan.begun, bytes });
             }
             Ok(found)
         })
@@ -154,7 +154,7 @@ impl S3Store {
         let (mut bytes, mut marker) = (0, 0_u32);
         loop {
             let call =
-                Call::new(Method::GET, &self.path(&orphan.key)).query("uploadId", orphan.upload_id.as_str());
+                Call::new(Method::GET, &self.path(&orphan.name)).query("uploadId", orphan.upload_id.as_str());
             let call = call.query("part-number-marker", marker.to_string()).expects("ListPartsResult");
             let page = self.client.run(&call).await.ok()?.xml;
             let before = marker;

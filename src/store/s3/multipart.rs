@@ -73,13 +73,13 @@ impl S3Store {
             let text = format!("it has {size} bytes, and this server takes no uploads in parts of {PART}");
             return Err(Failure::new(StoreErrorKind::Other, text));
         }
-        self.sweep_remembered().await;
         if !over && self.size_of(key).await?.is_some() {
             match self.compare(key, size, sha256).await? {
                 There::Same => return Ok(Put::AlreadyThere),
                 There::Other => return Err(taken()),
                 There::Nothing => {}
             }
+        }
         let object = Object { key, file, size, sha256, over };
         let checks = known.sends_checksum(self.spec.checksum, known.checksum_part);
         let refused = match self.upload(&object, &known, checks).await {
@@ -99,7 +99,6 @@ impl S3Store {
 
     /// Begins an upload or goes on with one, and ends it; with `checks` parts carry checksums.
     async fn upload(&self, object: &Object<'_>, known: &Capabilities, checks: bool) -> Result<Put, Failure> {
-        }
         let mut anew = false;
         loop {
             let (mut upload, resumed) = self.upload_for(object, checks, anew).await?;
@@ -305,17 +304,17 @@ impl S3Store {
         }
     }
 
-    /// Ends uploads of this machine that nobody went on with. Once in the life of a store object; trouble is left for the next.
-    async fn sweep_remembered(&self) {
-        if self.swept.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        Upload::sweep(&self.spec);
-        for upload in Upload::stale(&self.spec, self.client.transport().timer().unix()) {
-            if self.abort(&upload.path, &upload.upload_id).await.is_ok() {
-                upload.forget(&self.spec);
+    /// Ends uploads of this machine that nobody went on with. Once in the life of a store object, whatever is put first; trouble is left for the next.
+    pub(super) async fn sweep_remembered(&self) {
+        let sweep = async {
+            Upload::sweep(&self.spec);
+            for upload in Upload::stale(&self.spec, self.client.transport().timer().unix()) {
+                if self.abort(&upload.path, &upload.upload_id).await.is_ok() {
+                    upload.forget(&self.spec);
+                }
             }
-        }
+        };
+        self.swept.get_or_init(|| sweep).await;
     }
 }
 
@@ -324,12 +323,12 @@ fn may_go_on(failure: &Failure) -> bool {
     use StoreErrorKind as Kind;
     matches!(failure.kind, Kind::Unreachable | Kind::Denied | Kind::Interrupted)
 }
+
 fn part_call(upload: &Upload, number: u32, body: Bytes, sha256: ObjectId) -> Call {
     let call = Call::new(Method::PUT, &upload.path).query("partNumber", number.to_string());
     let call = call.query("uploadId", upload.upload_id.as_str()).body(body, sha256);
     if upload.checksum { call.checksummed() } else { call }
 }
-
 
 async fn send_part(client: &Client, call: Call, number: u32, sha256: ObjectId) -> Sent {
     let reply = client.run(&call).await?;

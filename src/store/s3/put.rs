@@ -32,6 +32,7 @@ impl S3Store {
         over: bool,
     ) -> Result<Put, Failure> {
         let file = open_spooled(path, size)?;
+        self.sweep_remembered().await;
         let put = if !over && size <= self.whole_max() && self.capabilities_now().await?.proves_put() {
             // Not hashed again: the server compares what it gets with the name. Before anything is put over another it is.
             self.put_whole(key, Body::File { file: Arc::new(file), size }, *sha256, over).await?
@@ -104,7 +105,6 @@ impl S3Store {
         Err(comes_and_goes())
     }
 
-    /// Reads what lies under `key`.
     /// Sends a put, with a checksum where one goes along.
     async fn run_put(&self, plain: &Call, known: &Capabilities) -> Result<Reply, Failure> {
         if !known.sends_checksum(self.spec.checksum, known.checksum_put) {
@@ -137,6 +137,7 @@ impl S3Store {
         }
     }
 
+    /// Reads what lies under `key`.
     pub(super) async fn compare(&self, key: &Key, size: u64, sha256: &ObjectId) -> Result<There, Failure> {
         There::of(self.hash_of(key, &mut |_| {}).await, size, sha256)
     }

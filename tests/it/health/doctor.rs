@@ -1,5 +1,5 @@
 use super::{lines, sound};
-use crate::common::fault_server::{FaultServer, Manner};
+use crate::common::fault_server::{Fault, FaultServer, Manner, Nth, Op, raw};
 use crate::common::person::{Bytes, Person, everything_below};
 use crate::common::s3::{BUCKET, Oddities, Server};
 use serde_json::Value;
@@ -229,6 +229,26 @@ fn whether_older_versions_stay_is_tried_and_said_as_it_was_found() {
     assert!(!said.iter().any(|line| line.contains("nothing is locked")), "{said:#?}");
     now(|manner| manner.says_versioned = true);
     found(&person, 18, "problem", &["offsite", "says that it keeps versions, and it kept none"]);
+}
+
+#[test]
+fn uploads_that_nobody_goes_on_with_are_named_and_ended_when_that_is_asked_for() {
+    let server = FaultServer::start();
+    let person = with_bucket(&server.endpoint());
+    let orphan = format!("archives/ab/{}.tar.zst.age", "ab".repeat(32));
+    // As old as this server says of each, which is more than a week. The other one is not below the project's prefix.
+    for key in [format!("app/{orphan}"), format!("apple/{orphan}")] {
+        raw(&server, &format!("POST /{BUCKET}/{key}?uploads HTTP/1.1"), b"").unwrap();
+    }
+    found(&person, 0, "warning", &["offsite", "1 unfinished upload", &orphan]);
+    assert_eq!(server.uploads(), 2, "who only looks ends nothing");
+    server.fault_on(Op::Abort, &orphan, Nth::All, Fault::Refuse(403, "AccessDenied", None));
+    let said = person.ok(["doctor", "--abort-uploads"]);
+    assert!(said.out.contains("could not all be ended") && said.out.contains("AccessDenied"), "{said}");
+    server.calm();
+    let said = person.ok(["doctor", "--abort-uploads"]);
+    assert!(said.out.contains(&format!("1 unfinished upload of 0 bytes ended: {orphan}")), "{said}");
+    assert_eq!(server.uploads(), 1, "another's is left alone");
 }
 
 #[test]
