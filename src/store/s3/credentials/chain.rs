@@ -166,9 +166,12 @@ impl Chain {
         let stamps = places.all().map(|path| Stamp::of(path)).collect();
         let mut files = AwsFiles::builder();
         let there = |path: &&std::path::PathBuf| path.exists();
+        // A profile that somebody named and that is not there is a mistake: going on would find another account's credentials.
+        let named = self.variable("AWS_PROFILE").is_some();
+        let nothing = |why: String| if named { Answer::Broken(why) } else { Answer::Nothing(why) };
         if places.all().filter(there).count() == 0 {
             let why = if places.all().count() == 0 { "HOME is not set" } else { "no such file" };
-            return (words, Answer::Nothing(why.into()), stamps);
+            return (words, nothing(why.into()), stamps);
         }
         if let Some(path) = places.config.as_ref().filter(there) {
             files = files.with_file(ProfileFileKind::Config, path);
@@ -177,9 +180,8 @@ impl Chain {
             files = files.with_file(ProfileFileKind::Credentials, path);
         }
         let answer = self.ask_profile(&profile, files.build()).await;
-        // A profile that somebody named and that is not there is a mistake.
         let answer = match answer {
-            Answer::Nothing(why) if self.variable("AWS_PROFILE").is_some() => Answer::Broken(why),
+            Answer::Nothing(why) => nothing(why),
             answer => answer,
         };
         (words, answer, stamps)
@@ -190,19 +192,21 @@ impl Chain {
             .configure(&self.services())
             .profile_name(profile)
             .profile_files(files)
-            .build();
-        ask(&provider, LIMIT).await
             // Which a profile may name as its source of credentials.
             .with_custom_provider("EcsContainer", self.container())
             .with_custom_provider("Ec2InstanceMetadata", self.instance_of_profile())
+            .build();
+        ask(&provider, LIMIT).await
     }
 
     async fn look_in_web_identity(&self) -> (String, Answer, Vec<Stamp>) {
         let words = "web identity of AWS_WEB_IDENTITY_TOKEN_FILE".to_owned();
-        let (Some(file), Some(role_arn)) =
-            (self.variable("AWS_WEB_IDENTITY_TOKEN_FILE"), self.variable("AWS_ROLE_ARN"))
-        else {
-            return (words, Answer::Nothing("not set, or AWS_ROLE_ARN is not".into()), Vec::new());
+        let Some(file) = self.variable("AWS_WEB_IDENTITY_TOKEN_FILE") else {
+            return (words, Answer::Nothing("not set".into()), Vec::new());
+        };
+        let Some(role_arn) = self.variable("AWS_ROLE_ARN") else {
+            // Half of it is a mistake, and no reason to go on to whatever role the machine has.
+            return (words, Answer::Broken("AWS_ROLE_ARN is not set".into()), Vec::new());
         };
         let stamps = vec![Stamp::of(Path::new(&file))];
         let session_name = self.variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "backstay".into());

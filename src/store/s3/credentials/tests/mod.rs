@@ -256,6 +256,33 @@ fn half_a_set_and_a_profile_that_is_not_there_are_mistakes_and_not_passed_over()
     assert!(failure(&world.chain(CredentialsSpec::default())).contains("AWS_SECRET_ACCESS_KEY is not set"));
 }
 
+/// A machine whose own role is there to be had: of whatever account.
+fn with_instance_role() -> World {
+    let (world, service) = (World::new(), Metadata::start(metadata::Manner::Answers));
+    world.unset("AWS_EC2_METADATA_DISABLED");
+    world.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address);
+    assert_eq!(key(&world.chain(CredentialsSpec::default())), "AKINSTANCE");
+    world
+}
+
+#[test]
+fn a_profile_that_the_environment_names_is_not_passed_over_where_there_is_no_file() {
+    let world = with_instance_role();
+    world.set("AWS_PROFILE", "backup");
+    let told = failure(&world.chain(CredentialsSpec::default()));
+    assert!(told.contains("profile \"backup\" of") && told.contains("no such file"), "{told}");
+    world.unset("HOME");
+    assert!(failure(&world.chain(CredentialsSpec::default())).contains("HOME is not set"));
+}
+
+#[test]
+fn half_a_web_identity_is_a_mistake_and_not_passed_over() {
+    let world = with_instance_role();
+    world.set("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token");
+    let told = failure(&world.chain(CredentialsSpec::default()));
+    assert!(told.contains("web identity of") && told.contains("AWS_ROLE_ARN is not set"), "{told}");
+}
+
 #[test]
 fn no_credentials_anywhere_names_everything_that_was_looked_at() {
     let told = failure(&World::new().chain(CredentialsSpec::default()));
