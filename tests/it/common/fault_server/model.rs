@@ -39,7 +39,9 @@ pub(crate) struct Upload {
 /// What a request asks for, and of which key.
 pub(crate) fn op_of(head: &Head) -> (Op, String) {
     let path = head.path.trim_start_matches('/');
-    let key = path.split_once('/').map_or("", |(_, key)| key).to_owned();
+    // The bucket stands in the host name, or in the path.
+    let in_host = head.header("host").is_some_and(|host| host.starts_with("bucket."));
+    let key = if in_host { path } else { path.split_once('/').map_or("", |(_, key)| key) }.to_owned();
     let has = |name: &str| head.query.contains_key(name);
     let op = match (head.method.as_str(), key.is_empty()) {
         ("GET", true) if has("list-type") => Op::List,
@@ -68,9 +70,9 @@ impl Bucket {
             Op::Get | Op::Range => self.get(key, head, manner),
             Op::Head => self.head(key, manner),
             Op::List => self.list(head, manner),
+            Op::Delete if head.query.contains_key("versionId") => self.remove_version(key, head, manner),
             Op::Delete => self.delete(key, body),
             Op::Begin => self.begin(key),
-            Op::Delete if head.query.contains_key("versionId") => self.remove_version(key, head, manner),
             Op::Part => self.part(head, body, manner),
             Op::Complete => self.complete(key, head, body, manner),
             Op::Abort => {
@@ -364,13 +366,13 @@ fn check_body(head: &Head, body: &[u8], manner: &Manner) -> Option<Answer> {
     {
         return Some(Answer::error(400, "XAmzContentSHA256Mismatch"));
     }
-    let said = head.header("x-amz-checksum-sha256")?;
-    if manner.refuses_checksums {
     if manner.needs_checksums
         && ["x-amz-checksum-sha256", "content-md5"].iter().all(|h| head.header(h).is_none())
     {
         return Some(Answer::error(400, "InvalidRequest"));
     }
+    let said = head.header("x-amz-checksum-sha256")?;
+    if manner.refuses_checksums {
         return Some(Answer::error(400, "InvalidArgument"));
     }
     (!manner.ignores_checksums && said != BASE64.encode(hash.as_ref()))
@@ -384,11 +386,11 @@ fn echo_checksum(answer: Answer, head: &Head) -> Answer {
     }
 }
 
-fn between(text: &str, open: &str, close: &str) -> Vec<String> {
-    text.split(open).skip(1).filter_map(|rest| Some(rest.split_once(close)?.0.to_owned())).collect()
 /// The place of the version that is called so.
 fn place_of(version: &str) -> Option<usize> {
     version.strip_prefix('v')?.parse().ok()
 }
 
+fn between(text: &str, open: &str, close: &str) -> Vec<String> {
+    text.split(open).skip(1).filter_map(|rest| Some(rest.split_once(close)?.0.to_owned())).collect()
 }
