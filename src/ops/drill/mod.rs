@@ -43,7 +43,7 @@ pub struct DrillOptions {
 /// Brings a snapshot back and takes it away again. What is wrong with the snapshot is in the report; an error means that nothing was found out.
 pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
     let began = session.around.clock.now();
-    let identities = session.identities_needed()?;
+    let identities = Arc::new(session.identities_needed()?);
     let vault = session.read_vault()?;
     let known = choose(session, &vault, options)?;
     let view = view_of(&vault, known)?;

@@ -1,0 +1,210 @@
+//! A schedule that captures the database more often than the rest: most snapshots hold it alone, and what is asked for may be in an older one.
+
+use crate::common::person::{Person, Said};
+use crate::common::project::{exe, program};
+use crate::recover::{Fresh, of_app, rows};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Somebody whose newest two snapshots hold the database alone.
+struct OftenDb {
+    person: Person,
+    /// Snapshots of everything, the oldest first; between them main.py changed.
+    whole: [String; 2],
+    /// Snapshots of the database alone, the oldest first.
+    db: [String; 2],
+}
+
+fn add_row(app: &Path) {
+    let db = rusqlite::Connection::open(app.join("backend/data/agent.db")).unwrap();
+    db.execute("INSERT INTO message(text) VALUES ('one more')", ()).unwrap();
+}
+
+fn main_py(app: &Path) -> PathBuf {
+    app.join("backend/app/main.py")
+}
+
+#[track_caller]
+fn backup_of(person: &Person, only: &[&str]) -> String {
+    let report = person.json(0, [&["backup"], only].concat());
+    assert_eq!((&report["good"], &report["problems"]), (&true.into(), &json!([])), "{report:#}");
+    report["snapshot"].as_str().unwrap().to_owned()
+}
+
+impl OftenDb {
+    fn new() -> Self {
+        Self::of(Person::set_up())
+    }
+
+    fn of(person: Person) -> Self {
+        fs::write(main_py(&person.app), "one\n").unwrap();
+        let first = backup_of(&person, &[]);
+        fs::write(main_py(&person.app), "two\n").unwrap();
+        let second = backup_of(&person, &[]);
+        let db = [(); 2].map(|()| {
+            add_row(&person.app);
+            backup_of(&person, &["--only", "db"])
+        });
+        Self { person, whole: [first, second], db }
+    }
+
+    fn kit(&self) -> PathBuf {
+        let kit = self.person.top.join("kit.txt");
+        if !kit.exists() {
+            self.person.ok(["kit", "-o", kit.to_str().unwrap()]);
+        }
+        kit
+    }
+
+    /// A new machine with the kit and a copy of the store, and the words that recover there.
+    fn gone(&self) -> Lost {
+        let fresh = Fresh::new();
+        let kit = fresh.take_kit(&self.kit());
+        let store = fresh.top.join("stick");
+        copy(&self.person.store(), &store);
+        Lost { app: fresh.top.join("app"), kit, store, fresh }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+/// A machine that is to take the place of another.
+struct Lost {
+    fresh: Fresh,
+    kit: PathBuf,
+    store: PathBuf,
+    app: PathBuf,
+}
+
+impl Lost {
+    fn args(&self, more: &[&str]) -> Vec<String> {
+        let [kit, store, app] = [&self.kit, &self.store, &self.app].map(|p| p.to_str().unwrap().to_owned());
+        let own = ["recover".to_owned(), kit, "--store".into(), store, "--to".into(), app, "--yes".into()];
+        own.into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect()
+    }
+
+    fn run(&self, more: &[&str], env: &[(&str, &str)]) -> Said {
+        let mut command = program(exe(), &self.fresh.home);
+        command.current_dir(&self.fresh.top).args(self.args(more)).envs(env.iter().copied());
+        command.output().unwrap().into()
+    }
+
+    #[track_caller]
+    fn json(&self, more: &[&str]) -> Value {
+        let said = self.run(&[more, &["--json"]].concat(), &[]).code(0);
+        serde_json::from_str(&said.out).unwrap()
+    }
+
+    /// From which snapshot each component came.
+    fn origins(report: &Value) -> BTreeMap<String, String> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let all = report["recovered"]["components"].as_array().unwrap().iter();
+        all.map(|c| (text(&c["name"]), text(&c["snapshot"]))).collect()
+    }
+}
+
+fn origins<const N: usize>(of: [(&str, &str); N]) -> BTreeMap<String, String> {
+    of.map(|(name, id)| (name.to_owned(), id.to_owned())).into()
+}
+
+/// Where the index of a snapshot lies in a store.
+fn index_in(store: &Path, id: &str) -> PathBuf {
+    let record = fs::read_to_string(store.join(format!("snapshots/{id}.json"))).unwrap();
+    let record: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
+    let hash = record["index"].as_str().unwrap();
+    store.join(format!("manifests/{}/{hash}.jsonl.zst.age", &hash[..2]))
+}
+
+/// The crash points that a run of `lost` passes, in order.
+fn points(lost: &Lost) -> Vec<String> {
+    let file = lost.fresh.top.join("points");
+    lost.run(&[], &[("BACKSTAY_TEST_CRASH_COUNT_FILE", file.to_str().unwrap())]).code(0);
+    let lines = fs::read_to_string(&file).unwrap();
+    lines.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+/// What this machine remembers of the last drill.
+fn remembered(person: &Person) -> Value {
+    let file = person.home.join(".local/state/backstay/tsushin/drills.json");
+    let all: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    all["drills"].as_object().unwrap().values().next().unwrap().clone()
+}
+
+#[test]
+fn a_word_that_chooses_a_snapshot_means_one_that_holds_what_is_named() {
+    let often = OftenDb::new();
+    let person = &often.person;
+    let ([old, whole], [_, db]) = (&often.whole, &often.db);
+    let is = |id: &str, report: &Value| assert_eq!(report["snapshot"], id, "{report:#}");
+    is(db, &person.json(0, ["ls", "latest"]));
+    is(whole, &person.json(0, ["ls", "latest", "backend"]));
+    is(whole, &person.json(0, ["ls", "latest", "./backend/app"]));
+    is(whole, &person.json(0, ["ls", "latest-good", "./.env"]));
+    is(db, &person.json(0, ["ls", "latest", "./backend/data/agent.db"]));
+    is(old, &person.json(0, ["ls", "latest~1", "backend"]));
+    person.fails(16, ["ls", "latest~2", "backend"]).says(&["there are 2", "hold backend"]);
+    person.fails(16, ["ls", "latest", "nope"]).says(&["no component \"nope\""]);
+    // Whoever names one means that one.
+    person.fails(16, ["ls", db, "backend"]).says(&["no component \"backend\""]);
+    assert_eq!(person.ok(["cat", "latest", "backend/app/main.py"]).out, "two\n");
+    let to = person.top.join("back");
+    is(old, &person.json(0, ["restore", "latest~1", "backend/app/main.py", "--to", to.to_str().unwrap()]));
+    assert_eq!(fs::read_to_string(to.join("backend/app/main.py")).unwrap(), "one\n");
+    fs::write(main_py(&person.app), "ruined\n").unwrap();
+    let diff = person.json(0, ["diff", "latest", "backend"]);
+    assert_eq!(diff["from"], whole.as_str(), "{diff:#}");
+    let in_place = ["restore", "latest", "./backend/app/main.py", "--in-place", "--yes"];
+    is(whole, &person.json(0, in_place));
+    assert_eq!(fs::read_to_string(main_py(&person.app)).unwrap(), "two\n");
+    is(whole, &person.json(0, ["rollback", "latest", "--only", "backend", "--dry-run"]));
+    is(whole, &person.json(0, ["rollback", "latest", "--only", "backend", "--only", "db", "--dry-run"]));
+    // At a moment it is the newest until then that holds it.
+    let list = person.json(0, ["list"]);
+    let started = |id: &str| {
+        let rows = list["snapshots"].as_array().unwrap();
+        format!("@{}", rows.iter().find(|row| row["id"] == id).unwrap()["started"].as_str().unwrap())
+    };
+    is(whole, &person.json(0, ["ls", &started(db), "backend"]));
+    is(old, &person.json(0, ["ls", &started(old), "backend"]));
+    person.ok(["tag", db, "only-db"]);
+    person.fails(16, ["ls", "tag:only-db", "backend"]).says(&["no component \"backend\"", "there are: db"]);
+    // With a kit alone, too.
+    let kit = often.kit();
+    is(whole, &person.json(0, ["--kit", kit.to_str().unwrap(), "ls", "latest", "backend"]));
+}
+
+#[test]
+fn a_snapshot_that_is_taken_whole_says_what_of_the_project_it_lacks() {
+    let often = OftenDb::new();
+    let person = &often.person;
+    let ([_, whole], [_, db]) = (&often.whole, &often.db);
+    let to = |name: &str| person.top.join(name).to_str().unwrap().to_owned();
+    let report = person.json(0, ["restore", "latest", "--to", &to("a")]);
+    let problem = &report["problems"][0];
+    assert_eq!(
+        (&report["snapshot"], &problem["kind"]),
+        (&db.as_str().into(), &"warning".into()),
+        "{report:#}"
+    );
+    let what = problem["what"].as_str().unwrap();
+    assert!(what.contains("only db") && what.contains("backend, frontend, settings"), "{what}");
+    let hint = problem["hint"].as_str().unwrap();
+    assert!(hint.contains(&format!("{whole} is the newest that holds all")), "{hint}");
+    let plan = person.json(0, ["rollback", "latest", "--dry-run"]);
+    let lacks = |p: &Value| p["what"].as_str().unwrap().contains("it holds only db");
+    assert_eq!(plan["warnings"].as_array().unwrap().iter().filter(|p| lacks(p)).count(), 1, "{plan:#}");
+    let said = person.ok(["restore", "latest", "--to", &to("b")]);
+    assert_eq!(said.err.matches("it holds only db").count(), 1, "once: {said}");
+    // Where nothing is lacking, or a part was asked for, there is nothing to say.
+    let report = person.json(0, ["restore", whole, "--to", &to("c")]);
+    assert_eq!(report["problems"], json!([]), "{report:#}");
+    let report = person.json(0, ["restore", "latest", "db", "--to", &to("d")]);
+    assert_eq!((&report["snapshot"], &report["problems"]), (&db.as_str().into(), &json!([])), "{report:#}");
+    let kit = often.kit();
+    let report = person.json(0, ["--kit", kit.to_str().unwrap(), "restore", "latest", "--to", &to("e")]);
+    assert!(lacks(&report["problems"][0]), "{report:#}");
+}
