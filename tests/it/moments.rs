@@ -119,6 +119,35 @@ fn index_in(store: &Path, id: &str) -> PathBuf {
     store.join(format!("manifests/{}/{hash}.jsonl.zst.age", &hash[..2]))
 }
 
+#[test]
+fn what_a_rollback_put_away_is_taken_by_no_recovery_unless_it_is_named() {
+    let person = Person::set_up();
+    fs::write(main_py(&person.app), "well\n").unwrap();
+    let good = backup_of(&person, &[]);
+    fs::write(main_py(&person.app), "broken\n").unwrap();
+    let report = person.json(0, ["rollback", &good]);
+    let safety = report["safety"].as_str().unwrap().to_owned();
+    let kit = person.top.join("kit.txt");
+    person.ok(["kit", "-o", kit.to_str().unwrap()]);
+    let recover = |more: &[&str]| {
+        let fresh = Fresh::new();
+        let (store, app) = (fresh.top.join("stick"), fresh.top.join("app"));
+        copy(&person.store(), &store);
+        let lost = Lost { kit: fresh.take_kit(&kit), store, app, fresh };
+        let report = lost.json(more);
+        (report, fs::read_to_string(main_py(&lost.app)).unwrap())
+    };
+    let (report, main) = recover(&[]);
+    let found = &report["found"];
+    assert_eq!((main.as_str(), &found["taken"]), ("well\n", &good.as_str().into()), "{report:#}");
+    let why = found["why"].as_str().unwrap();
+    assert!(why.contains(&safety) && why.contains("was made by a rollback"), "{why}");
+    let rows = found["snapshots"].as_array().unwrap();
+    let kind = |id: &str| rows.iter().find(|row| row["id"] == id).unwrap()["kind"].clone();
+    assert_eq!((kind(&good), kind(&safety)), ("normal".into(), "safety".into()), "{found:#}");
+    assert_eq!(recover(&["--snapshot", &safety]).1, "broken\n");
+}
+
 /// The crash points that a run of `lost` passes, in order.
 fn points(lost: &Lost) -> Vec<String> {
     let file = lost.fresh.top.join("points");

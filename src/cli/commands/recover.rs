@@ -2,6 +2,7 @@
 
 use crate::cli::args::RecoverArgs;
 use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::recover::{Found, FoundSnapshot, Looked, RecoverOptions, RecoverReport, look};
 use std::fmt::Write as _;
@@ -113,7 +114,8 @@ fn line(found: &Found, snapshot: &FoundSnapshot) -> String {
     let why = snapshot.not_good_because.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let mark = if found.taken.as_ref() == Some(&snapshot.id) { "  <- taken" } else { "" };
     let size = render::size(snapshot.size);
-    format!("{}  {word}, {} components, {size}{why}{mark}", snapshot.id, snapshot.components)
+    let kind = if snapshot.kind == SnapshotKind::Safety { ", safety (made by a rollback)" } else { "" };
+    format!("{}  {word}{kind}, {} components, {size}{why}{mark}", snapshot.id, snapshot.components)
 }
 
 /// What was done, for people.
