@@ -111,12 +111,151 @@ fn origins<const N: usize>(of: [(&str, &str); N]) -> BTreeMap<String, String> {
     of.map(|(name, id)| (name.to_owned(), id.to_owned())).into()
 }
 
+#[test]
+fn a_lost_machine_gets_each_component_from_the_newest_good_snapshot_that_holds_it() {
+    let often = OftenDb::new();
+    let ([_, whole], [_, db]) = (&often.whole, &often.db);
+    let lost = often.gone();
+    let report = lost.json(&[]);
+    let done = &report["recovered"];
+    assert_eq!((&report["found"]["taken"], &done["snapshot"]), (&db.as_str().into(), &db.as_str().into()));
+    let expected = origins([("backend", whole), ("frontend", whole), ("settings", whole), ("db", db)]);
+    assert_eq!(Lost::origins(&report), expected, "{done:#}");
+    assert!(done["components"].as_array().unwrap().iter().all(|c| c["at_its_place"] == true), "{done:#}");
+    assert_eq!(of_app(&lost.app), of_app(&often.person.app));
+    assert_eq!(rows(&lost.app), 202);
+    let moments = done["moments"].as_str().unwrap();
+    assert!(moments.contains("different moments: db of "), "{moments}");
+    assert_eq!(done["next"][0], moments, "{done:#}");
+    assert!(!done["next"].to_string().contains("not brought back"), "{done:#}");
+    let instants: Vec<&str> =
+        done["components"].as_array().unwrap().iter().map(|c| c["instant"].as_str().unwrap()).collect();
+    assert!(instants.iter().any(|instant| *instant != instants[0]), "{instants:?}");
+    // The history goes on, with all components.
+    let made = lost.fresh.json(0, &lost.app, &["backup"]);
+    assert_eq!(made["components"].as_array().unwrap().len(), 4, "{made:#}");
+    // The same in words: before, and after.
+    let lost = often.gone();
+    let said = lost.run(&[], &[]).code(0).says(&[&format!("(from {whole})"), "different moments: db of "]);
+    assert!(said.out.contains(&format!("from {whole}")) && said.out.contains("different moments"), "{said}");
+}
+
+#[test]
+fn what_a_recovery_did_not_bring_is_named_with_the_newest_snapshot_that_holds_it() {
+    let person = Person::set_up();
+    let often = OftenDb::of(person);
+    fs::create_dir(often.person.app.join("uploads")).unwrap();
+    often.person.configure("[[component]]\nname = \"uploads\"\npath = \"uploads\"");
+    add_row(&often.person.app);
+    let newest = backup_of(&often.person, &["--only", "db"]);
+    let ([old, whole], [_, db]) = (&often.whole, &often.db);
+    let next = |report: &Value| report["recovered"]["next"].to_string();
+    let restore = |id: &str, name: &str| format!("`backstay restore {id} {name} --to DIR`");
+
+    let report = often.gone().json(&["--snapshot", db]);
+    assert_eq!(Lost::origins(&report), origins([("db", db)]), "a snapshot that is named is taken alone");
+    assert!(next(&report).contains(&restore(whole, "backend")), "{report:#}");
+    assert_eq!(report["recovered"]["moments"], Value::Null);
+
+    let report = often.gone().json(&["--only", "backend"]);
+    assert_eq!(Lost::origins(&report), origins([("backend", whole)]));
+    assert!(next(&report).contains(&restore(&newest, "db")), "{report:#}");
+    assert!(next(&report).contains(&restore(whole, "frontend")), "{report:#}");
+    let nowhere = "component uploads is in the configuration, and in no snapshot";
+    assert!(next(&report).contains(nowhere), "{report:#}");
+
+    let report = often.gone().json(&["--only", "db", "--snapshot", old]);
+    assert_eq!(Lost::origins(&report), origins([("db", old)]));
+    assert!(next(&report).contains(&restore(whole, "backend")), "{report:#}");
+
+    let lost = often.gone();
+    let said = lost.run(&["--only", "nope"], &[]).code(16).error();
+    said.says(&["no component \"nope\"", "backend", "db"]);
+    lost.run(&["--only", "uploads"], &[]).code(16).error().says(&["no component \"uploads\""]);
+    let said = lost.run(&["--only", "backend", "--snapshot", db], &[]).code(16).error();
+    said.says(&[whole, "leave --snapshot away"]);
+    assert!(!lost.app.exists());
+}
+
+#[test]
+fn a_bundle_of_the_repository_comes_back_with_the_code_that_it_belongs_to() {
+    if !crate::common::project::have(&["git"]) {
+        return;
+    }
+    let person = Person::set_up();
+    for args in [["init", "-q"].as_slice(), &["add", "app"], &["commit", "-q", "-m", "one"]] {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example"]).args(args);
+        assert!(git.current_dir(person.app.join("backend")).status().unwrap().success(), "{args:?}");
+    }
+    let often = OftenDb::of(person);
+    let whole = backup_of(&often.person, &["--git=bundle"]);
+    let db = backup_of(&often.person, &["--only", "db"]);
+    let report = often.gone().json(&[]);
+    let mut from = Lost::origins(&report);
+    assert_eq!(from.remove("db"), Some(db), "{report:#}");
+    assert_eq!(from.len(), 4, "three components and the bundle: {report:#}");
+    assert!(from.values().all(|id| *id == whole), "{report:#}");
+}
+
 /// Where the index of a snapshot lies in a store.
 fn index_in(store: &Path, id: &str) -> PathBuf {
     let record = fs::read_to_string(store.join(format!("snapshots/{id}.json"))).unwrap();
     let record: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
     let hash = record["index"].as_str().unwrap();
     store.join(format!("manifests/{}/{hash}.jsonl.zst.age", &hash[..2]))
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_opened_is_passed_over_for_the_next_that_holds_the_component() {
+    let often = OftenDb::new();
+    let ([old, whole], [_, db]) = (&often.whole, &often.db);
+    let lost = often.gone();
+    fs::write(index_in(&lost.store, whole), "damaged").unwrap();
+    let report = lost.json(&[]);
+    let expected = origins([("backend", old), ("frontend", old), ("settings", old), ("db", db)]);
+    assert_eq!(Lost::origins(&report), expected, "{report:#}");
+    assert_eq!(fs::read_to_string(main_py(&lost.app)).unwrap(), "one\n");
+    let problem = &report["recovered"]["problems"][0];
+    assert_eq!(
+        (&problem["kind"], &problem["subject"]),
+        (&"warning".into(), &format!("snapshot {whole}").into())
+    );
+    // Where none is left the rest comes back, and that this is not all is said.
+    let lost = often.gone();
+    for id in [old, whole] {
+        fs::write(index_in(&lost.store, id), "damaged").unwrap();
+    }
+    let said = lost.run(&["--json"], &[]).code(3);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(Lost::origins(&report), origins([("db", db)]), "{report:#}");
+    assert!(
+        report["recovered"]["next"].to_string().contains("component backend was not brought back"),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn a_component_of_which_no_snapshot_is_good_comes_back_and_that_is_said() {
+    let person = Person::set_up();
+    person.configure("[[component]]\nname = \"uploads\"\npath = \"uploads\"");
+    let report = person.json(3, ["backup"]);
+    let whole = report["snapshot"].as_str().unwrap().to_owned();
+    let db = backup_of(&person, &["--only", "db"]);
+    let kit = person.top.join("kit.txt");
+    person.ok(["kit", "-o", kit.to_str().unwrap()]);
+    let fresh = Fresh::new();
+    let (store, app) = (fresh.top.join("stick"), fresh.top.join("app"));
+    copy(&person.store(), &store);
+    let lost = Lost { kit: fresh.take_kit(&kit), store, app, fresh };
+    let said = lost.run(&["--json"], &[]);
+    let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let from = Lost::origins(&report);
+    assert_eq!((from["db"].as_str(), from["backend"].as_str()), (db.as_str(), whole.as_str()), "{report:#}");
+    let problems = report["recovered"]["problems"].as_array().unwrap();
+    let of_backend = problems.iter().find(|p| p["component"] == "backend").unwrap();
+    assert!(of_backend["what"].as_str().unwrap().contains("not good"), "{report:#}");
+    assert!(said.err.contains("NOT GOOD: something could not be captured"), "{said}");
 }
 
 #[test]
@@ -154,6 +293,58 @@ fn points(lost: &Lost) -> Vec<String> {
     lost.run(&[], &[("BACKSTAY_TEST_CRASH_COUNT_FILE", file.to_str().unwrap())]).code(0);
     let lines = fs::read_to_string(&file).unwrap();
     lines.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn a_recovery_from_several_snapshots_goes_on_with_those_it_was_begun_with() {
+    let often = OftenDb::new();
+    let ([_, whole], [_, db]) = (&often.whole, &often.db);
+    let points = points(&often.gone());
+    let kills: Vec<(usize, Lost)> =
+        ["recover: begun", "recover: component restored", "recover: component at its place"]
+            .into_iter()
+            .flat_map(|name| {
+                let places = points.iter().enumerate().filter(move |(_, point)| *point == name);
+                places.map(|(place, _)| place + 1).step_by(2).collect::<Vec<_>>()
+            })
+            .map(|point| (point, often.gone()))
+            .collect();
+    assert!(kills.len() >= 5, "{points:?}");
+    for (point, lost) in &kills {
+        let said = lost.run(&[], &[("BACKSTAY_TEST_CRASH", &point.to_string())]);
+        assert_ne!(said.code, 0, "{point}: it was not killed\n{said}");
+    }
+    // Meanwhile there is something newer of everything.
+    let expected = of_app(&often.person.app);
+    fs::write(main_py(&often.person.app), "three\n").unwrap();
+    add_row(&often.person.app);
+    backup_of(&often.person, &[]);
+    for (point, lost) in &kills {
+        fs::remove_dir_all(&lost.store).unwrap();
+        copy(&often.person.store(), &lost.store);
+        let report = lost.json(&[]);
+        assert_eq!(report["recovered"]["resumed"], true, "{point}");
+        let same = origins([("backend", whole), ("frontend", whole), ("settings", whole), ("db", db)]);
+        assert_eq!(Lost::origins(&report), same, "{point}");
+        assert_eq!((&of_app(&lost.app), rows(&lost.app)), (&expected, 202), "{point}");
+        assert!(!lost.app.join(".backstay-recovery").exists(), "{point}");
+    }
+}
+
+#[test]
+fn a_recovery_begun_by_an_older_program_goes_on_with_its_one_snapshot_and_says_what_that_lacks() {
+    let often = OftenDb::new();
+    let lost = often.gone();
+    let begun = 1 + points(&often.gone()).iter().position(|point| point == "recover: begun").unwrap();
+    lost.run(&[], &[("BACKSTAY_TEST_CRASH", &begun.to_string())]);
+    let file = lost.app.join(".backstay-recovery/recovery.json");
+    let mut text: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert!(text.as_object_mut().unwrap().remove("components").is_some(), "{text:#}");
+    fs::write(&file, text.to_string()).unwrap();
+    let report = lost.json(&[]);
+    assert_eq!(Lost::origins(&report), origins([("db", &often.db[1])]), "{report:#}");
+    let next = report["recovered"]["next"].to_string();
+    assert!(next.contains(&format!("backstay restore {} backend", often.whole[1])), "{next}");
 }
 
 /// What this machine remembers of the last drill.

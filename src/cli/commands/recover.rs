@@ -34,7 +34,7 @@ pub(super) fn run(terminal: &Terminal, args: &RecoverArgs) -> Result<u8> {
     let named = choice(terminal, args, &looked)?;
     let found = looked.found.clone();
     let chosen = looked.choose(named.as_deref())?;
-    say(&format!("\nSnapshot {} is taken. It is brought back to:", chosen.snapshot()));
+    say(&format!("\nSnapshot {} is taken. What is brought back, and where to:", chosen.snapshot()));
     chosen.plan().iter().for_each(|line| say(&format!("  {line}")));
     agree(terminal, args)?;
     let report = chosen.run()?;
@@ -125,14 +125,21 @@ fn text(report: &RecoverReport) -> String {
     let how = if whole { "is back" } else { "is back, BUT NOT ALL OF IT: see below" };
     // Writing to a String cannot fail.
     let _ = writeln!(out, "snapshot {} {how}", report.snapshot);
+    if let Some(moments) = &report.moments {
+        let _ = writeln!(out, "{moments}");
+    }
     for component in &report.components {
         let checked = match component.databases_checked {
             0 => String::new(),
             n => format!(", {n} databases checked"),
         };
+        let from = match component.snapshot == report.snapshot {
+            true => String::new(),
+            false => format!(", from {}", component.snapshot),
+        };
         let _ = writeln!(
             out,
-            "  {:<12} {} ({} files, {}{checked})",
+            "  {:<12} {} ({} files, {}{checked}{from})",
             component.name,
             component.to,
             component.files,
