@@ -380,7 +380,7 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub struct DrillArgs {
-    /// Which snapshot (else the newest good one)
+    /// Which snapshot (else of each component of the configuration the newest good one that holds it)
     #[arg(value_name = "ID")]
     pub id: Option<String>,
     /// Only this component (may be given several times)

@@ -355,6 +355,71 @@ fn remembered(person: &Person) -> Value {
 }
 
 #[test]
+fn a_drill_brings_back_each_component_from_the_newest_good_snapshot_that_holds_it() {
+    let often = OftenDb::new();
+    let ([_, whole], [_, db]) = (&often.whole, &often.db);
+    let person = &often.person;
+    let report = person.json(0, ["drill"]);
+    assert_eq!((&report["outcome"], &report["whole"]), (&"full".into(), &true.into()), "{report:#}");
+    assert_eq!((&report["not_drilled"], &report["verdicts"]), (&json!([]), &2.into()), "{report:#}");
+    let drilled: Vec<&str> =
+        report["snapshots"].as_array().unwrap().iter().map(|s| s["snapshot"].as_str().unwrap()).collect();
+    assert_eq!(drilled, [db.as_str(), whole.as_str()], "{report:#}");
+    let of =
+        |id: &str| report["components"].as_array().unwrap().iter().filter(|c| c["snapshot"] == id).count();
+    assert_eq!((of(db), of(whole)), (1, 4), "a snapshot is drilled whole: {report:#}");
+    assert_eq!((&remembered(person)["result"], &remembered(person)["whole"]), (&"full".into(), &true.into()));
+    for id in [db, whole] {
+        let show = person.json(0, ["show", id]);
+        assert_eq!(show["proofs"][0]["last_drill"]["good"], true, "{show:#}");
+    }
+    let said = person.ok(["drill"]);
+    assert!(
+        said.out.contains(db) && said.out.contains(whole) && said.out.contains("FULL: everything came"),
+        "{said}"
+    );
+    // What is named comes from the newest that holds it.
+    let report = person.json(0, ["drill", "--only", "backend"]);
+    assert_eq!(
+        (&report["snapshot"], &report["whole"]),
+        (&whole.as_str().into(), &false.into()),
+        "{report:#}"
+    );
+    assert_eq!(report["not_drilled"], json!(["frontend", "settings", "db"]), "{report:#}");
+    assert_eq!(remembered(person)["whole"], false);
+    // One snapshot that lacks the most is not everything, however well it is.
+    let report = person.json(0, ["drill", db]);
+    assert_eq!((&report["outcome"], &report["whole"]), (&"full".into(), &false.into()), "{report:#}");
+    let said = person.ok(["drill", db]);
+    assert!(said.out.contains("not drilled") && said.out.contains("backend"), "{said}");
+    // With a kit alone nobody knows what should be there.
+    let kit = often.kit();
+    let report = person.json(0, ["--kit", kit.to_str().unwrap(), "drill"]);
+    assert_eq!((&report["snapshot"], &report["whole"]), (&db.as_str().into(), &true.into()), "{report:#}");
+}
+
+#[test]
+fn a_drill_without_a_component_that_no_good_snapshot_holds_is_not_full() {
+    let often = OftenDb::new();
+    let person = &often.person;
+    fs::create_dir(person.app.join("uploads")).unwrap();
+    person.configure("[[component]]\nname = \"uploads\"\npath = \"uploads\"");
+    let report = person.json(1, ["drill"]);
+    assert_eq!((&report["outcome"], &report["whole"]), (&"inconclusive".into(), &false.into()), "{report:#}");
+    assert_eq!((&report["not_drilled"], &report["verdicts"]), (&json!(["uploads"]), &2.into()), "{report:#}");
+    assert!(
+        report["problems"][0]["what"].as_str().unwrap().contains("no good snapshot holds it"),
+        "{report:#}"
+    );
+    let note = remembered(person);
+    assert_eq!((&note["result"], &note["whole"]), (&"inconclusive".into(), &false.into()), "{note:#}");
+    let said = person.run(["drill"]).code(1);
+    assert!(said.out.contains("uploads, not drilled") && said.out.contains("no success"), "{said}");
+    backup_of(person, &[]);
+    assert_eq!(person.json(0, ["drill"])["whole"], true);
+}
+
+#[test]
 fn a_word_that_chooses_a_snapshot_means_one_that_holds_what_is_named() {
     let often = OftenDb::new();
     let person = &often.person;
