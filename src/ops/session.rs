@@ -303,7 +303,12 @@ impl Session {
 
     /// This machine's memory, for what cannot be done without.
     pub fn state(&self) -> Result<&State> {
-        self.state.as_ref().ok_or_else(|| OpError::new(Class::Usage, "this cannot be done with a kit alone"))
+        self.state.as_ref().ok_or_else(|| match self.around.as_of {
+            Some(_) => {
+                OpError::new(Class::Usage, "this is not for what stood before").hint("leave --as-of away")
+            }
+            None => OpError::new(Class::Usage, "this cannot be done with a kit alone"),
+        })
     }
 
     /// What the numbers of this host's components are made with, where it is here.
