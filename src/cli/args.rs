@@ -35,7 +35,9 @@ What went wrong?
   nobody knows               backstay status; backstay doctor
   this program is gone, too  RECOVER.md in the store says how to do without it
 
-ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
+ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, latest-safety,
+tag:NAME or @TIME (@2026-11-17, @-2h): the newest at or before it. With PATH or --only each of them
+but an id means one that holds what is named.
 PATH is COMPONENT, COMPONENT/PATH, or a path of this machine beginning with ./ or /.
 Exit codes: 0 done, 3 done but something could not be read, others failed (docs/exit-codes.md).";
 
@@ -378,7 +380,7 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub struct DrillArgs {
-    /// Which snapshot (else the newest good one)
+    /// Which snapshot (else of each component of the configuration the newest good one that holds it)
     #[arg(value_name = "ID")]
     pub id: Option<String>,
     /// Only this component (may be given several times)

@@ -52,6 +52,7 @@ mod leftovers;
 mod marks;
 mod memory;
 mod mini;
+mod moments;
 mod month;
 mod notify;
 mod page;
