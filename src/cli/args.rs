@@ -13,7 +13,7 @@ pub use agent::{AgentArgs, PrintFor};
 pub use compare::{DiffArgs, FindArgs};
 pub use guard::GuardArgs;
 pub use health::{DoctorArgs, StatusArgs};
-pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
+pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, SettleArgs, TagArgs};
 pub use rollback::RollbackArgs;
 
 mod keys;
@@ -202,6 +202,11 @@ pub enum Command {
     /// Never asks. --dry-run shows every snapshot and what it is kept for (docs/retention.md).
     #[command(alias = "forget")]
     Prune(PruneArgs),
+    /// Accept that entries of the history are lost, or say which of two histories stands, so that `latest` and `prune` go on
+    ///
+    /// Find out first why they are missing, and whether another store, or an older version in the bucket, still has them. What is wrong is shown
+    /// and asked about; nothing is deleted. No key may settle what it signed itself: `backstay keys signer rotate` makes another one.
+    Settle(SettleArgs),
     /// Say how things stand: how old and how well proved the backups are, store by store, and whether a person is needed
     ///
     /// Works without a network, and then says what could not be seen.

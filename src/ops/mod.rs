@@ -48,6 +48,7 @@ pub mod rhythm;
 pub mod rollback;
 pub mod select;
 pub mod session;
+pub mod settle;
 pub mod shape;
 mod sharing;
 mod slots;

@@ -221,7 +221,7 @@ fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
     let hint = if newer {
         "a newer backstay wrote some of it: upgrade this one; or name a snapshot by its id"
     } else {
-        "`backstay list` shows what is there; name a snapshot by its id to use it all the same"
+        "`backstay list` shows what is there; name a snapshot by its id to use it all the same. What is lost for good, or forked, is accepted with `backstay settle`"
     };
     Err(OpError::new(Class::Damage, what).because(why.join("; ")).hint(hint))
 }

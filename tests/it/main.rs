@@ -70,6 +70,7 @@ mod s3;
 mod s3_faults;
 mod s3_servers;
 mod s3_tls;
+mod settle;
 mod snapshots;
 mod sqlite_child;
 mod stock;
