@@ -1,4 +1,4 @@
-//! What is packed again, so that space comes free and no snapshot hangs on very many archives; what is packed in full; what a lost catalog and lost or damaged objects
+//! What is packed again, so that space comes free and no snapshot hangs on very many little archives; what is packed in full; what a lost catalog and lost or damaged objects
 //! cost.
 
 use crate::lab::{Lab, Node, noise, put, tree};
@@ -123,6 +123,36 @@ fn a_component_never_hangs_on_many_archives() {
 #[test]
 fn a_component_stands_alone_again_as_often_as_the_configuration_says() {
     let lab = Lab::new(files, &format!("{APP}full_every = \"7d\"\n"));
+    lab.backup_settled(&[]);
+    let last = lab.backup_settled(&[]);
+    assert_eq!(last["objects"], 1, "and then there is nothing more to do: {last:#}");
+    assert!(archives(&record_of(&lab, &last)).len() <= 33);
+}
+
+#[test]
+fn however_many_full_archives_there_are_a_run_without_a_change_stores_nothing() {
+    let lab = Lab::new(files, &format!("packing = {{ archive_size = \"1MiB\" }}\n{APP}"));
+    lab.backup_settled(&[]);
+    let add = |name: &str, seed: u64| put(&lab.path("project/app/more").join(name), &noise(seed, 1 << 20));
+    for n in 0..40 {
+        add(&format!("f{n}"), 3000 + n);
+    }
+    let second = record_of(&lab, &lab.backup_settled(&[]));
+    assert!(archives(&second).len() > 40);
+    for _ in 0..3 {
+        let report = lab.backup_settled(&[]);
+        assert_eq!(report["objects"], 1, "nothing changed: {report:#}");
+    }
+    // And what is added each day is all that is stored.
+    for day in 0..4 {
+        for n in 0..2 {
+            add(&format!("day{day}.{n}"), 4000 + day * 2 + n);
+        }
+        let report = lab.backup_settled(&[]);
+        assert!(report["stored_bytes"].as_u64().unwrap() < (2 << 20) + 100_000, "day {day}: {report:#}");
+    }
+    assert_eq!(lab.backup_settled(&[])["objects"], 1);
+    is_live(&lab, "latest");
     assert!(record_of(&lab, &backup_on(&lab, 0, &[], 0)).alone);
     for (day, alone) in [(3, false), (6, false), (7, true), (8, false), (13, false), (14, true)] {
         let record = record_of(&lab, &backup_on(&lab, day, &[], 0));

@@ -50,12 +50,17 @@ pub(super) struct Packer<'a> {
 }
 
 /// Bounds of what one archive is to hold; see the design.
-pub(super) const ARCHIVE_SIZE_MIN: u64 = 32 << 20;
+const ARCHIVE_SIZE_MIN: u64 = 32 << 20;
 const ARCHIVE_SIZE_MAX: u64 = 1 << 30;
 
 /// A 256th of the component, so that packing and uploading overlap and lists stay short.
 pub(super) fn archive_size_for(component_bytes: u64) -> u64 {
     (component_bytes / 256).clamp(ARCHIVE_SIZE_MIN, ARCHIVE_SIZE_MAX)
+}
+
+/// What counts as a whole archive when small ones are folded. Where archives are larger than they must be, one of this size is worth its request all the same.
+pub(super) fn whole_archive(configured: Option<u64>) -> u64 {
+    configured.unwrap_or(ARCHIVE_SIZE_MIN).min(ARCHIVE_SIZE_MIN)
 }
 
 impl<'a> Packer<'a> {
@@ -179,5 +184,12 @@ mod tests {
         assert_eq!(archive_size_for(0), 32 << 20);
         assert_eq!(archive_size_for(16 << 30), 64 << 20);
         assert_eq!(archive_size_for(1 << 50), 1 << 30);
+    }
+
+    #[test]
+    fn large_archives_need_not_be_half_full_to_stay() {
+        assert_eq!(whole_archive(None), 32 << 20);
+        assert_eq!(whole_archive(Some(1 << 20)), 1 << 20);
+        assert_eq!(whole_archive(Some(4 << 30)), 32 << 20);
     }
 }

@@ -3,6 +3,7 @@
 //! The catalog says that a file has the bytes it had, and where they lie. It never says that those archives exist: each is looked for in the store, must be
 //! named by no tombstone, found bad by no verification, and be sealed to exactly the recipients of today. What fails in one of these is packed again.
 
+mod choose;
 mod contents;
 mod cursor;
 mod drain;
@@ -26,6 +27,7 @@ use crate::model::id::RecipientId;
 use crate::model::proof::Standing;
 use crate::model::{ObjectId, ObjectKind, ObjectRef, Timestamp, VaultId};
 use crate::ops::backup::chain_text;
+use crate::ops::backup::packer::whole_archive;
 use crate::ops::commit::Chain;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
@@ -145,7 +147,8 @@ impl Reuse {
         reuse.proved.retain(|id| !wishes.bad.contains(id));
         reuse.lost.retain(|id| !wishes.bad.contains(id));
         reuse.usable = numbers.into_iter().filter(|n| reuse.has_archives(*n)).collect();
-        reuse.drains = reuse.usable.iter().map(|n| (*n, reuse.drain(*n))).collect();
+        let whole = whole_archive(session.config.as_ref().and_then(|c| c.packing.archive_size));
+        reuse.drains = reuse.usable.iter().map(|n| (*n, reuse.drain(*n, whole))).collect();
         Ok(reuse)
     }
 
@@ -164,9 +167,9 @@ impl Reuse {
         archives.peek().is_none() || archives.any(|(id, _)| self.proved.contains(id))
     }
 
-    fn drain(&self, number: u64) -> Drain {
+    fn drain(&self, number: u64, whole: u64) -> Drain {
         let stretches = self.known.components.get(&number).map_or(&[][..], Vec::as_slice);
-        Drain::plan(stretches, &self.known.archives, |id| self.proved.contains(id))
+        Drain::plan(stretches, &self.known.archives, whole, |id| self.proved.contains(id))
     }
 
     /// When the component was last packed so that it stands alone; `now` if it is so now.
