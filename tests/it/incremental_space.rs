@@ -46,7 +46,8 @@ fn archives(record: &Record) -> BTreeSet<String> {
 fn is_live(lab: &Lab, id: &str) {
     let (ran, found) = lab.restore(&[id]);
     ran.expect(0, &[]);
-    let found: Vec<_> = found.unwrap().into_iter().filter(|(path, _)| path != Path::new("app")).collect();
+    let in_app = |path: &Path| path.starts_with("app") && path != Path::new("app");
+    let found: Vec<_> = found.unwrap().into_iter().filter(|(path, _)| in_app(path)).collect();
     let live = tree(&lab.path("project/app")).into_iter();
     let live: Vec<(_, Node)> = live.map(|(path, node)| (Path::new("app").join(path), node)).collect();
     assert!(found == live, "the restored tree differs");
@@ -235,6 +236,28 @@ fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();
 }
+#[test]
+fn what_a_run_for_one_component_did_not_make_again_of_a_lost_catalog_a_later_one_does() {
+    let lab = Lab::new(
+        |project| {
+            files(project);
+            put(&project.join("etc/conf"), &noise(5, 50_000));
+        },
+        &format!("{APP}[[component]]\nname = \"etc\"\npath = \"etc\"\n"),
+    );
+    lab.backup_settled(&[]);
+    fs::remove_file(lab.state().join("catalog.db")).unwrap();
+    assert_eq!(lab.backup_settled(&["--only", "etc"])["objects"], 1);
+    // Of a large file only what changed is stored, too.
+    let large = fs::File::options().write(true).open(lab.path("project/app/large")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&large, b"changed", 1_000_000).unwrap();
+    let third = lab.backup_settled(&[]);
+    assert!(third["stored_bytes"].as_u64().unwrap() < 60_000, "{third:#}");
+    is_live(&lab, "latest");
+    let fourth = lab.backup_settled(&[]);
+    assert_eq!(fourth["objects"], 1, "all of it is known again: {fourth:#}");
+}
+
 
 #[test]
 fn an_object_that_is_found_damaged_is_said_and_packed_anew() {
