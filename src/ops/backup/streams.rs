@@ -83,7 +83,7 @@ impl Stream<'_> {
                 let mut read = |offset: u64, buffer: &mut [u8]| {
                     rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
                 };
-                match pack_stream(&mut build, &entry, output.size, Content::File, &mut read) {
+                match pack_stream(&mut build, &entry, output.size, (Content::File, None), &mut read) {
                     Ok(packed) if packed.size == output.size && matches!(output.is_as_it_was(), Ok(true)) => {
                         build.list(packed_item(*entry, packed, Facts::default()));
                     }
