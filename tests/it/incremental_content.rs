@@ -231,6 +231,27 @@ fn a_renamed_database_costs_nothing_and_a_copy_of_one_its_whole_size() {
 }
 
 #[test]
+fn archives_of_databases_and_of_outputs_are_a_256th_of_them_too() {
+    let components = "[[component]]\nname = \"db\"\nsqlite = \"app.db\"\n
+        [[component]]\nname = \"dump\"\ncommand = [\"cat\", \"dump.sql\"]\n";
+    let lab = Lab::new(
+        |project| {
+            let db = rusqlite::Connection::open(project.join("app.db")).unwrap();
+            db.execute_batch("CREATE TABLE t (body BLOB)").unwrap();
+            db.execute("INSERT INTO t (body) VALUES (?1)", [noise(1, 2 << 20)]).unwrap();
+            put(&project.join("dump.sql"), &noise(2, 2 << 20));
+        },
+        components,
+    );
+    // 8 KiB, then, where one may be so small.
+    let ran = lab.run_with(&["--json", "backup"], &[("BACKSTAY_TEST_ARCHIVE_MIN", "1024")]);
+    let report: serde_json::Value = serde_json::from_slice(&ran.expect(0, &[]).out).unwrap();
+    let count = archives(&record_of(&lab, &report)).len();
+    assert!((2 * 200..2 * 300).contains(&count), "{count} archives of two components");
+    lab.run(&["verify", "--decrypt"]).expect(0, &[]);
+}
+
+#[test]
 fn the_output_of_a_command_is_compared_with_the_last_one() {
     let component = "[[component]]\nname = \"dump\"\ncommand = [\"cat\", \"dump.sql\"]\n";
     let lab = Lab::new(|project| put(&project.join("dump.sql"), &noise(3, LARGE)), component);
