@@ -33,6 +33,10 @@ fn backup_on(lab: &Lab, day: i64, args: &[&str], code: i32) -> serde_json::Value
     serde_json::from_slice(&ran.out).unwrap()
 }
 
+fn three_days_on() -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(73)).to_string()
+}
+
 fn record_of(lab: &Lab, report: &serde_json::Value) -> Record {
     lab.record(report["snapshot"].as_str().unwrap())
 }
@@ -119,11 +123,6 @@ fn a_component_never_hangs_on_many_archives() {
     // The base, 32 deltas, and the one of the run that notices.
     assert!((30..=34).contains(&most), "{most} archives");
     is_live(&lab, "latest");
-}
-
-#[test]
-fn a_component_stands_alone_again_as_often_as_the_configuration_says() {
-    let lab = Lab::new(files, &format!("{APP}full_every = \"7d\"\n"));
     lab.backup_settled(&[]);
     let last = lab.backup_settled(&[]);
     assert_eq!(last["objects"], 1, "and then there is nothing more to do: {last:#}");
@@ -154,6 +153,11 @@ fn however_many_full_archives_there_are_a_run_without_a_change_stores_nothing() 
     }
     assert_eq!(lab.backup_settled(&[])["objects"], 1);
     is_live(&lab, "latest");
+}
+
+#[test]
+fn a_component_stands_alone_again_as_often_as_the_configuration_says() {
+    let lab = Lab::new(files, &format!("{APP}full_every = \"7d\"\n"));
     assert!(record_of(&lab, &backup_on(&lab, 0, &[], 0)).alone);
     for (day, alone) in [(3, false), (6, false), (7, true), (8, false), (13, false), (14, true)] {
         let record = record_of(&lab, &backup_on(&lab, day, &[], 0));
@@ -188,6 +192,12 @@ fn show_says_on_which_older_snapshots_one_hangs_and_the_plan_what_a_month_adds()
     let expected = second["stored_bytes"].as_u64().unwrap() * 10;
     assert!(month.abs_diff(expected) < 100, "three days of thirty: {plan:#}");
     lab.run(&["backup", "--dry-run"]).expect(0, &["a month"]);
+    let doctor = lab.run_with(&["doctor", "--json"], &[("BACKSTAY_TEST_NOW", &*three_days_on())]);
+    let doctor: serde_json::Value = serde_json::from_slice(&doctor.out).unwrap();
+    let said =
+        format!("at the pace of the last 3 days a month adds {:.1} MB to each store", month as f64 / 1e6);
+    let told = |finding: &serde_json::Value| finding["what"].as_str().unwrap().starts_with(&said);
+    assert!(doctor["findings"].as_array().unwrap().iter().any(told), "{said:?} is not in {doctor:#}");
 }
 
 fn without_identity(lab: &Lab) -> toml::Table {
@@ -226,16 +236,6 @@ fn a_lost_catalog_is_made_again_with_an_identity_and_costs_a_full_pack_without()
     is_live(&lab, "latest");
 }
 
-fn archive_of(lab: &Lab, report: &serde_json::Value) -> std::path::PathBuf {
-    let record = record_of(lab, report);
-    let archive = record.objects.iter().find(|o| o.kind == ObjectKind::Archive).unwrap().id;
-    lab.object(&Key::Archive(archive))
-}
-
-fn replace(path: &Path, bytes: &[u8]) {
-    fs::remove_file(path).unwrap();
-    fs::write(path, bytes).unwrap();
-}
 #[test]
 fn what_a_run_for_one_component_did_not_make_again_of_a_lost_catalog_a_later_one_does() {
     let lab = Lab::new(
@@ -258,6 +258,16 @@ fn what_a_run_for_one_component_did_not_make_again_of_a_lost_catalog_a_later_one
     assert_eq!(fourth["objects"], 1, "all of it is known again: {fourth:#}");
 }
 
+fn archive_of(lab: &Lab, report: &serde_json::Value) -> std::path::PathBuf {
+    let record = record_of(lab, report);
+    let archive = record.objects.iter().find(|o| o.kind == ObjectKind::Archive).unwrap().id;
+    lab.object(&Key::Archive(archive))
+}
+
+fn replace(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
 
 #[test]
 fn an_object_that_is_found_damaged_is_said_and_packed_anew() {
