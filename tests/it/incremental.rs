@@ -1,7 +1,10 @@
 //! Later snapshots: what is not stored again, and what must be.
 
 use crate::lab::{Lab, noise, put, tree};
-use backstay::model::{ObjectKind, Record};
+use backstay::keys::signed::seal_document;
+use backstay::model::document::namespace;
+use backstay::model::mark::Tombstone;
+use backstay::model::{ObjectId, ObjectKind, Record};
 use backstay::store::Key;
 use std::collections::BTreeSet;
 use std::fs;
@@ -135,6 +138,35 @@ fn an_archive_that_is_lost_cut_or_doomed_is_not_referred_to() {
         assert!(two.object(&archive).is_none());
         same_as_live(&lab, "latest");
     }
+    let lab = lab();
+    let record = lab.record(&snapshot(&lab.backup_settled(&[])));
+    let archive = record.objects.iter().find(|o| o.kind == ObjectKind::Archive).unwrap().id;
+    doom(&lab, &record, archive);
+    // It is there still, and nothing is wrong with it.
+    let second = lab.backup_settled(&[]);
+    assert!(lab.record(&snapshot(&second)).object(&archive).is_none());
+    same_as_live(&lab, "latest");
+}
+
+/// A prune is about to delete `object`.
+fn doom(lab: &Lab, record: &Record, object: ObjectId) {
+    let info: serde_json::Value =
+        serde_json::from_slice(&fs::read(lab.store().join("backstay.json")).unwrap()).unwrap();
+    let tombstone = Tombstone {
+        format: 1,
+        needs: vec![],
+        doc: "tombstone".into(),
+        vault: record.vault.clone(),
+        instance: info["instance"].as_str().unwrap().parse().unwrap(),
+        id: record.snapshot.clone(),
+        signer: record.signer,
+        created: jiff::Timestamp::now(),
+        not_before: jiff::Timestamp::now(),
+        snapshots: vec![],
+        objects: vec![(ObjectKind::Archive, object)],
+    };
+    let (bytes, _) = seal_document(&tombstone, &lab.signer(), namespace::TOMBSTONE).unwrap();
+    put(&lab.object(&Key::Tombstone(tombstone.id.clone())), &bytes);
 }
 
 #[test]

@@ -202,6 +202,56 @@ fn of_a_database_only_changed_pages_are_stored() {
 }
 
 #[test]
+fn a_renamed_database_costs_nothing_and_a_copy_of_one_its_whole_size() {
+    let lab = Lab::new(
+        |project| {
+            fs::create_dir(project.join("app")).unwrap();
+            let db = rusqlite::Connection::open(project.join("app/a.db")).unwrap();
+            db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)").unwrap();
+            for n in 0..1500 {
+                db.execute("INSERT INTO t (body) VALUES (?1)", [noise(n, 2000)]).unwrap();
+            }
+        },
+        APP,
+    );
+    lab.backup_settled(&[]);
+    let app = lab.path("project/app");
+    fs::rename(app.join("a.db"), app.join("b.db")).unwrap();
+    stores_at_most(&lab, LISTINGS);
+    fs::rename(app.join("b.db"), app.join("c.db")).unwrap();
+    let db = rusqlite::Connection::open(app.join("c.db")).unwrap();
+    db.execute_batch("UPDATE t SET body = zeroblob(2000) WHERE id IN (7, 700, 1400)").unwrap();
+    drop(db);
+    stores_at_most(&lab, 10 * 4096 + LISTINGS);
+    // It is read through SQLite, once: nobody knows before that it is a copy.
+    fs::copy(app.join("c.db"), app.join("d.db")).unwrap();
+    let copied = lab.backup_settled(&[]);
+    assert!(copied["stored_bytes"].as_u64().unwrap() > 2_500_000, "{copied:#}");
+    newest_is_live(&lab);
+}
+
+#[test]
+fn archives_of_databases_and_of_outputs_are_a_256th_of_them_too() {
+    let components = "[[component]]\nname = \"db\"\nsqlite = \"app.db\"\n
+        [[component]]\nname = \"dump\"\ncommand = [\"cat\", \"dump.sql\"]\n";
+    let lab = Lab::new(
+        |project| {
+            let db = rusqlite::Connection::open(project.join("app.db")).unwrap();
+            db.execute_batch("CREATE TABLE t (body BLOB)").unwrap();
+            db.execute("INSERT INTO t (body) VALUES (?1)", [noise(1, 2 << 20)]).unwrap();
+            put(&project.join("dump.sql"), &noise(2, 2 << 20));
+        },
+        components,
+    );
+    // 8 KiB, then, where one may be so small.
+    let ran = lab.run_with(&["--json", "backup"], &[("BACKSTAY_TEST_ARCHIVE_MIN", "1024")]);
+    let report: serde_json::Value = serde_json::from_slice(&ran.expect(0, &[]).out).unwrap();
+    let count = archives(&record_of(&lab, &report)).len();
+    assert!((2 * 200..2 * 300).contains(&count), "{count} archives of two components");
+    lab.run(&["verify", "--decrypt"]).expect(0, &[]);
+}
+
+#[test]
 fn the_output_of_a_command_is_compared_with_the_last_one() {
     let component = "[[component]]\nname = \"dump\"\ncommand = [\"cat\", \"dump.sql\"]\n";
     let lab = Lab::new(|project| put(&project.join("dump.sql"), &noise(3, LARGE)), component);

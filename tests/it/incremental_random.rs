@@ -1,5 +1,5 @@
-//! Random histories: a tree and databases change, backups are made between, what the program remembers is lost, made stale or damaged, objects are lost,
-//! recipients come and go. Every snapshot whose objects were left alone restores exactly, with backstay and with `recover.py`.
+//! Random histories: a tree and databases change, backups are made between, some of them in full or of some components only, what the program remembers is lost, made
+//! stale or damaged, objects are lost, cut or changed, recipients come and go. Every snapshot whose objects were left alone restores exactly, with backstay and with `recover.py`.
 
 mod world;
 

@@ -1,4 +1,4 @@
-//! What is packed again, so that space comes free and no snapshot hangs on very many archives; what is packed in full; what a lost catalog and lost or damaged objects
+//! What is packed again, so that space comes free and no snapshot hangs on very many little archives; what is packed in full; what a lost catalog and lost or damaged objects
 //! cost.
 
 use crate::lab::{Lab, Node, noise, put, tree};
@@ -33,6 +33,10 @@ fn backup_on(lab: &Lab, day: i64, args: &[&str], code: i32) -> serde_json::Value
     serde_json::from_slice(&ran.out).unwrap()
 }
 
+fn three_days_on() -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(73)).to_string()
+}
+
 fn record_of(lab: &Lab, report: &serde_json::Value) -> Record {
     lab.record(report["snapshot"].as_str().unwrap())
 }
@@ -46,7 +50,8 @@ fn archives(record: &Record) -> BTreeSet<String> {
 fn is_live(lab: &Lab, id: &str) {
     let (ran, found) = lab.restore(&[id]);
     ran.expect(0, &[]);
-    let found: Vec<_> = found.unwrap().into_iter().filter(|(path, _)| path != Path::new("app")).collect();
+    let in_app = |path: &Path| path.starts_with("app") && path != Path::new("app");
+    let found: Vec<_> = found.unwrap().into_iter().filter(|(path, _)| in_app(path)).collect();
     let live = tree(&lab.path("project/app")).into_iter();
     let live: Vec<(_, Node)> = live.map(|(path, node)| (Path::new("app").join(path), node)).collect();
     assert!(found == live, "the restored tree differs");
@@ -118,6 +123,36 @@ fn a_component_never_hangs_on_many_archives() {
     // The base, 32 deltas, and the one of the run that notices.
     assert!((30..=34).contains(&most), "{most} archives");
     is_live(&lab, "latest");
+    lab.backup_settled(&[]);
+    let last = lab.backup_settled(&[]);
+    assert_eq!(last["objects"], 1, "and then there is nothing more to do: {last:#}");
+    assert!(archives(&record_of(&lab, &last)).len() <= 33);
+}
+
+#[test]
+fn however_many_full_archives_there_are_a_run_without_a_change_stores_nothing() {
+    let lab = Lab::new(files, &format!("packing = {{ archive_size = \"1MiB\" }}\n{APP}"));
+    lab.backup_settled(&[]);
+    let add = |name: &str, seed: u64| put(&lab.path("project/app/more").join(name), &noise(seed, 1 << 20));
+    for n in 0..40 {
+        add(&format!("f{n}"), 3000 + n);
+    }
+    let second = record_of(&lab, &lab.backup_settled(&[]));
+    assert!(archives(&second).len() > 40);
+    for _ in 0..3 {
+        let report = lab.backup_settled(&[]);
+        assert_eq!(report["objects"], 1, "nothing changed: {report:#}");
+    }
+    // And what is added each day is all that is stored.
+    for day in 0..4 {
+        for n in 0..2 {
+            add(&format!("day{day}.{n}"), 4000 + day * 2 + n);
+        }
+        let report = lab.backup_settled(&[]);
+        assert!(report["stored_bytes"].as_u64().unwrap() < (2 << 20) + 100_000, "day {day}: {report:#}");
+    }
+    assert_eq!(lab.backup_settled(&[])["objects"], 1);
+    is_live(&lab, "latest");
 }
 
 #[test]
@@ -157,6 +192,12 @@ fn show_says_on_which_older_snapshots_one_hangs_and_the_plan_what_a_month_adds()
     let expected = second["stored_bytes"].as_u64().unwrap() * 10;
     assert!(month.abs_diff(expected) < 100, "three days of thirty: {plan:#}");
     lab.run(&["backup", "--dry-run"]).expect(0, &["a month"]);
+    let doctor = lab.run_with(&["doctor", "--json"], &[("BACKSTAY_TEST_NOW", &*three_days_on())]);
+    let doctor: serde_json::Value = serde_json::from_slice(&doctor.out).unwrap();
+    let said =
+        format!("at the pace of the last 3 days a month adds {:.1} MB to each store", month as f64 / 1e6);
+    let told = |finding: &serde_json::Value| finding["what"].as_str().unwrap().starts_with(&said);
+    assert!(doctor["findings"].as_array().unwrap().iter().any(told), "{said:?} is not in {doctor:#}");
 }
 
 fn without_identity(lab: &Lab) -> toml::Table {
@@ -193,6 +234,28 @@ fn a_lost_catalog_is_made_again_with_an_identity_and_costs_a_full_pack_without()
     lab.set_config(&config);
     assert!(fifth["reused_bytes"] == 0 && record_of(&lab, &fifth).alone, "{fifth:#}");
     is_live(&lab, "latest");
+}
+
+#[test]
+fn what_a_run_for_one_component_did_not_make_again_of_a_lost_catalog_a_later_one_does() {
+    let lab = Lab::new(
+        |project| {
+            files(project);
+            put(&project.join("etc/conf"), &noise(5, 50_000));
+        },
+        &format!("{APP}[[component]]\nname = \"etc\"\npath = \"etc\"\n"),
+    );
+    lab.backup_settled(&[]);
+    fs::remove_file(lab.state().join("catalog.db")).unwrap();
+    assert_eq!(lab.backup_settled(&["--only", "etc"])["objects"], 1);
+    // Of a large file only what changed is stored, too.
+    let large = fs::File::options().write(true).open(lab.path("project/app/large")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&large, b"changed", 1_000_000).unwrap();
+    let third = lab.backup_settled(&[]);
+    assert!(third["stored_bytes"].as_u64().unwrap() < 60_000, "{third:#}");
+    is_live(&lab, "latest");
+    let fourth = lab.backup_settled(&[]);
+    assert_eq!(fourth["objects"], 1, "all of it is known again: {fourth:#}");
 }
 
 fn archive_of(lab: &Lab, report: &serde_json::Value) -> std::path::PathBuf {

@@ -62,13 +62,18 @@ fn a_database_behind_a_link_is_captured_again_when_it_changed() {
     }
 }
 
-/// Names `z/NNNN` of which one, after the first 512 entries, ends a segment of the listing.
-fn small_names() -> Vec<String> {
+/// A name below `z`, after `z/0600`, that ends a segment of the listing with 512 entries or more.
+pub(crate) fn name_that_cuts() -> String {
     let ends = |path: &str| {
         let hash = blake3::hash(path.as_bytes());
         u32::from_le_bytes(hash.as_bytes()[..4].try_into().unwrap()).is_multiple_of(2048)
     };
-    let cut = (0..).map(|n| format!("z/0600-{n}")).find(|path| ends(path)).unwrap();
+    (0..).map(|n| format!("z/0600-{n}")).find(|path| ends(path)).unwrap()
+}
+
+/// Names `z/NNNN` and the one that cuts.
+fn small_names() -> Vec<String> {
+    let cut = name_that_cuts();
     (0..=600).map(|n| format!("z/{n:04}")).chain([cut]).collect()
 }
 

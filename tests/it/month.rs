@@ -1,6 +1,7 @@
 //! Thirty days at one per cent a day: what is stored and what was uploaded in all, beside restic on the same data, and how full archives stay.
 
 use crate::common::project::{Project, exe, expect_code, have, long, noise, program};
+use crate::common::trees::{assert_same, look, restorable};
 use backstay::archive::open_manifest;
 use backstay::catalog::known::Usage;
 use backstay::keys::Identities;
@@ -71,6 +72,12 @@ fn change(project: &Project, size: &Size, day: u64) {
         db.execute("UPDATE t SET body = ?2 WHERE id = ?1", rusqlite::params![which as i64, body]).unwrap();
     }
     db.execute_batch("COMMIT").unwrap();
+}
+
+fn rows(path: &Path) -> Vec<(i64, Vec<u8>)> {
+    let db = rusqlite::Connection::open(path).unwrap();
+    let mut query = db.prepare("SELECT id, body FROM t ORDER BY id").unwrap();
+    query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
 }
 
 fn bytes_below(dir: &Path) -> u64 {
@@ -213,7 +220,8 @@ fn thirty_days_at_one_per_cent_store_and_upload_less_than_restic() {
         "backstay: first {first}, uploaded {uploaded}, stored {stored}; restic: first {first_of_restic}, added {added} before compression"
     );
     let restored = project.restore("latest", &[]);
-    assert_eq!(bytes_below(&restored.join("app")), bytes_below(&project.dir.join("app")));
+    assert_same(&restorable(look(&project.dir.join("app"))), &look(&restored.join("app")));
+    assert!(rows(&restored.join("db/data.db")) == rows(&project.dir.join("data.db")), "the rows differ");
     if peer {
         let theirs = bytes_below(&project.top.join("restic"));
         println!("restic stores {theirs}");

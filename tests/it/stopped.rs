@@ -5,6 +5,7 @@ use crate::common::project::{
     Project, exe, expect_code, program, slow_to_end, told_by_status_and_doctor, until,
 };
 use crate::rollback::untold::{running, two_services};
+use backstay::model::{ObjectKind, Record, document};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -139,6 +140,37 @@ fn what_is_kept_is_of_the_moment_when_the_services_were_down() {
     // And the next one sees that they changed.
     let id = app.0.backup();
     assert_eq!(fs::read_to_string(app.0.restore(&id, &[]).join("app/file")).unwrap(), "later\n");
+}
+
+#[test]
+fn what_did_not_change_is_not_read_when_the_services_are_up_however_the_listing_is_cut_now() {
+    // The second start changes a file that was as it had been.
+    let start = "start = 'echo start >> order; [ ! -e again ] || echo later > app/z/0602; sleep 1000 & echo $! > web.pid'";
+    let service = SERVICE.replace("start = 'echo start >> order; sleep 1000 & echo $! > web.pid'", start);
+    let app = App::with(&service);
+    for n in 0..700 {
+        crate::lab::put(&app.0.dir.join(format!("app/z/{n:04}")), format!("first {n}").as_bytes());
+    }
+    let backup = || {
+        let output = app.command(&["backup", "--json"]).env("BACKSTAY_TEST_SETTLE_MS", "0").output().unwrap();
+        let output = expect_code(output, 0);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["snapshot"].as_str().unwrap().to_owned()
+    };
+    let listings = |id: &str| {
+        let bytes = fs::read(app.0.store.join(format!("snapshots/{id}.json"))).unwrap();
+        let record: Record = document::parse(document::split(&bytes).unwrap().0, "record").unwrap();
+        record.objects.iter().filter(|o| o.kind == ObjectKind::Manifest).count()
+    };
+    assert_eq!(listings(&backup()), 4, "a segment for each component, and the index");
+    // From here on a segment ends in the middle of the one that there was.
+    crate::lab::put(&app.0.dir.join("app").join(crate::incremental_traps::name_that_cuts()), b"new");
+    fs::write(app.0.dir.join("again"), b"").unwrap();
+    let id = backup();
+    assert_eq!(listings(&id), 5, "a segment more");
+    let restored = app.0.restore(&id, &[]);
+    assert_eq!(fs::read_to_string(restored.join("app/z/0602")).unwrap(), "first 602");
+    assert_eq!(fs::read_to_string(app.0.dir.join("app/z/0602")).unwrap(), "later\n");
 }
 
 #[test]

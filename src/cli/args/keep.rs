@@ -33,6 +33,9 @@ pub struct MilestoneArgs {
     /// No longer a milestone: retention may remove it
     #[arg(long)]
     pub remove: bool,
+    /// Not to be had any more; who asks for it is told the way
+    #[arg(long, hide = true)]
+    pub standalone: bool,
 }
 
 #[derive(Debug, Args)]

@@ -27,6 +27,12 @@ pub(super) fn note(terminal: &Terminal, args: NoteArgs) -> Result<u8> {
 
 /// Runs `milestone`.
 pub(super) fn milestone(terminal: &Terminal, args: &MilestoneArgs) -> Result<u8> {
+    if args.standalone {
+        let what = format!("{} exists, and cannot be made to stand alone", args.id);
+        return Err(OpError::new(Class::Usage, what)
+            .because("one stands alone when all that it holds was packed for it, from the live files, and these may be others by now")
+            .hint("`backstay backup --full --milestone` makes a snapshot that needs no older archive and is never removed"));
+    }
     let what = if args.remove { "no longer a milestone" } else { "a milestone: retention never removes it" };
     mark(terminal, &args.id, &Saying::Milestone(!args.remove), what)
 }

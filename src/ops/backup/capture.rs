@@ -13,7 +13,7 @@ use crate::ops::backup::files::{Databases, pack_database, pack_file, pack_found}
 use crate::ops::backup::held::{Held, HeldDatabase, HeldDatabases};
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::manifest::{Stored, store_component};
-use crate::ops::backup::packer::{PackRun, Packer, archive_size_for};
+use crate::ops::backup::packer::{PackRun, Packer, archive_size};
 use crate::ops::backup::reuse::{Contents, Facts, Reuse, Settled, same_database};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::layout::{base_of, folder_spec};
@@ -101,13 +101,7 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
 
 impl<'a> Run<'a> {
     /// A component of which nothing was captured yet.
-    pub(super) fn build(
-        &self,
-        component: &Component,
-        kind: ComponentKind,
-        method: &str,
-        bytes: u64,
-    ) -> Build<'a> {
+    pub(super) fn build(&self, component: &Component, kind: ComponentKind, method: &str) -> Build<'a> {
         let now = self.session.around.clock.now();
         let number = component_number(&self.writer.naming, &component.name);
         let old = self.reuse.component(number);
@@ -117,8 +111,6 @@ impl<'a> Run<'a> {
             component: component.name.clone(),
             delta: !old.is_empty(),
         };
-        let configured = self.session.config.as_ref().and_then(|c| c.packing.archive_size);
-        let size = configured.unwrap_or_else(|| archive_size_for(bytes));
         let (base, single) = base_of(component, self.session.config.as_deref());
         Build {
             name: component.name.clone(),
@@ -146,10 +138,15 @@ impl<'a> Run<'a> {
             listing: if old.is_empty() { Listing::folding() } else { Listing::default() },
             unlisted: BTreeMap::new(),
             held: HashMap::new(),
-            packer: Packer::new(self.pack.clone(), about, size),
+            packer: Packer::new(self.pack.clone(), about, self.archive_size(0)),
             names: &self.session.names,
             problems: Vec::new(),
         }
+    }
+
+    /// The size of archives of a component that has so many bytes.
+    pub(super) fn archive_size(&self, bytes: u64) -> u64 {
+        archive_size(self.session.config.as_ref().and_then(|c| c.packing.archive_size), bytes)
     }
 
     /// Walks a folder or a list of paths.
@@ -159,7 +156,7 @@ impl<'a> Run<'a> {
             _ => ComponentKind::Folder,
         };
         let spec = folder_spec(component, &self.session.config()?.components, self.session)?;
-        let mut build = self.build(component, kind, "files", 0);
+        let mut build = self.build(component, kind, "files");
         let mut problems = Vec::new();
         let scanned = scan(&spec, &self.session.names, &mut |problem| problems.push(problem));
         for problem in problems {
@@ -171,9 +168,7 @@ impl<'a> Run<'a> {
         match scanned {
             Ok(scan) => {
                 build.rules.clone_from(&scan.rules);
-                if self.session.config.as_ref().is_none_or(|c| c.packing.archive_size.is_none()) {
-                    build.packer.archive_size = archive_size_for(scan.bytes);
-                }
+                build.packer.archive_size = self.archive_size(scan.bytes);
                 Ok((build, Some(scan)))
             }
             Err(error) => {

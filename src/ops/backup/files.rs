@@ -267,8 +267,8 @@ pub(super) fn pack_database(
         at += got as u64;
         Ok(got)
     };
-    let kind = Content::Database(page_size);
-    let packed = pack_stream(build, &entry, size, kind, &mut read)?;
+    let which = (Content::Database(page_size), facts.ident.as_ref());
+    let packed = pack_stream(build, &entry, size, which, &mut read)?;
     if packed.size != size {
         return Err(ContentError::Read(io::Error::other("the capture was cut short")));
     }

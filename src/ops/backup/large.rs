@@ -44,33 +44,39 @@ pub(super) fn pack_file_content(build: &mut Build<'_>, open: &OpenFile) -> Packe
     if copy && let Some(packed) = find_copy(build, entry, &ranges, &mut read)? {
         return Ok(packed);
     }
-    let before = before(build, &open.ident, row);
+    let own = row.filter(|row| row.entry.size > SMALL_BYTES);
+    let before = before(build, Some(&open.ident), own, blocks::Content::File);
     let content = Content { size, ranges: &ranges, read: &mut read };
     pack_blocks(build, entry, content, blocks::Content::File, before)
 }
 
-/// Packs content that can be read once, from its beginning to its end: a database, the output of a command.
+/// Packs content that can be read once, from its beginning to its end: a database, the output of a command. `ident` is the file's, where it is one that may have had
+/// another name.
 pub(super) fn pack_stream(
     build: &mut Build<'_>,
     entry: &Entry,
     size: u64,
-    kind: blocks::Content,
+    (kind, ident): (blocks::Content, Option<&Ident>),
     read: &mut Read<'_>,
 ) -> Packed {
     let row = if build.old.is_empty() { None } else { build.contents.row(entry.path.as_bytes()) };
-    let before = row.and_then(|row| blocks_of(build, &row, kind));
+    let before = before(build, ident, row, kind);
     let ranges = if size == 0 { Vec::new() } else { vec![(0, size)] };
     pack_blocks(build, entry, Content { size, ranges: &ranges, read }, kind, before)
 }
 
-/// The blocks that a large file is compared with: those of its path, else of the inode that it had under another.
-fn before(build: &mut Build<'_>, ident: &Ident, row: Option<Row>) -> Option<Before> {
+/// The blocks that content is compared with: those of `own`, what its path had, else those of the large file that its inode was under another.
+fn before(
+    build: &mut Build<'_>,
+    ident: Option<&Ident>,
+    own: Option<Row>,
+    kind: blocks::Content,
+) -> Option<Before> {
     if build.old.is_empty() {
         return None;
     }
-    let own = row.filter(|row| row.entry.size > SMALL_BYTES);
-    let row = own.or_else(|| build.contents.moved(ident))?;
-    blocks_of(build, &row, blocks::Content::File)
+    let row = own.or_else(|| build.contents.moved(ident?))?;
+    blocks_of(build, &row, kind)
 }
 
 fn blocks_of(build: &Build<'_>, row: &Row, kind: blocks::Content) -> Option<Before> {

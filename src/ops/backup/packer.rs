@@ -50,12 +50,26 @@ pub(super) struct Packer<'a> {
 }
 
 /// Bounds of what one archive is to hold; see the design.
-pub(super) const ARCHIVE_SIZE_MIN: u64 = 32 << 20;
+const ARCHIVE_SIZE_MIN: u64 = 32 << 20;
 const ARCHIVE_SIZE_MAX: u64 = 1 << 30;
 
-/// A 256th of the component, so that packing and uploading overlap and lists stay short.
-pub(super) fn archive_size_for(component_bytes: u64) -> u64 {
-    (component_bytes / 256).clamp(ARCHIVE_SIZE_MIN, ARCHIVE_SIZE_MAX)
+/// The size at which the archives of a component are sealed: what is configured, else a 256th of it, so that packing and uploading overlap and lists stay short.
+pub(super) fn archive_size(configured: Option<u64>, component_bytes: u64) -> u64 {
+    configured.unwrap_or_else(|| (component_bytes / 256).clamp(smallest(), ARCHIVE_SIZE_MAX))
+}
+
+/// In debug builds a test may set another lower bound, in bytes, so that its component need not have gigabytes.
+fn smallest() -> u64 {
+    #[cfg(debug_assertions)]
+    if let Some(bytes) = std::env::var("BACKSTAY_TEST_ARCHIVE_MIN").ok().and_then(|n| n.parse().ok()) {
+        return bytes;
+    }
+    ARCHIVE_SIZE_MIN
+}
+
+/// What counts as a whole archive when small ones are folded. Where archives are larger than they must be, one of this size is worth its request all the same.
+pub(super) fn whole_archive(configured: Option<u64>) -> u64 {
+    configured.unwrap_or(ARCHIVE_SIZE_MIN).min(ARCHIVE_SIZE_MIN)
 }
 
 impl<'a> Packer<'a> {
@@ -176,8 +190,16 @@ mod tests {
 
     #[test]
     fn archives_are_a_256th_of_the_component_within_bounds() {
-        assert_eq!(archive_size_for(0), 32 << 20);
-        assert_eq!(archive_size_for(16 << 30), 64 << 20);
-        assert_eq!(archive_size_for(1 << 50), 1 << 30);
+        assert_eq!(archive_size(None, 0), 32 << 20);
+        assert_eq!(archive_size(None, 16 << 30), 64 << 20);
+        assert_eq!(archive_size(None, 1 << 50), 1 << 30);
+        assert_eq!(archive_size(Some(5 << 20), 16 << 30), 5 << 20);
+    }
+
+    #[test]
+    fn large_archives_need_not_be_half_full_to_stay() {
+        assert_eq!(whole_archive(None), 32 << 20);
+        assert_eq!(whole_archive(Some(1 << 20)), 1 << 20);
+        assert_eq!(whole_archive(Some(4 << 30)), 32 << 20);
     }
 }

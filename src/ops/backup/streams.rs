@@ -83,7 +83,7 @@ impl Stream<'_> {
                 let mut read = |offset: u64, buffer: &mut [u8]| {
                     rustix::io::pread(&output.file, buffer, offset).map_err(io::Error::from)
                 };
-                match pack_stream(&mut build, &entry, output.size, Content::File, &mut read) {
+                match pack_stream(&mut build, &entry, output.size, (Content::File, None), &mut read) {
                     Ok(packed) if packed.size == output.size && matches!(output.is_as_it_was(), Ok(true)) => {
                         build.list(packed_item(*entry, packed, Facts::default()));
                     }
@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
     }
 
     fn sqlite(&self, component: &Component, path: &Path) -> Result<Stream<'a>> {
-        let mut build = Box::new(self.build(component, ComponentKind::Sqlite, "sqlite-pages", 0));
+        let mut build = Box::new(self.build(component, ComponentKind::Sqlite, "sqlite-pages"));
         let name = path.file_name().map_or(&b"database"[..], |n| std::os::unix::ffi::OsStrExt::as_bytes(n));
         let rel = RelPath::new(name).map_err(|e| OpError::new(Class::Config, e.to_string()))?;
         let mut entry = Entry::new(rel.clone(), Kind::File);
@@ -166,6 +166,7 @@ impl<'a> Run<'a> {
         match capture(&self.sqlite_spec(component, path)) {
             Ok(captured) => {
                 (build.method, build.instant) = (captured.method.to_owned(), captured.instant);
+                build.packer.archive_size = self.archive_size(captured.size);
                 let facts = Box::new(facts.unwrap_or_default());
                 Ok(Stream::Database(build, Box::new(entry), Box::new(captured), facts))
             }
@@ -201,9 +202,9 @@ impl<'a> Run<'a> {
     fn command(&self, component: &Component) -> Result<Stream<'a>> {
         let rel = RelPath::new(b"output").map_err(|e| OpError::new(Class::Failed, e.to_string()))?;
         let Some((spec, method)) = self.command_spec(component)? else {
-            return Ok(Stream::Whole(Box::new(self.build(component, ComponentKind::Command, "command", 0))));
+            return Ok(Stream::Whole(Box::new(self.build(component, ComponentKind::Command, "command"))));
         };
-        let mut build = Box::new(self.build(component, ComponentKind::Command, method, 0));
+        let mut build = Box::new(self.build(component, ComponentKind::Command, method));
         build.instant = self.session.around.clock.now();
         let interrupt = &self.session.around.interrupt;
         let output = match run_command(&spec, self.pack.scratch, &|| interrupt.signal().is_some()) {
@@ -219,6 +220,7 @@ impl<'a> Run<'a> {
         if spec.check.is_some() {
             build.checked(&rel, CheckResult::Passed, &[]);
         }
+        build.packer.archive_size = self.archive_size(output.size);
         let mut entry = Entry::new(rel.clone(), Kind::File);
         (entry.mode, entry.mtime) = (0o600, seconds_of(build.instant));
         (entry.uid, entry.gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());

@@ -1,15 +1,16 @@
 //! Kill −9 and failing calls in backups that refer to older ones: changed blocks, a catalog that is written or made again, archives that are packed again.
 
 use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, chosen, long, noise, scatter};
+use backstay::model::{ObjectId, ObjectKind, Record, document};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// Files count as settled at once, so that what did not change is not read.
 const SETTLED: (&str, &str) = ("BACKSTAY_TEST_SETTLE_MS", "0");
 
-/// A bed with three snapshots, the last of which leaves an archive that is less than half in use, and the application changed since.
+/// A bed with three snapshots, the last of which leaves an archive of which less than half is in use, and the application changed since: the next one packs the rest of it again.
 struct Prepared {
     bed: Bed,
     snapshots: BTreeMap<String, Expected>,
@@ -17,12 +18,14 @@ struct Prepared {
     points: Vec<String>,
 }
 
-fn backup(bed: &Bed, snapshots: &mut BTreeMap<String, Expected>) {
+fn backup(bed: &Bed, snapshots: &mut BTreeMap<String, Expected>) -> String {
     let expected = bed.expected();
     let output = bed.run_with(&["backup", "--json"], &[SETTLED]);
     assert_code(&output, 0);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    snapshots.insert(report["snapshot"].as_str().unwrap().to_owned(), expected);
+    let id = report["snapshot"].as_str().unwrap().to_owned();
+    snapshots.insert(id.clone(), expected);
+    id
 }
 
 fn change(bed: &Bed, round: u64) {
@@ -40,13 +43,13 @@ fn prepare(catalog: bool) -> Prepared {
     let bed = Bed::new();
     bed.make_app();
     bed.set_up();
-    let mut snapshots = BTreeMap::new();
+    let (mut snapshots, mut last) = (BTreeMap::new(), BTreeSet::new());
     for round in 1..4 {
         change(&bed, round);
-        backup(&bed, &mut snapshots);
+        last = archives(&bed, &backup(&bed, &mut snapshots));
     }
     change(&bed, 4);
-    // Half of what the last one packed goes: the rest of its archive is packed again in time.
+    // And most of it goes again.
     for n in 0..10 {
         std::fs::remove_file(bed.app().join(format!("backend/steps/data_{n}.bin"))).unwrap();
     }
@@ -55,8 +58,18 @@ fn prepare(catalog: bool) -> Prepared {
     }
     let next = bed.expected();
     bed.save();
-    let points = points(&bed);
+    let (points, made) = points(&bed);
+    // Each archive holds a stretch of the model that nothing overwrote since: one that is not referred to any more was packed again.
+    assert!(!last.is_subset(&made), "nothing is packed again: {last:?}, {made:?}");
     Prepared { bed, snapshots, next, points }
+}
+
+/// The archives that a snapshot refers to.
+fn archives(bed: &Bed, id: &str) -> BTreeSet<ObjectId> {
+    let bytes = std::fs::read(bed.store().join(format!("snapshots/{id}.json"))).unwrap();
+    let (line, _) = document::split(&bytes).unwrap();
+    let record: Record = document::parse(line, "record").unwrap();
+    record.objects.iter().filter(|o| o.kind == ObjectKind::Archive).map(|o| o.id).collect()
 }
 
 fn state(bed: &Bed) -> PathBuf {
@@ -65,12 +78,15 @@ fn state(bed: &Bed) -> PathBuf {
     config["state"]["dir"].as_str().unwrap().into()
 }
 
-/// As [`Bed::points`], with files that count as settled.
-fn points(bed: &Bed) -> Vec<String> {
+/// As [`Bed::points`], with files that count as settled, and what the snapshot refers to.
+fn points(bed: &Bed) -> (Vec<String>, BTreeSet<ObjectId>) {
     let log = bed.live.with_file_name("points.log");
     let _ = std::fs::remove_file(&log);
     let orders = [SETTLED, (super::bed::COUNT, log.to_str().unwrap())];
-    assert_code(&bed.run_with(&["backup"], &orders), 0);
+    let output = bed.run_with(&["backup", "--json"], &orders);
+    assert_code(&output, 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let made = archives(bed, report["snapshot"].as_str().unwrap());
     let text = std::fs::read_to_string(&log).unwrap();
     let mut points: Vec<(usize, String)> = Vec::new();
     for line in text.lines() {
@@ -79,7 +95,7 @@ fn points(bed: &Bed) -> Vec<String> {
     }
     points.sort();
     bed.reset();
-    points.into_iter().map(|(_, name)| name).collect()
+    (points.into_iter().map(|(_, name)| name).collect(), made)
 }
 
 impl Prepared {

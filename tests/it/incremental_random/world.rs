@@ -3,10 +3,12 @@
 use crate::common::everything::put_sparse;
 use crate::common::project::{Project, exe, expect_code, noise, program};
 use crate::common::trees::{Tree, assert_same, look, restorable};
+use rustix::fs::{XattrFlags, lsetxattr};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// SplitMix64: the same numbers everywhere.
 pub(super) struct Rng(u64);
@@ -45,6 +47,7 @@ type Rows = Vec<(i64, Vec<u8>)>;
 /// A snapshot, and what it must give back.
 struct Made {
     id: String,
+    components: Vec<&'static str>,
     tree: Tree,
     inner: Rows,
     outer: Rows,
@@ -169,7 +172,7 @@ impl World {
     }
 
     fn change_tree(&mut self) {
-        match self.rng.below(15) {
+        match self.rng.below(18) {
             0 => {
                 let (path, bytes) = (self.new_name(), self.rng.bytes());
                 fs::write(path, bytes).unwrap();
@@ -227,6 +230,24 @@ impl World {
                 bytes.extend_from_slice(&more);
                 fs::write(&temporary, bytes).unwrap();
                 fs::rename(temporary, path).unwrap();
+            }
+            10 => {
+                // The content stays as it is.
+                let Some(path) = self.file() else { return };
+                let time = UNIX_EPOCH + Duration::from_secs(self.rng.below(2_000_000_000));
+                File::open(path).unwrap().set_modified(time).unwrap();
+            }
+            11 => {
+                let Some(path) = self.pick(|p| !p.symlink_metadata().unwrap().is_symlink()) else { return };
+                let value = noise(self.rng.next(), 20);
+                // Not every file system has them.
+                let _not_everywhere = lsetxattr(path, "user.random", &value, XattrFlags::empty());
+            }
+            12 => {
+                let Some(path) = self.pick(|p| p.symlink_metadata().unwrap().is_dir()) else { return };
+                let bytes = self.rng.bytes();
+                fs::remove_dir_all(&path).unwrap();
+                fs::write(path, bytes).unwrap();
             }
             _ => self.edit(),
         }
@@ -343,17 +364,43 @@ impl World {
         let path = objects[self.rng.below(objects.len() as u64) as usize].clone();
         let name = path.file_name().unwrap().to_str().unwrap();
         self.harmed.insert(name.split('.').next().unwrap().to_owned());
-        let bytes = fs::read(&path).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        if self.rng.chance(2) {
-            fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        match self.rng.below(3) {
+            0 => {}
+            1 => fs::write(&path, &bytes[..bytes.len() / 2]).unwrap(),
+            _ => {
+                let at = self.rng.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << self.rng.below(8);
+                fs::write(&path, &bytes).unwrap();
+                // Of the same size: only reading tells. It finds nothing where no snapshot has it.
+                let verified = self.project.run(["verify", "--read-data"]).status.code();
+                assert!([Some(0), Some(13)].contains(&verified), "{verified:?}");
+            }
         }
+    }
+
+    /// Which components a run is for; the others are not in its snapshot.
+    fn asked_for(&mut self) -> Vec<&'static str> {
+        let all = vec!["app", "db", "dump"];
+        if !self.rng.chance(4) {
+            return all;
+        }
+        let not = self.rng.below(3) as usize;
+        all.into_iter().enumerate().filter(|(n, _)| *n != not).map(|(_, name)| name).collect()
     }
 
     /// Makes a snapshot, in which nothing may be missing, and notes what it must give back.
     pub(super) fn backup(&mut self) {
         let mut command = program(exe(), &self.project.home);
         command.current_dir(&self.project.dir).args(["backup", "--json"]).env("BACKSTAY_TEST_SETTLE_MS", "0");
+        let components = self.asked_for();
+        if components.len() < 3 {
+            command.args(components.iter().flat_map(|name| ["--only", *name]));
+        }
+        if self.rng.chance(8) {
+            command.arg("--full");
+        }
         let output = command.output().unwrap();
         // That older snapshots are damaged is said, and no reason not to make a new one.
         let code = output.status.code().filter(|code| *code == 13 && !self.harmed.is_empty());
@@ -361,6 +408,7 @@ impl World {
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["complete"], true, "{report:#}");
         let made = Made {
+            components,
             id: report["snapshot"].as_str().unwrap().to_owned(),
             tree: without_database(look(&self.app())),
             inner: rows(&self.databases()[0]),
@@ -408,10 +456,19 @@ impl World {
     /// Compares and removes what was restored.
     fn check(&self, made: &Made, to: &Path) {
         println!("history {}, snapshot {}", self.seed, made.id);
-        assert_eq!(rows(&to.join("app/data/in.db")), made.inner);
-        assert_eq!(rows(&to.join("db/outer.db")), made.outer);
-        assert!(fs::read(to.join("dump/output")).unwrap() == made.dump, "the dump differs");
-        assert_same(&restorable(made.tree.clone()), &without_database(look(&to.join("app"))));
+        for component in ["app", "db", "dump"] {
+            assert_eq!(to.join(component).exists(), made.components.contains(&component), "{component}");
+        }
+        if made.components.contains(&"app") {
+            assert_eq!(rows(&to.join("app/data/in.db")), made.inner);
+            assert_same(&restorable(made.tree.clone()), &without_database(look(&to.join("app"))));
+        }
+        if made.components.contains(&"db") {
+            assert_eq!(rows(&to.join("db/outer.db")), made.outer);
+        }
+        if made.components.contains(&"dump") {
+            assert!(fs::read(to.join("dump/output")).unwrap() == made.dump, "the dump differs");
+        }
         fs::remove_dir_all(to).unwrap();
     }
 }

@@ -50,11 +50,17 @@ impl<'a> Cursor<'a> {
         self.open.as_mut()
     }
 
-    /// The row of `path`. Paths must come in walk order.
-    pub(in crate::ops::backup) fn seek(&mut self, path: &[u8]) -> Option<RowRef<'_>> {
+    /// Moves to the first stretch that does not end before `path`.
+    fn move_to(&mut self, path: &[u8]) -> Option<()> {
         while walk_order(self.old.stretches.get(self.place)?.last.as_bytes(), path) == Ordering::Less {
             self.place += 1;
         }
+        Some(())
+    }
+
+    /// The row of `path`. Paths must come in walk order.
+    pub(in crate::ops::backup) fn seek(&mut self, path: &[u8]) -> Option<RowRef<'_>> {
+        self.move_to(path)?;
         if walk_order(self.old.stretches.get(self.place)?.first.as_bytes(), path) == Ordering::Greater {
             return None;
         }
@@ -79,9 +85,8 @@ impl<'a> Cursor<'a> {
         entries: usize,
         mut same: impl FnMut(usize, &RowRef<'_>) -> bool,
     ) -> Option<Whole> {
-        while walk_order(self.old.stretches.get(self.place)?.first.as_bytes(), path) == Ordering::Less {
-            self.place += 1;
-        }
+        // Not past one that has `path` in its middle: it begins no whole one, but its entries are looked up next.
+        self.move_to(path)?;
         let (place, count) = (self.place, self.old.stretches.len());
         let known = self.old.stretches.get(place)?;
         let old = self.old;
@@ -124,5 +129,68 @@ impl<'a> Cursor<'a> {
     pub(in crate::ops::backup) fn linked(&mut self) -> Vec<(Entry, Facts)> {
         let rows = std::mem::take(&mut self.linked);
         rows.into_iter().map(|row| (row.entry.clone(), Facts::of_row(&row))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::known::{Known, KnownStretch};
+    use crate::model::{Kind, RelPath, VaultId};
+    use crate::ops::backup::reuse::Reuse;
+    use std::collections::{BTreeSet, HashMap, HashSet};
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+
+    fn stretch(names: &[&str]) -> KnownStretch {
+        let path = |name: &&str| RelPath::new(name.as_bytes()).unwrap();
+        let rows: Vec<Row> =
+            names.iter().map(|name| Row::new(Entry::new(path(name), Kind::Dir), None, false)).collect();
+        KnownStretch {
+            row: 0,
+            segment: ObjectId::of(names[0].as_bytes()),
+            size: 1,
+            recipients: Vec::new(),
+            first: path(&names[0]),
+            last: path(&names[names.len() - 1]),
+            maps: Vec::new(),
+            blocks: Vec::new(),
+            archives: Vec::new(),
+            shared: false,
+            content: 0,
+            packed: Stretch::encode(&rows).unwrap(),
+        }
+    }
+
+    /// One component, of number 7.
+    fn known(stretches: Vec<KnownStretch>) -> Reuse {
+        Reuse {
+            path: PathBuf::new(),
+            proved: stretches.iter().map(|s| s.segment).collect(),
+            known: Known { components: HashMap::from([(7, stretches)]), ..Known::default() },
+            lost: BTreeSet::new(),
+            usable: HashSet::from([7]),
+            recipients: Vec::new(),
+            standing: HashMap::new(),
+            instance: VaultId::from_random([0; 17]),
+            last_backup: None,
+            drains: HashMap::new(),
+            gathered: Mutex::default(),
+            stored: None,
+        }
+    }
+
+    #[test]
+    fn a_segment_that_begins_in_the_middle_of_an_earlier_one_hides_nothing_of_that() {
+        let known = known(vec![stretch(&["a", "c", "e"]), stretch(&["g", "i"])]);
+        let mut cursor = Cursor::new(known.component(7));
+        assert!(cursor.seek(b"a").is_some());
+        // `b` is new, and ends a segment.
+        assert!(cursor.seek(b"b").is_none());
+        assert!(cursor.whole(b"c", 4, |_, _| true).is_none());
+        assert!(cursor.seek(b"c").is_some() && cursor.seek(b"e").is_some());
+        assert!(cursor.whole(b"f", 3, |_, _| true).is_none());
+        assert!(cursor.seek(b"f").is_none());
+        assert!(cursor.whole(b"g", 2, |_, _| true).is_some());
     }
 }

@@ -1,15 +1,13 @@
-//! Which archives are packed again: what they hold that is still in use goes from the live files into a new archive, and the reference is dropped.
+//! What is packed again: what the chosen archives hold that is still in use goes from the live files into a new archive, and the reference is dropped.
 //!
-//! So the space of half-empty archives comes free, and a component never hangs on very many. It is only a wish: what does not fit into a run's share goes
+//! So the space of half-empty archives comes free, and a component never hangs on very many little ones. It is only a wish: what does not fit into a run's share goes
 //! on being referred to, and the next run continues.
 
 use crate::catalog::known::{KnownArchive, KnownStretch, Usage};
 use crate::model::ObjectId;
+use crate::ops::backup::reuse::choose::{Share, choose};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A component that refers to more delta archives than this has its emptiest packed again.
-pub(in crate::ops::backup) const DELTAS_MAX: usize = 32;
 
 /// At most this part of a component is packed again in a run.
 const PART: u64 = 4;
@@ -25,50 +23,28 @@ pub(in crate::ops::backup) struct Drain {
     left: AtomicU64,
 }
 
-/// How full an archive is.
-#[derive(Debug, Clone, Copy)]
-struct Share {
-    archive: ObjectId,
-    used: u64,
-    of: u64,
-    age: u64,
-}
-
-impl Share {
-    fn part(&self) -> f64 {
-        self.used as f64 / self.of.max(1) as f64
-    }
+/// How many bytes of a component of `content` bytes a run may pack again.
+pub(super) fn share_of(content: u64) -> u64 {
+    (content / PART).max(BYTES_MIN)
 }
 
 impl Drain {
-    /// What of the component with these stretches is to be packed again. Archives that may not be referred to any more are not counted: they are packed anew in any
-    /// case.
+    /// What of the component with these stretches is to be packed again, where archives are sealed at `full` bytes. Archives that may not be referred to any more are not
+    /// counted: they are packed anew in any case.
     pub(super) fn plan(
         stretches: &[KnownStretch],
         known: &BTreeMap<ObjectId, KnownArchive>,
+        full: u64,
         usable: impl Fn(&ObjectId) -> bool,
     ) -> Self {
-        let mut shares: Vec<Share> = Vec::new();
-        let mut deltas = 0;
-        for (archive, used) in used(stretches) {
-            let Some(known) = known.get(&archive).filter(|_| usable(&archive)) else { continue };
-            deltas += usize::from(known.delta);
-            shares.push(Share { archive, used, of: known.content, age: known.age });
-        }
-        shares
-            .sort_by(|a, b| a.part().total_cmp(&b.part()).then(a.used.cmp(&b.used)).then(a.age.cmp(&b.age)));
-        // The new archive is one more.
-        let mut over = if deltas > DELTAS_MAX { deltas + 1 - DELTAS_MAX } else { 0 };
-        let mut archives = HashSet::new();
-        for share in shares {
-            let delta = known.get(&share.archive).is_some_and(|a| a.delta);
-            if share.used * 2 < share.of || (delta && over > 0) {
-                archives.insert(share.archive);
-                over = over.saturating_sub(usize::from(delta));
-            }
-        }
-        let content: u64 = stretches.iter().map(|s| s.content).sum();
-        Self { archives, left: AtomicU64::new((content / PART).max(BYTES_MIN)) }
+        let share = |(archive, used): (ObjectId, u64)| {
+            let known = known.get(&archive).filter(|_| usable(&archive))?;
+            let KnownArchive { info, age, delta, content, .. } = known;
+            Some(Share { archive, used, of: *content, size: info.size, age: *age, delta: *delta })
+        };
+        let shares: Vec<Share> = used(stretches).into_iter().filter_map(share).collect();
+        let left = share_of(stretches.iter().map(|s| s.content).sum());
+        Self { archives: choose(&shares, full, left), left: AtomicU64::new(left) }
     }
 
     /// True when what lies in this archive is packed again, as long as there is a share left.
@@ -114,6 +90,8 @@ mod tests {
     use crate::model::manifest::ArchiveInfo;
     use crate::model::{Entry, Extent, Kind, RelPath};
 
+    const FULL: u64 = 32 << 20;
+
     fn id(n: u64) -> ObjectId {
         ObjectId::of(&n.to_le_bytes())
     }
@@ -155,9 +133,9 @@ mod tests {
         }
     }
 
-    fn draining(stretches: &[KnownStretch], archives: Vec<(ObjectId, KnownArchive)>) -> Vec<u64> {
+    fn draining(stretches: &[KnownStretch], archives: Vec<(ObjectId, KnownArchive)>, full: u64) -> Vec<u64> {
         let known: BTreeMap<_, _> = archives.into_iter().collect();
-        let drain = Drain::plan(stretches, &known, |_| true);
+        let drain = Drain::plan(stretches, &known, full, |_| true);
         (0..100).filter(|n| drain.has(&id(*n))).collect()
     }
 
@@ -165,29 +143,30 @@ mod tests {
     fn archives_of_which_less_than_half_is_in_use_drain() {
         let stretches = [stretch("a", &[(1, 0, 6000), (2, 0, 2000), (3, 0, 500)], false)];
         let archives = vec![archive(1, 10_000, false), archive(2, 10_000, true), archive(3, 2036, true)];
-        assert_eq!(draining(&stretches, archives), [2], "of the third all is in use, little as it is");
+        assert_eq!(draining(&stretches, archives, FULL), [2], "of the third all is in use, little as it is");
     }
 
     #[test]
     fn what_several_files_use_does_not_make_an_archive_fuller() {
         let same = [(1, 0, 2000)];
         let stretches = ["a", "b", "c"].map(|name| stretch(name, &same, true));
-        assert_eq!(draining(&stretches, vec![archive(1, 10_000, false)]), [1]);
+        assert_eq!(draining(&stretches, vec![archive(1, 10_000, false)], FULL), [1]);
         let other = [stretch("a", &same, false), stretch("b", &[(1, 4000, 2000)], false)];
-        assert_eq!(draining(&other, vec![archive(1, 10_000, false)]), [0_u64; 0]);
+        assert_eq!(draining(&other, vec![archive(1, 10_000, false)], FULL), [0_u64; 0]);
     }
 
     #[test]
-    fn the_emptiest_drain_until_with_the_new_one_there_are_not_too_many() {
-        let full = |n: u64| (n, 0, 10_000 - n * 10 - 1536);
-        let deltas = |count: u64| -> Vec<u64> {
-            let files: Vec<_> = (1..=count).map(full).collect();
+    fn the_smallest_are_folded_when_there_are_too_many_and_full_ones_never() {
+        let deltas = |count: u64, full: u64| -> Vec<u64> {
+            let files: Vec<_> = (1..=count).map(|n| (n, 0, 10_000 - n * 10 - 1536)).collect();
             let archives = (1..=count).map(|n| archive(n, 10_000, true)).collect();
-            draining(&[stretch("a", &files, false)], archives)
+            draining(&[stretch("a", &files, false)], archives, full)
         };
-        assert_eq!(deltas(32), [0_u64; 0]);
-        assert_eq!(deltas(33), [32, 33]);
-        assert_eq!(deltas(40), (32..=40).collect::<Vec<u64>>());
+        assert_eq!(deltas(32, FULL), [0_u64; 0]);
+        assert_eq!(deltas(33, FULL).len(), 33, "they all fit into one");
+        assert_eq!(deltas(33, 21_000), [31, 32, 33], "these fill one");
+        assert_eq!(deltas(40, 21_000), (32..=40).collect::<Vec<u64>>(), "and so many are too many");
+        assert_eq!(deltas(90, 18_000), [0_u64; 0], "each is half as large as one may be");
     }
 
     #[test]
@@ -195,7 +174,7 @@ mod tests {
         let files: Vec<_> = (1..=34).map(|n| (n, 0, 8464)).collect();
         let known: BTreeMap<_, _> = (1..=34).map(|n| archive(n, 10_000, true)).collect();
         let gone = [id(1), id(2)];
-        let drain = Drain::plan(&[stretch("a", &files, false)], &known, |id| !gone.contains(id));
+        let drain = Drain::plan(&[stretch("a", &files, false)], &known, FULL, |id| !gone.contains(id));
         assert!(known.keys().all(|id| !drain.has(id)));
     }
 
@@ -203,7 +182,7 @@ mod tests {
     fn a_run_packs_a_quarter_again_and_no_more() {
         let stretches = [stretch("a", &[(1, 0, 40 << 20)], false)];
         let known: BTreeMap<_, _> = [archive(1, 1 << 30, false)].into_iter().collect();
-        let drain = Drain::plan(&stretches, &known, |_| true);
+        let drain = Drain::plan(&stretches, &known, FULL, |_| true);
         assert_eq!(drain.left(), 10 << 20);
         assert_eq!((drain.spend(6 << 20), drain.spend(6 << 20)), (6 << 20, 4 << 20));
         assert!(!drain.has(&id(1)), "nothing is left of the share");

@@ -194,3 +194,20 @@ pub(in crate::ops::backup) fn same_database(
     let passed = row.check != CheckResult::Failed && !settled.reread(row.read, path);
     (same && passed && old.may_stay(&row)).then_some(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_believed_when_both_lie_two_seconds_before_the_capture_and_not_a_nanosecond_later() {
+        let settled = Settled::at("2026-11-30T12:00:02.5Z".parse().unwrap());
+        let noon = "2026-11-30T12:00:00Z".parse::<Timestamp>().unwrap().as_second();
+        let safe = |mtime: (i64, u32), ctime: (i64, u32)| {
+            Facts::of(Ident { dev: 1, ino: 2, size: 3, mtime, ctime }, settled).safe
+        };
+        let (border, after) = ((noon, 500_000_000), (noon, 500_000_001));
+        assert!(safe(border, border) && safe((noon - 100, 0), border));
+        assert!(!safe(after, border) && !safe(border, after) && !safe(border, (noon + 100, 0)));
+    }
+}

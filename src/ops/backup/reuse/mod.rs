@@ -3,6 +3,7 @@
 //! The catalog says that a file has the bytes it had, and where they lie. It never says that those archives exist: each is looked for in the store, must be
 //! named by no tombstone, found bad by no verification, and be sealed to exactly the recipients of today. What fails in one of these is packed again.
 
+mod choose;
 mod contents;
 mod cursor;
 mod drain;
@@ -17,25 +18,21 @@ pub(super) use cursor::{Cursor, Whole};
 pub(super) use known::{Facts, Settled, same_database};
 pub(super) use save::Saved;
 
-use crate::catalog::known::{
-    Expected, Known, KnownArchive, KnownStretch, Loaded, Sums, Update, load, remove, save,
-};
-use crate::keys::Identities;
+use crate::catalog::known::{Expected, Known, KnownArchive, KnownStretch, Loaded, Sums, load, remove};
 use crate::model::chain::KnownSnapshot;
 use crate::model::id::RecipientId;
 use crate::model::proof::Standing;
 use crate::model::{ObjectId, ObjectKind, ObjectRef, Timestamp, VaultId};
-use crate::ops::backup::chain_text;
+use crate::ops::backup::packer::whole_archive;
 use crate::ops::commit::Chain;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::store::Key;
 use drain::Drain;
-use rebuild::Rebuild;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 use stored::Stored;
 use tables::Gathered;
@@ -128,15 +125,17 @@ impl Reuse {
         };
         reuse.last_backup = Some(newest.record.started);
         let expected = Expected { vault: &chain.vault, host: &chain.host, record: &newest.hash };
-        let numbers: Vec<u64> = wishes.components.iter().map(|w| w.number).collect();
         match load(&reuse.path, &expected) {
             Loaded::Usable(known) => reuse.known = known,
             Loaded::Useless(why) => {
                 session.note(&format!("what was remembered of earlier snapshots cannot be used: {why}"));
                 reuse.forget()?;
-                reuse.rebuild(session, snapshots, &expected, &numbers);
             }
-            Loaded::Absent | Loaded::Other => reuse.rebuild(session, snapshots, &expected, &numbers),
+            Loaded::Absent | Loaded::Other => {}
+        }
+        let lacks = reuse.lacks(snapshots, wishes.components);
+        if !lacks.is_empty() {
+            reuse.rebuild(session, snapshots, &expected, &lacks);
         }
         let now = session.around.clock.now();
         let due = |w: &&Wanted| wishes.full || reuse.is_due(w, now);
@@ -145,8 +144,19 @@ impl Reuse {
         reuse.proved.retain(|id| !wishes.bad.contains(id));
         reuse.lost.retain(|id| !wishes.bad.contains(id));
         reuse.usable = numbers.into_iter().filter(|n| reuse.has_archives(*n)).collect();
-        reuse.drains = reuse.usable.iter().map(|n| (*n, reuse.drain(*n))).collect();
+        let whole = whole_archive(session.config.as_ref().and_then(|c| c.packing.archive_size));
+        reuse.drains = reuse.usable.iter().map(|n| (*n, reuse.drain(*n, whole))).collect();
         Ok(reuse)
+    }
+
+    /// Components that snapshots have and the catalog has not. It may know some of them: when it was lost, a run for these alone may have come first.
+    fn lacks(&self, snapshots: &[KnownSnapshot], wanted: &[Wanted]) -> Vec<u64> {
+        let mut lacks: HashSet<u64> = wanted.iter().map(|w| w.number).collect();
+        lacks.retain(|number| !self.known.components.contains_key(number));
+        let usable = snapshots.iter().filter(|s| s.is_usable() && s.record.index.is_some());
+        let stored: HashSet<u64> =
+            usable.flat_map(|s| s.record.components.iter().map(|line| line.number)).collect();
+        lacks.into_iter().filter(|number| stored.contains(number)).collect()
     }
 
     /// True when a component is to be packed so that it stands alone, because it was not for as long as the configuration says.
@@ -164,52 +174,15 @@ impl Reuse {
         archives.peek().is_none() || archives.any(|(id, _)| self.proved.contains(id))
     }
 
-    fn drain(&self, number: u64) -> Drain {
+    fn drain(&self, number: u64, whole: u64) -> Drain {
         let stretches = self.known.components.get(&number).map_or(&[][..], Vec::as_slice);
-        Drain::plan(stretches, &self.known.archives, |id| self.proved.contains(id))
+        Drain::plan(stretches, &self.known.archives, whole, |id| self.proved.contains(id))
     }
 
     /// When the component was last packed so that it stands alone; `now` if it is so now.
     pub(super) fn full(&self, number: u64, alone: bool, now: Timestamp) -> i64 {
         let before = self.known.full.get(&number).copied();
         before.filter(|_| !alone).unwrap_or(now.as_second())
-    }
-
-    /// Makes the catalog again from listings, where an identity is here to open them. Where that fails everything is packed anew, which is said.
-    fn rebuild(
-        &mut self,
-        session: &Session,
-        snapshots: &[KnownSnapshot],
-        expected: &Expected<'_>,
-        numbers: &[u64],
-    ) {
-        let rebuilt = || -> std::result::Result<Option<(Known, Identities)>, String> {
-            let identities = session.identities().map_err(|e| chain_text(&e))?;
-            if identities.is_empty() {
-                return Ok(None);
-            }
-            session.note("what was remembered of earlier snapshots is gone: it is made again from their listings, and every file is read");
-            let rebuild = Rebuild { store: &*session.store, identities: &identities, snapshots };
-            let components = rebuild.components(numbers).map_err(|e| chain_text(&e))?;
-            let update = Update { now: *expected, before: None, components };
-            save(&self.path, &update).map_err(|e| chain_text(&e))?;
-            match load(&self.path, expected) {
-                Loaded::Usable(known) => Ok(Some((known, identities))),
-                _ => Err("it does not come back as it was written".into()),
-            }
-        };
-        match rebuilt() {
-            Ok(Some((known, identities))) => {
-                self.known = known;
-                self.stored = Some(Stored { store: Arc::clone(&session.store), identities });
-            }
-            Ok(None) => session.note(
-                "what was remembered of earlier snapshots is gone, and no identity is here to read their listings: everything is packed anew",
-            ),
-            Err(why) => {
-                session.note(&format!("everything is packed anew, because earlier listings cannot be used: {why}"));
-            }
-        }
     }
 
     /// Removes the catalog.

@@ -3,18 +3,25 @@
 //! What is remembered then is where content lies, not which file has it: every file is read once, and found by its hash. What a listing says is proved as
 //! strictly as when it is read for a restore.
 
-use crate::catalog::known::{ComponentUpdate, KnownArchive, KnownStretch, Row, Stretch};
+use crate::catalog::known::{
+    ComponentUpdate, Expected, Known, KnownArchive, KnownStretch, Loaded, Row, Stretch, Update, load, save,
+};
 use crate::keys::Identities;
 use crate::model::chain::KnownSnapshot;
 use crate::model::id::RecipientId;
 use crate::model::index::{IndexComponent, SegmentRef};
 use crate::model::manifest::ArchiveInfo;
 use crate::model::{Entry, ObjectId, Record};
+use crate::ops::backup::chain_text;
+use crate::ops::backup::reuse::Reuse;
 use crate::ops::backup::reuse::drain::used;
+use crate::ops::backup::reuse::stored::Stored;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::objects::SnapshotReader;
+use crate::ops::session::Session;
 use crate::store::Store;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// About so many bytes of a tar stream are its first member and its end.
 const EVERY_ARCHIVE: u64 = 4096;
@@ -25,6 +32,50 @@ pub(super) struct Rebuild<'a> {
     pub(super) identities: &'a Identities,
     /// This host's snapshots in the order of their numbers.
     pub(super) snapshots: &'a [KnownSnapshot],
+}
+
+impl Reuse {
+    /// Makes the catalog again from listings, or what it lacks of these components, where an identity is here to open them. Where that fails they are packed anew, which
+    /// is said.
+    pub(super) fn rebuild(
+        &mut self,
+        session: &Session,
+        snapshots: &[KnownSnapshot],
+        expected: &Expected<'_>,
+        numbers: &[u64],
+    ) {
+        let some = self.known.record.is_some();
+        let gone = match some {
+            true => "what was remembered of earlier snapshots lacks some components",
+            false => "what was remembered of earlier snapshots is gone",
+        };
+        let rebuilt = || -> std::result::Result<Option<(Known, Identities)>, String> {
+            let identities = session.identities().map_err(|e| chain_text(&e))?;
+            if identities.is_empty() {
+                return Ok(None);
+            }
+            session.note(&format!("{gone}: it is made again from their listings, and every file is read"));
+            let rebuild = Rebuild { store: &*session.store, identities: &identities, snapshots };
+            let components = rebuild.components(numbers).map_err(|e| chain_text(&e))?;
+            let update = Update { now: *expected, before: self.known.record, components };
+            save(&self.path, &update).map_err(|e| chain_text(&e))?;
+            match load(&self.path, expected) {
+                Loaded::Usable(known) => Ok(Some((known, identities))),
+                _ => Err("it does not come back as it was written".into()),
+            }
+        };
+        let anew = if some { "those are packed anew" } else { "everything is packed anew" };
+        match rebuilt() {
+            Ok(Some((known, identities))) => {
+                self.known = known;
+                self.stored = Some(Stored { store: Arc::clone(&session.store), identities });
+            }
+            Ok(None) => {
+                session.note(&format!("{gone}, and no identity is here to read their listings: {anew}"));
+            }
+            Err(why) => session.note(&format!("{anew}, because earlier listings cannot be used: {why}")),
+        }
+    }
 }
 
 impl Rebuild<'_> {
