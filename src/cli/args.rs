@@ -72,7 +72,7 @@ pub struct Global {
     /// reading commands only
     #[arg(long, global = true, value_name = "TIME", allow_hyphen_values = true)]
     pub as_of: Option<String>,
-    /// Snapshots of this host (a beginning of its id) instead of this one's
+    /// Snapshots of this host (its name among the trusted keys, or a beginning of its id) instead of this one's
     #[arg(long, global = true, value_name = "HOST", conflicts_with = "all_hosts")]
     pub host: Option<String>,
     /// Snapshots of all hosts

@@ -61,3 +61,4 @@ mod union;
 pub mod vault;
 pub mod verify;
 mod versions;
+pub mod whose;

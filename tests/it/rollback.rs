@@ -8,6 +8,8 @@ mod crash;
 mod feeding;
 #[path = "rollback/health.rs"]
 mod health;
+#[path = "rollback/hosts.rs"]
+mod hosts;
 #[path = "rollback/logs.rs"]
 mod logs;
 #[path = "rollback/meanwhile.rs"]

@@ -1,5 +1,6 @@
 //! `restore`: to a folder, or in place after a plan and a yes.
 
+use super::whose;
 use crate::cli::args::RestoreArgs;
 use crate::cli::{Terminal, ask, exit, open, render, say};
 use crate::ops::error::{Class, OpError, Result};
@@ -32,7 +33,11 @@ fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Resul
     let plan =
         plan_in_place(session, &args.id, &args.paths, args.untrusted.accept_untrusted, args.no_owners)?;
     tell(&plan);
-    if !args.yes {
+    if !plan.host.own {
+        let typed = whose::Typed { id: &args.id, yes: args.yes };
+        let interrupt = &session.around.interrupt;
+        whose::agree(interrupt, (&plan.snapshot, &plan.host), &typed, "backstay restore --in-place PATH…")?;
+    } else if !args.yes {
         match ask(&session.around.interrupt, "Go ahead? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => {}
             Some(_) => {
@@ -54,6 +59,9 @@ fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Resul
 const LISTED: usize = 20;
 
 fn tell(plan: &InPlacePlan) {
+    if !plan.host.own {
+        say(&format!("from snapshot {} {}", plan.snapshot, render::whose(&plan.host)));
+    }
     for file in plan.files.iter().take(LISTED) {
         let what = if file.replaces { "replace" } else { "create " };
         say(&format!("{what} {}", file.path));

@@ -1,5 +1,6 @@
 //! `rollback` and `ready`: plan, question, transaction.
 
+use super::whose;
 use crate::cli::args::RollbackArgs;
 use crate::cli::{Terminal, ask, exit, open, out, render, say};
 use crate::config::Config;
@@ -7,8 +8,9 @@ use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::guard;
 use crate::ops::look::{self, SnapshotRow};
-use crate::ops::rollback::{self, RollbackOptions, RollbackReport};
-use crate::ops::session::Session;
+use crate::ops::rollback::{self, RollbackOptions, RollbackReport, ShownPlan};
+use crate::ops::session::{HostChoice, Session};
+use crate::ops::whose::of_several;
 
 /// So many snapshots are shown to choose from.
 const SHOWN: usize = 5;
@@ -50,18 +52,30 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         return Ok(0);
     };
     say(render::rollback_plan(&plan.shown).trim_end());
-    // Whoever named a snapshot has decided; on a terminal a question costs nothing.
-    let somebody = std::io::IsTerminal::is_terminal(&std::io::stdin());
-    let asks = !args.yes && (chosen || somebody);
-    if asks {
-        confirm(&session, "Go ahead? [y/N]")?;
-    }
-    let going_back = by_hand.hold(chosen || asks)?;
+    let asked = agreed(&session, &plan.shown, (&options.snapshot, args.yes), chosen)?;
+    let going_back = by_hand.hold(chosen || asked)?;
     let report =
         plan.apply(&session).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     // Whoever went back by hand has decided what becomes of a guarded command that was cut off.
     going_back.settled()?;
     tell(terminal, &session, &report)
+}
+
+/// Goes on when whoever is here means it; true where somebody was asked.
+fn agreed(session: &Session, plan: &ShownPlan, (id, yes): (&str, bool), chosen: bool) -> Result<bool> {
+    let somebody = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let interrupt = &session.around.interrupt;
+    if !plan.host.own {
+        let typed = whose::Typed { id, yes };
+        whose::agree(interrupt, (&plan.snapshot, &plan.host), &typed, "backstay rollback")?;
+        return Ok(somebody);
+    }
+    // Whoever named a snapshot has decided; on a terminal a question costs nothing.
+    let asks = !yes && (chosen || somebody);
+    if asks {
+        confirm(session, "Go ahead? [y/N]")?;
+    }
+    Ok(asks)
 }
 
 /// Takes the last rollback back.
@@ -143,6 +157,9 @@ fn usable(row: &&SnapshotRow) -> bool {
 
 /// Shows the last snapshots and asks for one.
 fn choose(session: &Session) -> Result<String> {
+    if session.around.hosts == HostChoice::All {
+        return Err(of_several());
+    }
     let report = look::list(session)?;
     let usable = report.snapshots.iter().rev().filter(usable).take(SHOWN).collect::<Vec<_>>();
     if usable.is_empty() {

@@ -39,6 +39,7 @@ use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::sources::Sources;
 use crate::ops::vault::Vault;
+use crate::ops::whose::{self, ShownHost};
 use crate::source::sqlite::Checked;
 pub(crate) use lay::write_listing;
 use std::os::fd::OwnedFd;
@@ -101,7 +102,24 @@ pub(crate) fn open_in(
     selector: &str,
     accept_untrusted: bool,
 ) -> Result<Opened> {
-    let known = select::snapshot(session, vault, selector, accept_untrusted)?;
+    open_known(session, vault, select::snapshot(session, vault, selector, accept_untrusted)?)
+}
+
+/// Opens a snapshot that is to become live on this machine, and tells whose it is: another host's only where that host was named.
+pub(crate) fn open_live(
+    session: &Session,
+    selector: &str,
+    accept_untrusted: bool,
+) -> Result<(Opened, ShownHost)> {
+    let vault = session.read_vault()?;
+    let known = select::snapshot(session, &vault, selector, accept_untrusted)?;
+    whose::refuse_unnamed(session, &vault, known, selector)?;
+    let opened = open_known(session, &vault, known)?;
+    let host = ShownHost::of(session, &vault, &opened);
+    Ok((opened, host))
+}
+
+fn open_known(session: &Session, vault: &Vault, known: &KnownSnapshot) -> Result<Opened> {
     let sources = std::sync::Arc::new(known_sources(session, vault, known));
     let record = known.record.clone();
     let identities = session.identities_needed()?;

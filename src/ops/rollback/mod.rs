@@ -42,9 +42,10 @@ use crate::model::{Problem, ProblemKind, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::git::{Move, Moved};
 use crate::ops::hooks::{self, Ran};
-use crate::ops::restore::{Listing, Opened, RestoreReport, open};
+use crate::ops::restore::{Listing, Opened, RestoreReport, open_live};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
+use crate::ops::whose::ShownHost;
 use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
 use report::report_of;
@@ -90,6 +91,8 @@ pub struct RollbackPlan {
 pub struct ShownPlan {
     /// The snapshot.
     pub snapshot: SnapshotId,
+    /// Whose it is.
+    pub host: ShownHost,
     /// What is exchanged.
     pub places: Vec<ShownPlace>,
     /// What is read in, and how, in words.
@@ -161,7 +164,7 @@ pub struct RollbackReport {
 /// Plans; touches nothing.
 pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan> {
     refuse_unfinished(session.state()?.dir(), "rollback")?;
-    let opened = open(session, &options.snapshot, options.accept_untrusted)?;
+    let (opened, host) = open_live(session, &options.snapshot, options.accept_untrusted)?;
     let trees = opened.index.header.working_trees();
     // A bundle of a repository is for a repository that is gone.
     let is_bundle = |name: &str| trees.iter().any(|tree| tree.bundle.as_deref() == Some(name));
@@ -185,7 +188,7 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let git = moves.iter().map(ShownMove::of).collect();
     let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
     let mut shown =
-        ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, warnings: Vec::new() };
+        ShownPlan { snapshot, host, places, dumps: dumps_shown, services, git, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
     shown.warnings.extend(known);
     shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
