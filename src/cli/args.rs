@@ -61,7 +61,8 @@ pub struct Global {
     /// Identity file that opens snapshots (may be given several times)
     #[arg(short, long = "identity", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub identities: Vec<PathBuf>,
-    /// Recovery kit instead of a configuration: reading commands work from any machine. `init` writes the kit to this file
+    /// Recovery kit instead of a configuration: reading commands work from any machine. Beside one, for a machine that has
+    /// no identity: `rollback`, `guard` and `restore --in-place`. `init` writes the kit to this file
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kit: Option<PathBuf>,
     /// Store to read, and no other: a name of the configuration, or the path of a moved store or of a copy, which is

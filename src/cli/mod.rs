@@ -14,6 +14,7 @@ pub mod render;
 mod secret;
 mod signals;
 mod telling;
+mod unlock;
 
 use crate::agent::Said;
 use crate::ops::error::{Class, Doing, OpError, Result};

@@ -14,6 +14,8 @@ mod hosts;
 mod logs;
 #[path = "rollback/meanwhile.rs"]
 mod meanwhile;
+#[path = "rollback/offline.rs"]
+mod offline;
 #[path = "rollback/postgres.rs"]
 mod postgres;
 #[path = "rollback/power.rs"]

@@ -2,7 +2,7 @@
 
 use super::whose;
 use crate::cli::args::RestoreArgs;
-use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::cli::{Terminal, ask, exit, open, render, say, unlock};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::restore::{
     InPlacePlan, RestoreOptions, RestoreReport, database_warning, plan_in_place, run as restore_to,
@@ -10,10 +10,9 @@ use crate::ops::restore::{
 
 /// Runs `restore`.
 pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
-    let session = open::session(terminal)?;
     let report = match &args.to {
         Some(to) => restore_to(
-            &session,
+            &open::session(terminal)?,
             &RestoreOptions {
                 snapshot: args.id.clone(),
                 paths: args.paths.clone(),
@@ -22,7 +21,7 @@ pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
                 ignore_owners: args.no_owners,
             },
         )?,
-        None => in_place(&session, args)?,
+        None => in_place(&unlock::asked_for(terminal, open::session_in_place(terminal)?)?, args)?,
     };
     super::show(terminal, &report, render::restore)?;
     super::say_after(terminal, &[render::problems_again(&report.problems)]);

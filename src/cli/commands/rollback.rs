@@ -2,7 +2,7 @@
 
 use super::whose;
 use crate::cli::args::RollbackArgs;
-use crate::cli::{Terminal, ask, exit, open, out, render, say};
+use crate::cli::{Terminal, ask, exit, open, out, render, say, unlock};
 use crate::config::Config;
 use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
@@ -20,7 +20,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     if args.resume {
         return resume(terminal, &open::session_for_recovery(terminal)?, args.yes);
     }
-    let session = match open::writing_session(terminal) {
+    let session = match open::session_going_back(terminal) {
         Ok(session) => session,
         Err(e) => {
             let config = open::config_path(terminal).and_then(|path| open::load_config(&path));
@@ -34,6 +34,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     if args.undo {
         return undo(terminal, &session, args.yes);
     }
+    let session = unlock::asked_for(terminal, session)?;
     let by_hand = if args.dry_run { None } else { Some(guard::by_hand(&session)?) };
     let (id, chosen) = match &args.id {
         Some(id) => (id.clone(), false),
@@ -46,6 +47,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         git: args.git,
     };
     let plan = rollback::plan(&session, &options)
+        .map_err(|e| unlock::what_to_type(e, &format!("backstay rollback {}", options.snapshot)))
         .map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     let Some(by_hand) = by_hand else {
         super::show(terminal, &plan.shown, render::rollback_plan)?;
