@@ -22,10 +22,14 @@ mod postgres;
 mod power;
 #[path = "rollback/robust.rs"]
 mod robust;
+#[path = "rollback/signals.rs"]
+mod signals;
 #[path = "rollback/untold.rs"]
 pub(crate) mod untold;
 #[path = "rollback/writing.rs"]
 mod writing;
+
+pub(crate) use robust::hear;
 
 use crate::common::project::{Project, expect_code};
 use crate::lab::{Node, tree};

@@ -80,7 +80,7 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
 
 /// Waits for the command. Whatever signal comes meanwhile is the command's, too, and never ends its guard.
 fn watch(terminal: &Terminal, guarded: &mut Guarded<'_>, mut child: Child) -> Result<Ended> {
-    let status = terminal.signals.patiently(|| {
+    let status = terminal.interrupt.patiently(None, || {
         guarded.started(child.id());
         // A terminal sends its own signals to the command by itself; another process sends them to the guard alone.
         let own = !std::io::IsTerminal::is_terminal(&std::io::stdin());

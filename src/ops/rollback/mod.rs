@@ -331,6 +331,8 @@ impl RollbackPlan {
         let mut way = self.begin(session, held, state);
         let mut fetched = restore_report(&self.opened);
         let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self.components));
+        // The last moment at which nothing has to be undone.
+        let before = before.and_then(|()| session.around.interrupt.check());
         if let Err(e) = before {
             give_up(&way.journal, &way.state)?;
             return Err(e);

@@ -21,6 +21,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a first signal is answered with once services are being stopped. From there on there is one way to be in order: to come to the end.
+pub(super) const TO_ITS_END: Option<&str> = Some(
+    "this goes on to its end, and no signal ends it before: services are down or half of an exchange is made, and all of the new state or all of the old must run again",
+);
+
 /// What goes on in a rollback that has begun: the lock is held, and the journal says how far it is.
 pub(super) struct Way<'a> {
     pub(super) session: &'a Session,
@@ -107,6 +112,11 @@ impl Way<'_> {
 
     /// Stops, exchanges, starts, and undoes it all when one of these fails.
     pub(super) fn exchange(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
+        let interrupt = &self.session.around.interrupt;
+        interrupt.patiently(TO_ITS_END, || self.exchange_and_start(plan))
+    }
+
+    fn exchange_and_start(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
         watching(self.session, |watch| {
             let concerned = services::concerned(self.session.config()?, &plan.components);
             let begun = Instant::now();

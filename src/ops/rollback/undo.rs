@@ -7,12 +7,12 @@ use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::journal::{Journal, Turn, refuse_unfinished};
 use crate::ops::rollback::recover::snapshot_of;
 use crate::ops::rollback::report::{holds, kept_places, left_behind};
-use crate::ops::rollback::run::{Downtime, Way, ground_of, words_of};
+use crate::ops::rollback::run::{Downtime, TO_ITS_END, Way, ground_of, words_of};
 use crate::ops::rollback::services::{On, concerned, running, start, watching};
 use crate::ops::rollback::{NotTaken, Outcome, RollbackReport};
 use crate::ops::session::Session;
 use crate::service::Watch;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const TAKEN_BACK: &str = "it was taken back";
 
@@ -82,11 +82,8 @@ fn take_back(
         let concerned = concerned(session.config()?, &components);
         running(session, watch, &concerned)
     })?;
-    // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
-    way.journal.turn(&way.state, Turn::Halting)?;
-    crate::durable::remove(&kept)
-        .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
-    let outcome = watching(session, |watch| way.back(watch, &OpError::new(Class::Failed, TAKEN_BACK)))?;
+    session.around.interrupt.check()?;
+    let outcome = session.around.interrupt.patiently(TO_ITS_END, || way.take_back_kept(&kept))?;
     if let Outcome::Holds(why) = outcome {
         return Err(holds(&way.journal, why));
     }
@@ -105,6 +102,14 @@ fn take_back(
 }
 
 impl Way<'_> {
+    fn take_back_kept(&mut self, kept: &Path) -> Result<Outcome> {
+        // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
+        self.journal.turn(&self.state, Turn::Halting)?;
+        crate::durable::remove(kept)
+            .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
+        watching(self.session, |watch| self.back(watch, &OpError::new(Class::Failed, TAKEN_BACK)))
+    }
+
     /// It is not taken back, because of `why`: the services run again on what is live, of which nothing was touched.
     pub(super) fn hold_on(&mut self, watch: &Watch<'_>, why: &OpError) -> Result<Outcome> {
         self.session.note(&format!("it is not taken back: {}", words_of(why)));
