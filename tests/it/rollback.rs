@@ -6,6 +6,8 @@ mod around;
 mod crash;
 #[path = "rollback/feeding.rs"]
 mod feeding;
+#[path = "rollback/full_disk.rs"]
+mod full_disk;
 #[path = "rollback/health.rs"]
 mod health;
 #[path = "rollback/hosts.rs"]

@@ -19,6 +19,7 @@ mod lockfiles;
 mod rebuild;
 mod recover;
 mod report;
+mod room;
 mod run;
 mod safety;
 pub(crate) mod services;

@@ -29,7 +29,11 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
     let outcome = match way.journal.turn {
         // Nothing live is touched of these.
         Turn::Staging | Turn::Done | Turn::Undone => way.end_by_turn()?,
-        _ => session.around.interrupt.patiently(TO_ITS_END, || way.end_by_turn())?,
+        _ => {
+            // Services may be down already: where there is no more room than the killed run had taken, that must do.
+            let _as_much_as_there_is = way.journal.keep_room(&way.state, &[]);
+            session.around.interrupt.patiently(TO_ITS_END, || way.end_by_turn())?
+        }
     };
     // What was killed had run its `before`: what belongs behind it is not left out.
     let mut done = report_of(way.journal, &way.state, &components, outcome, Vec::new());

@@ -7,6 +7,7 @@ use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::journal::{Journal, Turn, refuse_unfinished};
 use crate::ops::rollback::recover::snapshot_of;
 use crate::ops::rollback::report::{holds, kept_places, left_behind};
+use crate::ops::rollback::room;
 use crate::ops::rollback::run::{Downtime, TO_ITS_END, Way, ground_of, words_of};
 use crate::ops::rollback::services::{On, concerned, running, start, watching};
 use crate::ops::rollback::{NotTaken, Outcome, RollbackReport};
@@ -83,6 +84,7 @@ fn take_back(
         running(session, watch, &concerned)
     })?;
     session.around.interrupt.check()?;
+    way.journal.keep_room(&way.state, &[]).inspect_err(|_| room::give_up(&way.state))?;
     let outcome = session.around.interrupt.patiently(TO_ITS_END, || way.take_back_kept(&kept))?;
     if let Outcome::Holds(why) = outcome {
         return Err(holds(&way.journal, why));
@@ -104,7 +106,7 @@ fn take_back(
 impl Way<'_> {
     fn take_back_kept(&mut self, kept: &Path) -> Result<Outcome> {
         // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
-        self.journal.turn(&self.state, Turn::Halting)?;
+        self.turn(Turn::Halting)?;
         crate::durable::remove(kept)
             .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
         watching(self.session, |watch| self.back(watch, &OpError::new(Class::Failed, TAKEN_BACK)))
@@ -115,7 +117,7 @@ impl Way<'_> {
         self.session.note(&format!("it is not taken back: {}", words_of(why)));
         let up = start(self.session, watch, &self.journal, On::Old);
         self.journal.holds();
-        let ended = self.journal.turn(&self.state, Turn::Done).and_then(|()| self.journal.close(&self.state));
+        let ended = self.turn(Turn::Done).and_then(|()| self.journal.close(&self.state));
         ended.map_err(|e| self.stuck(&e))?;
         let outcome = Outcome::Holds(NotTaken { why: words_of(why), hint: why.hint.clone() });
         up.map(|()| outcome).map_err(|e| {

@@ -19,7 +19,7 @@ before = 'echo "of db" >> ran'
 "#;
 
 /// `app/lock` names what `app/venv`, which no snapshot takes, must hold; the service needs it so.
-fn with_rebuild(run: &str) -> App {
+pub(super) fn with_rebuild(run: &str) -> App {
     let service =
         SERVICE.replace("&& ! grep -q broken app/version", "&& cmp -s app/lock app/node_modules/lock");
     let app = App::new(&service);
@@ -37,7 +37,7 @@ fn with_rebuild(run: &str) -> App {
     app
 }
 
-fn next_version(app: &App, version: &str) {
+pub(super) fn next_version(app: &App, version: &str) {
     app.upgrade(version);
     app.write("app/lock", version);
     app.write("app/node_modules/lock", version);

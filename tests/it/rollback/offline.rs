@@ -146,7 +146,8 @@ fn where_no_identity_is_the_kit_is_asked_for_first() {
     assert!(said.out.find(which) < said.out.find("rollback to "), "it is asked for first: {said}");
     spoil(&person);
     let which_snapshot = "Back to which? [number, or Enter for none] ";
-    let answers = [(which, "../kit.txt"), (which_snapshot, "1"), (sure, "y")];
+    // The first is the safety snapshot.
+    let answers = [(which, "../kit.txt"), (which_snapshot, "2"), (sure, "y")];
     back(&person, &on_a_terminal(&person, &answers, "rollback").code(0));
     spoil(&person);
     let in_place = format!("restore {id} {MAIN} --in-place");
