@@ -26,6 +26,8 @@ mod power;
 mod robust;
 #[path = "rollback/signals.rs"]
 mod signals;
+#[path = "rollback/twice.rs"]
+mod twice;
 #[path = "rollback/untold.rs"]
 pub(crate) mod untold;
 #[path = "rollback/writing.rs"]
