@@ -38,7 +38,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     let by_hand = if args.dry_run { None } else { Some(guard::by_hand(&session)?) };
     let (id, chosen) = match &args.id {
         Some(id) => (id.clone(), false),
-        None => (choose(&session)?, true),
+        None => (choose(&session).map_err(|e| ladder(Some(&session), &config, None, e))?, true),
     };
     let options = RollbackOptions {
         snapshot: id,
@@ -145,7 +145,13 @@ fn confirm(session: &Session, question: &str) -> Result<()> {
 
 /// Where a snapshot cannot be used, the error says what is left to try.
 fn ladder(session: Option<&Session>, config: &Config, wanted: Option<&str>, e: OpError) -> OpError {
-    if !matches!(e.class, Class::Damage | Class::Store | Class::NoIdentity) {
+    let none = match (e.class, session, wanted) {
+        (Class::Damage | Class::Store | Class::NoIdentity, ..) => true,
+        (Class::NotFound, Some(session), Some(wanted)) => rollback::means_none(session, wanted),
+        (Class::NotFound, ..) => true,
+        _ => false,
+    };
+    if !none {
         return e;
     }
     let rungs = rollback::ladder(config, session, wanted);

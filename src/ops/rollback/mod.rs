@@ -31,7 +31,7 @@ mod undo;
 
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::{Swept, sweep};
-pub use ladder::ladder;
+pub use ladder::{ladder, means_none};
 pub use recover::{ready, resume};
 pub(in crate::ops) use run::words_of;
 pub use trees::ShownMove;
