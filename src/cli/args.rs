@@ -63,7 +63,8 @@ pub struct Global {
     /// Identity file that opens snapshots (may be given several times)
     #[arg(short, long = "identity", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub identities: Vec<PathBuf>,
-    /// Recovery kit instead of a configuration: reading commands work from any machine. `init` writes the kit to this file
+    /// Recovery kit instead of a configuration: reading commands work from any machine. Beside one, for a machine that has
+    /// no identity: `rollback`, `guard` and `restore --in-place`. `init` writes the kit to this file
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kit: Option<PathBuf>,
     /// Store to read, and no other: a name of the configuration, or the path of a moved store or of a copy, which is
@@ -74,7 +75,7 @@ pub struct Global {
     /// reading commands only
     #[arg(long, global = true, value_name = "TIME", allow_hyphen_values = true)]
     pub as_of: Option<String>,
-    /// Snapshots of this host (a beginning of its id) instead of this one's
+    /// Snapshots of this host (its name among the trusted keys, or a beginning of its id) instead of this one's
     #[arg(long, global = true, value_name = "HOST", conflicts_with = "all_hosts")]
     pub host: Option<String>,
     /// Snapshots of all hosts

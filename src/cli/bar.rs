@@ -56,7 +56,8 @@ impl Shown {
         }
     }
 
-    fn line(&self, text: &str) {
+    /// Says a line above the bar.
+    pub(in crate::cli) fn line(&self, text: &str) {
         self.bar.suspend(|| super::say(text));
     }
 

@@ -14,6 +14,7 @@ pub mod render;
 mod secret;
 mod signals;
 mod telling;
+mod unlock;
 
 use crate::agent::Said;
 use crate::ops::error::{Class, Doing, OpError, Result};
@@ -113,9 +114,9 @@ pub fn main(commit: &str) -> ExitCode {
         Err(e) => return ExitCode::from(refuse(&e)),
     };
     let interrupt = Interrupt::default();
-    let signals = Caught::begin(&interrupt, matches!(cli.command, args::Command::Agent(_)));
     let json = cli.global.json;
     let shown = Arc::new(Shown::new(cli.global.progress, cli.global.quiet, json));
+    let signals = Caught::begin(&interrupt, &shown, matches!(cli.command, args::Command::Agent(_)));
     let terminal = Terminal {
         global: cli.global,
         shown: Arc::clone(&shown),

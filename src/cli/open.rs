@@ -137,12 +137,16 @@ pub(super) fn now() -> crate::model::Timestamp {
 
 /// Opens the project: by its configuration, or by a kit alone.
 pub(super) fn session(terminal: &Terminal) -> Result<Session> {
-    let around = surroundings(terminal)?;
-    if let Some(kit) = &terminal.global.kit {
-        return Session::open_kit(load_kit(kit)?, around);
+    match &terminal.global.kit {
+        Some(kit) => Session::open_kit(load_kit(kit)?, surroundings(terminal)?),
+        None => of_config(terminal),
     }
+}
+
+/// Opens the project by its configuration, and says what is left open of it.
+fn of_config(terminal: &Terminal) -> Result<Session> {
     let path = config_path(terminal)?;
-    let session = Session::open(Arc::new(load_config(&path)?), around)?;
+    let session = Session::open(Arc::new(load_config(&path)?), surroundings(terminal)?)?;
     if let Some(state) = &session.state {
         for open in crate::ops::left_open::look(state.dir(), &state.lock(), session.around.clock.now()) {
             crate::cli::say(&format!("warning: {}: {}", open.what, open.way_out));
@@ -158,31 +162,29 @@ pub(super) fn session(terminal: &Terminal) -> Result<Session> {
 }
 
 pub(super) fn load_kit(path: &Path) -> Result<Kit> {
-    Kit::load_asking(path, &*crate::cli::secret::asker()).map_err(|e| {
-        let hint = match e {
-            KitError::Locked(LockedError::Wrong) => "mind capital and small letters, and the keyboard's layout",
-            KitError::Locked(LockedError::None) => {
-                "type it on a terminal; or put it into a file that only you can read, and name that in BACKSTAY_PASSPHRASE_FILE"
-            }
-            KitError::Unreadable { .. } => {
-                "name the file that `backstay init` or `backstay kit -o FILE` wrote"
-            }
-            KitError::NoBlock => "is it another file? an identity file is given with -i FILE",
-            KitError::TooNew { .. } => "a newer backstay wrote it; upgrade this one",
-            _ => "compare it with the printed kit, line by line",
-        };
-        OpError::new(Class::NoIdentity, format!("the recovery kit {} cannot be used", path.display()))
-            .because(e)
-            .hint(hint)
-    })
+    Kit::load_asking(path, &*crate::cli::secret::asker()).map_err(|e| kit_error(path, e))
+}
+
+/// The error of a kit that cannot be used, with what to do.
+pub(super) fn kit_error(path: &Path, e: KitError) -> OpError {
+    let hint = match e {
+        KitError::Locked(LockedError::Wrong) => "mind capital and small letters, and the keyboard's layout",
+        KitError::Locked(LockedError::None) => {
+            "type it on a terminal; or put it into a file that only you can read, and name that in BACKSTAY_PASSPHRASE_FILE"
+        }
+        KitError::Unreadable { .. } => "name the file that `backstay init` or `backstay kit -o FILE` wrote",
+        KitError::NoBlock => "is it another file? an identity file is given with -i FILE",
+        KitError::TooNew { .. } => "a newer backstay wrote it; upgrade this one",
+        _ => "compare it with the printed kit, line by line",
+    };
+    OpError::new(Class::NoIdentity, format!("the recovery kit {} cannot be used", path.display()))
+        .because(e)
+        .hint(hint)
 }
 
 /// Opens the project of the configuration, whatever `--kit` names; with the same refusals as for writing.
 pub(super) fn session_of_config(terminal: &Terminal) -> Result<Session> {
-    if terminal.global.as_of.is_some() {
-        return Err(OpError::new(Class::Usage, "--as-of is for reading: what stood before is never written")
-            .hint("leave --as-of away"));
-    }
+    refuse_as_of(terminal)?;
     let path = config_path(terminal)?;
     Session::open(Arc::new(load_config(&path)?), surroundings(terminal)?)
 }
@@ -203,15 +205,52 @@ pub(super) fn session_if_any(terminal: &Terminal) -> Result<Option<Session>> {
 /// Opens the project for what ends an unfinished rollback: that needs no store, which at boot may not be here yet.
 pub(super) fn session_for_recovery(terminal: &Terminal) -> Result<Session> {
     let around = Surroundings { store: None, ..surroundings(terminal)? };
-    Session::open_anyway(Arc::new(load_config(&config_path(terminal)?)?), around)
+    let session = Session::open_anyway(Arc::new(load_config(&config_path(terminal)?)?), around)?;
+    with_kit(terminal, session)
+}
+
+/// Opens the project of this machine for what puts a snapshot in the place of what is live: by its configuration, which says where things are; a kit
+/// only opens the snapshot.
+pub(super) fn session_going_back(terminal: &Terminal) -> Result<Session> {
+    refuse_as_of(terminal)?;
+    with_kit(terminal, of_config(terminal)?)
+}
+
+/// The same for a restore in place. A kit alone will do where no project is: then files go to where they were.
+pub(super) fn session_in_place(terminal: &Terminal) -> Result<Session> {
+    let named = !terminal.global.config.is_empty() || terminal.global.directory.is_some();
+    match (&terminal.global.kit, config_path(terminal)) {
+        (None, _) => session(terminal),
+        (Some(_), Err(_)) if !named => session(terminal),
+        (Some(_), Err(e)) => Err(e),
+        (Some(_), Ok(path)) => of_config(terminal).and_then(|s| with_kit(terminal, s)).map_err(|e| {
+            let hint = e.hint.clone().map(|hint| hint + "; ").unwrap_or_default();
+            e.hint(format!(
+                "{hint}{} says what is where; to use the kit alone, run it in another folder",
+                path.display()
+            ))
+        }),
+    }
+}
+
+fn with_kit(terminal: &Terminal, session: Session) -> Result<Session> {
+    match &terminal.global.kit {
+        Some(kit) => session.with_kit(load_kit(kit)?),
+        None => Ok(session),
+    }
+}
+
+fn refuse_as_of(terminal: &Terminal) -> Result<()> {
+    if terminal.global.as_of.is_none() {
+        return Ok(());
+    }
+    Err(OpError::new(Class::Usage, "--as-of is for reading: what stood before is never written")
+        .hint("leave --as-of away"))
 }
 
 /// Opens the project by its configuration, which writing needs.
 pub(super) fn writing_session(terminal: &Terminal) -> Result<Session> {
-    if terminal.global.as_of.is_some() {
-        return Err(OpError::new(Class::Usage, "--as-of is for reading: what stood before is never written")
-            .hint("leave --as-of away"));
-    }
+    refuse_as_of(terminal)?;
     if terminal.global.kit.is_some() {
         return Err(OpError::new(Class::Usage, "this needs a configuration, and --kit gives none")
             .hint("leave --kit away, and run it in the project's folder"));

@@ -36,7 +36,8 @@ impl Telling {
             Command::Guard(args) if !args.dry_run => Task::Guard,
             _ => return None,
         };
-        if terminal.global.kit.is_some() {
+        // Whoever goes back is at home, kit or not.
+        if terminal.global.kit.is_some() && !matches!(task, Task::Rollback | Task::Guard) {
             return None;
         }
         let config = open::load_config(&open::config_path(terminal).ok()?).ok()?;

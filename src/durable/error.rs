@@ -61,6 +61,11 @@ impl DurableError {
         }
     }
 
+    /// True when there is no room left, on the medium or of what this user may have of it.
+    pub fn is_full(&self) -> bool {
+        matches!(self.errno(), Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT))
+    }
+
     /// True when the file, or a directory on the way to it, is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self.errno(), Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR))

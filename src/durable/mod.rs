@@ -1,7 +1,7 @@
 //! Row 1: writing files so that they survive a kill and a power cut.
 //!
 //! A file gets its name only when its bytes are on the medium: temporary name, write, fsync, rename, fsync of the directory. A name
-//! that was given once is never given to other bytes, except by [`replace`], which is for state files.
+//! that was given once is never given to other bytes, except by [`replace`] and [`replace_in`], which are for state files.
 //!
 //! This module must never try a failed fsync again: Linux marks the pages clean after the first failure, so a second fsync reports
 //! success for bytes that are lost. Whoever gets an error writes the file anew from its source. It must never
@@ -13,6 +13,7 @@ mod error;
 mod file;
 mod lock;
 pub mod own_names;
+mod room;
 mod scratch;
 mod sweep;
 
@@ -20,6 +21,7 @@ pub use dir::{Dir, Info, create_dirs, free_space, sync_dir};
 pub use error::{DurableError, random_bytes};
 pub use file::{NewFile, move_new, remove, replace, write_new, write_passing};
 pub use lock::{FileLock, Held, Holder, sleep};
+pub use room::{replace_in, reserve};
 pub use scratch::scratch_file;
 pub use sweep::{Swept, is_temp_name, sweep};
 

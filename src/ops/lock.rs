@@ -25,7 +25,8 @@ pub fn services_back(session: &Session) -> Result<()> {
         return Ok(());
     };
     let state = session.state()?.dir();
-    for problem in stopped::bring_back(config, state, Asker::Run, &|text| session.note(text))? {
+    let back = || stopped::bring_back(config, state, Asker::Run, &|text| session.note(text));
+    for problem in session.around.interrupt.patiently(stopped::STARTED_FIRST, back)? {
         session.around.progress.problem(&problem);
     }
     Ok(())

@@ -64,3 +64,4 @@ mod union;
 pub mod vault;
 pub mod verify;
 mod versions;
+pub mod whose;

@@ -6,7 +6,7 @@
 use crate::config::{Config, Service};
 use crate::durable::{self, crash};
 use crate::model::{Problem, ProblemKind};
-use crate::ops::error::{Class, Doing, Result};
+use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::rollback::services::{concerned, failed, with_watch};
 use crate::service::{self, State, Watch};
@@ -16,6 +16,10 @@ use std::path::Path;
 use std::time::Duration;
 
 const FILE: &str = "stopped.json";
+
+/// What a first signal is answered with while services are stopped: the capture is broken off, and a second signal must not leave them down.
+pub(super) const STARTED_FIRST: Option<&str> =
+    Some("services were stopped for a capture: they are started first, and no signal ends this before");
 
 /// Who wants services back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,14 +97,17 @@ pub(crate) fn around<T>(
         return Ok((step()?, Vec::new()));
     }
     interrupt.check()?;
-    let mut asked = BTreeSet::new();
-    let taken =
-        with_watch(config, state, |watch| stop(&services, watch, state, &mut asked, (note, interrupt)));
-    crash::point("stopped: all of them");
-    let taken = taken.and_then(|()| interrupt.check()).and_then(|()| step());
-    crash::point("stopped: captured");
-    let mut problems = all_back(config, state, Asker::Run, After::Asked(&asked), note)?;
-    problems.extend(still_down(config, state, &problems)?);
+    let (taken, problems) = interrupt.patiently(STARTED_FIRST, || {
+        let mut asked = BTreeSet::new();
+        let taken =
+            with_watch(config, state, |watch| stop(&services, watch, state, &mut asked, (note, interrupt)));
+        crash::point("stopped: all of them");
+        let taken = taken.and_then(|()| interrupt.check()).and_then(|()| step());
+        crash::point("stopped: captured");
+        let mut problems = all_back(config, state, Asker::Run, After::Asked(&asked), note)?;
+        problems.extend(still_down(config, state, &problems)?);
+        Ok::<_, OpError>((taken, problems))
+    })?;
     Ok((taken?, problems))
 }
 

@@ -6,22 +6,34 @@ mod around;
 mod crash;
 #[path = "rollback/feeding.rs"]
 mod feeding;
+#[path = "rollback/full_disk.rs"]
+mod full_disk;
 #[path = "rollback/health.rs"]
 mod health;
+#[path = "rollback/hosts.rs"]
+mod hosts;
 #[path = "rollback/logs.rs"]
 mod logs;
 #[path = "rollback/meanwhile.rs"]
 mod meanwhile;
+#[path = "rollback/offline.rs"]
+mod offline;
 #[path = "rollback/postgres.rs"]
 mod postgres;
 #[path = "rollback/power.rs"]
 mod power;
 #[path = "rollback/robust.rs"]
 mod robust;
+#[path = "rollback/signals.rs"]
+mod signals;
+#[path = "rollback/twice.rs"]
+mod twice;
 #[path = "rollback/untold.rs"]
 pub(crate) mod untold;
 #[path = "rollback/writing.rs"]
 mod writing;
+
+pub(crate) use robust::hear;
 
 use crate::common::project::{Project, expect_code};
 use crate::lab::{Node, tree};
@@ -29,6 +41,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// An application: a folder with a database in it, an `.env` that a rollback leaves, a folder of dependencies that no snapshot takes, and a
@@ -176,6 +189,27 @@ fn expected(app: &App, then: &BTreeMap<PathBuf, Node>) -> BTreeMap<PathBuf, Node
     expected.retain(|path, _| !left(path));
     expected.extend(app.live().into_iter().filter(|(path, _)| left(path)));
     expected
+}
+
+/// Which files and folders those are that a rollback leaves, by their inodes.
+fn left(app: &App) -> Vec<(&'static str, u64)> {
+    let inner = ["app/node_modules/dep/index.js", "app/src/node_modules", "app/src/node_modules/inner/x.js"];
+    let all = ["app/.env", "app/node_modules", "app/node_modules/dep"].into_iter().chain(inner);
+    all.map(|path| (path, fs::symlink_metadata(app.path(path)).unwrap().ino())).collect()
+}
+
+/// The two states of which one must be live, whatever happened to a rollback, and what neither it nor its way back may touch.
+struct Sides {
+    then: BTreeMap<PathBuf, Node>,
+    before: BTreeMap<PathBuf, Node>,
+    left: Vec<(&'static str, u64)>,
+}
+
+impl Sides {
+    /// `then` was live when the snapshot was made; what is live now was before the rollback.
+    fn of(app: &App, then: BTreeMap<PathBuf, Node>) -> Self {
+        Self { then, before: app.live(), left: left(app) }
+    }
 }
 
 #[test]

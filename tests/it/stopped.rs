@@ -243,6 +243,33 @@ fn a_service_that_a_killed_capture_asked_to_stop_is_stopped_to_its_end() {
     assert!(stat.contains("(sh) S"), "the service is down: {stat:?}");
 }
 
+#[test]
+fn no_number_of_signals_leaves_a_service_down_that_was_stopped_for_a_capture() {
+    let (start, service) = slow_to_end(SERVICE);
+    let app = App::with(&service);
+    crate::common::project::end_service(&app.0.dir.join("web.pid"), &app.0.dir);
+    expect_code(Command::new("sh").args(["-c", start]).current_dir(&app.0.dir).output().unwrap(), 0);
+    let mut backup = app.command(&["backup"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it is asked to stop", || app.0.dir.join("asked").exists());
+    let pid = Pid::from_child(&backup);
+    kill_process(pid, Signal::INT).unwrap();
+    let words = "they are started first, and no signal ends this before";
+    let heard = crate::rollback::hear(&mut backup, words);
+    assert!(heard.contains(words), "{heard}");
+    for signal in [Signal::INT, Signal::TERM, Signal::INT] {
+        kill_process(pid, signal).unwrap();
+    }
+    assert!(backup.try_wait().unwrap().is_none(), "it was ended");
+    fs::write(app.0.dir.join("go"), "").unwrap();
+    // It was asked to end, and ends so; but the service runs again.
+    let code = backup.wait().unwrap().code();
+    assert!(matches!(code, Some(130 | 143)), "{code:?}");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", app.pid())).unwrap_or_default();
+    assert!(stat.contains("(sh)") && !stat.contains(") Z"), "the service is down: {stat:?}");
+    assert!(!app.state().join("stopped.json").exists());
+    assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 0);
+}
+
 /// Stands for systemd: a unit is up while there is `up-UNIT`, and on its way up while there is `begun-UNIT`.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 look() { echo LoadState=loaded; echo "ActiveState=$1"; echo "SubState=$2"; echo InvocationID=1; echo MainPID=0; }

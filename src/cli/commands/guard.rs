@@ -1,7 +1,7 @@
 //! `guard`: a snapshot, the command on its own terminal, health, and the question whether it goes back.
 
 use crate::cli::args::GuardArgs;
-use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::cli::{Terminal, ask, exit, open, render, say, unlock};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::guard::{self, CutOff, Ended, GuardOptions, Guarded, Known, Verdict};
 use crate::ops::rollback::RollbackReport;
@@ -32,13 +32,14 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
         OpError::new(Class::Usage, what)
             .hint("the command stands after `--`, as in a shell without quotes around all of it")
     })?;
-    let session = open::writing_session(terminal)?;
+    let session = open::session_going_back(terminal)?;
     let program = Path::new(first).file_name().unwrap_or(first).to_string_lossy().into_owned();
     let options = GuardOptions { only: args.only.clone(), note: args.note.clone(), program, auto: args.auto };
     if args.dry_run {
         super::show(terminal, &guard::plan(&session, &options)?, render::guard_plan)?;
         return Ok(0);
     }
+    let session = unlock::asked_for(terminal, session)?;
     let mut guarded = guard::begin(&session, &options)?;
     let snapshot = guarded.snapshot.snapshot.to_string();
     terminal.shown.end();
@@ -79,7 +80,7 @@ pub(super) fn run(terminal: &Terminal, args: &GuardArgs) -> Result<u8> {
 
 /// Waits for the command. Whatever signal comes meanwhile is the command's, too, and never ends its guard.
 fn watch(terminal: &Terminal, guarded: &mut Guarded<'_>, mut child: Child) -> Result<Ended> {
-    let status = terminal.signals.patiently(|| {
+    let status = terminal.interrupt.patiently(None, || {
         guarded.started(child.id());
         // A terminal sends its own signals to the command by itself; another process sends them to the guard alone.
         let own = !std::io::IsTerminal::is_terminal(&std::io::stdin());

@@ -13,6 +13,7 @@ mod recover;
 mod restore;
 mod rollback;
 mod verify;
+mod whose;
 
 use crate::cli::args::{BackupArgs, Cli, Command, GitWord, IdArgs, LsArgs, SyncArgs};
 use crate::cli::{Terminal, exit, open, out, render, say};

@@ -1,7 +1,8 @@
 //! `restore`: to a folder, or in place after a plan and a yes.
 
+use super::whose;
 use crate::cli::args::RestoreArgs;
-use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::cli::{Terminal, ask, exit, open, render, say, unlock};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::restore::{
     InPlacePlan, RestoreOptions, RestoreReport, database_warning, plan_in_place, run as restore_to,
@@ -9,10 +10,9 @@ use crate::ops::restore::{
 
 /// Runs `restore`.
 pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
-    let session = open::session(terminal)?;
     let report = match &args.to {
         Some(to) => restore_to(
-            &session,
+            &open::session(terminal)?,
             &RestoreOptions {
                 snapshot: args.id.clone(),
                 paths: args.paths.clone(),
@@ -21,7 +21,7 @@ pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
                 ignore_owners: args.no_owners,
             },
         )?,
-        None => in_place(&session, args)?,
+        None => in_place(&unlock::asked_for(terminal, open::session_in_place(terminal)?)?, args)?,
     };
     super::show(terminal, &report, render::restore)?;
     super::say_after(terminal, &[render::problems_again(&report.problems)]);
@@ -32,7 +32,11 @@ fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Resul
     let plan =
         plan_in_place(session, &args.id, &args.paths, args.untrusted.accept_untrusted, args.no_owners)?;
     tell(&plan);
-    if !args.yes {
+    if !plan.host.own {
+        let typed = whose::Typed { id: &args.id, yes: args.yes };
+        let interrupt = &session.around.interrupt;
+        whose::agree(interrupt, (&plan.snapshot, &plan.host), &typed, "backstay restore --in-place PATH…")?;
+    } else if !args.yes {
         match ask(&session.around.interrupt, "Go ahead? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => {}
             Some(_) => {
@@ -54,6 +58,9 @@ fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Resul
 const LISTED: usize = 20;
 
 fn tell(plan: &InPlacePlan) {
+    if !plan.host.own {
+        say(&format!("from snapshot {} {}", plan.snapshot, render::whose(&plan.host)));
+    }
     for file in plan.files.iter().take(LISTED) {
         let what = if file.replaces { "replace" } else { "create " };
         say(&format!("{what} {}", file.path));

@@ -1,14 +1,16 @@
 //! `rollback` and `ready`: plan, question, transaction.
 
+use super::whose;
 use crate::cli::args::RollbackArgs;
-use crate::cli::{Terminal, ask, exit, open, out, render, say};
+use crate::cli::{Terminal, ask, exit, open, out, render, say, unlock};
 use crate::config::Config;
 use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::guard;
 use crate::ops::look::{self, SnapshotRow};
-use crate::ops::rollback::{self, RollbackOptions, RollbackReport};
-use crate::ops::session::Session;
+use crate::ops::rollback::{self, RollbackOptions, RollbackReport, ShownPlan};
+use crate::ops::session::{HostChoice, Session};
+use crate::ops::whose::of_several;
 
 /// So many snapshots are shown to choose from.
 const SHOWN: usize = 5;
@@ -18,7 +20,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     if args.resume {
         return resume(terminal, &open::session_for_recovery(terminal)?, args.yes);
     }
-    let session = match open::writing_session(terminal) {
+    let session = match open::session_going_back(terminal) {
         Ok(session) => session,
         Err(e) => {
             let config = open::config_path(terminal).and_then(|path| open::load_config(&path));
@@ -32,10 +34,11 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     if args.undo {
         return undo(terminal, &session, args.yes);
     }
+    let session = unlock::asked_for(terminal, session)?;
     let by_hand = if args.dry_run { None } else { Some(guard::by_hand(&session)?) };
     let (id, chosen) = match &args.id {
         Some(id) => (id.clone(), false),
-        None => (choose(&session, &args.only)?, true),
+        None => (choose(&session, &args.only).map_err(|e| ladder(Some(&session), &config, None, e))?, true),
     };
     let options = RollbackOptions {
         snapshot: id,
@@ -44,24 +47,37 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         git: args.git,
     };
     let plan = rollback::plan(&session, &options)
+        .map_err(|e| unlock::what_to_type(e, &format!("backstay rollback {}", options.snapshot)))
         .map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     let Some(by_hand) = by_hand else {
         super::show(terminal, &plan.shown, render::rollback_plan)?;
         return Ok(0);
     };
     say(render::rollback_plan(&plan.shown).trim_end());
-    // Whoever named a snapshot has decided; on a terminal a question costs nothing.
-    let somebody = std::io::IsTerminal::is_terminal(&std::io::stdin());
-    let asks = !args.yes && (chosen || somebody);
-    if asks {
-        confirm(&session, "Go ahead? [y/N]")?;
-    }
-    let going_back = by_hand.hold(chosen || asks)?;
+    let asked = agreed(&session, &plan.shown, (&options.snapshot, args.yes), chosen)?;
+    let going_back = by_hand.hold(chosen || asked)?;
     let report =
         plan.apply(&session).map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     // Whoever went back by hand has decided what becomes of a guarded command that was cut off.
     going_back.settled()?;
     tell(terminal, &session, &report)
+}
+
+/// Goes on when whoever is here means it; true where somebody was asked.
+fn agreed(session: &Session, plan: &ShownPlan, (id, yes): (&str, bool), chosen: bool) -> Result<bool> {
+    let somebody = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let interrupt = &session.around.interrupt;
+    if !plan.host.own {
+        let typed = whose::Typed { id, yes };
+        whose::agree(interrupt, (&plan.snapshot, &plan.host), &typed, "backstay rollback")?;
+        return Ok(somebody);
+    }
+    // Whoever named a snapshot has decided; on a terminal a question costs nothing.
+    let asks = !yes && (chosen || somebody);
+    if asks {
+        confirm(session, "Go ahead? [y/N]")?;
+    }
+    Ok(asks)
 }
 
 /// Takes the last rollback back.
@@ -129,7 +145,13 @@ fn confirm(session: &Session, question: &str) -> Result<()> {
 
 /// Where a snapshot cannot be used, the error says what is left to try.
 fn ladder(session: Option<&Session>, config: &Config, wanted: Option<&str>, e: OpError) -> OpError {
-    if !matches!(e.class, Class::Damage | Class::Store | Class::NoIdentity) {
+    let none = match (e.class, session, wanted) {
+        (Class::Damage | Class::Store | Class::NoIdentity, ..) => true,
+        (Class::NotFound, Some(session), Some(wanted)) => rollback::means_none(session, wanted),
+        (Class::NotFound, ..) => true,
+        _ => false,
+    };
+    if !none {
         return e;
     }
     let rungs = rollback::ladder(config, session, wanted);
@@ -143,6 +165,9 @@ fn usable(row: &&SnapshotRow) -> bool {
 
 /// Shows the last snapshots that hold what is asked for, and asks for one.
 fn choose(session: &Session, only: &[String]) -> Result<String> {
+    if session.around.hosts == HostChoice::All {
+        return Err(of_several());
+    }
     let report = look::list(session)?;
     let holds = |row: &&SnapshotRow| match &row.components {
         Some(names) => only.iter().all(|name| names.contains(name)),

@@ -3,10 +3,13 @@
 use super::{count, problem, size};
 use crate::ops::guard::GuardPlan;
 use crate::ops::rollback::{RollbackReport, ShownPlan};
+use crate::ops::whose::ShownHost;
 
 /// What a rollback would do.
 pub fn rollback_plan(plan: &ShownPlan) -> String {
-    let mut lines = vec![format!("rollback to {}, {} to fetch first", plan.snapshot, size(plan.bytes))];
+    let whose = whose(&plan.host);
+    let mut lines =
+        vec![format!("rollback to {} {whose}, {} to fetch first", plan.snapshot, size(plan.bytes))];
     for place in &plan.places {
         let what = if place.names.is_empty() { "everything".to_owned() } else { place.names.join(", ") };
         lines.push(format!("  {:<14} exchange {what} in {}", place.component, place.dir));
@@ -28,6 +31,12 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
     );
     lines.extend(plan.warnings.iter().map(problem));
     lines.join("\n") + "\n"
+}
+
+/// Of which host something is.
+pub fn whose(host: &ShownHost) -> String {
+    let another = if host.own { "" } else { "ANOTHER HOST, " };
+    format!("of {another}{} ({})", host.name, host.short())
 }
 
 /// What a guarded command would get.

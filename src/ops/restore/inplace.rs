@@ -8,7 +8,7 @@ use crate::durable::crash;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::ComponentKind;
 use crate::model::path::escape;
-use crate::model::{Kind, Problem, ProblemKind};
+use crate::model::{Kind, Problem, ProblemKind, SnapshotId};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::holding::named_by;
 use crate::ops::hooks::Ran;
@@ -17,10 +17,13 @@ use crate::ops::restore::feed::{Fed, Ready};
 use crate::ops::restore::litter::Unfinished;
 use crate::ops::restore::staging::{Staged, Staging, comes_back};
 use crate::ops::restore::ways::{check_ways, live_path};
-use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, open, with_hooks, write_listing};
+use crate::ops::restore::{
+    Listing, Opened, RestoreReport, check_databases, open_live, with_hooks, write_listing,
+};
 use crate::ops::rollback::refuse_unfinished;
 use crate::ops::select;
 use crate::ops::session::Session;
+use crate::ops::whose::ShownHost;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
@@ -39,6 +42,10 @@ pub struct PlannedFile {
 
 /// What a restore in place will do.
 pub struct InPlacePlan {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Whose it is.
+    pub host: ShownHost,
     opened: Opened,
     listings: Vec<(PathBuf, Listing)>,
     /// The files, in order.
@@ -65,7 +72,8 @@ pub fn plan_in_place(
     if let Some(state) = &session.state {
         refuse_unfinished(state.dir(), "restore in place")?;
     }
-    let opened = open(session, snapshot, &named_by(session, paths), accept_untrusted)?;
+    let vault = session.read_vault()?;
+    let (opened, host) = open_live(session, &vault, snapshot, &named_by(session, paths), accept_untrusted)?;
     let selections = select::paths(session, &opened.index, paths)?;
     let (mut listings, mut files, mut feeds) = (Vec::new(), Vec::new(), Vec::new());
     for selection in &selections {
@@ -90,7 +98,8 @@ pub fn plan_in_place(
         listings.push((base, listing));
     }
     let fed = feeds.iter().map(|fed| fed.name.clone()).collect();
-    Ok(InPlacePlan { opened, listings, files, feeds, fed, ignore_owners })
+    let snapshot = opened.record.snapshot.clone();
+    Ok(InPlacePlan { snapshot, host, opened, listings, files, feeds, fed, ignore_owners })
 }
 
 impl InPlacePlan {

@@ -41,6 +41,7 @@ use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::sources::Sources;
 use crate::ops::vault::Vault;
+use crate::ops::whose::{self, ShownHost};
 use crate::source::sqlite::Checked;
 pub(crate) use lay::write_listing;
 use std::os::fd::OwnedFd;
@@ -110,7 +111,25 @@ pub(crate) fn open_in(
     names: &[String],
     accept_untrusted: bool,
 ) -> Result<Opened> {
+    open_known(session, vault, select::holding(session, vault, selector, names, accept_untrusted)?)
+}
+
+/// Opens a snapshot that is to become live on this machine, and tells whose it is: another host's only where that host was named.
+pub(crate) fn open_live(
+    session: &Session,
+    vault: &Vault,
+    selector: &str,
+    names: &[String],
+    accept_untrusted: bool,
+) -> Result<(Opened, ShownHost)> {
     let known = select::holding(session, vault, selector, names, accept_untrusted)?;
+    whose::refuse_unnamed(session, vault, known, selector)?;
+    let opened = open_known(session, vault, known)?;
+    let host = ShownHost::of(session, vault, &opened);
+    Ok((opened, host))
+}
+
+fn open_known(session: &Session, vault: &Vault, known: &KnownSnapshot) -> Result<Opened> {
     let sources = Arc::new(known_sources(session, vault, known));
     let record = known.record.clone();
     let identities = Arc::new(session.identities_needed()?);

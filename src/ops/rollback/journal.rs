@@ -10,6 +10,7 @@ use crate::ops::git::{Move, Moved};
 use crate::ops::rollback::databases::DatabaseRecord;
 use crate::ops::rollback::dumps::FeedRecord;
 use crate::ops::rollback::rebuild::Rebuilding;
+use crate::ops::rollback::room::{self, Full};
 use crate::ops::rollback::step::Step;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -111,12 +112,15 @@ pub(super) struct Journal {
     /// What was put away is being removed, so that it cannot be taken back any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) swept: bool,
+    /// The disk was full when it was to be written.
+    #[serde(skip)]
+    pub(super) full: Full,
 }
 
 const FORMAT: u32 = 1;
 const OPEN: &str = "rollback.json";
 /// No exchange is begun with a longer one.
-const BYTES_MAX: u64 = 256 << 20;
+pub(super) const BYTES_MAX: u64 = 256 << 20;
 /// What is said of the way back makes it longer: that is read, too.
 const READ_MAX: u64 = 2 * BYTES_MAX;
 
@@ -148,6 +152,7 @@ impl Journal {
             why: None,
             undo: false,
             swept: false,
+            full: Full::Never,
         }
     }
 
@@ -166,7 +171,8 @@ impl Journal {
         self.turn(state, Turn::Exchanging)
     }
 
-    fn refuse_long(&mut self, limit: u64) -> Result<()> {
+    /// Fails, and lists no steps any more, where it is longer than `limit`.
+    pub(super) fn refuse_long(&mut self, limit: u64) -> Result<()> {
         let length = self.encode()?.len() as u64;
         let Some(most) = self.sites.iter().max_by_key(|site| site.steps.len()).filter(|_| length > limit)
         else {
@@ -196,32 +202,31 @@ impl Journal {
         self.rebuilt = false;
     }
 
-    /// Writes it as it is.
-    pub(super) fn save(&self, state: &Path) -> Result<()> {
+    /// Writes it as it is, on a full disk into room that was kept.
+    pub(super) fn save(&mut self, state: &Path) -> Result<()> {
         let path = state.join(OPEN);
         crash::point("rollback: journal");
-        self.write(&path)?;
+        let into_room =
+            room::write(state, &path, &self.encode()?).doing(Class::Failed, || cannot_write(&path))?;
+        if into_room && self.full == Full::Never {
+            self.full = Full::Met;
+        }
         crash::point("rollback: journal written");
         Ok(())
-    }
-
-    fn write(&self, path: &Path) -> Result<()> {
-        durable::replace(path, &self.encode()?)
-            .doing(Class::Failed, || format!("cannot write the journal {}", path.display()))
     }
 
     /// Notes in the journal, kept at `path`, that what was put away is being removed: half of it is no state to go back to.
     pub(super) fn about_to_sweep(&mut self, path: &Path) -> Result<()> {
         if !self.swept {
             self.swept = true;
-            self.write(path)?;
+            durable::replace(path, &self.encode()?).doing(Class::Failed, || cannot_write(path))?;
         }
         crash::point("rollback: about to remove");
         Ok(())
     }
 
     /// Two lines: the BLAKE3 of the second, and the journal.
-    fn encode(&self) -> Result<Vec<u8>> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let text = serde_json::to_string(self).doing(Class::Failed, || "cannot write a journal".into())?;
         Ok(format!("{}\n{text}\n", blake3::hash(text.as_bytes())).into_bytes())
     }
@@ -311,13 +316,18 @@ impl Journal {
             let dir = state.join(Self::KEPT);
             durable::create_dirs(&dir, 0o700).doing(Class::Failed, cannot)?;
             let name = format!("{}.json", self.begun.strftime("%Y%m%dT%H%M%S%9fZ"));
-            durable::replace(&dir.join(name), &self.encode()?).doing(Class::Failed, cannot)?;
+            room::write(state, &dir.join(name), &self.encode()?).doing(Class::Failed, cannot)?;
         }
         crash::point("rollback: journal kept");
+        room::give_up(state);
         durable::remove(&state.join(OPEN)).doing(Class::Failed, cannot)?;
         crash::point("rollback: journal closed");
         Ok(())
     }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write the journal {}", path.display())
 }
 
 /// Fails while a rollback is not at its end: what is live then may be half of one state and half of another.

@@ -4,6 +4,7 @@ use crate::config::{CommandLine, Config, Place};
 use crate::model::SnapshotId;
 use crate::model::record::SnapshotKind;
 use crate::ops::look::{self, SnapshotRow};
+use crate::ops::select;
 use crate::ops::session::Session;
 
 /// So many older snapshots are named.
@@ -20,6 +21,11 @@ pub fn ladder(config: &Config, session: Option<&Session>, wanted: Option<&str>) 
     }
     rungs.push("without backstay: RECOVER.md and recover.py in the store, with the recovery kit".into());
     rungs
+}
+
+/// True when `wanted` means no snapshot, or none that is in reach: what is not found then is no mistake in the name of a component.
+pub fn means_none(session: &Session, wanted: &str) -> bool {
+    session.read_vault().and_then(|vault| select::named(session, &vault, wanted).map(drop)).is_err()
 }
 
 fn line(command: &CommandLine) -> String {

@@ -19,6 +19,7 @@ mod lockfiles;
 mod rebuild;
 mod recover;
 mod report;
+mod room;
 mod run;
 mod safety;
 pub(crate) mod services;
@@ -30,7 +31,7 @@ mod undo;
 
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::{Swept, sweep};
-pub use ladder::ladder;
+pub use ladder::{ladder, means_none};
 pub use recover::{ready, resume};
 pub(in crate::ops) use run::words_of;
 pub use trees::ShownMove;
@@ -43,9 +44,10 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::git::{Move, Moved};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::lacking;
-use crate::ops::restore::{Listing, Opened, RestoreReport, open_in};
+use crate::ops::restore::{Listing, Opened, RestoreReport, open_live};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
+use crate::ops::whose::ShownHost;
 use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
 use report::report_of;
@@ -91,6 +93,8 @@ pub struct RollbackPlan {
 pub struct ShownPlan {
     /// The snapshot.
     pub snapshot: SnapshotId,
+    /// Whose it is.
+    pub host: ShownHost,
     /// What is exchanged.
     pub places: Vec<ShownPlace>,
     /// What is read in, and how, in words.
@@ -163,7 +167,8 @@ pub struct RollbackReport {
 pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan> {
     refuse_unfinished(session.state()?.dir(), "rollback")?;
     let vault = session.read_vault()?;
-    let opened = open_in(session, &vault, &options.snapshot, &options.only, options.accept_untrusted)?;
+    let (opened, host) =
+        open_live(session, &vault, &options.snapshot, &options.only, options.accept_untrusted)?;
     let trees = opened.index.header.working_trees();
     // A bundle of a repository is for a repository that is gone.
     let is_bundle = |name: &str| trees.iter().any(|tree| tree.bundle.as_deref() == Some(name));
@@ -187,7 +192,7 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let git = moves.iter().map(ShownMove::of).collect();
     let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
     let mut shown =
-        ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, warnings: Vec::new() };
+        ShownPlan { snapshot, host, places, dumps: dumps_shown, services, git, bytes, warnings: Vec::new() };
     shown.warnings = warnings(&opened, &sites, &shown)?;
     if options.only.is_empty() {
         shown.warnings.extend(lacking::of_project(&vault, &opened));
@@ -333,6 +338,8 @@ impl RollbackPlan {
         let mut way = self.begin(session, held, state);
         let mut fetched = restore_report(&self.opened);
         let before = way.fetch(&self, &mut fetched).and_then(|()| way.safety(&self.components));
+        // The last moment at which nothing has to be undone.
+        let before = before.and_then(|()| session.around.interrupt.check());
         if let Err(e) = before {
             give_up(&way.journal, &way.state)?;
             return Err(e);

@@ -8,7 +8,7 @@ use crate::ops::hooks;
 use crate::ops::rollback::dumps::{wait_for_children, wait_for_servers};
 use crate::ops::rollback::journal::{Journal, Turn, is_torn};
 use crate::ops::rollback::report::report_of;
-use crate::ops::rollback::run::{Downtime, Way};
+use crate::ops::rollback::run::{Downtime, TO_ITS_END, Way};
 use crate::ops::rollback::services::{settle, stop_dying, stop_seen, stop_untold, watching};
 use crate::ops::rollback::{Outcome, RollbackReport, give_up, rebuild};
 use crate::ops::session::Session;
@@ -27,48 +27,12 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
     let components = journal.components();
     let mut way = Way { session, held: &held, state, journal, downtime: Downtime::default() };
     let outcome = match way.journal.turn {
-        Turn::Staging => {
-            wait_for_servers(session, &way.journal, &way.state);
-            give_up(&way.journal, &way.state)?;
-            Outcome::Undone("it was ended before anything was touched".into())
-        }
-        Turn::Done | Turn::Undone => {
-            let done = way.journal.turn == Turn::Done;
-            way.journal.close(&way.state)?;
-            let why = way.journal.why.clone().unwrap_or_default();
-            if done { Outcome::Done } else { Outcome::Undone(why) }
-        }
-        Turn::Starting => watching(session, |watch| {
-            wait_for_servers(session, &way.journal, &way.state);
-            let come_up = settle(session, watch, &way.journal)
-                .and_then(|()| stop_untold(session, watch, &way.journal))
-                .and_then(|()| way.come_up(watch));
-            match come_up {
-                Ok(()) => Ok(Outcome::Done),
-                Err(e) => way.back(watch, &e),
-            }
-        })?,
-        Turn::Restarting => watching(session, |watch| {
-            settle(session, watch, &way.journal)?;
-            stop_untold(session, watch, &way.journal)?;
-            way.restart(watch)
-        })?,
-        Turn::Stopping | Turn::Exchanging | Turn::Rebuilding | Turn::Halting | Turn::Undoing => {
-            watching(session, |watch| {
-                settle(session, watch, &way.journal)?;
-                if way.journal.turn == Turn::Stopping {
-                    stop_dying(session, watch, &way.journal)?;
-                }
-                if matches!(way.journal.turn, Turn::Exchanging | Turn::Undoing) {
-                    let stopped = stop_seen(session, watch, &way.journal)
-                        .and_then(|()| stop_untold(session, watch, &way.journal));
-                    stopped.and_then(|()| way.note_what_came_after()).map_err(|e| way.stuck(&e))?;
-                }
-                // Once nothing runs on half of an exchange any more.
-                wait_for_servers(session, &way.journal, &way.state);
-                let why = way.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
-                way.back(watch, &OpError::new(Class::Failed, why))
-            })?
+        // Nothing live is touched of these.
+        Turn::Staging | Turn::Done | Turn::Undone => way.end_by_turn()?,
+        _ => {
+            // Services may be down already: where there is no more room than the killed run had taken, that must do.
+            let _as_much_as_there_is = way.journal.keep_room(&way.state, &[]);
+            session.around.interrupt.patiently(TO_ITS_END, || way.end_by_turn())?
         }
     };
     // What was killed had run its `before`: what belongs behind it is not left out.
@@ -78,6 +42,58 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
         report.problems.extend(problems);
     }
     done.map(Some)
+}
+
+impl Way<'_> {
+    /// Does what is left to do from the turn in which it was killed.
+    fn end_by_turn(&mut self) -> Result<Outcome> {
+        let session = self.session;
+        match self.journal.turn {
+            Turn::Staging => {
+                wait_for_servers(session, &self.journal, &self.state);
+                give_up(&self.journal, &self.state)?;
+                Ok(Outcome::Undone("it was ended before anything was touched".into()))
+            }
+            Turn::Done | Turn::Undone => {
+                let done = self.journal.turn == Turn::Done;
+                self.journal.close(&self.state)?;
+                let why = self.journal.why.clone().unwrap_or_default();
+                Ok(if done { Outcome::Done } else { Outcome::Undone(why) })
+            }
+            Turn::Starting => watching(session, |watch| {
+                wait_for_servers(session, &self.journal, &self.state);
+                let come_up = settle(session, watch, &self.journal)
+                    .and_then(|()| stop_untold(session, watch, &self.journal))
+                    .and_then(|()| self.come_up(watch));
+                match come_up {
+                    Ok(()) => Ok(Outcome::Done),
+                    Err(e) => self.back(watch, &e),
+                }
+            }),
+            Turn::Restarting => watching(session, |watch| {
+                settle(session, watch, &self.journal)?;
+                stop_untold(session, watch, &self.journal)?;
+                self.restart(watch)
+            }),
+            Turn::Stopping | Turn::Exchanging | Turn::Rebuilding | Turn::Halting | Turn::Undoing => {
+                watching(session, |watch| {
+                    settle(session, watch, &self.journal)?;
+                    if self.journal.turn == Turn::Stopping {
+                        stop_dying(session, watch, &self.journal)?;
+                    }
+                    if matches!(self.journal.turn, Turn::Exchanging | Turn::Undoing) {
+                        let stopped = stop_seen(session, watch, &self.journal)
+                            .and_then(|()| stop_untold(session, watch, &self.journal));
+                        stopped.and_then(|()| self.note_what_came_after()).map_err(|e| self.stuck(&e))?;
+                    }
+                    // Once nothing runs on half of an exchange any more.
+                    wait_for_servers(session, &self.journal, &self.state);
+                    let why = self.journal.why.clone().unwrap_or_else(|| "it was ended on the way".into());
+                    self.back(watch, &OpError::new(Class::Failed, why))
+                })
+            }
+        }
+    }
 }
 
 pub(super) fn snapshot_of(report: &RollbackReport) -> String {

@@ -3,6 +3,7 @@
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::journal::Journal;
+use crate::ops::rollback::room::Full;
 use crate::ops::rollback::{NotTaken, Outcome, RollbackReport, dumps, trees};
 use std::path::Path;
 
@@ -33,6 +34,15 @@ pub(super) fn report_of(
     }
     let kept = kept_places(&journal, state);
     problems.extend(journal.git_troubles.iter().map(|trouble| trees::problem(trouble)));
+    if journal.full != Full::Never {
+        problems.push(Problem {
+            kind: ProblemKind::Warning,
+            component: None,
+            subject: state.display().to_string(),
+            what: full_disk(state),
+            hint: Some("make room there".into()),
+        });
+    }
     Ok(RollbackReport {
         git: journal.moved,
         snapshot: journal.snapshot,
@@ -44,6 +54,14 @@ pub(super) fn report_of(
         exchange_ms: None,
         problems,
     })
+}
+
+/// That the disk filled under a rollback.
+pub(super) fn full_disk(state: &Path) -> String {
+    format!(
+        "the disk of {} is full; the journal of the rollback is written into room that was kept for it, so that it comes to its end",
+        state.display()
+    )
 }
 
 /// The error of a rollback that was to be taken back and was not.

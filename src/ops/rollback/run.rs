@@ -8,7 +8,8 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn};
 use crate::ops::rollback::left::Left;
-use crate::ops::rollback::report::but_for;
+use crate::ops::rollback::report::{but_for, full_disk};
+use crate::ops::rollback::room::Full;
 use crate::ops::rollback::services::{On, start, stop, stop_again, watching};
 use crate::ops::rollback::site::{Site, What, remove_staging};
 use crate::ops::rollback::step::{Ground, Step};
@@ -20,6 +21,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What a first signal is answered with once services are being stopped. From there on there is one way to be in order: to come to the end.
+pub(super) const TO_ITS_END: Option<&str> = Some(
+    "this goes on to its end, and no signal ends it before: services are down or half of an exchange is made, and all of the new state or all of the old must run again",
+);
 
 /// What goes on in a rollback that has begun: the lock is held, and the journal says how far it is.
 pub(super) struct Way<'a> {
@@ -76,10 +82,11 @@ impl Way<'_> {
                 "nothing was stopped or changed; take an older snapshot (`backstay list`), or `backstay sync` where another store has it whole",
             ));
         }
-        let mut lefts = Lefts::default();
+        let (mut lefts, mut found) = (Lefts::default(), Vec::new());
         for (site, record) in plan.sites.iter().zip(&self.journal.sites) {
-            self.look(plan, site, &record.staging, &mut lefts)?;
+            found.push(self.look(plan, site, &record.staging, &mut lefts)?);
         }
+        self.journal.keep_room(&self.state, &found)?;
         self.fetch_dumps(&plan.opened, report)?;
         self.session.around.interrupt.check()
     }
@@ -107,6 +114,11 @@ impl Way<'_> {
 
     /// Stops, exchanges, starts, and undoes it all when one of these fails.
     pub(super) fn exchange(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
+        let interrupt = &self.session.around.interrupt;
+        interrupt.patiently(TO_ITS_END, || self.exchange_and_start(plan))
+    }
+
+    fn exchange_and_start(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
         watching(self.session, |watch| {
             let concerned = services::concerned(self.session.config()?, &plan.components);
             let begun = Instant::now();
@@ -122,6 +134,16 @@ impl Way<'_> {
                 Err(why) => self.back(watch, &why),
             }
         })
+    }
+
+    /// Goes on to `turn`; says once that the disk is full.
+    pub(super) fn turn(&mut self, turn: Turn) -> Result<()> {
+        self.journal.turn(&self.state, turn)?;
+        if self.journal.full == Full::Met {
+            self.session.note(&format!("warning: {}", full_disk(&self.state)));
+            self.journal.full = Full::Told;
+        }
+        Ok(())
     }
 
     /// Finds the steps, now that nothing changes what is live any more.
@@ -148,7 +170,7 @@ impl Way<'_> {
         }
         self.take_dumps()?;
         let next = if self.journal.rebuild.is_empty() { Turn::Starting } else { Turn::Rebuilding };
-        self.journal.turn(&self.state, next)
+        self.turn(next)
     }
 
     /// Makes what was left fit for the new state.
@@ -157,7 +179,7 @@ impl Way<'_> {
             return Ok(());
         }
         rebuild::run(self.session, watch, &self.journal.rebuild)?;
-        self.journal.turn(&self.state, Turn::Starting)
+        self.turn(Turn::Starting)
     }
 
     /// Starts the services and waits for their health; ends the journal when all is well.
@@ -166,7 +188,7 @@ impl Way<'_> {
         crash::point("rollback: healthy");
         self.move_trees();
         crash::point("rollback: git moved");
-        self.journal.turn(&self.state, Turn::Done)?;
+        self.turn(Turn::Done)?;
         self.journal.close(&self.state)
     }
 
@@ -211,7 +233,7 @@ impl Way<'_> {
         }
         self.journal.rebuilt = !self.journal.rebuild.is_empty();
         // Before anything is asked to stop: else a killed run's successor could take what is about to end for well.
-        self.journal.turn(&self.state, Turn::Halting)?;
+        self.turn(Turn::Halting)?;
         stop_again(self.session, watch, &self.journal)
     }
 
@@ -221,11 +243,11 @@ impl Way<'_> {
             self.note_what_came_after()?;
         }
         if !matches!(self.journal.turn, Turn::Staging | Turn::Stopping) {
-            self.journal.turn(&self.state, Turn::Undoing)?;
+            self.turn(Turn::Undoing)?;
             self.take_back_dumps()?;
             self.journal.missed = self.take_back_sites()?;
         }
-        self.journal.turn(&self.state, Turn::Restarting)
+        self.turn(Turn::Restarting)
     }
 
     /// Takes the steps of all sites back; gives the places of what is nowhere any more.
@@ -257,7 +279,7 @@ impl Way<'_> {
         };
         self.move_trees_back();
         let up = rebuilt.and(start(self.session, watch, &self.journal, On::Old));
-        self.journal.turn(&self.state, Turn::Undone)?;
+        self.turn(Turn::Undone)?;
         self.clear()?;
         self.journal.close(&self.state)?;
         let why = self.journal.why.clone().unwrap_or_default();

@@ -7,12 +7,13 @@ use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::journal::{Journal, Turn, refuse_unfinished};
 use crate::ops::rollback::recover::snapshot_of;
 use crate::ops::rollback::report::{holds, kept_places, left_behind};
-use crate::ops::rollback::run::{Downtime, Way, ground_of, words_of};
+use crate::ops::rollback::room;
+use crate::ops::rollback::run::{Downtime, TO_ITS_END, Way, ground_of, words_of};
 use crate::ops::rollback::services::{On, concerned, running, start, watching};
 use crate::ops::rollback::{NotTaken, Outcome, RollbackReport};
 use crate::ops::session::Session;
 use crate::service::Watch;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const TAKEN_BACK: &str = "it was taken back";
 
@@ -22,12 +23,7 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
     let held = crate::ops::lock::hold(session, "rollback")?;
     let state = session.state()?.dir().to_owned();
     refuse_unfinished(&state, "undoing of a rollback")?;
-    let last = Journal::kept(&state)?.pop();
-    let Some((kept, journal)) = last.filter(|(_, journal)| journal.turn == Turn::Done && !journal.swept)
-    else {
-        return Err(OpError::new(Class::NotFound, "there is no rollback to take back")
-            .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one"));
-    };
+    let (kept, journal) = last_that_holds(&state)?;
     refuse_without_the_other_state(&journal)?;
     for way in journal.git.iter().filter(|way| way.is_there()) {
         way.back().refuse_loss()?;
@@ -39,6 +35,27 @@ pub fn undo(session: &Session) -> Result<RollbackReport> {
         })?;
     report.problems.extend(problems);
     Ok(report)
+}
+
+/// The last rollback, where it can be taken back. One after it that undid itself left everything as that had made it, by the same inodes, and does not count; one that
+/// a person took back does: who asks twice means the same one.
+fn last_that_holds(state: &Path) -> Result<(PathBuf, Journal)> {
+    let mut kept = Journal::kept(state)?;
+    while kept.pop_if(|(_, journal)| journal.turn == Turn::Undone && !journal.undo).is_some() {}
+    match kept.pop() {
+        Some((path, journal)) if journal.turn == Turn::Done && !journal.swept => Ok((path, journal)),
+        Some((_, taken_back)) if taken_back.undo => {
+            let before = kept.iter().rev().find(|(_, journal)| journal.turn == Turn::Done);
+            let before = before.and_then(|(_, journal)| journal.safety.as_ref());
+            let way = match before {
+                Some(safety) => format!("what was live before the rollback that holds now is in safety snapshot {safety}; what was live before the last one was taken back, in `latest-safety`"),
+                None => "what was live before it was taken back is in its safety snapshot: `backstay rollback latest-safety`".into(),
+            };
+            Err(OpError::new(Class::NotFound, "the last rollback was taken back already").hint(way))
+        }
+        _ => Err(OpError::new(Class::NotFound, "there is no rollback to take back")
+            .hint("a rollback can be taken back for a week; `backstay rollback latest-safety` goes to the state before the last one")),
+    }
 }
 
 /// Fails where something of what was live before is nowhere any more: begun all the same, the way back would end in its middle, with the services down.
@@ -55,9 +72,11 @@ fn refuse_without_the_other_state(journal: &Journal) -> Result<()> {
                 journal.snapshot,
                 site.base.display()
             );
-            return Err(OpError::new(Class::NotFound, what).hint(
-                "nothing was stopped or changed; `backstay rollback latest-safety` goes to the state before it",
-            ));
+            // One after it that undid itself made a safety snapshot, too, of what this one had brought.
+            let safety = journal.safety.as_ref().map_or_else(|| "latest-safety".into(), ToString::to_string);
+            return Err(OpError::new(Class::NotFound, what).hint(format!(
+                "nothing was stopped or changed; `backstay rollback {safety}` goes to the state before it (`latest-safety`, where no other was begun since)"
+            )));
         }
     }
     Ok(())
@@ -82,11 +101,9 @@ fn take_back(
         let concerned = concerned(session.config()?, &components);
         running(session, watch, &concerned)
     })?;
-    // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
-    way.journal.turn(&way.state, Turn::Halting)?;
-    crate::durable::remove(&kept)
-        .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
-    let outcome = watching(session, |watch| way.back(watch, &OpError::new(Class::Failed, TAKEN_BACK)))?;
+    session.around.interrupt.check()?;
+    way.journal.keep_room(&way.state, &[]).inspect_err(|_| room::give_up(&way.state))?;
+    let outcome = session.around.interrupt.patiently(TO_ITS_END, || way.take_back_kept(&kept))?;
     if let Outcome::Holds(why) = outcome {
         return Err(holds(&way.journal, why));
     }
@@ -105,12 +122,20 @@ fn take_back(
 }
 
 impl Way<'_> {
+    fn take_back_kept(&mut self, kept: &Path) -> Result<Outcome> {
+        // Killed from here on, it is taken back by whoever comes next: one that started services now would start them beside those that run.
+        self.turn(Turn::Halting)?;
+        crate::durable::remove(kept)
+            .doing(Class::Failed, || "cannot end the journal of the last rollback".into())?;
+        watching(self.session, |watch| self.back(watch, &OpError::new(Class::Failed, TAKEN_BACK)))
+    }
+
     /// It is not taken back, because of `why`: the services run again on what is live, of which nothing was touched.
     pub(super) fn hold_on(&mut self, watch: &Watch<'_>, why: &OpError) -> Result<Outcome> {
         self.session.note(&format!("it is not taken back: {}", words_of(why)));
         let up = start(self.session, watch, &self.journal, On::Old);
         self.journal.holds();
-        let ended = self.journal.turn(&self.state, Turn::Done).and_then(|()| self.journal.close(&self.state));
+        let ended = self.turn(Turn::Done).and_then(|()| self.journal.close(&self.state));
         ended.map_err(|e| self.stuck(&e))?;
         let outcome = Outcome::Holds(NotTaken { why: words_of(why), hint: why.hint.clone() });
         up.map(|()| outcome).map_err(|e| {

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::keys::identity::load_identity_file_asking;
-use crate::keys::{Ask, Identities, KeyError, Passphrase, SecretIdentity, shown};
+use crate::keys::{Ask, Identities, KeyError, Kit, Passphrase, SecretIdentity, shown};
 use crate::ops::backup::chain_text;
 use crate::ops::error::{Class, OpError, Result};
 use std::path::Path;
@@ -20,6 +20,38 @@ impl Session {
             all.extend(found.map_err(|e| identity_error(file, given, e))?);
         }
         Ok(Identities::from_secrets(all))
+    }
+
+    /// True when something is here that may open what is stored; nothing is read, and no passphrase is asked for.
+    pub fn has_identities(&self) -> bool {
+        let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.as_ref());
+        let given = !self.kit_identities.is_empty() || !self.around.identity_files.is_empty();
+        given || configured.is_some_and(|file| file.exists())
+    }
+
+    /// The same project with the identities of its recovery kit beside those that are here, and with what the kit knows of its history.
+    ///
+    /// # Errors
+    /// The kit is of another vault.
+    pub fn with_kit(mut self, kit: Kit) -> Result<Self> {
+        if self.vault.as_ref().is_some_and(|vault| *vault != kit.vault) {
+            let what = format!(
+                "the recovery kit is of another vault than {}: it was made for {}",
+                self.project, kit.project
+            );
+            return Err(
+                OpError::new(Class::Usage, what).hint("name the kit of this project, or leave --kit away")
+            );
+        }
+        self.vault = Some(kit.vault);
+        for (signer, head) in kit.heads {
+            let known = self.heads.entry(signer).or_insert(head);
+            if known.0 < head.0 {
+                *known = head;
+            }
+        }
+        self.kit_identities.extend(kit.identities);
+        Ok(self)
     }
 
     /// What gives passphrases: the file that the configuration names, else whoever runs the command.
@@ -46,7 +78,7 @@ impl Session {
         if all.is_empty() {
             let what = "no identity is here, and this needs one to open the vault";
             let error = OpError::new(Class::NoIdentity, what)
-                .hint("give the identity file with -i FILE, or the recovery kit with --kit FILE");
+                .hint("the same command with --kit FILE (the recovery kit), or -i FILE (an identity file)");
             let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.as_deref());
             return Err(match configured {
                 Some(file) => error.because(format!(

@@ -1,9 +1,9 @@
 //! What a user runs around a rollback, what makes left things fit for what came, and what is left to try when there is no snapshot.
 
 use super::{App, SERVICE};
-use crate::common::project::{exe, expect_code, program};
+use crate::common::project::{exe, expect_code, have, program};
 use std::fs;
-use std::process::Output;
+use std::process::{Command, Output};
 
 const HOOKS: &str = r#"
 [[hook]]
@@ -19,7 +19,7 @@ before = 'echo "of db" >> ran'
 "#;
 
 /// `app/lock` names what `app/venv`, which no snapshot takes, must hold; the service needs it so.
-fn with_rebuild(run: &str) -> App {
+pub(super) fn with_rebuild(run: &str) -> App {
     let service =
         SERVICE.replace("&& ! grep -q broken app/version", "&& cmp -s app/lock app/node_modules/lock");
     let app = App::new(&service);
@@ -37,7 +37,7 @@ fn with_rebuild(run: &str) -> App {
     app
 }
 
-fn next_version(app: &App, version: &str) {
+pub(super) fn next_version(app: &App, version: &str) {
     app.upgrade(version);
     app.write("app/lock", version);
     app.write("app/node_modules/lock", version);
@@ -223,6 +223,60 @@ fn when_no_snapshot_can_be_used_it_says_what_is_left_to_try() {
     fs::rename(&app.project.store, app.project.top.join("away")).unwrap();
     let output = expect_code(app.project.run(["rollback", &older]), 10);
     assert!(said(&output).contains("bin/maintenance on"), "{}", said(&output));
+}
+
+/// Each of `rungs` is said, in this order.
+#[track_caller]
+fn says_in_order(output: &Output, rungs: &[&str]) {
+    let told = said(output);
+    let places: Vec<Option<usize>> = rungs.iter().map(|words| told.find(words)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {told}");
+}
+
+const FIRST_RUNG: &str = "what is left to try, in this order:";
+
+#[test]
+fn where_no_snapshot_is_found_another_store_and_tags_of_git_are_among_what_is_left_to_try() {
+    if !have(&["git"]) {
+        return;
+    }
+    let app = App::new("[emergency]\ncommand = \"bin/maintenance on\"\n");
+    let last = ["[emergency] of the configuration: bin/maintenance on", "RECOVER.md"];
+    // There is none at all.
+    for args in [&["rollback", "latest"][..], &["rollback"], &["rollback", "20200101"]] {
+        let output = expect_code(app.project.run(args), 16);
+        says_in_order(&output, &[FIRST_RUNG, "a copy of", last[0], last[1]]);
+    }
+    let second = app.project.top.join("second").display().to_string();
+    let text = fs::read_to_string(app.project.config_path()).unwrap();
+    let store = format!("[[store]]\nname = \"second\"\npath = {second:?}\n");
+    fs::write(app.project.config_path(), format!("{text}\n{store}")).unwrap();
+    app.project.ok(["init", "--yes"]);
+    app.write(".gitignore", "backups/\n");
+    let script =
+        "git init -q -b main && git add . && git -c user.name=S -c user.email=s@example commit -q -m first";
+    let made = Command::new("sh").args(["-c", script]).current_dir(&app.project.dir).output().unwrap();
+    expect_code(made, 0);
+    app.write("app/src/main.py", "not committed");
+    let id = app.project.json(["backup", "--git", "--tag", "release"])["snapshot"].clone();
+    let id = id.as_str().unwrap();
+    let top = app.project.dir.display().to_string();
+    let ladder = [
+        FIRST_RUNG,
+        &format!("an older good snapshot: backstay rollback {id}"),
+        "another store: ",
+        "(NAME is one of local, second)",
+        &format!("git: git -C {top} switch --detach pre-release"),
+        &format!("git, with what was not committed then: git -C {top} switch --detach refs/backstay/{id}"),
+        last[0],
+        last[1],
+    ];
+    for wanted in ["20200101", "tag:nothing", "@2020-01-01"] {
+        says_in_order(&expect_code(app.project.run(["rollback", wanted]), 16), &ladder);
+    }
+    // A component that it does not have is no reason to look elsewhere.
+    let output = expect_code(app.project.run(["rollback", "latest", "--only", "nothing"]), 16);
+    assert!(!said(&output).contains(FIRST_RUNG), "{}", said(&output));
 }
 
 #[test]

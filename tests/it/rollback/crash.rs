@@ -1,6 +1,6 @@
 //! Killed at any step, and killed again while that is mended: all of the old or all of the new, the service up, nothing left open.
 
-use super::{App, SERVICE, expected};
+use super::{App, SERVICE, Sides, expected, left};
 use crate::common::project::{exe, expect_code, long, program, told_by_status_and_doctor};
 use std::fs;
 use std::path::Path;
@@ -24,12 +24,13 @@ fn points(mut command: Command, log: &Path) -> Vec<String> {
 }
 
 /// An application in a new version whose service runs, and the snapshot of the version before.
-fn upgraded() -> (App, String, std::collections::BTreeMap<std::path::PathBuf, crate::lab::Node>) {
+fn upgraded() -> (App, String, Sides) {
     let app = App::new(SERVICE);
     let (then, id) = (app.live(), app.project.backup());
     app.upgrade("2");
     app.start_service();
-    (app, id, then)
+    let sides = Sides::of(&app, then);
+    (app, id, sides)
 }
 
 pub(super) fn told(output: &Output) -> String {
@@ -38,11 +39,7 @@ pub(super) fn told(output: &Output) -> String {
 
 /// After a kill: refused while torn, resumed to one of the two, the service up on it.
 #[track_caller]
-fn whole_again(
-    app: &App,
-    then: &std::collections::BTreeMap<std::path::PathBuf, crate::lab::Node>,
-    point: &str,
-) {
+fn whole_again(app: &App, sides: &Sides, point: &str) {
     let state = walk_state(app);
     let open = state.iter().any(|name| name == "rollback.json");
     if open {
@@ -52,7 +49,7 @@ fn whole_again(
     }
     let resumed = app.project.run(["rollback", "--resume"]);
     assert!(matches!(resumed.status.code(), Some(0 | 17)), "{point}: {}", told(&resumed));
-    assert_one_of_both(app, then, point);
+    assert_one_of_both(app, sides, point);
     expect_code(app.project.run(["ready"]), 0);
     expect_code(app.project.run(["rollback", "--resume"]), 0);
     assert!(!walk_state(app).iter().any(|name| name == "rollback.json"), "{point}: the journal is open");
@@ -64,25 +61,11 @@ fn walk_state(app: &App) -> Vec<String> {
 }
 
 #[track_caller]
-pub(super) fn assert_one_of_both(
-    app: &App,
-    then: &std::collections::BTreeMap<std::path::PathBuf, crate::lab::Node>,
-    point: &str,
-) {
+pub(super) fn assert_one_of_both(app: &App, sides: &Sides, point: &str) {
     let new = app.read("app/version") == "1";
-    if new {
-        assert_eq!(app.live(), expected(app, then), "{point}: a mixture");
-    } else {
-        for (path, text) in [
-            ("app/src/main.py", "two"),
-            ("compose.yml", "two"),
-            ("conf/b.conf", "two"),
-            ("app/added/deep/x", "new"),
-        ] {
-            assert_eq!(app.read(path), text, "{point}: a mixture: {path}");
-        }
-        assert!(!app.path("app/src/old.py").exists(), "{point}: a mixture");
-    }
+    let whole = if new { expected(app, &sides.then) } else { sides.before.clone() };
+    assert_eq!(app.live(), whole, "{point}: a mixture");
+    assert_eq!(left(app), sides.left, "{point}: what is left was moved");
     assert_eq!(app.rows(), if new { 1 } else { 3 }, "{point}: the database is of the other state");
     assert_eq!(app.read("app/.env"), "SECRET=2", "{point}: what is left was touched");
     assert_eq!(app.read("app/node_modules/dep/index.js"), "dep 2", "{point}: what is left was touched");
@@ -101,24 +84,24 @@ fn killed_at_any_step_it_is_all_old_or_all_new_and_the_service_comes_back() {
     assert!(numbers.len() > 15, "{names:?}");
     let step = if long() { 1 } else { numbers.len().div_ceil(12) };
     for number in numbers.iter().step_by(step) {
-        let (app, id, then) = upgraded();
+        let (app, id, sides) = upgraded();
         let point = format!("point {number}, {}", names[number - 1]);
         let killed = rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap();
         assert!(!killed.status.success(), "{point}: it was not killed");
-        whole_again(&app, &then, &point);
+        whole_again(&app, &sides, &point);
     }
 }
 
 #[test]
 fn a_rollback_whose_terminal_is_lost_comes_to_its_end() {
     for (signal, point) in [(1, "a service stopped"), (1, "a step"), (3, "a service stopped")] {
-        let (app, id, then) = upgraded();
+        let (app, id, sides) = upgraded();
         let what = format!("signal {signal} at {point}");
         let order = format!("rollback: {point}#1:{signal}");
         let ended = rollback(&app, &[&id]).env("BACKSTAY_TEST_SIGNAL", order).output().unwrap();
         assert_eq!(ended.status.code(), Some(0), "{what}: {}", told(&ended));
         assert_eq!(app.read("app/version"), "1", "{what}");
-        assert_one_of_both(&app, &then, &what);
+        assert_one_of_both(&app, &sides, &what);
     }
 }
 
@@ -135,7 +118,7 @@ fn killed_again_while_it_is_resumed_it_still_comes_to_one_end() {
     let firsts = torn.iter().step_by(if long() { 1 } else { torn.len().div_ceil(3) });
     for first in firsts {
         for second in (1..40).step_by(if long() { 1 } else { 5 }) {
-            let (app, id, then) = upgraded();
+            let (app, id, sides) = upgraded();
             let killed =
                 rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", first.to_string()).output().unwrap();
             assert!(!killed.status.success());
@@ -144,7 +127,7 @@ fn killed_again_while_it_is_resumed_it_still_comes_to_one_end() {
                 .output()
                 .unwrap();
             let whole = matches!(resumed.status.code(), Some(0 | 17));
-            whole_again(&app, &then, &format!("points {first} and {second}"));
+            whole_again(&app, &sides, &format!("points {first} and {second}"));
             if whole {
                 break;
             }
@@ -162,12 +145,12 @@ fn a_step_that_the_system_refuses_is_undone() {
     assert!(steps > 2, "{names:?}");
     let tried: Vec<usize> = if long() { (1..=steps).collect() } else { vec![1, steps.div_ceil(2), steps] };
     for step in tried {
-        let (app, id, then) = upgraded();
+        let (app, id, sides) = upgraded();
         let refused =
             rollback(&app, &[&id]).env("BACKSTAY_TEST_FAIL", format!("{A_STEP}#{step}:28")).output().unwrap();
         let point = format!("step {step} of {steps}: {}", told(&refused));
         assert_eq!(refused.status.code(), Some(17), "{point}");
-        assert_one_of_both(&app, &then, &point);
+        assert_one_of_both(&app, &sides, &point);
         assert_eq!(app.read("app/version"), "2", "{point}: it was not undone");
     }
 }
@@ -207,7 +190,7 @@ fn unit(key: &str) -> String {
 
 #[test]
 fn the_unit_for_boots_ends_a_rollback_also_while_no_store_is_here() {
-    let (app, id, then) = upgraded();
+    let (app, id, sides) = upgraded();
     let killed = rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", format!("{A_STEP}#2")).output().unwrap();
     assert!(!killed.status.success());
     let away = app.project.top.join("away");
@@ -223,7 +206,7 @@ fn the_unit_for_boots_ends_a_rollback_also_while_no_store_is_here() {
     assert!(code == "0" || code == unit("SuccessExitStatus"), "{code}: {}", told(&output));
     expect_code(app.project.run(["ready"]), 0);
     fs::rename(&away, &app.project.store).unwrap();
-    assert_one_of_both(&app, &then, "after the unit");
+    assert_one_of_both(&app, &sides, "after the unit");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! anew. Only with `BACKSTAY_LONG=1`, as root, with loop devices and Python.
 
 use super::crash::{assert_one_of_both, told};
-use super::{App, SERVICE};
+use super::{App, SERVICE, Sides};
 use crate::common::mounts::{cut_power, given_folder, in_own_mounts, mount, run};
 use crate::common::project::{cannot_run, exe, long, program};
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -71,6 +71,8 @@ fn cuts() {
         assert!(run("sync", &["-f", app.path("web.pid").to_str().unwrap()]));
     };
     laid();
+    // On the disk that is laid anew each time, which gives everything the same inode.
+    let sides = Sides::of(&app, then);
     let log = top.join("points");
     let counted = rollback(&[&id]).env("BACKSTAY_TEST_CRASH_COUNT_FILE", &log).output().unwrap();
     assert!(counted.status.success(), "{}", told(&counted));
@@ -111,7 +113,7 @@ fn cuts() {
             // Its shell becomes it in a moment.
             while !app.runs() {}
         }
-        assert_one_of_both(&app, &then, &what);
+        assert_one_of_both(&app, &sides, &what);
         let ended = if app.read("app/version") == "1" { &mut new } else { &mut old };
         *ended += 1;
         app.project.ok(["backup"]);

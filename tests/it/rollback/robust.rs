@@ -336,7 +336,7 @@ fn health_that_never_comes_is_undone() {
 }
 
 /// Waits for `words` on a run's stderr; gives what was said until then, or all of it when they never come.
-fn hear(run: &mut std::process::Child, words: &str) -> String {
+pub(crate) fn hear(run: &mut std::process::Child, words: &str) -> String {
     let mut lines = std::io::BufReader::new(run.stderr.take().unwrap());
     let mut heard = String::new();
     while !heard.contains(words) && std::io::BufRead::read_line(&mut lines, &mut heard).unwrap() > 0 {}
