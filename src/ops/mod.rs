@@ -25,6 +25,7 @@ pub mod keys;
 pub mod kit;
 pub mod kit_standing;
 pub mod kit_verify;
+mod known_bad;
 pub mod layout;
 mod ledger;
 pub mod left_open;
