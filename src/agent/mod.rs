@@ -19,6 +19,7 @@ mod project;
 mod runs;
 mod socket;
 pub mod tell;
+mod twins;
 mod untold;
 mod world;
 
@@ -31,6 +32,7 @@ pub use print::{Form, print};
 pub use progress::Note;
 pub use project::Project;
 pub use socket::Socket;
+pub use twins::twins;
 pub use untold::Untold;
 pub use world::{Order, Orphan, Said, Work, World};
 

@@ -3,8 +3,8 @@
 use crate::agent::metrics;
 use crate::agent::page::{self, Pages};
 use crate::agent::{
-    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Said, Socket, Untold, Work,
-    World, print, worst,
+    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Said, Socket, Untold, With,
+    Work, World, print, twins, worst,
 };
 use crate::cli::args::{AgentArgs, PrintFor};
 use crate::cli::{Terminal, exit, open, out, say};
@@ -146,16 +146,7 @@ fn twice(loaded: &[(PathBuf, Result<Arc<Config>>)]) -> Option<(usize, OpError)> 
         loaded.iter().enumerate().filter_map(|(at, (_, c))| Some((at, c.as_ref().ok()?))).collect();
     let pairs = all.iter().enumerate().flat_map(|(n, later)| all[..n].iter().map(move |one| (one.1, later)));
     pairs.into_iter().find_map(|(one, (at, other))| {
-        let error = if one.state_dir == other.state_dir {
-            let what = format!("two projects have the state directory {}", one.state_dir.display());
-            refused(what, "give each configuration once, and each project its own")
-        } else if one.project.name == other.project.name && one.signing.key_file == other.signing.key_file {
-            let name = &one.project.name;
-            let what = format!("two configurations are of project {name} and sign with the same key");
-            refused(what, "give the project once: its snapshots are one history")
-        } else {
-            return None;
-        };
+        let error = twins(one, other)?;
         Some((*at, error))
     })
 }
