@@ -2,7 +2,7 @@
 
 use crate::agent::is_told_by_agent;
 use crate::agent::metrics::{self, Run};
-use crate::agent::tell::{Outcome, Task, Teller, kit_proved};
+use crate::agent::tell::{Outcome, Task, Teller, kit_proved, says_nothing};
 use crate::cli::args::Command;
 use crate::cli::{Terminal, exit, open, say};
 use crate::config::Config;
@@ -72,6 +72,7 @@ impl Telling {
         let run = Run { began: self.began, ended: open::clock().now(), code };
         if !self.task.is_by_hand()
             && let Err(e) = metrics::after(&self.config, &self.task.to_string(), run, &text)
+            && !says_nothing(&self.task, code)
         {
             say(&format!("warning: {}", chain_text(&e)));
         }

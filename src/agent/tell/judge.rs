@@ -94,14 +94,13 @@ pub struct Outcome {
 }
 
 /// Ends that say nothing of how things are: usage, another run, a signal; and of what a person began, what they were refused before anything was touched.
-pub(super) fn says_nothing(outcome: &Outcome) -> bool {
-    matches!(outcome.code, 2 | 11 | 128..)
-        || outcome.task.is_by_hand() && matches!(outcome.code, 12 | 14 | 16)
+pub fn says_nothing(task: &Task, code: u8) -> bool {
+    matches!(code, 2 | 11 | 128..) || task.is_by_hand() && matches!(code, 12 | 14 | 16)
 }
 
 /// Takes the end of a run into the memory.
 pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now: Timestamp) {
-    if says_nothing(outcome) {
+    if says_nothing(&outcome.task, outcome.code) {
         return;
     }
     set_right(memory, now);
