@@ -525,7 +525,50 @@ fn another_run_is_waited_for_and_said_once() {
     let last = fake.began().pop().unwrap();
     assert!(last.at >= free && last.at.duration_since(free).as_secs() <= 300, "{last:?}");
     assert_eq!(fake.said().matches("waits, because another run is under way").count(), 1, "{}", fake.said());
-    assert!(fake.said().contains("is done, after"), "{}", fake.said());
+    assert!(fake.said().contains(" is done") && !fake.said().contains("fail"), "{}", fake.said());
+}
+
+#[test]
+fn waiting_for_another_run_is_no_failure_and_makes_no_pause_longer() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    // Five times another run is under way, then the store is away for a moment, once.
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |run| {
+        match run.token.rsplit_once(" try ").unwrap().1 {
+            "0" | "1" | "2" | "3" | "4" => 11,
+            "5" => 10,
+            _ => 0,
+        }
+    });
+    fake.until(at("2026-11-02T12:00:00Z"), &config).unwrap();
+    let began: Vec<Timestamp> = fake.began().iter().map(|run| run.at).collect();
+    let pauses: Vec<i64> = began.windows(2).map(|two| two[1].duration_since(two[0]).as_secs() - 1).collect();
+    assert_eq!(pauses, [15, 30, 60, 120, 300, 60], "{}", fake.said());
+    assert!(fake.said().contains("failed (exit code 10); tried again"), "{}", fake.said());
+    assert!(fake.said().contains("is done, after a failure"), "{}", fake.said());
+}
+
+#[test]
+fn what_sync_gave_up_is_behind_still_until_a_snapshot_is_everywhere() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let mended = at("2026-11-04T00:00:00Z");
+    let fake =
+        Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), move |run| match &run.args[..] {
+            "backup" if run.at < mended => 4,
+            "sync" if run.at < mended => 12,
+            _ => 0,
+        });
+    let behind = |now: Timestamp| crate::ops::timetable::standing(&config, now).unwrap().behind_since;
+    let syncs = || fake.began().iter().filter(|run| run.args == "sync").count();
+    let since = Some(at("2026-11-02T02:00:01Z"));
+    for (until, tried) in [("2026-11-02T20:00:00Z", 1), ("2026-11-03T20:00:00Z", 2)] {
+        fake.until(at(until), &config).unwrap();
+        assert_eq!((behind(fake.now()), syncs()), (since, tried), "{}", fake.said());
+    }
+    assert!(fake.said().contains("sync of what is not in every store failed (exit code 12); somebody"));
+    fake.until(at("2026-11-04T20:00:00Z"), &config).unwrap();
+    assert_eq!((behind(fake.now()), syncs()), (None, 2), "{}", fake.said());
 }
 
 #[test]
@@ -767,7 +810,7 @@ fn a_run_that_was_cut_off_and_whose_line_is_gone_does_not_run_for_ever() {
     let line = "backup at 0 1 * * *";
     before.fit([line].into_iter(), now);
     let what = What::Line(line.to_owned());
-    before.begin(&Start { what, due: now, attempt: 0, again: false }, now);
+    before.begin(&Start { what, due: now, attempt: 0, failed: 0, again: false }, now);
     before.save(dir.path()).unwrap();
     let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
     let remembered = || {

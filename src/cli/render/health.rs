@@ -131,7 +131,7 @@ fn scheduled(of: &Standing) -> String {
     }
     if let Some(since) = of.behind_since {
         out.push_str(&format!(
-            "  sync         is tried since {}: not every store has the newest snapshot\n",
+            "  sync         since {} not every store has the newest snapshot\n",
             time(since)
         ));
     }
