@@ -184,6 +184,7 @@ fn alone(session: &Session, reading: &StoreReading) -> Result<(History, Vec<Stri
         entries: reading.entries.clone(),
         bad: Vec::new(),
         older: Vec::new(),
+        hidden: false,
         seen: Heads::new(),
     };
     let history = Vault::of(vec![copy], &session.judge(seen))?.history;

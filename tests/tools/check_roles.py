@@ -49,6 +49,10 @@ def delete_many(s3, key):
 
 
 def listed(s3, prefix=None):
+def versions(s3, prefix):
+    return s3.ask("GET", BUCKET, {"versions": "", "prefix": prefix})
+
+
     return s3.ask("GET", BUCKET, {"list-type": "2"} | ({"prefix": prefix} if prefix else {}))
 
 
@@ -57,6 +61,8 @@ def host(s3, own, other, version):
     see("host", "get below its prefix", s3.ask("GET", own), True)
     see("host", "list its prefix", listed(s3, f"{HOST}/"), True)
     upload = s3.ask("POST", f"{own}-parts", {"uploads": ""}).one("UploadId")
+    see("host", "list versions below its prefix", versions(s3, f"{HOST}/app/"), True)
+    see("host", "get a version", s3.ask("GET", own, {"versionId": version}), True)
     see("host", "send a part", s3.ask("PUT", f"{own}-parts", {"partNumber": "1", "uploadId": upload}, b"part"), True)
     see("host", "list parts", s3.ask("GET", f"{own}-parts", {"uploadId": upload}), True)
     see("host", "abort an upload", s3.ask("DELETE", f"{own}-parts", {"uploadId": upload}), True)
@@ -65,6 +71,8 @@ def host(s3, own, other, version):
     see("host", "get below another's prefix", s3.ask("GET", other), False)
     see("host", "list another's prefix", listed(s3, f"{OTHER}/"), False)
     see("host", "list everything", listed(s3), False)
+    see("host", "list versions below another's prefix", versions(s3, f"{OTHER}/"), False)
+    see("host", "list all versions", s3.ask("GET", BUCKET, {"versions": ""}), False)
     see("host", "delete", s3.ask("DELETE", own), False)
     see("host", "delete many", delete_many(s3, own), False)
     never("host", s3, own, version)
