@@ -70,9 +70,10 @@ impl Telling {
             Err(error) => of_error(error),
         };
         let run = Run { began: self.began, ended: open::clock().now(), code };
+        // Another run, a signal and a wrong word are the end of no backup: how the last one ended stays what it was.
         if !self.task.is_by_hand()
-            && let Err(e) = metrics::after(&self.config, &self.task.to_string(), run, &text)
             && !says_nothing(&self.task, code)
+            && let Err(e) = metrics::after(&self.config, &self.task.to_string(), run, &text)
         {
             say(&format!("warning: {}", chain_text(&e)));
         }
@@ -83,6 +84,7 @@ impl Telling {
             code,
             text,
             kit_proved,
+            kit_stale: terminal.kit_stale.get(),
             shrunk,
             behind: terminal.behind.get(),
         };
