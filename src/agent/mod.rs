@@ -28,7 +28,7 @@ pub use daemon::{Agent, Ask, Options};
 pub use ends::worst;
 pub use herald::Heralds;
 pub use look::{LOOK, Looks};
-pub use print::{Form, print};
+pub use print::{Form, With, print};
 pub use progress::Note;
 pub use project::Project;
 pub use socket::Socket;

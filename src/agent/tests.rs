@@ -826,16 +826,18 @@ fn a_run_that_was_cut_off_and_whose_line_is_gone_does_not_run_for_ever() {
 }
 
 #[test]
-fn what_is_printed_names_this_program_and_the_configurations() {
+fn what_is_printed_names_this_program_the_configurations_and_the_identities() {
     let exe = Path::new("/usr/bin/backstay");
     let files = [Path::new("/srv/a/backstay.toml"), Path::new("/srv/b c/50%/backstay.toml")];
     let dirs = [Path::new("/var/lib/backstay/a"), Path::new("/var/lib/backstay/b")];
-    let unit = print(Form::Systemd, exe, &files, &dirs);
-    let line = "ExecStart=/usr/bin/backstay agent --config /srv/a/backstay.toml --config \"/srv/b c/50%%/backstay.toml\"\n";
+    let identities = [Path::new("/etc/backstay/drill key.txt")];
+    let with = |configs| With { configs, identities: &identities };
+    let unit = print(Form::Systemd, exe, with(&files), &dirs);
+    let line = "ExecStart=/usr/bin/backstay agent --config /srv/a/backstay.toml --config \"/srv/b c/50%%/backstay.toml\" --identity \"/etc/backstay/drill key.txt\"\n";
     assert!(unit.contains(line) && unit.contains("Type=notify\n") && unit.contains("WatchdogSec="), "{unit}");
-    let timer = print(Form::Timer, exe, &files[..1], &dirs[..1]);
-    assert!(timer.contains("backstay.toml --once\n") && timer.contains("Persistent=yes"), "{timer}");
-    let cron = print(Form::Cron, exe, &files, &dirs);
+    let timer = print(Form::Timer, exe, with(&files[..1]), &dirs[..1]);
+    assert!(timer.contains("drill key.txt\" --once\n") && timer.contains("Persistent=yes"), "{timer}");
+    let cron = print(Form::Cron, exe, with(&files), &dirs);
     assert!(
         cron.contains("* /usr/bin/backstay -q agent --config /srv/a/backstay.toml --config '/srv/b c/50\\%/backstay.toml' --once\n"),
         "{cron}"

@@ -138,10 +138,8 @@ fn load(paths: &[PathBuf]) -> Vec<(PathBuf, Result<Arc<Config>>)> {
     paths.iter().map(|path| (path.clone(), open::load_config(path).map(Arc::new))).collect()
 }
 
-/// The first of several configurations that is of the same project as one before it. Two that work on the same state would wait for each other for ever;
-/// two of a project with a state each would sign two histories with one key.
+/// The first of several configurations that cannot be run beside one before it.
 fn twice(loaded: &[(PathBuf, Result<Arc<Config>>)]) -> Option<(usize, OpError)> {
-    let refused = |what: String, hint: &str| OpError::new(Class::Config, what).hint(hint);
     let all: Vec<_> =
         loaded.iter().enumerate().filter_map(|(at, (_, c))| Some((at, c.as_ref().ok()?))).collect();
     let pairs = all.iter().enumerate().flat_map(|(n, later)| all[..n].iter().map(move |one| (one.1, later)));
@@ -170,7 +168,11 @@ fn show(terminal: &Terminal, form: PrintFor, paths: &[PathBuf], configs: &[Arc<C
     let exe = std::env::current_exe().doing(Class::Failed, || "this program cannot find itself".into())?;
     let files: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let dirs: Vec<&Path> = configs.iter().map(|config| config.state_dir.as_path()).collect();
-    let text = print(form, &exe, &files, &dirs);
+    // What runs it starts it elsewhere: a path that is relative here leads nowhere there.
+    let own: Vec<PathBuf> =
+        terminal.global.identities.iter().map(|path| super::tidy(path)).collect::<Result<_>>()?;
+    let identities: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
+    let text = print(form, &exe, With { configs: &files, identities: &identities }, &dirs);
     if terminal.global.json {
         crate::cli::render::json(&serde_json::json!({ "text": text }))?;
     } else {
