@@ -5,12 +5,12 @@
 
 Two stores: a bucket of SeaweedFS (BACKSTAY_WEED; with `--store folder` a second folder) and a folder, which as root lies on a small tmpfs of its own. Every restore is
 compared: with a copy that was taken while nothing was written, or with what the application knows of itself: every file says its version, and must have been so at some
-moment between the begin and the end of the backup; the database has exactly the rows 1 to N of a moment in that time. The agent runs all the while, with a schedule of every minute.
+moment between the begin and the end of the backup; the database has exactly the rows 1 to N of a moment in that time. The agent runs all the while, with a schedule of every minute, a status page that is read three times a second, and a webhook that it tells of the faults.
 
 Ends with 1 on any mismatch, any exit code that the faults do not explain, or when the agent grows: when the straight line through the second half of its samples rises by
-more than 4 MB of memory or 3 descriptors from the middle to the end. As it is for a machine without anybody: nothing is asked. Ends all that it started.
+more than 4 MB of memory, 3 descriptors or 3 threads from the middle to the end. As it is for a machine without anybody: nothing is asked. Ends all that it started.
 """
-import argparse, collections, errno, hashlib, json, os, pathlib, random, re, shutil, signal, sqlite3, subprocess, sys, tempfile, threading, time, traceback
+import argparse, collections, errno, hashlib, http.server, json, os, pathlib, random, re, shutil, signal, sqlite3, subprocess, sys, tempfile, threading, time, traceback, urllib.request
 from datetime import datetime
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -18,7 +18,8 @@ sys.path.insert(0, str(HERE / "tests/tools"))
 import servers
 from s3 import S3
 
-GROWTH_KB, GROWTH_FDS = 4096, 3
+GROWTH_KB, GROWTH_FDS, GROWTH_THREADS = 4096, 3, 3
+PAGES = ("", "status.json", "metrics")
 RETENTION = "[retention]\nkeep_last = 6\nmin_keep = 3\n"
 CONFIG = """
 [schedule]
@@ -28,6 +29,9 @@ verify = "*/7 * * * *"
 prune = "*/11 * * * *"
 [agent]
 textfile = "{top}/metrics.prom"
+page = "127.0.0.1:0"
+[notify]
+failure = [{{ webhook = "http://127.0.0.1:{webhook}/hook" }}]
 """
 
 
@@ -135,7 +139,7 @@ class App:
 
 
 class Sampler(threading.Thread):
-    """Memory and descriptors of a process, every two seconds."""
+    """Memory, descriptors and threads of a process, every two seconds."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -146,8 +150,8 @@ class Sampler(threading.Thread):
         while True:
             try:
                 status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-                rss = int(status.split("VmRSS:")[1].split()[0])
-                self.samples.append((time.time() - self.begun, rss, len(os.listdir(f"/proc/{self.pid}/fd"))))
+                number = lambda name: int(status.split(f"{name}:")[1].split()[0])
+                self.samples.append((time.time() - self.begun, number("VmRSS"), len(os.listdir(f"/proc/{self.pid}/fd")), number("Threads")))
             except (OSError, IndexError):
                 return
             time.sleep(2)
@@ -163,11 +167,51 @@ class Sampler(threading.Thread):
         return slope * (xs[-1] - xs[0])
 
 
+class Hook(http.server.ThreadingHTTPServer):
+    """A webhook that counts what it is told."""
+
+    def __init__(self):
+        told = self.told = collections.Counter()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                told[json.loads(self.rfile.read(int(self.headers["Content-Length"])))["event"]] += 1
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Reader(threading.Thread):
+    """Reads the page as a browser, a program and Prometheus do, each time with a new connection."""
+
+    def __init__(self, url):
+        super().__init__(daemon=True)
+        self.url, self.read, self.failed, self.ends = url, 0, [], threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ends.wait(1):
+            for path in PAGES:
+                try:
+                    with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+                        if not answer.read():
+                            raise ValueError("an empty answer")
+                    self.read += 1
+                except (OSError, ValueError) as error:
+                    self.failed.append(f"/{path}: {error!r}")
+
+
 class Soak:
     def __init__(self, args, top):
         self.args, self.top, self.random = args, top, random.Random(args.seed)
         self.program, self.done, self.known, self.exact = os.path.abspath(args.program), collections.Counter(), {}, {}
         self.slowest, self.agent, self.sampler, self.mounted, self.weed = collections.Counter(), None, None, False, None
+        self.hook, self.reader = Hook(), None
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("BACKSTAY_", "AWS_"))} | {"HOME": str(top / "home"), "AWS_ACCESS_KEY_ID": servers.ACCESS, "AWS_SECRET_ACCESS_KEY": servers.SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
 
     # --- places
@@ -198,12 +242,15 @@ class Soak:
         text = re.sub(r"(?ms)^\[retention\]\n.*?(?=^\[|\Z)", RETENTION, text)
         # A bucket is pruned a day later, which is too late here.
         text = text.replace("[[store]]", '[[store]]\nprune = "elsewhere"', 1) if bucket else text
-        config.write_text(text + f'\n[[store]]\nname = "stick"\npath = "{self.stick}/vault"\n' + CONFIG.format(top=self.top))
+        config.write_text(text + f'\n[[store]]\nname = "stick"\npath = "{self.stick}/vault"\n' + CONFIG.format(top=self.top, webhook=self.hook.server_port))
         self.run("init", codes=(0,))
         self.first = json.loads(self.run("status", "--json", codes=(0,)).stdout)["stores"][0]["name"]
 
     def tear_down(self):
         self.app.ends.set()
+        if self.reader:
+            self.reader.ends.set()
+        self.hook.shutdown()
         if self.agent and self.agent.poll() is None:
             os.killpg(self.agent.pid, signal.SIGKILL)
             self.agent.wait()
@@ -231,7 +278,16 @@ class Soak:
         log = open(self.top / "agent.log", "ab")
         self.agent = subprocess.Popen(self.command("agent"), cwd=self.top / "project", env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         log.close()
-        self.sampler = Sampler(self.agent.pid)
+        self.sampler, self.reader = Sampler(self.agent.pid), Reader(self.page())
+
+    def page(self):
+        until = time.time() + 60
+        while time.time() < until and self.agent.poll() is None:
+            page = json.loads(self.run("status", "--json").stdout)["schedule"]["page"]
+            if page:
+                return page
+            time.sleep(0.2)
+        raise Mismatch("the agent shows no page")
 
     def backup(self, codes=(0,)):
         begun = time.time()
@@ -306,10 +362,12 @@ class Soak:
             children = pathlib.Path(f"/proc/{self.agent.pid}/task/{self.agent.pid}/children").read_text().split()
             for task in pathlib.Path(f"/proc/{self.agent.pid}/task").iterdir():
                 children += (task / "children").read_text().split()
-            if children:
+            for child in children:
                 try:
-                    os.kill(int(children[0]), signal.SIGKILL)
-                except ProcessLookupError:
+                    if b"__look" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+                        continue        # looks at stores for the page, and is no job
+                    os.kill(int(child), signal.SIGKILL)
+                except (FileNotFoundError, ProcessLookupError):
                     continue
                 return True
             time.sleep(0.05)
@@ -379,6 +437,8 @@ class Soak:
                 self.run("verify", "--read-data=10", codes=(0,))
             if self.agent.poll() is not None:
                 raise Mismatch(f"the agent ended with {self.agent.returncode}")
+            if self.reader.failed:
+                raise Mismatch(f"the page could not be read: {self.reader.failed[:3]}")
             time.sleep(self.args.every)
         self.whole_again()
         for store in (self.first, "stick"):
@@ -387,6 +447,8 @@ class Soak:
                 self.restore(snapshot, store)
 
     def end_agent(self):
+        self.reader.ends.set()
+        self.reader.join()
         begun = time.monotonic()
         self.agent.terminate()
         code = self.agent.wait(timeout=30)
@@ -400,14 +462,20 @@ class Soak:
         rows = [(f"{what}", f"{n}") for what, n in sorted(self.done.items())]
         rows += [(f"slowest {what}", f"{seconds:.1f} s") for what, seconds in sorted(self.slowest.items())]
         rows += [("writes of the application", f"{self.app.writes}"), ("snapshots in the folder at the end", f"{len(self.listed('stick'))}")]
-        rows += [(f"agent's {name}: begin, middle, end", " ".join(f"{samples[at][which]}" for at in (min(5, len(samples) - 1), len(samples) // 2, -1)) + f" {unit}") for name, which, unit in (("memory", 1, "kB"), ("descriptors", 2, ""))]
-        rise = self.sampler.rise(1), self.sampler.rise(2)
-        rows += [("rise over the second half", f"{rise[0]:+.0f} kB, {rise[1]:+.2f} descriptors"), ("the agent's end after SIGTERM", f"{took:.1f} s")]
+        rows += [(f"agent's {name}: begin, middle, end", " ".join(f"{samples[at][which]}" for at in (min(5, len(samples) - 1), len(samples) // 2, -1)) + f" {unit}") for name, which, unit in (("memory", 1, "kB"), ("descriptors", 2, ""), ("threads", 3, ""))]
+        rise = [self.sampler.rise(which) for which in (1, 2, 3)]
+        rows += [("the page was read", f"{self.reader.read}"), ("the webhook was told", " ".join(f"{event} {n}" for event, n in sorted(self.hook.told.items())))]
+        rows += [("rise over the second half", f"{rise[0]:+.0f} kB, {rise[1]:+.2f} descriptors, {rise[2]:+.2f} threads"), ("the agent's end after SIGTERM", f"{took:.1f} s")]
         print("| | |\n|---|---|")
         for what, value in rows:
             print(f"| {what} | {value} |")
-        if rise[0] > GROWTH_KB or rise[1] > GROWTH_FDS:
-            raise Mismatch(f"the agent grows: {rise[0]:.0f} kB and {rise[1]:.1f} descriptors in the second half")
+        if rise[0] > GROWTH_KB or rise[1] > GROWTH_FDS or rise[2] > GROWTH_THREADS:
+            raise Mismatch(f"the agent grows: {rise[0]:.0f} kB, {rise[1]:.1f} descriptors and {rise[2]:.1f} threads in the second half")
+        if not self.reader.read:
+            raise Mismatch("the page was never read")
+        # Each of these ends a command with 4 or 13, and that is told.
+        if any(self.done[f"fault: {name}"] for name in ("server", "full", "damage")) and not self.hook.told:
+            raise Mismatch("there were faults, and the webhook was told nothing")
 
 
 def main():

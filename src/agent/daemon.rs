@@ -4,6 +4,7 @@ use crate::agent::ends::worst;
 use crate::agent::page;
 use crate::agent::project::Project;
 use crate::agent::socket::Socket;
+use crate::agent::twins::twins;
 use crate::agent::world::World;
 use crate::config::Config;
 use crate::model::Timestamp;
@@ -133,6 +134,7 @@ impl Agent {
     fn reload(&mut self, world: &mut dyn World, ask: &dyn Ask) {
         self.socket.reloading();
         let mut loaded = ask.load();
+        self.refuse_twins(&mut loaded);
         let after = self.after(&loaded);
         if let Err(e) = page::wanted(&after).and_then(|_| world.change(&after))
             && !self.refuse_pages(&mut loaded, &e)
@@ -170,6 +172,19 @@ impl Agent {
             Err(_) => self.known(path).map(|project| Arc::clone(project.config())),
         };
         loaded.iter().filter_map(one).collect()
+    }
+
+    /// What was read is compared with what stays as it was, too: a project whose new file is refused runs on under its name.
+    fn refuse_twins(&self, loaded: &mut [(PathBuf, Result<Arc<Config>>)]) {
+        for at in 0..loaded.len() {
+            let after = self.after(loaded);
+            let (path, new) = &mut loaded[at];
+            let others = || after.iter().filter(|other| other.path != *path);
+            let twin = new.as_ref().ok().and_then(|config| others().find_map(|other| twins(other, config)));
+            if let Some(error) = twin {
+                *new = Err(error);
+            }
+        }
     }
 
     /// The status page belongs to all projects: what would change it is refused with it, and nothing else. True when something was.

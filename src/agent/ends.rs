@@ -23,18 +23,19 @@ pub(super) fn told(start: &Start, code: u8, turn: Turn) -> Option<String> {
         Some(at) => format!("tried again {}", at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M")),
         None => "not tried again before it is due".to_owned(),
     };
-    let first = start.attempt == 0;
+    let first = start.failed == 0;
     match turn.verdict {
         Verdict::Done if start.what == What::Sync => Some(": everything is in every store again".to_owned()),
-        Verdict::Done if code == 0 && !first => Some(format!(" is done, after {} failures", start.attempt)),
+        Verdict::Done if code == 0 && start.failed == 1 => Some(" is done, after a failure".to_owned()),
+        Verdict::Done if code == 0 && !first => Some(format!(" is done, after {} failures", start.failed)),
         Verdict::Done if code == 0 => Some(" is done".to_owned()),
         Verdict::Done => Some(format!(" is done, not without trouble (exit code {code})")),
-        Verdict::Behind if first && start.what != What::Sync => {
+        Verdict::Behind if start.what != What::Sync => {
             let trouble =
                 if code == 4 { String::new() } else { format!(", not without trouble (exit code {code})") };
             Some(format!(" is done{trouble}, and not in every store; `sync` is {}", at(turn.again_at)))
         }
-        Verdict::Busy if first => Some(": waits, because another run is under way".to_owned()),
+        Verdict::Busy if start.waited() == 0 => Some(": waits, because another run is under way".to_owned()),
         Verdict::Retry if first => Some(format!(" failed (exit code {code}); {}", at(turn.again_at))),
         Verdict::GiveUp => Some(format!(" failed (exit code {code}); somebody has to look")),
         _ => None,

@@ -206,6 +206,11 @@ fn of_stores(told: &Told<'_>, now: Timestamp) -> Vec<Family> {
             "Entries that a store lacks and another has.",
             stores(&|r| Some(clipped(r.store.entries_behind))),
         ),
+        (
+            "store_damaged_objects",
+            "Objects in a store that are known to be damaged or missing.",
+            stores(&|r| Some(clipped(r.store.damaged_objects))),
+        ),
     ]
 }
 

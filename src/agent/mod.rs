@@ -19,6 +19,7 @@ mod project;
 mod runs;
 mod socket;
 pub mod tell;
+mod twins;
 mod untold;
 mod world;
 
@@ -27,10 +28,11 @@ pub use daemon::{Agent, Ask, Options};
 pub use ends::worst;
 pub use herald::Heralds;
 pub use look::{LOOK, Looks};
-pub use print::{Form, print};
+pub use print::{Form, With, print};
 pub use progress::Note;
 pub use project::Project;
 pub use socket::Socket;
+pub use twins::twins;
 pub use untold::Untold;
 pub use world::{Order, Orphan, Said, Work, World};
 

@@ -13,21 +13,36 @@ pub enum Form {
     Cron,
 }
 
-/// The text for `form`, for this program at `exe` and these configurations.
-pub fn print(form: Form, exe: &Path, configs: &[&Path], state_dirs: &[&Path]) -> String {
+/// What the agent is started with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct With<'a> {
+    /// Configurations.
+    pub configs: &'a [&'a Path],
+    /// Identities for its jobs, beside those of the configurations: a drill needs one.
+    pub identities: &'a [&'a Path],
+}
+
+impl With<'_> {
+    /// As arguments, each file as `quoted` writes it.
+    fn words(&self, quoted: &dyn Fn(&Path) -> String) -> String {
+        let word = |option: &'static str| move |path: &&Path| format!(" {option} {}", quoted(path));
+        let configs = self.configs.iter().map(word("--config"));
+        configs.chain(self.identities.iter().map(word("--identity"))).collect()
+    }
+}
+
+/// The text for `form`, for this program at `exe`, started with all that.
+pub fn print(form: Form, exe: &Path, with: With<'_>, state_dirs: &[&Path]) -> String {
     let quoted = |path: &Path| {
         // systemd reads % and $ in command lines; what it would change is doubled.
         let text = path.display().to_string().replace('%', "%%").replace('$', "$$");
         if text.contains(char::is_whitespace) { format!("\"{text}\"") } else { text }
     };
-    let mut command = format!("{} agent", quoted(exe));
-    for config in configs {
-        command.push_str(&format!(" --config {}", quoted(config)));
-    }
+    let command = format!("{} agent{}", quoted(exe), with.words(&quoted));
     match form {
         Form::Systemd => service(&command, state_dirs),
         Form::Timer => timer(&command, state_dirs),
-        Form::Cron => cron(exe, configs),
+        Form::Cron => cron(exe, with),
     }
 }
 
@@ -67,7 +82,7 @@ fn timer(command: &str, state_dirs: &[&Path]) -> String {
     )
 }
 
-fn cron(exe: &Path, configs: &[&Path]) -> String {
+fn cron(exe: &Path, with: With<'_>) -> String {
     let quoted = |path: &Path| {
         // In a crontab a % ends the command.
         let text = path.display().to_string().replace('\'', "'\\''").replace('%', "\\%");
@@ -77,9 +92,9 @@ fn cron(exe: &Path, configs: &[&Path]) -> String {
             format!("'{text}'")
         }
     };
-    let configs: String = configs.iter().map(|config| format!(" --config {}", quoted(config))).collect();
+    let words = with.words(&quoted);
     format!(
-        "# crontab -e: every 5 minutes it looks what of the schedule in backstay.toml is due; a time that was missed is made up for. -q: only problems and results are mailed.\n*/5 * * * * {} -q agent{configs} --once\n",
+        "# crontab -e: every 5 minutes it looks what of the schedule in backstay.toml is due; a time that was missed is made up for. -q: only problems and results are mailed.\n*/5 * * * * {} -q agent{words} --once\n",
         quoted(exe)
     )
 }

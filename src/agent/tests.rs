@@ -3,10 +3,10 @@
 use super::*;
 use crate::config::Config;
 use crate::model::Timestamp;
-use crate::model::schedule::Schedule;
+use crate::model::schedule::{Schedule, spread};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::left_open::Unfinished;
-use crate::ops::timetable::{Memory, Start, What};
+use crate::ops::timetable::{Memory, Start, What, host};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use std::cell::{Cell, RefCell};
@@ -258,18 +258,40 @@ fn all_due(text: &str, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
         .collect()
 }
 
-#[test]
-fn in_two_years_every_run_is_at_its_time_and_what_was_missed_is_run_once() {
+const LINES: [(&str, &str); 4] = [
+    ("backup at 0 */6 * * *", "0 */6 * * *"),
+    ("backup of db at 30 2 * * *", "30 2 * * *"),
+    ("backup at 0 12 29 2 *", "0 12 29 2 *"),
+    ("verify at 0 4 * * SUN", "0 4 * * SUN"),
+];
+
+/// Every time of each line after `from` and up to `until`, and when a run for it begins: so much later as the machine, the project and the line make it.
+fn all_begins(
+    config: &Config,
+    from: Timestamp,
+    until: Timestamp,
+) -> Vec<(&'static str, Timestamp, Timestamp)> {
+    let jitter = config.schedule.as_ref().unwrap().jitter;
+    let of = |(name, line): (&'static str, &str)| {
+        let offset = spread(&[&host(), "x", name], jitter);
+        all_due(line, from, until).into_iter().map(move |due| (name, due, due + offset))
+    };
+    LINES.into_iter().flat_map(of).collect()
+}
+
+/// An agent of two years that is up for a time, then off. Each time of each line is run once, at its time and its offset, or, of those that were missed,
+/// the last at the next start. Gives what was run for when.
+fn two_years(jitter: &str) -> Vec<(String, Timestamp)> {
     let dir = scratch();
-    let lines = ["0 */6 * * *", "30 2 * * *", "0 12 29 2 *", "0 4 * * SUN"];
+    let [first, second, third, fourth] = LINES.map(|(_, line)| line);
     let schedule = format!(
-        "backup = [\"{}\", {{ at = \"{}\", only = [\"db\"] }}, \"{}\"]\nverify = \"{}\"",
-        lines[0], lines[1], lines[2], lines[3]
+        "backup = [\"{first}\", {{ at = \"{second}\", only = [\"db\"] }}, \"{third}\"]\nverify = \"{fourth}\"\n{jitter}"
     );
     let config = config(dir.path(), &schedule);
     let fake = Fake::new("2027-06-01T10:00:00Z", SignedDuration::from_secs(40), |_| 0);
-    let begin = fake.now();
-    // Up for a time, then off: over both changes of clocks, over the leap day, for a moment, for months.
+    let (begin, end) = (fake.now(), at("2029-06-01T10:00:00Z"));
+    let all = all_begins(&config, begin, end);
+    // Over both changes of clocks, over the leap day, for a moment, for months.
     let away = [
         ("2027-08-01T10:00:00Z", "2027-08-04T10:00:00Z"),
         ("2027-10-30T23:00:00Z", "2027-10-31T05:00:00Z"),
@@ -277,45 +299,53 @@ fn in_two_years_every_run_is_at_its_time_and_what_was_missed_is_run_once() {
         ("2028-03-25T23:59:00Z", "2028-03-26T00:59:59Z"),
         ("2028-07-01T00:00:00Z", "2028-09-01T00:00:00Z"),
     ]
-    .map(|(from, to)| (at(from), at(to)));
-    let end = at("2029-06-01T10:00:00Z");
+    .map(|(from, to)| {
+        // A run that is under way at the end is another story, and what a name makes of offsets nobody chose.
+        let minute = SignedDuration::from_mins(1);
+        let under_way =
+            |off: Timestamp| all.iter().any(|(.., begins)| *begins < off && *begins + minute * 5 > off);
+        let mut off = std::iter::successors(Some(at(from)), |off| Some(*off + minute));
+        (off.find(|off| !under_way(*off)).unwrap(), at(to))
+    });
     for (from, to) in away {
         assert_eq!(fake.until(from, &config).unwrap(), 0);
         fake.0.now.set(to);
     }
     assert_eq!(fake.until(end, &config).unwrap(), 0);
-    let mut expected: Vec<(String, Timestamp)> = Vec::new();
-    for (line, name) in lines.iter().zip([
-        "backup at 0 */6 * * *",
-        "backup of db at 30 2 * * *",
-        "backup at 0 12 29 2 *",
-        "verify at 0 4 * * SUN",
-    ]) {
-        let mut from = begin;
-        for (off, on) in away.iter().copied().chain([(end, end)]) {
-            // An agent that is to end at an instant does not begin anything at it.
-            expected.extend(
-                all_due(line, from, off).into_iter().filter(|t| *t < off).map(|t| (name.to_owned(), t)),
-            );
-            let mut missed =
-                all_due(line, off - SignedDuration::from_secs(1), on).into_iter().filter(|t| *t >= off);
-            expected.extend(missed.next_back().filter(|_| on < end).map(|t| (name.to_owned(), t)));
-            from = on;
+    let mut expected: BTreeMap<(String, Timestamp), Timestamp> = BTreeMap::new();
+    let mut missed: BTreeMap<(&str, Timestamp), Timestamp> = BTreeMap::new();
+    for (name, due, begins) in all {
+        // An agent that is to end at an instant does not begin anything at it.
+        match away.iter().find(|(off, on)| (*off..=*on).contains(&begins)) {
+            Some((_, on)) => drop(missed.insert((name, *on), due)),
+            None if begins < end => drop(expected.insert((name.to_owned(), due), begins)),
+            None => {}
         }
     }
+    expected.extend(missed.into_iter().map(|((name, on), due)| ((name.to_owned(), due), on)));
     let mut told: Vec<(String, Timestamp)> = Vec::new();
     for run in fake.began() {
         let (name, rest) = run.token.split_once(" for ").unwrap();
-        let due = at(rest.split_once(" try ").unwrap().0);
-        let back = away.iter().find(|(off, on)| (*off..=*on).contains(&due)).map_or(due, |(_, on)| *on);
+        let what = (name.to_owned(), at(rest.split_once(" try ").unwrap().0));
         // Another job of the same minute goes first, and what was missed of all lines is made up for one after the other.
-        let late = run.at.duration_since(back);
-        assert!((0..=200).contains(&late.as_secs()), "{run:?} is {late:?} late");
-        told.push((name.to_owned(), due));
+        let late = expected.get(&what).map(|begins| run.at.duration_since(*begins).as_secs());
+        assert!(late.is_some_and(|late| (0..=200).contains(&late)), "{run:?} is {late:?} s late");
+        told.push(what);
     }
     told.sort();
-    expected.sort();
-    assert_eq!(told, expected);
+    assert_eq!(told, expected.into_keys().collect::<Vec<_>>());
+    told
+}
+
+#[test]
+fn in_two_years_with_jitter_every_run_begins_once_at_its_time_and_its_offset() {
+    let told = two_years("jitter = \"5h\"");
+    assert!(told.len() > 3300, "{}", told.len());
+}
+
+#[test]
+fn in_two_years_every_run_is_at_its_time_and_what_was_missed_is_run_once() {
+    let told = two_years("");
     assert_eq!(told.iter().filter(|(name, _)| name.contains("29 2")).count(), 1);
     // What the program's own calendar says is not asked here: Berlin's clocks, by hand.
     let was = |name: &str, due: &str| told.contains(&(name.to_owned(), at(due)));
@@ -525,7 +555,50 @@ fn another_run_is_waited_for_and_said_once() {
     let last = fake.began().pop().unwrap();
     assert!(last.at >= free && last.at.duration_since(free).as_secs() <= 300, "{last:?}");
     assert_eq!(fake.said().matches("waits, because another run is under way").count(), 1, "{}", fake.said());
-    assert!(fake.said().contains("is done, after"), "{}", fake.said());
+    assert!(fake.said().contains(" is done") && !fake.said().contains("fail"), "{}", fake.said());
+}
+
+#[test]
+fn waiting_for_another_run_is_no_failure_and_makes_no_pause_longer() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    // Five times another run is under way, then the store is away for a moment, once.
+    let fake = Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), |run| {
+        match run.token.rsplit_once(" try ").unwrap().1 {
+            "0" | "1" | "2" | "3" | "4" => 11,
+            "5" => 10,
+            _ => 0,
+        }
+    });
+    fake.until(at("2026-11-02T12:00:00Z"), &config).unwrap();
+    let began: Vec<Timestamp> = fake.began().iter().map(|run| run.at).collect();
+    let pauses: Vec<i64> = began.windows(2).map(|two| two[1].duration_since(two[0]).as_secs() - 1).collect();
+    assert_eq!(pauses, [15, 30, 60, 120, 300, 60], "{}", fake.said());
+    assert!(fake.said().contains("failed (exit code 10); tried again"), "{}", fake.said());
+    assert!(fake.said().contains("is done, after a failure"), "{}", fake.said());
+}
+
+#[test]
+fn what_sync_gave_up_is_behind_still_until_a_snapshot_is_everywhere() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let mended = at("2026-11-04T00:00:00Z");
+    let fake =
+        Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), move |run| match &run.args[..] {
+            "backup" if run.at < mended => 4,
+            "sync" if run.at < mended => 12,
+            _ => 0,
+        });
+    let behind = |now: Timestamp| crate::ops::timetable::standing(&config, now).unwrap().behind_since;
+    let syncs = || fake.began().iter().filter(|run| run.args == "sync").count();
+    let since = Some(at("2026-11-02T02:00:01Z"));
+    for (until, tried) in [("2026-11-02T20:00:00Z", 1), ("2026-11-03T20:00:00Z", 2)] {
+        fake.until(at(until), &config).unwrap();
+        assert_eq!((behind(fake.now()), syncs()), (since, tried), "{}", fake.said());
+    }
+    assert!(fake.said().contains("sync of what is not in every store failed (exit code 12); somebody"));
+    fake.until(at("2026-11-04T20:00:00Z"), &config).unwrap();
+    assert_eq!((behind(fake.now()), syncs()), (None, 2), "{}", fake.said());
 }
 
 #[test]
@@ -767,7 +840,7 @@ fn a_run_that_was_cut_off_and_whose_line_is_gone_does_not_run_for_ever() {
     let line = "backup at 0 1 * * *";
     before.fit([line].into_iter(), now);
     let what = What::Line(line.to_owned());
-    before.begin(&Start { what, due: now, attempt: 0, again: false }, now);
+    before.begin(&Start { what, due: now, attempt: 0, failed: 0, again: false }, now);
     before.save(dir.path()).unwrap();
     let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
     let remembered = || {
@@ -783,18 +856,20 @@ fn a_run_that_was_cut_off_and_whose_line_is_gone_does_not_run_for_ever() {
 }
 
 #[test]
-fn what_is_printed_names_this_program_and_the_configurations() {
+fn what_is_printed_names_this_program_the_configurations_and_the_identities() {
     let exe = Path::new("/usr/bin/backstay");
     let files = [Path::new("/srv/a/backstay.toml"), Path::new("/srv/b c/50%/backstay.toml")];
     let dirs = [Path::new("/var/lib/backstay/a"), Path::new("/var/lib/backstay/b")];
-    let unit = print(Form::Systemd, exe, &files, &dirs);
-    let line = "ExecStart=/usr/bin/backstay agent --config /srv/a/backstay.toml --config \"/srv/b c/50%%/backstay.toml\"\n";
+    let identities = [Path::new("/etc/backstay/drill key.txt")];
+    let with = |configs| With { configs, identities: &identities };
+    let unit = print(Form::Systemd, exe, with(&files), &dirs);
+    let line = "ExecStart=/usr/bin/backstay agent --config /srv/a/backstay.toml --config \"/srv/b c/50%%/backstay.toml\" --identity \"/etc/backstay/drill key.txt\"\n";
     assert!(unit.contains(line) && unit.contains("Type=notify\n") && unit.contains("WatchdogSec="), "{unit}");
-    let timer = print(Form::Timer, exe, &files[..1], &dirs[..1]);
-    assert!(timer.contains("backstay.toml --once\n") && timer.contains("Persistent=yes"), "{timer}");
-    let cron = print(Form::Cron, exe, &files, &dirs);
+    let timer = print(Form::Timer, exe, with(&files[..1]), &dirs[..1]);
+    assert!(timer.contains("drill key.txt\" --once\n") && timer.contains("Persistent=yes"), "{timer}");
+    let cron = print(Form::Cron, exe, with(&files), &dirs);
     assert!(
-        cron.contains("* /usr/bin/backstay -q agent --config /srv/a/backstay.toml --config '/srv/b c/50\\%/backstay.toml' --once\n"),
+        cron.contains("* /usr/bin/backstay -q agent --config /srv/a/backstay.toml --config '/srv/b c/50\\%/backstay.toml' --identity '/etc/backstay/drill key.txt' --once\n"),
         "{cron}"
     );
 }

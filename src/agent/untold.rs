@@ -43,6 +43,7 @@ impl Untold {
             code,
             text,
             kit_proved: kit_proved(config),
+            kit_stale: None,
             shrunk: None,
             behind: false,
         };

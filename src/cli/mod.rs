@@ -77,6 +77,8 @@ pub struct Terminal {
     pub interrupt: Interrupt,
     /// Components that a backup found to have shrunk, and why that matters; for whoever is told of its end.
     shrunk: RefCell<Option<Vec<(String, String)>>>,
+    /// Whether a backup found that keys or stores changed since a recovery kit was proved; none where nobody looked.
+    kit_stale: Cell<Option<bool>>,
     /// A store lacks something of what a backup or `sync` made, whatever worse its exit code tells of.
     behind: Cell<bool>,
     /// A backup made its snapshot, whatever came after it.
@@ -122,6 +124,7 @@ pub fn main(commit: &str) -> ExitCode {
         shown: Arc::clone(&shown),
         interrupt: interrupt.clone(),
         shrunk: RefCell::default(),
+        kit_stale: Cell::default(),
         behind: Cell::default(),
         made: Cell::default(),
         signals,

@@ -2,7 +2,7 @@
 
 use crate::agent::is_told_by_agent;
 use crate::agent::metrics::{self, Run};
-use crate::agent::tell::{Outcome, Task, Teller, kit_proved};
+use crate::agent::tell::{Outcome, Task, Teller, kit_proved, says_nothing};
 use crate::cli::args::Command;
 use crate::cli::{Terminal, exit, open, say};
 use crate::config::Config;
@@ -71,7 +71,9 @@ impl Telling {
             Err(error) => of_error(error),
         };
         let run = Run { began: self.began, ended: open::clock().now(), code };
+        // Another run, a signal and a wrong word are the end of no backup: how the last one ended stays what it was.
         if !self.task.is_by_hand()
+            && !says_nothing(&self.task, code)
             && let Err(e) = metrics::after(&self.config, &self.task.to_string(), run, &text)
         {
             say(&format!("warning: {}", chain_text(&e)));
@@ -83,6 +85,7 @@ impl Telling {
             code,
             text,
             kit_proved,
+            kit_stale: terminal.kit_stale.get(),
             shrunk,
             behind: terminal.behind.get(),
         };

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod kit;
 pub mod kit_standing;
 pub mod kit_verify;
+mod known_bad;
 mod lacking;
 pub mod layout;
 mod ledger;

@@ -22,7 +22,8 @@ pub(super) fn older_original(
     vault: &VaultId,
 ) -> Option<Vec<u8>> {
     let fits = |bytes: &[u8]| is_it(key, bytes, hash, vault).then(|| bytes.to_vec());
-    older_document(store, key, DOCUMENT_BYTES_MAX, fits)
+    // What is not shown is said where a store is read as a whole.
+    older_document(store, key, DOCUMENT_BYTES_MAX, fits).ok().flatten()
 }
 
 /// True when `bytes` are the entry with this hash.

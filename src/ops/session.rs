@@ -194,6 +194,9 @@ impl Session {
             let hint = "somebody overwrote it: find out who may; `backstay sync` puts the older version back";
             self.trouble(crate::ops::union::store_problem(store.name(), what, hint));
         }
+        if reading.hidden {
+            self.trouble(crate::ops::versions::hidden(store.name()));
+        }
         if let Some(state) = &self.state {
             self.recognise(state, &reading)?;
         }

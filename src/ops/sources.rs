@@ -8,7 +8,7 @@ use crate::ops::session::Session;
 use crate::ops::stores::{Away, StoreSlot};
 use crate::ops::union::store_problem;
 use crate::ops::vault::{EntryName, Vault, store_info};
-use crate::ops::versions::OlderVersions;
+use crate::ops::versions::{OlderVersions, hidden};
 use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,9 +19,18 @@ pub struct Sources {
     first: Arc<dyn Store>,
     /// The vault that the others must be of.
     vault: Option<VaultId>,
-    others: OnceLock<Vec<Arc<dyn Store>>>,
+    others: OnceLock<Others>,
     /// Why the first store did not answer, when it did not: that says nothing about its objects.
     silent: Mutex<Option<Away>>,
+}
+
+/// What is asked after the first store.
+#[derive(Default)]
+struct Others {
+    /// In this order.
+    all: Vec<Arc<dyn Store>>,
+    /// Those among them that are older versions.
+    older: Vec<Arc<OlderVersions>>,
 }
 
 impl Sources {
@@ -35,7 +44,7 @@ impl Sources {
 
     /// `store` and no other: what it cannot give is to be known.
     pub fn alone(session: &Session, store: &Arc<dyn Store>) -> Self {
-        let others = OnceLock::from(Vec::new());
+        let others = OnceLock::from(Others::default());
         Self {
             session: session.clone(),
             first: Arc::clone(store),
@@ -72,7 +81,7 @@ impl Sources {
     }
 
     /// The other stores that are here, and what any keeps of older versions; opened when they are first needed.
-    fn others(&self) -> &[Arc<dyn Store>] {
+    fn others(&self) -> &Others {
         self.others.get_or_init(|| {
             let beside = |slot: &&StoreSlot| slot.name != self.first.name();
             let open = |slot: &StoreSlot| self.session.store_of(slot).ok();
@@ -81,18 +90,28 @@ impl Sources {
             let others: Vec<_> =
                 self.session.stores.iter().filter(beside).filter_map(open).filter(same).collect();
             // What was overwritten or deleted may be kept; whole copies elsewhere come first, because they cost one read.
-            let older = std::iter::once(&self.first)
-                .chain(&others)
-                .map(|store| -> Arc<dyn Store> { Arc::new(OlderVersions::of(store)) });
-            let older: Vec<_> = older.collect();
-            others.into_iter().chain(older).collect()
+            let kept = std::iter::once(&self.first).chain(&others);
+            let older: Vec<_> = kept.map(|store| Arc::new(OlderVersions::of(store))).collect();
+            let versions = older.iter().map(|older| -> Arc<dyn Store> { Arc::<OlderVersions>::clone(older) });
+            Others { all: others.into_iter().chain(versions).collect(), older }
         })
+    }
+
+    /// Nobody gave it: says so of each store whose older versions these keys may not see.
+    fn tell_hidden(&self) {
+        for older in self.others().older.iter().filter(|older| older.is_hidden()) {
+            self.session.trouble(hidden(older.name()));
+        }
     }
 
     /// The other stores that have the object with this size.
     pub fn elsewhere(&self, key: &Key, size: u64) -> Vec<Arc<dyn Store>> {
         let has = |store: &&Arc<dyn Store>| store.head(key).is_ok_and(|found| found == Some(size));
-        self.others().iter().filter(has).cloned().collect()
+        let having: Vec<_> = self.others().all.iter().filter(has).cloned().collect();
+        if having.is_empty() {
+            self.tell_hidden();
+        }
+        having
     }
 
     /// Says that `store` gave what the first one could not.
@@ -154,7 +173,7 @@ impl Store for Sources {
             Ok(_) => "is damaged",
             Err(e) => fault(e),
         };
-        for other in self.others() {
+        for other in &self.others().all {
             if let Ok(bytes) = other.get(key, max_bytes)
                 && is_whole(key, &bytes)
             {
@@ -162,6 +181,7 @@ impl Store for Sources {
                 return Ok(bytes);
             }
         }
+        self.tell_hidden();
         first
     }
 
@@ -171,12 +191,13 @@ impl Store for Sources {
             Ok(bytes) => return Ok(bytes),
             Err(e) => e,
         };
-        for other in self.others() {
+        for other in &self.others().all {
             if let Ok(bytes) = other.get_range(key, offset, length) {
                 self.tell(key, &**other, fault(&failed));
                 return Ok(bytes);
             }
         }
+        self.tell_hidden();
         self.note_silence(&failed);
         Err(failed)
     }

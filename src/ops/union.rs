@@ -197,6 +197,7 @@ fn alone(session: &Session, reading: &StoreReading) -> Result<(History, Vec<Brea
         entries: reading.entries.clone(),
         bad: Vec::new(),
         older: Vec::new(),
+        hidden: false,
         seen: Heads::new(),
     };
     let history = Vault::of(vec![copy], &session.judge(seen))?.history;

@@ -60,6 +60,8 @@ pub struct StoreReading {
     pub bad: Vec<BadDocument>,
     /// Documents whose present version cannot be used, and that were read from an older one; with what is wrong.
     pub older: Vec<BadDocument>,
+    /// An older version of a document that cannot be used may be whole, and is not shown to these keys.
+    pub hidden: bool,
     /// The highest entries that were seen in it before it was read. What another run puts and remembers meanwhile is no reason to find too little.
     pub seen: Heads,
 }
@@ -132,7 +134,8 @@ pub fn store_info(store: &dyn Store) -> Result<StoreInfo> {
     match parse_info(store, &bytes) {
         // An older version is the store's own, too; which vault it names is compared by whoever asked.
         Err(e) if !e.is_too_new() => {
-            older_document(store, &Key::Store, 1 << 20, |bytes| parse_info(store, bytes).ok()).ok_or(e)
+            let fits = |bytes: &[u8]| parse_info(store, bytes).ok();
+            older_document(store, &Key::Store, 1 << 20, fits).ok().flatten().ok_or(e)
         }
         read => read,
     }
@@ -206,10 +209,10 @@ pub fn read_store(store: &Arc<dyn Store>, meant: Option<&VaultId>) -> Result<Sto
         return Err(OpError::new(Class::Damage, what).hint(hint));
     }
     let (entries, bad, older) = Default::default();
-    let mut reading = Reading { store: &**store, info: &info, entries, bad, older };
+    let mut reading = Reading { store: &**store, info: &info, entries, bad, older, hidden: false };
     reading.read_all()?;
-    let Reading { entries, bad, older, .. } = reading;
-    Ok(StoreReading { store: Arc::clone(store), info, entries, bad, older, seen: Heads::new() })
+    let Reading { entries, bad, older, hidden, .. } = reading;
+    Ok(StoreReading { store: Arc::clone(store), info, entries, bad, older, hidden, seen: Heads::new() })
 }
 
 impl Vault {
@@ -290,6 +293,7 @@ struct Reading<'a> {
     entries: Vec<ChainEntry>,
     bad: Vec<BadDocument>,
     older: Vec<BadDocument>,
+    hidden: bool,
 }
 
 type Read = std::result::Result<Option<ChainEntry>, OpenError>;
@@ -344,9 +348,11 @@ impl Reading<'_> {
     }
 
     /// The entry as an older version of the document has it, where the store keeps versions: its signature is the proof.
-    fn older_entry(&self, key: &Key) -> Option<ChainEntry> {
+    fn older_entry(&mut self, key: &Key) -> Option<ChainEntry> {
         let fits = |bytes: &[u8]| parse_entry(key, bytes, &self.info.vault).ok().flatten();
-        older_document(self.store, key, DOCUMENT_BYTES_MAX, fits)
+        let found = older_document(self.store, key, DOCUMENT_BYTES_MAX, fits);
+        self.hidden |= found.is_err();
+        found.ok().flatten()
     }
 
     fn lists(&self, key: &Key) -> Result<bool> {

@@ -1,11 +1,13 @@
 //! Older versions of a store's data objects, where the store keeps them: what was overwritten or deleted is read from there, and the name is the
 //! proof.
 
-use crate::model::ObjectId;
+use crate::model::{ObjectId, Problem};
+use crate::ops::union::store_problem;
 use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind, Version};
 use ring::digest::{Context, SHA256};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// So much of a version is read at once.
@@ -16,11 +18,31 @@ pub(super) struct OlderVersions {
     store: Arc<dyn Store>,
     /// What was found out: the version, or that there is none.
     known: Mutex<HashMap<Key, Option<Version>>>,
+    /// The store refused to show a version, or which there are.
+    hidden: AtomicBool,
+}
+
+/// That older versions in the store of this name may be whole, and are not shown to these keys.
+pub(super) fn hidden(store: &str) -> Problem {
+    let what = "what is missing or damaged there may be whole in an older version, and these keys may not see older versions";
+    let hint = "give them s3:ListBucketVersions, with the same prefix as s3:ListBucket, and s3:GetObjectVersion (deploy/policies/host.json has both), and do this again";
+    store_problem(store, what, hint)
 }
 
 impl OlderVersions {
     pub(super) fn of(store: &Arc<dyn Store>) -> Self {
-        Self { store: Arc::clone(store), known: Mutex::default() }
+        Self { store: Arc::clone(store), known: Mutex::default(), hidden: AtomicBool::default() }
+    }
+
+    /// True when something was not found because the store does not show its older versions.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.hidden.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, error: &StoreError) {
+        if error.kind == StoreErrorKind::Denied {
+            self.hidden.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The version of `key` that is what its name says: every byte of it was read and hashed.
@@ -43,12 +65,13 @@ impl OlderVersions {
             return Ok(None);
         };
         let mut unread = None;
-        for version in self.store.versions(key)? {
+        for version in self.store.versions(key).inspect_err(|e| self.note(e))? {
             match self.hash(key, &version) {
                 Ok(found) if found == *id => return Ok(Some(version)),
                 Err(e) if e.kind == StoreErrorKind::Interrupted => return Err(e),
                 // Another version may be whole; but what could not be read may be, too, and is not known to be none.
                 Err(e) if !matches!(e.kind, StoreErrorKind::NotFound | StoreErrorKind::Corrupt) => {
+                    self.note(&e);
                     unread.get_or_insert(e);
                 }
                 _ => {}
@@ -80,18 +103,31 @@ impl OlderVersions {
     }
 }
 
-/// The bytes of a version of `key`, the newest first, that `fits` takes. For documents, whose proof is their signature.
+/// The bytes of a version of `key`, the newest first, that `fits` takes. For documents, whose proof is their signature. An error says that none was found,
+/// and that not all are shown to these keys; a store that does not answer has none.
 pub(super) fn older_document<T>(
     store: &dyn Store,
     key: &Key,
     max_bytes: u64,
     fits: impl Fn(&[u8]) -> Option<T>,
-) -> Option<T> {
-    let versions = store.versions(key).ok()?;
-    versions.iter().filter(|version| version.size <= max_bytes).find_map(|version| {
-        let bytes = store.get_version(key, version, 0, version.size).ok()?;
-        fits(&bytes)
-    })
+) -> Result<Option<T>, StoreError> {
+    let refused = |e: StoreError| if e.kind == StoreErrorKind::Denied { Err(e) } else { Ok(None) };
+    let versions = match store.versions(key) {
+        Ok(versions) => versions,
+        Err(e) => return refused(e),
+    };
+    let mut unseen = Ok(None);
+    for version in versions.iter().filter(|version| version.size <= max_bytes) {
+        match store.get_version(key, version, 0, version.size) {
+            Ok(bytes) => {
+                if let Some(found) = fits(&bytes) {
+                    return Ok(Some(found));
+                }
+            }
+            Err(e) => unseen = unseen.and(refused(e)),
+        }
+    }
+    unseen
 }
 
 impl Store for OlderVersions {

@@ -344,6 +344,35 @@ fn one_bad_configuration_stops_no_other_project_at_the_start_and_at_sighup() {
 }
 
 #[test]
+fn two_projects_of_one_name_are_refused_at_the_start_and_at_sighup() {
+    let (labs, args) = two(FOLDER, FOLDER);
+    let file = labs[1].path("project/backstay.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    let twin = good.replace("name = \"two\"", "name = \"one\"");
+    fs::write(&file, &twin).unwrap();
+    let once = labs[0].run(&[&["agent", "--once"][..], &words(&args)].concat());
+    once.expect(14, &["two projects have the name one: ", "hint: ", "another `name` under [project]"]);
+    fs::write(&file, &good).unwrap();
+    let mut agent = Running::start_with(&labs[0], &words(&args), &[]);
+    agent.until("two: backup at 0 3 * * * is done");
+    fs::write(&file, &twin).unwrap();
+    agent.signal(rustix::process::Signal::HUP);
+    agent.until(
+        "two: the configuration is refused, and the one from before kept: two projects have the name one",
+    );
+    // Nor the name of one that cannot be read now, and runs on as it was.
+    let first = labs[0].path("project/backstay.toml");
+    fs::write(&first, labs[0].config_text().replace("0 3 * * *", "0 33 * * *")).unwrap();
+    agent.signal(rustix::process::Signal::HUP);
+    agent.until("one: the configuration is refused, and the one from before kept");
+    agent.until(
+        "two: the configuration is refused, and the one from before kept: two projects have the name one",
+    );
+    agent.signal(rustix::process::Signal::TERM);
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[test]
 fn two_configurations_of_one_project_are_refused() {
     let lab = seen(FOLDER);
     let file = |name: &str| lab.path("project").join(name).display().to_string();

@@ -1,6 +1,6 @@
 //! What lies in `deploy/` is what the program says and takes.
 
-use backstay::agent::{Form, print};
+use backstay::agent::{Form, With, print};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,10 @@ fn settings(text: &str) -> BTreeSet<String> {
 fn the_units_in_deploy_say_all_that_is_printed() {
     let exe = Path::new("/usr/local/bin/backstay");
     for (template, config) in [("", "/etc/backstay/backstay.toml"), ("@", "/etc/backstay/%i.toml")] {
-        let printed = |form| print(form, exe, &[Path::new(config)], &[]).replace("%%i", "%i");
+        let printed = |form| {
+            print(form, exe, With { configs: &[Path::new(config)], identities: &[] }, &[])
+                .replace("%%i", "%i")
+        };
         let timer = printed(Form::Timer);
         let (due, every) = timer.split_at(timer.find("# /etc/systemd/system/backstay-due.timer").unwrap());
         for (name, printed) in [
@@ -48,7 +51,8 @@ fn the_units_in_deploy_say_all_that_is_printed() {
 #[test]
 fn what_a_job_started_outlives_every_unit_that_ran_it() {
     let exe = Path::new("/usr/local/bin/backstay");
-    let printed = [Form::Systemd, Form::Timer].map(|form| print(form, exe, &[Path::new("/x.toml")], &[]));
+    let printed = [Form::Systemd, Form::Timer]
+        .map(|form| print(form, exe, With { configs: &[Path::new("/x.toml")], identities: &[] }, &[]));
     let shipped = ["backstay", "backstay@", "backstay-due", "backstay-due@", "backstay-resume@"];
     let shipped = shipped.map(|name| fs::read_to_string(deploy("systemd").join(format!("{name}.service"))));
     for text in printed.into_iter().chain(shipped.map(Result::unwrap)) {

@@ -307,3 +307,37 @@ fn metrics_are_written_after_every_command() {
     fs::remove_dir_all(lab.path("metrics")).unwrap();
     lab.run(&["verify"]).expect(0, &["warning: metrics cannot be written to"]);
 }
+
+#[test]
+fn a_run_that_was_interrupted_or_met_another_is_in_no_metric() {
+    let lab = Lab::new(
+        |dir| put(&dir.join("x"), b"x"),
+        "component = [{ name = \"x\", path = \"x\" }, { name = \"ends\", command = \". ../end\" }]\n\
+         schedule = { backup = \"0 3 * * *\", timezone = \"UTC\" }",
+    );
+    let runs = || {
+        let text = fs::read_to_string(lab.state().join("runs.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["backup"].clone()
+    };
+    let end = |script: &str| fs::write(lab.path("end"), script).unwrap();
+    end("echo well");
+    lab.run(&["backup"]).expect(0, &[]);
+    let well = runs();
+    assert_eq!((&well["last"]["code"], &well["trouble"]), (&0.into(), &Value::Null));
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        end(&format!("kill -{signal} $PPID; exec sleep 30"));
+        lab.run(&["backup"]).expect(code, &[]);
+        assert_eq!(runs(), well, "{signal}");
+    }
+    let lock = backstay::durable::FileLock::new(lab.state().join("lock"));
+    let held = lock.try_lock("a test", backstay::model::Timestamp::now()).unwrap();
+    assert!(held.is_some());
+    lab.run(&["backup"]).expect(11, &[]);
+    drop(held);
+    lab.run(&["backup", "--as-of", "-1h"]).expect(2, &[]);
+    assert_eq!(runs(), well);
+    // A failure is one.
+    end("exit 1");
+    lab.run(&["backup"]).expect(3, &[]);
+    assert_eq!(runs()["last"]["code"], 3);
+}

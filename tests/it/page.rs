@@ -203,6 +203,38 @@ fn the_page_tells_what_is_protected_and_since_when_proved() {
 }
 
 #[test]
+fn a_job_that_runs_says_on_the_page_how_far_it_is() {
+    let files = |dir: &Path| put(&dir.join("app/a"), &crate::lab::noise(1, 300_000));
+    // The second one is captured when the first is, and waits until it was seen.
+    let slow = "while [ ! -e ../go ]; do sleep 0.05; done; echo done";
+    let components = format!(
+        "component = [{{ name = \"app\", path = \"app\" }}, {{ name = \"slow\", command = {slow:?} }}]"
+    );
+    let schedule = "schedule = { backup = \"0 3 * * *\", timezone = \"UTC\" }";
+    let lab = Lab::new(files, &format!("{components}\n{schedule}\nagent = {{ page = \"127.0.0.1:0\" }}"));
+    lab.run_with(&["agent", "--once"], &[("BACKSTAY_TEST_NOW", "2026-11-01T12:00:00Z")]).expect(0, &[]);
+    let mut agent = Agent::start(&lab, &[]);
+    let address = agent.address();
+    let phase = || {
+        let file = fs::read(lab.state().join("agent-progress.json")).ok()?;
+        let said: Value = serde_json::from_slice(&file).ok()?;
+        Some(said["phase"].as_str()?.to_owned())
+    };
+    let (page, phase) = until(|| {
+        let phase = phase()?;
+        let page = get(address, "/").body;
+        page.contains(&format!(": {phase}")).then_some((page, phase))
+    });
+    assert!(!phase.is_empty(), "{page}");
+    assert!(page.contains("<strong>backup at 0 3 * * *</strong> runs for "), "{page}");
+    assert!(!page.contains("how far it is was not said"), "{page}");
+    put(&lab.path("go"), b"");
+    agent.until("backup at 0 3 * * * is done");
+    until(|| Some(get(address, "/").body).filter(|page| page.contains("Nothing runs now.")));
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[test]
 fn every_answer_is_strict_and_only_reading_is_answered() {
     let lab = lab("page = \"127.0.0.1:0\"");
     let mut agent = Agent::start(&lab, &[]);

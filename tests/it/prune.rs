@@ -246,6 +246,21 @@ fn what_retention_lets_go_is_announced_and_a_day_later_deleted() {
 }
 
 #[test]
+fn with_now_what_waits_is_a_part_of_the_half_that_goes_in_a_run() {
+    let bench = Bench::after(12, 3);
+    assert_eq!(bench.prune().unwrap().stores[0].waiting[0].snapshots, 5, "half of nine");
+    let now = PruneOptions { now: true, ..PruneOptions::default() };
+    let plan = bench.prune_with(&PruneOptions { dry_run: true, ..now.clone() }).unwrap();
+    let goes = plan.stores[0].snapshots.iter().filter(|row| row.fate == Fate::Goes).count();
+    assert_eq!(goes, 0, "beside what waits: {plan:?}");
+    for (deleted, left) in [(5, 7), (2, 5), (1, 4), (1, 3), (0, 3)] {
+        let report = bench.prune_with(&now).unwrap();
+        assert_eq!((report.stores[0].deleted.snapshots, bench.records().len()), (deleted, left));
+        bench.whole();
+    }
+}
+
+#[test]
 fn a_reference_that_came_during_the_grace_is_honoured() {
     let bench = Bench::after(6, 2);
     bench.prune().unwrap();

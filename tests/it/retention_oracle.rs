@@ -540,7 +540,7 @@ fn retention_decides_as_the_oracle_does_on_random_timelines() {
     assert!(gone as u64 > cases && kept as u64 > cases, "{kept} kept, {gone} gone");
 }
 
-/// A snapshot every 30 minutes over days at which clocks change or years and weeks end, in every zone there is.
+/// A snapshot every hour over days at which clocks change or years and weeks end, in every zone there is.
 #[test]
 fn four_hundred_time_zones_give_the_same_periods_as_the_oracle() {
     let zones = zones();

@@ -164,6 +164,33 @@ fn what_stays_after_a_prune_is_as_proved_in_every_store_as_before() {
 }
 
 #[test]
+fn each_store_keeps_what_its_own_retention_says() {
+    let two = Two::new();
+    let mut config = two.person.config();
+    let rules = |keep: u32| -> toml::Value {
+        toml::Value::Table(format!("keep_last = {keep}\nmin_keep = 1").parse().unwrap())
+    };
+    config.insert("retention".into(), rules(2));
+    config["store"][1].as_table_mut().unwrap().insert("retention".into(), rules(5));
+    fs::write(two.person.config_path(), toml::to_string(&config).unwrap()).unwrap();
+    let ids: Vec<String> = (0..6)
+        .map(|turn| {
+            two.change(&format!("turn {turn}\n"));
+            id(&two.backup(0))
+        })
+        .collect();
+    // Half of what may go goes in a run.
+    for _ in 0..4 {
+        two.person.ok(["prune", "--now"]);
+    }
+    assert_eq!((two.list("local"), two.list("second")), (ids[4..].to_vec(), ids[1..].to_vec()));
+    // Nothing comes back from the one that keeps more, and what only that has comes from there.
+    two.person.ok(["sync"]);
+    assert_eq!(two.list("local"), ids[4..]);
+    assert_eq!(two.main_py(&ids[1], "second").code(0).out, "turn 1\n");
+}
+
+#[test]
 fn when_the_primary_is_away_the_next_store_leads_and_the_primary_catches_up() {
     let two = Two::new();
     two.backup(0);

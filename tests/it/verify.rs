@@ -1,7 +1,7 @@
 //! `verify`: whatever happens to any object is found by the level that promises it, named with what it costs, and mended from another store.
 
 use crate::common::person::{Person, Said};
-use crate::common::project::noise;
+use crate::common::project::{long, noise};
 use crate::common::watched::around;
 use backstay::config::Config;
 use backstay::model::ProblemKind;
@@ -129,8 +129,9 @@ fn every_harm_to_every_data_object_is_found_named_and_mended_by_sync() {
     for (at, key) in data.iter().enumerate() {
         let other = fs::read(two.local().join(data[(at + 1) % data.len()].to_string())).unwrap();
         let path = two.local().join(key.to_string());
-        // Every harm to the first two of a kind, then one in turn.
-        let chosen: Vec<Harm> = if at % 5 < 1 { HARMS.to_vec() } else { vec![HARMS[at % HARMS.len()]] };
+        // Every harm to each fifth, one in turn to the others; with the long tests every harm to each.
+        let chosen: Vec<Harm> =
+            if long() || at % 5 < 1 { HARMS.to_vec() } else { vec![HARMS[at % HARMS.len()]] };
         for kind in chosen {
             harm(&path, kind, &other);
             let by_size = !matches!(kind, Harm::Swapped | Harm::Flipped);

@@ -1,7 +1,7 @@
 //! A bucket that keeps versions: what is overwritten or deleted in it is no loss.
 
-use crate::common::fault_server::{FaultServer, Manner};
-use crate::common::person::Person;
+use crate::common::fault_server::{Fault, FaultServer, Manner, Nth, Op};
+use crate::common::person::{Person, Said};
 use crate::recover::{CLOUD, Fresh, InCloud};
 use serde_json::Value;
 use std::fs;
@@ -283,4 +283,74 @@ fn a_document_that_was_overwritten_in_the_only_store_is_put_back_from_its_own_ol
     cloud.ok(&["list"]);
     cloud.ok(&["backup"]);
     cloud.run(&["sync"]).code(2).error();
+}
+
+#[test]
+fn keys_that_may_not_see_older_versions_are_named_by_restore_and_sync() {
+    let cloud = versioned();
+    main_py(&cloud, "one\n");
+    cloud.backup();
+    let all = keys(&cloud.server);
+    let is = |key: &&String, part: &str| key.contains(part);
+    let denied = || cloud.server.fault(Op::Versions, Nth::All, Fault::Refuse(403, "AccessDenied", None));
+    let named = |problems: &Value| {
+        let all = problems.as_array().unwrap().iter().filter(|p| p.to_string().contains("may not see"));
+        assert!(all.clone().all(|p| p["hint"].as_str().unwrap().contains("s3:ListBucketVersions")));
+        all.count()
+    };
+    all.iter().filter(|key| is(key, "/archives/")).for_each(|key| cloud.server.insert(key, b"overwritten"));
+    denied();
+    let (report, main) = restored(&cloud, &["latest"], 13, "denied");
+    assert_eq!((named(&report["problems"]), main.as_str()), (1, ""), "{report:#}");
+    cloud.server.calm();
+    assert_eq!(restored(&cloud, &["latest"], 4, "allowed").1, "one\n");
+    let record = all.iter().find(|key| is(key, "/snapshots/")).unwrap();
+    cloud.server.insert(record, b"{}\n");
+    let disk = cloud.person.top.join("disk");
+    cloud.person.configure(&format!("[[store]]\nname = \"disk\"\npath = {:?}", disk.display().to_string()));
+    cloud.ok(&["init"]);
+    denied();
+    let said = cloud.run(&["sync"]);
+    assert_ne!(said.code, 0, "{said}");
+    assert!(said.err.contains("these keys may not see older versions"), "{said}");
+    assert!(said.err.contains("s3:ListBucketVersions"), "{said}");
+    cloud.server.calm();
+    let report = json(&cloud, &["sync"]);
+    assert!(report["stores"][0]["mended"].to_string().contains("snapshots/"), "{report:#}");
+}
+
+#[test]
+fn a_prune_of_a_bucket_with_versions_only_hides_and_says_so() {
+    let cloud = versioned();
+    let mut config = cloud.person.config();
+    let rules: toml::Table = "keep_last = 1\nmin_keep = 1".parse().unwrap();
+    config.insert("retention".into(), rules.into());
+    fs::write(cloud.person.config_path(), toml::to_string(&config).unwrap()).unwrap();
+    let ids: Vec<String> = ["one\n", "two\n", "three\n"]
+        .map(|text| {
+            main_py(&cloud, text);
+            cloud.backup()
+        })
+        .into();
+    // What a bucket does is asked by `init` and `doctor`.
+    let keeps = |versioned: bool| {
+        cloud.server.manner(|manner| manner.versioned = versioned);
+        cloud.run(&["doctor"]);
+        json(&cloud, &["prune"])["stores"][0]["keeps_versions"].clone()
+    };
+    assert_ne!(keeps(false), true);
+    assert_eq!(keeps(true), true);
+    let (before, whole) = (keys(&cloud.server).len(), now());
+    let later = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(26)).to_string();
+    let mut command = cloud.person.command(["prune"]);
+    let said = Said::from(command.envs(CLOUD).env("BACKSTAY_TEST_NOW", &later).output().unwrap()).code(0);
+    assert!(said.out.contains("deleted 1 snapshot"), "{said}");
+    assert!(
+        said.out.contains("the bucket keeps versions: these ") && said.out.contains("only hidden"),
+        "{said}"
+    );
+    assert!(keys(&cloud.server).len() < before, "what is deleted is listed no more");
+    cloud.run(&["restore", &ids[0], "--to", "../gone"]).code(16);
+    // Hidden is not gone.
+    assert_eq!(restored(&cloud, &[&ids[0], "--as-of", &whole], 0, "hidden").1, "one\n");
 }

@@ -94,11 +94,12 @@ def policies():
         statements = json.loads((MINIO / f"{user}.json").read_text())["Statement"]
         must(f"{user}: only allows", all(s["Effect"] == "Allow" for s in statements))
         must(f"{user}: no wildcard", not any("*" in a for s in statements for a in s["Action"]))
-        must(f"{user}: one bucket", {r for s in statements for r in s["Resource"]} <= {"arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*", "arn:aws:s3:::BUCKET/*/marks/*"})
+        must(f"{user}: one bucket", {r for s in statements for r in s["Resource"]} <= {"arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*", "arn:aws:s3:::BUCKET/*/marks/*", "arn:aws:s3:::BUCKET/*/tombstones/*"})
         allowed[user] = {a for s in statements for a in s["Action"]}
     must("host may write", WRITES <= allowed["host"])
     must("host may delete nothing and change no setting", not any(re.match("s3:(Delete|PutBucket|PutLifecycle|PutObjectRetention|Bypass)", a) for a in allowed["host"]))
     must("verifier is the one of deploy/policies", (MINIO / "verifier.json").read_text() == (TOP / "deploy/policies/verifier.json").read_text())
+    must("pruner is the one of deploy/policies", (MINIO / "pruner.json").read_text() == (TOP / "deploy/policies/pruner.json").read_text())
     must("pruner may delete, and that is all it has more", allowed["pruner"] - allowed["host"] == {"s3:DeleteObject"})
 
 

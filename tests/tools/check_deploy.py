@@ -3,7 +3,7 @@
 
   check_deploy.py [systemd] [terraform] [kubernetes]
 
-`kubernetes` needs PyYAML, and asks the program in BACKSTAY_PROGRAM, else target/debug/backstay, whether it takes the configuration.
+`kubernetes` needs PyYAML; it and `systemd` ask the program in BACKSTAY_PROGRAM, else target/debug/backstay, whether it takes the configuration, and what it prints.
 
 What cannot be asked for on this machine is said as NOT RUN.
 """
@@ -76,6 +76,35 @@ def systemd():
         return not_run(f"figures of systemd-analyze security (they are those of systemd 252, here is {version})")
     for unit in services:
         must(f"docs/agent.md: the figure of {unit.name} is {exposure(unit)}", figures.get(unit.name) == exposure(unit))
+    printed()
+
+
+CONFIG = """
+[project]
+name = "x"
+[[store]]
+name = "local"
+path = "/srv/store"
+[signing]
+key_file = "/etc/backstay/signing_key"
+[state]
+dir = "/var/lib/backstay"
+"""
+
+
+def printed():
+    """The unit that the program prints."""
+    program = pathlib.Path(os.environ.get("BACKSTAY_PROGRAM") or TOP / "target/debug/backstay")
+    if not program.exists():
+        return not_run("the figure of the unit that is printed (the program is not built)")
+    with tempfile.TemporaryDirectory() as scratch:
+        place = pathlib.Path(scratch)
+        (place / "backstay.toml").write_text(CONFIG)
+        said = ran(str(program), "-c", str(place / "backstay.toml"), "agent", "--print", "systemd")
+        must(f"the program prints a unit: {said.stderr}", said.returncode == 0)
+        (place / "printed.service").write_text(said.stdout)
+        found = exposure(place / "printed.service")
+    must(f"docs/agent.md: the figure of the unit that is printed is {found}", f"(`systemd-analyze security` gives {found}, systemd 252," in (TOP / "docs/agent.md").read_text())
 
 
 # ---------------------------------------------------------------- terraform
@@ -180,6 +209,7 @@ def kubernetes():
             must(f"{name}: the key {key} is brought", f"/secret/{key}" in copies and key in (DEPLOY / "kubernetes" / f"{name}.yaml").read_text().split("--from-file", 1)[1])
     must("one that stays, or one every five minutes: never two with one state", found["deployment"][0]["spec"]["strategy"]["type"] == "Recreate" and found["deployment"][0]["spec"]["replicas"] == 1
          and found["cronjob"][0]["spec"]["concurrencyPolicy"] == "Forbid")
+    must("the agent has the time until its first snapshot to become ready", found["deployment"][0]["spec"]["progressDeadlineSeconds"] >= 3600)
     apart = [name for name in ("init", "deployment") if pods[name]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"]["matchLabels"]
              != found[name][0]["spec"]["template"]["metadata"]["labels"] or found[name][0]["spec"]["template"]["metadata"]["labels"] != {"app.kubernetes.io/name": "backstay"}]
     must("the job and the agent run on one node, where the state's claim can be mounted by both", not apart)

@@ -25,36 +25,47 @@ def see(user, what, answer, allowed):
         failed.append(what)
 
 
-def check(user, deletes):
-    s3, key = client(user), f"{BUCKET}/policy-check/{user}-{os.getpid()}"
-    put = s3.ask("PUT", key, body=b"first")
-    version = put.headers.get("x-amz-version-id", "")
-    see(user, "put", put, True)
-    see(user, "get", s3.ask("GET", key), True)
-    see(user, "list", s3.ask("GET", BUCKET, {"list-type": "2"}), True)
-    see(user, "ask for versioning", s3.ask("GET", BUCKET, {"versioning": ""}), True)
-    upload = s3.ask("POST", key + "-parts", {"uploads": ""}).one("UploadId")
-    see(user, "send a part", s3.ask("PUT", key + "-parts", {"partNumber": "1", "uploadId": upload}, b"part"), True)
-    see(user, "list parts", s3.ask("GET", key + "-parts", {"uploadId": upload}), True)
-    see(user, "abort an upload", s3.ask("DELETE", key + "-parts", {"uploadId": upload}), True)
+def never(user, s3, key, version):
     see(user, "delete a version", s3.ask("DELETE", key, {"versionId": version}), False)
-    see(user, "delete", s3.ask("DELETE", key), deletes)
-    many = f"<Delete><Object><Key>{key.split('/', 1)[1]}</Key></Object></Delete>".encode()
-    see(user, "delete many", s3.ask("POST", BUCKET, {"delete": ""}, many, {"content-md5": md5_b64(many)}), deletes)
     off = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
     see(user, "turn versions off", s3.ask("PUT", BUCKET, {"versioning": ""}, off, {"content-md5": md5_b64(off)}), False)
     see(user, "change the lifecycle", s3.ask("DELETE", BUCKET, {"lifecycle": ""}), False)
     see(user, "change the policy", s3.ask("DELETE", BUCKET, {"policy": ""}), False)
     see(user, "delete the bucket", s3.ask("DELETE", BUCKET), False)
     see(user, "make a bucket", s3.ask("PUT", f"{BUCKET}-other"), False)
+
+
+def delete_many(s3, key):
+    many = f"<Delete><Object><Key>{key.split('/', 1)[1]}</Key></Object></Delete>".encode()
+    return s3.ask("POST", BUCKET, {"delete": ""}, many, {"content-md5": md5_b64(many)})
+
+
+def check_host(key):
+    user, s3 = "host", client("host")
+    put = s3.ask("PUT", key, body=b"first")
+    version = put.headers.get("x-amz-version-id", "")
+    see(user, "put", put, True)
+    see(user, "get", s3.ask("GET", key), True)
+    see(user, "list versions", s3.ask("GET", BUCKET, {"versions": "", "prefix": key.split("/", 1)[1]}), True)
+    see(user, "get a version", s3.ask("GET", key, {"versionId": version}), True)
+    see(user, "list", s3.ask("GET", BUCKET, {"list-type": "2"}), True)
+    see(user, "ask for versioning", s3.ask("GET", BUCKET, {"versioning": ""}), True)
+    upload = s3.ask("POST", key + "-parts", {"uploads": ""}).one("UploadId")
+    see(user, "send a part", s3.ask("PUT", key + "-parts", {"partNumber": "1", "uploadId": upload}, b"part"), True)
+    see(user, "list parts", s3.ask("GET", key + "-parts", {"uploadId": upload}), True)
+    see(user, "abort an upload", s3.ask("DELETE", key + "-parts", {"uploadId": upload}), True)
+    see(user, "delete", s3.ask("DELETE", key), False)
+    see(user, "delete many", delete_many(s3, key), False)
+    never(user, s3, key, version)
     if not version:
         failed.append("no version was given: are versions on?")
-    if not deletes and s3.ask("GET", key).body != b"first":
+    if s3.ask("GET", key).body != b"first":
         failed.append("the object is gone")
+    return version
 
 
-def check_verifier():
-    s3, key = client("verifier"), f"{BUCKET}/policy-check/host-{os.getpid()}"
+def check_verifier(key):
+    s3 = client("verifier")
     see("verifier", "get", s3.ask("GET", key), True)
     see("verifier", "list", s3.ask("GET", BUCKET, {"list-type": "2"}), True)
     see("verifier", "put a verdict", s3.ask("PUT", f"{BUCKET}/policy-check/marks/{os.getpid()}", body=b"verdict"), True)
@@ -63,9 +74,25 @@ def check_verifier():
     see("verifier", "delete the bucket", s3.ask("DELETE", BUCKET), False)
 
 
-check("host", deletes=False)
-check_verifier()
-check("pruner", deletes=True)
+def check_pruner(key, version):
+    user, s3 = "pruner", client("pruner")
+    see(user, "get", s3.ask("GET", key), True)
+    see(user, "list", s3.ask("GET", BUCKET, {"list-type": "2"}), True)
+    see(user, "ask for versioning", s3.ask("GET", BUCKET, {"versioning": ""}), True)
+    for folder in ("marks", "tombstones"):
+        see(user, f"put below {folder}/", s3.ask("PUT", f"{BUCKET}/policy-check/{folder}/pruner-{os.getpid()}", body=b"new"), True)
+    see(user, "put an object", s3.ask("PUT", f"{BUCKET}/policy-check/archives/{os.getpid()}", body=b"new"), False)
+    see(user, "overwrite an object", s3.ask("PUT", key, body=b"new"), False)
+    see(user, "begin an upload", s3.ask("POST", f"{key}-parts", {"uploads": ""}), False)
+    never(user, s3, key, version)
+    see(user, "delete, which hides", s3.ask("DELETE", key), True)
+    see(user, "delete many", delete_many(s3, key), True)
+
+
+key = f"{BUCKET}/policy-check/host-{os.getpid()}"
+version = check_host(key)
+check_verifier(key)
+check_pruner(key, version)
 if failed:
     print("FAILED:", ", ".join(failed), file=sys.stderr)
     sys.exit(1)

@@ -10,6 +10,7 @@ import servers
 from s3 import S3, md5_b64
 
 POLICIES = pathlib.Path(__file__).resolve().parent.parent.parent / "deploy/policies"
+FLEET = pathlib.Path(__file__).resolve().parent.parent.parent / "docs/fleet.md"
 BUCKET, HOST, OTHER = "fleet", "web-1", "web-2"
 ROLES = ("host", "verifier", "pruner")
 failed = []
@@ -48,6 +49,10 @@ def delete_many(s3, key):
     return s3.ask("POST", BUCKET, {"delete": ""}, many, {"content-md5": md5_b64(many)})
 
 
+def versions(s3, prefix):
+    return s3.ask("GET", BUCKET, {"versions": "", "prefix": prefix})
+
+
 def listed(s3, prefix=None):
     return s3.ask("GET", BUCKET, {"list-type": "2"} | ({"prefix": prefix} if prefix else {}))
 
@@ -56,6 +61,8 @@ def host(s3, own, other, version):
     see("host", "put below its prefix", s3.ask("PUT", f"{own}-new", body=b"new"), True)
     see("host", "get below its prefix", s3.ask("GET", own), True)
     see("host", "list its prefix", listed(s3, f"{HOST}/"), True)
+    see("host", "list versions below its prefix", versions(s3, f"{HOST}/app/"), True)
+    see("host", "get a version", s3.ask("GET", own, {"versionId": version}), True)
     upload = s3.ask("POST", f"{own}-parts", {"uploads": ""}).one("UploadId")
     see("host", "send a part", s3.ask("PUT", f"{own}-parts", {"partNumber": "1", "uploadId": upload}, b"part"), True)
     see("host", "list parts", s3.ask("GET", f"{own}-parts", {"uploadId": upload}), True)
@@ -64,6 +71,8 @@ def host(s3, own, other, version):
     see("host", "put below another's prefix", s3.ask("PUT", other, body=b"new"), False)
     see("host", "get below another's prefix", s3.ask("GET", other), False)
     see("host", "list another's prefix", listed(s3, f"{OTHER}/"), False)
+    see("host", "list versions below another's prefix", versions(s3, f"{OTHER}/"), False)
+    see("host", "list all versions", s3.ask("GET", BUCKET, {"versions": ""}), False)
     see("host", "list everything", listed(s3), False)
     see("host", "delete", s3.ask("DELETE", own), False)
     see("host", "delete many", delete_many(s3, own), False)
@@ -94,54 +103,79 @@ def pruner(s3, own, other, version):
     see("pruner", "delete many", delete_many(s3, other), True)
 
 
-def configure(place, role, endpoint, trusted, recipients):
-    text = f"""
+def configure_host(place, endpoint, trusted, recipients):
+    (place / "backstay.toml").write_text(f"""
 project = {{ name = "app" }}
-store = [{{ name = "bucket", url = "s3://{BUCKET}/{HOST}/app", endpoint = "{endpoint}", prune = "{'here' if role == 'pruner' else 'elsewhere'}" }}]
+store = [{{ name = "bucket", url = "s3://{BUCKET}/{HOST}/app", endpoint = "{endpoint}", prune = "elsewhere" }}]
 encryption = {{ recipients = ["{recipients}"] }}
-signing = {{ key_file = "{place}/home/.config/backstay/{role}/signing_key", trusted = [{trusted}] }}
-retention = {{ keep_last = 1, min_keep = 1 }}
+signing = {{ key_file = "{place}/home/.config/backstay/host/signing_key", trusted = [{trusted}] }}
 state = {{ dir = "{place}/state" }}
-"""
-    (place / "backstay.toml").write_text(text + ('component = [{ name = "files", path = "app" }]\n' if role == "host" else ""))
+component = [{{ name = "files", path = "app" }}]
+""")
+
+
+def configure(place, role, endpoint, trusted):
+    """As docs/fleet.md says it for a verifier, and for a pruner by what differs."""
+    text = FLEET.read_text().split("<!-- configuration: verifier -->\n```toml\n")[1].split("```")[0]
+    for old, new in {
+        r"s3://example-backups/web-17/tsushin": f"s3://{BUCKET}/{HOST}/app",
+        r'(?m)^region = .*$': f'endpoint = "{endpoint}"',
+        r'(?m)^credentials_file = .*$': "",
+        r"/etc/backstay/verifier_key": f"{place}/key",
+        r"(?ms)^trusted = \[.*?^\]": f"trusted = [{trusted}]",
+        r"/var/lib/backstay/fleet/web-17": f"{place}/state",
+    }.items():
+        text, found = re.subn(old, new, text)
+        if found != 1:
+            failed.append(f"docs/fleet.md: {old} is {found} times in the configuration of a verifier")
+    if role == "pruner":
+        text = text.replace('prune = "elsewhere"', 'prune = "here"') + "[retention]\nkeep_last = 1\nmin_keep = 1\n"
+    (place / "backstay.toml").write_text(text)
 
 
 def work(program, endpoint, top):
-    """A host that backs up, a verifier that signs what it found, a pruner that announces what is to go: each with its own keys and no others."""
-    def run(role, *words):
+    """A host that backs up and holds no identity, a verifier that signs what it found, a pruner that announces what is to go, a drill by somebody who has the identity: each with its own keys and no others."""
+    def run(role, *words, code=0):
         place = top / role
         env = {"HOME": f"{place}/home", "PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": f"key-{role}", "AWS_SECRET_ACCESS_KEY": f"secret-{role}"}
         ran = subprocess.run([program, *words], cwd=place, env=env, capture_output=True, text=True)
-        print(f"{'FAIL' if ran.returncode else 'ok  '} {role} does: backstay {' '.join(words)[:40]}")
-        if ran.returncode:
-            failed.append(f"{role}: {words}: {ran.stdout}{ran.stderr}")
+        print(f"{'FAIL' if ran.returncode != code else 'ok  '} {role} does: backstay {' '.join(words)[:40]}")
+        if ran.returncode != code:
+            failed.append(f"{role}: {words}: {ran.returncode}: {ran.stdout}{ran.stderr}")
         return ran.stdout
 
-    made = {}
     for role in ROLES:
         (top / role / "home").mkdir(parents=True)
-        (top / role / "app").mkdir()
-        run(role, "init", "--yes", "--store", f"{top}/{role}/keys-only")
-        made[role] = (top / role / "backstay.toml").read_text()
+    (top / "host/app").mkdir()
+    run("host", "init", "--yes", "--store", f"{top}/host/keys-only")
+    made = (top / "host/backstay.toml").read_text()
+    keys = {"host": re.search(r'"(ssh-ed25519 \S+)"', made)[1]}
+    for role in ("verifier", "pruner"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", role, "-f", f"{top}/{role}/key"], check=True)
+        keys[role] = " ".join((top / role / "key.pub").read_text().split()[:2])
     word = {"host": "host", "verifier": "verify", "pruner": "prune"}
-    key = lambda role: re.search(r'"(ssh-ed25519 \S+)"', made[role])[1]
-    trusted = ", ".join(f'{{ key = "{key(role)}", name = "{role}", roles = ["{word[role]}"] }}' for role in ROLES)
-    recipient = re.search(r'"(age1\w+)"', made["host"])[1]
-    for role in ROLES:
-        configure(top / role, role, endpoint, trusted, recipient)
-        subprocess.run(["rm", "-rf", f"{top}/{role}/home/.local"], check=True)
+    trusted = ", ".join(f'{{ key = "{keys[role]}", name = "{role}", roles = ["{word[role]}"] }}' for role in ROLES)
+    configure_host(top / "host", endpoint, trusted, re.search(r'"(age1\w+)"', made)[1])
+    subprocess.run(["rm", "-rf", f"{top}/host/home/.local"], check=True)
     run("host", "init", "--yes", "--kit", f"{top}/host.kit")
+    for role in ("verifier", "pruner"):
+        configure(top / role, role, endpoint, trusted)
     for n in range(3):
         (top / "host/app" / str(n)).write_text(f"{n}" * 9000)
         run("host", "backup")
-    for role in ("verifier", "pruner"):
-        run(role, "init", "--yes", "--kit", f"{top}/{role}.kit")
+    identity = top / "identity.txt"
+    (top / "host/home/.config/backstay/host/identity.txt").rename(identity)
     said = run("verifier", "verify", "--read-data")
     if "3 verdicts signed" not in said:
         failed.append(f"the verifier signs what it found: {said}")
     said = json.loads(run("pruner", "--json", "prune") or '{"stores": [{}]}')
     if len(said["stores"][0].get("waiting", [])) != 1:
         failed.append(f"the pruner announces what is to go: {said}")
+    run("host", "drill", code=12)
+    run("verifier", "-i", str(identity), "--all-hosts", "drill")
+    said = json.loads(run("host", "--json", "status") or "{}")
+    if not (said.get("last_drill") or {}).get("good") or said["last_drill"]["by"] != "verifier":
+        failed.append(f"the host sees the drill: {said.get('last_drill')}")
     run("host", "list")
     doctor(program, top / "host", ("key-host", "secret-host"), "well", "stays as an older version, and these keys cannot remove that")
     doctor(program, top / "host", (servers.ACCESS, servers.SECRET), "warning", "older versions stay, but these keys may remove them")

@@ -242,7 +242,7 @@ def in_container(work):
     do("--profile", "test", "run", "--rm", "try")
     must("the profile `test` ends well", True)
     said = run(sys.executable, "tests/tools/check_policies.py", cwd=place, env={**env, "S3_ENDPOINT": "http://127.0.0.1:9000"})
-    must(f"the users of the store may do what they should: {said.count('ok  ')} lines", said.count("ok  ") == 36)
+    must(f"the users of the store may do what they should: {said.count('ok  ')} lines", said.count("ok  ") == 39)
     do("--profile", "demo", "--profile", "test", "--profile", "recover", "down", "-v", "--remove-orphans")
 
 

@@ -112,8 +112,10 @@ impl Project {
         let memory = Memory::load(&config.state_dir).ok().flatten().unwrap_or_default();
         let running = running(config, &memory);
         let again = memory.jobs.iter().filter_map(|(name, job)| Some((name.clone(), job.retry?.at)));
-        let behind =
-            memory.behind.filter(|behind| !behind.running).map(|behind| ("sync".to_owned(), behind.at));
+        let behind = memory
+            .behind
+            .filter(|behind| !behind.running && !behind.given_up)
+            .map(|behind| ("sync".to_owned(), behind.at));
         let again = again.chain(behind).collect();
         let seen = recall(&config.state_dir).unwrap_or_else(Seen::nothing);
         let report = seen.report(config, now, !running.is_empty());

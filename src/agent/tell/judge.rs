@@ -14,6 +14,8 @@ const SHRUNK: &str = "size of ";
 /// Before the names of the components of a backup that is not of all.
 const PART: &str = "backup of ";
 const KIT: &str = "kit";
+const KIT_NEVER: &str = "no recovery kit was ever proved";
+const KIT_STALE: &str = "keys or stores changed since a recovery kit was proved: it is stale";
 const STALE: &str = "stale";
 /// What was noted so far in the future was noted by a clock that was wrong.
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);
@@ -87,6 +89,8 @@ pub struct Outcome {
     pub text: String,
     /// When a kit was last proved, as far as this machine knows.
     pub kit_proved: bool,
+    /// Keys or stores changed since; none where nobody looked.
+    pub kit_stale: Option<bool>,
     /// Components of which retention lets nothing go because they shrank, and why; none where nobody looked.
     pub shrunk: Option<Vec<(String, String)>>,
     /// A store lacks something of it, whatever worse its code tells of.
@@ -94,14 +98,13 @@ pub struct Outcome {
 }
 
 /// Ends that say nothing of how things are: usage, another run, a signal; and of what a person began, what they were refused before anything was touched.
-pub(super) fn says_nothing(outcome: &Outcome) -> bool {
-    matches!(outcome.code, 2 | 11 | 128..)
-        || outcome.task.is_by_hand() && matches!(outcome.code, 12 | 14 | 16)
+pub fn says_nothing(task: &Task, code: u8) -> bool {
+    matches!(code, 2 | 11 | 128..) || task.is_by_hand() && matches!(code, 12 | 14 | 16)
 }
 
 /// Takes the end of a run into the memory.
 pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now: Timestamp) {
-    if says_nothing(outcome) {
+    if says_nothing(&outcome.task, outcome.code) {
         return;
     }
     set_right(memory, now);
@@ -150,7 +153,7 @@ pub(super) fn judge(config: &Config, memory: &mut Memory, outcome: &Outcome, now
         if matches!(outcome.code, 0 | 4) {
             memory.last_good = Some(now);
         }
-        kit(memory, outcome.kit_proved, now);
+        kit(memory, outcome, now);
     }
     if let Some(shrunk) = &outcome.shrunk {
         shrank(memory, shrunk, now);
@@ -171,15 +174,19 @@ fn shrank(memory: &mut Memory, shrunk: &[(String, String)], now: Timestamp) {
     }
 }
 
-fn kit(memory: &mut Memory, proved: bool, now: Timestamp) {
-    if proved {
-        memory.over(KIT);
-    } else if now.duration_since(memory.first) > KIT_PATIENCE {
-        let text = "print it with `backstay kit -o FILE`, keep it off this machine, and run `backstay kit verify FILE`";
-        let title = "no recovery kit was ever proved".to_owned();
-        let event = Tell::Kit.word().to_owned();
-        memory.trouble(KIT, Trouble { since: now, event, code: None, title, text: text.to_owned() });
-    }
+fn kit(memory: &mut Memory, outcome: &Outcome, now: Timestamp) {
+    let title = match (outcome.kit_proved, outcome.kit_stale) {
+        (false, _) if now.duration_since(memory.first) <= KIT_PATIENCE => return,
+        (false, _) => KIT_NEVER,
+        (true, Some(true)) => KIT_STALE,
+        // What was stale is so until somebody who can tell looks again.
+        (true, None) if memory.troubles.get(KIT).is_some_and(|known| known.title == KIT_STALE) => return,
+        (true, _) => return memory.over(KIT),
+    };
+    let text =
+        "print it with `backstay kit -o FILE`, keep it off this machine, and run `backstay kit verify FILE`";
+    let (event, title) = (Tell::Kit.word().to_owned(), title.to_owned());
+    memory.trouble(KIT, Trouble { since: now, event, code: None, title, text: text.to_owned() });
 }
 
 /// What a clock that was ahead noted counts as now: an age below nothing would keep every alarm still, for years perhaps.

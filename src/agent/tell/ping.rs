@@ -20,7 +20,7 @@ pub(super) enum Beat {
 
 /// What it hears after `outcome`. Success only while nothing of backups is wrong: a small backup that went well says nothing of the large one that did not.
 pub(super) fn beat(memory: &Memory, outcome: &Outcome) -> Option<Beat> {
-    if says_nothing(outcome) || !matches!(outcome.task, Task::Backup(_) | Task::Sync) {
+    if says_nothing(&outcome.task, outcome.code) || !matches!(outcome.task, Task::Backup(_) | Task::Sync) {
         return None;
     }
     let wrong = |about: &String| about == STORES || about == "sync" || about.starts_with("backup");

@@ -50,6 +50,7 @@ impl World {
             code,
             text: format!("said {code}"),
             kit_proved: true,
+            kit_stale: None,
             shrunk: None,
             behind: false,
         };
@@ -165,8 +166,15 @@ fn a_store_that_is_away_for_three_days_is_two_messages() {
 fn a_backup_that_is_incomplete_and_not_in_every_store_is_two_messages() {
     let world = one("");
     let task = Task::Backup(Vec::new());
-    let outcome =
-        Outcome { task, code: 3, text: "said 3".to_owned(), kit_proved: true, shrunk: None, behind: true };
+    let outcome = Outcome {
+        task,
+        code: 3,
+        text: "said 3".to_owned(),
+        kit_proved: true,
+        kit_stale: None,
+        shrunk: None,
+        behind: true,
+    };
     world.with(|teller| teller.end(&outcome));
     let mut told = world.told();
     told.sort();
@@ -259,6 +267,7 @@ fn a_kit_that_was_never_proved_is_told_after_a_week() {
             code: 0,
             text: String::new(),
             kit_proved: proved,
+            kit_stale: None,
             shrunk: None,
             behind: false,
         };
@@ -274,13 +283,41 @@ fn a_kit_that_was_never_proved_is_told_after_a_week() {
 }
 
 #[test]
+fn a_kit_that_is_stale_is_told_once_and_over_when_a_new_one_was_proved() {
+    let world = one("");
+    let end = |kit_proved, kit_stale| {
+        let (task, text) = (Task::Backup(Vec::new()), String::new());
+        let outcome = Outcome { task, code: 0, text, kit_proved, kit_stale, shrunk: None, behind: false };
+        world.with(|teller| teller.end(&outcome));
+        world.told()
+    };
+    assert!(end(true, Some(false)).is_empty());
+    let told = end(true, Some(true));
+    let title = "kit|backstay: x: keys or stores changed since a recovery kit was proved: it is stale|";
+    assert!(told.len() == 1 && told[0].starts_with(title), "{told:?}");
+    assert!(told[0].contains("`backstay kit verify FILE`"), "{told:?}");
+    // A run that did not come so far cannot say that it is well again.
+    assert!(end(true, Some(true)).is_empty() && end(true, None).is_empty(), "told once");
+    let told = end(true, Some(false));
+    assert!(told.len() == 1 && told[0].starts_with("recovery|backstay: x: kit: well again"), "{told:?}");
+}
+
+#[test]
 fn a_component_that_shrank_is_told_when_a_backup_meets_it_and_over_when_retention_is_free() {
     let world = one("");
     let end = |shrunk: Option<&[&str]>| {
         let shrunk =
             shrunk.map(|all| all.iter().map(|name| ((*name).to_owned(), format!("why {name}"))).collect());
         let task = Task::Backup(Vec::new());
-        let outcome = Outcome { task, code: 0, text: String::new(), kit_proved: true, shrunk, behind: false };
+        let outcome = Outcome {
+            task,
+            code: 0,
+            text: String::new(),
+            kit_proved: true,
+            kit_stale: None,
+            shrunk,
+            behind: false,
+        };
         world.with(|teller| teller.end(&outcome));
         world.told()
     };
@@ -338,7 +375,15 @@ fn the_dead_man_hears_success_only_when_all_was_done_everywhere() {
         world.end(task.clone(), code);
         beat(
             &world.memory(),
-            &Outcome { task, code, text: String::new(), kit_proved: true, shrunk: None, behind: false },
+            &Outcome {
+                task,
+                code,
+                text: String::new(),
+                kit_proved: true,
+                kit_stale: None,
+                shrunk: None,
+                behind: false,
+            },
         )
     };
     let (all, part) = (Task::Backup(Vec::new()), Task::Backup(vec!["db".into()]));

@@ -3,8 +3,8 @@
 use crate::agent::metrics;
 use crate::agent::page::{self, Pages};
 use crate::agent::{
-    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Said, Socket, Untold, Work,
-    World, print, worst,
+    Agent, Ask, Children, Form, Heralds, Looks, Options, Order, Orphan, Project, Said, Socket, Untold, With,
+    Work, World, print, twins, worst,
 };
 use crate::cli::args::{AgentArgs, PrintFor};
 use crate::cli::{Terminal, exit, open, out, say};
@@ -138,24 +138,13 @@ fn load(paths: &[PathBuf]) -> Vec<(PathBuf, Result<Arc<Config>>)> {
     paths.iter().map(|path| (path.clone(), open::load_config(path).map(Arc::new))).collect()
 }
 
-/// The first of several configurations that is of the same project as one before it. Two that work on the same state would wait for each other for ever;
-/// two of a project with a state each would sign two histories with one key.
+/// The first of several configurations that cannot be run beside one before it.
 fn twice(loaded: &[(PathBuf, Result<Arc<Config>>)]) -> Option<(usize, OpError)> {
-    let refused = |what: String, hint: &str| OpError::new(Class::Config, what).hint(hint);
     let all: Vec<_> =
         loaded.iter().enumerate().filter_map(|(at, (_, c))| Some((at, c.as_ref().ok()?))).collect();
     let pairs = all.iter().enumerate().flat_map(|(n, later)| all[..n].iter().map(move |one| (one.1, later)));
     pairs.into_iter().find_map(|(one, (at, other))| {
-        let error = if one.state_dir == other.state_dir {
-            let what = format!("two projects have the state directory {}", one.state_dir.display());
-            refused(what, "give each configuration once, and each project its own")
-        } else if one.project.name == other.project.name && one.signing.key_file == other.signing.key_file {
-            let name = &one.project.name;
-            let what = format!("two configurations are of project {name} and sign with the same key");
-            refused(what, "give the project once: its snapshots are one history")
-        } else {
-            return None;
-        };
+        let error = twins(one, other)?;
         Some((*at, error))
     })
 }
@@ -179,7 +168,11 @@ fn show(terminal: &Terminal, form: PrintFor, paths: &[PathBuf], configs: &[Arc<C
     let exe = std::env::current_exe().doing(Class::Failed, || "this program cannot find itself".into())?;
     let files: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let dirs: Vec<&Path> = configs.iter().map(|config| config.state_dir.as_path()).collect();
-    let text = print(form, &exe, &files, &dirs);
+    // What runs it starts it elsewhere: a path that is relative here leads nowhere there.
+    let own: Vec<PathBuf> =
+        terminal.global.identities.iter().map(|path| super::tidy(path)).collect::<Result<_>>()?;
+    let identities: Vec<&Path> = own.iter().map(PathBuf::as_path).collect();
+    let text = print(form, &exe, With { configs: &files, identities: &identities }, &dirs);
     if terminal.global.json {
         crate::cli::render::json(&serde_json::json!({ "text": text }))?;
     } else {

@@ -114,6 +114,7 @@ fn backup(terminal: &Terminal, args: BackupArgs) -> Result<u8> {
     }
     let mut report = crate::ops::backup::run(&session, &options)?;
     terminal.made.set(true);
+    terminal.kit_stale.set(Some(report.kit.stale));
     let shrunk = report.shrunk.take();
     *terminal.shrunk.borrow_mut() = shrunk.map(|all| all.into_iter().map(|s| (s.component, s.why)).collect());
     show(terminal, &report, render::backup)?;

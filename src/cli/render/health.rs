@@ -97,6 +97,9 @@ fn store(of: &StoreStatus) -> String {
     out.push_str(&format!("  newest good  {}\n", brief(of.newest_good.as_ref())));
     let behind = if of.entries_behind == 0 { "no".to_owned() } else { count(of.entries_behind, "entry") };
     out.push_str(&format!("  behind       {behind}\n"));
+    if of.damaged_objects > 0 {
+        out.push_str(&format!("  DAMAGED      {}\n", count(of.damaged_objects, "object")));
+    }
     let pruned = match (of.last_prune, &of.last_prune_by) {
         (Some(moment), Some(by)) => format!("{} by {by}", time(moment)),
         _ => "never".to_owned(),
@@ -128,7 +131,7 @@ fn scheduled(of: &Standing) -> String {
     }
     if let Some(since) = of.behind_since {
         out.push_str(&format!(
-            "  sync         is tried since {}: not every store has the newest snapshot\n",
+            "  sync         since {} not every store has the newest snapshot\n",
             time(since)
         ));
     }

@@ -6,6 +6,7 @@ use crate::model::{HostId, ObjectId, SignerId};
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::{bytes, chain_text, space, span, way_out};
 use crate::ops::error::Result;
+use crate::ops::known_bad::{self, KnownBad, is_whole_nowhere};
 use crate::ops::rhythm::overdue;
 use crate::ops::session::Session;
 use crate::ops::space::growth_of;
@@ -32,12 +33,13 @@ pub(super) fn look(session: &Session, findings: &mut Findings) -> Result<()> {
     };
     stores(&vault, &standings, findings);
     whole(session, &vault, findings);
+    let own = session.host.map(|host| vault.host_of(&SignerId(host.0)));
+    known_damage(&vault, own.as_ref(), findings);
     for view in &vault.views {
         session.around.interrupt.check()?;
         files(&vault, view, findings);
         unreferenced(&vault, view, findings);
     }
-    let own = session.host.map(|host| vault.host_of(&SignerId(host.0)));
     if let Some(own) = own.filter(|_| session.config.as_ref().is_some_and(|c| !c.components.is_empty())) {
         snapshots(session, &vault, &own, findings);
     }
@@ -146,6 +148,30 @@ fn whole(session: &Session, vault: &Vault, findings: &mut Findings) {
     }
 }
 
+/// What verdicts found and no later one proved. It is a problem where the newest snapshot of this host is whole nowhere.
+fn known_damage(vault: &Vault, own: Option<&HostId>, findings: &mut Findings) {
+    let found: Vec<KnownBad> = vault.views.iter().map(|view| known_bad::in_view(vault, view)).collect();
+    let newest = own.and_then(|own| usable(vault, own).last().copied());
+    let lost = newest.filter(|newest| {
+        let having = vault.views.iter().zip(&found).filter(|(view, _)| view.has(newest));
+        is_whole_nowhere(&newest.record.snapshot, having.map(|(_, bad)| &bad.snapshots[..]))
+    });
+    for (view, bad) in vault.views.iter().zip(&found).filter(|(_, bad)| bad.objects > 0) {
+        let name = view.store.name();
+        let what = known_bad::line(name, bad.objects, &bad.snapshots);
+        match lost.is_some_and(|newest| bad.snapshots.contains(&newest.record.snapshot)) {
+            true => findings.problem(AREA, name, what, known_bad::WAY_OUT),
+            false => findings.warning(AREA, name, what, known_bad::WAY_OUT),
+        }
+    }
+}
+
+/// The snapshots of `host` that count, oldest first.
+fn usable<'v>(vault: &'v Vault, host: &HostId) -> Vec<&'v KnownSnapshot> {
+    let counts = |s: &&KnownSnapshot| s.is_usable() && is_trusted(s) && s.record.kind == SnapshotKind::Normal;
+    vault.history.snapshots(host).iter().filter(counts).collect()
+}
+
 /// The files with which people help themselves when backstay is gone.
 fn files(vault: &Vault, view: &crate::ops::vault::View, findings: &mut Findings) {
     let name = view.store.name();
@@ -187,9 +213,7 @@ fn unreferenced(vault: &Vault, view: &crate::ops::vault::View, findings: &mut Fi
 
 /// This host's own snapshots.
 fn snapshots(session: &Session, vault: &Vault, own: &HostId, findings: &mut Findings) {
-    let all = vault.history.hosts.get(own).map_or(&[][..], Vec::as_slice);
-    let usable = |s: &&KnownSnapshot| s.is_usable() && is_trusted(s) && s.record.kind == SnapshotKind::Normal;
-    let all: Vec<&KnownSnapshot> = all.iter().filter(usable).collect();
+    let all = usable(vault, own);
     let Some(newest) = all.last() else {
         let what = "there is no snapshot of this host yet";
         return findings.problem(Area::Schedule, "this host", what, "backstay backup");

@@ -157,6 +157,7 @@ impl Run<'_> {
         }
         let policy = self.config.policy_in(store);
         let mut pass = self.pass(store)?;
+        let most = self.most(&pass.deciding(&policy).choose(), &pass.tombstones);
         // With --now nothing waits: whatever was announced before was there before this list began.
         let meant: Vec<SnapshotId> = pass.tombstones.own.iter().map(|own| own.tombstone.id.clone()).collect();
         let due: Vec<Tombstone> = self.due(&pass, if self.options.now { &meant } else { &[] });
@@ -165,7 +166,7 @@ impl Run<'_> {
             deleted = self.clear(pass, &policy, &due)?;
             pass = self.pass(store)?;
         }
-        let announced = self.announce(&pass, &policy)?;
+        let announced = self.announce(&pass, &policy, most)?;
         if let (true, Some(tombstone)) = (self.options.now, announced) {
             // The list of records that counts begins after the tombstone was there. The lock is free in between, and that does no harm.
             drop(pass);
@@ -202,11 +203,18 @@ impl Run<'_> {
         due.map(|own| own.tombstone.clone()).collect()
     }
 
-    fn announce(&self, pass: &Pass, policy: &Policy) -> Result<Option<Tombstone>> {
+    /// How many more snapshots this run may announce. With --now they go in it, as does what waits: that is a part of the half, too.
+    fn most(&self, choice: &Choice, tombstones: &Tombstones) -> usize {
+        match self.options.now {
+            true => plan::room_beside(choice, &tombstones.waiting()),
+            false => usize::MAX,
+        }
+    }
+
+    fn announce(&self, pass: &Pass, policy: &Policy, most: usize) -> Result<Option<Tombstone>> {
         let deciding = pass.deciding(policy);
         let choice = deciding.choose();
-        let waiting: Vec<&Tombstone> = pass.tombstones.own.iter().map(|own| &own.tombstone).collect();
-        let announced = plan::announce(&choice, &deciding, &waiting);
+        let announced = plan::announce(&choice, &deciding, &pass.tombstones.waiting(), most);
         if announced.is_empty() {
             return Ok(None);
         }
@@ -285,8 +293,8 @@ impl Run<'_> {
             hosts: &hosts,
         };
         let choice: Choice = deciding.choose();
-        let waiting: Vec<&Tombstone> = tombstones.own.iter().map(|own| &own.tombstone).collect();
-        let announced = plan::announce(&choice, &deciding, &waiting);
+        let most = self.most(&choice, &tombstones);
+        let announced = plan::announce(&choice, &deciding, &tombstones.waiting(), most);
         let (choice, tombstones, naming) = (&choice, &tombstones, &self.naming);
         let shown = report::Shown { store, vault, view, choice, tombstones, naming };
         Ok(shown.planned(&announced))

@@ -92,13 +92,29 @@ impl Announced {
     }
 }
 
-/// Half of what may go and is not announced yet, oldest first, with the objects that nothing else needs then.
-pub(super) fn announce(choice: &Choice, deciding: &Deciding<'_>, waiting: &[&Tombstone]) -> Announced {
-    let announced: HashSet<ObjectId> = waiting.iter().flat_map(|t| &t.snapshots).map(|row| row.1).collect();
+/// So many snapshots may go in a run beside what `waiting` names: with that, half of what may go.
+pub(super) fn room_beside(choice: &Choice, waiting: &[&Tombstone]) -> usize {
+    let announced = announced_by(waiting);
+    let waits = choice.going.iter().filter(|going| announced.contains(&going.record)).count();
+    choice.going.len().div_ceil(2).saturating_sub(waits)
+}
+
+fn announced_by(waiting: &[&Tombstone]) -> HashSet<ObjectId> {
+    waiting.iter().flat_map(|t| &t.snapshots).map(|row| row.1).collect()
+}
+
+/// Half of what may go and is not announced yet, oldest first, and not more than `most`; with the objects that nothing else needs then.
+pub(super) fn announce(
+    choice: &Choice,
+    deciding: &Deciding<'_>,
+    waiting: &[&Tombstone],
+    most: usize,
+) -> Announced {
+    let announced = announced_by(waiting);
     let mut rest: Vec<Going> =
         choice.going.iter().filter(|g| !announced.contains(&g.record)).cloned().collect();
     // At most half, so that a mistake is noticed while there is something left; one alone goes.
-    rest.truncate(rest.len().div_ceil(2));
+    rest.truncate(rest.len().div_ceil(2).min(most));
     let going: HashSet<ObjectId> = choice.going.iter().map(|g| g.record).collect();
     let leaving: HashSet<ObjectId> = rest
         .iter()

@@ -40,6 +40,13 @@ pub(super) struct Tombstones {
     pub(super) others: Vec<String>,
 }
 
+impl Tombstones {
+    /// What this pruner announced.
+    pub(super) fn waiting(&self) -> Vec<&Tombstone> {
+        self.own.iter().map(|own| &own.tombstone).collect()
+    }
+}
+
 /// Reads the tombstones of the store of `view`.
 pub(super) fn read(view: &View, signer: &Signer) -> Result<Tombstones> {
     let store = &*view.store;

@@ -10,6 +10,7 @@ use crate::model::retention::{self, Held, Scene};
 use crate::model::{HostId, SignerId, Timestamp};
 use crate::ops::error::{OpError, Result};
 use crate::ops::kit_standing::{self, KitStanding};
+use crate::ops::known_bad;
 use crate::ops::left_open::{self, LeftOpen};
 use crate::ops::restore::read::chain_text;
 use crate::ops::select;
@@ -145,6 +146,8 @@ fn away(name: &str, location: String, why: String) -> StoreStatus {
         newest: None,
         newest_good: None,
         entries_behind: 0,
+        damaged_objects: 0,
+        damaged_snapshots: Vec::new(),
         last_prune: None,
         last_prune_by: None,
     }
@@ -304,6 +307,7 @@ impl<'a> Look<'a> {
             _ => None,
         });
         let last_prune = prunes.max_by_key(|(time, _)| *time);
+        let bad = known_bad::in_view(self.vault, view);
         StoreStatus {
             name: standing.name.clone(),
             location: standing.place.clone(),
@@ -312,6 +316,8 @@ impl<'a> Look<'a> {
             newest: there.last().map(|s| self.brief(s)),
             newest_good: good.map(|s| self.brief(s)),
             entries_behind: behind,
+            damaged_objects: bad.objects,
+            damaged_snapshots: bad.snapshots,
             last_prune: last_prune.map(|(time, _)| time),
             last_prune_by: last_prune.map(|(_, signer)| self.name_of(&signer)),
         }

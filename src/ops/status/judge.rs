@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::model::record::CheckResult;
 use crate::ops::doctor::span;
+use crate::ops::known_bad::{self, is_whole_nowhere};
 use crate::ops::rhythm::overdue;
 use crate::ops::status::StatusOptions;
 use crate::ops::status::gather::Gathered;
@@ -51,6 +52,7 @@ pub(super) fn report(
         );
     }
     seen.stores.iter().for_each(|store| of_store(store, any_here, &mut concerns));
+    damage(&seen.stores, &mut concerns);
     unfinished(&seen, &mut concerns);
     let schedule = standing(config, seen.now);
     if let Some(standing) = &schedule {
@@ -174,6 +176,22 @@ fn of_store(store: &StoreStatus, any_here: bool, concerns: &mut Concerns) {
     if store.newest.is_some() && store.newest_good.is_none() {
         let what = format!("no snapshot in store {name} is proved good");
         concerns.add(State::Warning, what, "`backstay sync --read-data` reads what is there and proves it");
+    }
+}
+
+/// What verdicts say of stores, until later ones say otherwise. A person must act when the newest snapshot is whole nowhere: until the next one, that is all there is of now.
+fn damage(stores: &[StoreStatus], concerns: &mut Concerns) {
+    let here = || stores.iter().filter(|store| store.here);
+    let newest = here().filter_map(|store| store.newest.as_ref()).max_by_key(|newest| newest.started);
+    let has = |store: &&StoreStatus| store.newest.as_ref().map(|n| &n.id) == newest.map(|n| &n.id);
+    let lost = newest.filter(|newest| {
+        is_whole_nowhere(&newest.id, here().filter(has).map(|store| &store.damaged_snapshots[..]))
+    });
+    for store in here().filter(|store| store.damaged_objects > 0) {
+        let worse = lost.is_some_and(|newest| store.damaged_snapshots.contains(&newest.id));
+        let state = if worse { State::Critical } else { State::Warning };
+        let what = known_bad::line(&store.name, store.damaged_objects, &store.damaged_snapshots);
+        concerns.add(state, what, known_bad::WAY_OUT);
     }
 }
 

@@ -98,6 +98,12 @@ pub struct StoreStatus {
     pub newest_good: Option<Brief>,
     /// Signed entries that it lacks and another store has.
     pub entries_behind: u64,
+    /// Objects in it that are known to be damaged or missing, and that a snapshot there needs.
+    #[serde(default)]
+    pub damaged_objects: u64,
+    /// The snapshots there that need one of them, the newest first.
+    #[serde(default)]
+    pub damaged_snapshots: Vec<SnapshotId>,
     /// When a prune last removed something from it.
     pub last_prune: Option<Timestamp>,
     /// Name of the key that signed that.

@@ -49,9 +49,12 @@ pub struct Running {
     pub due: Timestamp,
     /// When it was begun.
     pub began: Timestamp,
-    /// How often it failed before.
+    /// How often it was tried before.
     #[serde(default)]
     pub attempt: u32,
+    /// How often it failed; the other tries met another run.
+    #[serde(default)]
+    pub failed: u32,
 }
 
 /// A run that ended.
@@ -72,8 +75,11 @@ pub struct Last {
 pub struct Retry {
     /// The time it is for.
     pub due: Timestamp,
-    /// How often it failed.
+    /// How often it was tried.
     pub attempt: u32,
+    /// How often it failed; the other tries met another run.
+    #[serde(default)]
+    pub failed: u32,
     /// When.
     pub at: Timestamp,
 }
@@ -85,8 +91,14 @@ pub struct Behind {
     pub since: Timestamp,
     /// How often `sync` was tried.
     pub attempt: u32,
+    /// How often it failed; the other tries met another run.
+    #[serde(default)]
+    pub failed: u32,
     /// When it is tried again.
     pub at: Timestamp,
+    /// It is not tried again: a person has to look, or the next backup begins anew with it.
+    #[serde(default)]
+    pub given_up: bool,
     /// `sync` was begun and is not known to have ended.
     #[serde(default)]
     pub running: bool,

@@ -41,8 +41,10 @@ pub struct Start {
     pub what: What,
     /// The time it is for.
     pub due: Timestamp,
-    /// How often it failed before.
+    /// How often it was tried before. It is a part of the run's name, so no two tries have the same.
     pub attempt: u32,
+    /// How often it failed; the other tries met another run.
+    pub failed: u32,
     /// It was begun before, and nobody knows how it ended.
     pub again: bool,
 }
@@ -82,10 +84,10 @@ pub fn verdict(code: u8) -> Verdict {
     }
 }
 
-/// How long to wait after the `attempt`-th failure, counted from 0.
-pub fn pause(verdict: Verdict, attempt: u32) -> SignedDuration {
+/// How long to wait after so many ends like this one before it.
+pub fn pause(verdict: Verdict, before: u32) -> SignedDuration {
     let of = |list: &[i64]| {
-        let place = usize::try_from(attempt).unwrap_or(usize::MAX).min(list.len() - 1);
+        let place = usize::try_from(before).unwrap_or(usize::MAX).min(list.len() - 1);
         list.get(place).copied().unwrap_or(60)
     };
     match verdict {
@@ -129,17 +131,17 @@ impl Line {
 
     /// What is to be done for this line.
     fn next(&self, memory: &JobMemory, now: Timestamp) -> Next {
-        let start = |due, attempt, again| {
-            Next::Start(Start { what: What::Line(self.name.clone()), due, attempt, again })
+        let start = |due, (attempt, failed), again| {
+            Next::Start(Start { what: What::Line(self.name.clone()), due, attempt, failed, again })
         };
         if let Some(running) = memory.running {
-            return start(running.due, running.attempt, true);
+            return start(running.due, (running.attempt, running.failed), true);
         }
         if let Some(due) = self.due(memory.handled, now) {
-            return start(due, 0, false);
+            return start(due, (0, 0), false);
         }
         match memory.retry {
-            Some(retry) if retry.at <= now => start(retry.due, retry.attempt, false),
+            Some(retry) if retry.at <= now => start(retry.due, (retry.attempt, retry.failed), false),
             retry => {
                 let begins = self.begins(memory.handled);
                 Next::Wait(retry.map(|r| r.at).into_iter().chain(begins).min())
@@ -166,8 +168,8 @@ pub fn next(lines: &[Line], memory: &Memory, now: Timestamp) -> Next {
         }
     }
     let sync = |behind: &Behind| {
-        let Behind { since, attempt, running, .. } = *behind;
-        Start { what: What::Sync, due: since, attempt, again: running }
+        let Behind { since, attempt, failed, running, .. } = *behind;
+        Start { what: What::Sync, due: since, attempt, failed, again: running }
     };
     if let Some(behind) = memory.behind.filter(|behind| behind.running) {
         return Next::Start(sync(&behind));
@@ -175,7 +177,7 @@ pub fn next(lines: &[Line], memory: &Memory, now: Timestamp) -> Next {
     if let Some(start) = first {
         return Next::Start(start);
     }
-    match memory.behind {
+    match memory.behind.filter(|behind| !behind.given_up) {
         Some(behind) if behind.at <= now => Next::Start(sync(&behind)),
         Some(behind) => Next::Wait(wake.into_iter().chain([behind.at]).min()),
         None => Next::Wait(wake),

@@ -3,6 +3,7 @@
 use crate::model::Timestamp;
 use crate::ops::timetable::memory::{Behind, Last, Memory, Retry, Running};
 use crate::ops::timetable::plan::{Line, Start, Verdict, What, pause, verdict};
+use jiff::SignedDuration;
 
 /// The exit code of a hook or a service that failed.
 const SERVICE: u8 = 15;
@@ -39,13 +40,32 @@ impl End {
     }
 }
 
+impl Start {
+    /// How often it met another run.
+    pub fn waited(&self) -> u32 {
+        self.attempt.saturating_sub(self.failed)
+    }
+
+    /// How long to wait after this end. To wait for another run is no failure: neither makes the other's pauses longer.
+    fn pause(&self, verdict: Verdict) -> SignedDuration {
+        pause(verdict, if verdict == Verdict::Busy { self.waited() } else { self.failed })
+    }
+
+    /// How often it was tried, and failed, after this end.
+    fn after(&self, verdict: Verdict) -> (u32, u32) {
+        let failed = u32::from(verdict != Verdict::Busy);
+        (self.attempt.saturating_add(1), self.failed.saturating_add(failed))
+    }
+}
+
 impl Memory {
     /// A run is about to begin; to be saved before it does.
     pub fn begin(&mut self, start: &Start, now: Timestamp) {
         match &start.what {
             What::Line(name) => {
                 if let Some(job) = self.jobs.get_mut(name) {
-                    job.running = Some(Running { due: start.due, began: now, attempt: start.attempt });
+                    let Start { due, attempt, failed, .. } = *start;
+                    job.running = Some(Running { due, began: now, attempt, failed });
                 }
             }
             What::Sync => {
@@ -107,19 +127,24 @@ impl Memory {
         let again = matches!(verdict, Verdict::Busy | Verdict::Retry);
         // What is due by then is run anyway.
         let next = line.and_then(|line| line.begins(job.handled));
-        let at = now.saturating_add(pause(verdict, start.attempt)).ok();
+        let at = now.saturating_add(start.pause(verdict)).ok();
         let at = at.filter(|at| again && next.is_none_or(|next| *at < next));
-        job.retry = at.map(|at| Retry { due: start.due, attempt: start.attempt.saturating_add(1), at });
+        let (attempt, failed) = start.after(verdict);
+        job.retry = at.map(|at| Retry { due: start.due, attempt, failed, at });
         Turn { verdict, again_at: at.or(next.filter(|_| again)) }
     }
 
     fn fall_behind(&mut self, now: Timestamp) -> Timestamp {
-        let behind = self.behind.get_or_insert_with(|| Behind {
-            since: now,
-            attempt: 0,
-            at: now.saturating_add(pause(Verdict::Behind, 0)).unwrap_or(now),
-            running: false,
-        });
+        let at = now.saturating_add(pause(Verdict::Behind, 0)).unwrap_or(now);
+        let anew = |since| Behind { since, attempt: 0, failed: 0, at, given_up: false, running: false };
+        let behind = match self.behind {
+            // What a person had to mend may be mended; what a store lacks it lacks since then.
+            // A try has another number than each before it, since that is a part of its name.
+            Some(behind) if behind.given_up => Behind { attempt: behind.attempt, ..anew(behind.since) },
+            Some(behind) => behind,
+            None => anew(now),
+        };
+        self.behind = Some(behind);
         behind.at
     }
 
@@ -127,14 +152,16 @@ impl Memory {
         let verdict = end.verdict();
         let Some(behind) = &mut self.behind else { return Turn { verdict, again_at: None } };
         behind.running = false;
-        // What a person has to mend is not mended by trying; the next backup that is not everywhere begins anew.
+        (behind.attempt, behind.failed) = start.after(verdict);
+        // What a person has to mend is not mended by trying; that a store lacks something is so all the same. The next backup that is not everywhere begins anew.
+        behind.given_up = verdict == Verdict::GiveUp;
         if matches!(verdict, Verdict::Done | Verdict::GiveUp) {
-            self.behind = None;
+            self.behind = self.behind.filter(|behind| behind.given_up);
             return Turn { verdict, again_at: None };
         }
-        behind.attempt = start.attempt.saturating_add(1);
-        let attempt = if verdict == Verdict::Busy { start.attempt } else { behind.attempt };
-        behind.at = now.saturating_add(pause(verdict, attempt)).unwrap_or(now);
+        // The backup before it failed in the same way, and the pause after that is over.
+        let before = if verdict == Verdict::Busy { start.waited() } else { behind.failed };
+        behind.at = now.saturating_add(pause(verdict, before)).unwrap_or(now);
         Turn { verdict, again_at: Some(behind.at) }
     }
 }

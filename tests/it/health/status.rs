@@ -2,6 +2,7 @@ use super::{lines, sound};
 use crate::common::person::Person;
 use serde_json::Value;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 fn component<'r>(report: &'r Value, name: &str) -> &'r Value {
     report["components"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap()
@@ -112,6 +113,85 @@ fn a_history_that_was_cut_needs_a_person() {
     fs::remove_file(newest).unwrap();
     let report = person.json(18, ["status", "--check"]);
     assert_eq!(report["state"], "critical", "{report:#}");
+}
+
+/// Changes a byte of an archive that no snapshot but the newest needs: of the first in `store` that is not among `known`.
+fn harm_a_new_archive(store: &Path, known: &[PathBuf]) {
+    let new = archives(store).into_iter().find(|name| !known.contains(name)).unwrap();
+    let path = store.join("archives").join(new);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// What lies in the folder of archives.
+fn archives(store: &Path) -> Vec<PathBuf> {
+    let top = store.join("archives");
+    let folders = fs::read_dir(&top).unwrap().map(|folder| folder.unwrap().path());
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()));
+    files.map(|file| file.strip_prefix(&top).unwrap().to_owned()).collect()
+}
+
+/// What doctor says of known damage: severity and subject.
+fn doctor_says(person: &Person) -> Vec<(String, String)> {
+    let report: Value = serde_json::from_str(&person.run(["doctor", "--json"]).out).unwrap();
+    let all = report["findings"].as_array().unwrap().clone();
+    let bad =
+        all.into_iter().filter(|f| f["what"].as_str().unwrap().contains("known to be damaged or missing"));
+    let text = |v: &Value| v.as_str().unwrap().to_owned();
+    bad.inspect(|f| assert!(f["way_out"].as_str().unwrap().contains("`backstay sync`"), "{f}"))
+        .map(|f| (text(&f["severity"]), text(&f["subject"])))
+        .collect()
+}
+
+#[test]
+fn known_damage_in_the_second_store_alone_is_a_warning_until_it_is_mended() {
+    let person = sound();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.ok(["init"]);
+    person.backup();
+    let (second, known) = (person.top.join("second"), archives(&person.store()));
+    fs::write(person.app.join("frontend/app/new.tsx"), "export default 1\n").unwrap();
+    let id = person.backup();
+    assert_eq!(person.json(0, ["status", "--check"])["stores"][1]["damaged_objects"], 0);
+    harm_a_new_archive(&second, &known);
+    person.json(13, ["verify", "--read-data"]);
+    let report = person.json(0, ["status", "--check"]);
+    assert_eq!(report["state"], "warning", "{report:#}");
+    let line = report["line"].as_str().unwrap();
+    assert!(line.contains("1 object in store second is known to be damaged or missing"), "{line}");
+    assert!(line.contains(&id), "{line}");
+    let damaged = |at: usize| report["stores"][at]["damaged_objects"].as_u64().unwrap();
+    assert_eq!((damaged(0), damaged(1)), (0, 1), "{report:#}");
+    assert_eq!(report["stores"][1]["damaged_snapshots"], serde_json::json!([id]));
+    assert!(person.ok(["status"]).out.contains("DAMAGED      1 object"));
+    assert_eq!(doctor_says(&person), [("warning".to_owned(), "second".to_owned())]);
+    person.json(0, ["sync"]);
+    let report = person.json(0, ["status", "--check"]);
+    assert_eq!((&report["state"], &report["stores"][1]["damaged_objects"]), (&"ok".into(), &0.into()));
+    assert!(doctor_says(&person).is_empty());
+}
+
+#[test]
+fn known_damage_of_the_newest_snapshot_in_the_only_store_needs_a_person() {
+    let person = sound();
+    let known = archives(&person.store());
+    fs::write(person.app.join("frontend/app/new.tsx"), "export default 1\n").unwrap();
+    let id = person.backup();
+    harm_a_new_archive(&person.store(), &known);
+    person.json(13, ["verify", "--read-data"]);
+    let line = person.run(["status", "--check"]).code(18);
+    let what = format!("1 object in store local is known to be damaged or missing (needed by snapshot {id})");
+    assert!(line.out.starts_with("BACKSTAY CRITICAL") && line.out.contains(&what), "{line}");
+    assert_eq!(doctor_says(&person), [("problem".to_owned(), "local".to_owned())]);
+    // The next one packs it anew and is whole; the one that lacks it still does.
+    let said = person.run(["backup"]);
+    assert!([0, 13].contains(&said.code), "{said}");
+    let report = person.json(0, ["status", "--check"]);
+    assert_eq!(report["state"], "warning", "{report:#}");
+    assert_eq!(report["stores"][0]["damaged_snapshots"], serde_json::json!([id]), "{report:#}");
+    assert_eq!(doctor_says(&person), [("warning".to_owned(), "local".to_owned())]);
 }
 
 #[test]

@@ -5,10 +5,16 @@ use crate::buckets::shop::{PREFIX, give_keys, private};
 use crate::common::person::{Bytes, Person, everything_below};
 use crate::common::project::have;
 use crate::common::s3::{BUCKET, Oddities};
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use backstay::config::Config;
+use backstay::ops::timetable::agent_lock;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// A secret, and what it is.
 type Canary = (&'static str, String);
@@ -47,9 +53,8 @@ struct Watched<'a> {
 }
 
 impl Watched<'_> {
-    /// `code` is what it ends with, where that matters.
-    #[track_caller]
-    fn run(&mut self, now: &str, code: impl Into<Option<i32>>, args: &[&str]) {
+    /// The command, and the file that gets its trace.
+    fn traced(&mut self, now: &str, args: &[&str]) -> (Command, PathBuf) {
         self.traces += 1;
         let trace = self.person.top.join(format!("trace-{}", self.traces));
         let plain = self.person.command(args);
@@ -76,7 +81,15 @@ impl Watched<'_> {
             ("RUST_BACKTRACE", "full"),
             ("AWS_ENDPOINT_URL", self.endpoint),
         ]);
-        let output = command.current_dir(&self.person.app).output().unwrap();
+        command.current_dir(&self.person.app);
+        (command, trace)
+    }
+
+    /// `code` is what it ends with, where that matters.
+    #[track_caller]
+    fn run(&mut self, now: &str, code: impl Into<Option<i32>>, args: &[&str]) {
+        let (mut command, trace) = self.traced(now, args);
+        let output = command.output().unwrap();
         let said = [&output.stdout[..], &output.stderr].concat();
         let right = code.into().is_none_or(|code| output.status.code() == Some(code));
         assert!(right, "{args:?} {:?}: {}", output.status, String::from_utf8_lossy(&said));
@@ -86,6 +99,60 @@ impl Watched<'_> {
             fs::read(trace).unwrap(),
         ));
     }
+
+    /// An agent that stays until it has looked at the stores and each of its pages was read.
+    fn stay(&mut self, now: &str) {
+        let (mut command, trace) = self.traced(now, &["-v", "agent"]);
+        // What it says goes where everything is looked at: nobody reads it meanwhile.
+        let said = File::create(self.person.top.join("said-by-agent")).unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
+        let state = Config::load(&self.person.config_path()).unwrap().state_dir;
+        let address = || {
+            let note: Value = serde_json::from_slice(&fs::read(state.join("page.json")).ok()?).ok()?;
+            Some(note["url"].as_str()?.strip_prefix("http://")?.trim_end_matches('/').to_owned())
+        };
+        let address = until(address);
+        let looked = |answer: &Vec<u8>| {
+            let text = String::from_utf8_lossy(answer);
+            let body = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+            body.is_some_and(|view: Value| view["projects"][0]["looked_at"].is_string())
+        };
+        until(|| get(&address, "/status.json").filter(looked));
+        for path in ["/", "/status.json", "/metrics"] {
+            let body = get(&address, path).unwrap();
+            assert!(body.starts_with(b"HTTP/1.1 200 ") && body.len() > 1000, "{path}");
+            self.said.push((format!("the page {path}"), body));
+        }
+        let agent = agent_lock(&state).holder().unwrap().pid;
+        let agent = rustix::process::Pid::from_raw(i32::try_from(agent).unwrap()).unwrap();
+        rustix::process::kill_process(agent, rustix::process::Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success());
+        self.said
+            .push(("arguments and environments of an agent that stays".into(), fs::read(trace).unwrap()));
+    }
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A page, head and body.
+fn get(address: &str, path: &str) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    Some(answer)
 }
 
 const WORDS: [&str; 3] = ["canary-of-the-url", "canary-of-the-token", "canary-of-the-mail"];
@@ -104,7 +171,7 @@ fn configure(person: &Person, hooks: &super::Server, mails: &mail::Server) {
          [[component]]\nname = \"wanted\"\ncommand = \"cat wanted\"\n\
          [[hook]]\non = \"backup\"\nbefore = \"env > ../seen-by-hook\"\n\
          [schedule]\nbackup = \"0 3 * * *\"\nverify = \"10 3 * * *\"\nprune = \"20 3 * * *\"\ntimezone = \"UTC\"\n\
-         [agent]\ntextfile = {:?}\n\
+         [agent]\ntextfile = {:?}\npage = \"127.0.0.1:0\"\n\
          [notify]\nfailure = [{{ webhook_file = {:?}, token_file = {:?} }}, {{ command = \"env > ../seen-by-target\" }}, \
          {{ email = \"ops@x.example\", from = \"b@h.example\", smtp = \"smtp://me@127.0.0.1:{}\", password_file = {:?} }}]\n",
         person.top.join("metrics.prom").display().to_string(),
@@ -167,6 +234,7 @@ fn eight_secrets_are_used_and_found_in_no_output_argument_environment_message_me
     watched.run("2026-11-01T00:00:00Z", 0, &["-v", "init", "--yes", "--store", &url]);
     configure(&person, &hooks, &mails);
     everything(&mut watched, &hooks);
+    watched.stay("2026-11-05T13:40:00Z");
     let mut canaries = keys_of(&person);
     let names = ["the address of a target", "a token", "the password of a mail server"];
     canaries.extend(names.into_iter().zip(WORDS.map(str::to_owned)));
@@ -186,8 +254,16 @@ fn eight_secrets_are_used_and_found_in_no_output_argument_environment_message_me
     places.extend(taken.iter().map(|mail| ("a mail".to_owned(), mail.to_string().into_bytes())));
     places.extend(files(&person, &store.bucket()));
     let names: String = places.iter().map(|(name, _)| format!("{name}\n")).collect();
-    let looked =
-        ["/seen-by-hook", "/seen-by-target", "/metrics.prom", "/notify.json", "/snapshots/", "/agent.json"];
+    let looked = [
+        "/seen-by-hook",
+        "/seen-by-target",
+        "/metrics.prom",
+        "/notify.json",
+        "/snapshots/",
+        "/agent.json",
+        "/said-by-agent",
+        "the page /metrics",
+    ];
     for name in looked {
         assert!(names.contains(name), "{name} was looked at: {names}");
     }

@@ -19,9 +19,12 @@ fn told(first: &str, second: &str, code: i32) -> Vec<Value> {
             "schedule = {{ backup = [{lines}], timezone = \"UTC\" }}\nnotify = {{ failure = [{{ webhook = {hook:?} }}] }}"
         ),
     );
+    let runs = lab.state().join("runs.json");
     let once = |now| lab.run_with(&["agent", "--once"], &[("BACKSTAY_TEST_NOW", now)]);
     once("2026-11-01T12:00:00Z").expect(0, &[]);
     once("2026-11-02T12:00:00Z").expect(code, &[]);
+    let known: Value = serde_json::from_slice(&std::fs::read(runs).unwrap()).unwrap();
+    assert_eq!(known["backup of second"]["last"]["code"], code, "{known:#}");
     let sent = server.take();
     sent.iter().map(|one| serde_json::from_str(&one.body).unwrap()).collect()
 }

@@ -248,11 +248,16 @@ impl Bucket {
         let mut keys = self.objects.keys().filter(|key| key.starts_with(&prefix) && **key > after);
         let page: Vec<String> = keys.by_ref().take(asked).cloned().collect();
         let next = keys.next().is_some().then(|| page.last().cloned().unwrap_or_default());
-        self.listing(&prefix, &page, next.as_deref())
+        self.written(&prefix, &page, next.as_deref(), manner.versioned)
     }
 
     /// A page of a listing, as it is written.
     pub(crate) fn listing(&self, prefix: &str, keys: &[String], next: Option<&str>) -> Answer {
+        self.written(prefix, keys, next, false)
+    }
+
+    /// `dated`: each object has the time at which it was put, as in the listing of versions; otherwise all have one.
+    fn written(&self, prefix: &str, keys: &[String], next: Option<&str>, dated: bool) -> Answer {
         let mut xml = format!(
             "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name><Prefix>{prefix}</Prefix><KeyCount>{}</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>{}</IsTruncated>",
             keys.len(),
@@ -263,9 +268,11 @@ impl Bucket {
         }
         for key in keys {
             let size = self.objects.get(key).map_or(0, |(bytes, _)| bytes.len());
+            let put = self.versions.get(key).and_then(|versions| versions.last()).filter(|_| dated);
+            let time = put.map_or("2026-11-25T00:00:00.000Z".to_owned(), |(_, time)| time.to_string());
             let _ = write!(
                 xml,
-                "<Contents><Key>{key}</Key><LastModified>2026-11-25T00:00:00.000Z</LastModified><ETag>&quot;x&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+                "<Contents><Key>{key}</Key><LastModified>{time}</LastModified><ETag>&quot;x&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             );
         }
         Answer::xml(200, xml + "</ListBucketResult>")
