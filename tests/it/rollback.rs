@@ -12,6 +12,8 @@ mod health;
 mod logs;
 #[path = "rollback/meanwhile.rs"]
 mod meanwhile;
+#[path = "rollback/plan.rs"]
+mod plan;
 #[path = "rollback/postgres.rs"]
 mod postgres;
 #[path = "rollback/power.rs"]

@@ -8,7 +8,9 @@
 mod after;
 mod again;
 mod databases;
+mod dotenv;
 mod dumps;
+mod foreseen;
 mod holders;
 mod id;
 mod journal;
@@ -16,6 +18,8 @@ mod keep;
 mod ladder;
 mod left;
 mod lockfiles;
+mod lost;
+mod owners;
 mod rebuild;
 mod recover;
 mod report;
@@ -31,6 +35,7 @@ mod undo;
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::{Swept, sweep};
 pub use ladder::ladder;
+pub use lost::Lost;
 pub use recover::{ready, resume};
 pub(in crate::ops) use run::words_of;
 pub use trees::ShownMove;
@@ -100,6 +105,8 @@ pub struct ShownPlan {
     pub git: Vec<ShownMove>,
     /// Bytes that are fetched.
     pub bytes: u64,
+    /// What was made or changed since the snapshot and goes away, of each component but dumps.
+    pub lost_since: Vec<Lost>,
     /// What to know before.
     pub warnings: Vec<Problem>,
 }
@@ -178,14 +185,16 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
         plan.component(name)?;
     }
     let Planning { digits, parts, .. } = plan;
-    let Parts { sites, places, warnings: known, dumps, shown_dumps, listings, bytes } = parts;
+    let Parts { sites, places, warnings: known, dumps, shown_dumps, listings, bytes, lost } = parts;
     let config = session.config()?;
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
     let moves = if options.git { trees::moves(config, &opened, &sites)? } else { Vec::new() };
     let git = moves.iter().map(ShownMove::of).collect();
     let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
+    let lost_since = lost;
+    let none = Vec::new();
     let mut shown =
-        ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, warnings: Vec::new() };
+        ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, lost_since, warnings: none };
     shown.warnings = warnings(&opened, &sites, &shown)?;
     shown.warnings.extend(known);
     shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
@@ -210,6 +219,7 @@ struct Parts {
     shown_dumps: Vec<String>,
     listings: HashMap<String, Listing>,
     bytes: u64,
+    lost: Vec<Lost>,
 }
 
 impl Planning<'_> {
@@ -217,7 +227,8 @@ impl Planning<'_> {
         let of = crate::ops::select::component(&self.opened.index, name)?;
         if let Some((dump, how)) = dump_of(self.session, of, &self.digits)? {
             self.parts.dumps.push(dump);
-            self.parts.shown_dumps.push(format!("{name} {how}"));
+            let lost = "what was written to it since the snapshot goes, and is not counted here";
+            self.parts.shown_dumps.push(format!("{name} {how}; {lost}"));
             self.parts.bytes += of.size;
             return Ok(());
         }
@@ -225,6 +236,7 @@ impl Planning<'_> {
         let listing = Listing::read(&self.opened.reader(), &self.opened.index, &everything)?;
         self.parts.bytes += listing.bytes();
         let mut lefts = Lefts::default();
+        let (mut sites, mut stays_of_all) = (Vec::new(), None);
         for site in sites_of(self.session, of, &listing.entries)? {
             let left = lefts.of(self.session, &site, self.opened, &listing.entries)?;
             if let (What::Below(path), Some(left)) = (&site.what, &left)
@@ -251,8 +263,14 @@ impl Planning<'_> {
             }
             let dir = site.base.display().to_string();
             self.parts.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
-            self.parts.sites.push(site);
+            stays_of_all = left;
+            sites.push(site);
         }
+        let foreseen =
+            foreseen::of_component(self.session, self.opened, &listing, &sites, stays_of_all.as_deref());
+        self.parts.lost.push(foreseen.lost);
+        self.parts.warnings.extend(foreseen.warnings);
+        self.parts.sites.extend(sites);
         self.parts.listings.insert(name.to_owned(), listing);
         Ok(())
     }
