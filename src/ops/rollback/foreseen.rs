@@ -1,11 +1,12 @@
 //! What a person should know before anything is stopped.
 
 use crate::model::{Entry, Kind, Problem};
+use crate::ops::error::Result;
 use crate::ops::restore::{Listing, Opened};
 use crate::ops::rollback::left::Left;
 use crate::ops::rollback::lost::{Lost, since};
 use crate::ops::rollback::site::Site;
-use crate::ops::rollback::{dotenv, owners};
+use crate::ops::rollback::{dotenv, lockfiles, owners};
 use crate::ops::session::Session;
 use crate::platform::giving::Giver;
 
@@ -22,11 +23,12 @@ pub(super) fn of_component(
     listing: &Listing,
     sites: &[Site],
     left: Option<&Left>,
-) -> Foreseen {
+) -> Result<Foreseen> {
     let entries = &listing.entries;
     let name = listing.component.name.as_str();
     let mut warnings = Vec::new();
-    if let Some(left) = left {
+    if let (Some(component), Some(left)) = (session.config()?.component(name), left) {
+        warnings.extend(lockfiles::warnings(component, left, entries));
         warnings.extend(dotenv::warnings(session, opened, listing, left));
     }
     let comes = |entry: &Entry| {
@@ -34,5 +36,5 @@ pub(super) fn of_component(
         !stays && sites.iter().any(|site| site.reaches(&entry.path))
     };
     warnings.extend(owners::warning(name, &Giver::this(), &session.names, entries, comes));
-    Foreseen { lost: since(&listing.component, entries, sites, left), warnings }
+    Ok(Foreseen { lost: since(&listing.component, entries, sites, left), warnings })
 }

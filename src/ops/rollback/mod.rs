@@ -253,21 +253,13 @@ impl Planning<'_> {
                 (What::Whole, Some(left)) => stays_at_top(&site, left)?,
                 _ => Vec::new(),
             };
-            if let Some(component) = self.session.config()?.component(name) {
-                self.parts.warnings.extend(lockfiles::warnings(
-                    component,
-                    &site.base,
-                    &stays,
-                    &listing.entries,
-                ));
-            }
             let dir = site.base.display().to_string();
             self.parts.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
             stays_of_all = left;
             sites.push(site);
         }
         let foreseen =
-            foreseen::of_component(self.session, self.opened, &listing, &sites, stays_of_all.as_deref());
+            foreseen::of_component(self.session, self.opened, &listing, &sites, stays_of_all.as_deref())?;
         self.parts.lost.push(foreseen.lost);
         self.parts.warnings.extend(foreseen.warnings);
         self.parts.sites.extend(sites);
