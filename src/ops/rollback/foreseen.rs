@@ -1,12 +1,13 @@
 //! What a person should know before anything is stopped.
 
-use crate::model::{Entry, Kind, Problem};
+use crate::model::{Entry, Kind, Problem, ProblemKind};
 use crate::ops::error::Result;
 use crate::ops::restore::{Listing, Opened};
 use crate::ops::rollback::left::Left;
 use crate::ops::rollback::lost::{Lost, since};
+use crate::ops::rollback::needs::Needs;
 use crate::ops::rollback::site::Site;
-use crate::ops::rollback::{dotenv, lockfiles, owners};
+use crate::ops::rollback::{ShownPlan, dotenv, lockfiles, owners};
 use crate::ops::session::Session;
 use crate::platform::giving::Giver;
 
@@ -37,4 +38,27 @@ pub(super) fn of_component(
     };
     warnings.extend(owners::warning(name, &Giver::this(), &session.names, entries, comes));
     Ok(Foreseen { lost: since(&listing.component, entries, sites, left), warnings })
+}
+
+/// What concerns them all.
+pub(super) fn of_all(opened: &Opened, shown: &ShownPlan, needs: &Needs) -> Result<Vec<Problem>> {
+    let warning = |subject: &str, what: &str, hint: Option<&str>| Problem {
+        kind: ProblemKind::Warning,
+        component: None,
+        subject: subject.to_owned(),
+        what: what.to_owned(),
+        hint: hint.map(str::to_owned),
+    };
+    let mut warnings = Vec::new();
+    if shown.services.is_empty() {
+        let what = "nothing is stopped: no [[service]] of the configuration works on these components";
+        let hint = "stop what uses them yourself, or add a [[service]]";
+        warnings.push(warning("services", what, Some(hint)));
+    }
+    for component in opened.index.components.iter().filter(|c| !c.complete) {
+        let what = "the snapshot is not complete; what it could not read stays as it is now";
+        warnings.push(warning(component.name.as_str(), what, None));
+    }
+    warnings.extend(needs.judge()?);
+    Ok(warnings)
 }

@@ -19,6 +19,7 @@ mod ladder;
 mod left;
 mod lockfiles;
 mod lost;
+mod needs;
 mod owners;
 mod rebuild;
 mod recover;
@@ -43,8 +44,8 @@ pub use undo::undo;
 
 use crate::config::Event;
 use crate::durable::{Held, crash};
-use crate::model::{Problem, ProblemKind, RelPath, SnapshotId};
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::model::{Problem, RelPath, SnapshotId};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::git::{Move, Moved};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::restore::{Listing, Opened, RestoreReport, open};
@@ -52,6 +53,7 @@ use crate::ops::select::Selection;
 use crate::ops::session::Session;
 use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
+use needs::Needs;
 use report::report_of;
 use run::{Downtime, Lefts, Way};
 use serde::Serialize;
@@ -185,17 +187,19 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
         plan.component(name)?;
     }
     let Planning { digits, parts, .. } = plan;
-    let Parts { sites, places, warnings: known, dumps, shown_dumps, listings, bytes, lost } = parts;
-    let config = session.config()?;
+    let Parts { sites, places, warnings: known, dumps, shown_dumps, listings, bytes, lost, mut needs } =
+        parts;
+    let (config, state) = (session.config()?, session.state()?);
+    needs.journal(state.dir(), listings.values().map(|listing| listing.entries.len() as u64).sum());
+    needs.safety(config, &state.spool_dir(), lost.iter().map(|lost| lost.bytes).sum());
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
     let moves = if options.git { trees::moves(config, &opened, &sites)? } else { Vec::new() };
     let git = moves.iter().map(ShownMove::of).collect();
     let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
-    let lost_since = lost;
-    let none = Vec::new();
+    let (lost_since, warnings) = (lost, Vec::new());
     let mut shown =
-        ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, lost_since, warnings: none };
-    shown.warnings = warnings(&opened, &sites, &shown)?;
+        ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, lost_since, warnings };
+    shown.warnings = foreseen::of_all(&opened, &shown, &needs)?;
     shown.warnings.extend(known);
     shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
     let must_run = Vec::new();
@@ -220,6 +224,7 @@ struct Parts {
     listings: HashMap<String, Listing>,
     bytes: u64,
     lost: Vec<Lost>,
+    needs: Needs,
 }
 
 impl Planning<'_> {
@@ -230,6 +235,7 @@ impl Planning<'_> {
             let lost = "what was written to it since the snapshot goes, and is not counted here";
             self.parts.shown_dumps.push(format!("{name} {how}; {lost}"));
             self.parts.bytes += of.size;
+            self.parts.needs.fetched(self.session.state()?.dir(), of.size);
             return Ok(());
         }
         let everything = Selection { component: name.to_owned(), paths: Vec::new() };
@@ -255,6 +261,7 @@ impl Planning<'_> {
             };
             let dir = site.base.display().to_string();
             self.parts.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
+            self.parts.needs.fetched(&site.base, listing.bytes_of(|entry| site.reaches(&entry.path)));
             stays_of_all = left;
             sites.push(site);
         }
@@ -281,36 +288,6 @@ fn stays_at_top(site: &Site, left: &left::Left) -> Result<Vec<String>> {
     }
     stays.sort();
     Ok(stays)
-}
-
-/// What a person should know before anything is stopped.
-fn warnings(opened: &Opened, sites: &[Site], shown: &ShownPlan) -> Result<Vec<Problem>> {
-    let warning = |subject: String, what: &str, hint: &str| Problem {
-        kind: ProblemKind::Warning,
-        component: None,
-        subject,
-        what: what.to_owned(),
-        hint: (!hint.is_empty()).then(|| hint.to_owned()),
-    };
-    let mut warnings = Vec::new();
-    if shown.services.is_empty() {
-        let what = "nothing is stopped: no [[service]] of the configuration works on these components";
-        warnings.push(warning("services".into(), what, "stop what uses them yourself, or add a [[service]]"));
-    }
-    for component in opened.index.components.iter().filter(|c| !c.complete) {
-        let what = "the snapshot is not complete; what it could not read stays as it is now";
-        warnings.push(warning(component.name.to_string(), what, ""));
-    }
-    for site in sites {
-        let free = crate::durable::free_space(&site.base).ok();
-        if free.is_some_and(|free| free < shown.bytes) {
-            let what =
-                format!("not enough room in {}: {} bytes are fetched", site.base.display(), shown.bytes);
-            return Err(OpError::new(Class::Failed, what)
-                .hint("make room, or roll back fewer components with --only"));
-        }
-    }
-    Ok(warnings)
 }
 
 impl RollbackPlan {

@@ -1,8 +1,9 @@
 //! What a plan says before anything is stopped: what is lost, what stays and does not fit, what cannot be given back.
 
 use super::{App, SERVICE};
+use crate::common::mounts::{given_folder, in_own_mounts, mount};
 use crate::common::person::everything_below;
-use crate::common::project::{cannot_run, exe, expect_code, have, is_root, program};
+use crate::common::project::{Gone, Project, cannot_run, exe, expect_code, have, is_root, noise, program};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -170,4 +171,41 @@ fn owners_that_cannot_be_set_are_said_before_anything_is_stopped() {
     let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("{words}: {said}"));
     assert!(at(&whose(2)) < at("stopping web"), "{said}");
     assert!(app.runs() && !app.path("app/src/new.py").exists());
+}
+
+#[test]
+fn where_a_safety_snapshot_may_find_no_room_the_plan_says_so() {
+    in_own_mounts("rollback::plan::little_room");
+}
+
+#[test]
+#[ignore = "runs only as a child of the test above"]
+fn little_room() {
+    if given_folder().is_none() {
+        return;
+    }
+    let top = Gone::new();
+    let small = top.path().join("small");
+    mount(&["-t", "tmpfs", "-o", "size=20m", "tmpfs"], &small);
+    fs::create_dir(small.join("data")).unwrap();
+    let component =
+        format!("[[component]]\nname = \"data\"\npath = {:?}\n", small.join("data").display().to_string());
+    let project = Project::new(&component, "");
+    let text = fs::read_to_string(project.config_path()).unwrap();
+    let second = small.join("second").display().to_string();
+    fs::write(project.config_path(), format!("{text}\n[[store]]\nname = \"second\"\npath = {second:?}\n"))
+        .unwrap();
+    project.ok(["init"]);
+    let big = small.join("data/big");
+    fs::write(&big, noise(1, 6_000_000)).unwrap();
+    let id = project.backup();
+    let warned = || {
+        let plan = project.json(["rollback", &id, "--dry-run"]);
+        let all = plan["warnings"].as_array().unwrap().clone();
+        all.iter().filter(|w| w["what"].as_str().unwrap().contains("too little room")).count()
+    };
+    // Six of twenty are the file's and six its copy's: eight are left for the six that are fetched.
+    assert_eq!(warned(), 0);
+    fs::write(&big, noise(2, 6_000_000)).unwrap();
+    assert_eq!(warned(), 1, "two are too few for what changed");
 }
