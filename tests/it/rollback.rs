@@ -2,6 +2,8 @@
 
 #[path = "rollback/around.rs"]
 mod around;
+#[path = "rollback/compose.rs"]
+mod compose;
 #[path = "rollback/crash.rs"]
 mod crash;
 #[path = "rollback/feeding.rs"]
