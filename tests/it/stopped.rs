@@ -5,7 +5,7 @@ use crate::common::person::everything_below;
 use crate::common::project::{
     Project, exe, expect_code, program, slow_to_end, told_by_status_and_doctor, until,
 };
-use crate::rollback::untold::{running, two_services};
+use crate::rollback::untold::{running, two_services, two_services_turned};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -123,6 +123,15 @@ fn services_are_stopped_for_the_capture_only_and_run_while_it_is_packed() {
     assert_eq!(fs::read_to_string(restored.join("orders/output")).unwrap(), "app/file");
     let db = Connection::open(restored.join("app/app.db")).unwrap();
     assert_eq!(db.query_row("SELECT count(*) FROM t", (), |r| r.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[test]
+fn for_a_capture_who_depends_on_another_is_stopped_before_it_and_started_after_it() {
+    for services in [two_services(""), two_services_turned()] {
+        let app = App::with(&services);
+        app.0.backup();
+        assert_eq!(app.order(), ["web stop", "worker stop", "orders", "worker start", "web start"]);
+    }
 }
 
 #[test]
