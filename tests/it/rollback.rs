@@ -20,6 +20,8 @@ mod plan;
 mod postgres;
 #[path = "rollback/power.rs"]
 mod power;
+#[path = "rollback/probes.rs"]
+mod probes;
 #[path = "rollback/robust.rs"]
 mod robust;
 #[path = "rollback/untold.rs"]
