@@ -8,6 +8,8 @@ mod compose;
 mod crash;
 #[path = "rollback/feeding.rs"]
 mod feeding;
+#[path = "rollback/fuse.rs"]
+mod fuse;
 #[path = "rollback/health.rs"]
 mod health;
 #[path = "rollback/logs.rs"]
