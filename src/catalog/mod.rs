@@ -6,4 +6,4 @@
 pub mod known;
 pub mod state;
 
-pub use state::{DrillNote, Head, KitMemory, Pending, State, StateError, Trust};
+pub use state::{DrillNote, Head, KitMemory, Pending, State, StateError, Trust, spool_dir};

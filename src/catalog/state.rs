@@ -132,6 +132,11 @@ pub struct State {
     dir: PathBuf,
 }
 
+/// The spool of the state directory `dir`.
+pub fn spool_dir(dir: &Path) -> PathBuf {
+    dir.join("spool")
+}
+
 impl State {
     /// Opens the state directory `dir` and makes it and its spool (mode 0700) when they are missing.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
@@ -147,7 +152,7 @@ impl State {
 
     /// Where data objects may be prepared.
     pub fn spool_dir(&self) -> PathBuf {
-        self.dir.join("spool")
+        spool_dir(&self.dir)
     }
 
     /// The lock of the whole project: one command that changes something at a time.

@@ -13,7 +13,7 @@ pub use agent::{AgentArgs, PrintFor};
 pub use compare::{DiffArgs, FindArgs};
 pub use guard::GuardArgs;
 pub use health::{DoctorArgs, StatusArgs};
-pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
+pub use keep::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, SettleArgs, TagArgs};
 pub use rollback::RollbackArgs;
 
 mod keys;
@@ -35,7 +35,9 @@ What went wrong?
   nobody knows               backstay status; backstay doctor
   this program is gone, too  RECOVER.md in the store says how to do without it
 
-ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, tag:NAME or @TIME (@2026-11-17, @-2h).
+ID is a snapshot id or a unique beginning of one, latest, latest~1, latest-good, latest-safety,
+tag:NAME or @TIME (@2026-11-17, @-2h): the newest at or before it. With PATH or --only each of them
+but an id means one that holds what is named.
 PATH is COMPONENT, COMPONENT/PATH, or a path of this machine beginning with ./ or /.
 Exit codes: 0 done, 3 done but something could not be read, others failed (docs/exit-codes.md).";
 
@@ -200,6 +202,11 @@ pub enum Command {
     /// Never asks. --dry-run shows every snapshot and what it is kept for (docs/retention.md).
     #[command(alias = "forget")]
     Prune(PruneArgs),
+    /// Accept that entries of the history are lost, or say which of two histories stands, so that `latest` and `prune` go on
+    ///
+    /// Find out first why they are missing, and whether another store, or an older version in the bucket, still has them. What is wrong is shown
+    /// and asked about; nothing is deleted. No key may settle what it signed itself: `backstay keys signer rotate` makes another one.
+    Settle(SettleArgs),
     /// Say how things stand: how old and how well proved the backups are, store by store, and whether a person is needed
     ///
     /// Works without a network, and then says what could not be seen.
@@ -378,7 +385,7 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub struct DrillArgs {
-    /// Which snapshot (else the newest good one)
+    /// Which snapshot (else of each component of the configuration the newest good one that holds it)
     #[arg(value_name = "ID")]
     pub id: Option<String>,
     /// Only this component (may be given several times)

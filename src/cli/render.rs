@@ -11,7 +11,7 @@ mod verify;
 pub use compare::{diff, find};
 use git::{kept_tree, working_tree};
 pub use health::{doctor, status};
-pub use keep::{deletions, marked, prune};
+pub use keep::{deletions, marked, prune, settled, settlement};
 pub use rollback::{guard_plan, rollback, rollback_plan};
 
 pub use drill::drill;

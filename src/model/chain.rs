@@ -12,8 +12,8 @@ use crate::model::mark::{Mark, Role, Verdict};
 use crate::model::mark_rules;
 use crate::model::proof;
 use crate::model::record::{Record, SnapshotKind};
-use crate::model::trust_rules::Keys;
 pub use crate::model::trust_rules::signer_of_text;
+use crate::model::trust_rules::{Dropped, Keys};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -255,6 +255,7 @@ pub struct History {
     /// The heads of trusted chains that are whole: to be remembered.
     pub heads: Heads,
     keys: Keys,
+    dropped: Dropped,
     next: BTreeMap<SignerId, (u64, Option<ObjectId>)>,
 }
 
@@ -281,7 +282,7 @@ impl History {
         for snapshots in hosts.values_mut() {
             snapshots.sort_by(|a, b| order_of(a, &keys).cmp(&order_of(b, &keys)));
         }
-        Self { hosts, breaks, heads, keys, next }
+        Self { hosts, breaks, heads, keys, dropped: settled.dropped, next }
     }
 
     /// The snapshots of `host`: trusted ones in the order of the chain, then the others.
@@ -311,6 +312,11 @@ impl History {
         self.next.get(signer).copied().unwrap_or((1, None))
     }
 
+    /// True when that entry lost when a fork was settled: whoever saw it need not find it any more.
+    pub fn is_dropped(&self, signer: &SignerId, number: u64, hash: &ObjectId) -> bool {
+        self.dropped.contains(&(*signer, number, *hash))
+    }
+
     /// Who may sign what.
     pub fn keys(&self) -> &Keys {
         &self.keys
@@ -331,7 +337,8 @@ fn order_of<'a>(
     }
 }
 
-fn distinct(mut entries: Vec<ChainEntry>) -> Vec<ChainEntry> {
+/// Each entry once, in the order of signers and numbers.
+pub(crate) fn distinct(mut entries: Vec<ChainEntry>) -> Vec<ChainEntry> {
     entries.sort_by_key(|e| (e.signer(), e.number(), e.hash));
     entries.dedup_by_key(|e| (e.signer(), e.number(), e.hash));
     entries

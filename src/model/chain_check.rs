@@ -16,12 +16,12 @@ pub(crate) struct Breaks {
 
 /// What is known of one number of a chain.
 #[derive(Default)]
-struct Slot<'a> {
-    present: Vec<&'a ChainEntry>,
+pub(crate) struct Slot<'a> {
+    pub(crate) present: Vec<&'a ChainEntry>,
     /// Hashes that marks give for it.
-    named: BTreeSet<ObjectId>,
+    pub(crate) named: BTreeSet<ObjectId>,
     /// Accepted as lost, nobody knows what it was.
-    lost: bool,
+    pub(crate) lost: bool,
 }
 
 impl Slot<'_> {
@@ -38,7 +38,8 @@ impl Slot<'_> {
 /// Number and hash of marks that introduce a key.
 type Introductions = BTreeSet<(u64, ObjectId)>;
 
-type Chain<'a> = BTreeMap<u64, Slot<'a>>;
+/// What is known of each number of one signer.
+pub(crate) type Chain<'a> = BTreeMap<u64, Slot<'a>>;
 
 /// Checks the chains of all trusted signers.
 pub(crate) fn check(entries: &[ChainEntry], keys: &Keys, settled: &Settled, reader: &Reader) -> Breaks {
@@ -67,7 +68,8 @@ pub(crate) fn check(entries: &[ChainEntry], keys: &Keys, settled: &Settled, read
     Breaks { breaks, heads, next }
 }
 
-fn chains<'a>(
+/// What is known of each number, signer by signer, after what was settled.
+pub(crate) fn chains<'a>(
     entries: &'a [ChainEntry],
     keys: &Keys,
     settled: &Settled,

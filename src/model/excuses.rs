@@ -8,7 +8,7 @@ use crate::model::trust_rules::{Dropped, Keys};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What `settle` marks say.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Settled {
     /// Entries that lost.
     pub(crate) dropped: Dropped,
@@ -20,18 +20,23 @@ pub(crate) struct Settled {
 pub(crate) fn settlements(marks: &[PlacedMark<'_>], keys: &Keys) -> Settled {
     let mut settled = Settled::default();
     for mark in marks.iter().filter(|m| keys.has_role(m.entry, Role::Prune)) {
-        let Statement::Settle { of, entry: number, keep, drop } = mark.statement else {
-            continue;
-        };
-        if *of == mark.entry.signer() {
+        if matches!(mark.statement, Statement::Settle { of, .. } if *of == mark.entry.signer()) {
             continue;
         }
-        settled.kept.insert((*of, *number), *keep);
-        settled.dropped.retain(|(signer, dropped, _)| (signer, dropped) != (of, number));
-        let losing = drop.iter().filter(|hash| Some(**hash) != *keep);
-        settled.dropped.extend(losing.map(|hash| (*of, *number, *hash)));
+        settle_with(&mut settled, mark.statement);
     }
     settled
+}
+
+/// Takes up one settlement.
+pub(crate) fn settle_with(settled: &mut Settled, statement: &Statement) {
+    let Statement::Settle { of, entry: number, keep, drop } = statement else {
+        return;
+    };
+    settled.kept.insert((*of, *number), *keep);
+    settled.dropped.retain(|(signer, dropped, _)| (signer, dropped) != (of, number));
+    let losing = drop.iter().filter(|hash| Some(**hash) != *keep);
+    settled.dropped.extend(losing.map(|hash| (*of, *number, *hash)));
 }
 
 /// A record that a `prune` mark calls gone from a store and that lies there all the same counts as good there no more: it must take no

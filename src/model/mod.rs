@@ -23,6 +23,7 @@ pub mod retention;
 pub mod schedule;
 pub mod segment_cut;
 pub mod selector;
+pub mod settling;
 pub mod trust_rules;
 
 pub use clock::{Clock, SystemClock, Timestamp};

@@ -131,6 +131,11 @@ impl Selector {
         self.what != What::Id
     }
 
+    /// True when it means one snapshot by its tag or its time, and not by how many come after it.
+    pub fn is_definite(&self) -> bool {
+        matches!(self.what, What::Tag(_) | What::At(_))
+    }
+
     /// The place in `list` of the snapshot that is meant. `list` is of one host: trusted snapshots in the order of its chain, oldest
     /// first; others anywhere.
     pub fn resolve(&self, list: &[Summary]) -> Result<usize, SelectorError> {

@@ -278,6 +278,15 @@ impl Keys {
         Some(standing.last?.0.max(standing.own_end))
     }
 
+    /// True when `key` is trusted, or is one of a host, here and would not be `then`.
+    pub(crate) fn loses(&self, then: &Self, key: &SignerId) -> bool {
+        let hosts = |keys: &Self| keys.0.get(key).map(|standing| standing.hosts.clone());
+        match (hosts(self), hosts(then)) {
+            (Some(now), Some(then)) => !now.is_subset(&then),
+            (now, _) => now.is_some(),
+        }
+    }
+
     /// All trusted signers.
     pub fn signers(&self) -> impl Iterator<Item = &SignerId> {
         self.0.keys()

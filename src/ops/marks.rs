@@ -277,6 +277,11 @@ impl Marks {
         Err(lacks_role(host, role))
     }
 
+    /// Why a store of the configuration is not here, when one is not.
+    pub(super) fn away(&self) -> Option<OpError> {
+        union::first_away(&self.standings)
+    }
+
     /// Fails unless this key has `role` by configuration, for whatever host.
     pub fn need_role(&self, role: Role) -> Result<()> {
         match self.vault.history.keys().may(&self.signer.id(), role) {

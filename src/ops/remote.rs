@@ -220,8 +220,9 @@ fn cannot(done: &str, name: &str, place: &UrlPlace, error: StoreError) -> OpErro
         .hint(hint)
 }
 
-/// The place that `--store URL` names: reached as the bucket of the configuration is, when there is just one such server (a bucket that was
-/// moved or renamed), else as the environment says.
+/// The place that `--store URL` names: reached as the store at that very place is, else as those in that bucket, else as all stores of that cloud (a bucket
+/// that was moved or renamed); where no such store is configured, as the environment says. Stores that are not reached alike leave open how: an error,
+/// because a guess could read another account's bucket of that name.
 pub fn named_bucket(url: &str, configured: &[&UrlPlace]) -> Result<UrlPlace> {
     let wrong = |e: crate::config::BadUrl| {
         OpError::new(Class::Usage, "--store cannot be used")
@@ -230,18 +231,46 @@ pub fn named_bucket(url: &str, configured: &[&UrlPlace]) -> Result<UrlPlace> {
     };
     let named = UrlPlace::parse(url).map_err(wrong)?;
     let alike: Vec<&&UrlPlace> = configured.iter().filter(|place| place.cloud == named.cloud).collect();
+    let alike = nearest(alike, &named);
     let Some((first, others)) = alike.split_first() else {
         let Some(settings) = endpoint_of_environment(named.cloud) else { return Ok(named) };
         return UrlPlace::from_kit(url, &settings.into_iter().collect()).map_err(wrong);
     };
-    if others.iter().any(|other| other.endpoint != first.endpoint) {
-        return Err(OpError::new(
-            Class::Usage,
-            "the configuration names buckets of several servers, and a URL does not say which is meant",
-        )
-        .hint("name the bucket in a configuration of its own, and give that with -c FILE"));
+    let differs = others.iter().find_map(|other| reached_otherwise(first, other));
+    if let Some(setting) = differs {
+        let what = format!(
+            "--store cannot be used: the stores that are named differ in `{setting}`, and {} does not say which is meant",
+            named.shown
+        );
+        return Err(OpError::new(Class::Usage, what).hint(
+            "give the name of a store; or name the bucket in a configuration of its own, and give that with -c FILE",
+        ));
     }
     Ok(UrlPlace { shown: named.shown, bucket: named.bucket, prefix: named.prefix, ..(**first).clone() })
+}
+
+/// Those at the very place that is named, else those in its bucket, else all.
+fn nearest<'a>(alike: Vec<&'a &'a UrlPlace>, named: &UrlPlace) -> Vec<&'a &'a UrlPlace> {
+    let bucket = |place: &&&UrlPlace| place.bucket == named.bucket;
+    let very = |place: &&&UrlPlace| bucket(place) && place.prefix == named.prefix;
+    let those = |which: &dyn Fn(&&&UrlPlace) -> bool| {
+        let found: Vec<_> = alike.iter().copied().filter(which).collect();
+        (!found.is_empty()).then_some(found)
+    };
+    those(&very).or_else(|| those(&bucket)).unwrap_or(alike)
+}
+
+/// A setting that says how a bucket is reached, in which two differ.
+fn reached_otherwise(one: &UrlPlace, other: &UrlPlace) -> Option<&'static str> {
+    let same = [
+        ("endpoint", one.endpoint == other.endpoint),
+        ("region", one.region == other.region),
+        ("profile", one.profile == other.profile),
+        ("credentials_file", one.credentials_file == other.credentials_file),
+        ("path_style", one.path_style == other.path_style),
+        ("ca_file", one.ca_file == other.ca_file),
+    ];
+    same.into_iter().find(|(_, same)| !same).map(|(setting, _)| setting)
 }
 
 /// Where the environment says that a cloud's server is, as settings of a store.
@@ -258,4 +287,51 @@ pub fn endpoint_of_environment(cloud: Cloud) -> Option<Vec<(String, String)>> {
         settings.push(("path_style".to_owned(), "true".to_owned()));
     }
     Some(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(url: &str, settings: &[(&str, &str)]) -> UrlPlace {
+        let owned = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        UrlPlace::from_kit(url, &owned.collect()).unwrap()
+    }
+
+    fn named(url: &str, configured: &[UrlPlace]) -> std::result::Result<UrlPlace, String> {
+        named_bucket(url, &configured.iter().collect::<Vec<_>>()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_url_is_reached_as_the_one_server_of_the_configuration_is() {
+        let own = place("s3://aaa/p", &[("endpoint", "https://one.example"), ("region", "eu-1")]);
+        let other = place("s3://bbb/p", &[("endpoint", "https://one.example"), ("region", "eu-1")]);
+        let found = named("s3://moved/q", &[own.clone(), other]).unwrap();
+        assert_eq!((found.endpoint, found.region), (own.endpoint, own.region));
+        assert_eq!((found.bucket.as_str(), found.prefix.as_str()), ("moved", "q"));
+    }
+
+    #[test]
+    fn a_url_of_stores_that_are_not_reached_alike_is_not_guessed_at() {
+        let differing = [
+            ("endpoint", "https://one.example", "https://two.example"),
+            ("region", "eu-1", "us-1"),
+            ("profile", "mine", "theirs"),
+            ("ca_file", "/a.pem", "/b.pem"),
+        ];
+        for (setting, one, two) in differing {
+            let stores = [place("s3://aaa/p", &[(setting, one)]), place("s3://bbb/p", &[(setting, two)])];
+            let why = named("s3://moved/p", &stores).unwrap_err();
+            assert!(why.contains(&format!("`{setting}`")) && why.contains("s3://moved/p"), "{why}");
+            // One bucket is named: it is reached as the store in it.
+            let found = named("s3://bbb/q", &stores).unwrap();
+            assert!(reached_otherwise(&found, &stores[1]).is_none(), "{setting}");
+            let within = [place("s3://aaa/p", &[(setting, one)]), place("s3://aaa/q", &[(setting, two)])];
+            assert!(named("s3://aaa/r", &within).is_err(), "{setting}");
+            assert!(reached_otherwise(&named("s3://aaa/q", &within).unwrap(), &within[1]).is_none());
+        }
+        let mut files = [place("s3://aaa/p", &[]), place("s3://bbb/p", &[])];
+        files[1].credentials_file = Some("/other.credentials".into());
+        assert!(named("s3://moved/p", &files).unwrap_err().contains("`credentials_file`"));
+    }
 }

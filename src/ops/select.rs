@@ -5,6 +5,7 @@ use crate::model::index::{Index, IndexComponent};
 use crate::model::selector::{Selector, SelectorError, Summary};
 use crate::model::{Entry, HostId, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::holding::{holds, numbered};
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::vault::{Vault, is_trusted};
 use std::os::unix::ffi::OsStrExt;
@@ -109,13 +110,28 @@ pub fn snapshot<'v>(
     text: &str,
     accept_untrusted: bool,
 ) -> Result<&'v KnownSnapshot> {
-    let found = named(session, vault, text)?;
+    holding(session, vault, text, &[], accept_untrusted)
+}
+
+/// The same; a word that chooses (`latest`, `@TIME`, a tag) means one that holds all components with these `names`.
+pub fn holding<'v>(
+    session: &Session,
+    vault: &'v Vault,
+    text: &str,
+    names: &[String],
+    accept_untrusted: bool,
+) -> Result<&'v KnownSnapshot> {
+    let found = find(session, vault, text, names)?;
     refuse_unfit(found, accept_untrusted)?;
     Ok(found)
 }
 
 /// Finds the snapshot that `text` means, whatever is wrong with it.
 pub fn named<'v>(session: &Session, vault: &'v Vault, text: &str) -> Result<&'v KnownSnapshot> {
+    find(session, vault, text, &[])
+}
+
+fn find<'v>(session: &Session, vault: &'v Vault, text: &str, names: &[String]) -> Result<&'v KnownSnapshot> {
     let now = session.around.clock.now();
     let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system())
         .map_err(|e| tag_of_that_name(vault, text).unwrap_or_else(|| selector_error(e)))?;
@@ -133,17 +149,45 @@ pub fn named<'v>(session: &Session, vault: &'v Vault, text: &str) -> Result<&'v 
             session.note(&format!("{} cannot be used and is passed over: {}", bad.key, bad.why));
         }
     }
-    let summaries: Vec<Summary> = pool.iter().map(|s| Summary::from(*s)).collect();
-    let place = match selector.resolve(&summaries) {
-        Ok(place) => place,
-        Err(error) => {
-            let damaged = damaged_of_that_name(vault, text);
-            let damaged =
-                damaged.or_else(|| (chooses && pool.is_empty()).then(|| none_left(vault)).flatten());
-            return Err(damaged.unwrap_or_else(|| selector_error(error)));
-        }
+    let numbers = if chooses { numbered(session, names) } else { Vec::new() };
+    resolve(&selector, &pool, &numbers, names)?.map_err(|error| {
+        let damaged = damaged_of_that_name(vault, text);
+        let damaged = damaged.or_else(|| (chooses && pool.is_empty()).then(|| none_left(vault)).flatten());
+        damaged.unwrap_or_else(|| selector_error(error))
+    })
+}
+
+/// The one of `pool` that is meant, among those that hold all components with these `numbers`. Where none does it is the one that would be meant
+/// without them: whoever reads it says what it holds.
+fn resolve<'v>(
+    selector: &Selector,
+    pool: &[&'v KnownSnapshot],
+    numbers: &[(String, u64)],
+    names: &[String],
+) -> Result<std::result::Result<&'v KnownSnapshot, SelectorError>> {
+    let among = |some: &[&'v KnownSnapshot]| {
+        let summaries: Vec<Summary> = some.iter().map(|s| Summary::from(*s)).collect();
+        selector.resolve(&summaries).map(|place| some[place])
     };
-    Ok(pool[place])
+    if numbers.is_empty() {
+        return Ok(among(pool));
+    }
+    let all = |s: &&&KnownSnapshot| numbers.iter().all(|(_, number)| holds(s, *number));
+    let narrowed: Vec<&KnownSnapshot> = pool.iter().filter(all).copied().collect();
+    let each = || numbers.iter().all(|(_, number)| pool.iter().any(|s| holds(s, *number)));
+    if narrowed.is_empty() && each() {
+        let what = format!("no snapshot holds all of {}", names.join(", "));
+        return Err(OpError::new(Class::NotFound, what)
+            .hint("name them one by one: of each the newest snapshot that holds it is taken"));
+    }
+    Ok(match among(&narrowed) {
+        Err(_) if narrowed.is_empty() || selector.is_definite() => among(pool),
+        Err(SelectorError::NotFound { text, there }) => {
+            let there = format!("{there}, of those that hold {}", names.join(", "));
+            Err(SelectorError::NotFound { text, there })
+        }
+        found => found,
+    })
 }
 
 /// A word that is no id may well be a tag.
@@ -177,7 +221,7 @@ fn refuse_broken(vault: &Vault, hosts: &[HostId]) -> Result<()> {
     let hint = if newer {
         "a newer backstay wrote some of it: upgrade this one; or name a snapshot by its id"
     } else {
-        "`backstay list` shows what is there; name a snapshot by its id to use it all the same"
+        "`backstay list` shows what is there; name a snapshot by its id to use it all the same. What is lost for good, or forked, is accepted with `backstay settle`"
     };
     Err(OpError::new(Class::Damage, what).because(why.join("; ")).hint(hint))
 }
@@ -252,7 +296,7 @@ pub fn paths(session: &Session, index: &Index, args: &[String]) -> Result<Vec<Se
 
 /// One PATH argument: `component`, `component/path`, or a path of this machine beginning with `./`, `../` or `/`.
 pub fn path(session: &Session, index: &Index, arg: &str) -> Result<(String, Option<RelPath>)> {
-    if arg.starts_with('/') || arg.starts_with("./") || arg.starts_with("../") || arg == "." || arg == ".." {
+    if is_live(arg) {
         return live_path(session, index, Path::new(arg));
     }
     let (name, rest) = arg.split_once('/').unwrap_or((arg, ""));
@@ -263,6 +307,11 @@ pub fn path(session: &Session, index: &Index, arg: &str) -> Result<(String, Opti
     }
     let path = RelPath::new(rest.as_bytes()).map_err(|e| OpError::new(Class::Usage, e.to_string()))?;
     Ok((name, Some(path).filter(|p| !p.is_root())))
+}
+
+/// Whether a PATH argument is a path of this machine.
+pub fn is_live(arg: &str) -> bool {
+    arg.starts_with('/') || arg.starts_with("./") || arg.starts_with("../") || arg == "." || arg == ".."
 }
 
 fn live_path(session: &Session, index: &Index, arg: &Path) -> Result<(String, Option<RelPath>)> {

@@ -44,6 +44,7 @@ pub struct Session {
     pub names: Arc<Names>,
     pub(super) heads: Heads,
     kit_identities: Vec<SecretIdentity>,
+    kit_naming: Option<NamingKey>,
     /// The store was named by a path: one that was moved, or a copy of one. It is read, never written.
     by_path: bool,
     troubles: Arc<Mutex<Vec<Problem>>>,
@@ -112,6 +113,7 @@ impl Session {
             names: Arc::default(),
             heads,
             kit_identities: Vec::new(),
+            kit_naming: None,
             by_path,
             troubles: Arc::default(),
         })
@@ -149,6 +151,7 @@ impl Session {
             names: Arc::default(),
             heads,
             kit_identities: kit.identities,
+            kit_naming: kit.naming_key,
             by_path: false,
             troubles: Arc::default(),
         })
@@ -300,7 +303,20 @@ impl Session {
 
     /// This machine's memory, for what cannot be done without.
     pub fn state(&self) -> Result<&State> {
-        self.state.as_ref().ok_or_else(|| OpError::new(Class::Usage, "this cannot be done with a kit alone"))
+        self.state.as_ref().ok_or_else(|| match self.around.as_of {
+            Some(_) => {
+                OpError::new(Class::Usage, "this is not for what stood before").hint("leave --as-of away")
+            }
+            None => OpError::new(Class::Usage, "this cannot be done with a kit alone"),
+        })
+    }
+
+    /// What the numbers of this host's components are made with, where it is here.
+    pub(super) fn naming(&self) -> Option<NamingKey> {
+        match &self.config {
+            Some(config) => NamingKey::load(&crate::ops::init::naming_path(&config.signing.key_file)).ok(),
+            None => self.kit_naming.clone(),
+        }
     }
 
     /// The key that this host signs with; it must be among the trusted ones, whatever its roles.

@@ -4,7 +4,7 @@
 //! others hold.
 
 use crate::catalog::{Head, State};
-use crate::model::chain::{BreakKind, Heads, History};
+use crate::model::chain::{Break, BreakKind, Heads, History};
 use crate::model::{Problem, ProblemKind, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::excuses::excused_in;
@@ -149,6 +149,19 @@ pub(super) fn refuse_unseen(session: &Session, standings: &[Standing]) -> Result
     Ok(())
 }
 
+/// Why a store of the configuration cannot be looked into, when one cannot: what is missing elsewhere may lie there.
+pub(super) fn first_away(standings: &[Standing]) -> Option<OpError> {
+    // One that is not here at all explains best why others seem to have lost something.
+    let not_here = standings.iter().find(|s| s.view.is_none());
+    let standing = not_here.or_else(|| standings.iter().find(|s| s.away.is_some()))?;
+    let why = standing.away.as_ref().map(Away::line).unwrap_or_default();
+    let what = format!("store {} is not here whole, and what is missing may lie there", standing.name);
+    let name = &standing.name;
+    Some(OpError::new(Class::Store, what).because(why).hint(format!(
+        "bring it back, or `backstay sync --to {name}` where it lost something; one that is gone for good is replaced with `backstay init --replace-store {name}`, or taken out of the configuration"
+    )))
+}
+
 fn first_error(found: &[Found]) -> OpError {
     let away = found.iter().find_map(|found| found.as_ref().err());
     away.map_or_else(|| OpError::new(Class::Store, "no store is here"), Away::error)
@@ -175,8 +188,8 @@ fn tells_all(session: &Session, first: &StoreReading) -> Result<bool> {
     Ok(history.breaks.is_empty() && session.heads.iter().all(reaches))
 }
 
-/// What a store shows when it is measured by what it was seen to hold; and what it has lost of that, as lines.
-fn alone(session: &Session, reading: &StoreReading) -> Result<(History, Vec<String>)> {
+/// What a store shows when it is measured by what it was seen to hold; and what it has lost of that.
+fn alone(session: &Session, reading: &StoreReading) -> Result<(History, Vec<Break>)> {
     let seen = &reading.seen;
     let copy = StoreReading {
         store: reading.store.clone(),
@@ -187,18 +200,18 @@ fn alone(session: &Session, reading: &StoreReading) -> Result<(History, Vec<Stri
         seen: Heads::new(),
     };
     let history = Vault::of(vec![copy], &session.judge(seen))?.history;
-    let lost = |b: &&crate::model::chain::Break| match b.kind {
+    let lost = |b: &&Break| match b.kind {
         BreakKind::RolledBack { .. } | BreakKind::Rewritten { .. } => true,
         // Above what it was seen to hold in one piece it is being filled.
         BreakKind::Gap { .. } => seen.get(&b.signer).is_some_and(|head| b.number <= head.0),
         _ => false,
     };
-    let lost = history.breaks.iter().filter(lost).map(ToString::to_string).collect();
+    let lost = history.breaks.iter().filter(lost).cloned().collect();
     Ok((history, lost))
 }
 
 fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
-    let (mut readings, mut standings) = (Vec::new(), Vec::new());
+    let (mut readings, mut standings, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     for (slot, found) in session.stores.iter().zip(found) {
         let mut standing = Standing {
             name: slot.name.clone(),
@@ -217,7 +230,7 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
                 standing.view = Some(readings.len());
                 standing.bad.clone_from(&reading.bad);
                 standing.older.clone_from(&reading.older);
-                fall(session, &reading, &mut standing)?;
+                lost.push((standings.len(), lost_of(session, &reading)?));
                 readings.push(reading);
             }
         }
@@ -227,6 +240,12 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
     let whole = standings.len() == session.stores.len() && standings.iter().all(|s| s.view.is_some());
     let heads = measure(session, &readings, whole)?;
     let vault = Vault::of(readings, &session.judge(&heads))?;
+    for (place, lost) in lost.iter().filter(|(_, lost)| !lost.is_empty()) {
+        // Where every store is here and none has it, there is nothing to wait for: it is said of the whole history, as with one store.
+        if !(whole && lost.iter().all(|lost| is_lost_everywhere(&vault, lost))) {
+            fall(session, lost, &mut standings[*place]);
+        }
+    }
     if let Some(state) = &session.state {
         vault.remember(state)?;
     }
@@ -243,26 +262,33 @@ fn same_instance(reading: &StoreReading) -> Away {
     Away::from(&OpError::new(Class::Damage, what).hint(hint))
 }
 
-/// Notices a store that shows less than it did, and remembers what the others show.
-fn fall(session: &Session, reading: &StoreReading, standing: &mut Standing) -> Result<()> {
+/// What a store shows less than it did; what it shows is remembered.
+fn lost_of(session: &Session, reading: &StoreReading) -> Result<Vec<Break>> {
     let Some(state) = &session.state else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let (history, lost) = alone(session, reading)?;
     let seen: Vec<(SignerId, Head)> =
         history.heads.iter().map(|(signer, h)| (*signer, Head { number: h.0, hash: h.1 })).collect();
     remember_in(state, &reading.info.instance, &seen)?;
-    if lost.is_empty() {
-        return Ok(());
-    }
+    Ok(lost)
+}
+
+/// True when no store makes good what one lost: then the whole history has the same break.
+fn is_lost_everywhere(vault: &Vault, lost: &Break) -> bool {
+    vault.history.breaks.contains(lost)
+}
+
+/// A store that shows less than it did, where another may have it: it is read, and nothing is written to it by itself.
+fn fall(session: &Session, lost: &[Break], standing: &mut Standing) {
+    let lines: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let name = &standing.name;
-    let what = format!("it shows less than it held before: {}", lost.join("; "));
+    let what = format!("it shows less than it held before: {}", lines.join("; "));
     let hint =
         format!("find out who changed it; `backstay sync --to {name}` brings back what another store has");
     session.trouble(store_problem(name, &what, &hint));
-    (standing.fallen, standing.lost) = (true, lost);
     standing.away = Some(Away::from(&OpError::new(Class::Damage, what).hint(hint)));
-    Ok(())
+    (standing.fallen, standing.lost) = (true, lines);
 }
 
 /// A document that is damaged in one store and whole in another is that store's trouble, not the vault's.

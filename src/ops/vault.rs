@@ -6,7 +6,8 @@ use crate::keys::TrustList;
 use crate::keys::signed::{OpenError, open_document};
 use crate::model::chain::{ChainEntry, EntryBody, Heads, History, KnownSnapshot, Reader};
 use crate::model::document::{DOCUMENT_BYTES_MAX, DocumentError, namespace};
-use crate::model::mark::Mark;
+use crate::model::mark::{Mark, Statement};
+use crate::model::settling::{Unsettled, settling};
 use crate::model::{HostId, ObjectId, Record, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::many::try_each;
@@ -109,6 +110,8 @@ pub struct Vault {
     pub history: History,
     /// Documents that cannot be used.
     pub bad: Vec<BadDocument>,
+    /// By whom this was judged.
+    reader: Reader,
 }
 
 /// True when the snapshot is what its host said.
@@ -230,7 +233,17 @@ impl Vault {
             return Err(OpError::new(Class::Store, "no store could be read"));
         };
         let history = History::of(entries.clone(), &reader);
-        Ok(Self { info: first.info.clone(), views, entries, history, bad })
+        Ok(Self { info: first.info.clone(), views, entries, history, bad, reader })
+    }
+
+    /// What `own`, a key with the role `prune`, would have to sign so that the history of `signer` is whole again.
+    pub fn settling(
+        &self,
+        own: &SignerId,
+        signer: &SignerId,
+        keep: &BTreeSet<ObjectId>,
+    ) -> std::result::Result<Vec<Statement>, Unsettled> {
+        settling(self.entries.clone(), &self.reader, (own, signer), keep)
     }
 
     /// The hosts that have trusted snapshots here.
@@ -263,8 +276,10 @@ impl Vault {
 
     /// Remembers the heads that this reading proved, so that a later reading notices when they are gone.
     pub fn remember(&self, state: &State) -> Result<()> {
+        let given_up =
+            |signer: &SignerId, head: &Head| self.history.is_dropped(signer, head.number, &head.hash);
         state
-            .raise_heads(&self.seen())
+            .raise_heads_over(&self.seen(), given_up)
             .doing(Class::Failed, || "cannot remember the newest entries seen".into())
     }
 }

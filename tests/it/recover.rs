@@ -64,7 +64,7 @@ impl Fresh {
     }
 
     /// Brings the kit here.
-    fn take_kit(&self, kit: &Path) -> PathBuf {
+    pub(crate) fn take_kit(&self, kit: &Path) -> PathBuf {
         let here = self.top.join("kit.txt");
         fs::copy(kit, &here).unwrap();
         if let Some(uid) = self.uid {
@@ -121,7 +121,7 @@ impl InCloud {
 }
 
 /// Files of the application as they are told apart: path, mode and content, without the live database and what is left out.
-fn of_app(app: &Path) -> Vec<(PathBuf, u32, Bytes)> {
+pub(crate) fn of_app(app: &Path) -> Vec<(PathBuf, u32, Bytes)> {
     let all = everything_below(app).into_iter();
     let own = all.map(|(path, mode, bytes)| (path.strip_prefix(app).unwrap().to_owned(), mode, bytes));
     let kept = |path: &Path| {
@@ -132,7 +132,7 @@ fn of_app(app: &Path) -> Vec<(PathBuf, u32, Bytes)> {
     own.filter(|(path, ..)| kept(path)).collect()
 }
 
-fn rows(app: &Path) -> i64 {
+pub(crate) fn rows(app: &Path) -> i64 {
     let db = rusqlite::Connection::open(app.join("backend/data/agent.db")).unwrap();
     let check: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");

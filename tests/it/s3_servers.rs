@@ -1,10 +1,10 @@
 //! The store in a bucket on real servers, where they are found: SeaweedFS (`weed`) and `rclone serve s3`.
 
-use crate::common::project::noise;
+use crate::common::project::{have, noise};
 use crate::common::servers::{BUCKET, Running, rclone, weed};
 use backstay::bridge::{RealTimer, TestTimer};
 use backstay::model::{ObjectId, Timestamp};
-use backstay::store::s3::{Capabilities, Compared, S3Spec, S3Store, testing};
+use backstay::store::s3::{Capabilities, Compared, S3Spec, S3Store, Versions, testing};
 use backstay::store::testing::contract;
 use backstay::store::{Key, Put, Store, StoreErrorKind};
 use std::cell::Cell;
@@ -69,6 +69,63 @@ fn rclone_keeps_the_contract_though_it_overwrites_and_compares_nothing() {
     println!("{known:?}");
     assert!(!known.create_only && known.ranges && known.multipart, "{known:?}");
     assert_eq!((known.checksum_put, known.checksum_part), (Compared::Ignored, Compared::Ignored));
+    assert_eq!((known.versioning, known.object_lock), (Some(false), None), "{known:?}");
+}
+
+/// Has the tools' own client do what no store does: `s3` and `bucket` are there.
+fn arrange(server: &Running, code: &str) {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools");
+    let script = format!(
+        "import sys\nfrom s3 import S3, md5_b64\ns3, bucket = S3(sys.argv[1], 'test-key-id', 'test-secret-key'), sys.argv[2]\n\
+         def ask(*words, **more):\n    answer = s3.ask(*words, **more)\n    assert answer.status < 300, answer\n{code}"
+    );
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", &script, &server.endpoint, BUCKET]).env("PYTHONDONTWRITEBYTECODE", "1");
+    let said = python.env("PYTHONPATH", tools).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+/// What a probe finds of a bucket that is as `code` says, and what came of an object that was overwritten in it.
+fn of_bucket(code: &str) -> Option<(Capabilities, Versions)> {
+    let server = weed().filter(|_| have(&["python3"]))?;
+    arrange(&server, code);
+    let store = store(&server, "kept");
+    let known = store.probe().unwrap();
+    println!("{known:?}");
+    assert!(known.create_only && known.proves_put() && known.proves_parts() && known.ranges, "{known:?}");
+    let tried = store.try_versions().unwrap();
+    Some((known, tried))
+}
+
+#[test]
+fn a_bucket_of_seaweedfs_with_versions_keeps_what_is_overwritten_until_the_version_is_removed() {
+    let on = "on = b'<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>'\n\
+              ask('PUT', bucket)\nask('PUT', bucket, {'versioning': ''}, on, {'content-md5': md5_b64(on)})";
+    let Some((known, tried)) = of_bucket(on) else { return };
+    assert_eq!(known.versioning, Some(true), "{known:?}");
+    assert_ne!(known.object_lock, Some(true), "{known:?}");
+    assert_eq!(tried, Versions { told: true, kept: Some(true), removable: Some(true), left: 0 });
+}
+
+#[test]
+fn a_bucket_of_seaweedfs_with_a_lock_and_no_retention_locks_nothing() {
+    let Some((known, tried)) =
+        of_bucket("ask('PUT', bucket, headers={'x-amz-bucket-object-lock-enabled': 'true'})")
+    else {
+        return;
+    };
+    assert_eq!((known.versioning, known.object_lock), (Some(true), Some(true)), "{known:?}");
+    assert_eq!(tried, Versions { told: true, kept: Some(true), removable: Some(true), left: 0 });
+}
+
+#[test]
+fn a_bucket_of_seaweedfs_with_a_retention_lets_nobody_remove_a_version() {
+    let locked = "ask('PUT', bucket, headers={'x-amz-bucket-object-lock-enabled': 'true'})\n\
+        rule = b'<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>'\n\
+        ask('PUT', bucket, {'object-lock': ''}, rule, {'content-md5': md5_b64(rule)})";
+    let Some((known, tried)) = of_bucket(locked) else { return };
+    assert_eq!((known.versioning, known.object_lock), (Some(true), Some(true)), "{known:?}");
+    assert_eq!(tried, Versions { told: true, kept: Some(true), removable: Some(false), left: 2 });
 }
 
 /// A file of so many bytes, its content and its name.

@@ -1,8 +1,9 @@
 //! Buckets behind TLS: an authority of one's own, certificates that do not hold, machines without any certificate, proxies.
 
 use crate::buckets::shop::{PREFIX, Shop, give_keys};
+use crate::common::fault_server::{FaultServer, Op};
 use crate::common::person::Said;
-use crate::common::project::have;
+use crate::common::project::{have, noise};
 use crate::common::s3::{BUCKET, Oddities, Server};
 use crate::common::tls::{Authority, Certificate, Front};
 use crate::s3_faults::bed::{Bed, told};
@@ -105,23 +106,23 @@ fn a_machine_without_certificates_reaches_plain_servers_and_those_of_ca_file() {
     run(&none, &["init"]).code(10).says(&["this machine trusts no certificates at all", "ca-certificates"]);
 }
 
-/// A proxy for plain HTTP, which notes what it was asked for; ends with the test.
-fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+/// A proxy, which notes what it was asked for, and passes it on to the server that is named, or to `to`; ends with the test.
+fn proxy(to: Option<String>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://canary-user:canary-password@{}", listener.local_addr().unwrap());
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let own = Arc::clone(&asked);
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let own = Arc::clone(&own);
-            std::thread::spawn(move || pass_on(client, &own));
+            let (own, to) = (Arc::clone(&own), to.clone());
+            std::thread::spawn(move || pass_on(client, &own, to));
         }
     });
     (address, asked)
 }
 
-/// Passes one request on to the server that it names, and the answer back.
-fn pass_on(mut client: TcpStream, asked: &Mutex<Vec<String>>) -> Option<()> {
+/// Passes one request on to the server that it names (or `to`) and the answer back; or all that is said between two who want a tunnel.
+fn pass_on(mut client: TcpStream, asked: &Mutex<Vec<String>>, to: Option<String>) -> Option<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
@@ -129,6 +130,9 @@ fn pass_on(mut client: TcpStream, asked: &Mutex<Vec<String>>) -> Option<()> {
     }
     let head = String::from_utf8(head).ok()?;
     asked.lock().unwrap().push(head.clone());
+    if let Some(host) = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()) {
+        return tunnel(client, host);
+    }
     let host = head.split("http://").nth(1)?.split('/').next()?.to_owned();
     let length =
         head.to_lowercase().split("content-length: ").nth(1).and_then(|l| l.split('\r').next()?.parse().ok());
@@ -139,18 +143,83 @@ fn pass_on(mut client: TcpStream, asked: &Mutex<Vec<String>>) -> Option<()> {
         "\r\nConnection: close\r\n\r\n",
         1,
     );
-    let mut server = TcpStream::connect(host).ok()?;
+    let scripted = to.is_some();
+    let mut server = TcpStream::connect(to.unwrap_or(host)).ok()?;
     server.write_all(head.as_bytes()).ok()?;
     server.write_all(&body).ok()?;
+    if scripted {
+        // It ends a connection when there are no more requests on it, whatever they say.
+        server.shutdown(std::net::Shutdown::Write).ok()?;
+    }
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).ok()?;
     client.write_all(&answer).ok()
 }
 
+/// Both directions, until either end has had enough.
+fn tunnel(mut client: TcpStream, host: &str) -> Option<()> {
+    let mut server = TcpStream::connect(host).ok()?;
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
+    let (mut from, mut to) = (client.try_clone().ok()?, server.try_clone().ok()?);
+    std::thread::spawn(move || {
+        drop(std::io::copy(&mut from, &mut to));
+        drop(to.shutdown(std::net::Shutdown::Both));
+    });
+    drop(std::io::copy(&mut server, &mut client));
+    client.shutdown(std::net::Shutdown::Both).ok()
+}
+
+#[test]
+fn a_store_behind_tls_is_reached_through_a_tunnel_of_the_proxy_which_sees_nothing_of_it() {
+    if !have(&["openssl"]) {
+        return;
+    }
+    let (authority, server) = (Authority::new(), Server::start(Oddities::default()));
+    let front = Front::before(&server.endpoint, &authority, Certificate::Good);
+    let shop = behind_tls(&front, &format!("ca_file = {:?}", authority.file().display().to_string()));
+    let (address, asked) = proxy(None);
+    for args in [["init"], ["backup"], ["list"]] {
+        let mut command = shop.command(args);
+        let said: Said = command.env("https_proxy", &address).env("no_proxy", "").output().unwrap().into();
+        let said = said.code(0);
+        assert!(!said.err.contains("canary"), "{said}");
+    }
+    let host = front.endpoint.strip_prefix("https://").unwrap();
+    let asked = asked.lock().unwrap();
+    assert!(!asked.is_empty());
+    for head in asked.iter() {
+        assert!(head.starts_with(&format!("CONNECT {host} ")), "{head}");
+        assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
+        assert!(!head.contains(PREFIX) && !head.contains("AWS4"), "{head}");
+    }
+}
+
+#[test]
+fn a_bucket_in_the_host_name_is_asked_for_there() {
+    let server = FaultServer::start();
+    // Nobody but the proxy knows where that host is.
+    let (address, asked) = proxy(server.endpoint().strip_prefix("http://").map(str::to_owned));
+    let person = crate::common::person::Person::set_up();
+    give_keys(&person.home);
+    let settings = "path_style = false\nallow_http = true";
+    person.configure(&format!("{}\n{settings}", Shop::lines("http://store.invalid", "bucket")));
+    for args in [["init"], ["backup"], ["list"]] {
+        let mut command = person.command(args);
+        let said: Said = command.env("http_proxy", &address).env("no_proxy", "").output().unwrap().into();
+        said.code(0);
+    }
+    for head in asked.lock().unwrap().iter() {
+        assert!(head.contains(" http://bucket.store.invalid/"), "{head}");
+        assert!(head.to_lowercase().contains("\r\nhost: bucket.store.invalid\r\n"), "{head}");
+    }
+    assert!(server.object(&format!("{PREFIX}/backstay.json")).is_some(), "{:?}", server.keys());
+    assert!(server.keys().iter().any(|key| key.starts_with(&format!("{PREFIX}/snapshots/"))));
+}
+
 #[test]
 fn a_proxy_of_the_environment_is_used_and_its_password_not_shown() {
     let server = Server::start(Oddities::default());
-    let (address, asked) = proxy();
+    let (address, asked) = proxy(None);
     let shop = Shop::open(&server.endpoint, BUCKET, &[]);
     let run = |args: &[&str], no_proxy: &str| -> Said {
         let mut command = shop.command(args);
@@ -175,21 +244,24 @@ fn a_proxy_of_the_environment_is_used_and_its_password_not_shown() {
 
 #[test]
 fn what_goes_with_every_object_is_what_the_configuration_says() {
-    let server = crate::common::fault_server::FaultServer::start();
+    let server = FaultServer::start();
+    // It proves nothing, so what is larger than a part goes in parts.
+    server.manner(|manner| manner.ignores_signed = true);
     let person = crate::common::person::Person::set_up();
     give_keys(&person.home);
+    fs::write(person.app.join("backend/app/noise.bin"), noise(1, 17 << 20)).unwrap();
     let settings = "storage_class = \"STANDARD_IA\"\nsse = \"aws:kms:key-1\"\nregion = \"eu-north-1\"\nchecksum = \"none\"";
     person.configure(&format!("{}\n{settings}", Shop::lines(&server.endpoint(), "bucket")));
     person.ok(["init"]);
     person.backup();
-    let puts: Vec<_> =
-        server.calls().into_iter().filter(|c| c.op == crate::common::fault_server::Op::Put).collect();
-    assert!(puts.len() > 5);
-    for put in puts {
+    let (puts, begun) = (server.count(Op::Put), server.count(Op::Begin));
+    assert!(puts > 5 && begun > 1, "{puts} whole, {begun} in parts: one of those was a probe");
+    for put in server.calls().into_iter().filter(|c| matches!(c.op, Op::Put | Op::Begin)) {
         let header = |name: &str| put.headers.get(name).map(String::as_str);
         assert_eq!(header("x-amz-storage-class"), Some("STANDARD_IA"), "{put:?}");
         assert_eq!(header("x-amz-server-side-encryption"), Some("aws:kms"), "{put:?}");
         assert_eq!(header("x-amz-server-side-encryption-aws-kms-key-id"), Some("key-1"), "{put:?}");
-        assert!(!put.checksum && header("authorization").unwrap().contains("/eu-north-1/s3/"), "{put:?}");
+        assert!(!put.checksum && header("x-amz-checksum-algorithm").is_none(), "{put:?}");
+        assert!(header("authorization").unwrap().contains("/eu-north-1/s3/"), "{put:?}");
     }
 }

@@ -85,6 +85,35 @@ fn every_object_overwritten_on_a_versioned_store_is_read_back_with_as_of() {
     assert_eq!(fs::read_to_string(to.join("backend/app/main.py")).unwrap(), "two\n");
 }
 
+/// What this machine remembers describes the present, and is of no use beside what stood before: everything is read.
+#[test]
+fn what_stood_before_is_compared_with_the_live_tree_and_signed_by_nobody() {
+    let cloud = versioned();
+    main_py(&cloud, "one\n");
+    let first = cloud.backup();
+    let whole = now();
+    main_py(&cloud, "two\n");
+    let database = rusqlite::Connection::open(cloud.person.app.join("backend/data/agent.db")).unwrap();
+    database.execute("INSERT INTO message(text) VALUES ('one more')", ()).unwrap();
+    cloud.backup();
+    let document = |args: &[&str]| -> Value {
+        let said = cloud.ok(&[args, &["--as-of", &whole, "--json"]].concat());
+        serde_json::from_str(&said.out).unwrap()
+    };
+    let diff = document(&["diff", "latest"]);
+    let changed: Vec<&str> =
+        diff["changes"].as_array().unwrap().iter().map(|change| change["path"].as_str().unwrap()).collect();
+    assert_eq!((&diff["from"], changed.len()), (&first.as_str().into(), 2), "{diff:#}");
+    for path in ["backend/app/main.py", "db/agent.db"] {
+        assert!(changed.contains(&path), "{path}: {diff:#}");
+    }
+    for report in [document(&["verify", "--read-data"]), document(&["drill"])] {
+        let why = report["not_signed"].as_str().unwrap();
+        assert!(why.contains("--as-of") && !why.contains("kit"), "{report:#}");
+        assert_eq!(report["verdicts"], 0, "{report:#}");
+    }
+}
+
 #[test]
 fn every_object_deleted_on_a_versioned_store_is_read_back_with_as_of() {
     let cloud = versioned();

@@ -143,6 +143,19 @@ def work(program, endpoint, top):
     if len(said["stores"][0].get("waiting", [])) != 1:
         failed.append(f"the pruner announces what is to go: {said}")
     run("host", "list")
+    doctor(program, top / "host", ("key-host", "secret-host"), "well", "stays as an older version, and these keys cannot remove that")
+    doctor(program, top / "host", (servers.ACCESS, servers.SECRET), "warning", "older versions stay, but these keys may remove them")
+
+
+def doctor(program, place, keys, severity, words):
+    """What `backstay doctor` says of the bucket with these keys: it is tried, not believed."""
+    env = {"HOME": f"{place}/home", "PATH": "/usr/bin:/bin", "AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1]}
+    ran = subprocess.run([program, "--json", "doctor"], cwd=place, env=env, capture_output=True, text=True)
+    found = json.loads(ran.stdout)["findings"] if ran.returncode in (0, 18) else []
+    well = any(f["subject"] == "bucket" and f["severity"] == severity and words in f["what"] for f in found)
+    print(f"{'ok  ' if well else 'FAIL'} doctor with {keys[0]}: {severity}: {words}")
+    if not well:
+        failed.append(f"doctor with {keys[0]}: {ran.stdout}{ran.stderr}")
 
 
 def main():

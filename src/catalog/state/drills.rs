@@ -14,6 +14,9 @@ pub struct DrillNote {
     pub at: Timestamp,
     /// `full`, `partial`, `unrecoverable` or `inconclusive`.
     pub result: String,
+    /// Whether it was of all components of the configuration.
+    #[serde(default)]
+    pub whole: bool,
     /// How long bringing it back took, in seconds.
     pub restore_seconds: f64,
 }

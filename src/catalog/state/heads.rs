@@ -32,13 +32,23 @@ impl State {
     /// Remembers entries that were seen, durably. Lower ones than the highest known change nothing; one of the highest number with another
     /// hash is [`StateError::Rewritten`], and then nothing is remembered.
     pub fn raise_heads(&self, seen: &[(SignerId, Head)]) -> Result<(), StateError> {
+        self.raise_heads_over(seen, |_, _| false)
+    }
+
+    /// The same, but what is remembered gives way where `given_up` says that a settlement dropped it.
+    pub fn raise_heads_over(
+        &self,
+        seen: &[(SignerId, Head)],
+        given_up: impl Fn(&SignerId, &Head) -> bool,
+    ) -> Result<(), StateError> {
         let _held = self.exclusively()?;
         let mut heads = self.heads()?;
         let mut changed = false;
         for (signer, head) in seen {
             match heads.get(signer) {
-                Some(known) if known.number > head.number => continue,
                 Some(known) if known == head => continue,
+                Some(known) if given_up(signer, known) => {}
+                Some(known) if known.number > head.number => continue,
                 Some(known) if known.number == head.number => {
                     let (known, found) = (known.hash, head.hash);
                     let (signer, number) = (*signer, head.number);

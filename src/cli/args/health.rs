@@ -7,6 +7,9 @@ pub struct DoctorArgs {
     /// Send a test of each kind to everybody whom the configuration names, and say whether it could be sent
     #[arg(long)]
     pub notify: bool,
+    /// End uploads in parts that were begun more than seven days ago below this project's prefix in a bucket, and never ended: they cost room, and are in no listing. Without this they are only named
+    #[arg(long)]
+    pub abort_uploads: bool,
 }
 
 #[derive(Debug, Args)]

@@ -46,6 +46,16 @@ pub struct DeleteArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct SettleArgs {
+    /// A snapshot of the history that stands, where there are two: those of the other become untrusted (may be given several times)
+    #[arg(long, value_name = "ID")]
+    pub keep: Vec<String>,
+    /// Go ahead without asking
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct PruneArgs {
     /// Say what is kept and why, and what would go; do nothing
     #[arg(long)]

@@ -19,7 +19,7 @@ pub struct RecoverArgs {
     /// Only this component (may be given several times)
     #[arg(long, value_name = "COMPONENT")]
     pub only: Vec<String>,
-    /// This snapshot (else the newest good one)
+    /// This snapshot and no other (else the newest good one, and for what it lacks the newest good one that holds it)
     #[arg(long, value_name = "ID")]
     pub snapshot: Option<String>,
     /// Do not try to give files their owners

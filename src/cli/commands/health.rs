@@ -3,7 +3,7 @@
 use crate::cli::args::{DoctorArgs, StatusArgs};
 use crate::cli::{Terminal, open, render, telling};
 use crate::config::Config;
-use crate::ops::doctor::{self, Area, DoctorReport, Severity};
+use crate::ops::doctor::{self, Area, DoctorOptions, DoctorReport, Severity};
 use crate::ops::error::Result;
 use crate::ops::status::{self, State, StatusOptions};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) fn doctor(terminal: &Terminal, args: &DoctorArgs) -> Result<u8> {
     let around = open::surroundings(terminal)?;
     let config = Arc::new(open::load_config(&open::config_path(terminal)?)?);
-    let mut report = doctor::run(&config, &around)?;
+    let mut report = doctor::run(&config, &around, DoctorOptions { abort_uploads: args.abort_uploads })?;
     if args.notify {
         notified(terminal, &config, &mut report);
     }

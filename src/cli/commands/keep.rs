@@ -1,10 +1,12 @@
-//! `tag`, `note`, `milestone`, `delete`, `prune`.
+//! `tag`, `note`, `milestone`, `delete`, `prune`, `settle`.
 
-use crate::cli::args::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, TagArgs};
+use crate::cli::args::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, SettleArgs, TagArgs};
 use crate::cli::{Terminal, ask, exit, open, render, say};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::marking::{self, MarkReport, Saying};
 use crate::ops::prune::{self, PruneOptions};
+use crate::ops::session::Session;
+use crate::ops::settle;
 
 /// The code of a run that deleted nothing of what retention lets go, because something looks wrong: a person must look.
 const NEEDS_A_PERSON: u8 = 18;
@@ -46,14 +48,7 @@ pub(super) fn delete(terminal: &Terminal, args: &DeleteArgs) -> Result<u8> {
     }
     let refused = plan.snapshots.iter().any(|row| row.stays_because.is_some());
     if !args.yes && !refused {
-        match ask(&session.around.interrupt, "Delete? [y/N]").as_deref() {
-            Some("y" | "Y" | "yes") => {}
-            Some(_) => return Err(OpError::new(Class::Failed, "not confirmed; nothing was marked")),
-            None => {
-                let what = "this asks for snapshots to be deleted, and nobody is here to confirm it";
-                return Err(OpError::new(Class::Usage, what).hint("look at the plan above, then add --yes"));
-            }
-        }
+        confirm(&session, "Delete?", "this asks for snapshots to be deleted")?;
     }
     // What cannot go is refused there, with the reason.
     let report: MarkReport = marking::delete(&session, &args.ids)?;
@@ -62,6 +57,39 @@ pub(super) fn delete(terminal: &Terminal, args: &DeleteArgs) -> Result<u8> {
     })?;
     super::say_after(terminal, &[render::problems_again(&report.problems)]);
     Ok(exit::code_of_problems(&report.problems))
+}
+
+fn confirm(session: &Session, question: &str, what: &str) -> Result<()> {
+    match ask(&session.around.interrupt, &format!("{question} [y/N]")).as_deref() {
+        Some("y" | "Y" | "yes") => Ok(()),
+        Some(_) => Err(OpError::new(Class::Failed, "not confirmed; nothing was marked")),
+        None => {
+            let what = format!("{what}, and nobody is here to confirm it");
+            Err(OpError::new(Class::Usage, what).hint("look at the plan above, then add --yes"))
+        }
+    }
+}
+
+/// Runs `settle`: shows what is wrong and what would be accepted, asks, signs.
+pub(super) fn settle(terminal: &Terminal, args: &SettleArgs) -> Result<u8> {
+    let session = open::writing_session(terminal)?;
+    let plan = settle::plan(&session, &args.keep)?;
+    if plan.report.histories.is_empty() {
+        super::show(terminal, &plan.report, render::settled)?;
+        super::say_after(terminal, &[render::problems_again(&plan.report.problems)]);
+        return Ok(exit::code_of_problems(&plan.report.problems));
+    }
+    if !terminal.global.json {
+        say(render::settlement(&plan.report).trim_end());
+    }
+    if !args.yes {
+        confirm(&session, "Accept this?", "this accepts that entries of the history are lost")?;
+    }
+    let report = settle::run(&session, &args.keep, &plan)?;
+    super::show(terminal, &report, render::settled)?;
+    super::say_after(terminal, &[render::problems_again(&report.problems)]);
+    let code = exit::code_of_problems(&report.problems);
+    Ok(if report.left.is_empty() { code } else { exit::code_of(Class::Damage, None) })
 }
 
 /// Runs `prune`. It never asks.

@@ -56,6 +56,7 @@ pub(super) fn run(terminal: &Terminal, command: Command) -> Result<u8> {
         Command::Milestone(args) => keep::milestone(terminal, &args),
         Command::Delete(args) => keep::delete(terminal, &args),
         Command::Prune(args) => keep::prune(terminal, args),
+        Command::Settle(args) => keep::settle(terminal, &args),
         Command::Status(args) => health::status(terminal, &args),
         Command::Doctor(args) => health::doctor(terminal, &args),
         Command::Agent(args) => agent::run(terminal, &args),

@@ -2,6 +2,7 @@
 
 use crate::cli::args::RecoverArgs;
 use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::recover::{Found, FoundSnapshot, Looked, RecoverOptions, RecoverReport, look};
 use std::fmt::Write as _;
@@ -33,7 +34,7 @@ pub(super) fn run(terminal: &Terminal, args: &RecoverArgs) -> Result<u8> {
     let named = choice(terminal, args, &looked)?;
     let found = looked.found.clone();
     let chosen = looked.choose(named.as_deref())?;
-    say(&format!("\nSnapshot {} is taken. It is brought back to:", chosen.snapshot()));
+    say(&format!("\nSnapshot {} is taken. What is brought back, and where to:", chosen.snapshot()));
     chosen.plan().iter().for_each(|line| say(&format!("  {line}")));
     agree(terminal, args)?;
     let report = chosen.run()?;
@@ -113,7 +114,8 @@ fn line(found: &Found, snapshot: &FoundSnapshot) -> String {
     let why = snapshot.not_good_because.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     let mark = if found.taken.as_ref() == Some(&snapshot.id) { "  <- taken" } else { "" };
     let size = render::size(snapshot.size);
-    format!("{}  {word}, {} components, {size}{why}{mark}", snapshot.id, snapshot.components)
+    let kind = if snapshot.kind == SnapshotKind::Safety { ", safety (made by a rollback)" } else { "" };
+    format!("{}  {word}{kind}, {} components, {size}{why}{mark}", snapshot.id, snapshot.components)
 }
 
 /// What was done, for people.
@@ -123,14 +125,21 @@ fn text(report: &RecoverReport) -> String {
     let how = if whole { "is back" } else { "is back, BUT NOT ALL OF IT: see below" };
     // Writing to a String cannot fail.
     let _ = writeln!(out, "snapshot {} {how}", report.snapshot);
+    if let Some(moments) = &report.moments {
+        let _ = writeln!(out, "{moments}");
+    }
     for component in &report.components {
         let checked = match component.databases_checked {
             0 => String::new(),
             n => format!(", {n} databases checked"),
         };
+        let from = match component.snapshot == report.snapshot {
+            true => String::new(),
+            false => format!(", from {}", component.snapshot),
+        };
         let _ = writeln!(
             out,
-            "  {:<12} {} ({} files, {}{checked})",
+            "  {:<12} {} ({} files, {}{checked}{from})",
             component.name,
             component.to,
             component.files,

@@ -35,7 +35,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     let by_hand = if args.dry_run { None } else { Some(guard::by_hand(&session)?) };
     let (id, chosen) = match &args.id {
         Some(id) => (id.clone(), false),
-        None => (choose(&session)?, true),
+        None => (choose(&session, &args.only)?, true),
     };
     let options = RollbackOptions {
         snapshot: id,
@@ -141,12 +141,18 @@ fn usable(row: &&SnapshotRow) -> bool {
     row.trusted && row.void.is_none() && row.kind != SnapshotKind::Partial
 }
 
-/// Shows the last snapshots and asks for one.
-fn choose(session: &Session) -> Result<String> {
+/// Shows the last snapshots that hold what is asked for, and asks for one.
+fn choose(session: &Session, only: &[String]) -> Result<String> {
     let report = look::list(session)?;
-    let usable = report.snapshots.iter().rev().filter(usable).take(SHOWN).collect::<Vec<_>>();
+    let holds = |row: &&SnapshotRow| match &row.components {
+        Some(names) => only.iter().all(|name| names.contains(name)),
+        None => true,
+    };
+    let usable = report.snapshots.iter().rev().filter(usable).filter(holds).take(SHOWN).collect::<Vec<_>>();
     if usable.is_empty() {
-        return Err(OpError::new(Class::NotFound, "there is no snapshot to go back to"));
+        let of = if only.is_empty() { String::new() } else { format!(" for {}", only.join(", ")) };
+        return Err(OpError::new(Class::NotFound, format!("there is no snapshot to go back to{of}"))
+            .hint("`backstay list` shows what is there"));
     }
     for (number, snapshot) in usable.iter().enumerate() {
         say(&format!("{}  {}", number + 1, render::one_line(snapshot)));

@@ -1,23 +1,33 @@
 //! What came of a drill, for people.
 
 use super::{count, size};
-use crate::ops::drill::{DrillReport, DrilledComponent, Outcome};
+use crate::ops::drill::{DrillReport, DrilledComponent, DrilledSnapshot, Outcome};
 
 /// What `drill` says.
 pub fn drill(report: &DrillReport) -> String {
-    let mut out =
-        format!("drill of snapshot {} from {} ({})\n", report.snapshot, report.store, report.location);
-    for component in &report.components {
-        out.push_str(&line(component));
+    let mut out = String::new();
+    for drilled in &report.snapshots {
+        let (id, store, location) = (&drilled.snapshot, &drilled.store, &drilled.location);
+        out.push_str(&format!("drill of snapshot {id} from {store} ({location})\n"));
+        report.components.iter().filter(|c| c.snapshot == *id).for_each(|c| out.push_str(&line(c)));
     }
     for key in &report.damaged {
         out.push_str(&format!("  DAMAGED {key}\n"));
     }
-    let part = if report.whole { "" } else { " of the components asked for" };
+    let part = match (report.whole, report.not_drilled.is_empty()) {
+        (true, true) => String::new(),
+        (_, true) => " of the components asked for".to_owned(),
+        (_, false) => format!(" but {}, not drilled,", report.not_drilled.join(", ")),
+    };
     out.push_str(&match report.outcome {
         Outcome::Full => format!("FULL: everything{part} came back and passed every check\n"),
         Outcome::Partial => "PARTIAL: something did not come back, or failed its check\n".into(),
         Outcome::Unrecoverable => "UNRECOVERABLE: nothing can be brought back from this store\n".into(),
+        Outcome::Inconclusive
+            if !report.whole && report.snapshots.iter().all(|s| s.outcome == Outcome::Full) =>
+        {
+            format!("INCONCLUSIVE: everything{part} came back and passed every check; this is no success\n")
+        }
         Outcome::Inconclusive => {
             "INCONCLUSIVE: it could not be found out whether all comes back; this is no success\n".into()
         }
@@ -29,10 +39,12 @@ pub fn drill(report: &DrillReport) -> String {
         report.check_seconds
     ));
     if matches!(report.outcome, Outcome::Partial | Outcome::Unrecoverable) {
-        let id = &report.snapshot;
-        out.push_str(&format!(
-            "`backstay verify {id} --decrypt` says what is damaged in each store, and the way out\n"
-        ));
+        let bad = |s: &&DrilledSnapshot| matches!(s.outcome, Outcome::Partial | Outcome::Unrecoverable);
+        for DrilledSnapshot { snapshot, .. } in report.snapshots.iter().filter(bad) {
+            out.push_str(&format!(
+                "`backstay verify {snapshot} --decrypt` says what is damaged in each store, and the way out\n"
+            ));
+        }
     }
     if let Some(why) = &report.not_signed {
         out.push_str(&format!("what was found is not signed, so lists do not show it: {why}\n"));

@@ -1,8 +1,9 @@
-//! What `tag`, `note`, `milestone`, `delete` and `prune` say.
+//! What `tag`, `note`, `milestone`, `delete`, `prune` and `settle` say.
 
 use super::{count, size, time};
 use crate::ops::marking::MarkReport;
 use crate::ops::prune::{Fate, PruneReport, PrunedStore};
+use crate::ops::settle::SettleReport;
 
 /// One line for each snapshot that something was said about.
 pub fn marked(report: &MarkReport, what: &str) -> String {
@@ -21,6 +22,55 @@ pub fn deletions(report: &MarkReport) -> String {
         if let Some(why) = &row.stays_because {
             out.push_str(&format!("    cannot go: {why}\n"));
         }
+    }
+    out
+}
+
+/// What `settle` asks about.
+pub fn settlement(report: &SettleReport) -> String {
+    let mut out = String::from(
+        "This is wrong, and would be accepted by everybody who trusts this machine's key to prune:\n",
+    );
+    for history in &report.histories {
+        for wrong in &history.wrong {
+            out.push_str(&format!("  {wrong}\n"));
+        }
+        if !history.lost.is_empty() {
+            out.push_str(&format!("    accepted as lost: {}\n", numbers(&history.lost)));
+        }
+        for id in &history.dropped {
+            out.push_str(&format!("    snapshot {id} becomes untrusted\n"));
+        }
+    }
+    out.push_str("Nothing is deleted. An entry that comes back later, from a store or a copy, counts again where it was accepted as lost.\n");
+    out
+}
+
+/// `entry 3`, `entries 3, 5 to 9`.
+fn numbers(of: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in of {
+        match runs.last_mut() {
+            Some((_, to)) if *to + 1 == *number => *to = *number,
+            _ => runs.push((*number, *number)),
+        }
+    }
+    let run = |(from, to): &(u64, u64)| if from == to { from.to_string() } else { format!("{from} to {to}") };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    format!("{} {}", if of.len() == 1 { "entry" } else { "entries" }, runs.join(", "))
+}
+
+/// What `settle` did.
+pub fn settled(report: &SettleReport) -> String {
+    if report.histories.is_empty() {
+        return "the history is whole; there is nothing to settle\n".into();
+    }
+    let mut out = String::new();
+    for history in &report.histories {
+        out.push_str(&format!("the history signed by {} is settled\n", history.signer));
+    }
+    for left in &report.left {
+        out.push_str(&format!("still wrong: {left}\n"));
     }
     out
 }

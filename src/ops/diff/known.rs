@@ -18,7 +18,8 @@ pub(super) struct KnownFiles(Known);
 impl KnownFiles {
     /// Reads the catalog; with `read_data`, or where it is of no use, everything is read from the files themselves.
     pub(super) fn load(session: &Session, vault: &Vault, read_data: bool) -> Result<Self> {
-        let Some(host) = session.host.filter(|_| !read_data) else {
+        // What is remembered describes the newest snapshot of all, not the newest of what stood before.
+        let (Some(host), Some(state)) = (session.host.filter(|_| !read_data), &session.state) else {
             return Ok(Self::default());
         };
         let host = vault.host_of(&SignerId(host.0));
@@ -27,7 +28,7 @@ impl KnownFiles {
             return Ok(Self::default());
         };
         let expected = Expected { vault: &vault.info.vault, host: &host, record: &newest.hash };
-        Ok(match load(&session.state()?.dir().join(CATALOG), &expected) {
+        Ok(match load(&state.dir().join(CATALOG), &expected) {
             Loaded::Usable(known) => Self(known),
             Loaded::Absent | Loaded::Other => Self::default(),
             Loaded::Useless(why) => {

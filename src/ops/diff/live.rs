@@ -1,5 +1,6 @@
 //! The live tree as one side: listed by the rules of a capture, read only where nothing else tells.
 
+use crate::catalog::spool_dir;
 use crate::config::{Component, Spec};
 use crate::model::{ContentHash, Entry, Problem, ProblemKind, RelPath};
 use crate::ops::backup::{BUSY_LIMIT, LOCK_LIMIT, chain_text};
@@ -141,7 +142,7 @@ fn sqlite_spec(session: &Session, component: &str, lock_limit: Duration) -> Resu
         exe: session.around.exe.clone(),
         lock_limit,
         check: CheckPolicy::Never,
-        spool: session.state()?.spool_dir(),
+        spool: spool_dir(&session.config()?.state_dir),
         busy_limit: BUSY_LIMIT,
     })
 }

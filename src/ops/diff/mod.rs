@@ -20,6 +20,7 @@ use crate::config::Component;
 use crate::model::index::{Index, IndexComponent};
 use crate::model::{Problem, RelPath};
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::holding::named_by;
 use crate::ops::restore::{Opened, open_in};
 use crate::ops::select;
 use crate::ops::session::Session;
@@ -51,9 +52,10 @@ struct Narrowed {
 pub fn run(session: &Session, options: &DiffOptions) -> Result<DiffReport> {
     let vault = session.read_vault()?;
     let accept = options.accept_untrusted;
-    let old = open_in(session, &vault, &options.from, accept)?;
+    let names = asked_for(session, &options.rest);
+    let old = open_in(session, &vault, &options.from, &names, accept)?;
     let (to, path) = sort_out(session, &old.index, &options.rest)?;
-    let new = to.map(|to| open_in(session, &vault, to, accept)).transpose()?;
+    let new = to.map(|to| open_in(session, &vault, to, &[], accept)).transpose()?;
     if new.is_none() && session.config.is_none() {
         let what = "a kit names no live tree to compare with";
         return Err(OpError::new(Class::Usage, what)
@@ -87,6 +89,18 @@ fn is_in(side: &Opened, narrowed: &Narrowed, session: &Session) -> Result<bool> 
     let Some(component) = side.index.component(&narrowed.component) else { return Ok(false) };
     let mut listed = Stored::all(side, component, &narrowed.path, &session.around.interrupt);
     Ok(narrowed.path.is_root() || walk::Listed::next(&mut listed)?.is_some())
+}
+
+/// The component that a comparison with the live tree is narrowed to, as far as that is known before a snapshot is opened. Of two snapshots each is
+/// what it is called: that one lacks a component is a difference.
+fn asked_for(session: &Session, rest: &[String]) -> Vec<String> {
+    let name = |word: &str| word.split('/').next().unwrap_or_default().to_owned();
+    let is_configured =
+        |word: &str| session.config.as_ref().is_some_and(|c| c.component(&name(word)).is_some());
+    match rest {
+        [word] if select::is_live(word) || is_configured(word) => named_by(session, rest),
+        _ => Vec::new(),
+    }
 }
 
 /// Tells a second snapshot from a path. A word that could be either is refused: nobody must compare with something else than he meant.

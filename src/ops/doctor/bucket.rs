@@ -1,26 +1,27 @@
 //! A store in a bucket: what its server really does, and what this host's keys may do there.
 
 use crate::config::UrlPlace;
-use crate::model::Timestamp;
 use crate::ops::doctor::report::{Area, Findings};
-use crate::ops::doctor::{bytes, chain_text, clock, span, way_out};
+use crate::ops::doctor::{bytes, chain_text, clock, way_out};
 use crate::ops::remote::{open_bucket, open_s3};
 use crate::ops::stores::Means;
 use crate::store::StoreErrorKind;
 use crate::store::s3::{Capabilities, S3Store, Versions};
 
 const AREA: Area = Area::Store;
-/// Uploads that were begun longer ago are nobody's.
-const ORPHAN_AFTER: i64 = 7 * 24 * 3600;
 
-/// Looks at the store called `name`.
-pub(super) fn look(name: &str, place: &UrlPlace, means: &Means, now: Timestamp, findings: &mut Findings) {
+/// Looks at the store called `name`; gives it where it is a bucket of an S3 server that can be opened.
+pub(super) fn look(name: &str, place: &UrlPlace, means: &Means, findings: &mut Findings) -> Option<S3Store> {
     let store = match open_s3(name, place, &means.state_dir, &means.interrupt) {
         Ok(Some(store)) => store,
-        Ok(None) => return other_cloud(name, place, means, findings),
+        Ok(None) => {
+            other_cloud(name, place, means, findings);
+            return None;
+        }
         Err(e) => {
             let way = way_out(&e, "look at `endpoint`, the keys and the network");
-            return findings.problem(AREA, name, chain_text(&e), way);
+            findings.problem(AREA, name, chain_text(&e), way);
+            return None;
         }
     };
     match store.probe() {
@@ -43,8 +44,8 @@ pub(super) fn look(name: &str, place: &UrlPlace, means: &Means, now: Timestamp, 
     if let Some(ahead) = store.skew() {
         clock::judge(&format!("store {name}"), ahead, findings);
     }
-    uploads(name, &store, now, findings);
     strangers(name, &store, findings);
+    Some(store)
 }
 
 /// Buckets that speak another language are reached, and no more is tried of them.
@@ -160,42 +161,6 @@ fn judge(name: &str, found: &Capabilities, tried: Versions, findings: &mut Findi
     }
 }
 
-fn uploads(name: &str, store: &S3Store, now: Timestamp, findings: &mut Findings) {
-    let open = match store.open_uploads() {
-        Ok(open) => open,
-        Err(e) => {
-            return findings.note(
-                AREA,
-                name,
-                format!("unfinished uploads cannot be listed there: {}", chain_text(&e)),
-            );
-        }
-    };
-    let age = |begun: Option<Timestamp>| begun.map(|begun| now.as_second() - begun.as_second());
-    let old: Vec<_> = open.iter().filter(|u| age(u.begun).is_some_and(|age| age > ORPHAN_AFTER)).collect();
-    let size: u64 = old.iter().filter_map(|u| u.bytes).sum();
-    let oldest = old.iter().filter_map(|u| age(u.begun)).max();
-    if let Some(oldest) = oldest {
-        findings.warning(
-            AREA,
-            name,
-            format!("{} unfinished uploads of {} cost room and are in no listing; the oldest is {} old", old.len(), bytes(size), span(oldest)),
-            "give the bucket a lifecycle rule that aborts incomplete multipart uploads after 7 days (docs/fleet.md)",
-        );
-    } else if !open.is_empty() {
-        let size: u64 = open.iter().filter_map(|u| u.bytes).sum();
-        findings.note(
-            AREA,
-            name,
-            format!(
-                "{} uploads of {} are under way, or were cut off in the last days",
-                open.len(),
-                bytes(size)
-            ),
-        );
-    }
-}
-
 fn strangers(name: &str, store: &S3Store, findings: &mut Findings) {
     match store.strangers() {
         Ok(found) if found.objects == 0 => {}
@@ -221,6 +186,7 @@ fn strangers(name: &str, store: &S3Store, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Timestamp;
     use crate::ops::doctor::Severity;
     use crate::store::s3::Compared;
 

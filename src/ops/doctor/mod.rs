@@ -1,7 +1,7 @@
 //! An examination of a project: what is wrong, or will be one day, and the way out of each.
 //!
-//! It reads, and writes nothing but throw-away probe objects and files, which it removes. It goes on whatever is broken: what cannot be looked at is a finding,
-//! never the end of it, and never passed over in silence.
+//! It reads, and writes nothing but throw-away probe objects and files, which it removes; beside that it ends what it is told to end. It goes on whatever is
+//! broken: what cannot be looked at is a finding, never the end of it, and never passed over in silence.
 
 mod bucket;
 mod clock;
@@ -13,6 +13,7 @@ mod keys;
 mod report;
 mod schedule;
 mod space;
+mod uploads;
 
 pub use report::{Area, DoctorReport, Finding, Severity};
 
@@ -24,8 +25,15 @@ use crate::ops::stores::Means;
 use report::Findings;
 use std::sync::Arc;
 
+/// What is done beside looking.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DoctorOptions {
+    /// Uploads in parts that nobody goes on with are ended.
+    pub abort_uploads: bool,
+}
+
 /// Examines the project of `config`.
-pub fn run(config: &Arc<Config>, around: &Surroundings) -> Result<DoctorReport> {
+pub fn run(config: &Arc<Config>, around: &Surroundings, options: DoctorOptions) -> Result<DoctorReport> {
     let mut findings = Findings::default();
     let now = around.clock.now();
     configuration::look(config, &mut findings);
@@ -42,7 +50,11 @@ pub fn run(config: &Arc<Config>, around: &Surroundings) -> Result<DoctorReport> 
         around.interrupt.check()?;
         match &store.place {
             Place::Path(path) => folder::look(&store.name, path, now, &mut findings),
-            Place::Url(place) => bucket::look(&store.name, place, &means, now, &mut findings),
+            Place::Url(place) => {
+                if let Some(bucket) = bucket::look(&store.name, place, &means, &mut findings) {
+                    uploads::look(&store.name, &bucket, now, options.abort_uploads, &mut findings);
+                }
+            }
         }
     }
     around.interrupt.check()?;

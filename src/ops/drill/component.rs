@@ -6,7 +6,7 @@ use crate::config::{CommandLine, Spec};
 use crate::durable::crash;
 use crate::model::entry::FLAG_DATABASE;
 use crate::model::index::IndexComponent;
-use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind};
+use crate::model::{Entry, Kind, ObjectId, Problem, ProblemKind, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::read::Reading;
 use crate::ops::restore::{Listing, Opened, lay};
@@ -53,7 +53,7 @@ impl Drilling<'_> {
     /// Brings it back. Fails only when the run is to end: what is wrong with the component is its outcome.
     pub(super) fn run(&self) -> Result<DrilledComponent> {
         let component = crate::ops::select::component(&self.opened.index, &self.selection.component)?;
-        let mut done = empty(component);
+        let mut done = empty(component, &self.opened.record.snapshot);
         let begun = self.session.around.clock.now();
         let read = Listing::read(&self.opened.reader(), &self.opened.index, self.selection);
         let tried = read.and_then(|listing| {
@@ -381,9 +381,10 @@ impl Laid {
     }
 }
 
-fn empty(component: &IndexComponent) -> DrilledComponent {
+fn empty(component: &IndexComponent, snapshot: &SnapshotId) -> DrilledComponent {
     DrilledComponent {
         name: component.name.to_string(),
+        snapshot: snapshot.clone(),
         outcome: Outcome::Inconclusive,
         how: "restored",
         files: 0,

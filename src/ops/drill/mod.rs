@@ -1,22 +1,25 @@
-//! `drill`: a snapshot really brought back, into a scratch place, checked, timed, and taken away again.
+//! `drill`: snapshots really brought back, into a scratch place, checked, timed, and taken away again.
 //!
 //! A drill never touches what is live and never calls a snapshot good that it did not bring back to the last file. What it could not find
 //! out is `inconclusive` and no success. Component by component, so that the largest one bounds the room on disk; where that does not
 //! fit, all content is still fetched and compared, file by file.
 
 mod component;
+mod plan;
 mod report;
 
-pub use report::{DrillReport, DrilledComponent, Outcome};
+pub use report::{DrillReport, DrilledComponent, DrilledSnapshot, Outcome};
 
 use crate::catalog::DrillNote;
 use crate::durable::crash;
+use crate::keys::Identities;
 use crate::model::chain::KnownSnapshot;
 use crate::model::mark::{Level, Target, Verdict};
 use crate::model::record::{CheckResult, ComponentLine};
 use crate::model::report::Phase;
 use crate::model::{ObjectId, ObjectRef, Problem, ProblemKind, Record};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::Opened;
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
@@ -25,14 +28,15 @@ use crate::ops::sources::Sources;
 use crate::ops::stores::Away;
 use crate::ops::vault::{Vault, View};
 use crate::ops::verify::{How, Looked, Outcome as Found, Scratch, Voice, look, scratch_place};
-use crate::store::Key;
 use component::Drilling;
+use plan::Turn;
+use report::Part;
 use std::sync::Arc;
 
 /// What to bring back.
 #[derive(Debug, Clone, Default)]
 pub struct DrillOptions {
-    /// Which snapshot; the newest good one without.
+    /// Which snapshot; without, of each component of the configuration the newest good one that holds it.
     pub id: Option<String>,
     /// Only these components; all when empty.
     pub only: Vec<String>,
@@ -40,64 +44,81 @@ pub struct DrillOptions {
     pub accept_untrusted: bool,
 }
 
-/// Brings a snapshot back and takes it away again. What is wrong with the snapshot is in the report; an error means that nothing was found out.
+/// Brings snapshots back and takes them away again. What is wrong with them is in the report; an error means that nothing was found out.
 pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
     let began = session.around.clock.now();
-    let identities = session.identities_needed()?;
+    let identities = Arc::new(session.identities_needed()?);
     let vault = session.read_vault()?;
-    let known = choose(session, &vault, options)?;
-    let view = view_of(&vault, known)?;
+    let plan = plan::of(session, &vault, options)?;
     let mut voice = Voice::of(session, "drill");
-    let mut report = DrillReport::new(known, view, began);
-    let sources = Arc::new(Sources::alone(session, &view.store));
-    let record = Arc::clone(&known.record);
-    let reader =
-        crate::ops::objects::SnapshotReader { store: &*view.store, record: &record, identities: &identities };
-    match reader.index() {
-        Ok(index) => {
-            let opened = Opened { sources, record: Arc::clone(&record), index, identities };
-            let selections = selections(&opened, options)?;
-            report.whole = selections.len() == opened.index.components.len();
-            drill(session, &opened, view, &selections, &mut report)?;
+    let mut parts = Vec::new();
+    for turn in &plan.turns {
+        let part = drilled(session, &vault, turn, &identities)?;
+        crash::point("drill: found out");
+        if let Some(verdict) = verdict(turn.known, part.view, &part) {
+            let shared = shared(&vault, part.view, turn.known, &verdict);
+            let verdicts = std::iter::once(verdict).chain(shared);
+            voice.sign(session, verdicts.map(|verdict| (turn.known.record.host, verdict)).collect())?;
         }
-        Err(error) if error.class == Class::Damage => {
-            let what = format!("the snapshot cannot be opened: {}", Away::from(&error).line());
-            report.fail(session, Problem { hint: error.hint, ..damaged(known, what) });
-            report.outcome = Outcome::Unrecoverable;
-            let index = record.index.and_then(|id| record.object(&id));
-            report.bad.extend(index.copied());
-        }
-        Err(error) => return Err(error),
+        crash::point("drill: signed");
+        parts.push(part);
     }
-    report.damaged = report.bad.iter().map(|o| Key::data(o.kind, o.id).to_string()).collect();
-    crash::point("drill: found out");
-    if let Some(verdict) = verdict(known, view, &report) {
-        let shared = shared(&vault, view, known, &verdict);
-        let verdicts = std::iter::once(verdict).chain(shared);
-        voice.sign(session, verdicts.map(|verdict| (known.record.host, verdict)).collect())?;
+    let views: Vec<&View> = parts.iter().map(|part| part.view).collect();
+    let mut report = DrillReport::of(began, &plan, parts);
+    for problem in plan.missing.iter().map(|name| missing(name)) {
+        session.around.progress.problem(&problem);
+        report.problems.push(problem);
     }
-    crash::point("drill: signed");
     (report.verdicts, report.not_signed) = (voice.signed, voice.silent);
     report.not_signed_class = voice.class;
-    remember(session, view, &report)?;
+    remember(session, &views, &report)?;
     report.problems.extend(session.troubles());
     Ok(report)
 }
 
-/// The snapshot that is meant; without an ID the newest good one, else the newest: what nobody proved needs a drill most.
-fn choose<'v>(session: &Session, vault: &'v Vault, options: &DrillOptions) -> Result<&'v KnownSnapshot> {
-    let select = |text: &str| select::snapshot(session, vault, text, options.accept_untrusted);
-    if let Some(id) = &options.id {
-        return select(id);
-    }
-    match select("latest-good") {
-        Err(error) if error.class == Class::NotFound => {
-            let newest = select("latest")?;
-            session
-                .note(&format!("no snapshot is good, so the newest is drilled: {}", newest.record.snapshot));
-            Ok(newest)
+/// Brings back one snapshot, or what is asked for of it.
+fn drilled<'v>(
+    session: &Session,
+    vault: &'v Vault,
+    turn: &Turn<'v>,
+    identities: &Arc<Identities>,
+) -> Result<Part<'v>> {
+    let known = turn.known;
+    let view = view_of(vault, known)?;
+    let mut part = Part::new(known, view, session.around.clock.now());
+    let sources = Arc::new(Sources::alone(session, &view.store));
+    let record = Arc::clone(&known.record);
+    let reader = SnapshotReader { store: &*view.store, record: &record, identities };
+    match reader.index() {
+        Ok(index) => {
+            let identities = Arc::clone(identities);
+            let opened = Opened { sources, record: Arc::clone(&record), index, identities };
+            let selections = selections(&opened, &turn.only)?;
+            part.shown.whole = selections.len() == opened.index.components.len();
+            drill(session, &opened, view, &selections, &mut part)?;
         }
-        found => found,
+        Err(error) if error.class == Class::Damage => {
+            let what = format!("the snapshot cannot be opened: {}", Away::from(&error).line());
+            part.fail(session, Problem { hint: error.hint, ..damaged(known, what) });
+            part.shown.outcome = Outcome::Unrecoverable;
+            let index = record.index.and_then(|id| record.object(&id));
+            part.bad.extend(index.copied());
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(part)
+}
+
+/// Says that a component of the configuration was not drilled.
+fn missing(name: &str) -> Problem {
+    Problem {
+        kind: ProblemKind::NotRestored,
+        component: Some(name.to_owned()),
+        subject: "component".into(),
+        what: "it was not drilled: no good snapshot holds it".into(),
+        hint: Some(format!(
+            "`backstay backup` makes one, if all of it can be read; `backstay drill --only {name}` takes the newest that holds it"
+        )),
     }
 }
 
@@ -111,9 +132,9 @@ fn view_of<'v>(vault: &'v Vault, known: &KnownSnapshot) -> Result<&'v View> {
 }
 
 /// All components, or those named.
-fn selections(opened: &Opened, options: &DrillOptions) -> Result<Vec<Selection>> {
+fn selections(opened: &Opened, only: &[String]) -> Result<Vec<Selection>> {
     let names = opened.index.components.iter().map(|c| c.name.to_string());
-    let names: Vec<String> = if options.only.is_empty() { names.collect() } else { options.only.clone() };
+    let names: Vec<String> = if only.is_empty() { names.collect() } else { only.to_vec() };
     let selection = |component: String| {
         select::component(&opened.index, &component)?;
         Ok(Selection { component, paths: Vec::new() })
@@ -131,7 +152,7 @@ fn drill(
     opened: &Opened,
     view: &View,
     selections: &[Selection],
-    report: &mut DrillReport,
+    part: &mut Part<'_>,
 ) -> Result<()> {
     let scratch = Scratch::create(&scratch_place(session), session.around.clock.now())?;
     let of = |s: &Selection| opened.index.component(&s.component).map_or(0, |c| c.size);
@@ -147,16 +168,16 @@ fn drill(
             match bad {
                 // Every object is whole: the way here may have done it.
                 Ok(bad) if bad.is_empty() => component = drilling.run()?,
-                Ok(bad) => report.bad.extend(bad),
+                Ok(bad) => part.bad.extend(bad),
                 Err(error) => component.doubt(&error),
             }
         }
         if let Err(error) = opened.sources.answered() {
             component.doubt(&error);
         }
-        report.take(session, component);
+        part.take(session, component);
     }
-    report.conclude();
+    part.conclude();
     Ok(())
 }
 
@@ -180,9 +201,10 @@ fn blame(
 }
 
 /// What is signed: nothing where nothing was found out, and nothing of a part that was well.
-fn verdict(known: &KnownSnapshot, view: &View, report: &DrillReport) -> Option<Verdict> {
-    let full = report.outcome == Outcome::Full;
-    if report.outcome == Outcome::Inconclusive || !known.is_usable() || (full && !report.whole) {
+fn verdict(known: &KnownSnapshot, view: &View, part: &Part<'_>) -> Option<Verdict> {
+    let outcome = part.shown.outcome;
+    let full = outcome == Outcome::Full;
+    if outcome == Outcome::Inconclusive || !known.is_usable() || (full && !part.shown.whole) {
         return None;
     }
     // What passed is named where there is a check, or where one failed before: only that takes it back.
@@ -202,12 +224,12 @@ fn verdict(known: &KnownSnapshot, view: &View, report: &DrillReport) -> Option<V
         target: Target { snapshot: known.record.snapshot.clone(), record: known.hash },
         instance: view.info.instance.clone(),
         level: Level::Drill,
-        began: report.began,
+        began: part.began,
         good: full,
         // Ranges were read, each proved by age and by its file's hash: of objects that is no proof to their last byte.
         covered: Vec::new(),
-        bad: report.bad.iter().map(|o| o.id).collect(),
-        checks: report.components.iter().filter_map(check).collect(),
+        bad: part.bad.iter().map(|o| o.id).collect(),
+        checks: part.components.iter().filter_map(check).collect(),
     })
 }
 
@@ -232,17 +254,26 @@ fn shared<'v>(
 }
 
 /// Remembers what came of it, also of one that was inconclusive: people ask when the last drill was.
-fn remember(session: &Session, view: &View, report: &DrillReport) -> Result<()> {
+fn remember(session: &Session, views: &[&View], report: &DrillReport) -> Result<()> {
     let Some(state) = &session.state else {
         return Ok(());
     };
-    let note = DrillNote {
-        snapshot: report.snapshot.clone(),
-        at: report.began,
-        result: report.outcome.word().to_owned(),
-        restore_seconds: report.restore_seconds,
-    };
-    state
-        .note_drill(&view.info.instance, note)
-        .doing(Class::Failed, || "cannot remember what came of the drill".into())
+    // Of what lies in several stores none was proved to give all of it.
+    let one = views.windows(2).all(|pair| pair[0].info.instance == pair[1].info.instance);
+    for (place, (view, shown)) in views.iter().zip(&report.snapshots).enumerate() {
+        if views[..place].iter().any(|before| before.info.instance == view.info.instance) {
+            continue;
+        }
+        let note = DrillNote {
+            snapshot: shown.snapshot.clone(),
+            at: report.began,
+            result: report.outcome.word().to_owned(),
+            whole: report.whole && one,
+            restore_seconds: report.restore_seconds,
+        };
+        state
+            .note_drill(&view.info.instance, note)
+            .doing(Class::Failed, || "cannot remember what came of the drill".into())?;
+    }
+    Ok(())
 }

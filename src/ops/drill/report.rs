@@ -2,10 +2,12 @@
 
 use crate::model::chain::KnownSnapshot;
 use crate::model::{ObjectId, ObjectRef, Problem, ProblemKind, SnapshotId, Timestamp};
+use crate::ops::drill::plan::Plan;
 use crate::ops::error::{Class, OpError};
 use crate::ops::session::Session;
 use crate::ops::stores::Away;
 use crate::ops::vault::View;
+use crate::store::Key;
 use serde::Serialize;
 
 /// What came of it.
@@ -39,6 +41,8 @@ impl Outcome {
 pub struct DrilledComponent {
     /// Its name.
     pub name: String,
+    /// The snapshot that it came from.
+    pub snapshot: SnapshotId,
     /// What came of it.
     pub outcome: Outcome,
     /// `restored`: it lay on disk as a restore leaves it; `compared`: there was no room for it, and all its content was fetched and compared.
@@ -73,10 +77,25 @@ pub struct DrilledComponent {
     pub problems: Vec<Problem>,
 }
 
+/// A snapshot that was drilled.
+#[derive(Debug, Clone, Serialize)]
+pub struct DrilledSnapshot {
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// The store that it came from.
+    pub store: String,
+    /// Where that is.
+    pub location: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether all its components were brought back.
+    pub whole: bool,
+}
+
 /// What was drilled, and what came of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct DrillReport {
-    /// The snapshot.
+    /// The snapshot; the newest of several.
     pub snapshot: SnapshotId,
     /// Its host.
     pub host: String,
@@ -86,11 +105,15 @@ pub struct DrillReport {
     pub location: String,
     /// What came of it in all.
     pub outcome: Outcome,
-    /// Whether all components were asked for.
+    /// Whether all components of the configuration were drilled; where these are not known, all of the snapshot.
     pub whole: bool,
-    /// Its components.
+    /// Components of the configuration that were not drilled.
+    pub not_drilled: Vec<String>,
+    /// The snapshots, the newest first.
+    pub snapshots: Vec<DrilledSnapshot>,
+    /// Their components.
     pub components: Vec<DrilledComponent>,
-    /// Bytes of content that came back.
+    /// Bytes of content that came back, of each component from the newest of the snapshots.
     pub bytes: u64,
     /// How long bringing all of it back took, in seconds: the time to recover, without what a person does.
     pub restore_seconds: f64,
@@ -109,9 +132,18 @@ pub struct DrillReport {
     pub not_signed_class: Option<Class>,
     /// Everything worth knowing.
     pub problems: Vec<Problem>,
-    /// The same, for the verdict.
-    #[serde(skip)]
+}
+
+/// What came of one snapshot.
+pub(super) struct Part<'v> {
+    pub(super) view: &'v View,
+    pub(super) shown: DrilledSnapshot,
+    host: String,
+    pub(super) began: Timestamp,
+    pub(super) components: Vec<DrilledComponent>,
+    /// Objects found missing or damaged.
     pub(super) bad: Vec<ObjectRef>,
+    problems: Vec<Problem>,
 }
 
 impl DrilledComponent {
@@ -131,27 +163,17 @@ impl DrilledComponent {
     }
 }
 
-impl DrillReport {
-    pub(super) fn new(known: &KnownSnapshot, view: &View, began: Timestamp) -> Self {
-        Self {
+impl<'v> Part<'v> {
+    pub(super) fn new(known: &KnownSnapshot, view: &'v View, began: Timestamp) -> Self {
+        let shown = DrilledSnapshot {
             snapshot: known.record.snapshot.clone(),
-            host: known.record.host.to_string(),
             store: view.store.name().to_owned(),
             location: view.store.location(),
             outcome: Outcome::Inconclusive,
             whole: true,
-            components: Vec::new(),
-            bytes: 0,
-            restore_seconds: 0.0,
-            check_seconds: 0.0,
-            damaged: Vec::new(),
-            began,
-            verdicts: 0,
-            not_signed: None,
-            not_signed_class: None,
-            problems: Vec::new(),
-            bad: Vec::new(),
-        }
+        };
+        let (host, components) = (known.record.host.to_string(), Vec::new());
+        Self { view, shown, host, began, components, bad: Vec::new(), problems: Vec::new() }
     }
 
     pub(super) fn fail(&mut self, session: &Session, problem: Problem) {
@@ -163,51 +185,94 @@ impl DrillReport {
         for problem in std::mem::take(&mut component.problems) {
             self.fail(session, problem);
         }
-        self.bytes += component.bytes;
-        self.restore_seconds += component.restore_seconds;
-        self.check_seconds += component.check_seconds;
         self.components.push(component);
     }
 
-    /// What all components together come to. Loss is said before doubt: what is lost is lost, whatever else could not be found out.
+    /// What all components together come to.
     pub(super) fn conclude(&mut self) {
-        let all = |outcome| self.components.iter().all(|c| c.outcome == outcome);
-        let any = |outcome| self.components.iter().any(|c| c.outcome == outcome);
-        self.outcome = if all(Outcome::Full) {
-            Outcome::Full
-        } else if all(Outcome::Unrecoverable) {
-            Outcome::Unrecoverable
-        } else if any(Outcome::Partial) || any(Outcome::Unrecoverable) {
-            Outcome::Partial
-        } else {
-            Outcome::Inconclusive
+        self.shown.outcome = together(self.components.iter().map(|c| c.outcome));
+    }
+}
+
+/// What several outcomes come to. Loss is said before doubt: what is lost is lost, whatever else could not be found out.
+fn together(outcomes: impl Iterator<Item = Outcome> + Clone) -> Outcome {
+    let all = |outcome| outcomes.clone().all(|o| o == outcome);
+    let any = |outcome| outcomes.clone().any(|o| o == outcome);
+    if all(Outcome::Full) {
+        Outcome::Full
+    } else if all(Outcome::Unrecoverable) {
+        Outcome::Unrecoverable
+    } else if any(Outcome::Partial) || any(Outcome::Unrecoverable) {
+        Outcome::Partial
+    } else {
+        Outcome::Inconclusive
+    }
+}
+
+impl DrillReport {
+    /// Puts together what came of the snapshots of `plan`, one for each of its turns.
+    pub(super) fn of(began: Timestamp, plan: &Plan<'_>, parts: Vec<Part<'_>>) -> Self {
+        let mut report = Self::empty(began, plan);
+        for (turn, part) in plan.turns.iter().zip(parts) {
+            for component in &part.components {
+                // What a newer one has, too, is no part of the way back.
+                if turn.counts.is_empty() || turn.counts.contains(&component.name) {
+                    report.bytes += component.bytes;
+                    report.restore_seconds += component.restore_seconds;
+                    report.check_seconds += component.check_seconds;
+                    report.not_drilled.retain(|name| *name != component.name);
+                }
+            }
+            if report.snapshots.is_empty() {
+                (report.snapshot, report.host) = (part.shown.snapshot.clone(), part.host);
+                (report.store, report.location) = (part.shown.store.clone(), part.shown.location.clone());
+            }
+            report.damaged.extend(part.bad.iter().map(|o| Key::data(o.kind, o.id).to_string()));
+            report.components.extend(part.components);
+            report.problems.extend(part.problems);
+            report.snapshots.push(part.shown);
+        }
+        report.damaged.sort();
+        report.damaged.dedup();
+        report.outcome = together(report.snapshots.iter().map(|s| s.outcome));
+        report.whole = match plan.configured.is_empty() {
+            true => report.snapshots.iter().all(|s| s.whole),
+            false => report.not_drilled.is_empty(),
         };
+        if plan.all && !report.whole && report.outcome == Outcome::Full {
+            // Of what no good snapshot holds nobody knows whether it comes back.
+            report.outcome = Outcome::Inconclusive;
+        }
+        report
+    }
+
+    fn empty(began: Timestamp, plan: &Plan<'_>) -> Self {
+        Self {
+            snapshot: SnapshotId::new(began, [0; 5]),
+            host: String::new(),
+            store: String::new(),
+            location: String::new(),
+            outcome: Outcome::Inconclusive,
+            whole: false,
+            not_drilled: plan.configured.clone(),
+            snapshots: Vec::new(),
+            components: Vec::new(),
+            bytes: 0,
+            restore_seconds: 0.0,
+            check_seconds: 0.0,
+            damaged: Vec::new(),
+            began,
+            verdicts: 0,
+            not_signed: None,
+            not_signed_class: None,
+            problems: Vec::new(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn component(outcome: Outcome) -> DrilledComponent {
-        DrilledComponent {
-            name: "c".into(),
-            outcome,
-            how: "restored",
-            files: 0,
-            bytes: 0,
-            lost: 0,
-            databases: 0,
-            checks_failed: 0,
-            check_run: false,
-            restore_seconds: 0.0,
-            check_seconds: 0.0,
-            number: 1,
-            complete: true,
-            blamed: Vec::new(),
-            problems: Vec::new(),
-        }
-    }
 
     #[test]
     fn loss_comes_before_doubt_and_doubt_before_success() {
@@ -221,28 +286,8 @@ mod tests {
             (&[Unrecoverable, Unrecoverable], Unrecoverable),
             (&[Inconclusive, Unrecoverable], Partial),
         ];
-        for (components, expected) in cases {
-            let mut report = DrillReport {
-                snapshot: SnapshotId::new(Timestamp::UNIX_EPOCH, [0; 5]),
-                host: String::new(),
-                store: String::new(),
-                location: String::new(),
-                outcome: Inconclusive,
-                whole: true,
-                components: components.iter().map(|o| component(*o)).collect(),
-                bytes: 0,
-                restore_seconds: 0.0,
-                check_seconds: 0.0,
-                damaged: Vec::new(),
-                began: Timestamp::UNIX_EPOCH,
-                verdicts: 0,
-                not_signed: None,
-                not_signed_class: None,
-                problems: Vec::new(),
-                bad: Vec::new(),
-            };
-            report.conclude();
-            assert_eq!(report.outcome, expected, "{components:?}");
+        for (outcomes, expected) in cases {
+            assert_eq!(together(outcomes.iter().copied()), expected, "{outcomes:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::model::index::Index;
 use crate::model::{Entry, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::holding::named_by;
 use crate::ops::restore::read::{Piece, Reading, Sink, reading_pool};
 use crate::ops::restore::{Listing, Opened, open};
 use crate::ops::select::{self, Selection};
@@ -21,7 +22,7 @@ pub fn cat(
     untrusted: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let opened = open(session, selector, untrusted)?;
+    let opened = open(session, selector, &named_by(session, &[path.to_owned()]), untrusted)?;
     let (component, wanted) = select::path(session, &opened.index, path)?;
     let wanted = match wanted {
         Some(wanted) => wanted,

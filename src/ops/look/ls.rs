@@ -3,6 +3,7 @@
 use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::{ContentHash, Entry, Kind, RelPath, SnapshotId};
 use crate::ops::error::Result;
+use crate::ops::holding::named_by;
 use crate::ops::many::try_each;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::{Opened, SEGMENTS_AT_ONCE, open, touched};
@@ -56,7 +57,8 @@ pub fn ls(
     recursive: bool,
     untrusted: bool,
 ) -> Result<LsReport> {
-    let opened = open(session, selector, untrusted)?;
+    let names = path.map(|path| named_by(session, &[path.to_owned()])).unwrap_or_default();
+    let opened = open(session, selector, &names, untrusted)?;
     let snapshot = opened.record.snapshot.clone();
     let entries = match path {
         None if !recursive => opened.index.components.iter().map(component_as_dir).collect(),

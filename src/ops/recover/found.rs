@@ -45,6 +45,8 @@ pub struct FoundHost {
 pub struct FoundSnapshot {
     /// Its id.
     pub id: SnapshotId,
+    /// `normal`, or `safety`: made by a rollback, and never taken unless it is named.
+    pub kind: SnapshotKind,
     /// When the run began.
     pub started: Timestamp,
     /// Complete, checked, read back.
@@ -96,10 +98,11 @@ fn is_candidate(snapshot: &KnownSnapshot) -> bool {
     snapshot.is_usable() && snapshot.record.kind != SnapshotKind::Partial
 }
 
-fn row(known: &KnownSnapshot) -> FoundSnapshot {
+/// Why a snapshot is not good; none for one that is.
+pub(super) fn not_good_because(known: &KnownSnapshot) -> Option<&'static str> {
     let record = &known.record;
     let failed = record.components.iter().any(|c| c.check == CheckResult::Failed);
-    let why = match (known.good, record.complete) {
+    match (known.good, record.complete) {
         (true, _) => None,
         (_, false) => Some("something could not be captured"),
         _ if failed => Some("a database failed its check"),
@@ -108,13 +111,18 @@ fn row(known: &KnownSnapshot) -> FoundSnapshot {
         }
         _ if known.verdicts.is_empty() => Some("it was never read back"),
         _ => Some("it was not read back within the last 30 days"),
-    };
+    }
+}
+
+fn row(known: &KnownSnapshot) -> FoundSnapshot {
+    let record = &known.record;
     FoundSnapshot {
         id: record.snapshot.clone(),
+        kind: record.kind,
         started: record.started,
         good: known.good,
         complete: record.complete,
-        not_good_because: why.map(str::to_owned),
+        not_good_because: not_good_because(known).map(str::to_owned),
         components: record.components.len() as u64,
         size: record.components.iter().map(|c| c.size).sum(),
         tags: known.tags.iter().cloned().collect(),
@@ -151,17 +159,24 @@ fn taken(snapshots: &[FoundSnapshot], history: &[String]) -> (Option<SnapshotId>
     if !history.is_empty() {
         return (None, "the history is not whole, so nobody can say which snapshot is the newest".into());
     }
-    let Some(first) = snapshots.first() else {
-        return (None, "there is no snapshot of this host that can be used".into());
+    // What a rollback put away is the state that somebody did not want.
+    let Some(first) = snapshots.iter().find(|s| s.kind == SnapshotKind::Normal) else {
+        let safety: Vec<&str> = snapshots.iter().map(|s| s.id.as_str()).collect();
+        let why = match safety.is_empty() {
+            true => "there is no snapshot of this host that can be used".to_owned(),
+            false => format!(
+                "there is no snapshot of this host by a backup that can be used; made by a rollback, and never taken unless it is named: {}",
+                safety.join(", ")
+            ),
+        };
+        return (None, why);
     };
     let newest = snapshots.iter().max_by_key(|s| s.started).unwrap_or(first);
     let why = match (first.good, first.id == newest.id) {
         (true, true) => "it is the newest, and good".to_owned(),
-        (true, false) => format!(
-            "it is the newest good one; {} is newer, but {}",
-            newest.id,
-            newest.not_good_because.as_deref().unwrap_or("was made by a rollback")
-        ),
+        (true, false) => {
+            format!("it is the newest good one; {} is newer, but {}", newest.id, newer_because(newest))
+        }
         (false, _) => format!(
             "none is good; this is the newest of the best: {}",
             first.not_good_because.as_deref().unwrap_or_default()
@@ -170,16 +185,70 @@ fn taken(snapshots: &[FoundSnapshot], history: &[String]) -> (Option<SnapshotId>
     (Some(first.id.clone()), why)
 }
 
+/// Why a newer snapshot is passed over.
+fn newer_because(newest: &FoundSnapshot) -> &str {
+    match &newest.not_good_because {
+        Some(why) if newest.kind == SnapshotKind::Normal => why,
+        _ => "was made by a rollback",
+    }
+}
+
 /// The snapshot that is taken when nobody names one.
 pub(super) fn best(found: &Found) -> Result<String> {
     if let Some(id) = &found.taken {
         return Ok(id.to_string());
     }
     if found.history.is_empty() {
-        return Err(OpError::new(Class::NotFound, found.why.clone())
-            .hint("is it the right store? `backstay --kit KIT list --all-hosts` shows everything in it"));
+        let hint = match found.snapshots.is_empty() {
+            true => "is it the right store? `backstay --kit KIT list --all-hosts` shows everything in it",
+            false => "take one of them with --snapshot ID, if it is the state that you want",
+        };
+        return Err(OpError::new(Class::NotFound, found.why.clone()).hint(hint));
     }
     Err(OpError::new(Class::Damage, found.why.clone())
         .because(found.history.join("; "))
         .hint("bring the other stores of the kit here, if there are any; or take one of the list with --snapshot ID"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(letter: u8, kind: SnapshotKind, good: bool, time: i64) -> FoundSnapshot {
+        let started = Timestamp::from_second(time).unwrap();
+        FoundSnapshot {
+            id: SnapshotId::new(started, [letter; 5]),
+            kind,
+            started,
+            good,
+            complete: true,
+            not_good_because: (!good).then(|| "it was never read back".to_owned()),
+            components: 1,
+            size: 1,
+            tags: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_rollback_put_away_is_never_taken_by_itself_also_where_there_is_nothing_else() {
+        let safety = found(1, SnapshotKind::Safety, true, 200);
+        let doubtful = found(2, SnapshotKind::Normal, false, 100);
+        let both = [safety.clone(), doubtful.clone()];
+        let (id, why) = taken(&both, &[]);
+        assert_eq!(id, Some(doubtful.id), "{why}");
+        let alone = vec![safety.clone()];
+        let (id, why) = taken(&alone, &[]);
+        assert!(id.is_none() && why.contains(safety.id.as_str()), "{why}");
+        let newer = [found(3, SnapshotKind::Normal, true, 50), safety];
+        assert!(taken(&newer, &[]).1.contains("made by a rollback"), "{:?}", taken(&newer, &[]));
+        let nothing = Found {
+            stores: Vec::new(),
+            hosts: Vec::new(),
+            snapshots: alone,
+            taken: None,
+            why: "so it is".into(),
+            history: Vec::new(),
+        };
+        assert!(best(&nothing).unwrap_err().hint.unwrap().contains("--snapshot ID"));
+    }
 }

@@ -9,6 +9,7 @@ mod config;
 mod found;
 mod keys;
 mod next;
+mod parts;
 mod place;
 mod settle;
 mod way;
@@ -18,14 +19,16 @@ pub use found::{Found, FoundHost, FoundSnapshot, FoundStore};
 
 use crate::durable::crash;
 use crate::keys::Kit;
+use crate::model::chain::KnownSnapshot;
 use crate::model::index::Index;
-use crate::model::{HostId, ObjectId, Problem, Record, SnapshotId};
+use crate::model::{HostId, ObjectId, Problem, Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::known_sources;
 use crate::ops::select;
 use crate::ops::session::{HostChoice, Session, Surroundings};
 use crate::ops::vault::Vault;
+use parts::{How, Parts};
 use place::Places;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -41,7 +44,7 @@ pub struct RecoverOptions {
     pub in_place: bool,
     /// Only these components; all when empty.
     pub only: Vec<String>,
-    /// This snapshot; none: the newest good one.
+    /// This snapshot and no other; none: of each component the newest good one that holds it.
     pub snapshot: Option<String>,
     /// Leave owners as the running user.
     pub ignore_owners: bool,
@@ -56,6 +59,10 @@ pub struct RecoverOptions {
 pub struct RecoveredComponent {
     /// Its name.
     pub name: String,
+    /// The snapshot that it came from.
+    pub snapshot: SnapshotId,
+    /// The moment its state is of.
+    pub instant: Timestamp,
     /// Where it is now.
     pub to: String,
     /// Whether that is where the configuration looks for it.
@@ -71,8 +78,10 @@ pub struct RecoveredComponent {
 /// What a recovery did.
 #[derive(Debug, Clone, Serialize)]
 pub struct RecoverReport {
-    /// The snapshot.
+    /// The snapshot that the configuration came from, and every component that it holds.
     pub snapshot: SnapshotId,
+    /// That not all components are of one snapshot, in words.
+    pub moments: Option<String>,
     /// An earlier run was interrupted, and this one went on from there.
     pub resumed: bool,
     /// The project's folder.
@@ -112,9 +121,15 @@ pub struct Looked {
 /// A snapshot that was chosen, opened and proved to be readable; nothing is written yet.
 pub struct Chosen {
     looked: Looked,
-    record: Arc<Record>,
-    index: Index,
+    parts: Parts,
     places: Places,
+}
+
+/// The snapshot that gives the configuration.
+struct Base {
+    record: Arc<Record>,
+    hash: ObjectId,
+    index: Index,
 }
 
 /// Looks at the stores of `kit`, and at what an interrupted recovery left. Writes nothing.
@@ -143,87 +158,93 @@ impl Looked {
     /// Takes `snapshot`, or the one asked for, or the one of an interrupted run, or the best one found; opens and proves its index.
     pub fn choose(mut self, snapshot: Option<&str>) -> Result<Chosen> {
         let named = snapshot.or(self.options.snapshot.as_deref()).map(str::to_owned);
-        let (record, hash, index) = self.open(named.as_deref())?;
-        let (mut record, mut index) = (record, index);
+        let mut base = self.open(named.as_deref())?;
         if self.options.to.is_none() {
-            let config_path = std::path::Path::new(&index.header.config_path);
+            let config_path = std::path::Path::new(&base.index.header.config_path);
             self.begun = Begun::read(config_path.parent().unwrap_or(config_path))?;
         }
-        if let Some(begun) = self.begun.clone().filter(|begun| begun.record != hash) {
+        if let Some(begun) = self.begun.clone().filter(|begun| begun.record != base.hash) {
             if named.is_some() {
                 let (id, dir) = (&begun.snapshot, begun.dir.display());
                 let what = format!("an interrupted recovery of snapshot {id} lies in {dir}");
                 return Err(OpError::new(Class::Usage, what)
                     .hint("leave --snapshot away to end it; or name another new folder with --to"));
             }
-            (record, _, index) = self.open(Some(&begun.snapshot.to_string()))?;
+            base = self.open(Some(&begun.snapshot.to_string()))?;
         }
-        let places = Places::of(&self.options, &index, self.begun.as_ref())?;
-        Ok(Chosen { looked: self, record, index, places })
+        let how = match (&self.begun, &named) {
+            (Some(begun), _) => How::Begun(begun.components.clone()),
+            (None, Some(_)) => How::Named,
+            (None, None) => How::Newest,
+        };
+        let parts = parts::of(&self, base, &how)?;
+        let places = Places::of(&self.options, &parts, self.begun.as_ref())?;
+        Ok(Chosen { looked: self, parts, places })
     }
 
-    fn open(&self, named: Option<&str>) -> Result<(Arc<Record>, ObjectId, Index)> {
+    fn open(&self, named: Option<&str>) -> Result<Base> {
         let id = match (named, self.resumes()) {
             (Some(named), _) => named.to_owned(),
             (None, Some(id)) => id.to_string(),
             (None, None) => found::best(&self.found)?,
         };
         let known = select::snapshot(&self.session, &self.vault, &id, false)?;
-        let record = Arc::clone(&known.record);
+        let index = self.index_of(known)?;
+        Ok(Base { record: Arc::clone(&known.record), hash: known.hash, index })
+    }
+
+    fn index_of(&self, known: &KnownSnapshot) -> Result<Index> {
         let sources = known_sources(&self.session, &self.vault, known);
         let identities = self.session.identities_needed()?;
-        let reader = SnapshotReader { store: &sources, record: &record, identities: &identities };
-        let index = reader.index()?;
-        Ok((record, known.hash, index))
+        SnapshotReader { store: &sources, record: &known.record, identities: &identities }.index()
     }
 }
 
 impl Chosen {
     /// The snapshot that was chosen.
     pub fn snapshot(&self) -> &SnapshotId {
-        &self.record.snapshot
+        &self.parts.record.snapshot
     }
 
-    /// Where each component goes, as lines.
+    /// Where each component goes and from which snapshot, and which cannot be brought, as lines.
     pub fn plan(&self) -> Vec<String> {
-        self.places.lines()
+        let mut lines = self.places.lines(&|name| self.parts.note(name));
+        lines.extend(self.moments());
+        lines.extend(self.parts.left_out());
+        lines
+    }
+
+    fn moments(&self) -> Option<String> {
+        self.parts.moments(self.places.components.iter().map(|place| place.name.as_str()))
     }
 
     /// Brings everything back. Safe to be killed at any moment and run again.
     pub fn run(self) -> Result<RecoverReport> {
-        let Self { looked, record, index, mut places } = self;
-        let hash = looked.vault.snapshots().find(|s| s.record.snapshot == record.snapshot).map(|s| s.hash);
-        let hash = hash.ok_or_else(|| OpError::new(Class::NotFound, "the snapshot is gone"))?;
+        let moments = self.moments();
+        let begun = self.begun();
+        let Self { looked, parts, mut places } = self;
         let resumed = looked.begun.is_some();
-        let begun = Begun {
-            dir: places.project.clone(),
-            vault: looked.kit.vault.clone(),
-            host: looked.host,
-            snapshot: record.snapshot.clone(),
-            record: hash,
-            in_place: looked.options.in_place,
-            only: looked.options.only.clone(),
-        };
         let work = Work::begin(&begun, looked.session.around.clock.now())?;
         crash::point("recover: begun");
         let mut restored = Vec::new();
         for place in &mut places.components {
             looked.session.around.interrupt.check()?;
             let (session, there) = (&looked.session, (&*place, &*places.config));
-            let brought = work.bring(session, &looked.options, &record.snapshot, there)?;
+            let snapshot = parts.snapshot_of(&place.name);
+            let brought = work.bring(session, &looked.options, snapshot, there)?;
             if let Some(beside) = &brought.beside {
                 place.put_beside(beside);
             }
             restored.push(brought);
             crash::point("recover: component at its place");
         }
-        let config = settle::settle(&looked, &index, &places)?;
+        let config = settle::settle(&looked, &parts.index, &places)?;
         for (name, path) in &config.astray {
             places.components.iter_mut().filter(|c| c.name == *name).for_each(|c| c.looked_for_at(path));
         }
         crash::point("recover: configuration written");
         let left: Vec<String> = restored.iter().flat_map(|r| r.left.iter().cloned()).collect();
-        let mut problems: Vec<Problem> = Vec::new();
+        let mut problems = parts.problems.clone();
         let all = restored.iter().flat_map(|r: &Restored| r.problems.iter()).cloned();
         for problem in all.chain(config.problems.iter().cloned()).chain(looked.session.troubles()) {
             if !problems.contains(&problem) {
@@ -233,10 +254,12 @@ impl Chosen {
         problems.extend(left.iter().map(|path| place::left_problem(path)));
         work.end(left.is_empty()).doing(Class::Failed, || "cannot remove what the recovery used".into())?;
         crash::point("recover: ended");
-        let components = places.components.iter().zip(&restored).map(|(place, r)| r.report(place)).collect();
+        let components =
+            places.components.iter().zip(&restored).map(|(place, r)| r.report(place, &parts)).collect();
         Ok(RecoverReport {
-            next: next::steps(&looked, &index, &places, &config, &restored),
-            snapshot: record.snapshot.clone(),
+            next: next::steps(&looked, &parts, &places, &config, &restored),
+            snapshot: parts.record.snapshot.clone(),
+            moments,
             resumed,
             project: places.project.display().to_string(),
             config: places.config.display().to_string(),
@@ -248,5 +271,24 @@ impl Chosen {
             left,
             problems,
         })
+    }
+
+    /// What this recovery is begun with, or was.
+    fn begun(&self) -> Begun {
+        let (looked, parts) = (&self.looked, &self.parts);
+        let components = match &looked.begun {
+            Some(begun) => begun.components.clone(),
+            None => Some(parts.from.clone()),
+        };
+        Begun {
+            dir: self.places.project.clone(),
+            vault: looked.kit.vault.clone(),
+            host: looked.host,
+            snapshot: parts.record.snapshot.clone(),
+            record: parts.hash,
+            in_place: looked.options.in_place,
+            only: looked.options.only.clone(),
+            components,
+        }
     }
 }

@@ -1,20 +1,22 @@
 //! What a person does after a recovery.
 
 use super::Looked;
+use super::parts::Parts;
 use super::place::{ComponentPlace, Places};
 use super::settle::Settled;
 use super::work::Restored;
-use crate::model::index::{ComponentKind, Index};
+use crate::model::index::ComponentKind;
 
 /// The next steps, in order.
 pub(super) fn steps(
     looked: &Looked,
-    index: &Index,
+    parts: &Parts,
     places: &Places,
     settled: &Settled,
     restored: &[Restored],
 ) -> Vec<String> {
     let mut steps = Vec::new();
+    steps.extend(parts.moments(places.components.iter().map(|c| c.name.as_str())));
     steps.extend(settled.notes.iter().cloned());
     for place in places.components.iter().filter(|c| !c.at_its_place) {
         steps.push(outside(place));
@@ -27,12 +29,9 @@ pub(super) fn steps(
     if restored.iter().any(|r| !r.left.is_empty()) {
         steps.push("move what could not be moved to its place by hand: it is listed above".into());
     }
-    for component in &index.components {
+    for component in &parts.index.components {
         if !places.components.iter().any(|c| c.name == component.name.as_str()) {
-            steps.push(format!(
-                "component {} was not brought back; `backstay restore {} {} --to DIR` does",
-                component.name, index.header.snapshot, component.name
-            ));
+            steps.push(parts.missing(component.name.as_str()));
         } else if !component.rules.is_empty() {
             let few: Vec<&str> = component.rules.iter().take(6).map(String::as_str).collect();
             let more = if component.rules.len() > few.len() { ", …" } else { "" };
@@ -43,6 +42,7 @@ pub(super) fn steps(
             ));
         }
     }
+    steps.extend(parts.absent.iter().map(|name| parts.missing(name)));
     for (store, why) in &settled.away {
         steps.push(format!(
             "store {store} is not here ({why}): bring it back; if it is lost for good, run `backstay init` for a new, empty one. Until then `backstay backup` refuses: it might hold entries that nobody here knows of"

@@ -1,10 +1,11 @@
 //! Where components go, and moving them there: by rename, never over something.
 
 use super::RecoverOptions;
+use super::parts::Parts;
 use super::way::{self, Target};
 use super::work::Begun;
 use crate::durable::{Dir, DurableError};
-use crate::model::index::{ComponentKind, Index, IndexComponent};
+use crate::model::index::{ComponentKind, IndexComponent};
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::platform::apply::Subject;
@@ -80,7 +81,8 @@ pub(super) struct Places {
 
 impl Places {
     /// Decides, and looks whether the way is free. `begun` is an interrupted run for the same folder.
-    pub(super) fn of(options: &RecoverOptions, index: &Index, begun: Option<&Begun>) -> Result<Self> {
+    pub(super) fn of(options: &RecoverOptions, parts: &Parts, begun: Option<&Begun>) -> Result<Self> {
+        let index = &parts.index;
         let config = PathBuf::from(&index.header.config_path);
         let (Some(was), Some(file)) = (config.parent().filter(|p| p.is_absolute()), config.file_name())
         else {
@@ -89,9 +91,7 @@ impl Places {
                 .hint("`backstay --kit KIT restore ID --to DIR` brings its data back"));
         };
         if let Some(unknown) = options.only.iter().find(|name| index.component(name).is_none()) {
-            let names: Vec<&str> = index.components.iter().map(|c| c.name.as_str()).collect();
-            let what = format!("there is no component {unknown:?} in snapshot {}", index.header.snapshot);
-            return Err(OpError::new(Class::NotFound, what).hint(format!("there are: {}", names.join(", "))));
+            return Err(unknown_component(unknown, parts));
         }
         let project = options.to.clone().unwrap_or_else(|| was.to_owned());
         let places =
@@ -167,16 +167,30 @@ impl Places {
         ComponentPlace { name, kind, single, to, at_its_place, was, root, top, beside, step: None }
     }
 
-    /// For people: where each component goes.
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// For people: where each component goes, with what `from` says of where it comes from.
+    pub(super) fn lines(&self, from: &dyn Fn(&str) -> String) -> Vec<String> {
         let line = |c: &ComponentPlace| {
             let note = if c.at_its_place { "" } else { "  (not its place)" };
-            format!("{:<12} {}{note}", c.name, c.to.display())
+            format!("{:<12} {}{note}{}", c.name, c.to.display(), from(&c.name))
         };
         let mut lines: Vec<String> = self.components.iter().map(line).collect();
         lines.push(format!("{:<12} {} (backstay's configuration)", "", self.config.display()));
         lines
     }
+}
+
+/// Says that nothing that is taken holds a component, and what there is.
+fn unknown_component(name: &str, parts: &Parts) -> OpError {
+    let what = format!("there is no component {name:?} in snapshot {}", parts.record.snapshot);
+    let mut names: Vec<&str> = parts.index.components.iter().map(|c| c.name.as_str()).collect();
+    names.extend(parts.newest.keys().map(String::as_str).filter(|n| !parts.from.contains_key(*n)));
+    let hint = match parts.newest.get(name) {
+        Some(newest) => {
+            format!("the newest that holds it is {newest}: leave --snapshot away, or name that one")
+        }
+        None => format!("there are: {}", names.join(", ")),
+    };
+    OpError::new(Class::NotFound, what).hint(hint)
 }
 
 /// Says that something recovered could not be moved to its place.

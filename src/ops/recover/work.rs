@@ -2,6 +2,7 @@
 //!
 //! A component counts as restored only when its report lies here, fsynced: a tree without one is removed and restored anew.
 
+use super::parts::{Origins, Parts};
 use super::place::{ComponentPlace, Moved, move_to_place};
 use super::{RecoverOptions, RecoveredComponent};
 use crate::durable::{self, DurableError, FileLock, Held, crash};
@@ -32,6 +33,9 @@ pub(super) struct Begun {
     pub(super) record: ObjectId,
     pub(super) in_place: bool,
     pub(super) only: Vec<String>,
+    /// The snapshot that each component comes from; none where an older program began it, which took all from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) components: Option<Origins>,
 }
 
 impl Begun {
@@ -69,9 +73,11 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    pub(super) fn report(&self, place: &ComponentPlace) -> RecoveredComponent {
+    pub(super) fn report(&self, place: &ComponentPlace, parts: &Parts) -> RecoveredComponent {
         RecoveredComponent {
             name: place.name.clone(),
+            snapshot: parts.snapshot_of(&place.name).clone(),
+            instant: parts.index.component(&place.name).map_or(parts.record.started, |c| c.instant),
             to: place.to.display().to_string(),
             at_its_place: place.at_its_place,
             files: self.files,

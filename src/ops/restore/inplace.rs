@@ -10,6 +10,7 @@ use crate::model::index::ComponentKind;
 use crate::model::path::escape;
 use crate::model::{Kind, Problem, ProblemKind};
 use crate::ops::error::{Class, OpError, Result};
+use crate::ops::holding::named_by;
 use crate::ops::hooks::Ran;
 use crate::ops::restore::exchange::{Done, Exchange};
 use crate::ops::restore::feed::{Fed, Ready};
@@ -64,7 +65,7 @@ pub fn plan_in_place(
     if let Some(state) = &session.state {
         refuse_unfinished(state.dir(), "restore in place")?;
     }
-    let opened = open(session, snapshot, accept_untrusted)?;
+    let opened = open(session, snapshot, &named_by(session, paths), accept_untrusted)?;
     let selections = select::paths(session, &opened.index, paths)?;
     let (mut listings, mut files, mut feeds) = (Vec::new(), Vec::new(), Vec::new());
     for selection in &selections {

@@ -33,7 +33,9 @@ use crate::model::index::Index;
 use crate::model::report::Phase;
 use crate::model::{Entry, Problem, ProblemKind, Record, SnapshotId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::holding::named_by;
 use crate::ops::hooks::{self, Ran};
+use crate::ops::lacking;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::select;
 use crate::ops::session::Session;
@@ -43,6 +45,7 @@ use crate::source::sqlite::Checked;
 pub(crate) use lay::write_listing;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What to bring back.
 #[derive(Debug, Clone)]
@@ -83,15 +86,20 @@ pub struct RestoreReport {
 
 /// An open snapshot: record and index proved, ready to be read.
 pub(crate) struct Opened {
-    pub(crate) sources: std::sync::Arc<Sources>,
-    pub(crate) record: std::sync::Arc<Record>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) record: Arc<Record>,
     pub(crate) index: Index,
-    pub(crate) identities: Identities,
+    pub(crate) identities: Arc<Identities>,
 }
 
-/// Finds a snapshot, proves it and opens its index.
-pub(crate) fn open(session: &Session, selector: &str, accept_untrusted: bool) -> Result<Opened> {
-    open_in(session, &session.read_vault()?, selector, accept_untrusted)
+/// Finds a snapshot, proves it and opens its index. A word that chooses means one that holds all components with these `names`.
+pub(crate) fn open(
+    session: &Session,
+    selector: &str,
+    names: &[String],
+    accept_untrusted: bool,
+) -> Result<Opened> {
+    open_in(session, &session.read_vault()?, selector, names, accept_untrusted)
 }
 
 /// The same in a vault that was read already.
@@ -99,12 +107,13 @@ pub(crate) fn open_in(
     session: &Session,
     vault: &Vault,
     selector: &str,
+    names: &[String],
     accept_untrusted: bool,
 ) -> Result<Opened> {
-    let known = select::snapshot(session, vault, selector, accept_untrusted)?;
-    let sources = std::sync::Arc::new(known_sources(session, vault, known));
+    let known = select::holding(session, vault, selector, names, accept_untrusted)?;
+    let sources = Arc::new(known_sources(session, vault, known));
     let record = known.record.clone();
-    let identities = session.identities_needed()?;
+    let identities = Arc::new(session.identities_needed()?);
     let reader = SnapshotReader { store: &*sources, record: &record, identities: &identities };
     let index = reader.index()?;
     Ok(Opened { sources, record, index, identities })
@@ -123,13 +132,18 @@ impl Opened {
 
 /// Restores into a folder of its own.
 pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport> {
-    let opened = open(session, &options.snapshot, options.accept_untrusted)?;
+    let vault = session.read_vault()?;
+    let names = named_by(session, &options.paths);
+    let opened = open_in(session, &vault, &options.snapshot, &names, options.accept_untrusted)?;
     let selections = select::paths(session, &opened.index, &options.paths)?;
+    let lacking = options.paths.is_empty().then(|| lacking::of_project(&vault, &opened)).flatten();
+    lacking.iter().for_each(|problem| session.around.progress.problem(problem));
     let reader = opened.reader();
     let listings: Vec<Listing> =
         selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect::<Result<_>>()?;
     let Ran { outcome: mut report, problems } =
         with_hooks(session, &listings, || to_folder(session, options, &opened, &listings))?;
+    report.problems.extend(lacking);
     report.problems.extend(problems);
     Ok(report)
 }

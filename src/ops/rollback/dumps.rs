@@ -223,7 +223,7 @@ impl Way<'_> {
         if self.journal.feeds.is_empty() {
             return Ok(());
         }
-        let opened = open(self.session, &safety.snapshot.to_string(), false)?;
+        let opened = open(self.session, &safety.snapshot.to_string(), &[], false)?;
         for feed in &self.journal.feeds {
             let name = feed.component.as_str();
             let to = folder(&self.journal, &self.state).join(name).join(OLD);

@@ -48,7 +48,8 @@ use crate::model::{Problem, RelPath, SnapshotId};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::git::{Move, Moved};
 use crate::ops::hooks::{self, Ran};
-use crate::ops::restore::{Listing, Opened, RestoreReport, open};
+use crate::ops::lacking;
+use crate::ops::restore::{Listing, Opened, RestoreReport, open_in};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
 use dumps::{Dump, dump_of};
@@ -170,7 +171,8 @@ pub struct RollbackReport {
 /// Plans; touches nothing.
 pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan> {
     refuse_unfinished(session.state()?.dir(), "rollback")?;
-    let opened = open(session, &options.snapshot, options.accept_untrusted)?;
+    let vault = session.read_vault()?;
+    let opened = open_in(session, &vault, &options.snapshot, &options.only, options.accept_untrusted)?;
     let trees = opened.index.header.working_trees();
     // A bundle of a repository is for a repository that is gone.
     let is_bundle = |name: &str| trees.iter().any(|tree| tree.bundle.as_deref() == Some(name));
@@ -200,6 +202,9 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let mut shown =
         ShownPlan { snapshot, places, dumps: dumps_shown, services, git, bytes, lost_since, warnings };
     shown.warnings = foreseen::of_all(&opened, &shown, &needs)?;
+    if options.only.is_empty() {
+        shown.warnings.extend(lacking::of_project(&vault, &opened));
+    }
     shown.warnings.extend(known);
     shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
     let must_run = Vec::new();

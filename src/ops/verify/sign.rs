@@ -36,6 +36,8 @@ impl Voice {
         let mut voice = Self { silent: None, class: None, signed: 0, what };
         if session.config.is_none() {
             voice.silent = Some("a kit alone signs nothing".into());
+        } else if session.around.as_of.is_some() {
+            voice.silent = Some("--as-of is for reading, and nothing is signed of what stood before".into());
         } else if let Err(error) = session.signer() {
             voice.fail(&error);
         } else if let Err(error) = session.with_all_stores() {

@@ -18,8 +18,15 @@ pub enum Compared {
     Ignored,
     /// It refuses requests that carry one.
     Refused,
-    /// It was not tried: none are sent, or the probe did not come so far.
+    /// It was not tried: none are to be sent, or these keys may not probe.
     Untried,
+}
+
+impl Compared {
+    /// The server took a request that carried one.
+    pub(super) fn taken(self) -> bool {
+        matches!(self, Self::Enforced | Self::Ignored)
+    }
 }
 
 /// What a server can do. Found by trying, with throw-away objects.
@@ -84,9 +91,15 @@ impl Capabilities {
         self.payload_part || self.checksum_part == Compared::Enforced
     }
 
-    /// True when checksums go along: where they are compared or at least taken.
-    pub(super) fn sends_checksum(&self, compared: Compared) -> bool {
-        matches!(compared, Compared::Enforced | Compared::Ignored)
+    /// True when checksums go along: as `setting` says, and where it leaves that open, where they are compared or at least taken.
+    pub(super) fn sends_checksum(&self, setting: Checksum, compared: Compared) -> bool {
+        match (setting, compared) {
+            (Checksum::None, _) | (Checksum::Auto, Compared::Refused) => false,
+            (Checksum::Sha256, _) | (Checksum::Auto, Compared::Enforced | Compared::Ignored) => true,
+            // Nothing could be tried with these keys. A bucket with a lock takes no object without one; a server that does not know the header passes
+            // it over.
+            (Checksum::Auto, Compared::Untried) => self.probed_at.is_none(),
+        }
     }
 }
 

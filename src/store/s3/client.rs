@@ -9,6 +9,7 @@ use crate::store::s3::spec::S3Spec;
 use crate::store::s3::transport::{Answer, Body, Line, Transport};
 use crate::store::s3::xml::{self, Element};
 use bytes::Bytes;
+use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// The header that carries the SHA-256 of a body.
+pub(super) const CHECKSUM: &str = "x-amz-checksum-sha256";
 /// Answers in XML are no longer than this: a page of a listing has 1000 keys.
 const MAX_XML: usize = 16 << 20;
 const MAX_ERROR: usize = 64 << 10;
@@ -71,6 +74,12 @@ impl Call {
     pub(super) fn sending(mut self, body: Body, sha256: ObjectId) -> Self {
         (self.body, self.sha256) = (body, sha256);
         self
+    }
+
+    /// With its body's SHA-256 for the server to compare.
+    pub(super) fn checksummed(self) -> Self {
+        let sum = BASE64.encode(self.sha256.as_bytes());
+        self.header(CHECKSUM, &sum)
     }
 
     pub(super) fn expects(mut self, root: &'static str) -> Self {

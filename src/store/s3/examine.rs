@@ -3,14 +3,13 @@
 //! A setting says what a bucket is told to do; only trying says what it does. Like the probe this touches throw-away objects with random names alone.
 
 use crate::durable::random_bytes;
-use crate::model::{ObjectId, Timestamp};
+use crate::model::Timestamp;
 use crate::store::s3::S3Store;
 use crate::store::s3::client::Call;
 use crate::store::s3::failure::Failure;
-use crate::store::s3::list::Orphan;
+use crate::store::s3::list::{Orphan, PROBES};
 use crate::store::s3::xml::Element;
 use crate::store::{Store, StoreError, StoreErrorKind};
-use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::Method;
 
@@ -30,8 +29,8 @@ pub struct Versions {
 /// An upload in parts that was begun and not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenUpload {
-    /// Its key in the store.
-    pub key: String,
+    /// Its name below the store's prefix.
+    pub name: String,
     /// When it was begun, as the server says.
     pub begun: Option<Timestamp>,
     /// Bytes of its parts; `None` where the server does not tell.
@@ -66,7 +65,7 @@ impl S3Store {
     async fn try_versions_now(&self) -> Result<Versions, Failure> {
         let random = random_bytes::<12>()
             .map_err(|e| Failure::new(StoreErrorKind::Other, "no randomness").because(e))?;
-        let key = self.path(&format!(".backstay-probe/{}-v", HEXLOWER.encode(&random)));
+        let key = self.path(&format!("{PROBES}{}-v", HEXLOWER.encode(&random)));
         let mut ids = Vec::new();
         let tried = self.overwrite_and_look(&key, &mut ids).await;
         let left = self.clear(&key, &ids).await?;
@@ -76,9 +75,9 @@ impl S3Store {
     /// The ids of the versions that came to be are added to `ids`.
     async fn overwrite_and_look(&self, key: &str, ids: &mut Vec<String>) -> Result<Versions, Failure> {
         let mut found = Versions { told: false, kept: None, removable: None, left: 0 };
+        let known = self.capabilities_now().await?;
         for body in [FIRST, SECOND] {
-            let put = Call::new(Method::PUT, key).body(Bytes::from_static(body), ObjectId::of(body));
-            match self.client.run(&self.putting(put)).await {
+            match self.client.run(&self.probe_put(key, body, &known)).await {
                 Ok(reply) => {
                     let id = reply.header("x-amz-version-id").filter(|id| !id.is_empty() && *id != "null");
                     ids.extend(id.map(str::to_owned));
@@ -144,7 +143,7 @@ impl S3Store {
             let mut found = Vec::new();
             for orphan in self.uploads_below().await? {
                 let bytes = self.bytes_of_parts(&orphan).await;
-                found.push(OpenUpload { key: orphan.key.to_string(), begun: orphan.begun, bytes });
+                found.push(OpenUpload { name: orphan.name, begun: orphan.begun, bytes });
             }
             Ok(found)
         })
@@ -155,7 +154,7 @@ impl S3Store {
         let (mut bytes, mut marker) = (0, 0_u32);
         loop {
             let call =
-                Call::new(Method::GET, &self.path(&orphan.key)).query("uploadId", orphan.upload_id.as_str());
+                Call::new(Method::GET, &self.path(&orphan.name)).query("uploadId", orphan.upload_id.as_str());
             let call = call.query("part-number-marker", marker.to_string()).expects("ListPartsResult");
             let page = self.client.run(&call).await.ok()?.xml;
             let before = marker;

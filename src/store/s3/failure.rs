@@ -119,6 +119,18 @@ impl Failure {
         (matches!(self.status, 401 | 403) && !hopeless) || words.contains(&self.code.as_str())
     }
 
+    /// True for an answer that refuses the request itself, not the right to make it or the moment.
+    pub(super) fn refuses(&self) -> bool {
+        matches!(self.status, 400..=499 | 501)
+            && !matches!(self.kind, StoreErrorKind::Denied | StoreErrorKind::Unreachable)
+            && !self.is_absent()
+    }
+
+    /// True when it may have been a header that this server does not know: never when what arrived was not what was sent, or something is in the way.
+    pub(super) fn may_be_a_header(&self) -> bool {
+        self.refuses() && !self.uncertain && !self.says_spoilt() && !self.is_in_the_way()
+    }
+
     /// True when an object of that name is in the way, or just being put by someone else.
     pub(super) fn is_in_the_way(&self) -> bool {
         matches!(self.status, 409 | 412)
@@ -189,12 +201,23 @@ fn again_of(status: u16, code: &str, headers: &HeaderMap) -> Again {
         408 | 429 | 500..=599 => true,
         _ => busy || is_spoilt(code),
     };
-    let said = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
-    match (again, said) {
+    match (again, seconds_to_wait(headers)) {
         (false, _) => Again::Never,
         (true, Some(seconds)) => Again::After(Duration::from_secs(MAX_SAID.min(seconds))),
         (true, None) => Again::Soon,
     }
+}
+
+/// What the server says about when to come back: in seconds, or at a time, which its own clock tells from now.
+fn seconds_to_wait(headers: &HeaderMap) -> Option<u64> {
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let said = header("retry-after")?;
+    if let Ok(seconds) = said.parse() {
+        return Some(seconds);
+    }
+    let time = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp());
+    let (then, now) = (time(said)?, time(header("date")?)?);
+    Some(u64::try_from(then.duration_since(now).as_secs()).unwrap_or(0))
 }
 
 /// Why a request got no answer, from what the HTTP library says; never with its URL.
@@ -273,6 +296,18 @@ mod tests {
         }
         let slow = answer(503, &[("retry-after", "7")], "");
         assert_eq!(slow.again, Again::After(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_date_to_come_back_at_is_counted_from_the_servers_own_clock() {
+        let date = ("date", "Wed, 25 Nov 2026 07:59:20 GMT");
+        let wait = |headers: &[(&'static str, &'static str)]| answer(503, headers, "").again;
+        let after = |seconds| Again::After(Duration::from_secs(seconds));
+        assert_eq!(wait(&[date, ("retry-after", "Wed, 25 Nov 2026 08:00:00 GMT")]), after(40));
+        assert_eq!(wait(&[date, ("retry-after", "Wed, 25 Nov 2026 07:00:00 GMT")]), after(0));
+        assert_eq!(wait(&[date, ("retry-after", "Wed, 25 Nov 2099 07:00:00 GMT")]), after(24 * 3600));
+        assert_eq!(wait(&[("retry-after", "Wed, 25 Nov 2026 08:00:00 GMT")]), Again::Soon);
+        assert_eq!(wait(&[date, ("retry-after", "soon")]), Again::Soon);
     }
 
     #[test]

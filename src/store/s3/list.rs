@@ -13,13 +13,16 @@ use std::collections::{BTreeMap, HashSet};
 /// An upload in parts that was begun and not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
-    /// Its key in the store.
-    pub key: Key,
+    /// Its name below the store's prefix: a key of the format, or of a throw-away object.
+    pub name: String,
     /// When it was begun, as the server says.
     pub begun: Option<Timestamp>,
     /// The server's name for it.
     pub(super) upload_id: String,
 }
+
+/// Throw-away objects lie below this.
+pub(super) const PROBES: &str = ".backstay-probe/";
 
 pub(super) fn circles() -> Failure {
     Failure::new(StoreErrorKind::Corrupt, "the server's listing runs in circles")
@@ -78,11 +81,15 @@ impl S3Store {
 
     /// The key that a name in the bucket stands for.
     pub(super) fn key_of(&self, name: &str) -> Option<Key> {
-        let inner = match self.spec.prefix.as_str() {
-            "" => name,
-            prefix => name.strip_prefix(prefix)?.strip_prefix('/')?,
-        };
-        Key::parse(inner)
+        Key::parse(self.below(name)?)
+    }
+
+    /// What stands in a name after the store's prefix.
+    fn below<'a>(&self, name: &'a str) -> Option<&'a str> {
+        match self.spec.prefix.as_str() {
+            "" => Some(name),
+            prefix => name.strip_prefix(prefix)?.strip_prefix('/'),
+        }
     }
 
     pub(super) async fn uploads_below(&self) -> Result<Vec<Orphan>, Failure> {
@@ -94,10 +101,10 @@ impl S3Store {
             let call = call.query("key-marker", from.0.as_str()).query("upload-id-marker", from.1.as_str());
             let page = self.client.run(&call.expects("ListMultipartUploadsResult")).await?.xml;
             for item in page.all("Upload") {
-                let key = item.text_of("Key").and_then(|text| self.key_of(text));
-                let (Some(key), Some(id)) = (key, item.text_of("UploadId")) else { continue };
+                let name = item.text_of("Key").and_then(|text| self.below(text)).filter(|name| is_ours(name));
+                let (Some(name), Some(id)) = (name, item.text_of("UploadId")) else { continue };
                 let begun = item.text_of("Initiated").and_then(|text| text.parse().ok());
-                found.push(Orphan { key, begun, upload_id: id.to_owned() });
+                found.push(Orphan { name: name.to_owned(), begun, upload_id: id.to_owned() });
             }
             if !is_truncated(&page) {
                 return Ok(found);
@@ -114,7 +121,7 @@ impl S3Store {
         let mut count = 0;
         for orphan in self.uploads_below().await? {
             if orphan.begun.is_some_and(|begun| begun < older_than) {
-                self.abort(&self.path(&orphan.key), &orphan.upload_id).await?;
+                self.abort(&self.path(&orphan.name), &orphan.upload_id).await?;
                 count += 1;
             }
         }
@@ -148,6 +155,11 @@ impl S3Store {
             other => other.map(drop),
         }
     }
+}
+
+/// True for a key of the format, and for a throw-away object: an upload of either is nobody else's.
+fn is_ours(name: &str) -> bool {
+    Key::parse(name).is_some() || name.starts_with(PROBES)
 }
 
 /// A bucket that is not found is no store, whatever word the server has for it.

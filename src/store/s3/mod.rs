@@ -69,8 +69,8 @@ pub struct S3Store {
     fresh: Mutex<HashMap<Key, Duration>>,
     /// The versions that are read, when the store is read as it stood at some time.
     picked: Option<versions::Picked>,
-    /// Uploads that nobody will go on with were looked for.
-    swept: std::sync::atomic::AtomicBool,
+    /// Uploads that nobody will go on with were looked for. No file is put before that is done: what other threads write down there would be swept away.
+    swept: tokio::sync::OnceCell<()>,
 }
 
 impl fmt::Debug for S3Store {

@@ -49,6 +49,16 @@ fn weight(part_size: u64) -> u32 {
     u32::try_from(part_size.div_ceil(PART)).unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT)
 }
 
+/// What is put.
+struct Object<'a> {
+    key: &'a Key,
+    file: &'a File,
+    size: u64,
+    sha256: &'a ObjectId,
+    /// It is put over whatever is there.
+    over: bool,
+}
+
 impl S3Store {
     pub(super) async fn put_in_parts(
         &self,
@@ -63,7 +73,6 @@ impl S3Store {
             let text = format!("it has {size} bytes, and this server takes no uploads in parts of {PART}");
             return Err(Failure::new(StoreErrorKind::Other, text));
         }
-        self.sweep_remembered().await;
         if !over && self.size_of(key).await?.is_some() {
             match self.compare(key, size, sha256).await? {
                 There::Same => return Ok(Put::AlreadyThere),
@@ -71,11 +80,30 @@ impl S3Store {
                 There::Nothing => {}
             }
         }
+        let object = Object { key, file, size, sha256, over };
+        let checks = known.sends_checksum(self.spec.checksum, known.checksum_part);
+        let refused = match self.upload(&object, &known, checks).await {
+            Err(e) if checks && self.may_do_without_checksums(&known, &e) => e,
+            other => return other,
+        };
+        match self.upload(&object, &known, false).await {
+            // It was not the checksums.
+            Err(e) if e.may_be_a_header() => Err(refused),
+            Err(e) => Err(e),
+            Ok(put) => {
+                self.do_without_checksums().await;
+                Ok(put)
+            }
+        }
+    }
+
+    /// Begins an upload or goes on with one, and ends it; with `checks` parts carry checksums.
+    async fn upload(&self, object: &Object<'_>, known: &Capabilities, checks: bool) -> Result<Put, Failure> {
         let mut anew = false;
         loop {
-            let (mut upload, resumed) = self.upload_for(key, size, sha256, &known, anew).await?;
-            let outcome = match self.send_parts(&mut upload, file, &known).await {
-                Ok(()) => self.complete(&upload, key, &known, over).await,
+            let (mut upload, resumed) = self.upload_for(object, checks, anew).await?;
+            let outcome = match self.send_parts(&mut upload, object.file).await {
+                Ok(()) => self.complete(&upload, object.key, known, object.over).await,
                 Err(failure) => Err(failure),
             };
             match outcome {
@@ -103,23 +131,20 @@ impl S3Store {
     /// The upload to go on with, and whether it is an old one.
     async fn upload_for(
         &self,
-        key: &Key,
-        size: u64,
-        sha256: &ObjectId,
-        known: &Capabilities,
+        object: &Object<'_>,
+        checks: bool,
         anew: bool,
     ) -> Result<(Upload, bool), Failure> {
-        let path = self.path(key);
-        let sends_checksum = known.sends_checksum(known.checksum_part);
-        let old = Upload::load(&self.spec, sha256);
+        let (path, size) = (self.path(object.key), object.size);
+        let old = Upload::load(&self.spec, object.sha256);
         if let Some(upload) = old.as_ref().filter(|_| !anew) {
-            let same = upload.path == path && upload.size == size && upload.checksum == sends_checksum;
+            let same = upload.path == path && upload.size == size && upload.checksum == checks;
             if same && upload.part_size == part_size(size) {
                 return Ok((upload.clone(), true));
             }
         }
         let mut call = self.putting(Call::new(Method::POST, &path)).query("uploads", "");
-        if sends_checksum {
+        if checks {
             call = call.header("x-amz-checksum-algorithm", "SHA256");
         }
         let reply = self.client.run(&call.expects("InitiateMultipartUploadResult")).await?;
@@ -127,7 +152,7 @@ impl S3Store {
         let upload_id =
             upload_id.ok_or_else(|| Failure::broken("the server gave the upload no id"))?.to_owned();
         let upload =
-            Upload::new(&self.spec, path, upload_id, (size, part_size(size)), *sha256, sends_checksum);
+            Upload::new(&self.spec, path, upload_id, (size, part_size(size)), *object.sha256, checks);
         upload.save(&self.spec)?;
         if let Some(old) = old {
             let _ = self.abort(&old.path, &old.upload_id).await;
@@ -135,12 +160,7 @@ impl S3Store {
         Ok((upload, false))
     }
 
-    async fn send_parts(
-        &self,
-        upload: &mut Upload,
-        file: &File,
-        known: &Capabilities,
-    ) -> Result<(), Failure> {
+    async fn send_parts(&self, upload: &mut Upload, file: &File) -> Result<(), Failure> {
         let mut whole = Context::new(&SHA256);
         let mut under_way: JoinSet<Sent> = JoinSet::new();
         let weight = weight(upload.part_size);
@@ -163,7 +183,7 @@ impl S3Store {
             if upload.parts.get(&number).is_some_and(|part| part.sha256 == sha256) {
                 continue;
             }
-            let call = self.part_call(upload, number, body, sha256, known);
+            let call = part_call(upload, number, body, sha256);
             let client = Arc::clone(&self.client);
             under_way.spawn(async move {
                 let sent = send_part(&client, call, number, sha256).await;
@@ -181,22 +201,6 @@ impl S3Store {
             return Err(not_its_name());
         }
         Ok(())
-    }
-
-    fn part_call(
-        &self,
-        upload: &Upload,
-        number: u32,
-        body: Bytes,
-        sha256: ObjectId,
-        known: &Capabilities,
-    ) -> Call {
-        let call = Call::new(Method::PUT, &upload.path).query("partNumber", number.to_string());
-        let call = call.query("uploadId", upload.upload_id.as_str()).body(body, sha256);
-        match known.sends_checksum(known.checksum_part) {
-            true => call.header("x-amz-checksum-sha256", &BASE64.encode(sha256.as_bytes())),
-            false => call,
-        }
     }
 
     /// Remembers a part that was sent.
@@ -300,17 +304,17 @@ impl S3Store {
         }
     }
 
-    /// Ends uploads of this machine that nobody went on with. Once in the life of a store object; trouble is left for the next.
-    async fn sweep_remembered(&self) {
-        if self.swept.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        Upload::sweep(&self.spec);
-        for upload in Upload::stale(&self.spec, self.client.transport().timer().unix()) {
-            if self.abort(&upload.path, &upload.upload_id).await.is_ok() {
-                upload.forget(&self.spec);
+    /// Ends uploads of this machine that nobody went on with. Once in the life of a store object, whatever is put first; trouble is left for the next.
+    pub(super) async fn sweep_remembered(&self) {
+        let sweep = async {
+            Upload::sweep(&self.spec);
+            for upload in Upload::stale(&self.spec, self.client.transport().timer().unix()) {
+                if self.abort(&upload.path, &upload.upload_id).await.is_ok() {
+                    upload.forget(&self.spec);
+                }
             }
-        }
+        };
+        self.swept.get_or_init(|| sweep).await;
     }
 }
 
@@ -318,6 +322,12 @@ impl S3Store {
 fn may_go_on(failure: &Failure) -> bool {
     use StoreErrorKind as Kind;
     matches!(failure.kind, Kind::Unreachable | Kind::Denied | Kind::Interrupted)
+}
+
+fn part_call(upload: &Upload, number: u32, body: Bytes, sha256: ObjectId) -> Call {
+    let call = Call::new(Method::PUT, &upload.path).query("partNumber", number.to_string());
+    let call = call.query("uploadId", upload.upload_id.as_str()).body(body, sha256);
+    if upload.checksum { call.checksummed() } else { call }
 }
 
 async fn send_part(client: &Client, call: Call, number: u32, sha256: ObjectId) -> Sent {

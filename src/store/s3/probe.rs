@@ -7,8 +7,9 @@ use crate::model::{ObjectId, Timestamp};
 use crate::store::StoreErrorKind;
 use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::{self, Capabilities, Compared};
-use crate::store::s3::client::{Call, Patience};
+use crate::store::s3::client::{CHECKSUM, Call, Patience, Reply};
 use crate::store::s3::failure::{Again, Failure};
+use crate::store::s3::list::PROBES;
 use crate::store::s3::spec::Checksum;
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
@@ -16,14 +17,6 @@ use http::Method;
 
 const FIRST: &[u8] = b"backstay looks what this server can do: 1\n";
 const SECOND: &[u8] = b"backstay looks what this server can do: 2\n";
-const HEADER: &str = "x-amz-checksum-sha256";
-
-/// True for an answer that refuses the request itself, not the right to make it or the moment.
-fn refuses(failure: &Failure) -> bool {
-    matches!(failure.status, 400..=499 | 501)
-        && !matches!(failure.kind, StoreErrorKind::Denied | StoreErrorKind::Unreachable)
-        && !failure.is_absent()
-}
 
 /// What the failure of a lie says about the server.
 enum Said {
@@ -77,7 +70,7 @@ impl S3Store {
     pub(super) async fn probe_now(&self) -> Result<Capabilities, Failure> {
         let random = random_bytes::<12>()
             .map_err(|e| Failure::new(StoreErrorKind::Other, "no randomness").because(e))?;
-        let place = self.path(&format!(".backstay-probe/{}", HEXLOWER.encode(&random)));
+        let place = self.path(&format!("{PROBES}{}", HEXLOWER.encode(&random)));
         let mut found = Capabilities::least();
         let mut litter = vec![format!("{place}-1"), format!("{place}-2"), format!("{place}-3")];
         let tried = self.try_all(&litter, &mut found).await;
@@ -107,29 +100,35 @@ impl S3Store {
         self.try_range(&keys[0], found).await
     }
 
-    fn probe_put(&self, key: &str, body: &'static [u8]) -> Call {
+    fn plain_put(&self, key: &str, body: &'static [u8]) -> Call {
         self.putting(Call::new(Method::PUT, key)).body(Bytes::from_static(body), ObjectId::of(body))
+    }
+
+    /// A put in the form that the server took: where every put needs a checksum, one without is refused, and that says nothing of what was tried.
+    pub(super) fn probe_put(&self, key: &str, body: &'static [u8], found: &Capabilities) -> Call {
+        let plain = self.plain_put(key, body);
+        if found.checksum_put.taken() { plain.checksummed() } else { plain }
     }
 
     /// A put as plain as the server wants it: what it refuses is left off.
     async fn try_first_put(&self, key: &str, found: &mut Capabilities) -> Result<(), Failure> {
-        let plain = self.probe_put(key, FIRST);
+        let plain = self.plain_put(key, FIRST);
         let create = plain.clone().header("if-none-match", "*");
         if self.spec.checksum != Checksum::None {
-            match self.client.run(&create.clone().header(HEADER, &checksum_of(FIRST))).await {
+            match self.client.run(&create.clone().checksummed()).await {
                 Ok(_) => {
                     (found.create_only, found.checksum_put) = (true, Compared::Ignored);
                     return Ok(());
                 }
-                Err(e) if !refuses(&e) => return Err(e),
+                Err(e) if !e.refuses() => return Err(e),
                 Err(_) => {}
             }
-            match self.client.run(&plain.clone().header(HEADER, &checksum_of(FIRST))).await {
+            match self.client.run(&plain.clone().checksummed()).await {
                 Ok(_) => {
                     found.checksum_put = Compared::Ignored;
                     return Ok(());
                 }
-                Err(e) if self.spec.checksum == Checksum::Sha256 || !refuses(&e) => return Err(e),
+                Err(e) if self.spec.checksum == Checksum::Sha256 || !e.refuses() => return Err(e),
                 Err(_) => found.checksum_put = Compared::Refused,
             }
         }
@@ -138,7 +137,7 @@ impl S3Store {
                 found.create_only = true;
                 Ok(())
             }
-            Err(e) if !refuses(&e) => Err(e),
+            Err(e) if !e.refuses() => Err(e),
             Err(_) => self.client.run(&plain).await.map(drop),
         }
     }
@@ -146,11 +145,12 @@ impl S3Store {
     /// A second put of other bytes: with the condition it must be refused and change nothing.
     async fn try_again_over(&self, key: &str, found: &mut Capabilities) -> Result<(), Failure> {
         if found.create_only {
-            let again = self.client.run(&self.probe_put(key, SECOND).header("if-none-match", "*")).await;
+            let again = self.probe_put(key, SECOND, found).header("if-none-match", "*");
+            let again = self.client.run(&again).await;
             let kept = self.probe_bytes(key).await? == FIRST;
             found.create_only = kept && again.is_err_and(|e| e.is_in_the_way());
         }
-        let over = self.client.run(&self.probe_put(key, SECOND)).await;
+        let over = self.client.run(&self.probe_put(key, SECOND, found)).await;
         found.overwrite_possible = match over {
             Ok(_) => self.probe_bytes(key).await? == SECOND,
             Err(e) if e.kind == StoreErrorKind::Unreachable => return Err(e),
@@ -162,13 +162,13 @@ impl S3Store {
     /// Puts whose SHA-256 is another's: once in the checksum, once in the signature.
     async fn try_lies(&self, key: &str, other: &str, found: &mut Capabilities) -> Result<(), Failure> {
         if found.checksum_put == Compared::Ignored {
-            let truth = self.probe_put(key, FIRST);
-            let lie = truth.clone().header(HEADER, &checksum_of(SECOND));
+            let truth = self.probe_put(key, FIRST, found);
+            let lie = truth.clone().header(CHECKSUM, &checksum_of(SECOND));
             if self.catches(&lie, &truth).await? {
                 found.checksum_put = Compared::Enforced;
             }
         }
-        let truth = self.probe_put(other, FIRST);
+        let truth = self.probe_put(other, FIRST, found);
         found.payload_put = self.catches(&signed_for_other(&truth), &truth).await?;
         Ok(())
     }
@@ -214,24 +214,21 @@ impl S3Store {
     }
 
     async fn try_parts(&self, key: &str, found: &mut Capabilities) -> Result<(), Failure> {
-        let plain = self.putting(Call::new(Method::POST, key)).query("uploads", "");
-        let plain = plain.expects("InitiateMultipartUploadResult");
-        let with_checksum = self.spec.checksum != Checksum::None && found.checksum_put != Compared::Refused;
-        let begin = match with_checksum {
-            true => plain.header("x-amz-checksum-algorithm", "SHA256"),
-            false => plain,
-        };
-        let id = match self.client.run(&begin).await {
-            Ok(reply) => reply.xml.text_of("UploadId").unwrap_or_default().to_owned(),
-            Err(e) if refuses(&e) => {
-                found.multipart = false;
-                return Ok(());
-            }
-            Err(e) => return Err(e),
+        let wanted = self.spec.checksum != Checksum::None && found.checksum_put != Compared::Refused;
+        let Some((id, refused)) = self.begin_probe(key, wanted).await? else {
+            found.multipart = false;
+            return Ok(());
         };
         let part = Call::new(Method::PUT, key).query("partNumber", "1").query("uploadId", id.as_str());
         let part = part.body(Bytes::from_static(FIRST), ObjectId::of(FIRST));
-        let tried = self.try_part(part, with_checksum, found).await;
+        let tried = match refused {
+            Some(refused) if self.spec.checksum == Checksum::Sha256 => Err(refused),
+            Some(_) => {
+                found.checksum_part = Compared::Refused;
+                self.try_part(part, false, found).await
+            }
+            None => self.try_part(part, wanted, found).await,
+        };
         found.abort_allowed = match self.abort(key, &id).await {
             Ok(()) => Some(true),
             // What was begun stays there, once: it is remembered, and not tried again by each run.
@@ -241,23 +238,60 @@ impl S3Store {
         tried
     }
 
+    /// Begins an upload in parts, with checksums if they are wanted: its id, and why it was refused with them where it was. `None` when the server takes
+    /// no such uploads.
+    async fn begin_probe(
+        &self,
+        key: &str,
+        with_checksum: bool,
+    ) -> Result<Option<(String, Option<Failure>)>, Failure> {
+        let plain = self.putting(Call::new(Method::POST, key)).query("uploads", "");
+        let plain = plain.expects("InitiateMultipartUploadResult");
+        let id = |reply: &Reply| reply.xml.text_of("UploadId").unwrap_or_default().to_owned();
+        let mut refused = None;
+        if with_checksum {
+            match self.client.run(&plain.clone().header("x-amz-checksum-algorithm", "SHA256")).await {
+                Ok(reply) => return Ok(Some((id(&reply), None))),
+                Err(e) if e.refuses() => refused = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        match self.client.run(&plain).await {
+            Ok(reply) => Ok(Some((id(&reply), refused))),
+            Err(e) if e.refuses() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     async fn try_part(
         &self,
         part: Call,
         with_checksum: bool,
         found: &mut Capabilities,
     ) -> Result<(), Failure> {
+        let checked = part.clone().checksummed();
         if with_checksum {
-            let truth = part.clone().header(HEADER, &checksum_of(FIRST));
-            let lie = part.clone().header(HEADER, &checksum_of(SECOND));
-            found.checksum_part = match self.client.run(&truth).await {
-                Ok(_) if self.catches(&lie, &truth).await? => Compared::Enforced,
+            let lie = part.clone().header(CHECKSUM, &checksum_of(SECOND));
+            found.checksum_part = match self.client.run(&checked).await {
+                Ok(_) if self.catches(&lie, &checked).await? => Compared::Enforced,
                 Ok(_) => Compared::Ignored,
-                Err(e) if refuses(&e) => Compared::Refused,
+                Err(e) if self.spec.checksum != Checksum::Sha256 && e.refuses() => Compared::Refused,
                 Err(e) => return Err(e),
             };
         }
-        found.payload_part = self.catches(&signed_for_other(&part), &part).await?;
+        let truth = if found.checksum_part.taken() { checked } else { part };
+        if !found.checksum_part.taken() {
+            // What is refused as it is says nothing of a lie in it.
+            match self.client.run(&truth).await {
+                Ok(_) => {}
+                Err(e) if e.refuses() => {
+                    found.multipart = false;
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        found.payload_part = self.catches(&signed_for_other(&truth), &truth).await?;
         Ok(())
     }
 

@@ -3,15 +3,14 @@
 use crate::model::ObjectId;
 use crate::store::remote::{There, open_spooled, read_spooled, remove_spooled, taken};
 use crate::store::s3::S3Store;
-use crate::store::s3::capabilities::Capabilities;
-use crate::store::s3::client::Call;
+use crate::store::s3::capabilities::{Capabilities, Compared};
+use crate::store::s3::client::{Call, Reply};
 use crate::store::s3::failure::Failure;
 use crate::store::s3::multipart::PART;
-use crate::store::s3::spec::Sse;
+use crate::store::s3::spec::{Checksum, Sse};
 use crate::store::s3::transport::Body;
 use crate::store::{Key, Put, StoreErrorKind};
 use bytes::Bytes;
-use data_encoding::BASE64;
 use http::Method;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +32,7 @@ impl S3Store {
         over: bool,
     ) -> Result<Put, Failure> {
         let file = open_spooled(path, size)?;
+        self.sweep_remembered().await;
         let put = if !over && size <= self.whole_max() && self.capabilities_now().await?.proves_put() {
             // Not hashed again: the server compares what it gets with the name. Before anything is put over another it is.
             self.put_whole(key, Body::File { file: Arc::new(file), size }, *sha256, over).await?
@@ -73,14 +73,11 @@ impl S3Store {
             }
         }
         let mut call = self.putting(Call::new(Method::PUT, &self.path(key))).sending(body, sha256);
-        if known.sends_checksum(known.checksum_put) {
-            call = call.header("x-amz-checksum-sha256", &BASE64.encode(sha256.as_bytes()));
-        }
         if !over && known.create_only {
             call = call.header("if-none-match", "*");
         }
         for tried in 0..TRIES {
-            let failure = match self.client.run(&call).await {
+            let failure = match self.run_put(&call, &known).await {
                 Ok(reply) if reply.headers.contains_key("etag") => {
                     self.note_put(key);
                     return Ok(if known.proves_put() { Put::Proved } else { Put::Created });
@@ -106,6 +103,38 @@ impl S3Store {
             }
         }
         Err(comes_and_goes())
+    }
+
+    /// Sends a put, with a checksum where one goes along.
+    async fn run_put(&self, plain: &Call, known: &Capabilities) -> Result<Reply, Failure> {
+        if !known.sends_checksum(self.spec.checksum, known.checksum_put) {
+            return self.client.run(plain).await;
+        }
+        let refused = match self.client.run(&plain.clone().checksummed()).await {
+            Err(e) if self.may_do_without_checksums(known, &e) => e,
+            other => return other,
+        };
+        match self.client.run(plain).await {
+            // It was not the checksum.
+            Err(e) if e.may_be_a_header() => Err(refused),
+            Err(e) => Err(e),
+            Ok(reply) => {
+                self.do_without_checksums().await;
+                Ok(reply)
+            }
+        }
+    }
+
+    /// Whether what failed is to be tried without checksums: only where it was left open and could not be tried out whether the server takes them.
+    pub(super) fn may_do_without_checksums(&self, known: &Capabilities, failure: &Failure) -> bool {
+        self.spec.checksum == Checksum::Auto && known.probed_at.is_none() && failure.may_be_a_header()
+    }
+
+    /// Notes, for the life of this store object, that the server took without a checksum what it had refused with one.
+    pub(super) async fn do_without_checksums(&self) {
+        if let Some(known) = &mut *self.capabilities.lock().await {
+            (known.checksum_put, known.checksum_part) = (Compared::Refused, Compared::Refused);
+        }
     }
 
     /// Reads what lies under `key`.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 /// Which checksums go with what is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checksum {
-    /// `x-amz-checksum-sha256` where the probe has shown that the server takes it.
+    /// `x-amz-checksum-sha256` where the probe has shown that the server takes it. With keys that may not probe it goes along until it is refused.
     #[default]
     Auto,
-    /// Always; a server that refuses it is an error.
+    /// Always, also with parts; a server that refuses it is an error.
     Sha256,
     /// Never. The signature still covers the SHA-256 of every body.
     None,

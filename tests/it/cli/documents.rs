@@ -125,6 +125,7 @@ fn everything() -> Written {
     rolled_back(&mut written);
     health(&mut written);
     kept(&mut written);
+    settled(&mut written);
     proofs(&mut written);
     growing(&mut written);
     written
@@ -188,6 +189,20 @@ fn kept(written: &mut Written) {
     written.add("`backstay prune`", person.json(0, ["prune", "--now"]));
     person.reconfigure("path = \"backups\"", "path = \"backups\"\nprune = \"elsewhere\"");
     person.run(["prune"]).code(2);
+}
+
+/// A history that is whole, and one that is settled.
+fn settled(written: &mut Written) {
+    let person = Person::set_up();
+    let main = person.app.join("backend/app/main.py");
+    let ids = ["one", "two", "three"].map(|content| {
+        fs::write(&main, content).unwrap();
+        person.backup()
+    });
+    written.add("`backstay settle`", person.json(0, ["settle"]));
+    fs::remove_file(person.store().join(format!("snapshots/{}.json", ids[1]))).unwrap();
+    person.json(0, ["keys", "signer", "rotate", "--yes"]);
+    written.add("`backstay settle`", person.json(0, ["settle", "--yes"]));
 }
 
 /// How things stand, well and not.

@@ -1,4 +1,5 @@
 use super::{lines, sound};
+use crate::common::fault_server::{Fault, FaultServer, Manner, Nth, Op, raw};
 use crate::common::person::{Bytes, Person, everything_below};
 use crate::common::s3::{BUCKET, Oddities, Server};
 use serde_json::Value;
@@ -155,13 +156,12 @@ fn credentials(person: &Person) -> PathBuf {
     credentials
 }
 
-/// A project whose second store is a bucket of `server`.
-fn with_bucket(server: &Server) -> Person {
+/// A project whose second store is a bucket of the server at `endpoint`.
+fn with_bucket(endpoint: &str) -> Person {
     let person = sound();
     let credentials = credentials(&person);
     person.configure(&format!(
-        "[[store]]\nname = \"offsite\"\nurl = \"s3://{BUCKET}/app\"\nendpoint = \"{}\"\npath_style = true\ncredentials_file = \"{}\"",
-        server.endpoint,
+        "[[store]]\nname = \"offsite\"\nurl = \"s3://{BUCKET}/app\"\nendpoint = \"{endpoint}\"\npath_style = true\ncredentials_file = \"{}\"",
         credentials.display()
     ));
     person.ok(["init"]);
@@ -172,7 +172,7 @@ fn with_bucket(server: &Server) -> Person {
 #[test]
 fn a_bucket_is_tried_and_not_believed_and_nothing_of_the_trial_stays() {
     let server = Server::start(Oddities::default());
-    let person = with_bucket(&server);
+    let person = with_bucket(&server.endpoint);
     let probes = || server.bucket().join("app/.backstay-probe");
     let left = |dir: &Path| fs::read_dir(dir).map_or(0, Iterator::count);
     found(
@@ -199,9 +199,56 @@ fn a_bucket_is_tried_and_not_believed_and_nothing_of_the_trial_stays() {
 #[test]
 fn a_bucket_that_does_not_answer_is_a_problem_with_a_way_out() {
     let server = Server::start(Oddities::default());
-    let person = with_bucket(&server);
+    let person = with_bucket(&server.endpoint);
     drop(server);
     found(&person, 18, "problem", &["offsite"]);
+}
+
+#[test]
+fn whether_older_versions_stay_is_tried_and_said_as_it_was_found() {
+    let server = FaultServer::start();
+    let person = with_bucket(&server.endpoint());
+    let now = |change: fn(&mut Manner)| {
+        server.manner(|manner| {
+            *manner = Manner::default();
+            change(manner);
+        });
+    };
+    now(|manner| manner.versioned = true);
+    found(&person, 0, "warning", &["offsite", "older versions stay, but these keys may remove them"]);
+    assert!(!server.keys().iter().any(|key| key.contains(".backstay-probe")), "{:?}", server.keys());
+    now(|manner| (manner.versioned, manner.holds_versions) = (true, true));
+    let kept = "stays as an older version, and these keys cannot remove that";
+    found(&person, 0, "well", &["offsite", kept]);
+    // The lock is nowhere, whatever is said of it.
+    now(|manner| (manner.versioned, manner.says_locked) = (true, true));
+    found(&person, 0, "warning", &["offsite", "object lock is switched on", "nothing is locked"]);
+    now(|manner| (manner.versioned, manner.says_locked, manner.holds_versions) = (true, true, true));
+    let said = findings(&person, 0);
+    assert!(said.iter().any(|line| line.starts_with("well") && line.contains(kept)), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("nothing is locked")), "{said:#?}");
+    now(|manner| manner.says_versioned = true);
+    found(&person, 18, "problem", &["offsite", "says that it keeps versions, and it kept none"]);
+}
+
+#[test]
+fn uploads_that_nobody_goes_on_with_are_named_and_ended_when_that_is_asked_for() {
+    let server = FaultServer::start();
+    let person = with_bucket(&server.endpoint());
+    let orphan = format!("archives/ab/{}.tar.zst.age", "ab".repeat(32));
+    // As old as this server says of each, which is more than a week. The other one is not below the project's prefix.
+    for key in [format!("app/{orphan}"), format!("apple/{orphan}")] {
+        raw(&server, &format!("POST /{BUCKET}/{key}?uploads HTTP/1.1"), b"").unwrap();
+    }
+    found(&person, 0, "warning", &["offsite", "1 unfinished upload", &orphan]);
+    assert_eq!(server.uploads(), 2, "who only looks ends nothing");
+    server.fault_on(Op::Abort, &orphan, Nth::All, Fault::Refuse(403, "AccessDenied", None));
+    let said = person.ok(["doctor", "--abort-uploads"]);
+    assert!(said.out.contains("could not all be ended") && said.out.contains("AccessDenied"), "{said}");
+    server.calm();
+    let said = person.ok(["doctor", "--abort-uploads"]);
+    assert!(said.out.contains(&format!("1 unfinished upload of 0 bytes ended: {orphan}")), "{said}");
+    assert_eq!(server.uploads(), 1, "another's is left alone");
 }
 
 #[test]

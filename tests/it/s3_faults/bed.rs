@@ -1,10 +1,10 @@
 //! A store in a bucket of a server with a script, and its operations with all that must hold after each.
 
-use crate::common::fault_server::{FaultServer, Manner, Op};
+use crate::common::fault_server::{Fault, FaultServer, Manner, Nth, Op};
 use crate::common::tls::{Authority, Certificate, Front};
 use backstay::bridge::{TestTimer, Timer};
 use backstay::model::ObjectId;
-use backstay::store::s3::{Credentials, S3Spec, S3Store, testing};
+use backstay::store::s3::{Checksum, Credentials, S3Spec, S3Store, testing};
 use backstay::store::{Key, Prefix, Put, Store, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,8 @@ pub(crate) struct Bed {
     pub state: tempfile::TempDir,
     pub timer: Arc<TestTimer>,
     pub interrupted: Arc<AtomicBool>,
+    /// What `store` was made from: for another one in its place.
+    pub spec: S3Spec,
     pub store: S3Store,
 }
 
@@ -76,6 +78,24 @@ impl Bed {
         (Self { timer, ..bed }, front)
     }
 
+    /// A store whose keys may write nothing but objects of the format: what its server can do cannot be tried.
+    pub(crate) fn unprobed(manner: Manner, checksum: Checksum) -> Self {
+        let server = FaultServer::with(manner);
+        server.fault_on(Op::Put, ".backstay-probe/", Nth::All, Fault::Refuse(403, "AccessDenied", None));
+        let timer = Arc::new(TestTimer::new(CALM));
+        let change = |spec: &mut S3Spec| spec.checksum = checksum;
+        let bed = Self::made(server, testing::keys(), Arc::clone(&timer) as _, change);
+        Self { timer, ..bed }
+    }
+
+    /// A store with this setting.
+    pub(crate) fn checking(checksum: Checksum) -> Self {
+        let timer = Arc::new(TestTimer::new(CALM));
+        let change = |spec: &mut S3Spec| spec.checksum = checksum;
+        let bed = Self::made(FaultServer::start(), testing::keys(), Arc::clone(&timer) as _, change);
+        Self { timer, ..bed }
+    }
+
     /// A store that may send so many bytes a second.
     pub(crate) fn limited(rate: u64) -> Self {
         let timer = Arc::new(TestTimer::new(CALM));
@@ -107,10 +127,10 @@ impl Bed {
         let asked = Arc::clone(&interrupted);
         spec.interrupted = Arc::new(move || asked.load(Ordering::SeqCst));
         change(&mut spec);
-        let store = S3Store::create(spec, false).unwrap();
+        let store = S3Store::create(spec.clone(), false).unwrap();
         store.put_bytes(&Key::Store, b"{}").unwrap();
         server.forget_calls();
-        Self { server, state, timer, interrupted, store }
+        Self { server, state, timer, interrupted, spec, store }
     }
 
     /// The key in the bucket.

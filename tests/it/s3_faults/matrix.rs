@@ -156,6 +156,8 @@ fn slow() -> Vec<Line> {
         hasty("C4", Fault::StallUp, Nth::First(1), ALL, Succeed),
         hasty("C4", Fault::StallDown(5), Nth::First(1), READS, Succeed),
         hasty("C4", Fault::StallDown(0), Nth::First(1), TREES, Succeed),
+        hasty("C4", Fault::DripUp, Nth::First(1), BODIES_UP, Succeed),
+        hasty("C4", Fault::DripUp, Nth::All, BODIES_UP, Fail(Kind::Unreachable, "given up after")),
         hasty("C4", Fault::Drip, Nth::First(1), &[(Do::Get, Op::Get)], Succeed),
         hasty("C4", Fault::Drip, Nth::All, &[(Do::GetRange, Op::Range)], too_long),
     ]
@@ -279,6 +281,9 @@ fn elsewhere() -> Vec<Rest> {
     const NO_OBJECT: &[Op] = &[Op::Put, Op::Begin, Op::Part, Op::Complete, Op::Head, Op::List, Op::Delete];
     const NO_LIST: &[Op] =
         &[Op::Put, Op::Begin, Op::Part, Op::Complete, Op::Get, Op::Range, Op::Head, Op::Delete];
+    const PUTS_AND_DELETE: &[Op] = &[Op::Put, Op::Begin, Op::Part, Op::Complete, Op::Delete];
+    const NO_GET: &[Op] =
+        &[Op::Put, Op::Begin, Op::Part, Op::Complete, Op::Range, Op::Head, Op::List, Op::Delete];
     let every = &COLUMNS[..];
     let able = "what_is_there_is_compared_and_never_overwritten";
     vec![
@@ -301,12 +306,22 @@ fn elsewhere() -> Vec<Rest> {
         ("C21", every, Test("nothing_is_sent_to_another_host")),
         (
             "C22",
-            every,
-            Never(
-                "older versions are not read by this layer: they are for whoever reads a store as it stood",
-            ),
+            &[Op::Get, Op::Range],
+            Test("wrong_bytes_under_a_name_are_read_from_an_older_version_and_it_is_said"),
         ),
-        ("C23", every, Test("a_bucket_that_was_away_for_ten_backups_catches_up_in_order_and_is_proved")),
+        ("C22", &[Op::List], Test("every_object_deleted_on_a_versioned_store_is_read_back_with_as_of")),
+        (
+            "C22",
+            &[Op::Head],
+            Never("a size alone is never taken for the object: who reads it finds what lies on top"),
+        ),
+        ("C22", PUTS_AND_DELETE, Never("it lays another version on top, whatever lies below")),
+        ("C23", &[Op::Get], Test("a_bucket_that_was_away_for_ten_backups_catches_up_in_order_and_is_proved")),
+        (
+            "C23",
+            NO_GET,
+            Never("a store is opened with a GET: where that fails for days nothing else is asked"),
+        ),
         ("C24", every, Test("a_clock_that_jumps_changes_nothing")),
         ("C25", every, Test("an_end_that_is_asked_for_comes_whatever_the_server_does")),
     ]

@@ -5,6 +5,7 @@ mod keys;
 mod marks;
 mod proofs;
 mod random;
+mod settling;
 
 use super::*;
 use crate::model::document::line_of;

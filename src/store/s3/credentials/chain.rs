@@ -9,7 +9,7 @@ use crate::store::s3::credentials::error::{CredentialsError, reason};
 use crate::store::s3::credentials::profiles::{ProfileFiles, Stamp, setting};
 use crate::store::s3::credentials::{CredentialsSpec, Environment, Timestamp};
 use aws_config::ecs::EcsCredentialsProvider;
-use aws_config::imds;
+use aws_config::imds::{self, credentials::ImdsCredentialsProvider};
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles as AwsFiles};
 use aws_config::provider_config::ProviderConfig;
@@ -18,8 +18,9 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError as AwsError;
-use aws_smithy_http_client::Builder as HttpBuilder;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder as HttpBuilder, Connector};
 use object_store::aws::AwsCredential;
 use std::path::Path;
 use std::sync::Arc;
@@ -165,9 +166,12 @@ impl Chain {
         let stamps = places.all().map(|path| Stamp::of(path)).collect();
         let mut files = AwsFiles::builder();
         let there = |path: &&std::path::PathBuf| path.exists();
+        // A profile that somebody named and that is not there is a mistake: going on would find another account's credentials.
+        let named = self.variable("AWS_PROFILE").is_some();
+        let nothing = |why: String| if named { Answer::Broken(why) } else { Answer::Nothing(why) };
         if places.all().filter(there).count() == 0 {
             let why = if places.all().count() == 0 { "HOME is not set" } else { "no such file" };
-            return (words, Answer::Nothing(why.into()), stamps);
+            return (words, nothing(why.into()), stamps);
         }
         if let Some(path) = places.config.as_ref().filter(there) {
             files = files.with_file(ProfileFileKind::Config, path);
@@ -176,9 +180,8 @@ impl Chain {
             files = files.with_file(ProfileFileKind::Credentials, path);
         }
         let answer = self.ask_profile(&profile, files.build()).await;
-        // A profile that somebody named and that is not there is a mistake.
         let answer = match answer {
-            Answer::Nothing(why) if self.variable("AWS_PROFILE").is_some() => Answer::Broken(why),
+            Answer::Nothing(why) => nothing(why),
             answer => answer,
         };
         (words, answer, stamps)
@@ -189,16 +192,21 @@ impl Chain {
             .configure(&self.services())
             .profile_name(profile)
             .profile_files(files)
+            // Which a profile may name as its source of credentials.
+            .with_custom_provider("EcsContainer", self.container())
+            .with_custom_provider("Ec2InstanceMetadata", self.instance_of_profile())
             .build();
         ask(&provider, LIMIT).await
     }
 
     async fn look_in_web_identity(&self) -> (String, Answer, Vec<Stamp>) {
         let words = "web identity of AWS_WEB_IDENTITY_TOKEN_FILE".to_owned();
-        let (Some(file), Some(role_arn)) =
-            (self.variable("AWS_WEB_IDENTITY_TOKEN_FILE"), self.variable("AWS_ROLE_ARN"))
-        else {
-            return (words, Answer::Nothing("not set, or AWS_ROLE_ARN is not".into()), Vec::new());
+        let Some(file) = self.variable("AWS_WEB_IDENTITY_TOKEN_FILE") else {
+            return (words, Answer::Nothing("not set".into()), Vec::new());
+        };
+        let Some(role_arn) = self.variable("AWS_ROLE_ARN") else {
+            // Half of it is a mistake, and no reason to go on to whatever role the machine has.
+            return (words, Answer::Broken("AWS_ROLE_ARN is not set".into()), Vec::new());
         };
         let stamps = vec![Stamp::of(Path::new(&file))];
         let session_name = self.variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "backstay".into());
@@ -216,7 +224,15 @@ impl Chain {
         if names.iter().all(|name| self.variable(name).is_none()) {
             return Answer::Nothing(format!("{} is not set", names[0]));
         }
-        ask(&EcsCredentialsProvider::builder().configure(&self.services()).build(), LIMIT).await
+        ask(&self.container(), LIMIT).await
+    }
+
+    fn container(&self) -> EcsCredentialsProvider {
+        EcsCredentialsProvider::builder().configure(&self.neighbours()).build()
+    }
+
+    fn instance_of_profile(&self) -> ImdsCredentialsProvider {
+        ImdsCredentialsProvider::builder().configure(&self.neighbours()).build()
     }
 
     async fn look_in_instance(&self) -> Answer {
@@ -224,7 +240,7 @@ impl Chain {
             return Answer::Nothing("switched off by AWS_EC2_METADATA_DISABLED".into());
         }
         let mut client = imds::Client::builder()
-            .configure(&self.services())
+            .configure(&self.neighbours())
             .max_attempts(1)
             .connect_timeout(INSTANCE_LIMIT / 2)
             .read_timeout(INSTANCE_LIMIT);
@@ -234,8 +250,8 @@ impl Chain {
                 Err(_) => return Answer::Broken("AWS_EC2_METADATA_SERVICE_ENDPOINT is no address".into()),
             };
         }
-        let provider = imds::credentials::ImdsCredentialsProvider::builder()
-            .configure(&self.services())
+        let provider = ImdsCredentialsProvider::builder()
+            .configure(&self.neighbours())
             .imds_client(client.build())
             .build();
         match ask(&provider, INSTANCE_LIMIT).await {
@@ -244,9 +260,26 @@ impl Chain {
         }
     }
 
-    /// How services of AWS (STS, SSO, metadata) are asked.
+    /// How services of AWS (STS, SSO) are asked: as stores are, through the proxy that the environment names for them.
     fn services(&self) -> ProviderConfig {
-        let http = HttpBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        self.asking(ProxyConfig::from_env())
+    }
+
+    /// How the metadata of this machine or container are asked: at addresses that only it has, so a proxy would ask its own, or nobody.
+    fn neighbours(&self) -> ProviderConfig {
+        self.asking(ProxyConfig::disabled())
+    }
+
+    fn asking(&self, proxy: ProxyConfig) -> ProviderConfig {
+        let http = HttpBuilder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = Connector::builder();
+            connector.set_connector_settings(settings.cloned());
+            if let Some(components) = components {
+                connector.set_sleep_impl(components.sleep_impl());
+            }
+            let connector = connector.tls_provider(Provider::Rustls(CryptoMode::Ring));
+            connector.proxy_config(proxy.clone()).build()
+        });
         let region = self.region().unwrap_or_else(|| ANYWHERE.to_owned());
         ProviderConfig::without_region()
             .with_region(Some(Region::new(region)))

@@ -234,6 +234,7 @@ impl Shared {
                 return Ok(Then::Close);
             }
             Some(Fault::StallUp) => return self.hold(),
+            Some(Fault::DripUp) => return self.drip_up(reader),
             _ => {}
         }
         let mut body = read_body(reader, head.length())?;
@@ -398,6 +399,13 @@ impl Shared {
             }
             ref other => panic!("{other:?} is no way to deliver"),
         }
+        Ok(Then::Close)
+    }
+
+    /// Takes what comes in drops, until the client has enough of it.
+    fn drip_up(&self, reader: &mut BufReader<TcpStream>) -> io::Result<Then> {
+        let mut piece = [0; 16];
+        while reader.read(&mut piece)? > 0 && !self.wait(Duration::from_millis(5)) {}
         Ok(Then::Close)
     }
 

@@ -7,15 +7,25 @@ use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Bytes, or none for a mark that says deleted; and when.
-type Version = (Option<Vec<u8>>, jiff::Timestamp);
+/// What a version holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    Bytes(Vec<u8>),
+    /// A mark that says deleted.
+    Gone,
+    /// It was removed for good: its number is nobody's.
+    Removed,
+}
+
+/// With the time at which it was put.
+type Version = (Held, jiff::Timestamp);
 
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     /// By key: the bytes, and when they were put (a number that grows).
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
     pub uploads: BTreeMap<String, Upload>,
-    /// By key, oldest first: all that was ever put (`None`: deleted) and when. The id of a version is its place.
+    /// By key, oldest first: all that was ever put, and when. The id of a version is its place.
     versions: BTreeMap<String, Vec<Version>>,
     counter: u64,
 }
@@ -29,7 +39,9 @@ pub(crate) struct Upload {
 /// What a request asks for, and of which key.
 pub(crate) fn op_of(head: &Head) -> (Op, String) {
     let path = head.path.trim_start_matches('/');
-    let key = path.split_once('/').map_or("", |(_, key)| key).to_owned();
+    // The bucket stands in the host name, or in the path.
+    let in_host = head.header("host").is_some_and(|host| host.starts_with("bucket."));
+    let key = if in_host { path } else { path.split_once('/').map_or("", |(_, key)| key) }.to_owned();
     let has = |name: &str| head.query.contains_key(name);
     let op = match (head.method.as_str(), key.is_empty()) {
         ("GET", true) if has("list-type") => Op::List,
@@ -58,6 +70,7 @@ impl Bucket {
             Op::Get | Op::Range => self.get(key, head, manner),
             Op::Head => self.head(key, manner),
             Op::List => self.list(head, manner),
+            Op::Delete if head.query.contains_key("versionId") => self.remove_version(key, head, manner),
             Op::Delete => self.delete(key, body),
             Op::Begin => self.begin(key),
             Op::Part => self.part(head, body, manner),
@@ -70,7 +83,13 @@ impl Bucket {
             Op::Versions if manner.versioned => self.list_versions(head, manner),
             Op::Versions => Answer::error(501, "NotImplemented"),
             Op::Bucket if head.query.contains_key("versioning") => {
-                Answer::xml(200, "<VersioningConfiguration/>")
+                let said =
+                    if manner.versioned || manner.says_versioned { "<Status>Enabled</Status>" } else { "" };
+                Answer::xml(200, format!("<VersioningConfiguration>{said}</VersioningConfiguration>"))
+            }
+            Op::Bucket if head.query.contains_key("object-lock") && manner.says_locked => {
+                let said = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>";
+                Answer::xml(200, format!("<ObjectLockConfiguration>{said}</ObjectLockConfiguration>"))
             }
             Op::Bucket if head.query.contains_key("object-lock") => {
                 Answer::error(404, "ObjectLockConfigurationNotFoundError")
@@ -89,16 +108,36 @@ impl Bucket {
     pub(crate) fn insert(&mut self, key: &str, bytes: &[u8]) {
         self.counter += 1;
         self.objects.insert(key.to_owned(), (bytes.to_vec(), self.counter));
-        self.remember(key, Some(bytes.to_vec()));
+        self.remember(key, Held::Bytes(bytes.to_vec()));
     }
 
-    fn remember(&mut self, key: &str, bytes: Option<Vec<u8>>) {
-        self.versions.entry(key.to_owned()).or_default().push((bytes, jiff::Timestamp::now()));
+    fn remember(&mut self, key: &str, held: Held) {
+        self.versions.entry(key.to_owned()).or_default().push((held, jiff::Timestamp::now()));
+    }
+
+    /// Removes one version for good; the one before it is then the present one.
+    fn remove_version(&mut self, key: &str, head: &Head, manner: &Manner) -> Answer {
+        if manner.holds_versions {
+            return Answer::error(403, "AccessDenied");
+        }
+        let place = place_of(head.query.get("versionId").map_or("", String::as_str));
+        let versions = self.versions.entry(key.to_owned()).or_default();
+        if let Some(version) = place.and_then(|place| versions.get_mut(place)) {
+            version.0 = Held::Removed;
+        }
+        match versions.iter().map(|version| &version.0).rfind(|held| **held != Held::Removed) {
+            Some(Held::Bytes(bytes)) => {
+                self.counter += 1;
+                self.objects.insert(key.to_owned(), (bytes.clone(), self.counter));
+            }
+            _ => drop(self.objects.remove(key)),
+        }
+        Answer::new(204)
     }
 
     pub(crate) fn forget(&mut self, key: &str) {
         if self.objects.remove(key).is_some() {
-            self.remember(key, None);
+            self.remember(key, Held::Gone);
         }
     }
 
@@ -108,8 +147,9 @@ impl Bucket {
         let prefix = of("prefix");
         let mut rows = Vec::new();
         for (key, versions) in self.versions.iter().filter(|(key, _)| key.starts_with(&prefix)) {
-            for (place, (bytes, time)) in versions.iter().enumerate().rev() {
-                rows.push((key, place, bytes, time, place + 1 == versions.len()));
+            let kept = versions.iter().enumerate().rev().filter(|(_, version)| version.0 != Held::Removed);
+            for (nth, (place, (held, time))) in kept.enumerate() {
+                rows.push((key, place, held, time, nth == 0));
             }
         }
         let marks = (of("key-marker"), of("version-id-marker"));
@@ -124,10 +164,10 @@ impl Bucket {
                 last.0, last.1
             );
         }
-        for (key, place, bytes, time, latest) in page {
-            let (name, size) = match bytes {
-                Some(bytes) => ("Version", format!("<Size>{}</Size>", bytes.len())),
-                None => ("DeleteMarker", String::new()),
+        for (key, place, held, time, latest) in page {
+            let (name, size) = match held {
+                Held::Bytes(bytes) => ("Version", format!("<Size>{}</Size>", bytes.len())),
+                Held::Gone | Held::Removed => ("DeleteMarker", String::new()),
             };
             let _ = write!(
                 xml,
@@ -142,8 +182,10 @@ impl Bucket {
         let Some(version) = head.query.get("versionId") else {
             return self.objects.get(key).map(|(bytes, _)| &bytes[..]);
         };
-        let place: usize = version.strip_prefix('v')?.parse().ok()?;
-        self.versions.get(key)?.get(place)?.0.as_deref()
+        match &self.versions.get(key)?.get(place_of(version)?)?.0 {
+            Held::Bytes(bytes) => Some(bytes),
+            Held::Gone | Held::Removed => None,
+        }
     }
 
     fn put(&mut self, key: &str, head: &Head, body: &[u8], manner: &Manner) -> Answer {
@@ -154,7 +196,11 @@ impl Bucket {
             return Answer::error(412, "PreconditionFailed");
         }
         self.insert(key, body);
-        echo_checksum(Self::etag(Answer::new(200), manner), head)
+        let answer = echo_checksum(Self::etag(Answer::new(200), manner), head);
+        match self.versions.get(key).filter(|_| manner.versioned) {
+            Some(versions) => answer.with("x-amz-version-id", format!("v{}", versions.len() - 1)),
+            None => answer,
+        }
     }
 
     fn get(&self, key: &str, head: &Head, manner: &Manner) -> Answer {
@@ -320,6 +366,11 @@ fn check_body(head: &Head, body: &[u8], manner: &Manner) -> Option<Answer> {
     {
         return Some(Answer::error(400, "XAmzContentSHA256Mismatch"));
     }
+    if manner.needs_checksums
+        && ["x-amz-checksum-sha256", "content-md5"].iter().all(|h| head.header(h).is_none())
+    {
+        return Some(Answer::error(400, "InvalidRequest"));
+    }
     let said = head.header("x-amz-checksum-sha256")?;
     if manner.refuses_checksums {
         return Some(Answer::error(400, "InvalidArgument"));
@@ -333,6 +384,11 @@ fn echo_checksum(answer: Answer, head: &Head) -> Answer {
         Some(said) => answer.with("x-amz-checksum-sha256", said),
         None => answer,
     }
+}
+
+/// The place of the version that is called so.
+fn place_of(version: &str) -> Option<usize> {
+    version.strip_prefix('v')?.parse().ok()
 }
 
 fn between(text: &str, open: &str, close: &str) -> Vec<String> {

@@ -63,6 +63,8 @@ pub(crate) enum Fault {
     CutUp(usize),
     /// Nothing of the request's body is taken.
     StallUp,
+    /// The request's body is taken slower than any useful connection.
+    DripUp,
     /// A byte of the request's body is another one when it arrives.
     SpoilUp,
     /// The answer is announced whole and ends after so many bytes of its body.
@@ -153,8 +155,16 @@ pub(crate) struct Manner {
     pub ignores_signed: bool,
     /// Only requests signed with this key are let in; others get `ExpiredToken`.
     pub accepts_key: Option<String>,
-    /// It lists the versions that it keeps.
+    /// A put or a part without a checksum is refused, as in a bucket with a default retention.
+    pub needs_checksums: bool,
+    /// It keeps versions, gives them numbers, lists them and says so.
     pub versioned: bool,
+    /// It says that it keeps versions.
+    pub says_versioned: bool,
+    /// It says that it has object lock.
+    pub says_locked: bool,
+    /// Nobody may remove a version.
+    pub holds_versions: bool,
     /// What its ETags look like; without one they are left out.
     pub etag: Option<&'static str>,
 }
@@ -169,7 +179,11 @@ impl Default for Manner {
             whole_for_ranges: false,
             refuses_checksums: false,
             ignores_checksums: false,
+            needs_checksums: false,
             versioned: false,
+            says_versioned: false,
+            says_locked: false,
+            holds_versions: false,
             ignores_signed: false,
             accepts_key: None,
             etag: Some("\"d41d8cd98f00b204e9800998ecf8427e-1\""),

@@ -256,6 +256,33 @@ fn half_a_set_and_a_profile_that_is_not_there_are_mistakes_and_not_passed_over()
     assert!(failure(&world.chain(CredentialsSpec::default())).contains("AWS_SECRET_ACCESS_KEY is not set"));
 }
 
+/// A machine whose own role is there to be had: of whatever account.
+fn with_instance_role() -> World {
+    let (world, service) = (World::new(), Metadata::start(metadata::Manner::Answers));
+    world.unset("AWS_EC2_METADATA_DISABLED");
+    world.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address);
+    assert_eq!(key(&world.chain(CredentialsSpec::default())), "AKINSTANCE");
+    world
+}
+
+#[test]
+fn a_profile_that_the_environment_names_is_not_passed_over_where_there_is_no_file() {
+    let world = with_instance_role();
+    world.set("AWS_PROFILE", "backup");
+    let told = failure(&world.chain(CredentialsSpec::default()));
+    assert!(told.contains("profile \"backup\" of") && told.contains("no such file"), "{told}");
+    world.unset("HOME");
+    assert!(failure(&world.chain(CredentialsSpec::default())).contains("HOME is not set"));
+}
+
+#[test]
+fn half_a_web_identity_is_a_mistake_and_not_passed_over() {
+    let world = with_instance_role();
+    world.set("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token");
+    let told = failure(&world.chain(CredentialsSpec::default()));
+    assert!(told.contains("web identity of") && told.contains("AWS_ROLE_ARN is not set"), "{told}");
+}
+
 #[test]
 fn no_credentials_anywhere_names_everything_that_was_looked_at() {
     let told = failure(&World::new().chain(CredentialsSpec::default()));
@@ -376,4 +403,68 @@ fn a_profile_gives_the_keys_of_a_role_or_of_a_login_by_sso() {
         let expected = format!("{key} from profile \"{profile}\" of {}", config.display());
         found(world.home.path(), &variables, &expected);
     }
+}
+
+/// In an environment in which a proxy for plain requests is at `proxy`.
+fn found_beside_a_proxy(home: &Path, proxy: &str, variables: &[(&str, &str)], expected: &str) {
+    // Like any password, one in the address of a proxy is never shown.
+    let address = proxy.replace("http://", "http://canary:canary@");
+    let mut all = vec![("http_proxy", address.as_str())];
+    all.extend(variables);
+    found(home, &all, expected);
+}
+
+#[test]
+fn services_that_give_credentials_are_reached_through_the_proxy_of_the_environment() {
+    // Nothing but this proxy knows the name, and it answers in the place of whoever is asked for.
+    let proxy = Metadata::start(metadata::Manner::Answers);
+    let world = World::new();
+    let token = world.write("token", "the-token");
+    let web = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/backup"),
+        ("AWS_ENDPOINT_URL_STS", "http://sts.backstay.invalid"),
+    ];
+    let expected = "AKWEB from web identity of AWS_WEB_IDENTITY_TOKEN_FILE";
+    found_beside_a_proxy(world.home.path(), &proxy.address, &web, expected);
+    let config = world.write(
+        ".aws/config",
+        "[profile role]\nrole_arn = arn:aws:iam::1:role/backup\ncredential_source = EcsContainer\n",
+    );
+    let container = Metadata::start(metadata::Manner::Answers);
+    let address = format!("{}/container", container.address);
+    let role = [
+        ("TEST_PROFILE", "role"),
+        // Directly: asked by a proxy it would not answer so.
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", address.as_str()),
+        ("AWS_ENDPOINT_URL_STS", "http://sts.backstay.invalid"),
+    ];
+    let expected = format!("AKROLE from profile \"role\" of {}", config.display());
+    found_beside_a_proxy(world.home.path(), &proxy.address, &role, &expected);
+}
+
+#[test]
+fn no_proxy_is_asked_for_metadata_nor_for_what_no_proxy_names() {
+    let nobody = Metadata::start(metadata::Manner::Away);
+    let service = Metadata::start(metadata::Manner::Answers);
+    let world = World::new();
+    let container = format!("{}/container", service.address);
+    let container = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", container.as_str())];
+    let expected = "AKCONTAINER from the role of the container";
+    found_beside_a_proxy(world.home.path(), &nobody.address, &container, expected);
+    let instance = [
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.address.as_str()),
+    ];
+    let expected = "AKINSTANCE from the instance role of IMDS";
+    found_beside_a_proxy(world.home.path(), &nobody.address, &instance, expected);
+    let token = world.write("token", "the-token");
+    let web = [
+        ("no_proxy", "127.0.0.1"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/backup"),
+        ("AWS_ENDPOINT_URL_STS", service.address.as_str()),
+    ];
+    let expected = "AKWEB from web identity of AWS_WEB_IDENTITY_TOKEN_FILE";
+    found_beside_a_proxy(world.home.path(), &nobody.address, &web, expected);
 }
