@@ -900,3 +900,40 @@ fn a_page_that_others_could_read_needs_a_token() {
     let alone = parse(&with("[agent]\ntoken_file = \"/t\"")).unwrap_err().to_string();
     assert!(alone.contains("`token_file` means nothing without `page`"), "{alone}");
 }
+
+#[test]
+fn services_that_wait_for_each_other_or_for_nobody_or_are_two_things_are_refused() {
+    let service = |name: &str, rest: &str| {
+        format!("[[service]]\nname = \"{name}\"\nstop = \"s\"\nstart = \"s\"\n{rest}\n")
+    };
+    let circle =
+        service("a", "after = [\"c\"]") + &service("b", "after = [\"a\"]") + &service("c", "after = [\"b\"]");
+    let told = only(&with(&circle));
+    for words in ["wait for each other in a circle", "take one name out of an `after`"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // One that leads into no circle is none, in whatever order they are told.
+    let line = service("a", "after = [\"b\", \"c\"]") + &service("b", "after = [\"c\"]") + &service("c", "");
+    let config = parse(&with(&line)).unwrap();
+    let ordered = Service::in_order(&config.services).unwrap();
+    assert_eq!(ordered.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["c", "b", "a"]);
+    for (after, name) in [("nobody", "nobody"), ("a", "a")] {
+        let told = only(&with(&service("a", &format!("after = [\"{after}\"]"))));
+        let words = format!("there is no other service \"{name}\" that \"a\" could be started after");
+        assert!(told.contains(&words), "{words}: {told}");
+    }
+    for (kinds, words) in [
+        ("systemd = \"x\"\nstop = \"s\"\nstart = \"s\"", "`systemd` and `stop` cannot stand in one service"),
+        (
+            "compose = { file = \"f\" }\nsystemd = \"x\"",
+            "`compose` and `systemd` cannot stand in one service",
+        ),
+    ] {
+        let told = whats(&with(&format!("[[service]]\nname = \"a\"\n{kinds}")));
+        assert!(told.iter().any(|told| told.contains(words)), "{words}: {told:?}");
+    }
+    let told = only(&with("[[service]]\nname = \"a\""));
+    assert!(told.contains("does not say how it is stopped and started"), "{told}");
+    let told = only(&with(&(service("a", "") + &service("a", ""))));
+    assert!(told.contains("there are two services \"a\""), "{told}");
+}

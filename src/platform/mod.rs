@@ -9,6 +9,7 @@ pub mod capture;
 pub mod child;
 pub mod environment;
 pub mod filesystem;
+pub mod giving;
 pub mod holders;
 pub mod mounts;
 pub mod place;

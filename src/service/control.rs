@@ -1,18 +1,18 @@
 //! Stopping, starting, and whether it runs: by systemd, by compose, by commands of the user's.
 
-use crate::config::{Compose, Control, Service};
+use crate::config::{Control, Service};
 use crate::durable::crash;
 use crate::model::path::escape;
+use crate::service::compose;
 use crate::service::instance::{of_pid, of_pid_file};
 use crate::service::run::{command_of, held_input, is_held, run, run_ok, run_ok_reading, run_start, system};
 use crate::service::watch::Watch;
 use crate::service::{Instance, ServiceError};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 /// Questions to systemd or compose that take longer are not answered.
-const ASK: Duration = Duration::from_secs(30);
+pub(super) const ASK: Duration = Duration::from_secs(30);
 /// How often it is looked whether a process is gone.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -42,7 +42,7 @@ fn subject(service: &Service) -> String {
 pub fn state(service: &Service, around: &Watch<'_>) -> Result<State, ServiceError> {
     match &service.control {
         Control::Systemd { unit } => systemd_state(service, unit, around),
-        Control::Compose(compose) => compose_state(service, compose, around),
+        Control::Compose(compose) => compose::state(&subject(service), compose, around),
         Control::Commands { pid_file: Some(file), .. } => {
             let found =
                 of_pid_file(file).map_err(|why| ServiceError::Unknown { subject: subject(service), why })?;
@@ -81,39 +81,6 @@ fn systemd_state(service: &Service, unit: &str, around: &Watch<'_>) -> Result<St
     }
 }
 
-/// `docker compose`, or the older `docker-compose` where the first is not there.
-fn compose_command(compose: &Compose, around: &Watch<'_>, words: &[&str], names: bool) -> Command {
-    let plugin = system("docker", &["compose", "version"]);
-    let plugin = run(&around.commands, "compose", plugin, ASK).is_ok_and(|outcome| outcome.code_zero);
-    let mut command = if plugin { system("docker", &["compose"]) } else { system("docker-compose", &[]) };
-    command.arg("-f").arg(&compose.file);
-    if let Some(project) = &compose.project {
-        command.arg("-p").arg(project);
-    }
-    command.args(words);
-    if names {
-        command.args(&compose.services);
-    }
-    command
-}
-
-fn compose_state(service: &Service, compose: &Compose, around: &Watch<'_>) -> Result<State, ServiceError> {
-    let subject = subject(service);
-    let ids = run_ok(&around.commands, &subject, compose_command(compose, around, &["ps", "-q"], true), ASK)?;
-    let ids: Vec<&str> = ids.split_ascii_whitespace().collect();
-    if ids.is_empty() {
-        return Ok(State::Down);
-    }
-    let format = "{{.State.Running}} {{.Id}} {{.State.StartedAt}}";
-    let mut inspect = system("docker", &["inspect", "--format", format]);
-    inspect.args(&ids);
-    let said = run_ok(&around.commands, &subject, inspect, ASK)?;
-    let mut running: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("true ")).collect();
-    running.sort_unstable();
-    // Any of them counts: one that did its work and ended is missed by nobody, and nothing is down while something of it still writes.
-    if running.is_empty() { Ok(State::Down) } else { Ok(State::Runs(Instance::new(running.join("; ")))) }
-}
-
 /// Stops `service` and waits until it is down.
 ///
 /// # Errors
@@ -123,7 +90,7 @@ pub fn stop(service: &Service, around: &Watch<'_>) -> Result<(), ServiceError> {
     let subject = subject(service);
     let command = match &service.control {
         Control::Systemd { unit } => system("systemctl", &["stop", "--", unit]),
-        Control::Compose(compose) => compose_command(compose, around, &["stop"], true),
+        Control::Compose(compose) => compose::command(compose, around, &["stop"]),
         Control::Commands { stop, .. } => command_of(&subject, stop)?,
     };
     // Held by the command: when this process is killed, whoever comes next sees that it is still at work.
@@ -206,7 +173,7 @@ pub fn start(service: &Service, around: &Watch<'_>) -> Result<State, ServiceErro
             )?;
         }
         Control::Compose(compose) => {
-            let command = compose_command(compose, around, &["up", "-d", "--no-build"], true);
+            let command = compose::command(compose, around, &["up", "-d", "--no-build"]);
             run_ok(&around.commands, &subject, command, service.start_within)?;
         }
         Control::Commands { start, .. } => {

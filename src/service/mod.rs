@@ -4,6 +4,7 @@
 //!
 //! This module must never take an answer of the process before for one of the process after, and never wait without a limit.
 
+mod compose;
 mod control;
 mod error;
 mod health;

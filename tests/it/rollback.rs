@@ -2,12 +2,16 @@
 
 #[path = "rollback/around.rs"]
 mod around;
+#[path = "rollback/compose.rs"]
+mod compose;
 #[path = "rollback/crash.rs"]
 mod crash;
 #[path = "rollback/feeding.rs"]
 mod feeding;
 #[path = "rollback/full_disk.rs"]
 mod full_disk;
+#[path = "rollback/fuse.rs"]
+mod fuse;
 #[path = "rollback/health.rs"]
 mod health;
 #[path = "rollback/hosts.rs"]
@@ -18,10 +22,14 @@ mod logs;
 mod meanwhile;
 #[path = "rollback/offline.rs"]
 mod offline;
+#[path = "rollback/plan.rs"]
+mod plan;
 #[path = "rollback/postgres.rs"]
 mod postgres;
 #[path = "rollback/power.rs"]
 mod power;
+#[path = "rollback/probes.rs"]
+mod probes;
 #[path = "rollback/robust.rs"]
 mod robust;
 #[path = "rollback/signals.rs"]

@@ -1,10 +1,11 @@
 //! Services stopped for a capture: only for it, and up again whatever happens.
 
+use crate::common::docker::{Docker, OBEYS, orders, path_with};
 use crate::common::person::everything_below;
 use crate::common::project::{
     Project, exe, expect_code, program, slow_to_end, told_by_status_and_doctor, until,
 };
-use crate::rollback::untold::{running, two_services};
+use crate::rollback::untold::{running, two_services, two_services_turned};
 use backstay::model::{ObjectKind, Record, document};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -123,6 +124,45 @@ fn services_are_stopped_for_the_capture_only_and_run_while_it_is_packed() {
     assert_eq!(fs::read_to_string(restored.join("orders/output")).unwrap(), "app/file");
     let db = Connection::open(restored.join("app/app.db")).unwrap();
     assert_eq!(db.query_row("SELECT count(*) FROM t", (), |r| r.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[test]
+fn for_a_capture_who_depends_on_another_is_stopped_before_it_and_started_after_it() {
+    for services in [two_services(""), two_services_turned()] {
+        let app = App::with(&services);
+        app.0.backup();
+        assert_eq!(app.order(), ["web stop", "worker stop", "orders", "worker start", "web start"]);
+    }
+}
+
+#[test]
+fn a_compose_service_is_stopped_for_a_capture_and_started_again() {
+    let service = "[[service]]\nname = \"web\"\nstop_within = \"1s\"\ncompose = { file = \"compose.yml\", services = [\"web\"] }\n";
+    let backup = |docker: &Docker| {
+        let app = App::with(service);
+        fs::write(app.0.dir.join("compose.yml"), "").unwrap();
+        let bin = docker.install(&app.0.top, &app.0.dir);
+        let output = app.command(&["backup"]).env("PATH", path_with(&bin)).output().unwrap();
+        (app, output)
+    };
+    for plugin in [0, 1] {
+        // It writes until it is down: what was captured is what it wrote last.
+        let (app, output) = backup(&Docker { plugin, stop: "echo last > app/file; rm -f up", ..OBEYS });
+        expect_code(output, 0);
+        assert_eq!(orders(&app.0.dir), ["stop web", "up -d --no-build web"]);
+        assert!(app.0.dir.join("up").exists());
+        let id = app.0.json(["list"])["snapshots"][0]["id"].as_str().unwrap().to_owned();
+        assert_eq!(fs::read_to_string(app.0.restore(&id, &[]).join("app/file")).unwrap(), "last\n");
+    }
+    for (docker, words) in [
+        (Docker { stop: ":", ..OBEYS }, "still runs (0c1 start-1)"),
+        (Docker { inspect: "echo nonsense", ..OBEYS }, "cannot tell whether it runs"),
+    ] {
+        let (app, output) = backup(&docker);
+        let output = expect_code(output, 15);
+        assert!(told(&output).contains(words), "{words}: {}", told(&output));
+        assert!(app.0.dir.join("up").exists() && app.order().is_empty(), "{:?}", app.order());
+    }
 }
 
 #[test]

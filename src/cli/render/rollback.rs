@@ -2,7 +2,7 @@
 
 use super::{count, problem, size};
 use crate::ops::guard::GuardPlan;
-use crate::ops::rollback::{RollbackReport, ShownPlan};
+use crate::ops::rollback::{Lost, RollbackReport, ShownPlan};
 use crate::ops::whose::ShownHost;
 
 /// What a rollback would do.
@@ -17,6 +17,7 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
             lines.push(format!("  {:<14} stays as it is: {}", "", place.stays.join(", ")));
         }
     }
+    lines.extend(lost_since(&plan.lost_since));
     for way in &plan.git {
         lines.push(format!("  {:<14} {} from {} to {}", "git", way.top, short(&way.from), short(&way.to)));
     }
@@ -37,6 +38,25 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
 pub fn whose(host: &ShownHost) -> String {
     let another = if host.own { "" } else { "ANOTHER HOST, " };
     format!("of {another}{} ({})", host.name, host.short())
+}
+
+/// What goes away with a rollback, by components.
+fn lost_since(all: &[Lost]) -> Vec<String> {
+    let some: Vec<String> = { all.iter() }
+        .filter(|lost| lost.made + lost.changed > 0)
+        .map(|lost| {
+            let more = match (lost.made + lost.changed).saturating_sub(lost.names.len() as u64) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let sums = format!("{} made, {} changed ({})", lost.made, lost.changed, size(lost.bytes));
+            format!("  {:<14} lost since: {sums}: {}{more}", lost.component, lost.names.join(", "))
+        })
+        .collect();
+    match (some.is_empty(), all.is_empty()) {
+        (true, false) => vec![format!("  {:<14} nothing: no file was made or changed", "lost since")],
+        _ => some,
+    }
 }
 
 /// What a guarded command would get.

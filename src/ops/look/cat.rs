@@ -5,7 +5,7 @@ use crate::model::{Entry, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::holding::named_by;
 use crate::ops::restore::read::{Piece, Reading, Sink, reading_pool};
-use crate::ops::restore::{Listing, open};
+use crate::ops::restore::{Listing, Opened, open};
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
 use std::fs::File;
@@ -35,6 +35,34 @@ pub fn cat(
         OpError::new(Class::Usage, format!("{path} is not a file"))
             .hint("`backstay ls` lists what is in a directory")
     })?;
+    gathered(session, &opened, &listing, place)?
+        .copy_to(out)
+        .or_else(|e| {
+            // Whoever reads the output may stop when it has enough.
+            if e.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(e) }
+        })
+        .doing(Class::Failed, || format!("cannot write the content of {path}"))
+}
+
+/// The content of the file at `place` of `listing`, proved; none of one that is larger than `most`.
+pub(in crate::ops) fn small_file(
+    session: &Session,
+    opened: &Opened,
+    listing: &Listing,
+    place: usize,
+    most: u64,
+) -> Result<Option<Vec<u8>>> {
+    if listing.entries[place].size > most.min(IN_MEMORY) {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    let copied = gathered(session, opened, listing, place)?.copy_to(&mut content);
+    copied.doing(Class::Failed, || format!("cannot hold the content of {}", listing.entries[place].path))?;
+    Ok(Some(content))
+}
+
+/// All of a file, where it can be read.
+fn gathered(session: &Session, opened: &Opened, listing: &Listing, place: usize) -> Result<Gather> {
     let extents = listing.extents.get(&place).cloned().unwrap_or_default();
     let mut gathered = Gather::new(&listing.entries[place])?;
     let pieces = extents.iter().map(|&extent| Piece { extent, file: 0 }).collect();
@@ -49,13 +77,7 @@ pub fn cat(
     reading.deliver(pieces, &listing.archives, &mut gathered)?;
     let ranges: Vec<(u64, u64)> = extents.iter().map(|e| (e.offset, e.length)).collect();
     gathered.prove(&listing.entries[place], &ranges)?;
-    gathered
-        .copy_to(out)
-        .or_else(|e| {
-            // Whoever reads the output may stop when it has enough.
-            if e.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(e) }
-        })
-        .doing(Class::Failed, || format!("cannot write the content of {path}"))
+    Ok(gathered)
 }
 
 fn single_path(index: &Index, component: &str) -> Result<RelPath> {

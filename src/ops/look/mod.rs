@@ -7,6 +7,7 @@ mod ls;
 mod names;
 
 pub use cat::cat;
+pub(in crate::ops) use cat::small_file;
 pub use find::{FindOptions, FindReport, FoundPath, Version, find};
 pub use list::{ComponentRow, ListReport, ShowReport, SnapshotRow, list, show};
 pub use ls::{LsReport, LsRow, ls};

@@ -10,22 +10,40 @@ use crate::ops::layout::folder_spec;
 use crate::ops::rollback::tree::Leaves;
 use crate::ops::session::Session;
 use crate::platform::at;
-use crate::source::folder::{Excluded, is_database_at, is_log_at, scan};
-use std::collections::HashSet;
+use crate::source::folder::{Excluded, Found, Tree, is_database_at, is_log_at, scan};
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const SIDECARS: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
 
 /// What stays of a component, by paths in the component.
 pub(super) struct Left {
+    tree: Tree,
     /// What a snapshot of today would take.
-    taken: HashSet<RelPath>,
+    taken: HashMap<RelPath, Seen>,
     /// What the snapshot says was there, and does not have: what could not be read, was another component's, or on another file system.
     not_read: HashSet<RelPath>,
     then: Excluded,
     leave: Excluded,
+}
+
+/// What was seen of something live, without opening it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// [`Kind::Left`]: it goes with its database.
+    pub(super) kind: Kind,
+    pub(super) size: u64,
+    pub(super) mtime: (i64, u32),
+    pub(super) database: bool,
+}
+
+impl Seen {
+    fn of(found: &Found) -> Self {
+        let Entry { kind, size, mtime, .. } = found.entry;
+        Self { kind, size, mtime, database: found.database }
+    }
 }
 
 impl Left {
@@ -42,31 +60,49 @@ impl Left {
         let mut unlisted = None;
         let found = scan(&spec, &session.names, &mut |problem| unlisted = Some(problem))
             .doing(Class::Failed, cannot)?;
-        let mut taken: HashSet<RelPath> = HashSet::new();
+        let mut taken: HashMap<RelPath, Seen> = HashMap::new();
         let mut sidecars = Vec::new();
-        for entry in found.entries.into_iter().map(|f| f.entry) {
-            match entry.why {
-                Some(Why::Sidecar) if entry.kind == Kind::Left => sidecars.push(entry.path),
-                _ if entry.kind == Kind::Left => {}
-                _ => drop(taken.insert(entry.path)),
+        for found in found.entries {
+            let seen = Seen::of(&found);
+            match found.entry.why {
+                Some(Why::Sidecar) if seen.kind == Kind::Left => sidecars.push((found.entry.path, seen)),
+                _ if seen.kind == Kind::Left => {}
+                _ => {
+                    taken.insert(found.entry.path, seen);
+                }
             }
         }
         // A sidecar goes where its database goes; one of another component's database stays with that.
-        let own = |path: &RelPath| database_of(path).is_some_and(|database| taken.contains(&database));
-        let sidecars: Vec<RelPath> = sidecars.into_iter().filter(own).collect();
+        let own = |path: &RelPath| database_of(path).is_some_and(|database| taken.contains_key(&database));
+        let sidecars: Vec<(RelPath, Seen)> = sidecars.into_iter().filter(|(path, _)| own(path)).collect();
         taken.extend(sidecars);
         // Where rules leave a database out and not its log, that was found as a file like any other.
-        let base = found.tree;
+        let tree = found.tree;
         let lonely = |path: &RelPath| {
-            database_of(path).is_some_and(|db| !taken.contains(&db) && is_database(&base.real_path(&db)))
+            database_of(path).is_some_and(|db| !taken.contains_key(&db) && is_database(&tree.real_path(&db)))
         };
-        let lonely: Vec<RelPath> = taken.iter().filter(|path| lonely(path)).cloned().collect();
-        taken.retain(|path| !lonely.contains(path));
+        let lonely: Vec<RelPath> = taken.keys().filter(|path| lonely(path)).cloned().collect();
+        taken.retain(|path, _| !lonely.contains(path));
         let not_read = entries.iter().filter(|e| e.kind == Kind::Left && e.why != Some(Why::Sidecar));
         let not_read = not_read.map(|e| e.path.clone()).collect();
         let (then, _) = Excluded::from_rules(rules);
         let leave = Excluded::from_patterns(&component.leave);
-        Ok(Self { taken, not_read, then, leave })
+        Ok(Self { tree, taken, not_read, then, leave })
+    }
+
+    /// What a snapshot of today would take, in no order.
+    pub(super) fn taken(&self) -> impl Iterator<Item = (&RelPath, &Seen)> {
+        self.taken.iter()
+    }
+
+    /// True when something is at `path`, and stays.
+    pub(super) fn keeps(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.real_path(path).symlink_metadata().is_ok() && self.stays(path, is_dir)
+    }
+
+    /// Where `path` of the component lies on this machine.
+    pub(super) fn real_path(&self, path: &RelPath) -> PathBuf {
+        self.tree.real_path(path)
     }
 
     /// The same for paths that begin at `prefix` of the component.
@@ -88,10 +124,10 @@ impl Leaves for Left {
 impl Left {
     fn judge(&self, path: &RelPath, is_dir: bool, covers: fn(&Excluded, &RelPath, bool) -> bool) -> bool {
         let database = (!is_dir).then(|| database_of(path)).flatten();
-        if let Some(database) = database.filter(|d| self.taken.contains(d)) {
+        if let Some(database) = database.filter(|d| self.taken.contains_key(d)) {
             return self.judge(&database, false, covers);
         }
-        !self.taken.contains(path)
+        !self.taken.contains_key(path)
             || self.not_read.contains(path)
             || covers(&self.leave, path, is_dir)
             || covers(&self.then, path, is_dir)

@@ -8,7 +8,9 @@
 mod after;
 mod again;
 mod databases;
+mod dotenv;
 mod dumps;
+mod foreseen;
 mod holders;
 mod id;
 mod journal;
@@ -16,6 +18,9 @@ mod keep;
 mod ladder;
 mod left;
 mod lockfiles;
+mod lost;
+mod needs;
+mod owners;
 mod rebuild;
 mod recover;
 mod report;
@@ -32,6 +37,7 @@ mod undo;
 pub(crate) use journal::{is_unfinished, refuse_unfinished};
 pub use keep::{Swept, sweep};
 pub use ladder::{ladder, means_none};
+pub use lost::Lost;
 pub use recover::{ready, resume};
 pub(in crate::ops) use run::words_of;
 pub use trees::ShownMove;
@@ -39,8 +45,8 @@ pub use undo::undo;
 
 use crate::config::Event;
 use crate::durable::{Held, crash};
-use crate::model::{Problem, ProblemKind, RelPath, SnapshotId};
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::model::{Problem, RelPath, SnapshotId};
+use crate::ops::error::{Class, Doing, Result};
 use crate::ops::git::{Move, Moved};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::lacking;
@@ -50,6 +56,7 @@ use crate::ops::session::Session;
 use crate::ops::whose::ShownHost;
 use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
+use needs::Needs;
 use report::report_of;
 use run::{Downtime, Lefts, Way};
 use serde::Serialize;
@@ -105,6 +112,8 @@ pub struct ShownPlan {
     pub git: Vec<ShownMove>,
     /// Bytes that are fetched.
     pub bytes: u64,
+    /// What was made or changed since the snapshot and goes away, of each component but dumps.
+    pub lost_since: Vec<Lost>,
     /// What to know before.
     pub warnings: Vec<Problem>,
 }
@@ -185,15 +194,19 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
         plan.component(name)?;
     }
     let Planning { digits, parts, .. } = plan;
-    let Parts { sites, places, warnings: known, dumps, shown_dumps, listings, bytes } = parts;
-    let config = session.config()?;
+    let Parts { sites, places, warnings: known, dumps, shown_dumps, listings, bytes, lost, mut needs } =
+        parts;
+    let (config, state) = (session.config()?, session.state()?);
+    needs.journal(state.dir(), listings.values().map(|listing| listing.entries.len() as u64).sum());
+    needs.safety(config, &state.spool_dir(), lost.iter().map(|lost| lost.bytes).sum());
     let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
     let moves = if options.git { trees::moves(config, &opened, &sites)? } else { Vec::new() };
     let git = moves.iter().map(ShownMove::of).collect();
     let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
+    let (lost_since, warnings) = (lost, Vec::new());
     let mut shown =
-        ShownPlan { snapshot, host, places, dumps: dumps_shown, services, git, bytes, warnings: Vec::new() };
-    shown.warnings = warnings(&opened, &sites, &shown)?;
+        ShownPlan { snapshot, host, places, dumps: dumps_shown, services, git, bytes, lost_since, warnings };
+    shown.warnings = foreseen::of_all(&opened, &shown, &needs)?;
     if options.only.is_empty() {
         shown.warnings.extend(lacking::of_project(&vault, &opened));
     }
@@ -220,6 +233,8 @@ struct Parts {
     shown_dumps: Vec<String>,
     listings: HashMap<String, Listing>,
     bytes: u64,
+    lost: Vec<Lost>,
+    needs: Needs,
 }
 
 impl Planning<'_> {
@@ -227,14 +242,17 @@ impl Planning<'_> {
         let of = crate::ops::select::component(&self.opened.index, name)?;
         if let Some((dump, how)) = dump_of(self.session, of, &self.digits)? {
             self.parts.dumps.push(dump);
-            self.parts.shown_dumps.push(format!("{name} {how}"));
+            let lost = "what was written to it since the snapshot goes, and is not counted here";
+            self.parts.shown_dumps.push(format!("{name} {how}; {lost}"));
             self.parts.bytes += of.size;
+            self.parts.needs.fetched(self.session.state()?.dir(), of.size);
             return Ok(());
         }
         let everything = Selection { component: name.to_owned(), paths: Vec::new() };
         let listing = Listing::read(&self.opened.reader(), &self.opened.index, &everything)?;
         self.parts.bytes += listing.bytes();
         let mut lefts = Lefts::default();
+        let (mut sites, mut stays_of_all) = (Vec::new(), None);
         for site in sites_of(self.session, of, &listing.entries)? {
             let left = lefts.of(self.session, &site, self.opened, &listing.entries)?;
             if let (What::Below(path), Some(left)) = (&site.what, &left)
@@ -251,18 +269,17 @@ impl Planning<'_> {
                 (What::Whole, Some(left)) => stays_at_top(&site, left)?,
                 _ => Vec::new(),
             };
-            if let Some(component) = self.session.config()?.component(name) {
-                self.parts.warnings.extend(lockfiles::warnings(
-                    component,
-                    &site.base,
-                    &stays,
-                    &listing.entries,
-                ));
-            }
             let dir = site.base.display().to_string();
             self.parts.places.push(ShownPlace { component: name.to_owned(), dir, names, stays });
-            self.parts.sites.push(site);
+            self.parts.needs.fetched(&site.base, listing.bytes_of(|entry| site.reaches(&entry.path)));
+            stays_of_all = left;
+            sites.push(site);
         }
+        let foreseen =
+            foreseen::of_component(self.session, self.opened, &listing, &sites, stays_of_all.as_deref())?;
+        self.parts.lost.push(foreseen.lost);
+        self.parts.warnings.extend(foreseen.warnings);
+        self.parts.sites.extend(sites);
         self.parts.listings.insert(name.to_owned(), listing);
         Ok(())
     }
@@ -281,36 +298,6 @@ fn stays_at_top(site: &Site, left: &left::Left) -> Result<Vec<String>> {
     }
     stays.sort();
     Ok(stays)
-}
-
-/// What a person should know before anything is stopped.
-fn warnings(opened: &Opened, sites: &[Site], shown: &ShownPlan) -> Result<Vec<Problem>> {
-    let warning = |subject: String, what: &str, hint: &str| Problem {
-        kind: ProblemKind::Warning,
-        component: None,
-        subject,
-        what: what.to_owned(),
-        hint: (!hint.is_empty()).then(|| hint.to_owned()),
-    };
-    let mut warnings = Vec::new();
-    if shown.services.is_empty() {
-        let what = "nothing is stopped: no [[service]] of the configuration works on these components";
-        warnings.push(warning("services".into(), what, "stop what uses them yourself, or add a [[service]]"));
-    }
-    for component in opened.index.components.iter().filter(|c| !c.complete) {
-        let what = "the snapshot is not complete; what it could not read stays as it is now";
-        warnings.push(warning(component.name.to_string(), what, ""));
-    }
-    for site in sites {
-        let free = crate::durable::free_space(&site.base).ok();
-        if free.is_some_and(|free| free < shown.bytes) {
-            let what =
-                format!("not enough room in {}: {} bytes are fetched", site.base.display(), shown.bytes);
-            return Err(OpError::new(Class::Failed, what)
-                .hint("make room, or roll back fewer components with --only"));
-        }
-    }
-    Ok(warnings)
 }
 
 impl RollbackPlan {

@@ -103,7 +103,7 @@ pub(super) fn sites_of(session: &Session, of: &IndexComponent, entries: &[Entry]
 }
 
 /// The paths below `base` on which something is mounted, where the system tells.
-fn mounted_below(base: &Path) -> Option<Vec<RelPath>> {
+pub(super) fn mounted_below(base: &Path) -> Option<Vec<RelPath>> {
     let real = base.canonicalize().ok()?;
     let below = |place: PathBuf| RelPath::new(place.strip_prefix(&real).ok()?.as_os_str().as_bytes()).ok();
     Some(crate::platform::mounts::mounts_below(base).ok()?.into_iter().filter_map(below).collect())
@@ -159,6 +159,15 @@ impl Site {
             What::Whole | What::Below(_) => vec![self.base.clone()],
             What::Names(paths) => paths.iter().map(name).collect(),
             What::Database(path) => vec![name(path)],
+        }
+    }
+
+    /// True when `path` of the component is exchanged here, unless something keeps it.
+    pub(super) fn reaches(&self, path: &RelPath) -> bool {
+        match &self.what {
+            What::Whole => true,
+            What::Below(top) | What::Database(top) => path.is_within(top),
+            What::Names(paths) => paths.iter().any(|named| path.is_within(named)),
         }
     }
 

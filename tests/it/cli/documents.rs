@@ -257,7 +257,10 @@ fn rolled_back(written: &mut Written) {
     person.configure(
         "[[service]]\nname = \"web\"\ncomponents = [\"backend\"]\nstop = \"true\"\nstart = \"true\"",
     );
+    let lock = person.app.join("frontend/package-lock.json");
+    fs::write(&lock, "1").unwrap();
     person.backup();
+    fs::write(&lock, "2").unwrap();
     written.add("`backstay rollback --dry-run`", person.json(0, ["rollback", "latest", "--dry-run"]));
     let unattended = ["rollback", "latest", "--dry-run", "--only", "settings"];
     written.add("`backstay rollback --dry-run`", person.json(0, unattended));

@@ -86,3 +86,53 @@ fn there_are_no_colours_where_none_are_wanted() {
     let coloured = on_a_terminal(&person, "", &[], &["frobnicate"]).code(2);
     assert!(coloured.out.contains("\u{1b}["), "the terminal would have shown colours\n{coloured}");
 }
+
+#[test]
+fn a_rollback_without_an_id_shows_the_last_five_and_takes_the_number_that_is_typed() {
+    if !have(&["script"]) {
+        return;
+    }
+    let person = Person::set_up();
+    let file = person.app.join("backend/app/main.py");
+    let ids: Vec<String> = (0..6)
+        .map(|n| {
+            fs::write(&file, format!("version {n}")).unwrap();
+            person.json(0, ["backup", "--note", &format!("note {n}")])["snapshot"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    fs::write(&file, "broken").unwrap();
+    let version = || fs::read_to_string(&file).unwrap();
+    // What is no number of the list is none, and so is a plan that is not confirmed.
+    for (typed, code, words) in [
+        ("\n", 1, "nothing was chosen"),
+        ("0\n", 1, "nothing was chosen"),
+        ("6\n", 1, "nothing was chosen"),
+        ("latest\n", 1, "nothing was chosen"),
+        ("2\nn\n", 1, "not confirmed"),
+        ("2\n\n", 1, "not confirmed"),
+    ] {
+        let said = on_a_terminal(&person, typed, &[], &["rollback"]).code(code);
+        assert!(said.out.contains(words) && said.out.contains("nothing was changed"), "{typed:?}\n{said}");
+        assert_eq!((version(), person.snapshots()), ("broken".into(), 6), "{typed:?}\n{said}");
+    }
+    let said = on_a_terminal(&person, "2\ny\n", &[], &["rollback"]).code(0);
+    let shown: Vec<&str> = said.out.split("Back to which? [number, or Enter for none]").collect();
+    assert_eq!(shown.len(), 2, "{said}");
+    let lines: Vec<&str> = shown[0].lines().filter(|line| line.contains("note ")).collect();
+    let expected = ids.iter().enumerate().rev().take(5).enumerate();
+    let expected: Vec<(String, String)> =
+        expected.map(|(place, (n, id))| (format!("{}  {id}  ", place + 1), format!("note {n}"))).collect();
+    assert_eq!(lines.len(), expected.len(), "{said}");
+    for (line, (begins, ends)) in lines.iter().zip(&expected) {
+        assert!(line.contains(begins.as_str()) && line.trim_end().ends_with(ends.as_str()), "{line}\n{said}");
+    }
+    assert!(shown[1].contains(&format!("rollback to {}", ids[4])), "{said}");
+    assert_eq!(version(), "version 4");
+    // A snapshot that was made for safety is one to choose, too, and is said to be one.
+    let said = on_a_terminal(&person, "1\ny\n", &[], &["rollback"]).code(0);
+    assert!(said.out.lines().any(|line| line.contains("1  ") && line.contains("safety")), "{said}");
+    assert_eq!(version(), "broken");
+}

@@ -1,6 +1,7 @@
 //! What several modules of tests share.
 
 pub(crate) mod crowd;
+pub(crate) mod docker;
 pub(crate) mod everything;
 pub(crate) mod fault_server;
 pub(crate) mod mounts;

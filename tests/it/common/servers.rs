@@ -105,9 +105,14 @@ pub(crate) fn weed() -> Option<Running> {
     Some(Running::start(command, dir, ports[6], ready))
 }
 
+/// Where `rclone` is.
+pub(crate) fn rclone_program() -> Option<PathBuf> {
+    found("BACKSTAY_RCLONE", "rclone")
+}
+
 /// `rclone serve s3` on a folder, which has the bucket.
 pub(crate) fn rclone() -> Option<Running> {
-    let Some(program) = found("BACKSTAY_RCLONE", "rclone") else {
+    let Some(program) = rclone_program() else {
         cannot_run("no `rclone` here: `rclone serve s3` was not tried");
         return None;
     };

@@ -1,7 +1,7 @@
 //! What a user runs around a rollback, what makes left things fit for what came, and what is left to try when there is no snapshot.
 
 use super::{App, SERVICE};
-use crate::common::project::{exe, expect_code, have, program};
+use crate::common::project::{Project, exe, expect_code, have, program};
 use std::fs;
 use std::process::{Command, Output};
 
@@ -293,4 +293,39 @@ fn dependencies_that_stay_beside_another_lock_file_are_said_in_the_plan() {
     assert_eq!(warnings(&app), Vec::<String>::new());
     app.write("app/package-lock.json", "2");
     assert_eq!(warnings(&app), ["package-lock.json"]);
+}
+
+#[test]
+fn dependencies_below_the_top_that_stay_beside_another_lock_file_are_said_in_the_plan_too() {
+    let project = |rebuild: &str| {
+        let component = format!(
+            "[[component]]\nname = \"all\"\npath = \".\"\nexclude = [\"node_modules/\", \"venv/\"]\n{rebuild}"
+        );
+        let project = Project::new(&component, "");
+        for path in
+            ["frontend/node_modules/x.js", "tools/venv/x.py", "frontend/package-lock.json", "plain/yarn.lock"]
+        {
+            crate::lab::put(&project.dir.join(path), b"1");
+        }
+        let id = project.backup();
+        // One that the older version does not have goes; one beside which nothing stays is nobody's.
+        for path in ["frontend/package-lock.json", "tools/requirements.txt", "plain/yarn.lock"] {
+            crate::lab::put(&project.dir.join(path), b"2");
+        }
+        (project, id)
+    };
+    let warned = |(project, id): &(Project, String)| {
+        let plan = project.json(["rollback", id, "--dry-run"]);
+        let all = plan["warnings"].as_array().unwrap().clone();
+        let of_it = all.into_iter().filter(|w| w["component"] == "all");
+        of_it.map(|w| w["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let plain = project("");
+    assert_eq!(warned(&plain), ["frontend/package-lock.json", "tools/requirements.txt"]);
+    let said = plain.0.ok(["rollback", &plain.1, "--dry-run"]);
+    let words =
+        "warning: all/frontend/package-lock.json: it becomes another, and node_modules stays as it is";
+    assert!(String::from_utf8_lossy(&said.stdout).contains(words), "{said:?}");
+    let rebuilt = project("rebuild = [{ when = [\"frontend/package-lock.json\"], run = \"true\" }]");
+    assert_eq!(warned(&rebuilt), ["tools/requirements.txt"]);
 }

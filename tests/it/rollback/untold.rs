@@ -28,6 +28,13 @@ passes = 1
     of("worker", "", "") + &of("web", "\"worker\"", first)
 }
 
+/// The same, told in the other order, which means nothing.
+pub(crate) fn two_services_turned() -> String {
+    let told = two_services("");
+    let (first, second) = told.split_at(told.rfind("[[service]]").unwrap());
+    format!("{second}{first}")
+}
+
 /// How many of `name` run at the end of `order`, which tells what was done to it since one of it ran; never more than one of it ran.
 #[track_caller]
 pub(crate) fn running(order: &str, name: &str) -> usize {
@@ -97,4 +104,23 @@ fn taking_a_rollback_back_stops_and_starts_a_service_of_which_nothing_can_tell()
     app.project.ok(["rollback", &id]);
     app.project.ok(["rollback", "--undo", "--yes"]);
     each_runs_once(&app, "2");
+}
+
+#[test]
+fn who_depends_on_another_is_stopped_before_it_and_started_after_it() {
+    for services in [two_services(""), two_services_turned()] {
+        let app = App::new(&services);
+        let id = app.project.backup();
+        app.upgrade("2");
+        app.write("worker.up", "");
+        app.write("web.up", "");
+        let plan = app.project.json(["rollback", &id, "--dry-run"]);
+        assert_eq!(plan["services"], serde_json::json!(["worker", "web"]));
+        app.project.ok(["rollback", &id]);
+        let order = "web stop\nworker stop\nworker start\nweb start\n";
+        assert_eq!(app.read("order"), order);
+        // And the same way back.
+        app.project.ok(["rollback", "--undo", "--yes"]);
+        assert_eq!(app.read("order"), order.repeat(2));
+    }
 }
