@@ -105,3 +105,40 @@ pub(super) fn give_up(state: &Path) {
         let _stays = durable::remove(&room);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::crash;
+    use crate::model::{SnapshotId, Timestamp};
+    use rustix::io::Errno;
+
+    #[test]
+    fn on_a_full_disk_or_an_exhausted_quota_a_journal_is_written_into_the_room_that_was_kept() {
+        for refused in [Errno::NOSPC, Errno::DQUOT] {
+            let dir = tempfile::tempdir().unwrap();
+            let (state, path) = (dir.path(), dir.path().join("rollback.json"));
+            let journal = Journal::new(SnapshotId::new(Timestamp::UNIX_EPOCH, [0; 5]), Timestamp::UNIX_EPOCH);
+            journal.keep_room(state, &[]).unwrap();
+            assert_eq!(rooms(state).len(), TURNS + 1);
+            assert!(!write(state, &path, b"there is room").unwrap());
+            assert_eq!(rooms(state).len(), TURNS + 1);
+            crash::fail_call(1, refused.raw_os_error());
+            assert!(write(state, &path, b"there is none").unwrap(), "{refused}");
+            assert!(crash::fired());
+            assert_eq!(std::fs::read(&path).unwrap(), b"there is none");
+            // One is the journal now, and what was kept for others is theirs.
+            assert_eq!(rooms(state).len(), TURNS - 1);
+            assert!(!others(state).exists());
+            // Whatever else is wrong stays an error.
+            crash::fail_call(1, Errno::ACCESS.raw_os_error());
+            assert!(write(state, &path, b"refused").is_err());
+            assert_eq!(
+                (std::fs::read(&path).unwrap(), rooms(state).len()),
+                (b"there is none".to_vec(), TURNS - 1)
+            );
+            give_up(state);
+            assert!(rooms(state).is_empty());
+        }
+    }
+}
