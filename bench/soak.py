@@ -10,7 +10,7 @@ moment between the begin and the end of the backup; the database has exactly the
 Ends with 1 on any mismatch, any exit code that the faults do not explain, or when the agent grows: when the straight line through the second half of its samples rises by
 more than 4 MB of memory, 3 descriptors or 3 threads from the middle to the end. As it is for a machine without anybody: nothing is asked. Ends all that it started.
 """
-import argparse, collections, errno, hashlib, http.server, json, os, pathlib, random, re, shutil, signal, sqlite3, subprocess, sys, tempfile, threading, time, traceback, urllib.request
+import argparse, collections, contextlib, errno, hashlib, http.server, json, os, pathlib, random, re, shutil, signal, sqlite3, subprocess, sys, tempfile, threading, time, traceback, urllib.request
 from datetime import datetime
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -359,9 +359,10 @@ class Soak:
         """The agent's own job dies."""
         until = time.time() + 65
         while time.time() < until:
-            children = pathlib.Path(f"/proc/{self.agent.pid}/task/{self.agent.pid}/children").read_text().split()
+            children = []
             for task in pathlib.Path(f"/proc/{self.agent.pid}/task").iterdir():
-                children += (task / "children").read_text().split()
+                with contextlib.suppress(FileNotFoundError):    # a thread that answered a reader of the page is gone
+                    children += (task / "children").read_text().split()
             for child in children:
                 try:
                     if b"__look" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
