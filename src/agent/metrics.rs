@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::durable::NewFile;
 use crate::model::Timestamp;
 use crate::ops::error::{Class, Doing, Result};
-use crate::ops::status::{ComponentStatus, Reached, recall};
+use crate::ops::status::{ComponentStatus, Found, Reached, recall};
 use crate::ops::timetable::{JobStanding, standing};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -154,20 +154,15 @@ fn of_stores(told: &Told<'_>, now: Timestamp) -> Vec<Family> {
         let parts = found?.snapshots.iter().rev().flat_map(|snapshot| &snapshot.parts);
         parts.into_iter().find(|part| part.name == c.name).map(|part| clipped(part.size))
     };
-    let stores = |value: &dyn Fn(&Reached) -> Option<i64>| -> Vec<(String, i64)> {
-        let one = |(name, reached): (&String, &Reached)| Some((told.with("store", name), value(reached)?));
-        found.iter().flat_map(|found| &found.reached).filter_map(one).collect()
-    };
     let good = |c: &ComponentStatus| Some(c.newest_good.as_ref()?.started.as_second());
     let proof = |c: &ComponentStatus| {
         let proof = c.last_proof.as_ref()?;
         proof.good.then(|| proof.time.as_second())
     };
-    let newest = |reached: &Reached| Some(reached.store.newest_good.as_ref()?.started.as_second());
     let number = found.map(|found| clipped(found.older.saturating_add(found.snapshots.len() as u64)));
     let state = report.as_ref().filter(|_| found.is_some()).map(|report| report.state as i64);
     let looked = found.map(|found| found.at.as_second());
-    vec![
+    let mut families = vec![
         ("state", "How it stands, as status judges: 0 well, 1 look at it, 2 act.", one(state)),
         ("looked_timestamp_seconds", "When stores were last looked at.", one(looked)),
         ("snapshots", "Snapshots of this host.", one(number)),
@@ -191,6 +186,19 @@ fn of_stores(told: &Told<'_>, now: Timestamp) -> Vec<Family> {
             "Size of a component in the newest snapshot that holds it.",
             components(&size),
         ),
+    ];
+    families.extend(of_reached(told, found));
+    families
+}
+
+/// What the last look found in each store.
+fn of_reached(told: &Told<'_>, found: Option<&Found>) -> Vec<Family> {
+    let stores = |value: &dyn Fn(&Reached) -> Option<i64>| -> Vec<(String, i64)> {
+        let one = |(name, reached): (&String, &Reached)| Some((told.with("store", name), value(reached)?));
+        found.iter().flat_map(|found| &found.reached).filter_map(one).collect()
+    };
+    let newest = |reached: &Reached| Some(reached.store.newest_good.as_ref()?.started.as_second());
+    vec![
         (
             "store_reached_timestamp_seconds",
             "When a store was last read.",

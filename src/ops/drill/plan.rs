@@ -111,6 +111,6 @@ fn turns<'v>(
     for turn in turns.iter_mut().filter(|_| named) {
         turn.only.clone_from(&turn.counts);
     }
-    turns.sort_by(|a, b| b.known.record.started.cmp(&a.known.record.started));
+    turns.sort_by_key(|turn| std::cmp::Reverse(turn.known.record.started));
     turns
 }

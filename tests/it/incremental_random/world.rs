@@ -217,11 +217,7 @@ impl World {
                     _ => fs::write(path, b"").unwrap(),
                 }
             }
-            8 => {
-                let Some(path) = self.pick(|p| !p.symlink_metadata().unwrap().is_symlink()) else { return };
-                let mode = if path.is_dir() { 0o711 } else { 0o400 + self.rng.below(64) as u32 };
-                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-            }
+            kind @ (8 | 10 | 11) => self.change_metadata(kind),
             9 => {
                 // Another way to write a file: a new one in its place.
                 let (Some(path), temporary) = (self.file(), self.new_name()) else { return };
@@ -231,18 +227,6 @@ impl World {
                 fs::write(&temporary, bytes).unwrap();
                 fs::rename(temporary, path).unwrap();
             }
-            10 => {
-                // The content stays as it is.
-                let Some(path) = self.file() else { return };
-                let time = UNIX_EPOCH + Duration::from_secs(self.rng.below(2_000_000_000));
-                File::open(path).unwrap().set_modified(time).unwrap();
-            }
-            11 => {
-                let Some(path) = self.pick(|p| !p.symlink_metadata().unwrap().is_symlink()) else { return };
-                let value = noise(self.rng.next(), 20);
-                // Not every file system has them.
-                let _not_everywhere = lsetxattr(path, "user.random", &value, XattrFlags::empty());
-            }
             12 => {
                 let Some(path) = self.pick(|p| p.symlink_metadata().unwrap().is_dir()) else { return };
                 let bytes = self.rng.bytes();
@@ -250,6 +234,28 @@ impl World {
                 fs::write(path, bytes).unwrap();
             }
             _ => self.edit(),
+        }
+    }
+
+    /// Changes mode, time or an attribute; the content stays as it is.
+    fn change_metadata(&mut self, kind: u64) {
+        match kind {
+            8 => {
+                let Some(path) = self.pick(|p| !p.symlink_metadata().unwrap().is_symlink()) else { return };
+                let mode = if path.is_dir() { 0o711 } else { 0o400 + self.rng.below(64) as u32 };
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            10 => {
+                let Some(path) = self.file() else { return };
+                let time = UNIX_EPOCH + Duration::from_secs(self.rng.below(2_000_000_000));
+                File::open(path).unwrap().set_modified(time).unwrap();
+            }
+            _ => {
+                let Some(path) = self.pick(|p| !p.symlink_metadata().unwrap().is_symlink()) else { return };
+                let value = noise(self.rng.next(), 20);
+                // Not every file system has them.
+                let _not_everywhere = lsetxattr(path, "user.random", &value, XattrFlags::empty());
+            }
         }
     }
 

@@ -26,7 +26,7 @@ fn page(dir: PathBuf, well: &'static str, lie: fn(&mut TcpStream)) -> String {
                 let stat = fs::read_to_string(format!("/proc/{}/stat", read("web.pid").trim()));
                 match (stat.is_ok_and(|s| s.contains("(sleep) S")), read("app/version").contains("broken")) {
                     (false, _) => {
-                        drop(write!(stream, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"))
+                        drop(write!(stream, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"));
                     }
                     (true, false) => drop(stream.write_all(well.as_bytes())),
                     (true, true) => lie(&mut stream),
@@ -96,7 +96,7 @@ fn a_server_whose_answer_never_ends_is_a_failure() {
 #[test]
 fn a_server_that_dies_in_the_middle_of_its_answer_is_a_failure() {
     let dies = |page: &mut TcpStream| {
-        drop(write!(page, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nwell so far"))
+        drop(write!(page, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nwell so far"));
     };
     judged("", OK, dies, "breaks off its answer");
 }

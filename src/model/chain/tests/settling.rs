@@ -85,7 +85,7 @@ fn of_two_histories_the_one_that_is_named_stands_and_the_other_is_untrusted() {
     let ours: Vec<ChainEntry> = (0..2).map(|_| one.record()).collect();
     let theirs: Vec<ChainEntry> = (0..3).map(|n| twin.record_at(30 + n)).collect();
     let all: Vec<&ChainEntry> = [&shared].into_iter().chain(&ours).chain(&theirs).collect();
-    let ends = vec![ours[1].hash, theirs[2].hash];
+    let ends = [ours[1].hash, theirs[2].hash];
     let Err(Unsettled::Choose { ends: found, .. }) = proposed(&reader(), &all, &[]) else { panic!() };
     assert_eq!(
         found.iter().collect::<BTreeSet<_>>(),
