@@ -602,6 +602,26 @@ fn what_sync_gave_up_is_behind_still_until_a_snapshot_is_everywhere() {
 }
 
 #[test]
+fn what_a_person_mended_by_hand_is_found_out_after_the_next_backup_whatever_that_lacks() {
+    let dir = scratch();
+    let config = config(dir.path(), "backup = [\"0 3 * * *\"]");
+    let mended = at("2026-11-03T00:00:00Z");
+    let fake =
+        Fake::new("2026-11-02T00:00:00Z", SignedDuration::from_secs(1), move |run| match &run.args[..] {
+            "backup" if run.at < mended => 4,
+            "sync" if run.at < mended => 12,
+            // A file that nobody can read: of the stores that says nothing.
+            "backup" => 3,
+            _ => 0,
+        });
+    let behind = |now: Timestamp| crate::ops::timetable::standing(&config, now).unwrap().behind_since;
+    fake.until(at("2026-11-02T20:00:00Z"), &config).unwrap();
+    assert!(behind(fake.now()).is_some());
+    fake.until(at("2026-11-03T20:00:00Z"), &config).unwrap();
+    assert_eq!(behind(fake.now()), None, "{}", fake.said());
+}
+
+#[test]
 fn a_job_of_a_line_that_is_gone_is_waited_for_and_told_as_no_failure() {
     let dir = scratch();
     let config = config(dir.path(), "backup = [\"0 3 * * *\"]");

@@ -52,10 +52,15 @@ fn written(done: io::Result<()>) -> Result<()> {
     }
 }
 
+/// True when a question would be seen and could be answered.
+pub fn somebody_is_here() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// Asks a question on the terminal; `None` when there is nobody to ask. Nothing is under way meanwhile: a signal ends the program at once. A lost
 /// terminal is the end of the input.
 pub fn ask(interrupt: &Interrupt, question: &str) -> Option<String> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !somebody_is_here() {
         return None;
     }
     let _unheard = write!(io::stderr().lock(), "{question} ");

@@ -6,7 +6,7 @@ use crate::ops::vault::{Vault, View};
 use std::collections::HashSet;
 
 /// What to do about it.
-pub(super) const WAY_OUT: &str = "`backstay sync` mends what another store has whole; what no store has whole the next `backstay backup` packs anew, and older snapshots lack it";
+pub(super) const WAY_OUT: &str = "`backstay sync` mends what another store has whole; what no store has whole the next `backstay backup` packs anew, and older snapshots lack it. Of snapshots of another host it is that host's to do, or `backstay verify`, by a key with the role verify, proves what was mended";
 /// So many snapshots are named; `backstay list` shows them all.
 const NAMED: usize = 3;
 

@@ -53,7 +53,9 @@ impl Ledger {
             voids: BTreeSet::new(),
             deleted: vault.snapshots().filter(|s| s.delete_asked).map(|s| s.hash).collect(),
         };
-        for entry in vault.entries.iter().filter(|e| own(&e.signer())) {
+        // What lost when a fork was settled lies in the stores for ever, and is none of this chain.
+        let stands = |e: &ChainEntry| !vault.history.is_dropped(&e.signer(), e.number(), &e.hash);
+        for entry in vault.entries.iter().filter(|e| own(&e.signer()) && stands(e)) {
             ledger.add(entry.clone(), None);
         }
         let kept = session.state()?.kept_documents();
@@ -62,7 +64,7 @@ impl Ledger {
             let entry = parse_entry(&kept.key, &kept.bytes, &vault.info.vault);
             let entry =
                 entry.doing(Class::Failed, || format!("{} cannot be read as it is kept here", kept.key))?;
-            if let Some(entry) = entry.filter(|e| own(&e.signer())) {
+            if let Some(entry) = entry.filter(|e| own(&e.signer()) && stands(e)) {
                 signed_here.push(entry.clone());
                 ledger.add(entry, Some(kept.bytes));
             }

@@ -149,3 +149,51 @@ fn a_store_that_went_back_is_taken_as_it_is_when_a_person_says_so() {
     assert_eq!(report["left"], Value::Array(Vec::new()), "{report:#}");
     goes_on(&person, &first);
 }
+
+#[test]
+fn with_several_stores_a_forked_history_is_settled_in_one_and_goes_on_in_all() {
+    let person = Person::set_up();
+    let second = person.top.join("second");
+    let block = format!("[[store]]\nname = \"second\"\npath = {:?}\n", second.display().to_string());
+    person.configure(&block);
+    person.ok(["init"]);
+    backup(&person, "shared\n");
+    let (first, home) = (person.store(), person.home.clone());
+    let before = [&first, &second, &home].map(|place| {
+        let before = place.with_extension("before");
+        copy(place, &before);
+        before
+    });
+    let theirs = backup(&person, "theirs\n");
+    for (place, before) in [&first, &second].iter().zip(&before) {
+        fs::rename(place, place.with_extension("theirs")).unwrap();
+        fs::rename(before, place).unwrap();
+    }
+    fs::remove_dir_all(&home).unwrap();
+    fs::rename(&before[2], &home).unwrap();
+    let ours = backup(&person, "ours\n");
+    for place in [&first, &second] {
+        let theirs = place.with_extension("theirs").join(".");
+        assert!(Command::new("cp").arg("-an").arg(theirs).arg(place).status().unwrap().success());
+    }
+    // A key that signs before it is introduced never could be: so the old one stays.
+    person.fails(10, ["keys", "signer", "rotate", "--yes"]).says(&[
+        "could be put into no store",
+        "forked",
+        "leave one [[store]]",
+    ]);
+    person.reconfigure(&block, "");
+    person.json(0, ["keys", "signer", "rotate", "--yes"]);
+    person.json(0, ["settle", "--yes", "--keep", &ours]);
+    person.configure(&block);
+    person.json(0, ["sync"]);
+    goes_on(&person, &ours);
+    for store in ["local", "second"] {
+        let list = person.json(0, ["list", "--store", store]);
+        assert_eq!(list["history"], Value::Array(Vec::new()), "{list:#}");
+        let trusted = |row: &&Value| row["trusted"] == true;
+        assert_eq!(list["snapshots"].as_array().unwrap().iter().filter(trusted).count(), 3, "{list:#}");
+        let falls = list["snapshots"].as_array().unwrap().iter().find(|row| row["id"] == theirs.as_str());
+        assert!(falls.is_none_or(|row| row["trusted"] == false), "{list:#}");
+    }
+}

@@ -1,8 +1,8 @@
 //! Whoever puts another host's snapshot in the place of what is live here says which host that is: by typing it, or, where nobody is there, by the exact
 //! id, `--host` and `--yes` together. A yes alone is what a script says that means its own.
 
-use crate::cli::ask;
 use crate::cli::render::whose;
+use crate::cli::{ask, somebody_is_here};
 use crate::model::SnapshotId;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
@@ -34,6 +34,8 @@ pub(super) fn agree(
     match ask(interrupt, &question) {
         Some(answer) if host.is_called(&answer) => Ok(()),
         Some(_) => Err(OpError::declined("that is not the host of the snapshot; nothing was changed")),
+        // The end of the input at a terminal: whoever is here was asked, and did not say it.
+        None if somebody_is_here() => Err(OpError::declined("no host was named; nothing was changed")),
         // `--host` was given: else there would be no plan.
         None if typed.yes && typed.id == snapshot.to_string() => Ok(()),
         None => {

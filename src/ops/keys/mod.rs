@@ -16,8 +16,8 @@ use crate::keys::{Passphrase, SecretIdentity, Signer};
 use crate::model::HostId;
 use crate::model::mark::{KeyAction, Statement};
 use crate::ops::config_edit::Change;
-use crate::ops::error::{Class, Doing, Result};
-use crate::ops::marks::Marks;
+use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::marks::{MarkedStore, Marks};
 use crate::ops::session::Session;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,14 @@ impl KeyPlan {
             }
         }
         crate::durable::crash::point("keys: files there");
-        sign(session, self.before, &mut report)?;
+        let nowhere = sign(session, self.before, &mut report)?;
+        // A key that signed anything before it was introduced could never be introduced any more.
+        if self.retire.is_some() && !nowhere.is_empty() {
+            let what = "the mark that introduces the new key could be put into no store, so the old key stays in use";
+            return Err(OpError::new(Class::Store, what).because(nowhere.join("; ")).hint(
+                "run it again when a store takes it. Where the history is forked: leave one [[store]] in the configuration, run it again and then `backstay settle`, put the others back, and run `backstay sync`",
+            ));
+        }
         if let Some(change) = &self.change {
             let kept = change.write(session.around.clock.now())?;
             report.old_config = Some(kept.display().to_string());
@@ -125,10 +132,18 @@ impl KeyPlan {
     }
 }
 
-fn sign(session: &Session, marks: Vec<(Signer, Statement)>, report: &mut KeyReport) -> Result<()> {
+/// Signs them, and gives why, store by store, where one of them is in none.
+fn sign(session: &Session, marks: Vec<(Signer, Statement)>, report: &mut KeyReport) -> Result<Vec<String>> {
+    let mut nowhere = Vec::new();
     for (signer, statement) in marks {
-        let marked = Marks::open_as(session, signer, "keys")?.put(vec![statement])?;
+        let marks = Marks::open_as(session, signer, "keys")?;
+        let marked = { marks }.put(vec![statement])?;
         report.marks += 1;
+        if !marked.stores.iter().any(|store| store.has) {
+            let why =
+                |store: &MarkedStore| Some(format!("store {}: {}", store.name, store.problem.as_ref()?));
+            nowhere.extend(marked.stores.iter().filter_map(why));
+        }
         for store in marked.stores.into_iter().filter(|store| !store.has) {
             if !report.behind.contains(&store.name) {
                 report.behind.push(store.name);
@@ -136,7 +151,7 @@ fn sign(session: &Session, marks: Vec<(Signer, Statement)>, report: &mut KeyRepo
         }
         crate::durable::crash::point("keys: mark put");
     }
-    Ok(())
+    Ok(nowhere)
 }
 
 /// The text of an identity file, protected when there is a passphrase.

@@ -231,7 +231,16 @@ impl Chosen {
             looked.session.around.interrupt.check()?;
             let (session, there) = (&looked.session, (&*place, &*places.config));
             let snapshot = parts.snapshot_of(&place.name);
-            let brought = work.bring(session, &looked.options, snapshot, there)?;
+            let brought = work.bring(session, &looked.options, snapshot, there).map_err(|e| {
+                match *snapshot == parts.record.snapshot || e.class != Class::Damage {
+                    true => e,
+                    // A run that is begun goes on with what it was begun with.
+                    false => e.hint(format!(
+                        "`--snapshot {}` with another --to brings what that snapshot holds",
+                        parts.record.snapshot
+                    )),
+                }
+            })?;
             if let Some(beside) = &brought.beside {
                 place.put_beside(beside);
             }

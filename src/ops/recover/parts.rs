@@ -149,7 +149,8 @@ impl Parts {
                 Entry::Occupied(there) => there.into_mut(),
                 Entry::Vacant(free) => match looked.index_of(known) {
                     Ok(index) => free.insert(index),
-                    Err(e) if e.class == Class::Damage => {
+                    // One from before an exchange of identities is not opened by what is here: no reason to bring nothing.
+                    Err(e) if matches!(e.class, Class::Damage | Class::NoIdentity) => {
                         passed.push(passed_over(known, name, &e));
                         continue;
                     }
@@ -266,7 +267,12 @@ fn passed_over(known: &KnownSnapshot, name: &ComponentName, error: &OpError) -> 
         component: Some(name.to_string()),
         subject: format!("snapshot {}", known.record.snapshot),
         what: format!("it cannot be opened, and is passed over: {}", Away::from(error).line()),
-        hint: Some("the component comes from an older one, if there is one".into()),
+        hint: Some(match error.class {
+            Class::NoIdentity => {
+                "a kit from that time opens it: `backstay --kit OLD restore ID NAME --to DIR`".into()
+            }
+            _ => "the component comes from an older one, if there is one".into(),
+        }),
     }
 }
 

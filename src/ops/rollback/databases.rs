@@ -4,6 +4,7 @@ use crate::bridge::{RealTimer, Timer as _};
 use crate::config::{Component, Spec};
 use crate::model::ComponentName;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::interrupt::Interrupt;
 use crate::ops::lock::pause;
 use crate::ops::rollback::left::not_here;
 use crate::ops::rollback::run::words_of;
@@ -92,8 +93,9 @@ impl DatabaseRecord {
         }
     }
 
-    /// Waits until its server answers, or has been away for too long: then the step that needs it says so. Whoever asks the run to end need not wait.
-    pub(super) fn wait_for_server(&self, session: &Session, state: &Path) {
+    /// Waits until its server answers, or has been away for too long: then the step that needs it says so. With `untouched` whoever asks the run to end need
+    /// not wait; else services may be down, and to end without its server would leave them so.
+    pub(super) fn wait_for_server(&self, session: &Session, state: &Path, untouched: bool) {
         let (server, timer) = (self.server(state), RealTimer::default());
         let begun = timer.now();
         let mut said = false;
@@ -101,7 +103,9 @@ impl DatabaseRecord {
             if !std::mem::replace(&mut said, true) {
                 session.note(&format!("waits until the server of database {:?} answers", self.live));
             }
-            if pause(&session.around.interrupt, LOOK).is_break() {
+            let unheard = Interrupt::default();
+            let interrupt = if untouched { &session.around.interrupt } else { &unheard };
+            if pause(interrupt, LOOK).is_break() {
                 return;
             }
         }

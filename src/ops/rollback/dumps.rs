@@ -12,7 +12,7 @@ use crate::ops::backup::{BackupReport, words};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, lay, open};
 use crate::ops::rollback::databases::{DatabaseRecord, database_of};
-use crate::ops::rollback::journal::Journal;
+use crate::ops::rollback::journal::{Journal, Turn};
 use crate::ops::rollback::left::not_here;
 use crate::ops::rollback::run::{Way, words_of};
 use crate::ops::select::Selection;
@@ -125,7 +125,8 @@ pub(super) fn wait_for_children(journal: &Journal, state: &Path) -> Result<()> {
 
 /// Waits until the servers answer that the way back needs: after a power cut they come up beside this run.
 pub(super) fn wait_for_servers(session: &Session, journal: &Journal, state: &Path) {
-    journal.databases.iter().for_each(|database| database.wait_for_server(session, state));
+    let untouched = journal.turn == Turn::Staging;
+    journal.databases.iter().for_each(|database| database.wait_for_server(session, state, untouched));
 }
 
 /// Takes away what was made for a rollback of which nothing live was touched.

@@ -77,6 +77,9 @@ pub(super) struct Journal {
     pub(super) snapshot: SnapshotId,
     pub(super) begun: Timestamp,
     pub(super) safety: Option<SnapshotId>,
+    /// That of the rollback, while `safety` is the one of its undoing: where that does not go through, this one counts again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) safety_before: Option<SnapshotId>,
     pub(super) turn: Turn,
     pub(super) sites: Vec<SiteRecord>,
     /// Databases of servers, which are exchanged after the files.
@@ -137,6 +140,7 @@ impl Journal {
             snapshot,
             begun,
             safety: None,
+            safety_before: None,
             turn: Turn::Staging,
             sites: Vec::new(),
             databases: Vec::new(),
@@ -200,6 +204,7 @@ impl Journal {
         self.why = None;
         self.undo = false;
         self.rebuilt = false;
+        self.safety = self.safety_before.take().or_else(|| self.safety.take());
     }
 
     /// Writes it as it is, on a full disk into room that was kept.
@@ -354,6 +359,20 @@ pub(super) fn is_torn(journal: &Journal) -> bool {
 mod tests {
     use super::*;
     use crate::ops::rollback::step::Below;
+
+    #[test]
+    fn a_rollback_that_was_not_taken_back_after_all_keeps_its_own_safety_snapshot() {
+        let id = |n| SnapshotId::new(Timestamp::UNIX_EPOCH, [n; 5]);
+        let mut journal = Journal::new(id(0), Timestamp::UNIX_EPOCH);
+        journal.safety = Some(id(1));
+        journal.holds();
+        assert_eq!(journal.safety, Some(id(1)));
+        journal.safety_before = journal.safety.replace(id(2));
+        let kept: Journal = serde_json::from_slice(&serde_json::to_vec(&journal).unwrap()).unwrap();
+        journal = kept;
+        journal.holds();
+        assert_eq!((journal.safety, journal.safety_before), (Some(id(1)), None));
+    }
 
     #[test]
     fn an_exchange_whose_journal_could_not_be_read_again_is_refused_before_it_begins() {

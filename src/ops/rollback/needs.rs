@@ -1,7 +1,8 @@
 //! Whether there is room for what a rollback writes, looked at before anything is stopped.
 //!
-//! What is fetched and the journal are known, and without room for them there is no rollback. How much the safety snapshot of what was made or changed
-//! since adds to a store on the same disk is only guessed: that is said, and refuses nothing, for it is made before anything is stopped.
+//! What is fetched is known, and without room for it there is no rollback. How long the journal gets is known only when the steps are found, which a folder with
+//! nothing left in it has one of, whatever is in it; and how much the safety snapshot of what was made or changed since adds to a store on the same disk is
+//! only guessed. That is said, and refuses nothing: both are taken before anything is stopped.
 
 use crate::config::{Config, Place};
 use crate::model::{Problem, ProblemKind};
@@ -35,9 +36,9 @@ impl Needs {
         self.add(place, bytes, 0);
     }
 
-    /// The journal of `entries` that are exchanged one by one, which is the worst.
+    /// The journal: if all `entries` were exchanged one by one, which is the worst.
     pub(super) fn journal(&mut self, state: &Path, entries: u64) {
-        self.add(state, entries.saturating_mul(JOURNAL_PER_ENTRY).min(JOURNAL_MOST) + LEAST, 0);
+        self.add(state, LEAST, entries.saturating_mul(JOURNAL_PER_ENTRY).min(JOURNAL_MOST));
     }
 
     /// The safety snapshot of `changed` bytes: in each store that is a folder, or where it is prepared.
@@ -78,7 +79,7 @@ impl Need {
         let (place, surely) = (self.place.display(), self.surely);
         if free < surely {
             let what = format!(
-                "not enough room in {place}: {surely} bytes are needed for what is fetched and the journal, and {free} are free"
+                "not enough room in {place}: {surely} bytes are needed for what is fetched and for notes of the way, and {free} are free"
             );
             return Err(OpError::new(Class::Failed, what)
                 .hint("make room, or roll back fewer components with --only"));
@@ -91,7 +92,7 @@ impl Need {
             component: None,
             subject: place.to_string(),
             what: format!(
-                "there may be too little room: {free} bytes are free, {surely} are needed for what is fetched and the journal, and up to {} for the safety snapshot",
+                "there may be too little room: {free} bytes are free, {surely} are needed for what is fetched, and up to {} for the journal and the safety snapshot",
                 self.perhaps
             ),
             hint: Some("make room; if it is not enough, nothing is stopped or changed".into()),
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_is_counted_with_what_is_fetched_and_the_safety_snapshot_is_only_warned_of() {
+    fn what_is_fetched_is_needed_and_the_journal_and_the_safety_snapshot_are_only_warned_of() {
         let dir = tempfile::tempdir().unwrap();
         let mut all = Needs::default();
         all.fetched(dir.path(), 1000);
@@ -119,16 +120,17 @@ mod tests {
         let needs: Vec<&Need> = all.0.values().collect();
         assert_eq!(needs.len(), 1, "{all:?}");
         let need = needs[0];
-        let surely = 1500 + 10 * JOURNAL_PER_ENTRY + LEAST;
-        assert_eq!((need.surely, need.perhaps), (surely, 200));
-        assert_eq!(need.judge(surely + 200).unwrap(), None);
-        let warned = need.judge(surely + 199).unwrap().unwrap();
-        assert!(warned.what.contains("up to 200 for the safety snapshot"), "{warned:?}");
+        let (surely, perhaps) = (1500 + LEAST, 200 + 10 * JOURNAL_PER_ENTRY);
+        assert_eq!((need.surely, need.perhaps), (surely, perhaps));
+        assert_eq!(need.judge(surely + perhaps).unwrap(), None);
+        let warned = need.judge(surely + perhaps - 1).unwrap().unwrap();
+        assert!(warned.what.contains("up to 6200 for the journal and the safety snapshot"), "{warned:?}");
         assert!(need.judge(surely).unwrap().is_some());
         let refused = need.judge(surely - 1).unwrap_err();
         assert!(refused.to_string().contains("not enough room in"), "{refused}");
         let mut vast = Needs::default();
         vast.journal(dir.path(), u64::MAX);
-        assert_eq!(vast.0.values().next().unwrap().surely, JOURNAL_MOST + LEAST);
+        let vast = vast.0.values().next().unwrap();
+        assert_eq!((vast.surely, vast.perhaps), (LEAST, JOURNAL_MOST), "no number of files alone refuses");
     }
 }

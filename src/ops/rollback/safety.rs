@@ -31,7 +31,7 @@ impl Way<'_> {
             let feed = self.journal.feeds.iter().find(|feed| feed.component.as_str() == name)?;
             Some(format!("mend its `command`, and try again; {}", self.where_old_lies(feed)))
         })?;
-        self.journal.safety = Some(made.snapshot);
+        self.journal.safety_before = self.journal.safety.replace(made.snapshot);
         Ok(())
     }
 

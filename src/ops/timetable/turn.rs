@@ -103,6 +103,10 @@ impl Memory {
                     Verdict::Behind => return Turn { again_at: Some(self.fall_behind(now)), ..turn },
                     // A snapshot that is everywhere took with it what was missing somewhere; of one that lacks something nobody knows.
                     Verdict::Done if backup && end.code == 0 => self.behind = None,
+                    // Nor does anybody else say it: somebody may have mended what the last sync gave up for, and one more finds out.
+                    Verdict::Done if backup && self.behind.is_some_and(|behind| behind.given_up) => {
+                        return Turn { again_at: Some(self.fall_behind(now)), ..turn };
+                    }
                     _ => {}
                 }
                 turn

@@ -128,7 +128,9 @@ impl Failure {
 
     /// True when it may have been a header that this server does not know: never when what arrived was not what was sent, or something is in the way.
     pub(super) fn may_be_a_header(&self) -> bool {
-        self.refuses() && !self.uncertain && !self.says_spoilt() && !self.is_in_the_way()
+        // Some say "not implemented" to a header, and that they did nothing is sure enough: the second try is compared with what may be there.
+        let did_nothing = !self.uncertain || self.status == 501;
+        self.refuses() && did_nothing && !self.says_spoilt() && !self.is_in_the_way()
     }
 
     /// True when an object of that name is in the way, or just being put by someone else.
@@ -296,6 +298,21 @@ mod tests {
         }
         let slow = answer(503, &[("retry-after", "7")], "");
         assert_eq!(slow.again, Again::After(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_server_that_does_not_implement_a_header_is_asked_without_it() {
+        for (status, code, may) in [
+            (400, "InvalidArgument", true),
+            (501, "NotImplemented", true),
+            (400, "BadDigest", false),
+            (412, "PreconditionFailed", false),
+            (403, "AccessDenied", false),
+            (500, "InternalError", false),
+            (503, "SlowDown", false),
+        ] {
+            assert_eq!(answer(status, &[], &error(code)).may_be_a_header(), may, "{status} {code}");
+        }
     }
 
     #[test]

@@ -111,7 +111,8 @@ fn on_a_terminal_the_name_of_another_host_is_typed_and_a_yes_is_none() {
     app.start_service();
     let live = app.live();
     let rollback = ["rollback", foreign.as_str(), "--host", "second", "--yes"];
-    for typed in ["y\n", "yes\n", "\n", "third\n"] {
+    // The last is the end of the input, as Ctrl-D makes it.
+    for typed in ["y\n", "yes\n", "\n", "third\n", "\u{4}"] {
         let output = expect_code(on_a_terminal(&app, typed, &rollback), 1);
         assert!(said(&output).contains("Type second or "), "{}", said(&output));
         assert_eq!(app.live(), live, "{typed:?}");
