@@ -183,9 +183,9 @@ impl Work<'_> {
 
     /// An entry of the history that stands: the last that was named, or the last one where there is one history only.
     fn chosen(&self, breaks: &[Break]) -> Result<(u64, Node), Unsettled> {
-        let named = self.named(self.nodes.iter());
-        if let Some(found) = named.last() {
-            return Ok(*found);
+        let all = self.nodes.iter().flat_map(|(number, list)| list.iter().map(|node| (*number, *node)));
+        if let Some(found) = all.rev().find(|(_, node)| self.keep.contains(&node.hash)) {
+            return Ok(found);
         }
         let several = self.nodes.range(self.from..).any(|(_, list)| list.len() > 1)
             || breaks.iter().any(|b| b.kind == BreakKind::WrongPrevious);
@@ -194,12 +194,6 @@ impl Work<'_> {
             (false, Some(last)) => Ok(last),
             _ => Err(self.choose()),
         }
-    }
-
-    fn named<'n>(&self, list: impl Iterator<Item = (&'n u64, &'n Vec<Node>)>) -> Vec<(u64, Node)> {
-        list.flat_map(|(number, list)| list.iter().map(|node| (*number, *node)))
-            .filter(|(_, node)| self.keep.contains(&node.hash))
-            .collect()
     }
 
     fn choose(&self) -> Unsettled {

@@ -1,5 +1,6 @@
 //! The agent's page as a browser, a scraper and somebody who means harm ask for it: the real program, over real connections.
 
+use crate::common::project::until_there;
 use crate::lab::{Lab, put, set_mode};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +95,7 @@ impl Agent {
             let note: Value = serde_json::from_slice(&fs::read(self.state.join("page.json")).ok()?).ok()?;
             Some(note["url"].as_str()?.to_owned())
         };
-        until(|| note().filter(|noted| *noted == url));
+        until_there("an answer", || note().filter(|noted| *noted == url));
         url
     }
 
@@ -109,19 +110,6 @@ impl Agent {
     fn end(&mut self) -> Option<i32> {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap().code()
-    }
-}
-
-/// Asks until there is an answer.
-#[track_caller]
-fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
-        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
@@ -155,7 +143,7 @@ fn lab(agent: &str) -> Lab {
 
 /// What the page says once the agent has looked at the stores.
 fn looked(address: SocketAddr) -> Value {
-    until(|| {
+    until_there("an answer", || {
         Some(get(address, "/status.json").json()).filter(|view| !view["projects"][0]["looked_at"].is_null())
     })
 }
@@ -173,11 +161,12 @@ fn the_page_tells_what_is_protected_and_since_when_proved() {
     lab.run(&["verify", "--read-data"]).expect(0, &[]);
     lab.run(&["drill"]).expect(0, &[]);
     let whole = |view: &Value| view["projects"][0]["status"]["last_drill"]["good"] == true;
-    let view = until(|| Some(get(address, "/status.json").json()).filter(whole));
+    let view = until_there("an answer", || Some(get(address, "/status.json").json()).filter(whole));
     assert_eq!(view["projects"][0]["snapshots"][0]["id"], id);
     assert_eq!(view["projects"][0]["snapshots"][0]["parts"][1]["name"], "notes");
-    let page =
-        until(|| Some(get(address, "/").body).filter(|page| page.contains("brought back in a drill in ")));
+    let page = until_there("an answer", || {
+        Some(get(address, "/").body).filter(|page| page.contains("brought back in a drill in "))
+    });
     for word in [
         "<h1",
         "Protected",
@@ -220,7 +209,7 @@ fn a_job_that_runs_says_on_the_page_how_far_it_is() {
         let said: Value = serde_json::from_slice(&file).ok()?;
         Some(said["phase"].as_str()?.to_owned())
     };
-    let (page, phase) = until(|| {
+    let (page, phase) = until_there("an answer", || {
         let phase = phase()?;
         let page = get(address, "/").body;
         page.contains(&format!(": {phase}")).then_some((page, phase))
@@ -230,7 +219,9 @@ fn a_job_that_runs_says_on_the_page_how_far_it_is() {
     assert!(!page.contains("how far it is was not said"), "{page}");
     put(&lab.path("go"), b"");
     agent.until("backup at 0 3 * * * is done");
-    until(|| Some(get(address, "/").body).filter(|page| page.contains("Nothing runs now.")));
+    until_there("an answer", || {
+        Some(get(address, "/").body).filter(|page| page.contains("Nothing runs now."))
+    });
     assert_eq!(agent.end(), Some(0));
 }
 
@@ -438,7 +429,7 @@ fn metrics_of_all_projects_are_one_valid_text() {
     let err = BufReader::new(child.stderr.take().unwrap());
     let mut agent = Agent { child, err, said: String::new(), state: two.state() };
     let address = agent.address();
-    let view = until(|| {
+    let view = until_there("an answer", || {
         let view = get(address, "/status.json").json();
         [0, 1].iter().all(|n| !view["projects"][n]["looked_at"].is_null()).then_some(view)
     });
@@ -484,7 +475,7 @@ fn slow_and_many_clients_keep_nobody_from_the_page_and_the_agent_from_nothing() 
             stream
         })
         .collect();
-    assert_eq!(until(|| ask(address, &question("GET", "/healthz", "x", ""))).status, 200);
+    assert_eq!(until_there("an answer", || ask(address, &question("GET", "/healthz", "x", ""))).status, 200);
     let begun = Instant::now();
     assert_eq!(agent.end(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());

@@ -4,40 +4,18 @@
   S3_ENDPOINT=http://127.0.0.1:9000 tests/tools/check_policies.py
 """
 import os, pathlib, sys
-from s3 import S3, md5_b64
+from rights import Rights
+from s3 import S3
 
 SECRETS = pathlib.Path(__file__).resolve().parent.parent.parent / "deploy/minio/secrets"
 BUCKET = os.environ.get("BACKUP_BUCKET", "backups")
-failed = []
+rights = Rights(BUCKET)
+see, never, delete_many, failed = rights.see, rights.never, rights.delete_many, rights.failed
 
 
 def client(user):
     values = dict(line.split(" = ") for line in (SECRETS / f"{user}.credentials").read_text().splitlines() if " = " in line)
     return S3(os.environ["S3_ENDPOINT"], values["aws_access_key_id"], values["aws_secret_access_key"])
-
-
-def see(user, what, answer, allowed):
-    """An answer is a refusal when it is 403, or names AccessDenied in a list of results."""
-    refused = answer.status == 403 or "AccessDenied" in answer.all("Code")
-    well = not refused and answer.status < 300 if allowed else refused
-    print(f"{'ok  ' if well else 'FAIL'} {user} {'may' if allowed else 'may not'} {what}: {answer}")
-    if not well:
-        failed.append(what)
-
-
-def never(user, s3, key, version):
-    see(user, "delete a version", s3.ask("DELETE", key, {"versionId": version}), False)
-    off = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
-    see(user, "turn versions off", s3.ask("PUT", BUCKET, {"versioning": ""}, off, {"content-md5": md5_b64(off)}), False)
-    see(user, "change the lifecycle", s3.ask("DELETE", BUCKET, {"lifecycle": ""}), False)
-    see(user, "change the policy", s3.ask("DELETE", BUCKET, {"policy": ""}), False)
-    see(user, "delete the bucket", s3.ask("DELETE", BUCKET), False)
-    see(user, "make a bucket", s3.ask("PUT", f"{BUCKET}-other"), False)
-
-
-def delete_many(s3, key):
-    many = f"<Delete><Object><Key>{key.split('/', 1)[1]}</Key></Object></Delete>".encode()
-    return s3.ask("POST", BUCKET, {"delete": ""}, many, {"content-md5": md5_b64(many)})
 
 
 def check_host(key):

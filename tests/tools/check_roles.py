@@ -7,13 +7,15 @@ The same texts are given to AWS by deploy/terraform/s3. Exit code 77: SeaweedFS 
 """
 import json, pathlib, re, subprocess, sys, tempfile
 import servers
+from rights import Rights
 from s3 import S3, md5_b64
 
 POLICIES = pathlib.Path(__file__).resolve().parent.parent.parent / "deploy/policies"
 FLEET = pathlib.Path(__file__).resolve().parent.parent.parent / "docs/fleet.md"
 BUCKET, HOST, OTHER = "fleet", "web-1", "web-2"
 ROLES = ("host", "verifier", "pruner")
-failed = []
+rights = Rights(BUCKET)
+see, never, delete_many, failed = rights.see, rights.never, rights.delete_many, rights.failed
 
 
 def configuration():
@@ -22,31 +24,6 @@ def configuration():
         "identities": [{"name": role, "credentials": [{"accessKey": f"key-{role}", "secretKey": f"secret-{role}"}], "policyNames": [role]} for role in ROLES],
         "policies": [{"name": role, "content": json.dumps(json.loads(text(role)))} for role in ROLES],
     }
-
-
-def see(role, what, answer, allowed):
-    """An answer is a refusal when it is 403, or names AccessDenied in a list of results."""
-    refused = answer.status == 403 or "AccessDenied" in answer.all("Code")
-    well = not refused and answer.status < 300 if allowed else refused
-    print(f"{'ok  ' if well else 'FAIL'} {role} {'may' if allowed else 'may not'} {what}: {answer}")
-    if not well:
-        failed.append(f"{role}: {what}")
-
-
-def never(role, s3, key, version):
-    """What no key of the three may."""
-    see(role, "delete a version", s3.ask("DELETE", key, {"versionId": version}), False)
-    off = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
-    see(role, "turn versions off", s3.ask("PUT", BUCKET, {"versioning": ""}, off, {"content-md5": md5_b64(off)}), False)
-    see(role, "change the lifecycle", s3.ask("DELETE", BUCKET, {"lifecycle": ""}), False)
-    see(role, "change the policy", s3.ask("DELETE", BUCKET, {"policy": ""}), False)
-    see(role, "delete the bucket", s3.ask("DELETE", BUCKET), False)
-    see(role, "make a bucket", s3.ask("PUT", f"{BUCKET}-{role}"), False)
-
-
-def delete_many(s3, key):
-    many = f"<Delete><Object><Key>{key.split('/', 1)[1]}</Key></Object></Delete>".encode()
-    return s3.ask("POST", BUCKET, {"delete": ""}, many, {"content-md5": md5_b64(many)})
 
 
 def versions(s3, prefix):

@@ -73,9 +73,19 @@ pub(crate) fn expect_code(output: Output, code: i32) -> Output {
 }
 
 /// Waits until `done` says so, for a minute at most; looks again and again, and leaves the processor to what it waits for.
+#[track_caller]
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    until_there(what, || done().then_some(()));
+}
+
+/// Waits in the same way until there is an answer, and gives it.
+#[track_caller]
+pub(crate) fn until_there<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = std::time::Instant::now();
-    while !done() {
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
         assert!(begun.elapsed().as_secs() < 60, "never: {what}");
         std::thread::park_timeout(std::time::Duration::from_millis(5));
     }

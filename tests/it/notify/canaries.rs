@@ -3,7 +3,7 @@
 use super::mail;
 use crate::buckets::shop::{PREFIX, give_keys, private};
 use crate::common::person::{Bytes, Person, everything_below};
-use crate::common::project::have;
+use crate::common::project::{have, until_there};
 use crate::common::s3::{BUCKET, Oddities};
 use backstay::config::Config;
 use backstay::ops::timetable::agent_lock;
@@ -14,7 +14,6 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 /// A secret, and what it is.
 type Canary = (&'static str, String);
@@ -112,13 +111,13 @@ impl Watched<'_> {
             let note: Value = serde_json::from_slice(&fs::read(state.join("page.json")).ok()?).ok()?;
             Some(note["url"].as_str()?.strip_prefix("http://")?.trim_end_matches('/').to_owned())
         };
-        let address = until(address);
+        let address = until_there("an answer", address);
         let looked = |answer: &Vec<u8>| {
             let text = String::from_utf8_lossy(answer);
             let body = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
             body.is_some_and(|view: Value| view["projects"][0]["looked_at"].is_string())
         };
-        until(|| get(&address, "/status.json").filter(looked));
+        until_there("an answer", || get(&address, "/status.json").filter(looked));
         for path in ["/", "/status.json", "/metrics"] {
             let body = get(&address, path).unwrap();
             assert!(body.starts_with(b"HTTP/1.1 200 ") && body.len() > 1000, "{path}");
@@ -130,19 +129,6 @@ impl Watched<'_> {
         assert!(child.wait().unwrap().success());
         self.said
             .push(("arguments and environments of an agent that stays".into(), fs::read(trace).unwrap()));
-    }
-}
-
-/// Asks until there is an answer.
-#[track_caller]
-fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
-        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

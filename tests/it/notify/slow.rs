@@ -2,21 +2,13 @@
 
 use super::{Server, configure, secret};
 use crate::agent::Running;
+use crate::common::project::until;
 use crate::lab::put;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// Waits until it is so.
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what} never came");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
 
 /// What the service manager hears in `time`; how long it heard nothing at the longest.
 fn longest_silence(manager: &UnixDatagram, time: Duration) -> Duration {

@@ -125,18 +125,27 @@ fn cache_in_front(app_dir: std::path::PathBuf) -> String {
 #[test]
 fn an_answer_out_of_a_cache_does_not_count() {
     let app = App::new("");
-    let health = format!("url = \"{}\"\npasses = 1", cache_in_front(app.project.dir.clone()));
+    let url = cache_in_front(app.project.dir.clone());
+    judged(&app, &with_health(&format!("url = \"{url}\"\npasses = 1")), "status 502");
+}
+
+/// With this service a snapshot of a version that is broken is undone, saying `words`, and one that is well is kept.
+#[track_caller]
+pub(super) fn judged(app: &App, service: &str, words: &str) {
     let text = std::fs::read_to_string(app.project.config_path()).unwrap();
-    std::fs::write(app.project.config_path(), format!("{text}\n{}", with_health(&health))).unwrap();
+    std::fs::write(app.project.config_path(), format!("{text}\n{service}")).unwrap();
     let well = app.project.backup();
     app.write("app/version", "broken");
     let broken = app.project.backup();
     app.upgrade("2");
     app.start_service();
     let output = expect_code(app.project.run(["rollback", &broken]), 17);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("status 502"), "{output:?}");
-    assert_eq!(app.read("app/version"), "2");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(words), "{words}: {said}");
+    assert_eq!(app.read("app/version"), "2", "{said}");
+    assert!(app.runs());
     app.project.ok(["rollback", &well]);
+    assert_eq!(app.read("app/version"), "1");
 }
 
 /// `systemctl` for one unit that is active as long as `app/version` is not `broken`; then it does `lie`.

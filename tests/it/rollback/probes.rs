@@ -1,7 +1,7 @@
 //! Health checks over the network and of databases: what passes, and answers that are none.
 
-use super::{App, SERVICE};
-use crate::common::project::{expect_code, have};
+use super::{App, SERVICE, health};
+use crate::common::project::have;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -46,21 +46,7 @@ const OTHER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\
 fn judged(health: &str, well: &'static str, lie: fn(&mut TcpStream), words: &str) {
     let app = App::new("");
     let url = page(app.project.dir.clone(), well, lie);
-    let text = fs::read_to_string(app.project.config_path()).unwrap();
-    let service = with_health(&format!("url = \"{url}\"\n{health}"));
-    fs::write(app.project.config_path(), format!("{text}\n{service}")).unwrap();
-    let well = app.project.backup();
-    app.write("app/version", "broken");
-    let broken = app.project.backup();
-    app.upgrade("2");
-    app.start_service();
-    let output = expect_code(app.project.run(["rollback", &broken]), 17);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains(words), "{words}: {said}");
-    assert_eq!(app.read("app/version"), "2", "{said}");
-    assert!(app.runs());
-    app.project.ok(["rollback", &well]);
-    assert_eq!(app.read("app/version"), "1");
+    health::judged(&app, &with_health(&format!("url = \"{url}\"\n{health}")), words);
 }
 
 #[test]
