@@ -72,6 +72,15 @@ pub fn ask(interrupt: &Interrupt, question: &str) -> Option<String> {
     (read.ok()? > 0).then(|| answer.trim().to_owned())
 }
 
+/// Asks whether to go ahead. Fails with `declined` where somebody does not say yes, and with `nobody` where there is nobody to ask.
+pub fn confirm(interrupt: &Interrupt, question: &str, declined: OpError, nobody: OpError) -> Result<()> {
+    match ask(interrupt, &format!("{question} [y/N]")).as_deref() {
+        Some("y" | "Y" | "yes") => Ok(()),
+        Some(_) => Err(declined),
+        None => Err(nobody),
+    }
+}
+
 /// What a command needs beside its own arguments.
 pub struct Terminal {
     /// Global arguments.

@@ -1,7 +1,7 @@
 //! `tag`, `note`, `milestone`, `delete`, `prune`, `settle`.
 
 use crate::cli::args::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, SettleArgs, TagArgs};
-use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::cli::{Terminal, confirm, exit, open, render, say};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::marking::{self, MarkReport, Saying};
 use crate::ops::prune::{self, PruneOptions};
@@ -54,7 +54,7 @@ pub(super) fn delete(terminal: &Terminal, args: &DeleteArgs) -> Result<u8> {
     }
     let refused = plan.snapshots.iter().any(|row| row.stays_because.is_some());
     if !args.yes && !refused {
-        confirm(&session, "Delete?", "this asks for snapshots to be deleted")?;
+        agreed(&session, "Delete?", "this asks for snapshots to be deleted")?;
     }
     // What cannot go is refused there, with the reason.
     let report: MarkReport = marking::delete(&session, &args.ids)?;
@@ -65,15 +65,11 @@ pub(super) fn delete(terminal: &Terminal, args: &DeleteArgs) -> Result<u8> {
     Ok(exit::code_of_problems(&report.problems))
 }
 
-fn confirm(session: &Session, question: &str, what: &str) -> Result<()> {
-    match ask(&session.around.interrupt, &format!("{question} [y/N]")).as_deref() {
-        Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(OpError::new(Class::Failed, "not confirmed; nothing was marked")),
-        None => {
-            let what = format!("{what}, and nobody is here to confirm it");
-            Err(OpError::new(Class::Usage, what).hint("look at the plan above, then add --yes"))
-        }
-    }
+fn agreed(session: &Session, question: &str, what: &str) -> Result<()> {
+    let declined = OpError::new(Class::Failed, "not confirmed; nothing was marked");
+    let nobody = OpError::new(Class::Usage, format!("{what}, and nobody is here to confirm it"));
+    let nobody = nobody.hint("look at the plan above, then add --yes");
+    confirm(&session.around.interrupt, question, declined, nobody)
 }
 
 /// Runs `settle`: shows what is wrong and what would be accepted, asks, signs.
@@ -89,7 +85,7 @@ pub(super) fn settle(terminal: &Terminal, args: &SettleArgs) -> Result<u8> {
         say(render::settlement(&plan.report).trim_end());
     }
     if !args.yes {
-        confirm(&session, "Accept this?", "this accepts that entries of the history are lost")?;
+        agreed(&session, "Accept this?", "this accepts that entries of the history are lost")?;
     }
     let report = settle::run(&session, &args.keep, &plan)?;
     super::show(terminal, &report, render::settled)?;

@@ -1,7 +1,7 @@
 //! `keys`: what a change means is shown before it is made.
 
 use crate::cli::args::{KeysArgs, KeysCommand, RoleWord, SignerCommand};
-use crate::cli::{Terminal, ask, exit, open, render, say, secret};
+use crate::cli::{Terminal, confirm, exit, open, render, say, secret};
 use crate::model::mark::Role;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::keys::{self, KeyPlan, KeyReport, KeysReport, NewSigner};
@@ -86,12 +86,10 @@ fn agree(terminal: &Terminal, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
-    match ask(&terminal.interrupt, "Go ahead? [y/N]").as_deref() {
-        Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(OpError::new(Class::Failed, "not confirmed; nothing was changed")),
-        None => Err(OpError::new(Class::Usage, "this changes keys, and nobody is here to ask")
-            .hint("look at what it means above, then add --yes")),
-    }
+    let declined = OpError::new(Class::Failed, "not confirmed; nothing was changed");
+    let nobody = OpError::new(Class::Usage, "this changes keys, and nobody is here to ask")
+        .hint("look at what it means above, then add --yes");
+    confirm(&terminal.interrupt, "Go ahead?", declined, nobody)
 }
 
 fn protect(

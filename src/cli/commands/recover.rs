@@ -1,7 +1,7 @@
 //! `recover`: shows what a kit found, asks, and brings a machine back.
 
 use crate::cli::args::RecoverArgs;
-use crate::cli::{Terminal, ask, exit, open, render, say};
+use crate::cli::{Terminal, ask, confirm, exit, open, render, say};
 use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::recover::{Found, FoundSnapshot, Looked, RecoverOptions, RecoverReport, look};
@@ -67,12 +67,10 @@ fn agree(terminal: &Terminal, args: &RecoverArgs) -> Result<()> {
     say(
         "A new signing key is made here, and the kit's key introduces it in the stores. The old machine must make no snapshots any more.",
     );
-    match ask(&terminal.interrupt, "Go ahead? [y/N]").as_deref() {
-        Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(OpError::new(Class::Failed, "not confirmed; nothing was written")),
-        None => Err(OpError::new(Class::Usage, "nobody is here to ask whether this is right")
-            .hint("look at what was found above, then add --yes")),
-    }
+    let declined = OpError::new(Class::Failed, "not confirmed; nothing was written");
+    let nobody = OpError::new(Class::Usage, "nobody is here to ask whether this is right")
+        .hint("look at what was found above, then add --yes");
+    confirm(&terminal.interrupt, "Go ahead?", declined, nobody)
 }
 
 fn tell_found(looked: &Looked) {

@@ -2,7 +2,7 @@
 
 use super::whose;
 use crate::cli::args::RestoreArgs;
-use crate::cli::{Terminal, ask, exit, open, render, say, unlock};
+use crate::cli::{Terminal, confirm, exit, open, render, say, unlock};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::restore::{
     InPlacePlan, RestoreOptions, RestoreReport, database_warning, plan_in_place, run as restore_to,
@@ -37,19 +37,11 @@ fn in_place(session: &crate::ops::session::Session, args: &RestoreArgs) -> Resul
         let interrupt = &session.around.interrupt;
         whose::agree(interrupt, (&plan.snapshot, &plan.host), &typed, "backstay restore --in-place PATH…")?;
     } else if !args.yes {
-        match ask(&session.around.interrupt, "Go ahead? [y/N]").as_deref() {
-            Some("y" | "Y" | "yes") => {}
-            Some(_) => {
-                return Err(OpError::new(Class::Failed, "not confirmed; nothing was changed"));
-            }
-            None => {
-                return Err(OpError::new(
-                    Class::Usage,
-                    "a restore in place changes live files, and nobody is here to ask",
-                )
-                .hint("look at the plan above, then add --yes"));
-            }
-        }
+        let declined = OpError::new(Class::Failed, "not confirmed; nothing was changed");
+        let nobody =
+            OpError::new(Class::Usage, "a restore in place changes live files, and nobody is here to ask")
+                .hint("look at the plan above, then add --yes");
+        confirm(&session.around.interrupt, "Go ahead?", declined, nobody)?;
     }
     plan.apply(session)
 }

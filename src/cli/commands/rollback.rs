@@ -2,7 +2,7 @@
 
 use super::whose;
 use crate::cli::args::RollbackArgs;
-use crate::cli::{Terminal, ask, exit, open, out, render, say, unlock};
+use crate::cli::{Terminal, ask, confirm, exit, open, out, render, say, unlock};
 use crate::config::Config;
 use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
@@ -75,7 +75,7 @@ fn agreed(session: &Session, plan: &ShownPlan, (id, yes): (&str, bool), chosen: 
     // Whoever named a snapshot has decided; on a terminal a question costs nothing.
     let asks = !yes && (chosen || somebody);
     if asks {
-        confirm(session, "Go ahead? [y/N]")?;
+        go_ahead(session, "Go ahead?")?;
     }
     Ok(asks)
 }
@@ -84,9 +84,9 @@ fn agreed(session: &Session, plan: &ShownPlan, (id, yes): (&str, bool), chosen: 
 fn undo(terminal: &Terminal, session: &Session, yes: bool) -> Result<u8> {
     let by_hand = guard::by_hand(session)?;
     if !yes {
-        confirm(
+        go_ahead(
             session,
-            "The last rollback is taken back: what is live now goes into a safety snapshot. Go ahead? [y/N]",
+            "The last rollback is taken back: what is live now goes into a safety snapshot. Go ahead?",
         )?;
     }
     let _no_guard_begins = by_hand.hold(!yes)?;
@@ -134,13 +134,11 @@ fn tell(terminal: &Terminal, session: &Session, report: &RollbackReport) -> Resu
     Ok(exit::code_of_problems(&problems))
 }
 
-fn confirm(session: &Session, question: &str) -> Result<()> {
-    match ask(&session.around.interrupt, question).as_deref() {
-        Some("y" | "Y" | "yes") => Ok(()),
-        Some(_) => Err(OpError::declined("not confirmed; nothing was changed")),
-        None => Err(OpError::new(Class::Usage, "a rollback changes live data, and nobody is here to ask")
-            .hint("look at the plan with --dry-run, then add --yes")),
-    }
+fn go_ahead(session: &Session, question: &str) -> Result<()> {
+    let nobody = OpError::new(Class::Usage, "a rollback changes live data, and nobody is here to ask")
+        .hint("look at the plan with --dry-run, then add --yes");
+    let declined = OpError::declined("not confirmed; nothing was changed");
+    confirm(&session.around.interrupt, question, declined, nobody)
 }
 
 /// Where a snapshot cannot be used, the error says what is left to try.
