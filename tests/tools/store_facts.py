@@ -15,7 +15,7 @@ EXPECTED = {
     "weed": {"create-only put": "refused: 412 PreconditionFailed", "create-only complete": "refused: 412 PreconditionFailed", "8 create-only puts at once": "1 wins", "wrong sha256 on put": "refused: 400 BadDigest",
              "wrong sha256 on part": "refused: 400 BadDigest", "wrong Content-MD5": "refused: 400 BadDigest", "range": "206", "suffix range": "206", "list of 1,005": "pages 1000 + 5, none lost",
              "seen in the list at once": "yes", "versioning": "yes, old version readable", "object lock": "yes, delete of the version refused: 403 AccessDenied", "wrong secret": "403 SignatureDoesNotMatch"},
-    "rclone": {"create-only put": "ignored: overwritten", "create-only complete": "ignored: overwritten", "8 create-only puts at once": "8 win", "wrong sha256 on put": "accepted", "wrong sha256 on part": "accepted",
+    "rclone": {"create-only put": "ignored: overwritten", "create-only complete": "ignored: overwritten", "8 create-only puts at once": "several win", "wrong sha256 on put": "accepted", "wrong sha256 on part": "accepted",
                "wrong Content-MD5": "refused: 400 BadDigest", "list of 1,005": "pages 1000 + 5, none lost", "seen in the list at once": "yes", "versioning": "no: 501 NotImplemented",
                "wrong secret": "403 SignatureDoesNotMatch"},
 }
@@ -64,9 +64,11 @@ class Facts:
         kept = self.get("once").body == (b"first" if again.status >= 400 else b"second")
         self.note("create-only complete", f"refused: {done}" if done.status >= 400 and kept else "ignored: overwritten")
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            race = list(pool.map(lambda n: self.put("race", f"{n}".encode() * 100, headers=only).status, range(8)))
-        wins = race.count(200)
-        self.note("8 create-only puts at once", f"{wins} {'wins' if wins == 1 else 'win'}")
+            race = list(pool.map(lambda n: str(self.put("race", f"{n}".encode() * 100, headers=only)), range(8)))
+        # How many get through where nothing holds them back differs from run to run; what counts is whether it was one.
+        wins = race.count("200")
+        self.note("8 create-only puts at once", "1 wins" if wins == 1 else "several win" if wins else "none wins")
+        self.note("what the others of the 8 were answered", ", ".join(sorted(set(race) - {"200"})) or "nothing: all won")
         self.note("create-only put of a new key", str(self.put("fresh", b"x", headers=only)))
 
     def refused(self, fact, key, answer):
