@@ -1,6 +1,7 @@
 //! `doctor` and `status`: what is wrong is found, with its way out, and what is well is said to be well.
 
 mod doctor;
+mod room;
 mod status;
 
 use crate::common::person::Person;

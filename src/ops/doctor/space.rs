@@ -55,3 +55,32 @@ fn room(subject: &str, path: &Path, needed: u64, what: &str, way: &str, findings
         Err(e) => findings.note(AREA, subject, format!("it cannot be told how much is free in {shown}: {e}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(path: &Path, needed: u64) -> (String, Option<String>) {
+        let mut findings = Findings::default();
+        room("restore", path, needed, "everything does not fit in", "make room", &mut findings);
+        let report = findings.finish(jiff::Timestamp::UNIX_EPOCH);
+        let one = &report.findings[0];
+        (format!("{:?} {}", one.severity, one.what), one.way_out.clone())
+    }
+
+    #[test]
+    fn room_is_judged_where_the_folder_would_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (text, way) = said(&dir.path().join("not/there/yet"), 1);
+        assert!(
+            text.starts_with("Well ") && text.ends_with(&format!("free in {}", dir.path().display())),
+            "{text}"
+        );
+        assert_eq!(way, None);
+        let (text, way) = said(dir.path(), u64::MAX);
+        let needed = "everything does not fit in";
+        assert!(text.starts_with(&format!("Warning {needed} {}", dir.path().display())), "{text}");
+        assert!(text.contains("18446744.1 TB are needed, "), "{text}");
+        assert_eq!(way.as_deref(), Some("make room"));
+    }
+}

@@ -138,6 +138,17 @@ fn checks_that_are_off_and_dumps_that_nobody_checks_are_warnings() {
     let person = sound();
     person.configure("[[component]]\nname = \"dump\"\ncommand = [\"echo\", \"x\"]");
     found(&person, 0, "warning", &["dump", "nothing checks what its command writes"]);
+    let of_databases = || {
+        let report = person.json(0, ["doctor"]);
+        let all = report["findings"].as_array().unwrap().iter().filter(|f| f["area"] == "databases");
+        all.map(|f| format!("{} {} {}", f["severity"], f["subject"], f["what"])).collect::<Vec<_>>()
+    };
+    person.reconfigure("command = [\"echo\", \"x\"]", "command = [\"echo\", \"x\"]\nmin_size = \"2B\"");
+    let said = of_databases();
+    assert!(said.len() == 1 && said[0].starts_with("\"note\" \"dump\""), "{said:#?}");
+    assert!(said[0].contains("it has no `restore_command`"), "{said:#?}");
+    person.reconfigure("sqlite = ", "check = \"never\"\nsqlite = ");
+    found(&person, 0, "warning", &["its check is switched off: a corrupt database is backed up"]);
 }
 
 #[test]
@@ -202,6 +213,19 @@ fn a_bucket_that_does_not_answer_is_a_problem_with_a_way_out() {
     let person = with_bucket(&server.endpoint);
     drop(server);
     found(&person, 18, "problem", &["offsite"]);
+}
+
+#[test]
+fn a_clock_that_a_buckets_server_does_not_share_is_told_with_what_comes_of_it() {
+    let server = FaultServer::start();
+    let person = with_bucket(&server.endpoint());
+    found(&person, 0, "well", &["store offsite", "the clocks agree"]);
+    server.manner(|manner| manner.skew = 150);
+    found(&person, 0, "warning", &["this machine's clock is", "behind that of store offsite"]);
+    server.manner(|manner| manner.skew = -4000);
+    let off =
+        ["66 minutes ahead of that of store offsite", "servers refuse requests that are 15 minutes off"];
+    found(&person, 18, "problem", &off);
 }
 
 #[test]
