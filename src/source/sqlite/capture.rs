@@ -67,6 +67,9 @@ pub fn capture(spec: &SqliteSpec) -> Result<SqliteCapture, SqliteError> {
     let (Some(mut input), Some(output)) = (input, output) else {
         return Err(failed("its pipes are missing", &""));
     };
+    // Where the system allows it, a whole frame goes through at once: a tenth of the switches between the two.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(&output, crate::source::sqlite::wire::CHUNK);
     let request = serde_json::to_vec(&request_of(spec)).map_err(|e| failed("cannot ask it", &e))?;
     // A child that died early is noticed, with its reason, when the answer is read.
     drop(input.write_all(&request));

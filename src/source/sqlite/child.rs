@@ -1,23 +1,25 @@
 //! The child: opens one database, and answers on stdout.
 
 use crate::model::record::CheckResult;
-use crate::source::sqlite::check::is_foreign;
+use crate::source::sqlite::checking::{checked, quick_check, quick_check_beside, unchecked};
 use crate::source::sqlite::copy::Copy;
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::{Outlet, QUEUE};
 use crate::source::sqlite::pages::LogWatch;
+use crate::source::sqlite::twin::{self, LogIndex};
 use crate::source::sqlite::wire::{Frame, Header, Method, Request, Tag, Trailer};
-use crate::source::sqlite::{AUTO_CHECK_MAX, CheckPolicy};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use rustix::fs::{Mode, OFlags};
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The hidden command under which the program becomes such a child.
@@ -28,10 +30,6 @@ pub(super) const SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 const COPY_TRIES: u32 = 3;
 /// Between two tries, writers get their turn.
 const PAUSE: Duration = Duration::from_millis(200);
-/// While a check runs, the log is looked at once in so many of SQLite's steps: a page is one.
-const STEPS: i32 = 2000;
-/// A check says at most so many things.
-const MESSAGES_MAX: u32 = 20;
 
 /// What the program does when its first argument is [`CHILD_COMMAND`]: reads a request from stdin, answers on stdout, returns the exit code.
 pub fn child_main() -> i32 {
@@ -55,12 +53,19 @@ pub fn child_main() -> i32 {
 /// Answers `request` on `out`. An error is one of `out`; everything else is said in a frame.
 pub(super) fn serve(request: &Request, out: &mut (impl Write + Send)) -> io::Result<()> {
     let (queue, frames) = crossbeam_channel::bounded::<Frame>(QUEUE);
+    let (written, spare) = crossbeam_channel::bounded(QUEUE);
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || {
-            frames.into_iter().try_for_each(|frame| frame.write(out))?;
+            frames.into_iter().try_for_each(|mut frame| {
+                frame.write(out)?;
+                frame.bytes.clear();
+                // Where there are enough of them it goes.
+                drop(written.try_send(frame.bytes));
+                io::Result::Ok(())
+            })?;
             out.flush()
         });
-        let outlet = Outlet::new(queue);
+        let outlet = Outlet::new(queue, spare);
         if let Err(failure) = capture(request, &outlet) {
             // When the reader is gone, the writer's error says so.
             drop(outlet.say(Tag::Failure, &failure));
@@ -73,12 +78,14 @@ pub(super) fn serve(request: &Request, out: &mut (impl Write + Send)) -> io::Res
 fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
     // Open until the connection is closed: closing it earlier would drop the connection's locks.
     let raw = open_raw(request)?;
+    // The same holds for the index of its log.
+    let index = OnceCell::new();
     let spool = &request.spool.0;
     let mut tries = 1;
     loop {
         let source = Source::begin(request)?;
         if source.journal_mode == "wal" {
-            return live(request, outlet, source, spool);
+            return live(request, outlet, source, &index);
         }
         match copied(request, &source, &raw, spool) {
             Ok((copy, method)) => {
@@ -102,13 +109,25 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
 }
 
 /// WAL mode: nobody waits for us, so pages are sent, and checked, in the transaction.
-fn live(request: &Request, outlet: &Outlet, mut source: Source, spool: &Path) -> Result<(), Failure> {
+fn live(
+    request: &Request,
+    outlet: &Outlet,
+    mut source: Source,
+    index: &OnceCell<LogIndex>,
+) -> Result<(), Failure> {
+    let spool = &request.spool.0;
     if request.pages && source.has_dbpage() {
+        source.map(&source.connection);
+        let twin = match unchecked(request.check, source.size()) {
+            None => twin::of(&mut source, index)?,
+            Some(_) => None,
+        };
         let header = source.header(Method::Pages);
         outlet.say(Tag::Header, &header)?;
-        let log = LogWatch::new(&source.database, source.size());
-        let spill = source.stream(outlet, spool, &log)?;
-        let trailer = checked(request.check, header.size, || quick_check_beside(&mut source.connection, log));
+        let (spill, trailer) = match twin {
+            Some(twin) => stream_and_check(request, outlet, &source, twin)?,
+            None => stream_then_check(request, outlet, &mut source)?,
+        };
         drop(source);
         if let Some((copy, from)) = spill {
             copy.send(outlet, from, header.size, header.page_size)?;
@@ -119,11 +138,46 @@ fn live(request: &Request, outlet: &Outlet, mut source: Source, spool: &Path) ->
     let copy = Copy::create(spool).map_err(|e| Failure::of_spool(spool, &e))?;
     let log = LogWatch::new(&source.database, source.size());
     source.back_up(&copy, None)?;
-    let trailer = checked(request.check, header.size, || quick_check_beside(&mut source.connection, log));
+    let check = || quick_check_beside(&mut source.connection, log, Arc::default());
+    let trailer = checked(request.check, header.size, check);
     drop(source);
     outlet.say(Tag::Header, &header)?;
     copy.send(outlet, 0, header.size, header.page_size)?;
     outlet.say(Tag::Trailer, &trailer)
+}
+
+/// What was not sent in time, and what the check says.
+type Sent = (Option<(Copy, u64)>, Trailer);
+
+fn stream_then_check(request: &Request, outlet: &Outlet, source: &mut Source) -> Result<Sent, Failure> {
+    let (log, size) = (LogWatch::new(&source.database, source.size()), source.size());
+    let spill = source.stream(outlet, &request.spool.0, &log)?;
+    let check = || quick_check_beside(&mut source.connection, log, Arc::default());
+    Ok((spill, checked(request.check, size, check)))
+}
+
+/// Sends pages while `twin`, which sees the same state, is checked.
+fn stream_and_check(
+    request: &Request,
+    outlet: &Outlet,
+    source: &Source,
+    mut twin: Connection,
+) -> Result<Sent, Failure> {
+    let (log, size) = (LogWatch::new(&source.database, source.size()), source.size());
+    let (given_up, watch) = (Arc::new(AtomicBool::new(false)), log.clone());
+    let seen = Arc::clone(&given_up);
+    std::thread::scope(|scope| {
+        let check = || checked(request.check, size, move || quick_check_beside(&mut twin, watch, seen));
+        let check = std::thread::Builder::new().spawn_scoped(scope, check);
+        let spill = source.stream(outlet, &request.spool.0, &log);
+        given_up.store(spill.is_err(), Ordering::Relaxed);
+        let ended = check.ok().and_then(|check| check.join().ok());
+        let nothing = || Trailer {
+            check: CheckResult::Deferred,
+            messages: vec!["the check could not run, or broke off".into()],
+        };
+        Ok((spill?, ended.unwrap_or_else(nothing)))
+    })
 }
 
 /// Rollback-journal mode: writers wait while we read, so a copy is made, as fast as can be and for no longer than `lock_limit` at a time.
@@ -182,6 +236,8 @@ fn open_raw(request: &Request) -> Result<File, Failure> {
 pub(super) struct Source {
     pub(super) connection: Connection,
     pub(super) database: PathBuf,
+    no_links: bool,
+    limit: Duration,
     pub(super) page_size: u32,
     pub(super) pages: u64,
     journal_mode: String,
@@ -192,7 +248,7 @@ pub(super) struct Source {
 
 impl Source {
     /// Opens the database and begins to read. Waits for locks, and for somebody to roll back a hot journal, until `busy_limit` is over.
-    fn begin(request: &Request) -> Result<Self, Failure> {
+    pub(super) fn begin(request: &Request) -> Result<Self, Failure> {
         let limit = Duration::from_millis(request.busy_limit_ms);
         let until = Instant::now() + limit;
         loop {
@@ -209,21 +265,27 @@ impl Source {
         let path = &request.database.0;
         // SQLite keeps the log beside the file itself, also where a link leads to it.
         let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        flags.set(OpenFlags::SQLITE_OPEN_NOFOLLOW, request.no_links);
         let began = || -> rusqlite::Result<(Self, i64)> {
-            let connection = Connection::open_with_flags(path, flags)?;
-            connection.busy_timeout(limit)?;
-            // Our close must never be the one that empties or removes the log.
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            let connection = open(path, request.no_links, limit)?;
             connection.execute_batch("BEGIN")?;
             let tables = connection.query_row(SCHEMA, [], |row| row.get(0))?;
             let (instant, began) = (Timestamp::now(), Instant::now());
             let page_size = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-            let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            let pages = pages_of(&connection)?;
             let journal_mode = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-            let (database, pages) = (real.clone(), u64::try_from(pages).unwrap_or(0));
-            Ok((Self { connection, database, page_size, pages, journal_mode, instant, began }, tables))
+            let (database, no_links) = (real.clone(), request.no_links);
+            let source = Self {
+                connection,
+                database,
+                no_links,
+                limit,
+                page_size,
+                pages,
+                journal_mode,
+                instant,
+                began,
+            };
+            Ok((source, tables))
         };
         match began() {
             Ok((_, 0)) => Err(Failure::new(Cause::Empty, "it has no tables")),
@@ -234,6 +296,38 @@ impl Source {
 
     pub(super) fn size(&self) -> u64 {
         u64::from(self.page_size) * self.pages
+    }
+
+    /// Another connection to the same database.
+    pub(super) fn another(&self) -> rusqlite::Result<Connection> {
+        let connection = open(&self.database, self.no_links, self.limit)?;
+        self.map(&connection);
+        Ok(connection)
+    }
+
+    /// Lets `connection` read pages out of mapped memory, which saves a system call and a copy each. Only on local file systems: where a page cannot be read any
+    /// more, or the file was cut short by something that is no SQLite, that ends this process, and the capture with it.
+    fn map(&self, connection: &Connection) {
+        let size = i64::try_from(self.size()).unwrap_or(i64::MAX);
+        if crate::platform::filesystem::keeps_change_times_at(&self.database) {
+            // Where it is refused pages are read as ever.
+            drop(connection.pragma_update(None, "mmap_size", size));
+        }
+    }
+
+    /// Reads something, so that the transaction of `connection` has its state.
+    pub(super) fn look(connection: &Connection) -> rusqlite::Result<()> {
+        connection.query_row(SCHEMA, [], |_| Ok(()))
+    }
+
+    /// Ends the transaction and begins another, on what is there now.
+    pub(super) fn begin_again(&mut self) -> Result<(), Failure> {
+        let again = self.connection.execute_batch("COMMIT; BEGIN");
+        let pages =
+            again.and_then(|()| Self::look(&self.connection)).and_then(|()| pages_of(&self.connection));
+        self.pages = pages.map_err(|e| self.explain(&e))?;
+        (self.instant, self.began) = (Timestamp::now(), Instant::now());
+        Ok(())
     }
 
     fn header(&self, method: Method) -> Header {
@@ -254,7 +348,22 @@ impl Source {
     }
 }
 
-fn sidecar(path: &Path, ending: &str) -> PathBuf {
+fn open(path: &Path, no_links: bool, limit: Duration) -> rusqlite::Result<Connection> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_NOFOLLOW, no_links);
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(limit)?;
+    // Our close must never be the one that empties or removes the log.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
+}
+
+fn pages_of(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    Ok(u64::try_from(pages).unwrap_or(0))
+}
+
+pub(super) fn sidecar(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
@@ -280,66 +389,10 @@ fn explain(error: &rusqlite::Error, path: &Path) -> Failure {
     Failure::new(cause, error)
 }
 
-/// The trailer for a database of `size` bytes.
-fn checked(policy: CheckPolicy, size: u64, check: impl FnOnce() -> rusqlite::Result<Trailer>) -> Trailer {
-    let (check, result) = match policy {
-        CheckPolicy::Never => (None, CheckResult::None),
-        CheckPolicy::Auto if size > AUTO_CHECK_MAX => (None, CheckResult::Deferred),
-        _ => (Some(check), CheckResult::None),
-    };
-    let Some(check) = check else {
-        return Trailer { check: result, messages: Vec::new() };
-    };
-    check().unwrap_or_else(|e| verdict_of(&e))
-}
-
-/// The same while others write: the transaction keeps the log from being reset, so the check is broken off, and left to a drill, when that grew too much.
-fn quick_check_beside(connection: &mut Connection, log: LogWatch) -> rusqlite::Result<Trailer> {
-    let grew: Arc<Mutex<Option<Failure>>> = Arc::default();
-    let seen = Arc::clone(&grew);
-    let look = move || {
-        let Err(failure) = log.check() else { return false };
-        *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-        true
-    };
-    connection.progress_handler(STEPS, Some(look))?;
-    let trailer = quick_check(connection);
-    connection.progress_handler(STEPS, None::<fn() -> bool>)?;
-    let grew = grew.lock().unwrap_or_else(PoisonError::into_inner).take();
-    Ok(match grew {
-        Some(Failure { detail, .. }) => {
-            let why = format!("its log grew too much meanwhile: {detail}");
-            Trailer { check: CheckResult::Deferred, messages: vec![why] }
-        }
-        None => trailer,
-    })
-}
-
-fn quick_check(connection: &Connection) -> Trailer {
-    let said = || -> rusqlite::Result<Vec<String>> {
-        let mut statement = connection.prepare(&format!("PRAGMA quick_check({MESSAGES_MAX})"))?;
-        statement.query_map([], |row| row.get(0))?.collect()
-    };
-    match said() {
-        Ok(said) if said == ["ok"] => Trailer { check: CheckResult::Passed, messages: Vec::new() },
-        Ok(messages) => Trailer { check: CheckResult::Failed, messages },
-        Err(e) => verdict_of(&e),
-    }
-}
-
-/// What an error during a check means: damage, or a schema that needs functions or modules which only its own program has.
-fn verdict_of(error: &rusqlite::Error) -> Trailer {
-    match is_foreign(error) {
-        true => {
-            Trailer { check: CheckResult::None, messages: vec![format!("it could not be checked: {error}")] }
-        }
-        false => Trailer { check: CheckResult::Failed, messages: vec![error.to_string()] },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::sqlite::CheckPolicy;
     use crate::source::sqlite::wire::WirePath;
 
     // No other connection may be open here: `serve` is made to be alone in its process.
@@ -441,32 +494,5 @@ mod tests {
         let trailer = trailer.unwrap();
         assert_eq!(trailer.check, CheckResult::None);
         assert!(trailer.messages[0].contains("OURS"), "{trailer:?}");
-    }
-
-    #[test]
-    fn a_check_ends_when_the_log_grows_too_much_meanwhile() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = database(dir.path(), "");
-        let mut connection = Connection::open(&path).unwrap();
-        let watch = LogWatch::new(&path, 0);
-        assert_eq!(quick_check_beside(&mut connection, watch).unwrap().check, CheckResult::Passed);
-        // Another name, so that SQLite does not take it for the log of this database.
-        let elsewhere = dir.path().join("other.db");
-        let log_of = sidecar(&elsewhere, "-wal");
-        let watch = LogWatch::new(&elsewhere, 0);
-        File::create(log_of).unwrap().set_len(3 << 30).unwrap();
-        let trailer = quick_check_beside(&mut connection, watch).unwrap();
-        assert_eq!(trailer.check, CheckResult::Deferred);
-        assert!(trailer.messages[0].contains("its log grew too much"), "{trailer:?}");
-        assert_eq!(quick_check(&connection).check, CheckResult::Passed, "and the connection is as it was");
-    }
-
-    #[test]
-    fn policies_decide_about_checks() {
-        let passed = || Ok(Trailer { check: CheckResult::Passed, messages: vec![] });
-        assert_eq!(checked(CheckPolicy::Auto, AUTO_CHECK_MAX, passed).check, CheckResult::Passed);
-        assert_eq!(checked(CheckPolicy::Auto, AUTO_CHECK_MAX + 1, passed).check, CheckResult::Deferred);
-        assert_eq!(checked(CheckPolicy::Always, AUTO_CHECK_MAX + 1, passed).check, CheckResult::Passed);
-        assert_eq!(checked(CheckPolicy::Never, 1, passed).check, CheckResult::None);
     }
 }

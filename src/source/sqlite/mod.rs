@@ -8,12 +8,14 @@
 
 mod capture;
 mod check;
+mod checking;
 mod child;
 mod copy;
 mod error;
 mod fold;
 mod outlet;
 mod pages;
+mod twin;
 mod wire;
 
 pub use capture::{CheckOutcome, SqliteCapture, capture};

@@ -1,8 +1,9 @@
-//! The way out of the child: frames go through a short queue to a thread that writes them, so that reading a database and sending it overlap.
+//! The way out of the child: frames go through a short queue to a thread that writes them, so that reading a database and sending it overlap. What was sent
+//! comes back as a buffer: new memory for each frame costs more than filling it.
 
 use crate::source::sqlite::error::{Cause, Failure};
-use crate::source::sqlite::wire::{Frame, Tag};
-use crossbeam_channel::{SendTimeoutError, Sender};
+use crate::source::sqlite::wire::{CHUNK, Frame, Tag};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub(super) const QUEUE: usize = 8;
 #[derive(Debug)]
 pub(super) struct Outlet {
     queue: Sender<Frame>,
+    /// Buffers of frames that were written.
+    spare: Receiver<Vec<u8>>,
 }
 
 fn gone() -> Failure {
@@ -20,8 +23,13 @@ fn gone() -> Failure {
 }
 
 impl Outlet {
-    pub(super) fn new(queue: Sender<Frame>) -> Self {
-        Self { queue }
+    pub(super) fn new(queue: Sender<Frame>, spare: Receiver<Vec<u8>>) -> Self {
+        Self { queue, spare }
+    }
+
+    /// An empty buffer for the next frame.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK))
     }
 
     /// Sends bytes of the database, waiting as long as it takes.

@@ -63,7 +63,7 @@ impl Source {
             spool,
             log: log.clone(),
             until: Instant::now() + HOLD_MAX,
-            buffer: Vec::with_capacity(CHUNK),
+            buffer: outlet.buffer(),
             at: 0,
             spill: None,
         };
@@ -213,7 +213,7 @@ impl Live<'_> {
 
     fn flush(&mut self) -> Result<(), Failure> {
         self.log.check()?;
-        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
+        let bytes = std::mem::replace(&mut self.buffer, self.outlet.buffer());
         let (at, length) = (self.at, bytes.len() as u64);
         self.at += length;
         let mut rest = Some(bytes);
@@ -284,7 +284,7 @@ mod tests {
     fn a_reader_that_stalls_does_not_hold_the_transaction() {
         let dir = tempfile::tempdir().unwrap();
         let (queue, reader) = crossbeam_channel::bounded(1);
-        let outlet = Outlet::new(queue);
+        let outlet = Outlet::new(queue, crossbeam_channel::never());
         let (spool, log) = (dir.path(), LogWatch::new(dir.path(), 0));
         let mut live = Live {
             outlet: &outlet,
