@@ -95,6 +95,11 @@ impl ArchiveWriter {
         self
     }
 
+    /// From the frame on that is being filled, zstd's level is this.
+    pub fn set_level(&mut self, level: i32) {
+        self.pipeline.set_level(level);
+    }
+
     /// Length of the tar stream so far, without the blocks that will end it.
     pub fn tar_len(&self) -> u64 {
         self.pipeline.tar_len()

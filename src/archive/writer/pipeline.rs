@@ -87,6 +87,10 @@ impl Pipeline {
     }
 
     /// Bytes in the frame being filled; always less than [`CONTENT_MAX`].
+    pub(super) fn set_level(&mut self, level: i32) {
+        self.level = level;
+    }
+
     pub(super) fn buffered(&self) -> usize {
         self.block.content.len()
     }

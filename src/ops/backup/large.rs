@@ -13,7 +13,7 @@ use crate::ops::backup::content::{
     Content, ContentError, PackedContent, aligned, member, member_path, pack, part, part_line, part_path,
 };
 use crate::ops::backup::laying::Laying;
-use crate::ops::backup::packer::{LocalExtent, Packer, resolve};
+use crate::ops::backup::packer::{LocalExtent, Packer, level_of_changes, resolve};
 use crate::ops::backup::reuse::{SMALL_BYTES, covers};
 use crate::ops::error::{Class, OpError, Result};
 use crate::platform::capture::Ident;
@@ -258,8 +258,21 @@ fn pack_all(
     Ok((compared, PackedContent { parts, ..packed }))
 }
 
-/// Changed blocks are packed as parts.
+/// Changed blocks are packed as parts, and a little smaller than all else.
 fn pack_changes(
+    packer: &mut Packer<'_>,
+    entry: &Entry,
+    request: &Request<'_>,
+    read: &mut Read<'_>,
+) -> std::result::Result<(Compared, PackedContent), ContentError> {
+    let usual = packer.run.level;
+    packer.set_level(level_of_changes(usual));
+    let packed = pack_parts(packer, entry, request, read);
+    packer.set_level(usual);
+    packed
+}
+
+fn pack_parts(
     packer: &mut Packer<'_>,
     entry: &Entry,
     request: &Request<'_>,
