@@ -158,6 +158,7 @@ impl CloudStore {
         let fail = |e| remote::error(&spec.name, verb, &spec.location(), e);
         let line = Line {
             ca_file: spec.ca_file.as_deref(),
+            plain: false,
             limit_upload: spec.limit_upload,
             limit_download: spec.limit_download,
             timer: &spec.timer,

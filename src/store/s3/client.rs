@@ -112,13 +112,15 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(spec: &S3Spec) -> Result<Self, Failure> {
         let (region, credentials) = (spec.region.clone(), Arc::clone(&spec.credentials));
+        let base = super::address::base(spec)?;
         let line = Line {
             ca_file: spec.ca_file.as_deref(),
+            plain: base.starts_with("http://"),
             limit_upload: spec.limit_upload,
             limit_download: spec.limit_download,
             timer: &spec.timer,
         };
-        Ok(Self { base: super::address::base(spec)?, region, credentials, transport: Transport::new(&line)? })
+        Ok(Self { base, region, credentials, transport: Transport::new(&line)? })
     }
 
     pub(super) fn transport(&self) -> &Transport {

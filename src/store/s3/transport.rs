@@ -100,6 +100,8 @@ impl Counts {
 pub(in crate::store) struct Line<'a> {
     /// A file with certificates (PEM) that are trusted beside the system's.
     pub(in crate::store) ca_file: Option<&'a Path>,
+    /// The server is spoken to in plain HTTP.
+    pub(in crate::store) plain: bool,
     /// Bytes a second sent at most.
     pub(in crate::store) limit_upload: Option<u64>,
     /// Bytes a second received at most.
@@ -141,7 +143,7 @@ pub(in crate::store) struct Transport {
 
 impl Transport {
     pub(in crate::store) fn new(line: &Line<'_>) -> Result<Self, Failure> {
-        let (http, trusts_none) = client(line.ca_file)?;
+        let (http, trusts_none) = client(line.ca_file, line.plain && !proxied())?;
         let moving = Moving {
             timer: Arc::clone(line.timer),
             up: line.limit_upload.map(Limit::new),
@@ -293,7 +295,9 @@ impl Answer {
 
 /// The client, and whether it trusts no certificate at all: a machine without any (a small container) still reaches plain servers, and those
 /// of `ca_file`.
-fn client(ca_file: Option<&Path>) -> Result<(reqwest::Client, bool), Failure> {
+///
+/// For `plain` requests the system's certificates are not read: there are some hundreds, and on a fast network reading them takes as long as all of a `list`.
+fn client(ca_file: Option<&Path>, plain: bool) -> Result<(reqwest::Client, bool), Failure> {
     // The library asks for a process-wide choice; whoever made one before keeps it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = || {
@@ -307,14 +311,20 @@ fn client(ca_file: Option<&Path>) -> Result<(reqwest::Client, bool), Failure> {
             .http1_only()
     };
     let own = ca_file.map(certificates).transpose()?.unwrap_or_default();
-    let trusts_none = own.is_empty();
-    if let Ok(client) = builder().tls_certs_merge(own.clone()).build() {
+    let trusts_none = own.is_empty() && !plain;
+    if !plain && let Ok(client) = builder().tls_certs_merge(own.clone()).build() {
         return Ok((client, false));
     }
     let client = builder().tls_certs_only(own).build();
     let client =
         client.map_err(|e| Failure::new(StoreErrorKind::Other, "no HTTP client could be made").because(e))?;
     Ok((client, trusts_none))
+}
+
+/// Whether plain requests may go through a proxy, which may itself be known by its certificate.
+fn proxied() -> bool {
+    let names = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+    names.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
