@@ -158,8 +158,8 @@ def summary(workloads):
         verdict = "not compared" if not ratios else "reached" if all(r <= bounds[t] for t, r in ratios.items()) else "**not reached**"
         if what != "wall" and verdict.startswith("**"):
             broken.append(name)
-        said = ", ".join(f"{t} {v:.2f} {unit}" for t, v in peers.items() if v)
-        print(f"| {name} | {own:.2f} {unit} | {said} | {', '.join(f'≤ {b} × {t}: {ratios[t]:.2f}' if t in ratios else f'≤ {b} × {t}' for t, b in bounds.items())} | {verdict} |")
+        said = ", ".join(f"{t} {v:.3f} {unit}" for t, v in peers.items() if v)
+        print(f"| {name} | {own:.3f} {unit} | {said} | {', '.join(f'≤ {b} × {t}: {ratios[t]:.3f}' if t in ratios else f'≤ {b} × {t}' for t, b in bounds.items())} | {verdict} |")
     peak = max((r["peak"] for w in workloads.values() for by in w.figures.values() for r in by.get("backstay", [])), default=0)
     print(f"| peak memory, any operation above | {peak:.0f} MB | | ≤ {PEAK} MB | {'reached' if peak <= PEAK else '**not reached**'} |")
     return broken + (["peak memory"] if peak > PEAK else [])
