@@ -70,7 +70,8 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
             _ => {}
         }
     }
-    let bytes = scans.iter().filter_map(|(_, (_, scan), _)| scan.as_ref()).map(|s| s.bytes).sum();
+    let bytes = scans.iter().filter_map(|(_, (_, scan), _)| scan.as_ref()).map(|s| s.bytes);
+    let bytes = bytes.fold(0, u64::saturating_add);
     pack.progress.phase(Phase::Pack, Some(bytes));
     let mut databases = Vec::new();
     for (_, (build, scan), held) in &mut scans {
