@@ -55,6 +55,44 @@ fn lose_catalog(lab: &Lab) {
 }
 
 #[test]
+fn what_is_known_outlasts_three_runs_without_a_disk_and_no_more() {
+    let lab = Lab::new(
+        |project| {
+            for n in 0..20 {
+                put(&project.join(format!("app/d/f{n}")), &noise(n, 30_000));
+            }
+            put(&project.join("app/large"), &noise(99, 3 << 20));
+        },
+        APP,
+    );
+    lab.backup_settled(&[]);
+    // A server's data, which is never captured: each run is incomplete.
+    put(&lab.path("project/app/pg/PG_VERSION"), b"16");
+    let start = jiff::Timestamp::now();
+    let incomplete = |day: i64| {
+        let time = start + jiff::SignedDuration::from_hours(24 * day);
+        run(&lab, &[("BACKSTAY_TEST_NOW", &*time.to_string())], 3, &["PostgreSQL"])
+    };
+    let (there, away) = (lab.path("project/app/large"), lab.path("project/away"));
+    fs::rename(&there, &away).unwrap();
+    incomplete(1);
+    incomplete(2);
+    fs::rename(&away, &there).unwrap();
+    let back = incomplete(3);
+    assert!(stored(&back) < 100_000, "what was there before is known: {back:#}");
+    // Now it goes for good.
+    fs::remove_file(&there).unwrap();
+    put(&lab.path("project/app/new"), &noise(7, 200_000));
+    for day in 4..8 {
+        let report = incomplete(day);
+        assert!(stored(&report) > 200_000, "day {day}: what was known before is kept: {report:#}");
+    }
+    // What is left in a half-empty archive is packed again, and then there is nothing more to do.
+    let later: Vec<Value> = (8..12).map(incomplete).collect();
+    assert_eq!(later[3]["objects"], 1, "{later:#?}");
+}
+
+#[test]
 fn a_file_beyond_all_bounds_is_said_and_everybody_reads_the_snapshot() {
     let lab = Lab::new(|project| put(&project.join("app/f"), b"content"), APP);
     let thin = fs::File::create(lab.path("project/app/thin")).unwrap();

@@ -58,7 +58,7 @@ pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
     let Shelved { segments, archives, manifests, reused, mut saved } = shelf.finish()?;
     saved.number = build.number;
     saved.full = build.full;
-    let saved = (build.complete || !old.holds_more_than(&sums)).then_some(saved);
+    let saved = (build.complete || !old.serves_better_than(&sums)).then_some(saved);
     let index = IndexComponent {
         name,
         number: build.number,

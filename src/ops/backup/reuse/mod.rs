@@ -8,6 +8,7 @@ mod contents;
 mod cursor;
 mod drain;
 mod known;
+mod lines;
 mod rebuild;
 mod save;
 mod stored;
@@ -30,6 +31,7 @@ use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::store::Key;
 use drain::Drain;
+use lines::{Late, is_twice};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -57,6 +59,8 @@ pub(super) struct Reuse {
     instance: VaultId,
     /// When the newest snapshot of this host was begun.
     last_backup: Option<Timestamp>,
+    /// How large components were of late.
+    late: Late,
     /// What of each component is packed again.
     drains: HashMap<u64, Drain>,
     /// Block hashes that are not written down yet.
@@ -87,6 +91,7 @@ pub(super) struct Wishes<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Old<'a> {
     reuse: &'a Reuse,
+    number: u64,
     pub(super) stretches: &'a [KnownStretch],
     drain: Option<&'a Drain>,
 }
@@ -115,11 +120,14 @@ impl Reuse {
             standing,
             instance,
             last_backup: None,
+            late: Late::default(),
             drains: HashMap::new(),
             gathered: Mutex::default(),
             stored: None,
         };
         let snapshots = vault.history.hosts.get(&chain.host).map_or(&[][..], Vec::as_slice);
+        let now = session.around.clock.now();
+        reuse.late = Late::of(snapshots, now);
         let Some(newest) = snapshots.iter().rev().find(|s| s.is_usable() && s.record.index.is_some()) else {
             return Ok(reuse);
         };
@@ -137,7 +145,6 @@ impl Reuse {
         if !lacks.is_empty() {
             reuse.rebuild(session, snapshots, &expected, &lacks);
         }
-        let now = session.around.clock.now();
         let due = |w: &&Wanted| wishes.full || reuse.is_due(w, now);
         let numbers: Vec<u64> = wishes.components.iter().filter(|w| !due(w)).map(|w| w.number).collect();
         reuse.prove(chain, snapshots, &numbers)?;
@@ -271,7 +278,7 @@ impl Reuse {
         let usable = self.usable.contains(&number);
         let stretches = self.known.components.get(&number).filter(|_| usable);
         let stretches = stretches.map_or(&[][..], Vec::as_slice);
-        Old { reuse: self, stretches, drain: self.drains.get(&number) }
+        Old { reuse: self, number, stretches, drain: self.drains.get(&number) }
     }
 
     /// What verifications said of an object.
@@ -311,11 +318,19 @@ impl<'a> Old<'a> {
         &self.reuse.recipients
     }
 
-    /// True when twice as much is known as `sums` counts.
-    pub(super) fn holds_more_than(&self, sums: &Sums) -> bool {
+    /// True when what is known serves better than a capture that is not complete and counts `sums`: more than twice as much is known, as when a disk is not
+    /// mounted. But not for ever: when the newest records show as little, that is what there is, and whatever changed would be packed again in each run. Of nothing
+    /// at all nothing can be.
+    pub(super) fn serves_better_than(&self, sums: &Sums) -> bool {
         let mut known = Sums::default();
         self.stretches.iter().filter_map(KnownStretch::open).for_each(|s| known.add(s.sums));
-        known.entries > 2 * sums.entries || known.size > 2 * sums.size
+        let for_good = sums.entries > 0 && self.reuse.late.were_small(self.number, &known);
+        is_twice(&known, sums.entries, sums.size) && !for_good
+    }
+
+    /// Removes the catalog, of which something proved to be wrong. The next run makes it again.
+    pub(super) fn put_away(&self) {
+        drop(remove(&self.reuse.path));
     }
 
     /// True when there is nothing to refer to.
