@@ -93,6 +93,34 @@ fn what_is_known_outlasts_three_runs_without_a_disk_and_no_more() {
 }
 
 #[test]
+fn a_component_that_was_removed_is_remembered_for_a_month() {
+    let lab = Lab::new(
+        |project| {
+            put(&project.join("app/f"), &noise(1, 50_000));
+            put(&project.join("etc/conf"), &noise(5, 50_000));
+        },
+        &format!("{APP}[[component]]\nname = \"etc\"\npath = \"etc\"\n"),
+    );
+    let start = jiff::Timestamp::now();
+    let known_on = |day: i64| -> i64 {
+        let time = start + jiff::SignedDuration::from_hours(24 * day);
+        run(&lab, &[("BACKSTAY_TEST_NOW", &*time.to_string())], 0, &[]);
+        let db = rusqlite::Connection::open(lab.state().join("catalog.db")).unwrap();
+        let select = "SELECT count(*) FROM generations WHERE turn = (SELECT max(turn) FROM generations)";
+        db.query_row(select, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(known_on(0), 2);
+    let both = lab.config();
+    let mut one = both.clone();
+    one["component"].as_array_mut().unwrap().pop();
+    lab.set_config(&one);
+    assert_eq!((known_on(1), known_on(29)), (2, 2), "it may come back");
+    assert_eq!(known_on(31), 1);
+    lab.set_config(&both);
+    assert_eq!(known_on(32), 2, "and when it does, it is made again");
+}
+
+#[test]
 fn a_file_beyond_all_bounds_is_said_and_everybody_reads_the_snapshot() {
     let lab = Lab::new(|project| put(&project.join("app/f"), b"content"), APP);
     let thin = fs::File::create(lab.path("project/app/thin")).unwrap();

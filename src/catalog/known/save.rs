@@ -66,6 +66,9 @@ fn write(db: &Transaction<'_>, update: &Update<'_>, before: Vec<(i64, Body)>) ->
     let turn: i64 =
         db.query_row("SELECT coalesce(max(turn), 0) + 1 FROM generations", [], |row| row.get(0))?;
     let mut bodies: BTreeMap<i64, Body> = before.into_iter().collect();
+    if let Some(alive) = &update.alive {
+        bodies.retain(|number, _| u64::try_from(*number).is_ok_and(|number| alive.contains(&number)));
+    }
     for component in &update.components {
         let number = i64::try_from(component.number).unwrap_or(i64::MAX);
         bodies.insert(number, write_component(db, number, component)?);

@@ -176,6 +176,7 @@ mod tests {
             instance: VaultId::from_random([0; 17]),
             last_backup: None,
             late: Late::default(),
+            alive: HashSet::new(),
             drains: HashMap::new(),
             gathered: Mutex::default(),
             stored: None,

@@ -1,11 +1,33 @@
-//! What this host's newest records say of components: which are small for good.
+//! What this host's newest records say of components: which are still in use, and which are small for good.
 
 use crate::catalog::known::Sums;
+use crate::keys::naming::component_number;
 use crate::model::Timestamp;
 use crate::model::chain::KnownSnapshot;
 use crate::model::retention::GOOD_TO_THAW;
+use crate::ops::backup::reuse::Wanted;
+use crate::ops::session::{Session, Writer};
 use jiff::SignedDuration;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+/// A component that the configuration does not name stays known so long after its last snapshot: two configurations may take turns in one state folder, and a
+/// bundle of git's is in none.
+const STAYS: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Components that are captured today, or are likely to be captured again.
+pub(super) fn alive(
+    (session, writer): (&Session, &Writer),
+    snapshots: &[KnownSnapshot],
+    wanted: &[Wanted],
+    now: Timestamp,
+) -> HashSet<u64> {
+    let configured = session.config.iter().flat_map(|config| &config.components);
+    let mut alive: HashSet<u64> = configured.map(|c| component_number(&writer.naming, &c.name)).collect();
+    alive.extend(wanted.iter().map(|w| w.number));
+    let late = |s: &&KnownSnapshot| s.is_usable() && now.duration_since(s.record.started) <= STAYS;
+    alive.extend(snapshots.iter().filter(late).flat_map(|s| s.record.components.iter().map(|c| c.number)));
+    alive
+}
 
 /// Records of so many days are looked at in any case: where a run is made every quarter of an hour, three of them say little.
 const LATE: SignedDuration = SignedDuration::from_hours(3 * 24);

@@ -31,7 +31,7 @@ use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::store::Key;
 use drain::Drain;
-use lines::{Late, is_twice};
+use lines::{Late, alive, is_twice};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -61,6 +61,8 @@ pub(super) struct Reuse {
     last_backup: Option<Timestamp>,
     /// How large components were of late.
     late: Late,
+    /// Components that may come again: others are forgotten.
+    alive: HashSet<u64>,
     /// What of each component is packed again.
     drains: HashMap<u64, Drain>,
     /// Block hashes that are not written down yet.
@@ -85,6 +87,14 @@ pub(super) struct Wishes<'a> {
     pub(super) full: bool,
     /// Objects that are damaged.
     pub(super) bad: &'a BTreeSet<ObjectId>,
+}
+
+impl Wishes<'_> {
+    /// Whether a component with a number is to be captured.
+    fn wants(&self) -> impl Fn(u64) -> bool {
+        let wanted: HashSet<u64> = self.components.iter().map(|w| w.number).collect();
+        move |number| wanted.contains(&number)
+    }
 }
 
 /// What is known of one component.
@@ -121,6 +131,7 @@ impl Reuse {
             instance,
             last_backup: None,
             late: Late::default(),
+            alive: HashSet::new(),
             drains: HashMap::new(),
             gathered: Mutex::default(),
             stored: None,
@@ -128,12 +139,13 @@ impl Reuse {
         let snapshots = vault.history.hosts.get(&chain.host).map_or(&[][..], Vec::as_slice);
         let now = session.around.clock.now();
         reuse.late = Late::of(snapshots, now);
+        reuse.alive = alive((session, writer), snapshots, wishes.components, now);
         let Some(newest) = snapshots.iter().rev().find(|s| s.is_usable() && s.record.index.is_some()) else {
             return Ok(reuse);
         };
         reuse.last_backup = Some(newest.record.started);
         let expected = Expected { vault: &chain.vault, host: &chain.host, record: &newest.hash };
-        match load(&reuse.path, &expected) {
+        match load(&reuse.path, &expected, wishes.wants()) {
             Loaded::Usable(known) => reuse.known = known,
             Loaded::Useless(why) => {
                 session.note(&format!("what was remembered of earlier snapshots cannot be used: {why}"));
@@ -143,7 +155,7 @@ impl Reuse {
         }
         let lacks = reuse.lacks(snapshots, wishes.components);
         if !lacks.is_empty() {
-            reuse.rebuild(session, snapshots, &expected, &lacks);
+            reuse.rebuild(session, snapshots, &expected, (lacks.as_slice(), wishes));
         }
         let due = |w: &&Wanted| wishes.full || reuse.is_due(w, now);
         let numbers: Vec<u64> = wishes.components.iter().filter(|w| !due(w)).map(|w| w.number).collect();

@@ -13,9 +13,9 @@ use crate::model::index::{IndexComponent, SegmentRef};
 use crate::model::manifest::ArchiveInfo;
 use crate::model::{Entry, ObjectId, Record};
 use crate::ops::backup::chain_text;
-use crate::ops::backup::reuse::Reuse;
 use crate::ops::backup::reuse::drain::used;
 use crate::ops::backup::reuse::stored::Stored;
+use crate::ops::backup::reuse::{Reuse, Wishes};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::objects::SnapshotReader;
 use crate::ops::session::Session;
@@ -42,7 +42,7 @@ impl Reuse {
         session: &Session,
         snapshots: &[KnownSnapshot],
         expected: &Expected<'_>,
-        numbers: &[u64],
+        (numbers, wishes): (&[u64], &Wishes<'_>),
     ) {
         let some = self.known.record.is_some();
         let gone = match some {
@@ -57,9 +57,9 @@ impl Reuse {
             session.note(&format!("{gone}: it is made again from their listings, and every file is read"));
             let rebuild = Rebuild { store: &*session.store, identities: &identities, snapshots };
             let components = rebuild.components(numbers).map_err(|e| chain_text(&e))?;
-            let update = Update { now: *expected, before: self.known.record, components };
+            let update = Update { now: *expected, before: self.known.record, components, alive: None };
             save(&self.path, &update).map_err(|e| chain_text(&e))?;
-            match load(&self.path, expected) {
+            match load(&self.path, expected, wishes.wants()) {
                 Loaded::Usable(known) => Ok(Some((known, identities))),
                 _ => Err("it does not come back as it was written".into()),
             }
