@@ -55,6 +55,49 @@ fn lose_catalog(lab: &Lab) {
 }
 
 #[test]
+fn a_catalog_that_lacks_frames_ends_one_run_and_no_snapshot_leads_nowhere() {
+    let lab = Lab::new(
+        |project| {
+            for n in 0..20 {
+                put(&project.join(format!("app/f{n}")), &noise(n, 30_000));
+            }
+        },
+        APP,
+    );
+    let first = lab.backup_settled(&[]);
+    let id = first["snapshot"].as_str().unwrap();
+    let document = fs::read(lab.object(&Key::Record(id.parse().unwrap()))).unwrap();
+    let (record, hash) = (lab.record(id), ObjectId::of(document::split(&document).unwrap().0));
+    let path = lab.state().join("catalog.db");
+    let now = Expected { vault: &record.vault, host: &record.host, record: &hash };
+    let Loaded::Usable(Known { archives, components, full, .. }) = load(&path, &now, |_| true) else {
+        panic!("it is not usable");
+    };
+    let without = |mut archive: KnownArchive| {
+        archive.info.frames.clear();
+        archive
+    };
+    let components = components.into_iter().map(|(number, put)| ComponentUpdate {
+        number,
+        keep: Vec::new(),
+        put,
+        archives: archives.values().cloned().map(without).collect(),
+        full: full[&number],
+    });
+    let components = components.collect();
+    remove(&path).unwrap();
+    save(&path, &Update { now, before: None, components, alive: None }).unwrap();
+    put(&lab.path("project/app/new"), b"new");
+    let ran = lab.run_with(&["backup"], &[("BACKSTAY_TEST_SETTLE_MS", "0")]);
+    ran.expect(1, &["where some frames of archive", "run it again"]);
+    let next = run(&lab, &[], 0, &[]);
+    assert!(stored(&next) < 20_000, "{next:#}");
+    let (ran, found) = lab.restore(&["latest"]);
+    ran.expect(0, &[]);
+    assert_eq!(found.unwrap()[Path::new("app/new")], tree(&lab.path("project/app"))[Path::new("new")]);
+}
+
+#[test]
 fn what_is_known_outlasts_three_runs_without_a_disk_and_no_more() {
     let lab = Lab::new(
         |project| {

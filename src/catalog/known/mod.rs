@@ -6,6 +6,7 @@
 mod blocks;
 mod body;
 mod db;
+mod frames;
 mod rest;
 mod save;
 mod stretch;

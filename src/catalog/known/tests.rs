@@ -264,6 +264,34 @@ fn a_component_that_is_not_alive_any_more_goes_and_what_the_snapshot_has_stays()
 }
 
 #[test]
+fn an_archive_that_is_described_anew_keeps_the_frames_that_others_need() {
+    let bed = Bed::new();
+    let some = |range: std::ops::Range<usize>| {
+        let mut archive = archive(1);
+        archive.info.frames = archive.info.frames[range].to_vec();
+        archive
+    };
+    let update = |archive| {
+        let put = vec![stretch(20, &[file("y", 4)])];
+        ComponentUpdate { number: 5, put, archives: vec![archive], ..Default::default() }
+    };
+    // Made again from the listings of another snapshot, which uses three frames of it.
+    bed.save(None, &id(60), vec![update(some(7..10))]).unwrap();
+    let frames = |record: &ObjectId| bed.known(record).archives[&id(1)].info.frames.clone();
+    assert_eq!(frames(&RECORD), archive(1).info.frames, "the older generation has all of them still");
+    assert_eq!(frames(&id(60)), archive(1).info.frames);
+    // What contradicts is not mixed: the last word counts.
+    let mut other = some(7..8);
+    other.info.frames[0].tar_offset += 5;
+    bed.save(Some(id(60)), &id(61), vec![update(other.clone())]).unwrap();
+    assert_eq!(frames(&id(61)), other.info.frames);
+    // Nor is a row believed that is not what was written.
+    bed.sql("UPDATE archives SET sum = zeroblob(32)");
+    bed.save(Some(id(61)), &id(62), vec![update(some(1..2))]).unwrap();
+    assert_eq!(frames(&id(62)), some(1..2).info.frames);
+}
+
+#[test]
 fn the_generation_before_stays_until_the_one_after_the_next() {
     let bed = Bed::new();
     let before = bed.known(&RECORD).components;
