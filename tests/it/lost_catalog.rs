@@ -55,6 +55,141 @@ fn lose_catalog(lab: &Lab) {
 }
 
 #[test]
+fn content_in_many_archives_is_brought_archive_by_archive_where_the_catalog_was_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app/large.bin");
+    let (session, memory, store) = watched::project(dir.path(), |app| large(&app.join("large.bin")));
+    let run = || backup(&session, &BackupOptions::default());
+    run().unwrap();
+    for day in 0..DAYS {
+        change(&file, day);
+        run().unwrap();
+    }
+    let archives = memory.list(Prefix::Archives).unwrap();
+    let all: u64 = archives.iter().map(|archive| archive.size).sum();
+    assert!(archives.len() > DAYS, "{} archives", archives.len());
+    change(&file, DAYS);
+    let state = session.state.as_ref().unwrap();
+    fs::remove_file(state.dir().join("catalog.db")).unwrap();
+    // Whoever asks for the end while earlier content is read gets it.
+    store.reset();
+    let flag = session.around.interrupt.flag();
+    store.on_call(Arc::new(move |verb: Verb, _: &str| {
+        if verb == Verb::GetRange {
+            flag.store(15, Ordering::SeqCst);
+        }
+    }));
+    let error = run().unwrap_err();
+    assert_eq!(error.class, Class::Interrupted, "{error}");
+    assert!((1..10).contains(&store.count(Verb::GetRange)), "{:?}", store.calls());
+    session.around.interrupt.forget();
+    // The next run has what that one made again of the catalog, and still knows no block hashes.
+    store.reset();
+    let report = run().unwrap();
+    let fetched = store.ranged();
+    assert!(fetched > 0 && fetched < 2 * all, "{fetched} bytes were fetched of {all} stored ones");
+    assert!(report.stored_bytes < 1 << 20, "only what changed is stored: {report:?}");
+    let left: Vec<_> = fs::read_dir(state.spool_dir()).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(left, Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn the_transaction_of_a_database_does_not_wait_for_what_a_lost_catalog_costs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app/data.db");
+    let (session, _memory, store) = watched::project(dir.path(), |app| {
+        let db = rusqlite::Connection::open(app.join("data.db")).unwrap();
+        db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)")
+            .unwrap();
+        for n in 0..500 {
+            db.execute("INSERT INTO t (body) VALUES (?1)", [noise(n, 2000)]).unwrap();
+        }
+    });
+    // Whoever has it open keeps its log.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+    let run = || backup(&session, &BackupOptions::default()).unwrap();
+    run();
+    db.execute_batch("UPDATE t SET body = zeroblob(2000) WHERE id = 77").unwrap();
+    fs::remove_file(session.state.as_ref().unwrap().dir().join("catalog.db")).unwrap();
+    let busy: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let seen = Arc::clone(&busy);
+    store.reset();
+    store.on_call(Arc::new(move |verb: Verb, _: &str| {
+        if verb == Verb::GetRange {
+            let mut seen = seen.lock().unwrap();
+            let db = rusqlite::Connection::open(&path).unwrap();
+            // The log cannot be emptied while a transaction reads it.
+            seen.push(db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap());
+        }
+    }));
+    let report = run();
+    let busy = busy.lock().unwrap();
+    assert!(!busy.is_empty() && busy.iter().all(|busy| *busy == 0), "{busy:?}");
+    assert!(report.stored_bytes < 100_000, "{report:?}");
+}
+
+#[test]
+fn without_room_for_a_copy_only_what_would_be_fetched_again_and_again_is_stored_anew() {
+    let lab = Lab::new(|project| large(&project.join("app/large")), APP);
+    let file = lab.path("project/app/large");
+    lab.backup_settled(&[]);
+    let days = |range: std::ops::Range<usize>| {
+        for day in range {
+            change(&file, day);
+            lab.backup_settled(&[]);
+        }
+    };
+    let no_room = [("BACKSTAY_TEST_ROOM", "0")];
+    days(0..3);
+    change(&file, 3);
+    lose_catalog(&lab);
+    let few = run(&lab, &no_room, 0, &[]);
+    assert!(stored(&few) < 1 << 20, "{few:#}");
+    days(4..DAYS);
+    change(&file, DAYS);
+    lose_catalog(&lab);
+    let many = run(&lab, &no_room, 0, &["large: all of it is stored again, because there is no room"]);
+    assert!(stored(&many) > 8 << 20, "{many:#}");
+}
+
+#[test]
+fn a_catalog_that_was_made_again_helps_the_run_after_one_that_was_killed_too() {
+    let components = format!("{APP}[[component]]\nname = \"db\"\nsqlite = \"app.db\"\n");
+    let lab = Lab::new(
+        |project| {
+            put(&project.join("app/large"), &noise(99, 3 << 20));
+            let db = rusqlite::Connection::open(project.join("app.db")).unwrap();
+            db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)").unwrap();
+            for n in 0..1000 {
+                db.execute("INSERT INTO t (body) VALUES (?1)", [noise(n, 2000)]).unwrap();
+            }
+        },
+        &components,
+    );
+    assert!(stored(&lab.backup_settled(&[])) > 5_000_000);
+    lose_catalog(&lab);
+    let killed = lab.run_with(&["backup"], &[("BACKSTAY_TEST_CRASH", "backup: catalog read#1")]);
+    killed.expect(-1, &["it is made again"]);
+    fs::File::options()
+        .write(true)
+        .open(lab.path("project/app/large"))
+        .unwrap()
+        .write_all_at(b"changed", 1_000_000)
+        .unwrap();
+    let db = rusqlite::Connection::open(lab.path("project/app.db")).unwrap();
+    db.execute_batch("UPDATE t SET body = zeroblob(2000) WHERE id = 500").unwrap();
+    drop(db);
+    let next = run(&lab, &[], 0, &[]);
+    assert!(stored(&next) < 100_000, "{next:#}");
+    let (ran, found) = lab.restore(&["latest"]);
+    ran.expect(0, &[]);
+    let live = fs::read(lab.path("project/app/large")).unwrap();
+    let found = found.unwrap();
+    assert!(matches!(&found[Path::new("app/large")], Node::File(_, bytes) if *bytes == live));
+}
+
+#[test]
 fn a_catalog_that_lacks_frames_ends_one_run_and_no_snapshot_leads_nowhere() {
     let lab = Lab::new(
         |project| {

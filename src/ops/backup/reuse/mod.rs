@@ -3,10 +3,13 @@
 //! The catalog says that a file has the bytes it had, and where they lie. It never says that those archives exist: each is looked for in the store, must be
 //! named by no tombstone, found bad by no verification, and be sealed to exactly the recipients of today. What fails in one of these is packed again.
 
+mod brought;
 mod choose;
 mod contents;
 mod cursor;
 mod drain;
+mod fetch;
+mod in_order;
 mod known;
 mod lines;
 mod rebuild;
@@ -14,6 +17,7 @@ mod save;
 mod stored;
 mod tables;
 
+pub(super) use brought::{Brought, bring};
 pub(super) use contents::{Contents, SMALL_BYTES, covers};
 pub(super) use cursor::{Cursor, Whole};
 pub(super) use known::{Facts, Settled, same_database};
@@ -67,7 +71,7 @@ pub(super) struct Reuse {
     drains: HashMap<u64, Drain>,
     /// Block hashes that are not written down yet.
     gathered: Mutex<Gathered>,
-    /// What reads earlier content, when the catalog was made again in this run and has no block hashes.
+    /// What reads earlier content of which the catalog has no block hashes: it was made again, in this run or an earlier one. None where there is no earlier snapshot.
     stored: Option<Stored>,
 }
 
@@ -144,6 +148,7 @@ impl Reuse {
             return Ok(reuse);
         };
         reuse.last_backup = Some(newest.record.started);
+        reuse.stored = Some(Stored::of(session, &newest.record));
         let expected = Expected { vault: &chain.vault, host: &chain.host, record: &newest.hash };
         match load(&reuse.path, &expected, wishes.wants()) {
             Loaded::Usable(known) => reuse.known = known,
