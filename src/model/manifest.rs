@@ -92,6 +92,18 @@ impl ArchiveInfo {
         &self.frames[first..last.max(first)]
     }
 
+    /// True when the frames hold all bytes of `extent`, which lies in this archive.
+    pub fn covers(&self, extent: &Extent) -> bool {
+        let mut at = extent.tar_offset;
+        for frame in self.frames_of(at, extent.length) {
+            if frame.tar_offset > at {
+                return false;
+            }
+            at = at.max(frame.tar_offset.saturating_add(frame.tar_length));
+        }
+        at >= extent.tar_offset.saturating_add(extent.length)
+    }
+
     /// The same archive with only the frames that `extents` touch (those of this archive).
     #[must_use]
     pub fn narrowed<'a>(&self, extents: impl Iterator<Item = &'a Extent>) -> Self {
@@ -159,21 +171,29 @@ pub struct Map {
     pub extents: Vec<Extent>,
 }
 
-/// An archive that an extent names is not in the table it was to be looked up in: a mistake in this program.
-#[derive(Debug, thiserror::Error)]
-#[error("internal: archive {0} is not described")]
-pub struct UnknownArchive(ObjectId);
+/// An archive that an extent names is not described so that a reader would find its bytes. Such a listing must never be written: only a restore would notice.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Undescribed {
+    /// It is not in the table it was to be looked up in: a mistake in this program.
+    #[error("internal: archive {0} is not described")]
+    Archive(ObjectId),
+    /// Some of its frames are not.
+    #[error("where some frames of archive {0} lie, which it refers to, is not known")]
+    Frames(ObjectId),
+}
 
 fn header_archives<'a>(
     extents: impl Iterator<Item = &'a Extent> + Clone,
     table: &ArchiveTable,
-) -> Result<Vec<ArchiveInfo>, UnknownArchive> {
+) -> Result<Vec<ArchiveInfo>, Undescribed> {
     let mut names: Vec<ObjectId> = extents.clone().map(|e| e.archive).collect();
     names.sort_unstable();
     names.dedup();
     let describe = |name: &ObjectId| {
-        let info = table.get(name).ok_or(UnknownArchive(*name))?;
-        Ok(info.narrowed(extents.clone()))
+        let info = table.get(name).ok_or(Undescribed::Archive(*name))?.narrowed(extents.clone());
+        let covered = extents.clone().filter(|e| e.archive == *name).all(|e| info.covers(e));
+        covered.then_some(info).ok_or(Undescribed::Frames(*name))
     };
     names.iter().map(describe).collect()
 }
@@ -193,7 +213,7 @@ impl Segment {
         component: &ComponentName,
         entries: &[Entry],
         table: &ArchiveTable,
-    ) -> Result<Vec<u8>, UnknownArchive> {
+    ) -> Result<Vec<u8>, Undescribed> {
         let archives = header_archives(entries.iter().flat_map(|e| &e.extents), table)?;
         let names: Vec<ObjectId> = archives.iter().map(|a| a.sha256).collect();
         let index = |name: &ObjectId| names.binary_search(name).map_or(u32::MAX, |i| i as u32);
@@ -229,7 +249,7 @@ impl Segment {
 
 impl Map {
     /// The bytes of a map of `extents`, which lie in one range of [`MAP_RANGE`].
-    pub fn encode(extents: &[Extent], table: &ArchiveTable) -> Result<Vec<u8>, UnknownArchive> {
+    pub fn encode(extents: &[Extent], table: &ArchiveTable) -> Result<Vec<u8>, Undescribed> {
         let archives = header_archives(extents.iter(), table)?;
         let names: Vec<ObjectId> = archives.iter().map(|a| a.sha256).collect();
         let mut out = Vec::with_capacity(extents.len() * 32);
@@ -330,3 +350,6 @@ impl<'a> Lines<'a> {
         serde_json::from_slice(line).map(Some).map_err(|e| self.malformed(e))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,8 @@ impl Chain<'_> {
     /// Commits a record; on any doubt the snapshot is void and this fails.
     pub fn commit(&mut self, record: &Record) -> Result<ObjectId> {
         let key = Key::Record(record.snapshot.clone());
+        // Whoever reads it asks the same, and what is signed is there for good.
+        record.check().map_err(|why| unreadable_error(&why, record))?;
         crash::point("commit: begun");
         self.look(&record.objects)?.map_err(|why| void_error(&why, record))?;
         crash::point("commit: objects proved");
@@ -309,6 +311,13 @@ impl Chain<'_> {
     pub fn signer_id(&self) -> SignerId {
         self.signer.id()
     }
+}
+
+fn unreadable_error(why: &str, record: &Record) -> OpError {
+    let what = format!("snapshot {} is not committed: nobody would read its record", record.snapshot);
+    OpError::new(Class::Failed, what).because(why.to_owned()).hint(
+        "nothing that was there before is lost; exclude what is so large, or make two components of one",
+    )
 }
 
 fn void_error(why: &str, record: &Record) -> OpError {

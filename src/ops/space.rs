@@ -2,6 +2,7 @@
 //!
 //! These are figures for people. Nothing may decide by them that an object may go.
 
+use crate::model::chain::KnownSnapshot;
 use crate::model::record::SnapshotKind;
 use crate::model::{HostId, ObjectId, ObjectKind, Record, SnapshotId, Timestamp};
 use crate::ops::vault::Vault;
@@ -56,10 +57,10 @@ fn records_of<'v>(vault: &'v Vault, host: &HostId) -> impl Iterator<Item = &'v R
     vault.history.hosts.get(host).into_iter().flatten().map(|snapshot| &*snapshot.record)
 }
 
-/// How fast a host fills a store, at the pace of late.
+/// How fast a host fills a store, at the pace of late, as far as the snapshots tell that are still there: what only pruned ones had is gone, and leaves no trace.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Growth {
-    /// Bytes that thirty days of such snapshots add, if nothing is deleted.
+    /// Bytes that thirty days of such snapshots add, to those that are kept.
     pub bytes_a_month: u64,
     /// Over how many days that was measured.
     pub days: f64,
@@ -72,21 +73,24 @@ const MONTH_DAYS: f64 = 30.0;
 /// Less than this says nothing about a month.
 const DAYS_MIN: f64 = 0.9;
 
-/// The growth over the last thirty days before the newest of `records`, which are those of one host in the order of their numbers. `None` where they are too few or lie too
-/// close together. The first of a vault does not count, nor what a later one stores of what an earlier one has.
+/// The growth over the last thirty days before the newest of `records`, which are usable ones of one host in the order of their numbers. `None` where they are too few or lie
+/// too close together. What the first one of a component stored does not count, be it that it was the first or that those before were pruned: it is what there is, and no
+/// growth. Nor does what a later one stores of what an earlier one has.
 pub fn growth(records: &[&Record]) -> Option<Growth> {
     let newest = records.last()?.started;
     let days_before = |t: Timestamp| newest.duration_since(t).as_secs_f64() / 86_400.0;
-    let mut seen: HashSet<ObjectId> = HashSet::new();
+    let (mut seen, mut components) = (HashSet::<ObjectId>::new(), HashSet::<u64>::new());
     let (mut bytes, mut count, mut begin) = (0_u64, 0_u64, None);
     for record in records {
         let new = record.objects.iter().filter(|o| seen.insert(o.id)).map(|o| o.size);
         let new = new.fold(0, u64::saturating_add);
+        // A record does not say which object is of which component: one that brings a component counts as a whole for nothing.
+        let known = record.components.iter().fold(true, |known, c| !components.insert(c.number) && known);
         if days_before(record.started) > MONTH_DAYS {
             continue;
         }
         // What the first one of the window stored was for the time before it.
-        if begin.is_some() {
+        if begin.is_some() && known {
             bytes = bytes.saturating_add(new);
         }
         begin.get_or_insert(record.started);
@@ -102,13 +106,21 @@ pub fn growth(records: &[&Record]) -> Option<Growth> {
 
 /// The growth that the snapshots of `host` in `vault` show.
 pub fn growth_of(vault: &Vault, host: &HostId) -> Option<Growth> {
-    growth(&records_of(vault, host).collect::<Vec<_>>())
+    growth_in(vault.history.hosts.get(host)?)
+}
+
+/// Untrusted and void ones say nothing, and stand last in a history, whenever they were made.
+fn growth_in(snapshots: &[KnownSnapshot]) -> Option<Growth> {
+    growth(&snapshots.iter().filter(|s| s.is_usable()).map(|s| &*s.record).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::chain::{Trust, Untrusted};
+    use crate::model::record::{CheckResult, ComponentLine};
     use crate::model::{ObjectRef, SignerId, VaultId};
+    use std::sync::Arc;
 
     fn record(number: u64, day: i64, objects: &[(&str, u64)]) -> Record {
         let start: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
@@ -172,6 +184,45 @@ mod tests {
         assert!((found.days - 3.0).abs() < 0.01);
         assert_eq!(growth(&all[..1]), None);
         assert_eq!(growth(&[]), None);
+    }
+
+    fn of(components: &[u64], record: Record) -> Record {
+        let line = |number: &u64| ComponentLine {
+            number: *number,
+            size: 1,
+            entries: 1,
+            complete: true,
+            check: CheckResult::None,
+            setup: String::new(),
+        };
+        Record { components: components.iter().map(line).collect(), ..record }
+    }
+
+    #[test]
+    fn what_the_first_kept_snapshot_of_a_component_holds_is_no_growth() {
+        // Every quarter of an hour the database, each night all: of the first day a prune left the database alone.
+        let all = [
+            of(&[1], record(1, 0, &[("db", 10)])),
+            of(&[1, 2], record(2, 1, &[("db", 10), ("base of the folder", 90_000)])),
+            of(&[1], record(3, 2, &[("db", 10), ("more of the db", 5)])),
+            of(&[1, 2], record(4, 3, &[("base of the folder", 90_000), ("more of the folder", 25)])),
+        ];
+        let found = growth(&all.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!((found.bytes_a_month, found.snapshots), (300, 4));
+    }
+
+    #[test]
+    fn records_that_do_not_count_make_no_growth_and_move_no_window() {
+        let known = |record, trust| KnownSnapshot::new(Arc::new(record), ObjectId::of(b"record"), trust);
+        let good = [record(1, 0, &[("a", 1000)]), record(2, 3, &[("a", 1000), ("b", 30)])];
+        let mut snapshots: Vec<_> = good.map(|record| known(record, Trust::Trusted)).into();
+        let mut void = known(record(3, 4, &[("c", 7000)]), Trust::Trusted);
+        void.void = Some("an object is missing".into());
+        // Untrusted ones stand last, whatever time they are of.
+        let stray = known(record(1, -400, &[("d", 7000)]), Trust::Untrusted(Untrusted::UnknownKey));
+        snapshots.extend([void, stray]);
+        let found = growth_in(&snapshots).unwrap();
+        assert_eq!((found.bytes_a_month, found.snapshots), (300, 2));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A commit that does not hold is void, and says so: objects that vanish and tombstones that appear around the record's put.
 
 use crate::common::watched;
-use backstay::model::ObjectKind;
+use backstay::keys::Signer;
 use backstay::model::mark::Tombstone;
+use backstay::model::{ObjectKind, Record, document};
 use backstay::ops::backup::{BackupOptions, run as backup};
+use backstay::ops::commit::Chain;
 use backstay::ops::look;
 use backstay::ops::session::Session;
 use backstay::store::testing::{Fault, FaultStore, MemoryStore, Verb};
@@ -77,7 +79,7 @@ fn a_tombstone_that_appears_while_the_record_is_put_voids_the_snapshot() {
             snapshots: vec![],
             objects: vec![(ObjectKind::Archive, object)],
         };
-        let line = backstay::model::document::line_of(&tombstone).unwrap();
+        let line = document::line_of(&tombstone).unwrap();
         victim.put_bytes(&Key::Tombstone(id), &line).unwrap();
     });
     let error = backup(&session, &BackupOptions::default()).unwrap_err();
@@ -105,7 +107,7 @@ fn a_tombstone_that_its_owner_removes_while_it_is_looked_at_voids_nothing() {
         snapshots: vec![],
         objects: vec![(ObjectKind::Archive, backstay::model::ObjectId::of(b"something else"))],
     };
-    let line = backstay::model::document::line_of(&tombstone).unwrap();
+    let line = document::line_of(&tombstone).unwrap();
     memory.put_bytes(&Key::Tombstone(id.clone()), &line).unwrap();
     let (owner, put) = (Arc::clone(&memory), std::sync::atomic::AtomicBool::new(false));
     let hook = move |verb: Verb, key: &str| match verb {
@@ -132,6 +134,46 @@ fn a_tombstone_that_cannot_be_read_stops_the_commit_and_nothing_is_listed() {
     memory.put_bytes(&Key::Tombstone(id), b"garbage\n").unwrap();
     backup(&session, &BackupOptions::default()).unwrap_err();
     assert_eq!(states(&session), []);
+}
+
+#[test]
+fn a_record_that_nobody_would_read_is_never_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, _faults) = project(dir.path());
+    backup(&session, &BackupOptions::default()).unwrap();
+    let record = memory.list(Prefix::Records).unwrap().remove(0);
+    let bytes = memory.get(&record.key, 1 << 26).unwrap();
+    let good: Record = document::parse(document::split(&bytes).unwrap().0, "record").unwrap();
+    let signer = Signer::load(&session.config.as_ref().unwrap().signing.key_file).unwrap();
+    let state = session.state.as_ref().unwrap();
+    let mut chain = Chain {
+        store: &*memory,
+        state,
+        signer: &signer,
+        host: good.host,
+        vault: good.vault.clone(),
+        instance: session.read_vault().unwrap().info.instance,
+        next: (good.number + 100, Some(backstay::model::ObjectId::of(b"the entry before"))),
+        several: false,
+        signed: Vec::new(),
+    };
+    let before = memory.keys();
+    let harms: [(&str, fn(&mut Record)); 3] = [
+        ("too large", |r| r.components[0].size = 1 << 53),
+        ("an object twice", |r| r.objects.push(r.objects[0])),
+        ("index", |r| r.index = None),
+    ];
+    for (why, harm) in harms {
+        let snapshot = backstay::model::SnapshotId::new(good.started, [9; 5]);
+        let mut record = Record { snapshot, number: chain.next.0, previous: chain.next.1, ..good.clone() };
+        record.check().unwrap();
+        harm(&mut record);
+        let error = chain.commit(&record).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().contains("nobody would read") && cause.contains(why), "{error}: {cause}");
+    }
+    assert_eq!(memory.keys(), before);
+    assert!(state.pending().unwrap().is_none() && chain.next.0 == good.number + 100);
 }
 
 #[test]

@@ -49,6 +49,7 @@ mod keys;
 #[path = "common/lab.rs"]
 mod lab;
 mod leftovers;
+mod lost_catalog;
 mod marks;
 mod memory;
 mod mini;

@@ -1,9 +1,10 @@
-//! The database file. Everything is read at once and proved by checksums before any of it is used.
+//! The database file. Everything that is wanted is read at once and proved by checksums before any of it is used.
 
 use crate::catalog::known::body::{Body, get_archive, get_stretch, sum};
 use crate::catalog::known::{Known, KnownArchive, KnownStretch};
 use crate::model::{HostId, ObjectId, VaultId};
 use rusqlite::{Connection, OpenFlags, params};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,8 @@ pub struct Update<'a> {
     pub before: Option<ObjectId>,
     /// The components of the snapshot. Others stay as they are.
     pub components: Vec<ComponentUpdate>,
+    /// The numbers of those others that may come again; the rest is forgotten. `None`: none is.
+    pub alive: Option<HashSet<u64>>,
 }
 
 /// What a snapshot changes for one component.
@@ -92,22 +95,22 @@ fn text(e: impl ToString) -> Why {
     e.to_string()
 }
 
-/// Reads the catalog at `path` whole.
-pub fn load(path: &Path, expected: &Expected<'_>) -> Loaded {
+/// Reads of the catalog at `path` what it has of the components whose numbers are `wanted`.
+pub fn load(path: &Path, expected: &Expected<'_>, wanted: impl Fn(u64) -> bool) -> Loaded {
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Loaded::Absent,
         Err(e) => return Loaded::Useless(e.to_string()),
         Ok(facts) if !facts.is_file() => return Loaded::Useless("it is not a regular file".into()),
         Ok(_) => {}
     }
-    match read(path, expected) {
+    match read(path, expected, &wanted) {
         Ok(Some(known)) => Loaded::Usable(known),
         Ok(None) => Loaded::Other,
         Err(why) => Loaded::Useless(why),
     }
 }
 
-fn read(path: &Path, expected: &Expected<'_>) -> Result<Option<Known>, Why> {
+fn read(path: &Path, expected: &Expected<'_>, wanted: &dyn Fn(u64) -> bool) -> Result<Option<Known>, Why> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(text)?;
     identity(&db, expected)?;
@@ -117,9 +120,13 @@ fn read(path: &Path, expected: &Expected<'_>) -> Result<Option<Known>, Why> {
     }
     let mut known = Known { record: Some(*expected.record), ..Known::default() };
     for (component, body) in &generation {
+        let number = u64::try_from(*component).map_err(|_| damaged())?;
+        if !wanted(number) {
+            continue;
+        }
         read_archives(&db, *component, body, &mut known)?;
         read_stretches(&db, *component, body, &mut known)?;
-        known.full.insert(u64::try_from(*component).map_err(|_| damaged())?, body.full);
+        known.full.insert(number, body.full);
     }
     for stretches in known.components.values_mut() {
         stretches.sort_by(|a, b| a.first.cmp(&b.first));

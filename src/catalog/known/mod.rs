@@ -6,6 +6,7 @@
 mod blocks;
 mod body;
 mod db;
+mod frames;
 mod rest;
 mod save;
 mod stretch;
@@ -76,7 +77,7 @@ impl KnownStretch {
     }
 }
 
-/// All that is known of one host in one vault. Every row was compared with its checksum.
+/// What is known of one host in one vault, of the components that were asked for. Every row was compared with its checksum.
 #[derive(Debug, Default)]
 pub struct Known {
     /// The record that it describes, by hash.

@@ -2,7 +2,7 @@
 
 use crate::catalog::known::body::{Body, archive_body, blocks_of, stretch_body, sum};
 use crate::catalog::known::db::{FORMAT, identity, read_generation};
-use crate::catalog::known::{ComponentUpdate, KnownError, Update};
+use crate::catalog::known::{ComponentUpdate, KnownError, Update, frames};
 use crate::durable::crash;
 use crate::model::ObjectId;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
@@ -66,6 +66,9 @@ fn write(db: &Transaction<'_>, update: &Update<'_>, before: Vec<(i64, Body)>) ->
     let turn: i64 =
         db.query_row("SELECT coalesce(max(turn), 0) + 1 FROM generations", [], |row| row.get(0))?;
     let mut bodies: BTreeMap<i64, Body> = before.into_iter().collect();
+    if let Some(alive) = &update.alive {
+        bodies.retain(|number, _| u64::try_from(*number).is_ok_and(|number| alive.contains(&number)));
+    }
     for component in &update.components {
         let number = i64::try_from(component.number).unwrap_or(i64::MAX);
         bodies.insert(number, write_component(db, number, component)?);
@@ -101,9 +104,12 @@ fn write_component(db: &Transaction<'_>, number: i64, update: &ComponentUpdate) 
         insert.execute(params![number, id, bytes, stretch.packed, &sum[..]])?;
         body.stretches.push(db.last_insert_rowid());
     }
+    let mut find = db.prepare(frames::FIND)?;
     let mut insert = db.prepare("INSERT OR REPLACE INTO archives VALUES (?1, ?2, ?3, ?4)")?;
     for archive in &update.archives {
-        let (id, bytes) = (&archive.info.sha256.0[..], archive_body(archive));
+        // Another generation may share the row, and need frames of it that this one does not.
+        let whole = frames::with_those_of_its_row(&mut find, number, archive)?;
+        let (id, bytes) = (&archive.info.sha256.0[..], archive_body(&whole));
         let sum = sum(1, number, id, [&bytes, b""]);
         insert.execute(params![number, id, bytes, &sum[..]])?;
         body.archives.push(archive.info.sha256);

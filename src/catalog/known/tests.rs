@@ -117,12 +117,28 @@ impl Bed {
         record: &ObjectId,
         components: Vec<ComponentUpdate>,
     ) -> Result<(), KnownError> {
+        self.save_alive(before, record, components, None)
+    }
+
+    /// The same when only some of the other components may come again.
+    fn save_alive(
+        &self,
+        before: Option<ObjectId>,
+        record: &ObjectId,
+        components: Vec<ComponentUpdate>,
+        alive: Option<&[u64]>,
+    ) -> Result<(), KnownError> {
         let now = Expected { vault: &self.vault, host: &self.host, record };
-        save(&self.path, &Update { now, before, components })
+        let alive = alive.map(|numbers| numbers.iter().copied().collect());
+        save(&self.path, &Update { now, before, components, alive })
     }
 
     fn load(&self, record: &ObjectId) -> Loaded {
-        load(&self.path, &Expected { vault: &self.vault, host: &self.host, record })
+        self.load_some(record, |_| true)
+    }
+
+    fn load_some(&self, record: &ObjectId, wanted: impl Fn(u64) -> bool) -> Loaded {
+        load(&self.path, &Expected { vault: &self.vault, host: &self.host, record }, wanted)
     }
 
     fn known(&self, record: &ObjectId) -> Known {
@@ -214,6 +230,68 @@ fn an_update_keeps_what_it_names_and_leaves_other_components_alone() {
 }
 
 #[test]
+fn only_components_that_are_wanted_are_read() {
+    let bed = Bed::new();
+    // Damage in what nobody asks for is no matter.
+    bed.sql("UPDATE stretches SET sum = zeroblob(32) WHERE component = 6");
+    let Loaded::Usable(known) = bed.load_some(&RECORD, |number| number == 5) else { panic!() };
+    assert_eq!((known.components.len(), known.components[&5].len(), known.full.len()), (1, 2, 1));
+    assert!(matches!(bed.load_some(&RECORD, |number| number == 6), Loaded::Useless(_)));
+    let Loaded::Usable(known) = bed.load_some(&RECORD, |number| number == 7) else { panic!() };
+    assert!(known.components.is_empty() && known.archives.is_empty() && known.record == Some(RECORD));
+}
+
+#[test]
+fn a_component_that_is_not_alive_any_more_goes_and_what_the_snapshot_has_stays() {
+    let bed = Bed::new();
+    let update =
+        |n| ComponentUpdate { number: n, put: vec![stretch(20, &[file("y", 4)])], ..Default::default() };
+    bed.save_alive(Some(RECORD), &id(51), vec![update(7)], Some(&[6])).unwrap();
+    let mut numbers: Vec<u64> = bed.known(&id(51)).components.into_keys().collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [6, 7]);
+    // The generation before still has it, and goes as it always does.
+    assert!(bed.known(&RECORD).components.contains_key(&5));
+    for n in 52..55 {
+        bed.save_alive(Some(id(n - 1)), &id(n), vec![], Some(&[6, 7])).unwrap();
+    }
+    let db = rusqlite::Connection::open(&bed.path).unwrap();
+    let count = |table: &str| -> i64 {
+        let select = format!("SELECT count(*) FROM {table} WHERE component = 5");
+        db.query_row(&select, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!([count("stretches"), count("archives"), count("generations")], [0, 0, 0]);
+}
+
+#[test]
+fn an_archive_that_is_described_anew_keeps_the_frames_that_others_need() {
+    let bed = Bed::new();
+    let some = |range: std::ops::Range<usize>| {
+        let mut archive = archive(1);
+        archive.info.frames = archive.info.frames[range].to_vec();
+        archive
+    };
+    let update = |archive| {
+        let put = vec![stretch(20, &[file("y", 4)])];
+        ComponentUpdate { number: 5, put, archives: vec![archive], ..Default::default() }
+    };
+    // Made again from the listings of another snapshot, which uses three frames of it.
+    bed.save(None, &id(60), vec![update(some(7..10))]).unwrap();
+    let frames = |record: &ObjectId| bed.known(record).archives[&id(1)].info.frames.clone();
+    assert_eq!(frames(&RECORD), archive(1).info.frames, "the older generation has all of them still");
+    assert_eq!(frames(&id(60)), archive(1).info.frames);
+    // What contradicts is not mixed: the last word counts.
+    let mut other = some(7..8);
+    other.info.frames[0].tar_offset += 5;
+    bed.save(Some(id(60)), &id(61), vec![update(other.clone())]).unwrap();
+    assert_eq!(frames(&id(61)), other.info.frames);
+    // Nor is a row believed that is not what was written.
+    bed.sql("UPDATE archives SET sum = zeroblob(32)");
+    bed.save(Some(id(61)), &id(62), vec![update(some(1..2))]).unwrap();
+    assert_eq!(frames(&id(62)), some(1..2).info.frames);
+}
+
+#[test]
 fn the_generation_before_stays_until_the_one_after_the_next() {
     let bed = Bed::new();
     let before = bed.known(&RECORD).components;
@@ -262,12 +340,13 @@ fn block_hashes_stay_while_a_generation_has_them_and_are_proved_when_they_are_re
 fn a_catalog_of_another_record_host_or_vault_is_not_used() {
     let bed = Bed::new();
     assert!(matches!(bed.load(&id(49)), Loaded::Other));
-    let load = |vault: &VaultId, host: &HostId| {
-        matches!(load(&bed.path, &Expected { vault, host, record: &RECORD }), Loaded::Usable(_))
+    let usable = |vault: &VaultId, host: &HostId| {
+        let expected = Expected { vault, host, record: &RECORD };
+        matches!(load(&bed.path, &expected, |_| true), Loaded::Usable(_))
     };
-    assert!(load(&bed.vault, &bed.host));
+    assert!(usable(&bed.vault, &bed.host));
     let (vault, host) = (VaultId::from_random([4; 17]), HostId([5; 16]));
-    assert!(!load(&vault, &bed.host) && !load(&bed.vault, &host));
+    assert!(!usable(&vault, &bed.host) && !usable(&bed.vault, &host));
 }
 
 #[test]

@@ -16,7 +16,7 @@ const GAP_TIMES: i32 = 3;
 /// The usual distance is the median of at most so many.
 const DISTANCES_MAX: usize = 20;
 /// So many good snapshots end a freeze.
-pub(super) const ENOUGH: usize = 3;
+pub const GOOD_TO_THAW: usize = 3;
 
 /// What a freeze is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -83,9 +83,9 @@ pub(super) fn of(component: u64, parts: &[Part<'_>], scene: &Scene<'_>) -> Vec<F
         let accepted = event.is_accepted(component, parts);
         let Event { at, kind, ended_by, .. } = event;
         let good = parts[ended_by.min(parts.len())..].iter().filter(|p| p.good).count();
-        if !accepted && good < ENOUGH {
+        if !accepted && good < GOOD_TO_THAW {
             let accept = parts[at].known.record.snapshot.clone();
-            freezes.push(Freeze { component, kind, good_needed: ENOUGH - good, accept });
+            freezes.push(Freeze { component, kind, good_needed: GOOD_TO_THAW - good, accept });
         }
     }
     freezes

@@ -11,7 +11,7 @@ mod policy;
 mod reason;
 mod times;
 
-pub use freeze::{Freeze, FreezeKind};
+pub use freeze::{Freeze, FreezeKind, GOOD_TO_THAW};
 pub use period::Period;
 pub use policy::{Policy, Rule};
 pub use reason::{Because, Reason};

@@ -6,7 +6,7 @@ use crate::model::{ComponentName, Entry, Problem, RelPath, Timestamp};
 use crate::ops::backup::held::HeldFile;
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::packer::{LocalExtent, Packer};
-use crate::ops::backup::reuse::{Contents, Facts, Old, Settled};
+use crate::ops::backup::reuse::{Brought, Contents, Facts, Old, Settled};
 use crate::platform::filesystem::keeps_change_times;
 use crate::platform::users::Names;
 use crate::source::folder::{Excluded, OpenFile};
@@ -73,6 +73,8 @@ pub(super) struct Build<'a> {
     pub(super) old: Old<'a>,
     /// That, by content.
     pub(super) contents: Contents<'a>,
+    /// What the database that is captured next is compared with, where it had to be brought from the store.
+    pub(super) brought: Option<Brought>,
     /// Which times tell of every change.
     pub(super) settled: Settled,
     /// Whether a device keeps change times.

@@ -14,7 +14,7 @@ use crate::ops::backup::held::{Held, HeldDatabase, HeldDatabases};
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::packer::{PackRun, Packer, archive_size};
-use crate::ops::backup::reuse::{Contents, Facts, Reuse, Settled, same_database};
+use crate::ops::backup::reuse::{Contents, Facts, Reuse, Settled, bring, same_database};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
@@ -70,7 +70,8 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
             _ => {}
         }
     }
-    let bytes = scans.iter().filter_map(|(_, (_, scan), _)| scan.as_ref()).map(|s| s.bytes).sum();
+    let bytes = scans.iter().filter_map(|(_, (_, scan), _)| scan.as_ref()).map(|s| s.bytes);
+    let bytes = bytes.fold(0, u64::saturating_add);
     pack.progress.phase(Phase::Pack, Some(bytes));
     let mut databases = Vec::new();
     for (_, (build, scan), held) in &mut scans {
@@ -133,6 +134,7 @@ impl<'a> Run<'a> {
             full: self.reuse.full(number, old.is_empty(), now),
             old,
             contents: Contents::new(old),
+            brought: None,
             settled: Settled::at(now),
             file_systems: HashMap::new(),
             listing: if old.is_empty() { Listing::folding() } else { Listing::default() },
@@ -201,6 +203,8 @@ impl<'a> Run<'a> {
                         databases.unchanged.insert(place, item);
                         continue;
                     }
+                    let ident = facts.as_ref().and_then(|facts| facts.ident.as_ref());
+                    bring(build, &found.entry.path, ident)?;
                     let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
                     (facts.unwrap_or_default(), capture(&spec))
                 }

@@ -5,7 +5,7 @@ use crate::catalog::known::{Row, Stretch};
 use crate::keys::RecipientSet;
 use crate::model::manifest::{ArchiveTable, Segment};
 use crate::model::{ComponentName, Entry, ObjectId};
-use crate::ops::backup::manifest::internal;
+use crate::ops::backup::manifest::{internal, undescribed};
 use crate::ops::error::{Class, Doing, Result};
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ impl Draft {
         let sealed = match self.recipients {
             Some(recipients) => {
                 let listed: Vec<Entry> = self.rows.into_iter().map(listed).collect();
-                let content = Segment::encode(&self.name, &listed, &self.table).map_err(internal)?;
+                let content = Segment::encode(&self.name, &listed, &self.table);
+                let content = content.map_err(undescribed)?;
                 drop(listed);
                 let sealed = seal_manifest(&content, &recipients);
                 Some(sealed.doing(Class::Failed, || "cannot seal a listing".into())?)

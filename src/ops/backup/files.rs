@@ -127,6 +127,9 @@ fn whole_stretch(
     {
         return None;
     }
+    if !build.listing.has_room_for(whole.sums.size) {
+        return None;
+    }
     let last = found.get(usize::try_from(whole.sums.entries).ok()?.checked_sub(1)?)?;
     let next = build.unlisted.first_key_value();
     next.is_none_or(|(path, _)| *path > last.entry.path).then_some(whole)
@@ -308,11 +311,25 @@ fn only_grew(build: &Build<'_>, open: &OpenFile, item: &Item) -> Result<bool> {
 impl Build<'_> {
     /// Adds an entry to the listing; later files may turn out to be copies of it.
     pub(super) fn list(&mut self, item: Item) {
+        let fits = self.listing.has_room_for(item.entry.size);
+        let item = if fits { item } else { self.beyond(&item.entry.path) };
         let content = item.entry.hash.map(|hash| (hash, item.entry.size));
         let place = self.listing.push(item);
         if let Some((hash, size)) = content.filter(|(_, size)| *size > 0 && !self.old.is_empty()) {
             self.contents.add(&hash, size, place);
         }
+    }
+
+    /// The entry of what a listing cannot count any more: nobody would read one that says a number of 2^53 or more.
+    fn beyond(&mut self, path: &RelPath) -> Item {
+        self.alone = false; // an archive may hold what the listing does not know
+        let mut entry = Entry::new(path.clone(), Kind::Left);
+        entry.why = Some(Why::Unreadable);
+        if !self.allow.covers(path, false) {
+            let what = "with it the component has more bytes than can be listed (8 PiB, holes and further names of files included)";
+            self.unreadable(path, what.into());
+        }
+        Item::bare(entry)
     }
 
     /// Notes that something could not be captured.

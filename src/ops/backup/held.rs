@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
     fn hold_one(&self, component: &crate::config::Component) -> Result<Held<'a>> {
         use crate::config::Spec;
         if !matches!(component.spec, Spec::Folder { .. } | Spec::Paths { .. }) {
-            return self.begin_stream(component).map(|stream| Held::Stream(Box::new(stream)));
+            return self.begin_stream(component, true).map(|stream| Held::Stream(Box::new(stream)));
         }
         let (mut build, scan) = self.scan(component)?;
         let mut databases = HashMap::new();

@@ -14,7 +14,7 @@ use crate::ops::backup::content::{
 };
 use crate::ops::backup::laying::Laying;
 use crate::ops::backup::packer::{LocalExtent, Packer, level_of_changes, resolve};
-use crate::ops::backup::reuse::{SMALL_BYTES, covers};
+use crate::ops::backup::reuse::{Brought, SMALL_BYTES, covers};
 use crate::ops::error::{Class, OpError, Result};
 use crate::platform::capture::Ident;
 use crate::source::folder::OpenFile;
@@ -45,7 +45,7 @@ pub(super) fn pack_file_content(build: &mut Build<'_>, open: &OpenFile) -> Packe
         return Ok(packed);
     }
     let own = row.filter(|row| row.entry.size > SMALL_BYTES);
-    let before = before(build, Some(&open.ident), own, blocks::Content::File);
+    let before = before(build, Some(&open.ident), own, blocks::Content::File)?;
     let content = Content { size, ranges: &ranges, read: &mut read };
     pack_blocks(build, entry, content, blocks::Content::File, before)
 }
@@ -59,8 +59,13 @@ pub(super) fn pack_stream(
     (kind, ident): (blocks::Content, Option<&Ident>),
     read: &mut Read<'_>,
 ) -> Packed {
-    let row = if build.old.is_empty() { None } else { build.contents.row(entry.path.as_bytes()) };
-    let before = before(build, ident, row, kind);
+    let before = match build.brought.take_if(|brought| brought.path == entry.path) {
+        Some(Brought { row, table, .. }) => table.map(|table| (table, build.old.extents(&row))),
+        None => {
+            let row = if build.old.is_empty() { None } else { build.contents.row(entry.path.as_bytes()) };
+            before(build, ident, row, kind)?
+        }
+    };
     let ranges = if size == 0 { Vec::new() } else { vec![(0, size)] };
     pack_blocks(build, entry, Content { size, ranges: &ranges, read }, kind, before)
 }
@@ -71,18 +76,20 @@ fn before(
     ident: Option<&Ident>,
     own: Option<Row>,
     kind: blocks::Content,
-) -> Option<Before> {
+) -> Result<Option<Before>> {
     if build.old.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let row = own.or_else(|| build.contents.moved(ident?))?;
-    blocks_of(build, &row, kind)
+    let row = own.or_else(|| build.contents.moved(ident?));
+    row.map_or(Ok(None), |row| blocks_of(build, &row, kind))
 }
 
-fn blocks_of(build: &Build<'_>, row: &Row, kind: blocks::Content) -> Option<Before> {
-    let kept = build.old.table(&row.blocks);
-    let table = kept.or_else(|| build.old.table_of_stored(row, kind, build.packer.run.pool))?;
-    Some((table, build.old.extents(row)))
+fn blocks_of(build: &Build<'_>, row: &Row, kind: blocks::Content) -> Result<Option<Before>> {
+    let table = match build.old.table(&row.blocks) {
+        Some(kept) => Some(kept),
+        None => build.old.table_of_stored(row, Some(kind), &build.packer.run)?,
+    };
+    Ok(table.map(|table| (table, build.old.extents(row))))
 }
 
 /// Packs a file without block hashes, unless its content is known.
@@ -181,13 +188,7 @@ fn find_copy(
     let block = block_size(kind, entry.size, None);
     let pool = build.packer.run.pool.clone();
     let request = Request { pool: &pool, block, size: entry.size, ranges, content: kind, old: None };
-    let compared = match blocks::compare(&request, read, &mut blocks::Nowhere) {
-        Ok(compared) => compared,
-        Err(CompareError::Read(e)) => return Err(ContentError::Read(e)),
-        Err(CompareError::Worker(e)) => return Err(worker(e).into()),
-        Err(CompareError::Sink(never)) => match never {},
-    };
-    build.packer.run.interrupt.check()?;
+    let compared = compare(&request, read, &mut blocks::Nowhere(build.packer.run.interrupt))?;
     if compared.size != entry.size {
         return Ok(None);
     }

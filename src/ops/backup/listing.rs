@@ -2,6 +2,7 @@
 
 use crate::catalog::known::Sums;
 use crate::model::entry::{EXTENTS_INLINE_MAX, MAP_RANGE};
+use crate::model::manifest::NUMBER_END;
 use crate::model::segment_cut::{Cutter, estimated_bytes};
 use crate::ops::backup::build::Item;
 use crate::ops::backup::folded::Folded;
@@ -41,6 +42,11 @@ impl Listing {
     /// One whose pieces may be folded: [`Listing::get`] finds nothing in those.
     pub(super) fn folding() -> Self {
         Self { folds: true, ..Self::default() }
+    }
+
+    /// True when with `bytes` more its sum can still be said in a listing: all of the component counts, holes and further names, too.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        self.sums.size.checked_add(bytes).is_some_and(|sum| sum < NUMBER_END)
     }
 
     /// Adds an entry, and says where it is.
@@ -122,4 +128,20 @@ fn bytes_of(item: &Item) -> usize {
     let size = usize::try_from(item.entry.size.div_ceil(MAP_RANGE)).unwrap_or(usize::MAX >> 8);
     let lies = if all <= EXTENTS_INLINE_MAX { all * 64 } else { size * 96 };
     estimated_bytes(&item.entry) + lies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Entry, Kind, RelPath};
+
+    #[test]
+    fn a_component_is_never_larger_than_a_listing_can_say() {
+        let mut listing = Listing::default();
+        assert!(listing.has_room_for(NUMBER_END - 1) && !listing.has_room_for(NUMBER_END));
+        let mut entry = Entry::new(RelPath::new(b"sparse").unwrap(), Kind::File);
+        entry.size = NUMBER_END - 10;
+        listing.push(Item::bare(entry));
+        assert!(listing.has_room_for(9) && !listing.has_room_for(10) && !listing.has_room_for(u64::MAX));
+    }
 }

@@ -4,7 +4,7 @@ use crate::archive::seal_manifest;
 use crate::durable::crash;
 use crate::model::entry::MAP_RANGE;
 use crate::model::index::IndexComponent;
-use crate::model::manifest::{ArchiveInfo, ArchiveTable, Map};
+use crate::model::manifest::{ArchiveInfo, ArchiveTable, Map, Undescribed};
 use crate::model::record::ObjectRef;
 use crate::model::{Extent, MapRef, ObjectId, ObjectKind};
 use crate::ops::backup::build::Build;
@@ -58,7 +58,7 @@ pub(super) fn store_component(build: Build<'_>) -> Result<Stored> {
     let Shelved { segments, archives, manifests, reused, mut saved } = shelf.finish()?;
     saved.number = build.number;
     saved.full = build.full;
-    let saved = (build.complete || !old.holds_more_than(&sums)).then_some(saved);
+    let saved = (build.complete || !old.serves_better_than(&sums)).then_some(saved);
     let index = IndexComponent {
         name,
         number: build.number,
@@ -92,6 +92,23 @@ pub(super) fn internal(e: impl std::fmt::Display) -> OpError {
     OpError::new(Class::Failed, format!("cannot write a listing: {e}"))
 }
 
+/// A listing that would lead nowhere is not written.
+pub(super) fn undescribed(e: Undescribed) -> OpError {
+    let hint = match e {
+        Undescribed::Frames(_) => {
+            "what this machine remembered of it is put away: run it again; it is made anew from earlier listings, or without an identity everything is stored anew"
+        }
+        Undescribed::Archive(_) => "this is a mistake in backstay; nothing was committed",
+    };
+    OpError::new(Class::Failed, "cannot write a listing").because(e).hint(hint)
+}
+
+/// True when that is why: what this machine remembers of an archive lacks frames, and must not be used again.
+pub(super) fn lacks_frames(e: &OpError) -> bool {
+    let cause = std::error::Error::source(e).and_then(|cause| cause.downcast_ref::<Undescribed>());
+    matches!(cause, Some(Undescribed::Frames(_)))
+}
+
 /// Puts the maps of a file's extents, but not those of ranges that have one in `stays`.
 pub(super) fn put_maps(
     run: &PackRun<'_>,
@@ -107,7 +124,7 @@ pub(super) fn put_maps(
             maps.push(*map);
             continue;
         }
-        let content = Map::encode(range, table).map_err(internal)?;
+        let content = Map::encode(range, table).map_err(undescribed)?;
         let object = put_manifest(run, &content)?;
         manifests.push(object);
         maps.push(MapRef { offset, object: object.id, size: object.size });

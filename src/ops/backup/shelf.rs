@@ -13,10 +13,10 @@ use crate::ops::backup::blocks::unchanged_ranges;
 use crate::ops::backup::build::Item;
 use crate::ops::backup::check::Checker;
 use crate::ops::backup::draft::{Draft, Drawn};
-use crate::ops::backup::manifest::{archive_ref, internal, put_maps};
+use crate::ops::backup::manifest::{archive_ref, internal, lacks_frames, put_maps};
 use crate::ops::backup::packer::{PackRun, resolve};
 use crate::ops::backup::reuse::{Contents, Old, Saved, Whole};
-use crate::ops::error::Result;
+use crate::ops::error::{OpError, Result};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -201,7 +201,8 @@ impl<'a> Shelf<'a> {
         else {
             return Ok(());
         };
-        let Drawn { packed, archives, shared, content, sealed } = drawn.wait().map_err(internal)??;
+        let Drawn { packed, archives, shared, content, sealed } =
+            drawn.wait().map_err(internal)?.map_err(|e| self.unlisted(e))?;
         let (segment, size) = match (same, sealed) {
             (Some(known), _) => {
                 self.segment_of(known, entries);
@@ -252,7 +253,8 @@ impl<'a> Shelf<'a> {
                 Some(maps) => maps,
                 None => {
                     let stays = self.maps_that_stay(&entry);
-                    put_maps(self.run, &entry.extents, &self.table, &stays, &mut objects)?
+                    let maps = put_maps(self.run, &entry.extents, &self.table, &stays, &mut objects);
+                    maps.map_err(|e| self.unlisted(e))?
                 }
             };
             self.out.manifests.extend(objects);
@@ -271,6 +273,14 @@ impl<'a> Shelf<'a> {
             blocks: facts.blocks,
             copied: facts.copied,
         })
+    }
+
+    /// Puts away what is remembered, where a listing cannot be written because of it: else no run would ever write one again.
+    fn unlisted(&self, e: OpError) -> OpError {
+        if lacks_frames(&e) {
+            self.old.put_away();
+        }
+        e
     }
 
     /// The earlier maps of a file, for those of its ranges in which nothing changed.

@@ -11,7 +11,7 @@ use crate::ops::backup::content::ContentError;
 use crate::ops::backup::files::{pack_database, packed_item};
 use crate::ops::backup::large::pack_stream;
 use crate::ops::backup::manifest::{Stored, store_component};
-use crate::ops::backup::reuse::Facts;
+use crate::ops::backup::reuse::{Facts, bring};
 use crate::ops::error::{Class, OpError, Result};
 use crate::platform::capture::xattrs_of_path;
 use crate::source::command::{CommandLine, CommandOutput, CommandSpec, run as run_command};
@@ -107,13 +107,13 @@ impl Stream<'_> {
 impl<'a> Run<'a> {
     /// A database or the output of a command, captured and packed.
     pub(super) fn stream(&self, component: &Component) -> Result<Stored> {
-        self.begin_stream(component)?.pack()
+        self.begin_stream(component, false)?.pack()
     }
 
-    /// The same, captured only: it is of this moment, and is packed later.
-    pub(super) fn begin_stream(&self, component: &Component) -> Result<Stream<'a>> {
+    /// The same, captured only: it is of this moment, and is packed later. While services are stopped (`down`) nothing is brought from a store before.
+    pub(super) fn begin_stream(&self, component: &Component, down: bool) -> Result<Stream<'a>> {
         match &component.spec {
-            Spec::Sqlite { path, .. } => self.sqlite(component, path),
+            Spec::Sqlite { path, .. } => self.sqlite(component, path, down),
             _ => self.command(component),
         }
     }
@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn sqlite(&self, component: &Component, path: &Path) -> Result<Stream<'a>> {
+    fn sqlite(&self, component: &Component, path: &Path, down: bool) -> Result<Stream<'a>> {
         let mut build = Box::new(self.build(component, ComponentKind::Sqlite, "sqlite-pages"));
         let name = path.file_name().map_or(&b"database"[..], |n| std::os::unix::ffi::OsStrExt::as_bytes(n));
         let rel = RelPath::new(name).map_err(|e| OpError::new(Class::Config, e.to_string()))?;
@@ -162,6 +162,9 @@ impl<'a> Run<'a> {
         if let Some(item) = build.unchanged_database(&entry, facts.as_ref()) {
             build.list(item);
             return Ok(Stream::Whole(build));
+        }
+        if !down {
+            bring(&mut build, &rel, facts.as_ref().and_then(|facts| facts.ident.as_ref()))?;
         }
         match capture(&self.sqlite_spec(component, path)) {
             Ok(captured) => {

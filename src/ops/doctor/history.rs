@@ -243,7 +243,7 @@ fn snapshots(session: &Session, vault: &Vault, own: &HostId, findings: &mut Find
     if let Some(growth) = growth_of(vault, own) {
         let (month, days) = (bytes(growth.bytes_a_month), growth.days);
         let what = format!(
-            "at the pace of the last {days:.0} days a month adds {month} to each store, if nothing is deleted"
+            "at the pace of the last {days:.0} days a month adds {month} to each store, as far as the snapshots tell that are still there"
         );
         findings.note(Area::Space, "this host", what);
     }

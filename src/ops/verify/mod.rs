@@ -19,7 +19,7 @@ pub(crate) use content::{Checker, Content, Wanted};
 pub use objects::FaultKind;
 pub(crate) use objects::{How, Looked, Outcome, look};
 pub use report::{Damage, VerifiedStore, VerifyReport};
-pub(crate) use scratch::Scratch;
+pub(crate) use scratch::{Scratch, room_in};
 pub(crate) use sign::Voice;
 
 use crate::keys::Identities;

@@ -16,6 +16,15 @@ const PREFIX: &str = "backstay-scratch-";
 /// So much is left free beside what is written: other programs live on that disk.
 const SPARE: u64 = 64 << 20;
 
+/// Bytes that may be written in `dir`, so that others find some room after it; `None` when the system does not say.
+pub(crate) fn room_in(dir: &Path) -> Option<u64> {
+    #[cfg(debug_assertions)]
+    if let Some(room) = std::env::var("BACKSTAY_TEST_ROOM").ok().and_then(|text| text.parse().ok()) {
+        return Some(room);
+    }
+    free_space(dir).ok().map(|free| free.saturating_sub(SPARE))
+}
+
 /// A folder of this run alone, removed with everything in it when this is dropped.
 pub(crate) struct Scratch {
     above: PathBuf,
@@ -60,11 +69,7 @@ impl Scratch {
 
     /// Bytes that may be written here; `None` when the system does not say.
     pub(crate) fn room(&self) -> Option<u64> {
-        #[cfg(debug_assertions)]
-        if let Some(room) = std::env::var("BACKSTAY_TEST_ROOM").ok().and_then(|text| text.parse().ok()) {
-            return Some(room);
-        }
-        free_space(&self.path).ok().map(|free| free.saturating_sub(SPARE))
+        room_in(&self.path)
     }
 
     /// Fails with the reason when there is no room for `bytes`.

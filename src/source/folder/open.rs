@@ -77,6 +77,9 @@ pub(super) const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
+/// A longer file is not captured: it is nearly all holes, and the hashes of its blocks alone, which are held at once, would take gigabytes. Those of one of this
+/// length take 400 MB.
+const FILE_BYTES_MAX: u64 = 1 << 47;
 /// Longest path given to the kernel in one piece (its own limit is 4,095 bytes).
 const PIECE_MAX: usize = 3000;
 
@@ -175,11 +178,16 @@ impl Tree {
         if capture::kind_of(&stat) != Some(Kind::File) {
             return Err(OpenError::Changed { path: path.clone() });
         }
+        let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
+        let size = Ident::of(&stat).size;
+        if size > FILE_BYTES_MAX {
+            let what = format!("it is {size} bytes long, and no file of more than 128 TiB is captured");
+            return Err(unreadable(io::Error::other(what)));
+        }
         let mut entry = Entry::new(path.clone(), Kind::File);
         capture::fill(&mut entry, &stat, names);
         (entry.link, entry.flags) = (found.entry.link, found.entry.flags.clone());
         let warnings = self.add_xattrs(&mut entry, capture::xattrs_of(&fd));
-        let unreadable = |source| OpenError::Unreadable { path: path.clone(), source };
         let ranges = capture::data_ranges(fd.as_fd(), &stat).map_err(unreadable)?;
         Ok(OpenFile { file: File::from(fd), entry, ident: Ident::of(&stat), ranges, warnings, held: false })
     }

@@ -107,7 +107,8 @@ pub fn scan(
         _ => walker.walk_all()?,
     }
     let (entries, rules) = walker.finish();
-    let bytes = entries.iter().map(|f| f.entry.size).sum();
+    // What a file is said to be long may be anything.
+    let bytes = entries.iter().map(|f| f.entry.size).fold(0, u64::saturating_add);
     Ok(Scan { entries, rules, bytes, tree })
 }
 

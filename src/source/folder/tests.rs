@@ -596,6 +596,32 @@ fn holes_are_not_read() {
 }
 
 #[test]
+fn a_file_longer_than_its_hashes_could_be_held_is_not_captured_and_said() {
+    // Few file systems take such lengths; the one in memory does.
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        return crate::not_run("files of more than 128 TiB: there is no file system in memory here");
+    };
+    let file = fs::File::create(dir.path().join("thin")).unwrap();
+    let spec = FolderSpec::tree("thin", dir.path());
+    file.set_len(1 << 47).unwrap();
+    let (scan, _) = look(&spec);
+    assert!(scan.tree.open(get(&scan, "thin"), &Names::default()).is_ok());
+    for length in [(1 << 47) + 1, i64::MAX as u64] {
+        file.set_len(length).unwrap();
+        let refused = scan.tree.open(get(&scan, "thin"), &Names::default()).unwrap_err();
+        let source = match refused {
+            OpenError::Unreadable { source, .. } => source,
+            other => panic!("{other:?}"),
+        };
+        assert!(source.to_string().contains("128 TiB"), "{source}");
+    }
+    // Whatever they are said to be long, their sum is none that breaks.
+    fs::File::create(dir.path().join("thin2")).unwrap().set_len(i64::MAX as u64).unwrap();
+    fs::File::create(dir.path().join("thin3")).unwrap().set_len(i64::MAX as u64).unwrap();
+    assert_eq!(look(&spec).0.bytes, u64::MAX);
+}
+
+#[test]
 fn a_symlinked_base_is_followed_and_links_inside_are_not() {
     let place = Place::new();
     place.files(&["real/x", "other/secret"]);

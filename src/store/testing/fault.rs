@@ -62,6 +62,7 @@ struct Plan {
     unlisted: HashSet<Key>,
     ahead: Option<jiff::SignedDuration>,
     hook: Option<Hook>,
+    ranged: u64,
 }
 
 /// Wraps a store: records every call, and fails, lies or forgets as it is told.
@@ -84,6 +85,11 @@ impl FaultStore {
     /// How many calls of `verb` there were.
     pub fn count(&self, verb: Verb) -> usize {
         self.plan().calls.iter().filter(|(called, _)| *called == verb).count()
+    }
+
+    /// Bytes that reads of ranges gave.
+    pub fn ranged(&self) -> u64 {
+        self.plan().ranged
     }
 
     /// Forgets the calls up to now and all orders.
@@ -265,10 +271,12 @@ impl Store for FaultStore {
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.call(Verb::GetRange, &key.to_string(), || match self.damaged(key)? {
+        let got = self.call(Verb::GetRange, &key.to_string(), || match self.damaged(key)? {
             None => self.inner.get_range(key, offset, length),
             Some(bytes) => slice(&bytes, offset, length).ok_or_else(|| self.corrupt(key, "it ends before")),
-        })
+        });
+        self.plan().ranged += got.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        got
     }
 
     fn read_back(&self, key: &Key, seen: &mut dyn FnMut(u64)) -> Result<(u64, ObjectId), StoreError> {

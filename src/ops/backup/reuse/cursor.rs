@@ -138,6 +138,7 @@ mod tests {
     use crate::catalog::known::{Known, KnownStretch};
     use crate::model::{Kind, RelPath, VaultId};
     use crate::ops::backup::reuse::Reuse;
+    use crate::ops::backup::reuse::lines::Late;
     use std::collections::{BTreeSet, HashMap, HashSet};
     use std::path::PathBuf;
     use std::sync::Mutex;
@@ -174,6 +175,8 @@ mod tests {
             standing: HashMap::new(),
             instance: VaultId::from_random([0; 17]),
             last_backup: None,
+            late: Late::default(),
+            alive: HashSet::new(),
             drains: HashMap::new(),
             gathered: Mutex::default(),
             stored: None,

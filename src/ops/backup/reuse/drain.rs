@@ -23,9 +23,10 @@ pub(in crate::ops::backup) struct Drain {
     left: AtomicU64,
 }
 
-/// How many bytes of a component of `content` bytes a run may pack again.
-pub(super) fn share_of(content: u64) -> u64 {
-    (content / PART).max(BYTES_MIN)
+/// How many bytes a run may pack again of a component of which archives hold `used` bytes. Sizes of files are no measure: a thin image of a terabyte may have ten
+/// gigabytes, and ten names of a file have its bytes once.
+pub(super) fn share_of(used: u64) -> u64 {
+    (used / PART).max(BYTES_MIN)
 }
 
 impl Drain {
@@ -43,7 +44,7 @@ impl Drain {
             Some(Share { archive, used, of: *content, size: info.size, age: *age, delta: *delta })
         };
         let shares: Vec<Share> = used(stretches).into_iter().filter_map(share).collect();
-        let left = share_of(stretches.iter().map(|s| s.content).sum());
+        let left = share_of(shares.iter().map(|s| s.used).fold(0, u64::saturating_add));
         Self { archives: choose(&shares, full, left), left: AtomicU64::new(left) }
     }
 
@@ -180,11 +181,28 @@ mod tests {
 
     #[test]
     fn a_run_packs_a_quarter_again_and_no_more() {
-        let stretches = [stretch("a", &[(1, 0, 40 << 20)], false)];
+        // With its headers it uses just 40 MiB.
+        let stretches = [stretch("a", &[(1, 0, (40 << 20) - 1536)], false)];
         let known: BTreeMap<_, _> = [archive(1, 1 << 30, false)].into_iter().collect();
         let drain = Drain::plan(&stretches, &known, FULL, |_| true);
         assert_eq!(drain.left(), 10 << 20);
         assert_eq!((drain.spend(6 << 20), drain.spend(6 << 20)), (6 << 20, 4 << 20));
         assert!(!drain.has(&id(1)), "nothing is left of the share");
+    }
+
+    #[test]
+    fn a_quarter_is_one_of_what_archives_hold_and_not_of_the_sizes_of_files() {
+        let known: BTreeMap<_, _> = [archive(1, 1 << 30, false)].into_iter().collect();
+        let left = |stretches: &[KnownStretch]| Drain::plan(stretches, &known, FULL, |_| true).left();
+        let once = [stretch("a", &[(1, 0, (40 << 20) - 1536)], true)];
+        // Ten names, and an image that is mostly holes.
+        let names: Vec<_> = (0..10).map(|_| (1, 0, (40 << 20) - 1536)).collect();
+        assert_eq!(left(&[stretch("a", &names, true)]), left(&once));
+        let mut rows: Vec<Row> = once[0].open().unwrap().rows().filter_map(|row| row.decode()).collect();
+        rows[0].entry.size = 1 << 40;
+        let packed = Stretch::encode(&rows).unwrap();
+        let content = Stretch::open(&packed).unwrap().sums.size;
+        let thin = KnownStretch { content, packed, ..once[0].clone() };
+        assert_eq!((thin.content, left(&[thin])), (1 << 40, 10 << 20));
     }
 }

@@ -35,12 +35,15 @@ impl Settled {
 
     /// True when content that was read on day `read` is to be read again: each day a thirtieth of what is old enough, told by its path.
     fn reread(&self, read: u32, path: &[u8]) -> bool {
-        let age = self.today.saturating_sub(read);
-        if age < REREAD_DAYS {
-            return false;
+        let its_turn = || {
+            let slot = blake3::hash(path).as_bytes()[0];
+            u32::from(slot) % REREAD_DAYS == self.today % REREAD_DAYS
+        };
+        match self.today.checked_sub(read) {
+            Some(age) => age >= 2 * REREAD_DAYS || (age >= REREAD_DAYS && its_turn()),
+            // The clock was ahead: when it was read is not known, and waiting for that day may take years.
+            None => its_turn(),
         }
-        let slot = blake3::hash(path).as_bytes()[0];
-        age >= 2 * REREAD_DAYS || u32::from(slot) % REREAD_DAYS == self.today % REREAD_DAYS
     }
 
     fn holds(&self, ident: &Ident) -> bool {
@@ -198,6 +201,29 @@ pub(in crate::ops::backup) fn same_database(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_under_a_clock_that_was_ahead_is_read_again_within_thirty_days() {
+        let start = "2026-11-30T12:00:00Z".parse::<Timestamp>().unwrap();
+        let ahead = Settled::at("2036-01-01T00:00:00Z".parse().unwrap()).today;
+        let day = |n: i64| Settled::at(start + jiff::SignedDuration::from_hours(24 * n));
+        let paths: Vec<String> = (0..300).map(|n| format!("dir/file-{n}")).collect();
+        let mut most = 0;
+        let mut read = std::collections::HashSet::new();
+        for n in 0..30 {
+            let due: Vec<&String> =
+                paths.iter().filter(|path| day(n).reread(ahead, path.as_bytes())).collect();
+            most = most.max(due.len());
+            read.extend(due);
+        }
+        assert_eq!(read.len(), paths.len());
+        assert!(most < 40, "{most} of 300 in one day: they are to be spread");
+        // And what was read today is not due, nor anything younger than thirty days.
+        let today = day(0).today;
+        assert!(paths.iter().all(|path| !day(0).reread(today, path.as_bytes())));
+        assert!(paths.iter().all(|path| !day(29).reread(today, path.as_bytes())));
+        assert!(paths.iter().all(|path| day(60).reread(today, path.as_bytes())));
+    }
 
     #[test]
     fn times_are_believed_when_both_lie_two_seconds_before_the_capture_and_not_a_nanosecond_later() {

@@ -3,16 +3,21 @@
 //! The catalog says that a file has the bytes it had, and where they lie. It never says that those archives exist: each is looked for in the store, must be
 //! named by no tombstone, found bad by no verification, and be sealed to exactly the recipients of today. What fails in one of these is packed again.
 
+mod brought;
 mod choose;
 mod contents;
 mod cursor;
 mod drain;
+mod fetch;
+mod in_order;
 mod known;
+mod lines;
 mod rebuild;
 mod save;
 mod stored;
 mod tables;
 
+pub(super) use brought::{Brought, bring};
 pub(super) use contents::{Contents, SMALL_BYTES, covers};
 pub(super) use cursor::{Cursor, Whole};
 pub(super) use known::{Facts, Settled, same_database};
@@ -30,6 +35,7 @@ use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::store::Key;
 use drain::Drain;
+use lines::{Late, alive, is_twice};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -57,11 +63,15 @@ pub(super) struct Reuse {
     instance: VaultId,
     /// When the newest snapshot of this host was begun.
     last_backup: Option<Timestamp>,
+    /// How large components were of late.
+    late: Late,
+    /// Components that may come again: others are forgotten.
+    alive: HashSet<u64>,
     /// What of each component is packed again.
     drains: HashMap<u64, Drain>,
     /// Block hashes that are not written down yet.
     gathered: Mutex<Gathered>,
-    /// What reads earlier content, when the catalog was made again in this run and has no block hashes.
+    /// What reads earlier content of which the catalog has no block hashes: it was made again, in this run or an earlier one. None where there is no earlier snapshot.
     stored: Option<Stored>,
 }
 
@@ -83,10 +93,19 @@ pub(super) struct Wishes<'a> {
     pub(super) bad: &'a BTreeSet<ObjectId>,
 }
 
+impl Wishes<'_> {
+    /// Whether a component with a number is to be captured.
+    fn wants(&self) -> impl Fn(u64) -> bool {
+        let wanted: HashSet<u64> = self.components.iter().map(|w| w.number).collect();
+        move |number| wanted.contains(&number)
+    }
+}
+
 /// What is known of one component.
 #[derive(Clone, Copy)]
 pub(super) struct Old<'a> {
     reuse: &'a Reuse,
+    number: u64,
     pub(super) stretches: &'a [KnownStretch],
     drain: Option<&'a Drain>,
 }
@@ -115,17 +134,23 @@ impl Reuse {
             standing,
             instance,
             last_backup: None,
+            late: Late::default(),
+            alive: HashSet::new(),
             drains: HashMap::new(),
             gathered: Mutex::default(),
             stored: None,
         };
         let snapshots = vault.history.hosts.get(&chain.host).map_or(&[][..], Vec::as_slice);
+        let now = session.around.clock.now();
+        reuse.late = Late::of(snapshots, now);
+        reuse.alive = alive((session, writer), snapshots, wishes.components, now);
         let Some(newest) = snapshots.iter().rev().find(|s| s.is_usable() && s.record.index.is_some()) else {
             return Ok(reuse);
         };
         reuse.last_backup = Some(newest.record.started);
+        reuse.stored = Some(Stored::of(session, &newest.record));
         let expected = Expected { vault: &chain.vault, host: &chain.host, record: &newest.hash };
-        match load(&reuse.path, &expected) {
+        match load(&reuse.path, &expected, wishes.wants()) {
             Loaded::Usable(known) => reuse.known = known,
             Loaded::Useless(why) => {
                 session.note(&format!("what was remembered of earlier snapshots cannot be used: {why}"));
@@ -135,9 +160,8 @@ impl Reuse {
         }
         let lacks = reuse.lacks(snapshots, wishes.components);
         if !lacks.is_empty() {
-            reuse.rebuild(session, snapshots, &expected, &lacks);
+            reuse.rebuild(session, snapshots, &expected, (lacks.as_slice(), wishes));
         }
-        let now = session.around.clock.now();
         let due = |w: &&Wanted| wishes.full || reuse.is_due(w, now);
         let numbers: Vec<u64> = wishes.components.iter().filter(|w| !due(w)).map(|w| w.number).collect();
         reuse.prove(chain, snapshots, &numbers)?;
@@ -271,7 +295,7 @@ impl Reuse {
         let usable = self.usable.contains(&number);
         let stretches = self.known.components.get(&number).filter(|_| usable);
         let stretches = stretches.map_or(&[][..], Vec::as_slice);
-        Old { reuse: self, stretches, drain: self.drains.get(&number) }
+        Old { reuse: self, number, stretches, drain: self.drains.get(&number) }
     }
 
     /// What verifications said of an object.
@@ -311,11 +335,19 @@ impl<'a> Old<'a> {
         &self.reuse.recipients
     }
 
-    /// True when twice as much is known as `sums` counts.
-    pub(super) fn holds_more_than(&self, sums: &Sums) -> bool {
+    /// True when what is known serves better than a capture that is not complete and counts `sums`: more than twice as much is known, as when a disk is not
+    /// mounted. But not for ever: when the newest records show as little, that is what there is, and whatever changed would be packed again in each run. Of nothing
+    /// at all nothing can be.
+    pub(super) fn serves_better_than(&self, sums: &Sums) -> bool {
         let mut known = Sums::default();
         self.stretches.iter().filter_map(KnownStretch::open).for_each(|s| known.add(s.sums));
-        known.entries > 2 * sums.entries || known.size > 2 * sums.size
+        let for_good = sums.entries > 0 && self.reuse.late.were_small(self.number, &known);
+        is_twice(&known, sums.entries, sums.size) && !for_good
+    }
+
+    /// Removes the catalog, of which something proved to be wrong. The next run makes it again.
+    pub(super) fn put_away(&self) {
+        drop(remove(&self.reuse.path));
     }
 
     /// True when there is nothing to refer to.

@@ -13,15 +13,13 @@ use crate::model::index::{IndexComponent, SegmentRef};
 use crate::model::manifest::ArchiveInfo;
 use crate::model::{Entry, ObjectId, Record};
 use crate::ops::backup::chain_text;
-use crate::ops::backup::reuse::Reuse;
 use crate::ops::backup::reuse::drain::used;
-use crate::ops::backup::reuse::stored::Stored;
+use crate::ops::backup::reuse::{Reuse, Wishes};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::objects::SnapshotReader;
 use crate::ops::session::Session;
 use crate::store::Store;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 /// About so many bytes of a tar stream are its first member and its end.
 const EVERY_ARCHIVE: u64 = 4096;
@@ -42,34 +40,32 @@ impl Reuse {
         session: &Session,
         snapshots: &[KnownSnapshot],
         expected: &Expected<'_>,
-        numbers: &[u64],
+        (numbers, wishes): (&[u64], &Wishes<'_>),
     ) {
         let some = self.known.record.is_some();
         let gone = match some {
             true => "what was remembered of earlier snapshots lacks some components",
             false => "what was remembered of earlier snapshots is gone",
         };
-        let rebuilt = || -> std::result::Result<Option<(Known, Identities)>, String> {
-            let identities = session.identities().map_err(|e| chain_text(&e))?;
+        let Some(stored) = &self.stored else { return };
+        let rebuilt = || -> std::result::Result<Option<Known>, String> {
+            let identities = stored.identities()?;
             if identities.is_empty() {
                 return Ok(None);
             }
             session.note(&format!("{gone}: it is made again from their listings, and every file is read"));
-            let rebuild = Rebuild { store: &*session.store, identities: &identities, snapshots };
+            let rebuild = Rebuild { store: &*session.store, identities, snapshots };
             let components = rebuild.components(numbers).map_err(|e| chain_text(&e))?;
-            let update = Update { now: *expected, before: self.known.record, components };
+            let update = Update { now: *expected, before: self.known.record, components, alive: None };
             save(&self.path, &update).map_err(|e| chain_text(&e))?;
-            match load(&self.path, expected) {
-                Loaded::Usable(known) => Ok(Some((known, identities))),
+            match load(&self.path, expected, wishes.wants()) {
+                Loaded::Usable(known) => Ok(Some(known)),
                 _ => Err("it does not come back as it was written".into()),
             }
         };
         let anew = if some { "those are packed anew" } else { "everything is packed anew" };
         match rebuilt() {
-            Ok(Some((known, identities))) => {
-                self.known = known;
-                self.stored = Some(Stored { store: Arc::clone(&session.store), identities });
-            }
+            Ok(Some(known)) => self.known = known,
             Ok(None) => {
                 session.note(&format!("{gone}, and no identity is here to read their listings: {anew}"));
             }

@@ -25,7 +25,7 @@ impl Reuse {
             archive.age = archive.age.min(record.number);
         }
         let now = Expected { vault: &record.vault, host: &record.host, record: &hash };
-        let update = Update { now, before: self.known.record, components };
+        let update = Update { now, before: self.known.record, components, alive: Some(self.alive.clone()) };
         crash::point("backup: catalog to be written");
         let saved = match self.write_tables() {
             Some(why) => Err(why),
