@@ -33,6 +33,12 @@ impl Fresh {
         self
     }
 
+    /// It is `now` there, and stays so.
+    pub(crate) fn at(mut self, now: jiff::Timestamp) -> Self {
+        self.env.push(("BACKSTAY_TEST_NOW", now.to_string()));
+        self
+    }
+
     /// Everything here belongs to another user, who runs the commands.
     fn of_user(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
@@ -140,7 +146,7 @@ pub(crate) fn rows(app: &Path) -> i64 {
 }
 
 /// The next snapshot is made at once; the list shows old and new ones of one host, all trusted; what was old still opens.
-fn goes_on(fresh: &Fresh, app: &Path, old: &[&str]) {
+pub(crate) fn goes_on(fresh: &Fresh, app: &Path, old: &[&str]) {
     let made = fresh.json(0, app, &["backup"]);
     assert_eq!(made["problems"], Value::Array(Vec::new()), "{made:#}");
     let list = fresh.json(0, app, &["list"]);

@@ -11,6 +11,7 @@ mod keys;
 mod next;
 mod parts;
 mod place;
+mod rank;
 mod settle;
 mod way;
 mod work;
@@ -30,6 +31,7 @@ use crate::ops::session::{HostChoice, Session, Surroundings};
 use crate::ops::vault::Vault;
 use parts::{How, Parts};
 use place::Places;
+use rank::Against;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,6 +116,7 @@ pub struct Looked {
     host: HostId,
     options: RecoverOptions,
     begun: Option<Begun>,
+    against: Against,
     /// What was found.
     pub found: Found,
 }
@@ -145,8 +148,9 @@ pub fn look(kit: Kit, around: Surroundings, options: RecoverOptions) -> Result<L
     let session = Session::open_kit(kit.clone(), around)?;
     let vault = session.read_vault()?;
     let host = vault.host_of(&crate::model::SignerId(kit.host.0));
-    let found = found::of(&session, &vault, &kit, &host);
-    Ok(Looked { kit, session, vault, host, options, begun, found })
+    let against = Against::of(&vault);
+    let found = found::of(&session, &vault, &kit, (&host, &against));
+    Ok(Looked { kit, session, vault, host, options, begun, against, found })
 }
 
 impl Looked {

@@ -3,13 +3,11 @@
 //! The newest good snapshot gives the configuration and what it holds; what the configuration names beside comes from the newest good one that holds it.
 //! A run that was interrupted must go on with the snapshots that it was begun with, whatever is newer meanwhile: these are in what it left.
 
-use super::found::not_good_because;
 use super::{Base, Looked};
 use crate::keys::NamingKey;
 use crate::keys::naming::component_number;
 use crate::model::chain::KnownSnapshot;
 use crate::model::index::{Index, IndexComponent};
-use crate::model::record::CheckResult;
 use crate::model::{ComponentName, ObjectId, Problem, ProblemKind, Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::holding::{configured, holds, takeable};
@@ -73,7 +71,7 @@ pub(super) fn of(looked: &Looked, base: Base, how: &How) -> Result<Parts> {
     }
     let (newest, absent, problems, taken) = Default::default();
     let mut parts = Parts { record, hash, index, from, newest, absent, problems, taken };
-    looked.vault.snapshots().filter(|s| s.hash == hash).for_each(|base| parts.taken(base));
+    looked.vault.snapshots().filter(|s| s.hash == hash).for_each(|base| parts.taken(looked, base));
     let mut opened = HashMap::new();
     for name in names {
         let holders = key.as_ref().map(|key| holders(looked, component_number(key, &name)));
@@ -95,16 +93,13 @@ pub(super) fn of(looked: &Looked, base: Base, how: &How) -> Result<Parts> {
     Ok(parts)
 }
 
-/// Snapshots that hold a component and may be taken without being named: good ones first, then those in which it is whole, the newest first.
+/// Snapshots that hold a component and may be taken without being named: good ones first, then those in which nothing bad is known of it, then those in
+/// which it is complete, the newest first.
 fn holders(looked: &Looked, number: u64) -> Vec<&KnownSnapshot> {
     let mut holders: Vec<&KnownSnapshot> =
         takeable(&looked.vault, &looked.host).filter(|s| holds(s, number)).collect();
-    let whole = |s: &KnownSnapshot| {
-        let mut lines = s.record.components.iter().filter(|line| line.number == number);
-        lines.all(|line| line.complete && line.check != CheckResult::Failed)
-    };
     // Stable: newest first within each.
-    holders.sort_by_key(|s| (!s.good, !whole(s)));
+    holders.sort_by_key(|s| looked.against.rank_of(s, number));
     holders
 }
 
@@ -162,8 +157,8 @@ impl Parts {
             self.index.components.push(component);
             let origin = Origin { snapshot: known.record.snapshot.clone(), record: known.hash };
             self.from.insert(name.to_string(), origin);
-            self.taken(known);
-            passed.extend(not_good_because(known).map(|why| doubtful(known, name, why)));
+            self.taken(looked, known);
+            passed.extend(looked.against.why(known).map(|why| doubtful(known, name, why)));
             self.tell(looked, passed);
             return Ok(true);
         }
@@ -192,8 +187,8 @@ impl Parts {
         self.problems.extend(problems);
     }
 
-    fn taken(&mut self, known: &KnownSnapshot) {
-        let facts = (known.record.started, not_good_because(known));
+    fn taken(&mut self, looked: &Looked, known: &KnownSnapshot) {
+        let facts = (known.record.started, looked.against.why(known));
         self.taken.insert(known.record.snapshot.clone(), facts);
     }
 

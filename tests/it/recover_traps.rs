@@ -1,0 +1,91 @@
+//! Recoveries with something in the way: a store that is still here, a home that outlived its project, stale logs, damage, other hosts, older copies, places
+//! that are not this user's.
+
+use crate::common::person::{Person, Said, everything_below};
+use crate::common::project::{Gone, cannot_run, exe, is_root, program};
+use crate::recover::{Fresh, goes_on, rows};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn main_py(app: &Path) -> PathBuf {
+    app.join("backend/app/main.py")
+}
+
+fn kit_of(person: &Person) -> PathBuf {
+    let kit = person.top.join("kit.txt");
+    person.ok(["kit", "-o", text(&kit)]);
+    kit
+}
+
+/// A recovery when no proof counts any more: 31 days later.
+fn recovered_late(person: &Person) -> (Fresh, Value) {
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(31 * 24);
+    let fresh = Fresh::new().at(later);
+    let kit = fresh.take_kit(&kit_of(person));
+    let app = fresh.top.join("app");
+    let report = fresh.json(0, &fresh.top, &["recover", text(&kit), "--to", text(&app), "--yes"]);
+    (fresh, report)
+}
+
+#[test]
+fn a_snapshot_that_failed_its_check_comes_after_those_that_only_lack_a_young_proof() {
+    let person = Person::set_up();
+    let sound = person.backup();
+    let database = person.app.join("backend/data/agent.db");
+    let db = rusqlite::Connection::open(&database).unwrap();
+    db.execute_batch("PRAGMA journal_mode=DELETE; CREATE INDEX by_text ON message(text)").unwrap();
+    for row in 0..3000 {
+        db.execute("INSERT INTO message(text) VALUES (?1)", [format!("more {row}")]).unwrap();
+    }
+    drop(db);
+    // Whole pages exchanged: SQLite reads them, and its check finds them wrong.
+    let mut bytes = fs::read(&database).unwrap();
+    let pages = bytes.len() / 4096;
+    let (one, other) = (pages - 3, pages - 9);
+    let page = bytes[one * 4096..(one + 1) * 4096].to_vec();
+    bytes[other * 4096..(other + 1) * 4096].copy_from_slice(&page);
+    fs::write(&database, bytes).unwrap();
+    let broken = person.json(3, ["backup"])["snapshot"].as_str().unwrap().to_owned();
+    let (fresh, report) = recovered_late(&person);
+    let found = &report["found"];
+    assert_eq!(found["taken"], sound.as_str(), "{found:#}");
+    assert_eq!(found["snapshots"][1]["id"], broken.as_str(), "{found:#}");
+    let why = found["why"].as_str().unwrap();
+    assert!(why.contains("none is good") && why.contains("a database failed its check"), "{why}");
+    let components = report["recovered"]["components"].as_array().unwrap();
+    assert!(components.iter().all(|c| c["snapshot"] == sound.as_str()), "{components:#?}");
+    assert_eq!(rows(&fresh.top.join("app")), 200);
+}
+
+#[test]
+fn a_snapshot_of_which_objects_were_found_bad_comes_after_those_that_only_lack_a_young_proof() {
+    let person = Person::set_up();
+    let sound = person.backup();
+    fs::write(main_py(&person.app), "newer\n").unwrap();
+    let newer = person.backup();
+    let objects = |id: &str| -> Vec<Value> {
+        let record = fs::read_to_string(person.store().join(format!("snapshots/{id}.json"))).unwrap();
+        let record: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
+        record["objects"].as_array().unwrap().clone()
+    };
+    let old = objects(&sound);
+    let own = objects(&newer).into_iter().find(|o| o[0] == "archive" && !old.contains(o)).unwrap();
+    let name = own[2].as_str().unwrap().to_owned();
+    let all = everything_below(&person.store().join("archives")).into_iter();
+    let file = all.map(|(path, ..)| path).find(|path| text(path).contains(&name)).unwrap();
+    fs::write(file, "damaged").unwrap();
+    person.run(["verify", "--read-data"]).code(13);
+    let (fresh, report) = recovered_late(&person);
+    let found = &report["found"];
+    assert_eq!((&found["taken"], &found["snapshots"][1]["id"]), (&json!(sound), &json!(newer)), "{found:#}");
+    let because = found["snapshots"][1]["not_good_because"].as_str().unwrap();
+    assert!(because.contains("damaged or missing"), "{found:#}");
+    assert_ne!(fs::read_to_string(main_py(&fresh.top.join("app"))).unwrap(), "newer\n");
+}
