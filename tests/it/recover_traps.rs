@@ -24,6 +24,42 @@ fn kit_of(person: &Person) -> PathBuf {
     kit
 }
 
+#[test]
+fn a_log_that_lies_where_a_database_comes_back_is_moved_aside_and_never_replayed() {
+    let person = Person::set_up();
+    person.backup();
+    let (kit, stick) = (kit_of(&person), person.top.join("stick"));
+    fs::rename(person.store(), &stick).unwrap();
+    let data = person.app.join("backend/data");
+    let (wal, saved) = (data.join("agent.db-wal"), person.top.join("saved"));
+    let db = rusqlite::Connection::open(data.join("agent.db")).unwrap();
+    db.execute_batch("PRAGMA wal_autocheckpoint=0; UPDATE message SET text = 'of the old one'").unwrap();
+    fs::copy(&wal, &saved).unwrap();
+    drop(db);
+    fs::remove_dir_all(&person.app).unwrap();
+    fs::create_dir_all(&data).unwrap();
+    fs::copy(&saved, &wal).unwrap();
+    fs::write(data.join("agent.db-shm"), "shared memory").unwrap();
+    let fresh = Fresh::new();
+    let args = ["recover", text(&kit), "--store", text(&stick), "--in-place", "--yes"];
+    let report = fresh.json(0, &fresh.top, &args);
+    assert_eq!(rows(&person.app), 200);
+    let db = rusqlite::Connection::open(data.join("agent.db")).unwrap();
+    let old = "SELECT count(*) FROM message WHERE text = 'of the old one'";
+    assert_eq!(db.query_row(old, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "the old log was replayed");
+    drop(db);
+    let names = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    let kept: Vec<PathBuf> =
+        names.filter(|path| text(path).contains("agent.db-wal.before-restore-")).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(fs::read(&kept[0]).unwrap(), fs::read(&saved).unwrap(), "nothing of it is lost");
+    let problems = report["recovered"]["problems"].to_string();
+    assert!(problems.contains(text(&wal)) && problems.contains(text(&kept[0])), "{problems}");
+    // What is kept is in no later snapshot.
+    let made = fresh.json(0, &person.app, &["backup"]);
+    assert_eq!(made["problems"], json!([]), "{made:#}");
+}
+
 /// A recovery when no proof counts any more: 31 days later.
 fn recovered_late(person: &Person) -> (Fresh, Value) {
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(31 * 24);

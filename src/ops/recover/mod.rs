@@ -8,6 +8,8 @@ mod components;
 mod config;
 mod found;
 mod keys;
+mod logs;
+mod moving;
 mod next;
 mod parts;
 mod place;
@@ -264,7 +266,7 @@ impl Chosen {
                 problems.push(problem);
             }
         }
-        problems.extend(left.iter().map(|path| place::left_problem(path)));
+        problems.extend(left.iter().map(|path| moving::left_problem(path)));
         work.end(left.is_empty()).doing(Class::Failed, || "cannot remove what the recovery used".into())?;
         crash::point("recover: ended");
         let components =

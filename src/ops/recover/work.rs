@@ -2,14 +2,16 @@
 //!
 //! A component counts as restored only when its report lies here, fsynced: a tree without one is removed and restored anew.
 
+use super::logs::Aside;
+use super::moving::Mover;
 use super::parts::{Origins, Parts};
-use super::place::{ComponentPlace, Moved, move_to_place};
+use super::place::ComponentPlace;
 use super::{RecoverOptions, RecoveredComponent};
 use crate::durable::{self, DurableError, FileLock, Held, crash};
 use crate::model::index::ComponentKind;
 use crate::model::{HostId, ObjectId, Problem, SnapshotId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::restore::{RestoreOptions, run as restore};
+use crate::ops::restore::{RestoreOptions, run as restore, stamp};
 use crate::ops::session::Session;
 use crate::platform::at;
 use crate::platform::remove::remove_tree;
@@ -69,6 +71,9 @@ pub(super) struct Restored {
     /// The folder that it is in because the way to its place was blocked.
     #[serde(default)]
     pub(super) beside: Option<PathBuf>,
+    /// It was blocked by modes: this user may not write there.
+    #[serde(default)]
+    pub(super) denied: bool,
     placed: bool,
 }
 
@@ -136,13 +141,15 @@ impl Work {
         };
         if !restored.placed {
             let from = restored.data.join(&place.name);
-            let Moved { left, beside } = move_to_place(place, &from, &self.project, config)?;
+            let stamp = stamp(session);
+            let moved = Mover { project: &self.project, config, stamp: &stamp }.put(place, &from)?;
             crash::point("recover: component moved");
-            if left.is_empty() {
+            if moved.left.is_empty() {
                 remove(&restored.data)?;
             }
-            restored.beside = beside;
-            restored.left = left.iter().map(|path| path.display().to_string()).collect();
+            (restored.beside, restored.denied) = (moved.beside, moved.denied);
+            restored.problems.extend(moved.aside.iter().map(Aside::problem));
+            restored.left = moved.left.iter().map(|path| path.display().to_string()).collect();
             restored.placed = true;
             self.write(place, &restored)?;
         }
@@ -177,6 +184,7 @@ impl Work {
             data,
             left: Vec::new(),
             beside: None,
+            denied: false,
             placed: false,
         };
         self.write(place, &restored)?;
