@@ -24,6 +24,10 @@ fn kit_of(person: &Person) -> PathBuf {
     kit
 }
 
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
 #[test]
 fn a_log_that_lies_where_a_database_comes_back_is_moved_aside_and_never_replayed() {
     let person = Person::set_up();
@@ -58,6 +62,119 @@ fn a_log_that_lies_where_a_database_comes_back_is_moved_aside_and_never_replayed
     // What is kept is in no later snapshot.
     let made = fresh.json(0, &person.app, &["backup"]);
     assert_eq!(made["problems"], json!([]), "{made:#}");
+}
+
+/// Two snapshots between which main.py changed; and a fresh machine with a kit and a copy of the store.
+struct Lost {
+    ids: [String; 2],
+    fresh: Fresh,
+    kit: PathBuf,
+    store: PathBuf,
+    _person: Person,
+}
+
+impl Lost {
+    fn new() -> Self {
+        let person = Person::set_up();
+        let ids = ["one\n", "two\n"].map(|text| {
+            fs::write(main_py(&person.app), text).unwrap();
+            person.backup()
+        });
+        let (kit, fresh) = (kit_of(&person), Fresh::new());
+        let store = fresh.top.join("stick");
+        copy(&person.store(), &store);
+        Self { ids, kit: fresh.take_kit(&kit), store, fresh, _person: person }
+    }
+
+    fn record(&self, id: &str) -> Value {
+        let record = fs::read_to_string(self.store.join(format!("snapshots/{id}.json"))).unwrap();
+        serde_json::from_str(record.lines().next().unwrap()).unwrap()
+    }
+
+    fn manifest(&self, hash: &str) -> PathBuf {
+        self.store.join(format!("manifests/{}/{hash}.jsonl.zst.age", &hash[..2]))
+    }
+
+    fn index(&self, id: &str) -> PathBuf {
+        self.manifest(self.record(id)["index"].as_str().unwrap())
+    }
+
+    /// Listings that the first snapshot does not share.
+    fn damage_listings_of_the_second(&self) {
+        let [old, new] = [&self.ids[0], &self.ids[1]].map(|id| self.record(id));
+        let objects = new["objects"].as_array().unwrap().iter();
+        let own = objects.filter(|object| !old["objects"].as_array().unwrap().contains(object));
+        let listings: Vec<PathBuf> = own
+            .filter(|object| object[0] == "manifest" && object[2] != new["index"])
+            .map(|object| self.manifest(object[2].as_str().unwrap()))
+            .collect();
+        assert!(!listings.is_empty(), "{new:#}");
+        listings.iter().for_each(|path| fs::write(path, "damaged").unwrap());
+    }
+
+    fn args<'a>(&'a self, app: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+        let own = ["recover", text(&self.kit), "--store", text(&self.store), "--to", text(app), "--yes"];
+        own.into_iter().chain(more.iter().copied()).collect()
+    }
+}
+
+#[test]
+fn a_component_whose_listing_is_damaged_is_named_with_the_next_snapshot_that_has_it_and_the_rest_comes() {
+    let lost = Lost::new();
+    lost.damage_listings_of_the_second();
+    let (fresh, first) = (&lost.fresh, &lost.ids[0]);
+    let app = fresh.top.join("app");
+    let report = fresh.json(13, &fresh.top, &lost.args(&app, &[]));
+    let done = &report["recovered"];
+    let names: Vec<&str> =
+        done["components"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"frontend") && !names.contains(&"backend"), "{done:#}");
+    assert!(app.join("frontend/package.json").exists() && app.join("backstay.toml").exists());
+    assert_eq!((&done["introduced"], app.join(".backstay-recovery").exists()), (&json!(true), false));
+    let problems = done["problems"].as_array().unwrap();
+    let of_backend = problems.iter().find(|p| p["component"] == "backend").unwrap();
+    assert_eq!(of_backend["kind"], "damaged", "{of_backend:#}");
+    let way_out = format!("`backstay restore {first} backend --to DIR`");
+    assert!(of_backend["hint"].as_str().unwrap().contains(&way_out), "{of_backend:#}");
+    assert!(done["next"].to_string().contains(&way_out), "{done:#}");
+    // The way out is one.
+    let back = fresh.top.join("back");
+    fresh.json(0, &app, &["restore", first, "backend", "--to", text(&back), "--no-owners"]);
+    assert_eq!(fs::read_to_string(back.join("backend/app/main.py")).unwrap(), "one\n");
+}
+
+#[test]
+fn where_nothing_can_be_brought_the_next_run_is_not_bound_to_the_same_snapshot() {
+    let lost = Lost::new();
+    lost.damage_listings_of_the_second();
+    let (fresh, first) = (&lost.fresh, lost.ids[0].as_str());
+    let app = fresh.top.join("app");
+    let said = fresh.run(&fresh.top, &lost.args(&app, &["--only", "backend"])).code(13).error();
+    said.says(&["nothing was brought", &format!("--snapshot {first}")]);
+    assert!(fs::read_dir(&fresh.home).unwrap().next().is_none(), "no key was made");
+    fresh.json(0, &fresh.top, &lost.args(&app, &["--only", "backend", "--snapshot", first]));
+    assert_eq!(fs::read_to_string(main_py(&app)).unwrap(), "one\n");
+}
+
+#[test]
+fn the_next_best_snapshot_is_taken_where_the_index_of_the_best_is_damaged() {
+    let lost = Lost::new();
+    let [first, second] = [&lost.ids[0], &lost.ids[1]];
+    fs::write(lost.index(second), "damaged").unwrap();
+    let fresh = &lost.fresh;
+    let app = fresh.top.join("app");
+    // One that somebody named is that or nothing.
+    fresh.run(&fresh.top, &lost.args(&app, &["--snapshot", second])).code(13).error();
+    let report = fresh.json(13, &fresh.top, &lost.args(&app, &[]));
+    let done = &report["recovered"];
+    assert_eq!((&report["found"]["taken"], &done["snapshot"]), (&json!(second), &json!(first)), "{done:#}");
+    assert_eq!(fs::read_to_string(main_py(&app)).unwrap(), "one\n");
+    let problem = &done["problems"][0];
+    assert_eq!(
+        (&problem["kind"], &problem["subject"]),
+        (&json!("damaged"), &json!(format!("snapshot {second}"))),
+        "{done:#}"
+    );
 }
 
 /// A recovery when no proof counts any more: 31 days later.

@@ -183,6 +183,13 @@ fn newer_because(newest: &FoundSnapshot) -> &str {
     }
 }
 
+impl Found {
+    /// The snapshots that may be taken without being named, in turn, should one not open.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = &SnapshotId> {
+        self.snapshots.iter().filter(|s| s.kind == SnapshotKind::Normal).map(|s| &s.id)
+    }
+}
+
 /// The snapshot that is taken when nobody names one.
 pub(super) fn best(found: &Found) -> Result<String> {
     if let Some(id) = &found.taken {

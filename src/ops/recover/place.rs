@@ -35,11 +35,17 @@ pub(super) struct ComponentPlace {
 }
 
 impl ComponentPlace {
-    /// The component is in `beside`: a link on the way to its place was not followed.
-    pub(super) fn put_beside(&mut self, beside: &Path) {
+    /// The component is in `beside` and not at its place: no link on the way there was followed, or this user may not write there.
+    pub(super) fn put_beside(&mut self, beside: &Path, denied: bool) {
         let (name, to) = (&self.name, self.to.display());
+        let why = match denied {
+            true => "this user may not write there; as one who may, move",
+            false => {
+                "a symbolic link, or something else that is no folder, is on the way, and no link is followed; put"
+            }
+        };
         self.step = Some(format!(
-            "component {name} could not go to {to}: a symbolic link, or something else that is no folder, is on the way, and no link is followed; put what is in {} where it belongs before the next backup",
+            "component {name} could not go to {to}: {why} what is in {} where it belongs before the next backup",
             beside.display()
         ));
         beside.clone_into(&mut self.to);
@@ -174,8 +180,9 @@ impl Places {
 fn unknown_component(name: &str, parts: &Parts) -> OpError {
     let what = format!("there is no component {name:?} in snapshot {}", parts.record.snapshot);
     let mut names: Vec<&str> = parts.index.components.iter().map(|c| c.name.as_str()).collect();
-    names.extend(parts.newest.keys().map(String::as_str).filter(|n| !parts.from.contains_key(*n)));
-    let hint = match parts.newest.get(name) {
+    let held = parts.holders.iter().filter(|(_, holders)| !holders.is_empty()).map(|(name, _)| name.as_str());
+    names.extend(held.filter(|name| !parts.from.contains_key(*name)));
+    let hint = match parts.newest(name) {
         Some(newest) => {
             format!("the newest that holds it is {newest}: leave --snapshot away, or name that one")
         }
