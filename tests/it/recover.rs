@@ -40,7 +40,7 @@ impl Fresh {
     }
 
     /// Everything here belongs to another user, who runs the commands.
-    fn of_user(mut self, uid: u32) -> Self {
+    pub(crate) fn of_user(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         for path in [&self.top, &self.home] {
             chown(path, Some(uid), Some(uid)).unwrap();

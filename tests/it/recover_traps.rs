@@ -242,3 +242,40 @@ fn a_snapshot_of_which_objects_were_found_bad_comes_after_those_that_only_lack_a
     assert!(because.contains("damaged or missing"), "{found:#}");
     assert_ne!(fs::read_to_string(main_py(&fresh.top.join("app"))).unwrap(), "newer\n");
 }
+
+#[test]
+fn a_component_whose_place_is_not_this_users_waits_in_the_work_folder_and_the_rest_comes() {
+    if !is_root() {
+        return cannot_run("a place that is another user's needs root to begin with");
+    }
+    const USER: u32 = 54_321;
+    let person = Person::set_up();
+    let outside = Gone::new();
+    fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let uploads = outside.path().join("uploads");
+    fs::create_dir(&uploads).unwrap();
+    fs::write(uploads.join("photo"), "a photo").unwrap();
+    person.configure(&format!("[[component]]\nname = \"uploads\"\npath = {uploads:?}"));
+    person.backup();
+    let fresh = Fresh::new().of_user(USER);
+    let (kit, stick) = (fresh.take_kit(&kit_of(&person)), fresh.top.join("stick"));
+    copy(&person.store(), &stick);
+    for (path, ..) in everything_below(&stick) {
+        chown(path, Some(USER), Some(USER)).unwrap();
+    }
+    fs::remove_dir_all(&person.app).unwrap();
+    fs::remove_dir_all(&uploads).unwrap();
+    let app = fresh.top.join("app");
+    let args = ["recover", text(&kit), "--store", text(&stick), "--to", text(&app), "--in-place", "--yes"];
+    let report = fresh.json(3, &fresh.top, &args);
+    let done = &report["recovered"];
+    let left = PathBuf::from(done["left"][0].as_str().unwrap());
+    assert!(left.starts_with(app.join(".backstay-recovery")), "{done:#}");
+    assert_eq!(fs::read_to_string(left.join("photo")).unwrap(), "a photo");
+    assert!(!uploads.exists() && app.join("backstay.toml").exists() && main_py(&app).exists());
+    let components = done["components"].as_array().unwrap();
+    let of_uploads = components.iter().find(|c| c["name"] == "uploads").unwrap();
+    assert_eq!((&of_uploads["at_its_place"], &of_uploads["to"]), (&json!(false), &json!(text(&left))));
+    let next = done["next"].to_string();
+    assert!(next.contains("this user may not write there") && next.contains(text(&left)), "{next}");
+}
