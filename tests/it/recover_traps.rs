@@ -243,6 +243,46 @@ fn a_snapshot_of_which_objects_were_found_bad_comes_after_those_that_only_lack_a
     assert_ne!(fs::read_to_string(main_py(&fresh.top.join("app"))).unwrap(), "newer\n");
 }
 
+fn reconfigured(person: &Person, change: impl FnOnce(&mut toml::Table)) {
+    let mut config = person.config();
+    change(&mut config);
+    fs::write(person.config_path(), toml::to_string(&config).unwrap()).unwrap();
+}
+
+#[test]
+fn a_kit_recovers_no_other_hosts_snapshot_also_when_that_is_named() {
+    let (first, second) = (Person::set_up(), Person::set_up());
+    first.backup();
+    let of_first = first.config();
+    reconfigured(&second, |config| {
+        config["project"]["vault"] = of_first["project"]["vault"].clone();
+        config["encryption"]["recipients"] = of_first["encryption"]["recipients"].clone();
+        config["store"][0]["path"] = text(&first.store()).into();
+    });
+    // It knows nothing of the store it had.
+    fs::remove_dir_all(second.home.join(".local")).unwrap();
+    fs::write(main_py(&second.app), "of the second\n").unwrap();
+    let foreign = second.backup();
+    let mut trusted = second.config()["signing"]["trusted"][0].as_table().unwrap().clone();
+    trusted.insert("name".into(), "second".into());
+    trusted.insert("roles".into(), vec!["host"].into());
+    reconfigured(&first, |config| {
+        config["signing"]["trusted"].as_array_mut().unwrap().push(trusted.into());
+    });
+    let kit = kit_of(&first);
+    let fresh = Fresh::new();
+    let (app, back) = (fresh.top.join("app"), fresh.top.join("back"));
+    for id in [foreign.as_str(), &foreign[..20]] {
+        let args = ["recover", text(&kit), "--to", text(&app), "--yes", "--snapshot", id];
+        let said = fresh.run(&fresh.top, &args).code(2).error();
+        said.says(&["is of another host", &format!("restore {foreign} --to DIR")]);
+    }
+    assert!(!app.exists() && fs::read_dir(&fresh.home).unwrap().next().is_none(), "nothing was written");
+    let args = ["--kit", text(&kit), "restore", &foreign, "--to", text(&back), "--no-owners"];
+    fresh.json(0, &fresh.top, &args);
+    assert_eq!(fs::read_to_string(back.join("backend/app/main.py")).unwrap(), "of the second\n");
+}
+
 #[test]
 fn a_component_whose_place_is_not_this_users_waits_in_the_work_folder_and_the_rest_comes() {
     if !is_root() {

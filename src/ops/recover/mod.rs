@@ -202,6 +202,13 @@ impl Looked {
 
     fn open_one(&self, id: &str) -> Result<Base> {
         let known = select::snapshot(&self.session, &self.vault, id, false)?;
+        if known.record.host != self.host {
+            let id = &known.record.snapshot;
+            let what = format!("snapshot {id} is of another host, and a kit recovers the host that it is of");
+            return Err(OpError::new(Class::Usage, what).hint(format!(
+                "that host's own kit recovers it; `backstay --kit KIT restore {id} --to DIR` brings its data to a folder"
+            )));
+        }
         let index = self.index_of(known)?;
         Ok(Base { record: Arc::clone(&known.record), hash: known.hash, index, passed: Vec::new() })
     }
