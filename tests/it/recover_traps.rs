@@ -28,6 +28,94 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
+/// A second store beside the project.
+fn with_offsite(person: &Person) -> PathBuf {
+    let offsite = person.top.join("offsite");
+    person.configure(&format!("[[store]]\nname = \"offsite\"\npath = {offsite:?}"));
+    person.ok(["init"]);
+    offsite
+}
+
+fn document(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("no JSON document: {e}\n{said}"))
+}
+
+/// As on the machine whose project was deleted, and nothing else.
+fn recovered_at_home(person: &Person, kit: &Path) -> (i32, Value) {
+    fs::remove_dir_all(&person.app).unwrap();
+    let mut command = program(exe(), &person.home);
+    command.current_dir(&person.top).args(["recover", text(kit), "--in-place", "--yes", "--json"]);
+    let said = Said::from(command.output().unwrap());
+    assert!([0, 4].contains(&said.code), "{said}");
+    (said.code, document(&said))
+}
+
+#[test]
+fn a_project_whose_keys_and_memory_are_still_here_is_recovered_to_its_place_again_and_again() {
+    let person = Person::set_up();
+    let offsite = with_offsite(&person);
+    let mut ids = vec![person.backup()];
+    let kit = kit_of(&person);
+    let key = fs::read(person.keys().join("signing_key")).unwrap();
+    for turn in 0..2 {
+        fs::write(main_py(&person.app), format!("turn {turn}\n")).unwrap();
+        ids.push(person.backup());
+        let (_, report) = recovered_at_home(&person, &kit);
+        let done = &report["recovered"];
+        assert_eq!((&done["snapshot"], &done["introduced"]), (&json!(ids.last()), &json!(true)), "{done:#}");
+        assert_eq!(fs::read_to_string(main_py(&person.app)).unwrap(), format!("turn {turn}\n"));
+        let next = done["next"].to_string();
+        assert!(next.contains("is used on") && next.contains("made anew"), "{next}");
+        assert!(!next.contains("signer retire"), "that key is the one in use: {next}");
+        ids.push(person.backup());
+    }
+    assert_eq!(fs::read(person.keys().join("signing_key")).unwrap(), key);
+    for store in ["local", "offsite"] {
+        let list = person.json(0, ["list", "--store", store]);
+        assert_eq!(list["history"], json!([]), "{list:#}");
+        let rows = list["snapshots"].as_array().unwrap();
+        let found: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+        assert_eq!(found, ids, "{store}: {list:#}");
+        assert!(rows.iter().all(|row| row["trusted"] == true && row["host"] == rows[0]["host"]), "{list:#}");
+    }
+    // What only the lost store had is not forgotten with that store: this machine saw it.
+    let away = person.top.join("unplugged");
+    fs::rename(&offsite, &away).unwrap();
+    person.json(4, ["backup"]);
+    fs::rename(&away, &offsite).unwrap();
+    recovered_at_home(&person, &kit);
+    let list = person.json(13, ["list"]);
+    assert_ne!(list["history"], json!([]), "{list:#}");
+}
+
+#[test]
+fn an_identity_with_a_passphrase_that_is_still_here_is_asked_for_it_and_keeps_it() {
+    let person = Person::set_up();
+    with_offsite(&person);
+    let kit = kit_of(&person);
+    let passphrase = person.top.join("passphrase");
+    fs::write(&passphrase, "correct horse\n").unwrap();
+    fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
+    person.ok(["keys", "passphrase", "--new-passphrase-file", text(&passphrase)]);
+    person.reconfigure("identity_file =", &format!("passphrase_file = {passphrase:?}\nidentity_file ="));
+    let id = person.backup();
+    let locked = fs::read(person.identity()).unwrap();
+    fs::remove_dir_all(&person.app).unwrap();
+    let recover = |env: Option<&Path>| -> Said {
+        let mut command = program(exe(), &person.home);
+        command.current_dir(&person.top).args(["recover", text(&kit), "--in-place", "--yes"]);
+        command.envs(env.map(|file| ("BACKSTAY_PASSPHRASE_FILE", file)));
+        command.output().unwrap().into()
+    };
+    recover(None).code(14).error().says(&["cannot use the identity", "move it away"]);
+    assert!(!person.config_path().exists());
+    let said = recover(Some(&passphrase));
+    assert!([0, 4].contains(&said.code), "{said}");
+    assert_eq!(fs::read(person.identity()).unwrap(), locked);
+    assert_eq!(person.config()["encryption"]["passphrase_file"].as_str().unwrap(), text(&passphrase));
+    person.ok(["show", &id]);
+}
+
 #[test]
 fn a_log_that_lies_where_a_database_comes_back_is_moved_aside_and_never_replayed() {
     let person = Person::set_up();

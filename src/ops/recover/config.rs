@@ -69,7 +69,7 @@ fn text(looked: &Looked, index: &Index, places: &Places, keys: &Keys, state_dir:
     let (encryption, signing) = (At::Table("encryption"), At::Table("signing"));
     let path = |path: &Path| quoted(&path.display().to_string());
     let mut text = edit::set(old, signing, "key_file", &path(&keys.key_file))?;
-    text = trust(&text, &raw, looked, keys)?;
+    text = trust(&text, &raw, looked, keys, &mut notes)?;
     text = edit::set(&text, At::Table("state"), "dir", &path(state_dir))?;
     text = match &keys.identity_file {
         Some(file) => edit::set(&text, encryption, "identity_file", &path(file))?,
@@ -79,7 +79,7 @@ fn text(looked: &Looked, index: &Index, places: &Places, keys: &Keys, state_dir:
         }
         None => text,
     };
-    if raw.text("encryption", "passphrase_file").is_some() {
+    if raw.text("encryption", "passphrase_file").is_some() && !keys.identity_locked {
         text = edit::remove(&text, encryption, "passphrase_file")?;
         notes.push(
             "the new identity file has no passphrase yet; `backstay keys passphrase` gives it one".into(),
@@ -91,17 +91,35 @@ fn text(looked: &Looked, index: &Index, places: &Places, keys: &Keys, state_dir:
     Ok(Text { text, notes })
 }
 
-/// The new key, with the roles that the old one had here.
-fn trust(text: &str, raw: &Raw, looked: &Looked, keys: &Keys) -> Edited<String> {
-    let old = looked.kit.signing_key.as_ref().map(|key| key.public_text().to_owned());
+/// The new key, with the roles that the old one had here. One that was on this machine before may be listed, and a key that is listed twice is a mistake.
+fn trust(text: &str, raw: &Raw, looked: &Looked, keys: &Keys, notes: &mut Vec<String>) -> Edited<String> {
     let trusted = raw.0.get("signing").and_then(|s| s.get("trusted")).and_then(toml::Value::as_array);
-    let of_old = |item: &&toml::Value| item.get("key").and_then(toml::Value::as_str) == old.as_deref();
-    let roles = trusted.and_then(|all| all.iter().find(of_old)).and_then(|item| item.get("roles"));
+    let entry = |key: &str| {
+        let is_key = |item: &&toml::Value| {
+            item.get("key").and_then(toml::Value::as_str).is_some_and(|there| same_key(there, key))
+        };
+        trusted.and_then(|all| all.iter().find(is_key))
+    };
+    let new = keys.signer.public_text();
+    if entry(new).is_some() {
+        notes.push(format!(
+            "the signing key of this project was still in {}, and is used on",
+            keys.dir.display()
+        ));
+        return Ok(text.to_owned());
+    }
+    let old = looked.kit.signing_key.as_ref().and_then(|key| entry(key.public_text()));
+    let roles = old.and_then(|item| item.get("roles"));
     let roles = roles.map_or_else(|| "[\"host\", \"verify\", \"prune\"]".to_owned(), ToString::to_string);
-    let (key, name) = (quoted(keys.signer.public_text()), quoted(&crate::platform::hostname()));
+    let (key, name) = (quoted(new), quoted(&crate::platform::hostname()));
     let inline = format!("{{ key = {key}, name = {name}, roles = {roles} }}");
     let table = format!("[[signing.trusted]]\nkey = {key}\nname = {name}\nroles = {roles}\n");
     edit::push(text, At::Table("signing"), "trusted", &inline, &table)
+}
+
+/// The same, whatever is written behind either as a comment.
+fn same_key(one: &str, other: &str) -> bool {
+    one.split_ascii_whitespace().take(2).eq(other.split_ascii_whitespace().take(2))
 }
 
 /// Addresses that hold the old machine's name or variables are those that the kit has; files with cloud keys that are not here are not named.

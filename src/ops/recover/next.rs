@@ -61,7 +61,8 @@ pub(super) fn steps(
     steps.push("start the application, and look whether it is well".into());
     steps.push(format!("cd {} && backstay backup", places.project.display()));
     steps.push("make a new kit (`backstay kit -o FILE`), prove it (`backstay kit verify FILE`), and destroy the old one".into());
-    if let Some(old) = looked.kit.signing_key.as_ref().filter(|_| settled.introduced) {
+    let old = looked.kit.signing_key.as_ref().filter(|old| settled.introduced && old.id() != settled.signer);
+    if let Some(old) = old {
         steps.push(format!(
             "if the old machine still runs, stop its backups; if it may be in other hands: `backstay keys signer retire {}`",
             old.id()

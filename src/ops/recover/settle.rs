@@ -112,6 +112,10 @@ fn stores(
         let why = match open_if_there(store, &means) {
             Ok(Some(_)) => None,
             Ok(None) if lost => {
+                // Where this machine's memory outlived the project's folder. What was seen in that store, and in others, stays remembered.
+                state.forget_store(&store.name).doing(Class::Failed, || {
+                    format!("cannot forget what store {:?} was before it was lost", store.name)
+                })?;
                 make_lost_store(store, &looked.kit.vault, (signer, state), &means, &*around.clock)?;
                 sorted.made.push(format!("{} ({})", store.name, place_of(store)));
                 None
@@ -138,6 +142,9 @@ fn introduce(
     let keys = looked.vault.history.keys();
     let old = looked.kit.signing_key.clone().filter(|old| keys.may_sign_for(&old.id(), &looked.host));
     let Some(old) = old else {
+        if keys.may_sign_for(&new.id(), &looked.host) {
+            return Ok(true); // it was on this machine before, and is one of the host
+        }
         problems.push(stranger(looked, new));
         return Ok(false);
     };
