@@ -660,4 +660,5 @@ fn a_person_at_a_terminal_chooses_the_snapshot_and_may_say_no() {
     assert!(said.out.contains("Hosts in them:"), "{said}");
     let found = everything_below(&to).into_iter().find(|(path, ..)| path.ends_with("backend/app/main.py"));
     assert_eq!(fs::read(found.unwrap().0).unwrap(), old, "the older one was chosen");
+    assert!(!to.join("backups").exists(), "the store is still where it was");
 }

@@ -36,8 +36,33 @@ fn with_offsite(person: &Person) -> PathBuf {
     offsite
 }
 
+/// Where the stores of a configuration are.
+fn paths_of_stores(app: &Path) -> Vec<String> {
+    let config: toml::Table = fs::read_to_string(app.join("backstay.toml")).unwrap().parse().unwrap();
+    let stores = config["store"].as_array().unwrap().iter();
+    stores.map(|store| store["path"].as_str().unwrap().to_owned()).collect()
+}
+
 fn document(said: &Said) -> Value {
     serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("no JSON document: {e}\n{said}"))
+}
+
+#[test]
+fn a_store_that_is_still_here_stays_the_store_and_none_is_made_beside_it() {
+    let person = Person::set_up();
+    let ids = [person.backup(), person.backup()];
+    let kit = kit_of(&person);
+    let fresh = Fresh::new();
+    let app = fresh.top.join("app");
+    let report = fresh.json(0, &fresh.top, &["recover", text(&kit), "--to", text(&app), "--yes"]);
+    let store = person.store();
+    assert_eq!(paths_of_stores(&app), [text(&store)]);
+    assert!(!app.join("backups").exists(), "an empty store would be another history");
+    let next = report["recovered"]["next"].to_string();
+    assert!(next.contains(&format!("store local is at {} now", store.display())), "{next}");
+    assert!(!next.contains("made anew"), "{next}");
+    goes_on(&fresh, &app, &[&ids[0], &ids[1]]);
+    assert_eq!(person.snapshots(), 3, "what is made now lies where the history lies");
 }
 
 /// As on the machine whose project was deleted, and nothing else.

@@ -4,11 +4,13 @@ use super::Looked;
 use super::components;
 use super::keys::Keys;
 use super::place::Places;
+use super::reach;
 use crate::config::edit::{self, At, EditError, quoted};
 use crate::config::{Config, UrlPlace};
 use crate::keys::kit::{Kit, StoreAt};
 use crate::model::index::Index;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::platform::place::tidy;
 use std::path::{Path, PathBuf};
 
 pub(super) type Edited<T> = std::result::Result<T, EditError>;
@@ -86,6 +88,7 @@ fn text(looked: &Looked, index: &Index, places: &Places, keys: &Keys, state_dir:
         );
     }
     text = stores(&text, &raw, index, &looked.kit, &mut notes)?;
+    text = folders(&text, &raw, looked, places, &mut notes)?;
     text = moved(&text, &raw, looked, &mut notes)?;
     text = components::moved(&text, &raw, places, &mut notes)?;
     Ok(Text { text, notes })
@@ -150,6 +153,40 @@ fn stores(text: &str, raw: &Raw, index: &Index, kit: &Kit, notes: &mut Vec<Strin
         }
     }
     Ok(text)
+}
+
+/// A store that is in a folder here stays in that folder. A relative path would mean an empty place of the new machine: a store would be made there, and
+/// no configuration would name the one with the history any more.
+fn folders(
+    text: &str,
+    raw: &Raw,
+    looked: &Looked,
+    places: &Places,
+    notes: &mut Vec<String>,
+) -> Edited<String> {
+    let mut text = text.to_owned();
+    for (number, store) in raw.stores().into_iter().enumerate() {
+        let value = |key: &str| store.get(key).and_then(toml::Value::as_str);
+        let (Some(name), Some(path)) = (value("name"), value("path")) else {
+            continue;
+        };
+        let meant = tidy(&places.project.join(path)).unwrap_or_else(|_| places.project.join(path));
+        let moves = reach::is_named(looked, name) || Path::new(path).is_relative() || !meant.exists();
+        let folder = reach::folder_of(looked, name).filter(|folder| moves && !is_same(folder, &meant));
+        if let Some(folder) = folder.and_then(|folder| folder.to_str().map(str::to_owned)) {
+            text = edit::set(&text, At::Item("store", number), "path", &quoted(&folder))?;
+            notes.push(format!(
+                "store {name} is at {folder} now: by the `path` that it had it would be looked for at {}",
+                meant.display()
+            ));
+        }
+    }
+    Ok(text)
+}
+
+/// Whether two paths lead to one folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// A store that was named with `--store` takes the place of the first of its kind that is not where the configuration says.

@@ -14,6 +14,7 @@ mod next;
 mod parts;
 mod place;
 mod rank;
+mod reach;
 mod settle;
 mod unread;
 mod way;
