@@ -223,6 +223,12 @@ impl StoreSlot {
         Self::new("store", place.shown.clone(), At::Bucket(place), means)
     }
 
+    /// The same store under another name.
+    #[must_use]
+    pub fn called(&self, name: &str) -> Self {
+        Self::new(name, self.place.clone(), self.at.clone(), &self.means)
+    }
+
     /// The folder that it is in; none of a bucket.
     pub fn in_folder(&self) -> Option<&Path> {
         match &self.at {

@@ -397,6 +397,73 @@ fn a_kit_recovers_no_other_hosts_snapshot_also_when_that_is_named() {
 }
 
 #[test]
+fn a_store_that_is_named_does_not_hide_what_the_kits_other_stores_hold() {
+    let person = Person::set_up();
+    let offsite = with_offsite(&person);
+    person.backup();
+    let kit = kit_of(&person);
+    // The store died first, and a copy of it is on a stick.
+    let stick = person.top.join("stick");
+    fs::rename(person.store(), &stick).unwrap();
+    fs::write(main_py(&person.app), "newer\n").unwrap();
+    let newer = person.json(4, ["backup"])["snapshot"].as_str().unwrap().to_owned();
+    let fresh = Fresh::new();
+    let app = fresh.top.join("app");
+    let args = ["recover", text(&kit), "--store", text(&stick), "--to", text(&app), "--yes", "--json"];
+    let said = fresh.run(&fresh.top, &args);
+    assert!([0, 4].contains(&said.code), "{said}");
+    let report = document(&said);
+    let stores = report["found"]["stores"].as_array().unwrap().iter();
+    let stores: Vec<_> =
+        stores.map(|s| (s["name"].as_str().unwrap(), s["location"].as_str().unwrap())).collect();
+    assert_eq!(stores, [("local", text(&stick)), ("offsite", text(&offsite))]);
+    assert_eq!(report["recovered"]["snapshot"], newer.as_str(), "{report:#}");
+    assert_eq!(fs::read_to_string(main_py(&app)).unwrap(), "newer\n");
+    assert_eq!(paths_of_stores(&app), [text(&stick), text(&offsite)]);
+    let made = fresh.json(0, &app, &["backup"]);
+    assert_eq!((&made["history"], &made["problems"]), (&json!([]), &json!([])), "{made:#}");
+}
+
+#[test]
+fn an_older_copy_of_a_store_that_is_still_here_is_not_recovered_from() {
+    let person = Person::set_up();
+    person.backup();
+    let stick = person.top.join("stick");
+    copy(&person.store(), &stick);
+    let newer = person.backup();
+    let kit = kit_of(&person);
+    let fresh = Fresh::new();
+    let app = fresh.top.join("app");
+    let args = ["recover", text(&kit), "--to", text(&app), "--yes", "--store", text(&stick)];
+    let said = fresh.run(&fresh.top, &args).code(2).error();
+    said.says(&["is an older copy of store local", "leave --store away"]);
+    assert!(!app.exists());
+    let report = fresh.json(0, &fresh.top, &args[..5]);
+    assert_eq!(report["recovered"]["snapshot"], newer.as_str());
+}
+
+#[test]
+fn a_copy_that_ends_below_what_the_kit_knows_is_not_taken_by_itself_while_the_others_are_away() {
+    let person = Person::set_up();
+    let offsite = with_offsite(&person);
+    let older = person.backup();
+    let stick = person.top.join("stick");
+    copy(&person.store(), &stick);
+    person.backup();
+    let kit = kit_of(&person);
+    fs::remove_dir_all(person.store()).unwrap();
+    fs::rename(&offsite, person.top.join("unplugged")).unwrap();
+    let fresh = Fresh::new();
+    let app = fresh.top.join("app");
+    let args = ["recover", text(&kit), "--to", text(&app), "--yes", "--store", text(&stick)];
+    let said = fresh.run(&fresh.top, &args).code(13).error();
+    said.says(&["HISTORY NOT WHOLE: the kit knows of entry", "--snapshot ID"]);
+    assert!(!app.exists());
+    let report = fresh.json(0, &fresh.top, &[&args[..], &["--snapshot", &older]].concat());
+    assert_eq!(report["recovered"]["snapshot"], older.as_str());
+}
+
+#[test]
 fn a_component_whose_place_is_not_this_users_waits_in_the_work_folder_and_the_rest_comes() {
     if !is_root() {
         return cannot_run("a place that is another user's needs root to begin with");

@@ -189,26 +189,39 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
-/// A store that was named with `--store` takes the place of the first of its kind that is not where the configuration says.
+/// A place that was named with `--store`, and that no folder of the configuration was set to: it is the bucket of the store that it was taken for, or
+/// takes the place of the first of its kind that is not where the configuration says.
 fn moved(text: &str, raw: &Raw, looked: &Looked, notes: &mut Vec<String>) -> Edited<String> {
-    let named = looked.session.around.store.as_deref();
-    let Some(named) = named.filter(|named| !looked.kit.stores.iter().any(|s| s.name == **named)) else {
+    let Some(named) = reach::place_named(&looked.kit, &looked.session.around) else {
         return Ok(text.to_owned());
     };
     let is_url = UrlPlace::is_url(named);
     let key = if is_url { "url" } else { "path" };
     let place = if is_url { named.to_owned() } else { looked.session.store.location() };
     let stores = raw.stores();
-    let same = stores.iter().any(|s| s.get(key).and_then(toml::Value::as_str) == Some(&place));
-    let lost = |store: &&toml::Value| match store.get(key).and_then(toml::Value::as_str) {
-        Some(path) => is_url || !Path::new(path).is_absolute() || !Path::new(path).exists(),
+    let value = |number: usize, key: &str| stores[number].get(key).and_then(toml::Value::as_str);
+    let taken_for =
+        (0..stores.len()).find(|&n| value(n, "name").is_some_and(|name| reach::is_named(looked, name)));
+    if let Some(number) = taken_for {
+        let name = value(number, "name").unwrap_or_default();
+        let at_kits = looked.kit.stores.iter().any(|s| s.name == name && s.at == StoreAt::Url(place.clone()));
+        // A copy of a bucket in a folder was only read; a folder was set already.
+        if !is_url || value(number, key).is_none() || at_kits {
+            return Ok(text.to_owned());
+        }
+        notes.push(format!("store {name} is at {place} now"));
+        return edit::set(text, At::Item("store", number), key, &quoted(&place));
+    }
+    let is_here = |number| reach::folder_of(looked, value(number, "name").unwrap_or_default()).is_some();
+    let lost = |&number: &usize| match value(number, key) {
+        Some(_) if is_url => true,
+        Some(path) => (Path::new(path).is_relative() || !Path::new(path).exists()) && !is_here(number),
         None => false,
     };
-    match stores.iter().position(lost) {
-        _ if same => Ok(text.to_owned()),
+    match (0..stores.len()).find(lost) {
+        _ if (0..stores.len()).any(|number| value(number, key) == Some(&place)) => Ok(text.to_owned()),
         Some(number) => {
-            let name = stores[number].get("name").and_then(toml::Value::as_str).unwrap_or_default();
-            notes.push(format!("store {name} is at {place} now"));
+            notes.push(format!("store {} is at {place} now", value(number, "name").unwrap_or_default()));
             edit::set(text, At::Item("store", number), key, &quoted(&place))
         }
         None => {

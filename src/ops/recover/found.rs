@@ -1,6 +1,7 @@
 //! What a kit finds: stores, hosts, snapshots, and which of them is the best to take.
 
 use super::rank::Against;
+use super::reach::place_named;
 use crate::keys::Kit;
 use crate::model::chain::KnownSnapshot;
 use crate::model::record::SnapshotKind;
@@ -86,6 +87,9 @@ pub(super) fn of(session: &Session, vault: &Vault, kit: &Kit, (host, against): (
     let mut history = select::breaks_of(vault, &[*host]);
     let newer = vault.bad.iter().filter(|bad| bad.too_new);
     history.extend(newer.map(|bad| format!("{} was written by a newer backstay", bad.key)));
+    if history.is_empty() {
+        history = unreached(session, vault, kit, host);
+    }
     let mut known: Vec<&KnownSnapshot> =
         vault.history.snapshots(host).iter().rev().filter(|s| is_candidate(s)).collect();
     // Stable: newest first within each.
@@ -98,6 +102,25 @@ pub(super) fn of(session: &Session, vault: &Vault, kit: &Kit, (host, against): (
 
 fn is_candidate(snapshot: &KnownSnapshot) -> bool {
     snapshot.is_usable() && snapshot.record.kind != SnapshotKind::Partial
+}
+
+/// Of a place that somebody named, with other stores away: entries of the host that the kit knows of and that are nowhere here. One store alone is
+/// measured by the kit where its history is judged.
+fn unreached(session: &Session, vault: &Vault, kit: &Kit, host: &HostId) -> Vec<String> {
+    if place_named(kit, &session.around).is_none()
+        || session.stores.len() < 2
+        || session.around.as_of.is_some()
+    {
+        return Vec::new();
+    }
+    let own = kit.heads.iter().filter(|(signer, _)| vault.history.keys().is_of(signer, host));
+    let beyond = own.filter_map(|(signer, (known, _))| {
+        let there = vault.history.heads.get(signer).map_or(0, |head| head.0);
+        (there < *known).then(|| {
+            format!("the kit knows of entry {known} of signer {signer}, and the stores that are here end at {there}")
+        })
+    });
+    beyond.collect()
 }
 
 fn row(known: &KnownSnapshot, against: &Against) -> FoundSnapshot {

@@ -152,7 +152,7 @@ pub fn look(kit: Kit, around: Surroundings, options: RecoverOptions) -> Result<L
         Some(to) => Begun::read(to)?,
         None => None,
     };
-    let session = Session::open_kit(kit.clone(), around)?;
+    let session = reach::open(&kit, around)?;
     let vault = session.read_vault()?;
     let host = vault.host_of(&crate::model::SignerId(kit.host.0));
     let against = Against::of(&vault);
