@@ -68,7 +68,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kit: Option<PathBuf>,
     /// Store to read, and no other: a name of the configuration, or the path of a moved store or of a copy, which is
-    /// only read. For `init`: where the new store is to be (may be given several times)
+    /// only read. For `recover`: where one store of the kit is now. For `init`: where the new store is to be (may be
+    /// given several times)
     #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
     pub store: Vec<String>,
     /// Read the stores as they stood at TIME (2026-11-17, 2026-11-17T12:00, -2h): buckets that keep versions, for
@@ -186,7 +187,7 @@ pub enum Command {
     /// Bring a lost machine back from its recovery kit: configuration, data, keys, and the right to go on with its history
     ///
     /// Shows what it found and asks; elsewhere than on a terminal it needs --yes. Nothing is ever written over something. A run that was
-    /// interrupted is ended by the same command.
+    /// interrupted is ended by the same command. --store PATH|URL says where one store of the kit is now, and the others are read, too.
     Recover(RecoverArgs),
     /// Give a snapshot tags, or take them away
     Tag(TagArgs),

@@ -17,6 +17,13 @@ pub const STAGING: &[u8] = b".backstay-restore-";
 /// Before the random digits of the folder in which a rollback keeps what is not live.
 pub const ROLLBACK: &[u8] = b".backstay-rollback-";
 
+/// The name under which `name` is kept when something takes its place at the time `stamp`, short enough for a number behind it.
+pub fn kept_as(name: &[u8], stamp: &str) -> Vec<u8> {
+    let suffix = [BEFORE_RESTORE, stamp.as_bytes()].concat();
+    let room = 255usize.saturating_sub(suffix.len() + 6);
+    [&name[..name.len().min(room)], &suffix].concat()
+}
+
 /// What a restore in place kept: `NAME.before-restore-20261117T103000Z`, perhaps with a number behind.
 pub fn is_kept(name: &[u8]) -> bool {
     let Some((_, time)) = split_last(name, BEFORE_RESTORE) else {

@@ -3,13 +3,13 @@
 mod identities;
 
 use crate::catalog::State;
-use crate::config::{Config, UrlPlace, Verify};
+use crate::config::{Config, Verify};
 use crate::keys::kit::{Kit, KitStore};
 use crate::keys::{NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
 use crate::model::{HostId, Problem, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::slots::{first_here, first_or_absent, moved_of_kit, slots, tidy};
+use crate::ops::slots::{first_here, first_or_absent, named_beside, slots};
 use crate::ops::stores::{Means, StoreSlot};
 pub use crate::ops::surroundings::{HostChoice, Surroundings};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
@@ -121,17 +121,20 @@ impl Session {
 
     /// Opens a vault with nothing but a kit, for reading.
     pub fn open_kit(kit: Kit, around: Surroundings) -> Result<Self> {
-        let named = around.store.as_deref();
         let means = Means::of_reader(&around.interrupt, around.as_of);
         let slot = |store: &KitStore| StoreSlot::of_kit(store, &means);
-        let stores = match named {
+        let stores = match around.store.as_deref() {
             Some(name) => vec![match kit.stores.iter().find(|s| s.name == name).map(slot) {
                 Some(slot) => slot,
-                None if UrlPlace::is_url(name) => StoreSlot::bucket(moved_of_kit(name, &kit)?, &means),
-                None => StoreSlot::folder(&tidy(name)?, &means),
+                None => named_beside(name, &kit, &means)?,
             }],
             None => kit.stores.iter().map(slot).collect(),
         };
+        Self::open_kit_with(kit, around, stores)
+    }
+
+    /// The same with these stores, whatever the kit and the command line name.
+    pub(super) fn open_kit_with(kit: Kit, around: Surroundings, stores: Vec<StoreSlot>) -> Result<Self> {
         if stores.is_empty() {
             let what = "the kit names no store";
             return Err(OpError::new(Class::Usage, what).hint("name it with --store PATH"));

@@ -55,7 +55,15 @@ fn moved(url: &str, config: &Config) -> Result<UrlPlace> {
     crate::ops::remote::named_bucket(url, &buckets.collect::<Vec<_>>())
 }
 
-pub(super) fn moved_of_kit(url: &str, kit: &Kit) -> Result<UrlPlace> {
+/// The store at a place that is named beside those of a kit.
+pub(super) fn named_beside(place: &str, kit: &Kit, means: &Means) -> Result<StoreSlot> {
+    Ok(match UrlPlace::is_url(place) {
+        true => StoreSlot::bucket(moved_of_kit(place, kit)?, means),
+        false => StoreSlot::folder(&tidy(place)?, means),
+    })
+}
+
+fn moved_of_kit(url: &str, kit: &Kit) -> Result<UrlPlace> {
     let buckets = kit.stores.iter().filter_map(|s| match &s.at {
         StoreAt::Url(url) => UrlPlace::from_kit(url, &s.settings).ok(),
         StoreAt::Path(_) => None,
@@ -85,7 +93,7 @@ pub(super) fn first_or_absent(stores: &[StoreSlot]) -> Arc<dyn Store> {
     first_here(stores).unwrap_or_else(|_| absent())
 }
 
-pub(super) fn tidy(path: &str) -> Result<PathBuf> {
+fn tidy(path: &str) -> Result<PathBuf> {
     crate::platform::place::tidy(Path::new(path))
         .doing(Class::Usage, || format!("{path:?} is not a usable path"))
 }

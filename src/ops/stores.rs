@@ -223,6 +223,23 @@ impl StoreSlot {
         Self::new("store", place.shown.clone(), At::Bucket(place), means)
     }
 
+    /// The same store under another name.
+    #[must_use]
+    pub fn called(&self, name: &str) -> Self {
+        Self::new(name, self.place.clone(), self.at.clone(), &self.means)
+    }
+
+    /// The folder that it is in; none of a bucket.
+    pub fn in_folder(&self) -> Option<&Path> {
+        match &self.at {
+            At::Configured(StoreConfig { place: Place::Path(path), .. }) | At::Folder(path) => {
+                Some(path.as_path())
+            }
+            At::Kit(KitStore { at: StoreAt::Path(path), .. }) => Some(Path::new(path)),
+            _ => None,
+        }
+    }
+
     fn new(name: &str, place: String, at: At, means: &Means) -> Self {
         Self { name: name.to_owned(), place, at, means: means.clone(), opened: Arc::default() }
     }

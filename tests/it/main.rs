@@ -62,6 +62,7 @@ mod prune_model;
 mod prune_process;
 mod prune_races;
 mod recover;
+mod recover_traps;
 mod requests;
 mod retention_oracle;
 mod rollback;

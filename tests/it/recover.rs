@@ -33,8 +33,14 @@ impl Fresh {
         self
     }
 
+    /// It is `now` there, and stays so.
+    pub(crate) fn at(mut self, now: jiff::Timestamp) -> Self {
+        self.env.push(("BACKSTAY_TEST_NOW", now.to_string()));
+        self
+    }
+
     /// Everything here belongs to another user, who runs the commands.
-    fn of_user(mut self, uid: u32) -> Self {
+    pub(crate) fn of_user(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         for path in [&self.top, &self.home] {
             chown(path, Some(uid), Some(uid)).unwrap();
@@ -140,7 +146,7 @@ pub(crate) fn rows(app: &Path) -> i64 {
 }
 
 /// The next snapshot is made at once; the list shows old and new ones of one host, all trusted; what was old still opens.
-fn goes_on(fresh: &Fresh, app: &Path, old: &[&str]) {
+pub(crate) fn goes_on(fresh: &Fresh, app: &Path, old: &[&str]) {
     let made = fresh.json(0, app, &["backup"]);
     assert_eq!(made["problems"], Value::Array(Vec::new()), "{made:#}");
     let list = fresh.json(0, app, &["list"]);
@@ -654,4 +660,5 @@ fn a_person_at_a_terminal_chooses_the_snapshot_and_may_say_no() {
     assert!(said.out.contains("Hosts in them:"), "{said}");
     let found = everything_below(&to).into_iter().find(|(path, ..)| path.ends_with("backend/app/main.py"));
     assert_eq!(fs::read(found.unwrap().0).unwrap(), old, "the older one was chosen");
+    assert!(!to.join("backups").exists(), "the store is still where it was");
 }

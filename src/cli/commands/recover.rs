@@ -146,8 +146,8 @@ fn text(report: &RecoverReport) -> String {
     }
     let _ = writeln!(out, "configuration  {}", report.config);
     let _ = writeln!(out, "keys           {}", report.keys);
-    let by = if report.introduced { "introduced by the kit's key" } else { "NOT INTRODUCED" };
-    let _ = writeln!(out, "signing key    {} (new, {by})", report.signer);
+    let by = if report.introduced { "one of this host's" } else { "NEW, AND NOT INTRODUCED" };
+    let _ = writeln!(out, "signing key    {} ({by})", report.signer);
     for path in &report.left {
         let _ = writeln!(out, "NOT MOVED TO ITS PLACE: {path}");
     }

@@ -1,8 +1,10 @@
 //! What a kit finds: stores, hosts, snapshots, and which of them is the best to take.
 
+use super::rank::Against;
+use super::reach::place_named;
 use crate::keys::Kit;
 use crate::model::chain::KnownSnapshot;
-use crate::model::record::{CheckResult, SnapshotKind};
+use crate::model::record::SnapshotKind;
 use crate::model::{HostId, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::select;
@@ -80,15 +82,19 @@ pub struct Found {
     pub history: Vec<String>,
 }
 
-/// Puts together what `vault` holds for the kit's host.
-pub(super) fn of(session: &Session, vault: &Vault, kit: &Kit, host: &HostId) -> Found {
+/// Puts together what `vault` holds for the kit's host, of whose snapshots it is known what stands `against` them.
+pub(super) fn of(session: &Session, vault: &Vault, kit: &Kit, (host, against): (&HostId, &Against)) -> Found {
     let mut history = select::breaks_of(vault, &[*host]);
     let newer = vault.bad.iter().filter(|bad| bad.too_new);
     history.extend(newer.map(|bad| format!("{} was written by a newer backstay", bad.key)));
-    let mut snapshots: Vec<FoundSnapshot> =
-        vault.history.snapshots(host).iter().rev().filter(|s| is_candidate(s)).map(row).collect();
+    if history.is_empty() {
+        history = unreached(session, vault, kit, host);
+    }
+    let mut known: Vec<&KnownSnapshot> =
+        vault.history.snapshots(host).iter().rev().filter(|s| is_candidate(s)).collect();
     // Stable: newest first within each.
-    snapshots.sort_by_key(|s| (!s.good, !s.complete));
+    known.sort_by_key(|s| against.rank(s));
+    let snapshots: Vec<FoundSnapshot> = known.into_iter().map(|s| row(s, against)).collect();
     let (taken, why) = taken(&snapshots, &history);
     let hosts = vault.hosts().iter().map(|h| host_row(vault, kit, h, h == host)).collect();
     Found { stores: stores(session, vault), hosts, snapshots, taken, why, history }
@@ -98,23 +104,26 @@ fn is_candidate(snapshot: &KnownSnapshot) -> bool {
     snapshot.is_usable() && snapshot.record.kind != SnapshotKind::Partial
 }
 
-/// Why a snapshot is not good; none for one that is.
-pub(super) fn not_good_because(known: &KnownSnapshot) -> Option<&'static str> {
-    let record = &known.record;
-    let failed = record.components.iter().any(|c| c.check == CheckResult::Failed);
-    match (known.good, record.complete) {
-        (true, _) => None,
-        (_, false) => Some("something could not be captured"),
-        _ if failed => Some("a database failed its check"),
-        _ if known.verdicts.iter().any(|v| !v.verdict.bad.is_empty()) => {
-            Some("objects of it were found damaged or missing")
-        }
-        _ if known.verdicts.is_empty() => Some("it was never read back"),
-        _ => Some("it was not read back within the last 30 days"),
+/// Of a place that somebody named, with other stores away: entries of the host that the kit knows of and that are nowhere here. One store alone is
+/// measured by the kit where its history is judged.
+fn unreached(session: &Session, vault: &Vault, kit: &Kit, host: &HostId) -> Vec<String> {
+    if place_named(kit, &session.around).is_none()
+        || session.stores.len() < 2
+        || session.around.as_of.is_some()
+    {
+        return Vec::new();
     }
+    let own = kit.heads.iter().filter(|(signer, _)| vault.history.keys().is_of(signer, host));
+    let beyond = own.filter_map(|(signer, (known, _))| {
+        let there = vault.history.heads.get(signer).map_or(0, |head| head.0);
+        (there < *known).then(|| {
+            format!("the kit knows of entry {known} of signer {signer}, and the stores that are here end at {there}")
+        })
+    });
+    beyond.collect()
 }
 
-fn row(known: &KnownSnapshot) -> FoundSnapshot {
+fn row(known: &KnownSnapshot, against: &Against) -> FoundSnapshot {
     let record = &known.record;
     FoundSnapshot {
         id: record.snapshot.clone(),
@@ -122,7 +131,7 @@ fn row(known: &KnownSnapshot) -> FoundSnapshot {
         started: record.started,
         good: known.good,
         complete: record.complete,
-        not_good_because: not_good_because(known).map(str::to_owned),
+        not_good_because: against.why(known).map(str::to_owned),
         components: record.components.len() as u64,
         size: record.components.iter().map(|c| c.size).sum(),
         tags: known.tags.iter().cloned().collect(),
@@ -177,10 +186,14 @@ fn taken(snapshots: &[FoundSnapshot], history: &[String]) -> (Option<SnapshotId>
         (true, false) => {
             format!("it is the newest good one; {} is newer, but {}", newest.id, newer_because(newest))
         }
-        (false, _) => format!(
-            "none is good; this is the newest of the best: {}",
-            first.not_good_because.as_deref().unwrap_or_default()
-        ),
+        (false, same) => {
+            let newer = match same {
+                true => String::new(),
+                false => format!("; {} is newer, but {}", newest.id, newer_because(newest)),
+            };
+            let why = first.not_good_because.as_deref().unwrap_or_default();
+            format!("none is good; this is the newest of the best: {why}{newer}")
+        }
     };
     (Some(first.id.clone()), why)
 }
@@ -190,6 +203,13 @@ fn newer_because(newest: &FoundSnapshot) -> &str {
     match &newest.not_good_because {
         Some(why) if newest.kind == SnapshotKind::Normal => why,
         _ => "was made by a rollback",
+    }
+}
+
+impl Found {
+    /// The snapshots that may be taken without being named, in turn, should one not open.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = &SnapshotId> {
+        self.snapshots.iter().filter(|s| s.kind == SnapshotKind::Normal).map(|s| &s.id)
     }
 }
 

@@ -8,10 +8,15 @@ mod components;
 mod config;
 mod found;
 mod keys;
+mod logs;
+mod moving;
 mod next;
 mod parts;
 mod place;
+mod rank;
+mod reach;
 mod settle;
+mod unread;
 mod way;
 mod work;
 
@@ -30,9 +35,11 @@ use crate::ops::session::{HostChoice, Session, Surroundings};
 use crate::ops::vault::Vault;
 use parts::{How, Parts};
 use place::Places;
+use rank::Against;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use unread::Unread;
 use work::{Begun, Restored, Work};
 
 /// What to recover, and where to.
@@ -114,6 +121,7 @@ pub struct Looked {
     host: HostId,
     options: RecoverOptions,
     begun: Option<Begun>,
+    against: Against,
     /// What was found.
     pub found: Found,
 }
@@ -130,6 +138,8 @@ struct Base {
     record: Arc<Record>,
     hash: ObjectId,
     index: Index,
+    /// That better ones could not be opened.
+    passed: Vec<Problem>,
 }
 
 /// Looks at the stores of `kit`, and at what an interrupted recovery left. Writes nothing.
@@ -142,11 +152,12 @@ pub fn look(kit: Kit, around: Surroundings, options: RecoverOptions) -> Result<L
         Some(to) => Begun::read(to)?,
         None => None,
     };
-    let session = Session::open_kit(kit.clone(), around)?;
+    let session = reach::open(&kit, around)?;
     let vault = session.read_vault()?;
     let host = vault.host_of(&crate::model::SignerId(kit.host.0));
-    let found = found::of(&session, &vault, &kit, &host);
-    Ok(Looked { kit, session, vault, host, options, begun, found })
+    let against = Against::of(&vault);
+    let found = found::of(&session, &vault, &kit, (&host, &against));
+    Ok(Looked { kit, session, vault, host, options, begun, against, found })
 }
 
 impl Looked {
@@ -183,14 +194,41 @@ impl Looked {
     }
 
     fn open(&self, named: Option<&str>) -> Result<Base> {
-        let id = match (named, self.resumes()) {
-            (Some(named), _) => named.to_owned(),
-            (None, Some(id)) => id.to_string(),
-            (None, None) => found::best(&self.found)?,
-        };
-        let known = select::snapshot(&self.session, &self.vault, &id, false)?;
+        match (named, self.resumes()) {
+            (Some(named), _) => self.open_one(named),
+            (None, Some(id)) => self.open_one(id.as_str()),
+            (None, None) => self.open_best(),
+        }
+    }
+
+    fn open_one(&self, id: &str) -> Result<Base> {
+        let known = select::snapshot(&self.session, &self.vault, id, false)?;
+        if known.record.host != self.host {
+            let id = &known.record.snapshot;
+            let what = format!("snapshot {id} is of another host, and a kit recovers the host that it is of");
+            return Err(OpError::new(Class::Usage, what).hint(format!(
+                "that host's own kit recovers it; `backstay --kit KIT restore {id} --to DIR` brings its data to a folder"
+            )));
+        }
         let index = self.index_of(known)?;
-        Ok(Base { record: Arc::clone(&known.record), hash: known.hash, index })
+        Ok(Base { record: Arc::clone(&known.record), hash: known.hash, index, passed: Vec::new() })
+    }
+
+    /// The best one that can be opened. What is damaged in it, when nobody named it, is no reason to bring nothing.
+    fn open_best(&self) -> Result<Base> {
+        let best = found::best(&self.found)?;
+        let (mut passed, mut first) = (Vec::new(), None);
+        for id in self.found.in_turn() {
+            match self.open_one(id.as_str()) {
+                Ok(base) => return Ok(Base { passed, ..base }),
+                Err(e) if e.class == Class::Damage && !e.is_too_new() => {
+                    passed.push(parts::base_passed_over(id, &e));
+                    first.get_or_insert(e);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        first.map_or_else(|| self.open_one(&best), Err)
     }
 
     fn index_of(&self, known: &KnownSnapshot) -> Result<Index> {
@@ -209,43 +247,23 @@ impl Chosen {
     /// Where each component goes and from which snapshot, and which cannot be brought, as lines.
     pub fn plan(&self) -> Vec<String> {
         let mut lines = self.places.lines(&|name| self.parts.note(name));
-        lines.extend(self.moments());
+        lines.extend(moments(&self.parts, &self.places));
         lines.extend(self.parts.left_out());
         lines
     }
 
-    fn moments(&self) -> Option<String> {
-        self.parts.moments(self.places.components.iter().map(|place| place.name.as_str()))
-    }
-
     /// Brings everything back. Safe to be killed at any moment and run again.
     pub fn run(self) -> Result<RecoverReport> {
-        let moments = self.moments();
         let begun = self.begun();
         let Self { looked, parts, mut places } = self;
         let resumed = looked.begun.is_some();
         let work = Work::begin(&begun, looked.session.around.clock.now())?;
         crash::point("recover: begun");
-        let mut restored = Vec::new();
-        for place in &mut places.components {
-            looked.session.around.interrupt.check()?;
-            let (session, there) = (&looked.session, (&*place, &*places.config));
-            let snapshot = parts.snapshot_of(&place.name);
-            let brought = work.bring(session, &looked.options, snapshot, there).map_err(|e| {
-                match *snapshot == parts.record.snapshot || e.class != Class::Damage {
-                    true => e,
-                    // A run that is begun goes on with what it was begun with.
-                    false => e.hint(format!(
-                        "`--snapshot {}` with another --to brings what that snapshot holds",
-                        parts.record.snapshot
-                    )),
-                }
-            })?;
-            if let Some(beside) = &brought.beside {
-                place.put_beside(beside);
-            }
-            restored.push(brought);
-            crash::point("recover: component at its place");
+        let (restored, unread) = bring_all(&looked, &parts, &mut places, &work)?;
+        if restored.is_empty() && !unread.is_empty() {
+            // What cannot be brought must not bind the next run to the same snapshots.
+            work.end(true).doing(Class::Failed, cannot_end)?;
+            return Err(unread::nothing_left(unread, &parts));
         }
         let config = settle::settle(&looked, &parts.index, &places)?;
         for (name, path) in &config.astray {
@@ -254,21 +272,22 @@ impl Chosen {
         crash::point("recover: configuration written");
         let left: Vec<String> = restored.iter().flat_map(|r| r.left.iter().cloned()).collect();
         let mut problems = parts.problems.clone();
+        problems.extend(unread.iter().map(Unread::problem));
         let all = restored.iter().flat_map(|r: &Restored| r.problems.iter()).cloned();
         for problem in all.chain(config.problems.iter().cloned()).chain(looked.session.troubles()) {
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
         }
-        problems.extend(left.iter().map(|path| place::left_problem(path)));
-        work.end(left.is_empty()).doing(Class::Failed, || "cannot remove what the recovery used".into())?;
+        problems.extend(left.iter().map(|path| moving::left_problem(path)));
+        work.end(left.is_empty()).doing(Class::Failed, cannot_end)?;
         crash::point("recover: ended");
         let components =
             places.components.iter().zip(&restored).map(|(place, r)| r.report(place, &parts)).collect();
         Ok(RecoverReport {
-            next: next::steps(&looked, &parts, &places, &config, &restored),
+            next: next::steps(&looked, &parts, &places, &config, (&restored, &unread)),
             snapshot: parts.record.snapshot.clone(),
-            moments,
+            moments: moments(&parts, &places),
             resumed,
             project: places.project.display().to_string(),
             config: places.config.display().to_string(),
@@ -300,4 +319,38 @@ impl Chosen {
             components,
         }
     }
+}
+
+fn cannot_end() -> String {
+    "cannot remove what the recovery used".into()
+}
+
+fn moments(parts: &Parts, places: &Places) -> Option<String> {
+    parts.moments(places.components.iter().map(|place| place.name.as_str()))
+}
+
+/// Brings the components, each to its place. Those of which nothing can be read are taken out of `places`, and the others come all the same.
+fn bring_all(
+    looked: &Looked,
+    parts: &Parts,
+    places: &mut Places,
+    work: &Work,
+) -> Result<(Vec<Restored>, Vec<Unread>)> {
+    let (mut restored, mut unread) = (Vec::new(), Vec::new());
+    for place in &mut places.components {
+        looked.session.around.interrupt.check()?;
+        let snapshot = parts.snapshot_of(&place.name);
+        match work.bring(&looked.session, &looked.options, snapshot, (&*place, &*places.config)) {
+            Ok(brought) => {
+                if let Some(beside) = &brought.beside {
+                    place.put_beside(beside, brought.denied);
+                }
+                restored.push(brought);
+            }
+            Err(error) => unread.push(Unread::of(looked, parts, place, error)?),
+        }
+        crash::point("recover: component at its place");
+    }
+    places.components.retain(|place| !unread.iter().any(|unread| unread.name == place.name));
+    Ok((restored, unread))
 }

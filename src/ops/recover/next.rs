@@ -4,6 +4,7 @@ use super::Looked;
 use super::parts::Parts;
 use super::place::{ComponentPlace, Places};
 use super::settle::Settled;
+use super::unread::Unread;
 use super::work::Restored;
 use crate::model::index::ComponentKind;
 
@@ -13,7 +14,7 @@ pub(super) fn steps(
     parts: &Parts,
     places: &Places,
     settled: &Settled,
-    restored: &[Restored],
+    (restored, unread): (&[Restored], &[Unread]),
 ) -> Vec<String> {
     let mut steps = Vec::new();
     steps.extend(parts.moments(places.components.iter().map(|c| c.name.as_str())));
@@ -29,7 +30,11 @@ pub(super) fn steps(
     if restored.iter().any(|r| !r.left.is_empty()) {
         steps.push("move what could not be moved to its place by hand: it is listed above".into());
     }
+    steps.extend(unread.iter().map(Unread::step));
     for component in &parts.index.components {
+        if unread.iter().any(|unread| unread.name == component.name.as_str()) {
+            continue;
+        }
         if !places.components.iter().any(|c| c.name == component.name.as_str()) {
             steps.push(parts.missing(component.name.as_str()));
         } else if !component.rules.is_empty() {
@@ -56,7 +61,8 @@ pub(super) fn steps(
     steps.push("start the application, and look whether it is well".into());
     steps.push(format!("cd {} && backstay backup", places.project.display()));
     steps.push("make a new kit (`backstay kit -o FILE`), prove it (`backstay kit verify FILE`), and destroy the old one".into());
-    if let Some(old) = looked.kit.signing_key.as_ref().filter(|_| settled.introduced) {
+    let old = looked.kit.signing_key.as_ref().filter(|old| settled.introduced && old.id() != settled.signer);
+    if let Some(old) = old {
         steps.push(format!(
             "if the old machine still runs, stop its backups; if it may be in other hands: `backstay keys signer retire {}`",
             old.id()

@@ -3,13 +3,11 @@
 //! The newest good snapshot gives the configuration and what it holds; what the configuration names beside comes from the newest good one that holds it.
 //! A run that was interrupted must go on with the snapshots that it was begun with, whatever is newer meanwhile: these are in what it left.
 
-use super::found::not_good_because;
 use super::{Base, Looked};
 use crate::keys::NamingKey;
 use crate::keys::naming::component_number;
 use crate::model::chain::KnownSnapshot;
 use crate::model::index::{Index, IndexComponent};
-use crate::model::record::CheckResult;
 use crate::model::{ComponentName, ObjectId, Problem, ProblemKind, Record, SnapshotId, Timestamp};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::holding::{configured, holds, takeable};
@@ -50,8 +48,8 @@ pub(super) struct Parts {
     /// The index of the base, with what comes from others.
     pub(super) index: Index,
     pub(super) from: Origins,
-    /// The newest snapshot that holds each component.
-    pub(super) newest: BTreeMap<String, SnapshotId>,
+    /// The snapshots that hold each component, the best first.
+    pub(super) holders: BTreeMap<String, Vec<SnapshotId>>,
     /// Components of the configuration that are not brought back.
     pub(super) absent: Vec<String>,
     /// What could not be opened, and what is not good.
@@ -62,7 +60,7 @@ pub(super) struct Parts {
 
 /// Puts together what is brought back.
 pub(super) fn of(looked: &Looked, base: Base, how: &How) -> Result<Parts> {
-    let Base { record, hash, index } = base;
+    let Base { record, hash, index, passed } = base;
     let own = Origin { snapshot: record.snapshot.clone(), record: hash };
     let from = index.components.iter().map(|c| (c.name.to_string(), own.clone())).collect();
     let key = NamingKey::parse(&index.header.naming_key).or_else(|| looked.kit.naming_key.clone());
@@ -71,16 +69,16 @@ pub(super) fn of(looked: &Looked, base: Base, how: &How) -> Result<Parts> {
     if let How::Begun(Some(origins)) = how {
         names.extend(origins.keys().filter_map(|name| name.parse().ok()));
     }
-    let (newest, absent, problems, taken) = Default::default();
-    let mut parts = Parts { record, hash, index, from, newest, absent, problems, taken };
-    looked.vault.snapshots().filter(|s| s.hash == hash).for_each(|base| parts.taken(base));
+    let (of_each, absent, problems, taken) = Default::default();
+    let mut parts = Parts { record, hash, index, from, holders: of_each, absent, problems, taken };
+    parts.tell(looked, passed);
+    looked.vault.snapshots().filter(|s| s.hash == hash).for_each(|base| parts.taken(looked, base));
     let mut opened = HashMap::new();
     for name in names {
         let holders = key.as_ref().map(|key| holders(looked, component_number(key, &name)));
         let holders = holders.unwrap_or_default();
-        if let Some(best) = holders.first() {
-            parts.newest.insert(name.to_string(), best.record.snapshot.clone());
-        }
+        let ids = holders.iter().map(|holder| holder.record.snapshot.clone()).collect();
+        parts.holders.insert(name.to_string(), ids);
         if parts.from.contains_key(name.as_str()) || parts.absent.iter().any(|n| *n == name.as_str()) {
             continue;
         }
@@ -95,16 +93,13 @@ pub(super) fn of(looked: &Looked, base: Base, how: &How) -> Result<Parts> {
     Ok(parts)
 }
 
-/// Snapshots that hold a component and may be taken without being named: good ones first, then those in which it is whole, the newest first.
+/// Snapshots that hold a component and may be taken without being named: good ones first, then those in which nothing bad is known of it, then those in
+/// which it is complete, the newest first.
 fn holders(looked: &Looked, number: u64) -> Vec<&KnownSnapshot> {
     let mut holders: Vec<&KnownSnapshot> =
         takeable(&looked.vault, &looked.host).filter(|s| holds(s, number)).collect();
-    let whole = |s: &KnownSnapshot| {
-        let mut lines = s.record.components.iter().filter(|line| line.number == number);
-        lines.all(|line| line.complete && line.check != CheckResult::Failed)
-    };
     // Stable: newest first within each.
-    holders.sort_by_key(|s| (!s.good, !whole(s)));
+    holders.sort_by_key(|s| looked.against.rank_of(s, number));
     holders
 }
 
@@ -162,8 +157,8 @@ impl Parts {
             self.index.components.push(component);
             let origin = Origin { snapshot: known.record.snapshot.clone(), record: known.hash };
             self.from.insert(name.to_string(), origin);
-            self.taken(known);
-            passed.extend(not_good_because(known).map(|why| doubtful(known, name, why)));
+            self.taken(looked, known);
+            passed.extend(looked.against.why(known).map(|why| doubtful(known, name, why)));
             self.tell(looked, passed);
             return Ok(true);
         }
@@ -192,9 +187,14 @@ impl Parts {
         self.problems.extend(problems);
     }
 
-    fn taken(&mut self, known: &KnownSnapshot) {
-        let facts = (known.record.started, not_good_because(known));
+    fn taken(&mut self, looked: &Looked, known: &KnownSnapshot) {
+        let facts = (known.record.started, looked.against.why(known));
         self.taken.insert(known.record.snapshot.clone(), facts);
+    }
+
+    /// The newest snapshot that holds a component, by what is known before it is opened.
+    pub(super) fn newest(&self, name: &str) -> Option<&SnapshotId> {
+        self.holders.get(name)?.first()
     }
 
     /// The snapshot that a component comes from.
@@ -235,7 +235,7 @@ impl Parts {
 
     /// For people, before anything is done: what is not brought back.
     pub(super) fn left_out(&self) -> impl Iterator<Item = String> {
-        self.absent.iter().map(|name| match self.newest.get(name) {
+        self.absent.iter().map(|name| match self.newest(name) {
             Some(snapshot) => format!("{name:<12} is not brought back; the newest is in {snapshot}"),
             None => format!("{name:<12} is in the configuration, and in no snapshot that can be used"),
         })
@@ -243,7 +243,7 @@ impl Parts {
 
     /// What a person does about a component that was not brought back.
     pub(super) fn missing(&self, name: &str) -> String {
-        match (self.newest.get(name), self.from.get(name)) {
+        match (self.newest(name), self.from.get(name)) {
             (Some(snapshot), _) => not_brought(name, snapshot),
             (None, Some(origin)) => not_brought(name, &origin.snapshot),
             (None, None) => {
@@ -252,6 +252,19 @@ impl Parts {
                 )
             }
         }
+    }
+}
+
+/// That the snapshot which was to give the configuration is passed over for the next.
+pub(super) fn base_passed_over(snapshot: &SnapshotId, error: &OpError) -> Problem {
+    Problem {
+        kind: ProblemKind::Damaged,
+        component: None,
+        subject: format!("snapshot {snapshot}"),
+        what: format!("it cannot be opened, and is passed over: {}", Away::from(error).line()),
+        hint: Some(
+            "what is taken is the next best, which is older: look what is missing; another store, or a copy of this one, may have what is damaged".into(),
+        ),
     }
 }
 

@@ -1,20 +1,11 @@
-//! Where components go, and moving them there: by rename, never over something.
+//! Where components go.
 
 use super::RecoverOptions;
 use super::parts::Parts;
-use super::way::{self, Target};
 use super::work::Begun;
-use crate::durable::{Dir, DurableError};
 use crate::model::index::{ComponentKind, IndexComponent};
-use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::platform::apply::Subject;
-use crate::platform::at;
-use rustix::fs::FileType;
-use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Folder of what has no place in the project's folder.
@@ -38,17 +29,23 @@ pub(super) struct ComponentPlace {
     /// The folder from which on no link to `to` is followed: what is below it came from the snapshot.
     pub(super) top: PathBuf,
     /// The folder that it goes to when the way to its place is blocked.
-    beside: PathBuf,
+    pub(super) beside: PathBuf,
     /// What a person does about a component that is not at its place, where it is not that it lay outside of the project.
     pub(super) step: Option<String>,
 }
 
 impl ComponentPlace {
-    /// The component is in `beside`: a link on the way to its place was not followed.
-    pub(super) fn put_beside(&mut self, beside: &Path) {
+    /// The component is in `beside` and not at its place: no link on the way there was followed, or this user may not write there.
+    pub(super) fn put_beside(&mut self, beside: &Path, denied: bool) {
         let (name, to) = (&self.name, self.to.display());
+        let why = match denied {
+            true => "this user may not write there; as one who may, move",
+            false => {
+                "a symbolic link, or something else that is no folder, is on the way, and no link is followed; put"
+            }
+        };
         self.step = Some(format!(
-            "component {name} could not go to {to}: a symbolic link, or something else that is no folder, is on the way, and no link is followed; put what is in {} where it belongs before the next backup",
+            "component {name} could not go to {to}: {why} what is in {} where it belongs before the next backup",
             beside.display()
         ));
         beside.clone_into(&mut self.to);
@@ -183,183 +180,13 @@ impl Places {
 fn unknown_component(name: &str, parts: &Parts) -> OpError {
     let what = format!("there is no component {name:?} in snapshot {}", parts.record.snapshot);
     let mut names: Vec<&str> = parts.index.components.iter().map(|c| c.name.as_str()).collect();
-    names.extend(parts.newest.keys().map(String::as_str).filter(|n| !parts.from.contains_key(*n)));
-    let hint = match parts.newest.get(name) {
+    let held = parts.holders.iter().filter(|(_, holders)| !holders.is_empty()).map(|(name, _)| name.as_str());
+    names.extend(held.filter(|name| !parts.from.contains_key(*name)));
+    let hint = match parts.newest(name) {
         Some(newest) => {
             format!("the newest that holds it is {newest}: leave --snapshot away, or name that one")
         }
         None => format!("there are: {}", names.join(", ")),
     };
     OpError::new(Class::NotFound, what).hint(hint)
-}
-
-/// Says that something recovered could not be moved to its place.
-pub(super) fn left_problem(path: &str) -> Problem {
-    Problem {
-        kind: ProblemKind::NotRestored,
-        component: None,
-        subject: path.to_owned(),
-        what:
-            "it could not be moved to its place: something is there already, or it is on another file system"
-                .into(),
-        hint: Some("compare the two, and move it by hand (cp -a, or mv)".into()),
-    }
-}
-
-/// Where a component came to.
-#[derive(Default)]
-pub(super) struct Moved {
-    /// What could not be moved, and stays where it is.
-    pub(super) left: Vec<PathBuf>,
-    /// The folder that it is in because the way to its place was blocked.
-    pub(super) beside: Option<PathBuf>,
-}
-
-/// Moves the component whose tree is `from` to its place. What cannot be moved stays, and is given back.
-pub(super) fn move_to_place(
-    place: &ComponentPlace,
-    from: &Path,
-    project: &Path,
-    config: &Path,
-) -> Result<Moved> {
-    let cannot = || format!("cannot move component {} to {}", place.name, place.to.display());
-    let mut moved = Moved::default();
-    // Apart from the rest, which goes elsewhere: what cannot be moved of it must not go along.
-    let mut apart = from.as_os_str().to_owned();
-    apart.push("-outside");
-    let apart = PathBuf::from(apart);
-    let outside = from.join("_root");
-    if place.kind == ComponentKind::Paths && outside.symlink_metadata().is_ok() {
-        std::fs::rename(&outside, &apart).doing(Class::Failed, cannot)?;
-    }
-    if apart.symlink_metadata().is_ok() {
-        let top = if place.root.starts_with(project) { project } else { &place.root };
-        match way::open(top, &place.root).doing(Class::Failed, cannot)? {
-            Some(root) => into(&apart, &root, &mut moved.left).doing(Class::Failed, cannot)?,
-            None => moved.left.push(apart),
-        }
-    }
-    let (target, beside) = open_target(place, project).doing(Class::Failed, cannot)?;
-    moved.beside = beside;
-    if from.symlink_metadata().is_err() {
-        return Ok(moved); // an interrupted run had moved all of it
-    }
-    if moved.beside.is_none() {
-        put_config_aside(place, from, config).doing(Class::Failed, cannot)?;
-    }
-    match target {
-        Target::Whole(dir, name) if move_one(from, &dir, &name).doing(Class::Failed, cannot)? => {}
-        Target::Whole(..) | Target::Blocked => moved.left.push(from.to_owned()),
-        Target::Into(dir) => {
-            if place.to == project && place.kind == ComponentKind::Folder && !place.single {
-                like(from, &dir).doing(Class::Failed, cannot)?;
-            }
-            into(from, &dir, &mut moved.left).doing(Class::Failed, cannot)?;
-        }
-    }
-    Ok(moved)
-}
-
-/// The way to the component's place; where that is blocked, the way to a folder beside, which is given back, too.
-fn open_target(
-    place: &ComponentPlace,
-    project: &Path,
-) -> std::result::Result<(Target, Option<PathBuf>), DurableError> {
-    let target = way::target(place)?;
-    if !matches!(target, Target::Blocked) || place.to == place.beside {
-        return Ok((target, None));
-    }
-    let there = ComponentPlace { to: place.beside.clone(), top: project.to_owned(), ..place.clone() };
-    Ok(match way::target(&there)? {
-        Target::Blocked => (Target::Blocked, None),
-        free => (free, Some(there.to)),
-    })
-}
-
-/// So many older configurations are kept beside each other.
-const ASIDE_MAX: u32 = 10_000;
-
-/// The configuration that lay in a component is that of the old machine: it must not stand where commands look for one. One that an
-/// earlier recovery put aside came with the snapshot, and stays.
-fn put_config_aside(place: &ComponentPlace, from: &Path, config: &Path) -> io::Result<()> {
-    let Ok(inside) = config.strip_prefix(&place.to) else {
-        return Ok(());
-    };
-    let (Some(above), Some(name)) = (inside.parent(), inside.file_name()) else {
-        return Ok(());
-    };
-    let mut dir = at::open_place(from)?;
-    for part in above.components() {
-        dir = match at::open_dir(&dir, part.as_os_str().as_bytes()) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound || at::is_not_a_directory(&e) => return Ok(()),
-            other => other?,
-        };
-    }
-    let name = name.as_bytes();
-    if !at::facts_if_any(&dir, name)?.is_some_and(|facts| facts.kind == FileType::RegularFile) {
-        return Ok(());
-    }
-    for number in 1..=ASIDE_MAX {
-        let number = if number == 1 { String::new() } else { format!("-{number}") };
-        let aside = [name, b".before-recovery", number.as_bytes()].concat();
-        if at::move_new_as(&dir, name, &dir, &aside)? {
-            return Ok(());
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
-}
-
-/// Moves what is in the folder `from` into the open folder `to`, and removes `from` if nothing stays in it.
-fn into(from: &Path, to: &Dir, left: &mut Vec<PathBuf>) -> Result<()> {
-    let cannot = || format!("cannot move what is in {} to {}", from.display(), to.path().display());
-    let merge_all = |left: &mut Vec<PathBuf>| -> io::Result<()> {
-        let source = at::open_place(from)?;
-        merge(source.as_fd(), to.as_fd(), from, left)?;
-        at::sync_dir(to)?;
-        if at::is_empty(&source)? { std::fs::remove_dir(from) } else { Ok(()) }
-    };
-    merge_all(left).doing(Class::Failed, cannot)
-}
-
-fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path, left: &mut Vec<PathBuf>) -> io::Result<()> {
-    for (name, _) in at::names(from)? {
-        if at::move_new(from, &name, to)? {
-            continue;
-        }
-        let here = path.join(OsStr::from_bytes(&name));
-        // Reports of an earlier recovery, which came with the snapshot, would pass for this one's.
-        let both = name != super::work::FOLDER.as_bytes()
-            && at::facts_at(from, &name)?.is_dir()
-            && at::facts_if_any(to, &name)?.is_some_and(|there| there.is_dir());
-        if !both {
-            left.push(here);
-            continue;
-        }
-        let (source, target) = (at::open_dir(from, &name)?, at::open_dir(to, &name)?);
-        merge(source.as_fd(), target.as_fd(), &here, left)?;
-        at::sync_dir(&target)?;
-        if at::is_empty(&source)? {
-            at::remove_dir(from, &name)?;
-        }
-    }
-    Ok(())
-}
-
-/// Gives the folder `to` mode and, where that is allowed, owner of `from`.
-fn like(from: &Path, to: &Dir) -> io::Result<()> {
-    let facts = at::facts(at::open_place(from)?)?;
-    let subject = Subject::Open(to.as_fd());
-    if at::facts(to)?.uid != facts.uid || at::facts(to)?.gid != facts.gid {
-        subject.set_owner(Some(facts.uid), Some(facts.gid))?;
-    }
-    subject.set_mode(facts.mode)
-}
-
-/// Renames to a name of an open folder that must be free. False when it is not, or lies on another file system.
-fn move_one(from: &Path, to: &Dir, name: &OsStr) -> io::Result<bool> {
-    let source = at::open_place(from.parent().unwrap_or(Path::new("/")))?;
-    let old = from.file_name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-    let moved = at::move_new_as(source.as_fd(), &old, to.as_fd(), name.as_bytes())?;
-    at::sync_dir(to)?;
-    Ok(moved)
 }

@@ -5,6 +5,7 @@ use super::components;
 use super::config::{self, Text};
 use super::keys;
 use super::place::Places;
+use super::reach;
 use crate::catalog::{Head, State};
 use crate::config::{Config, Place, StoreConfig};
 use crate::durable::crash;
@@ -92,7 +93,8 @@ struct Sorted {
     made: Vec<String>,
 }
 
-/// Which stores are here. One whose folder lay in the project's died with the machine: it is made anew, and filled by the next backup.
+/// Which stores are here. One whose folder lay in the project's died with the machine: it is made anew, and filled by the next backup. Never one that
+/// lies elsewhere on this machine: the history that goes on is in it.
 fn stores(
     looked: &Looked,
     config: &Config,
@@ -108,15 +110,23 @@ fn stores(
     };
     let mut sorted = Sorted { here: Vec::new(), away: Vec::new(), made: Vec::new() };
     for store in &config.stores {
-        let lost = matches!(&store.place, Place::Path(path) if path.starts_with(&places.project));
+        let in_project = matches!(&store.place, Place::Path(path) if path.starts_with(&places.project));
+        let elsewhere = || reach::folder_of(looked, &store.name);
         let why = match open_if_there(store, &means) {
             Ok(Some(_)) => None,
-            Ok(None) if lost => {
+            Ok(None) if in_project && elsewhere().is_none() => {
+                // Where this machine's memory outlived the project's folder. What was seen in that store, and in others, stays remembered.
+                state.forget_store(&store.name).doing(Class::Failed, || {
+                    format!("cannot forget what store {:?} was before it was lost", store.name)
+                })?;
                 make_lost_store(store, &looked.kit.vault, (signer, state), &means, &*around.clock)?;
                 sorted.made.push(format!("{} ({})", store.name, place_of(store)));
                 None
             }
-            Ok(None) => Some("there is no store".to_owned()),
+            Ok(None) => Some(match elsewhere() {
+                Some(folder) => format!("there is no store; one of its name is in {}", folder.display()),
+                None => "there is no store".to_owned(),
+            }),
             Err(error) => Some(Away::from(&error).line()),
         };
         match why {
@@ -138,6 +148,9 @@ fn introduce(
     let keys = looked.vault.history.keys();
     let old = looked.kit.signing_key.clone().filter(|old| keys.may_sign_for(&old.id(), &looked.host));
     let Some(old) = old else {
+        if keys.may_sign_for(&new.id(), &looked.host) {
+            return Ok(true); // it was on this machine before, and is one of the host
+        }
         problems.push(stranger(looked, new));
         return Ok(false);
     };
@@ -165,7 +178,7 @@ fn introduce(
                 "the new signing key could not be introduced in any store",
             )
             .because(why)
-            .hint("the data is in its place; run the same command again when a store can be written"));
+            .hint("the data is in its place; run the same command again when a store can be written, or with --store and a copy of the store that can be"));
         }
     }
     problems.extend(session.troubles());

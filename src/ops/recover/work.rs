@@ -2,17 +2,20 @@
 //!
 //! A component counts as restored only when its report lies here, fsynced: a tree without one is removed and restored anew.
 
+use super::logs::Aside;
+use super::moving::{Mover, is_denied};
 use super::parts::{Origins, Parts};
-use super::place::{ComponentPlace, Moved, move_to_place};
+use super::place::ComponentPlace;
 use super::{RecoverOptions, RecoveredComponent};
 use crate::durable::{self, DurableError, FileLock, Held, crash};
 use crate::model::index::ComponentKind;
 use crate::model::{HostId, ObjectId, Problem, SnapshotId, Timestamp, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::restore::{RestoreOptions, run as restore};
+use crate::ops::restore::{RestoreOptions, run as restore, stamp};
 use crate::ops::session::Session;
 use crate::platform::at;
 use crate::platform::remove::remove_tree;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -69,6 +72,9 @@ pub(super) struct Restored {
     /// The folder that it is in because the way to its place was blocked.
     #[serde(default)]
     pub(super) beside: Option<PathBuf>,
+    /// It was blocked by modes: this user may not write there.
+    #[serde(default)]
+    pub(super) denied: bool,
     placed: bool,
 }
 
@@ -136,13 +142,15 @@ impl Work {
         };
         if !restored.placed {
             let from = restored.data.join(&place.name);
-            let Moved { left, beside } = move_to_place(place, &from, &self.project, config)?;
+            let stamp = stamp(session);
+            let moved = Mover { project: &self.project, config, stamp: &stamp }.put(place, &from)?;
             crash::point("recover: component moved");
-            if left.is_empty() {
+            if moved.left.is_empty() {
                 remove(&restored.data)?;
             }
-            restored.beside = beside;
-            restored.left = left.iter().map(|path| path.display().to_string()).collect();
+            (restored.beside, restored.denied) = (moved.beside, moved.denied);
+            restored.problems.extend(moved.aside.iter().map(Aside::problem));
+            restored.left = moved.left.iter().map(|path| path.display().to_string()).collect();
             restored.placed = true;
             self.write(place, &restored)?;
         }
@@ -177,21 +185,24 @@ impl Work {
             data,
             left: Vec::new(),
             beside: None,
+            denied: false,
             placed: false,
         };
         self.write(place, &restored)?;
         Ok(restored)
     }
 
-    /// Where a component is restored: on the file system of its place, so that it can be moved there in one step.
+    /// Where a component is restored: on the file system of its place, so that it can be moved there in one step; where this user may make nothing
+    /// there, in the work folder, from which somebody who may can move it.
     fn data_of(&self, place: &ComponentPlace) -> PathBuf {
         let inside = place.to.starts_with(&self.project) || place.kind == ComponentKind::Paths;
         // Not below what came from the snapshot: a link of it would lead elsewhere.
         let top = usize::from(place.top == place.to);
         let near = place.top.ancestors().skip(top).find(|path| path.is_dir()).filter(|_| !inside);
+        let name = format!("{FOLDER}-{}-{}", self.vault, place.name);
         match near {
-            Some(near) => near.join(format!("{FOLDER}-{}-{}", self.vault, place.name)),
-            None => self.dir.join(format!("data-{}", place.name)),
+            Some(near) if may_make(near, &name) => near.join(name),
+            _ => self.dir.join(format!("data-{}", place.name)),
         }
     }
 
@@ -231,6 +242,15 @@ impl Work {
             at::open_place(&self.project).and_then(|place| remove_tree(place.as_fd(), FOLDER.as_bytes()));
         parent.sync()
     }
+}
+
+/// False where this user may make no folder in `near`. What else stands in the way is told when something is made there.
+fn may_make(near: &Path, name: &str) -> bool {
+    let made = at::open_place(near).and_then(|dir| {
+        at::create_dir(&dir, name.as_bytes())?;
+        at::remove_dir(&dir, name.as_bytes())
+    });
+    !made.is_err_and(|e| is_denied(Errno::from_io_error(&e)))
 }
 
 /// Removes everything in the work folder but its lock.

@@ -244,9 +244,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn keep_as(&self, name: &[u8]) -> Vec<u8> {
-        let suffix = [own_names::BEFORE_RESTORE, self.stamp.as_bytes()].concat();
-        let room = 255usize.saturating_sub(suffix.len() + 6);
-        [&name[..name.len().min(room)], &suffix].concat()
+        own_names::kept_as(name, &self.stamp)
     }
 }
 

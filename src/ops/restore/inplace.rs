@@ -229,7 +229,7 @@ fn bring_all(session: &Session, steps: &mut [Exchange<'_>], report: &mut Restore
 }
 
 /// The time in the names under which things are kept.
-fn stamp(session: &Session) -> String {
+pub(in crate::ops) fn stamp(session: &Session) -> String {
     session.around.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 

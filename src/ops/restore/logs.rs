@@ -47,7 +47,7 @@ pub(super) struct Database<'x> {
 }
 
 /// True where a log of SQLite lies beside what has this name now: it must not be replayed over what takes its place.
-pub(super) fn log_beside(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+pub(in crate::ops) fn log_beside(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
     [LOG, JOURNAL].iter().any(|suffix| is_log_at(dir, &[name, suffix].concat()))
 }
 

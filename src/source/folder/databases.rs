@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 /// The first 16 bytes of a SQLite database.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// What SQLite keeps beside a database `NAME`: `NAME-wal` and so on.
-pub(super) const SIDECARS: [&[u8]; 3] = [b"-journal", b"-shm", b"-wal"];
+pub(crate) const SIDECARS: [&[u8]; 3] = [b"-journal", b"-shm", b"-wal"];
 
 /// A SQLite database has at least one page of 512 bytes, and whole pages.
 pub(super) fn size_fits(size: u64) -> bool {
@@ -61,7 +61,7 @@ pub(super) fn named_like_a_database(name: &[u8]) -> bool {
 }
 
 /// The name of the database whose sidecar `name` would be.
-pub(super) fn owner_of_sidecar(name: &[u8]) -> Option<&[u8]> {
+pub(crate) fn owner_of_sidecar(name: &[u8]) -> Option<&[u8]> {
     SIDECARS.iter().find_map(|ending| name.strip_suffix(*ending)).filter(|owner| !owner.is_empty())
 }
 
