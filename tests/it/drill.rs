@@ -156,6 +156,50 @@ fn where_there_is_no_room_content_is_compared_and_what_needs_room_is_inconclusiv
     assert_eq!(left(&person), 0);
 }
 
+/// What this machine remembers of the last drill: its snapshot and its result.
+fn remembered(person: &Person) -> (Value, Value) {
+    let file = person.home.join(".local/state/backstay/tsushin/drills.json");
+    let all: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let note = all["drills"].as_object().unwrap().values().next().unwrap();
+    (note["snapshot"].clone(), note["result"].clone())
+}
+
+/// Exchanges the identity, and loses the one before.
+fn lose_old_identity(person: &Person) {
+    let old = fs::read_to_string(person.identity()).unwrap();
+    person.json(0, ["keys", "rotate", "--yes"]);
+    let new = PathBuf::from(person.config()["encryption"]["identity_file"].as_str().unwrap());
+    let both = fs::read_to_string(&new).unwrap();
+    let left: Vec<&str> = both.lines().filter(|line| !old.lines().any(|known| known == *line)).collect();
+    fs::write(&new, left.join("\n") + "\n").unwrap();
+    fs::remove_file(person.identity()).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_opened_leaves_what_a_drill_found_out_of_the_others() {
+    let person = Person::set_up();
+    let whole = person.backup();
+    drill(&person, 0, &[]);
+    lose_old_identity(&person);
+    let db = person.json(0, ["backup", "--only", "db"])["snapshot"].as_str().unwrap().to_owned();
+    let report = drill(&person, 1, &[]);
+    assert_eq!((&report["outcome"], &report["verdicts"]), (&"inconclusive".into(), &1.into()), "{report:#}");
+    let found = report["snapshots"].as_array().unwrap().iter();
+    let found: Vec<(&str, &str)> =
+        found.map(|s| (s["snapshot"].as_str().unwrap(), s["outcome"].as_str().unwrap())).collect();
+    assert_eq!(found, [(db.as_str(), "full"), (whole.as_str(), "inconclusive")], "{report:#}");
+    assert_eq!(report["not_drilled"], serde_json::json!(["backend", "frontend", "settings"]), "{report:#}");
+    let problem = &report["problems"][0];
+    assert_eq!(problem["subject"], format!("snapshot {whole}"), "{report:#}");
+    assert!(problem["what"].as_str().unwrap().contains("could not be drilled to its end"), "{report:#}");
+    let show = person.json(0, ["show", &db]);
+    assert_eq!(show["proofs"][0]["last_drill"]["good"], true, "{show:#}");
+    assert_eq!(remembered(&person), (db.as_str().into(), "inconclusive".into()));
+    // Where nothing at all is found out, that is an error, and no drill.
+    person.fails(12, ["drill", &whole]);
+    assert_eq!(remembered(&person), (db.as_str().into(), "inconclusive".into()));
+}
+
 /// Runs `args` once for each point that it passes, killed there, and then looks around.
 fn killed_everywhere(person: &Person, args: &[&str], then: impl Fn(usize)) {
     let counted = person.top.join("points");
