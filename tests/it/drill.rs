@@ -200,6 +200,25 @@ fn a_snapshot_that_cannot_be_opened_leaves_what_a_drill_found_out_of_the_others(
     assert_eq!(remembered(&person), (db.as_str().into(), "inconclusive".into()));
 }
 
+#[test]
+fn a_component_that_is_named_twice_is_meant_once() {
+    let person = Person::set_up();
+    let env = fs::read(person.app.join(".env")).unwrap();
+    person.json(0, ["backup", "--only", "settings", "--only", "frontend", "--only", "settings"]);
+    let twice = ["--only", "settings", "--only", "settings"];
+    let report = drill(&person, 0, &[&["latest"], &twice[..]].concat());
+    assert_eq!(report["components"].as_array().unwrap().len(), 1, "{report:#}");
+    // Half of a snapshot is not the snapshot.
+    assert_eq!((&report["whole"], &report["verdicts"]), (&false.into(), &0.into()), "{report:#}");
+    let show = person.json(0, ["show"]);
+    assert_eq!(show["proofs"][0]["last_drill"], Value::Null, "{show:#}");
+    fs::write(person.app.join(".env"), "ruined\n").unwrap();
+    let plan = person.json(0, [&["rollback", "latest", "--dry-run"], &twice[..]].concat());
+    assert_eq!(plan["places"].as_array().unwrap().len(), 1, "{plan:#}");
+    person.json(0, [&["rollback", "latest", "--yes"], &twice[..]].concat());
+    assert_eq!(fs::read(person.app.join(".env")).unwrap(), env);
+}
+
 /// Runs `args` once for each point that it passes, killed there, and then looks around.
 fn killed_everywhere(person: &Person, args: &[&str], then: impl Fn(usize)) {
     let counted = person.top.join("points");

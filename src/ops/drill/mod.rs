@@ -49,7 +49,8 @@ pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
     let began = session.around.clock.now();
     let identities = Arc::new(session.identities_needed()?);
     let vault = session.read_vault()?;
-    let plan = plan::of(session, &vault, options)?;
+    let options = DrillOptions { only: select::each_once(&options.only), ..options.clone() };
+    let plan = plan::of(session, &vault, &options)?;
     let mut voice = Voice::of(session, "drill");
     let views = plan.turns.iter().map(|turn| view_of(&vault, turn.known)).collect::<Result<Vec<&View>>>()?;
     let mut parts = Vec::new();
@@ -126,7 +127,8 @@ fn drilled(
             let identities = Arc::clone(identities);
             let opened = Opened { sources, record: Arc::clone(&record), index, identities };
             let selections = selections(&opened, &turn.only)?;
-            part.shown.whole = selections.len() == opened.index.components.len();
+            let chosen = |name: &str| selections.iter().any(|s| s.component == name);
+            part.shown.whole = opened.index.components.iter().all(|c| chosen(c.name.as_str()));
             drill(session, &opened, view, &selections, part)
         }
         Err(error) if error.class == Class::Damage => {
