@@ -4,6 +4,7 @@ use crate::common::person::{Person, Said};
 use backstay::store::Key;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 fn scratch(person: &Person) -> PathBuf {
@@ -217,6 +218,39 @@ fn a_component_that_is_named_twice_is_meant_once() {
     assert_eq!(plan["places"].as_array().unwrap().len(), 1, "{plan:#}");
     person.json(0, [&["rollback", "latest", "--yes"], &twice[..]].concat());
     assert_eq!(fs::read(person.app.join(".env")).unwrap(), env);
+}
+
+#[test]
+fn a_drill_with_a_kit_alone_uses_no_folder_that_somebody_made_before() {
+    let person = Person::set_up();
+    person.backup();
+    let (kit, shared) = (person.top.join("kit.txt"), person.top.join("tmp"));
+    person.ok(["kit", "-o", kit.to_str().unwrap()]);
+    let set_mode = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let planted = shared.join(format!("backstay-{}", rustix::process::geteuid().as_raw()));
+    fs::create_dir_all(&planted).unwrap();
+    set_mode(&shared, 0o1777);
+    set_mode(&planted, 0o777);
+    let drill = |crash: &str| -> Said {
+        let mut command = person.command(["--kit", kit.to_str().unwrap(), "drill"]);
+        command.env("TMPDIR", &shared).env("BACKSTAY_TEST_CRASH", crash).output().unwrap().into()
+    };
+    let others = || {
+        let all = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| *path != planted).collect::<Vec<_>>()
+    };
+    drill("drill: component restored#1").code(-1);
+    assert_eq!(fs::read_dir(&planted).unwrap().count(), 0);
+    let left = others();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(fs::metadata(&left[0]).unwrap().permissions().mode() & 0o777, 0o700);
+    drill("none#1").code(0);
+    assert_eq!(others(), [] as [PathBuf; 0], "nothing stays");
+    // Without the sticky bit anybody could exchange the folder.
+    set_mode(&shared, 0o777);
+    drill("none#1").code(1).error().says(&["can be exchanged by everybody", "TMPDIR"]);
 }
 
 /// Runs `args` once for each point that it passes, killed there, and then looks around.
