@@ -8,7 +8,7 @@ pub use crate::model::breaks::{Break, BreakKind};
 use crate::model::chain_check::{self, Breaks};
 use crate::model::excuses;
 use crate::model::id::{HostId, ObjectId, SignerId, SnapshotId, VaultId};
-use crate::model::mark::{Mark, Role, Verdict};
+use crate::model::mark::{KeyAction, Mark, Role, Statement, Verdict};
 use crate::model::mark_rules;
 use crate::model::proof;
 use crate::model::record::{Record, SnapshotKind};
@@ -91,6 +91,14 @@ impl ChainEntry {
         match &self.body {
             EntryBody::Mark(mark) => Some(mark),
             EntryBody::Record(_) => None,
+        }
+    }
+
+    /// The key that it introduces.
+    pub(crate) fn introduces(&self) -> Option<SignerId> {
+        match &self.as_mark()?.statement {
+            Statement::Key { action: KeyAction::Introduce, key, .. } => signer_of_text(key),
+            _ => None,
         }
     }
 }

@@ -3,8 +3,7 @@
 use crate::model::chain::{Break, BreakKind, ChainEntry, Heads, Reader};
 use crate::model::excuses::{Settled, excused};
 use crate::model::id::{ObjectId, SignerId, VaultId};
-use crate::model::mark::{KeyAction, Statement};
-use crate::model::trust_rules::{Keys, is_only_verifier_or_pruner, signer_of_text};
+use crate::model::trust_rules::{Keys, is_only_verifier_or_pruner};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the checks found.
@@ -182,19 +181,11 @@ impl Check<'_> {
 fn introductions(entries: &[ChainEntry]) -> BTreeMap<SignerId, Introductions> {
     let mut introductions: BTreeMap<SignerId, Introductions> = BTreeMap::new();
     for entry in entries {
-        if let Some(key) = introduced_by(entry).filter(|key| *key != entry.signer()) {
+        if let Some(key) = entry.introduces().filter(|key| *key != entry.signer()) {
             introductions.entry(key).or_default().insert((entry.number(), entry.hash));
         }
     }
     introductions
-}
-
-/// The key that `entry` introduces.
-fn introduced_by(entry: &ChainEntry) -> Option<SignerId> {
-    match &entry.as_mark()?.statement {
-        Statement::Key { action: KeyAction::Introduce, key, .. } => signer_of_text(key),
-        _ => None,
-    }
 }
 
 /// Heads worth remembering. A broken chain's is not: what was seen before it broke stays the measure.
@@ -221,7 +212,7 @@ fn next(
     for entry in entries {
         let begins =
             |key: &SignerId| *key != entry.signer() && !is_only_verifier_or_pruner(&reader.trusted, key);
-        let Some(introduced) = introduced_by(entry).filter(begins) else {
+        let Some(introduced) = entry.introduces().filter(begins) else {
             continue;
         };
         let place = (entry.number(), entry.hash);

@@ -94,6 +94,14 @@ pub fn settling(
         keep,
     };
     let statements = work.statements(&breaks)?;
+    let falls = |statement: &Statement| match statement {
+        Statement::Settle { drop, .. } => drop.iter().any(|hash| keep.contains(hash)),
+        _ => false,
+    };
+    // Of two that were named and cannot both stand it is not for their numbers to choose.
+    if statements.iter().any(falls) {
+        return Err(work.choose());
+    }
     let mut tried = settled.clone();
     statements.iter().for_each(|statement| settle_with(&mut tried, statement));
     let keys_then = Keys::of(&reader.trusted, &entries, &tried.dropped);
@@ -250,7 +258,7 @@ impl Work<'_> {
         self.one_of(&fits)
     }
 
-    /// The only one, the one that was named, or the one that this reader saw: nobody can name that.
+    /// The only one, the one that was named, or the one that this reader saw: who does not have it hardly names it.
     fn one_of(&self, nodes: &[Node]) -> Result<Option<Node>, Unsettled> {
         let with = |fits: &dyn Fn(&Node) -> bool| match nodes.iter().filter(|n| fits(n)).collect::<Vec<_>>()[..]
         {

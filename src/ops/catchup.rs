@@ -201,9 +201,11 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         })
     }
 
-    /// Remembers what the store at `view` holds, when it lacks nothing below.
+    /// Remembers what the store at `view` holds, when it lacks nothing below. Nothing while the history is forked: of two entries with one
+    /// number one is known here, and a store that holds the other would seem to have lost it.
     pub(super) fn remember(&self, view: usize) -> Result<()> {
-        let Some(state) = self.session.state.as_ref().filter(|_| self.ledger.missing(view).is_empty()) else {
+        let whole = !self.ledger.forked && self.ledger.missing(view).is_empty();
+        let Some(state) = self.session.state.as_ref().filter(|_| whole) else {
             return Ok(());
         };
         let mut seen = BTreeMap::new();

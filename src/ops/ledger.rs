@@ -43,8 +43,15 @@ pub(super) struct Ledger {
 impl Ledger {
     /// What the stores that were read, and the documents kept here, hold of the chain of `host`.
     pub(super) fn of(session: &Session, vault: &Vault, host: &HostId) -> Result<Self> {
-        let own =
-            |signer: &SignerId| vault.history.keys().is_of(signer, host) || HostId::from(*signer) == *host;
+        let kept = kept_here(session, vault)?;
+        // What ends a fork counts from when it is signed: else nothing could ever be carried across that fork, it itself neither.
+        let settles = |(entry, _): &Kept| {
+            matches!(entry.as_mark().map(|m| &m.statement), Some(Statement::Settle { .. }))
+        };
+        let settled =
+            kept.iter().any(settles).then(|| vault.history_with(kept.iter().map(|(e, _)| e.clone())));
+        let history = settled.as_ref().unwrap_or(&vault.history);
+        let own = |signer: &SignerId| history.keys().is_of(signer, host) || HostId::from(*signer) == *host;
         let mut ledger = Self {
             entries: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -54,20 +61,14 @@ impl Ledger {
             deleted: vault.snapshots().filter(|s| s.delete_asked).map(|s| s.hash).collect(),
         };
         // What lost when a fork was settled lies in the stores for ever, and is none of this chain.
-        let stands = |e: &ChainEntry| !vault.history.is_dropped(&e.signer(), e.number(), &e.hash);
+        let stands = |e: &ChainEntry| !history.is_dropped(&e.signer(), e.number(), &e.hash);
         for entry in vault.entries.iter().filter(|e| own(&e.signer()) && stands(e)) {
             ledger.add(entry.clone(), None);
         }
-        let kept = session.state()?.kept_documents();
         let mut signed_here = Vec::new();
-        for kept in kept.doing(Class::Failed, || "cannot read what was signed and kept here".into())? {
-            let entry = parse_entry(&kept.key, &kept.bytes, &vault.info.vault);
-            let entry =
-                entry.doing(Class::Failed, || format!("{} cannot be read as it is kept here", kept.key))?;
-            if let Some(entry) = entry.filter(|e| own(&e.signer()) && stands(e)) {
-                signed_here.push(entry.clone());
-                ledger.add(entry, Some(kept.bytes));
-            }
+        for (entry, bytes) in kept.into_iter().filter(|(e, _)| own(&e.signer()) && stands(e)) {
+            signed_here.push(entry.clone());
+            ledger.add(entry, Some(bytes));
         }
         for view in &vault.views {
             let held = |(number, own): (&u64, &OwnEntry)| {
@@ -239,6 +240,22 @@ impl Ledger {
     pub(super) fn head(&self) -> u64 {
         self.entries.keys().next_back().copied().unwrap_or(0)
     }
+}
+
+/// An entry that was signed on this machine, and its bytes.
+type Kept = (ChainEntry, Vec<u8>);
+
+/// What was signed here and is kept until every store has it.
+fn kept_here(session: &Session, vault: &Vault) -> Result<Vec<Kept>> {
+    let documents = session.state()?.kept_documents();
+    let mut kept = Vec::new();
+    for document in documents.doing(Class::Failed, || "cannot read what was signed and kept here".into())? {
+        let entry = parse_entry(&document.key, &document.bytes, &vault.info.vault);
+        let entry =
+            entry.doing(Class::Failed, || format!("{} cannot be read as it is kept here", document.key))?;
+        kept.extend(entry.map(|entry| (entry, document.bytes)));
+    }
+    Ok(kept)
 }
 
 /// Objects of a host that counting verdicts prove in a store, and that none found bad since; with when the youngest proof of each began.

@@ -115,10 +115,10 @@ pub fn say(session: &Session, text: &str, saying: &Saying) -> Result<MarkReport>
 fn statement(session: &Session, saying: &Saying, target: Target) -> Result<Statement> {
     Ok(match saying {
         Saying::Tag { tags, remove: false } => {
-            Statement::Tag { target, add: tags.clone(), remove: Vec::new() }
+            Statement::Tag { target, add: select::each_once(tags), remove: Vec::new() }
         }
         Saying::Tag { tags, remove: true } => {
-            Statement::Tag { target, add: Vec::new(), remove: tags.clone() }
+            Statement::Tag { target, add: Vec::new(), remove: select::each_once(tags) }
         }
         Saying::Milestone(on) => Statement::Milestone { target, on: *on },
         Saying::Note(note) => Statement::Note { target, sealed: sealed(session, note)? },

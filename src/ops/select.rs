@@ -268,6 +268,17 @@ fn selector_error(error: SelectorError) -> OpError {
     OpError::new(class, error.to_string()).hint(hint)
 }
 
+/// Names that were given, each once: who names one twice means it once.
+pub(crate) fn each_once(names: &[String]) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for name in names {
+        if !once.contains(name) {
+            once.push(name.clone());
+        }
+    }
+    once
+}
+
 /// The component called `name`.
 pub fn component<'i>(index: &'i Index, name: &str) -> Result<&'i IndexComponent> {
     index.component(name).ok_or_else(|| {

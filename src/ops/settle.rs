@@ -3,16 +3,18 @@
 //! It deletes nothing and brings nothing back: signed marks say what a person looked into and accepts, for everybody who trusts this key with
 //! the role `prune`. It must never excuse entries of the very key that signs, and never while a store is away that may have what is missing.
 
-use crate::model::chain::{ChainEntry, EntryBody};
+mod branches;
+
+use crate::model::chain::ChainEntry;
 use crate::model::mark::{Role, Statement};
 use crate::model::settling::Unsettled;
 use crate::model::{HostId, ObjectId, Problem, SignerId, SnapshotId};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::marks::Marks;
-use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::union;
-use crate::ops::vault::{Vault, name_of};
+use crate::ops::vault::Vault;
+use branches::Branches;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +29,7 @@ pub struct SettledHistory {
     pub wrong: Vec<String>,
     /// Numbers of entries that are accepted as lost.
     pub lost: Vec<u64>,
-    /// Snapshots of the history that does not stand: they become untrusted, and nothing of them is deleted.
+    /// Snapshots of the history that does not stand, and of keys that it introduced: they become untrusted, and nothing of them is deleted.
     pub dropped: Vec<SnapshotId>,
 }
 
@@ -50,7 +52,7 @@ pub struct Settlement {
     statements: Vec<Statement>,
 }
 
-/// Looks at all stores and says what would be settled. `keep`: ids of snapshots of the histories that stand, where there are several.
+/// Looks at all stores and says what would be settled. `keep` names snapshots or entries of the histories that stand, where there are several.
 pub fn plan(session: &Session, keep: &[String]) -> Result<Settlement> {
     let all = session.with_all_stores()?;
     let vault = match all.stores.len() {
@@ -106,10 +108,10 @@ fn of(session: &Session, vault: &Vault, keep: &[String]) -> Result<Settlement> {
     }
     let own = session.signer()?.id();
     may(vault, &own, &signers)?;
-    let kept = kept(session, vault, keep)?;
+    let kept = branches::kept(session, vault, keep)?;
     for signer in signers {
         let statements =
-            vault.settling(&own, &signer, &kept).map_err(|unsettled| cannot(vault, &signer, unsettled))?;
+            vault.settling(&own, &signer, &kept).map_err(|why| cannot(vault, (&own, &signer), why))?;
         settlement.report.histories.push(row(vault, &signer, &statements));
         settlement.statements.extend(statements);
     }
@@ -134,10 +136,6 @@ fn may(vault: &Vault, own: &SignerId, signers: &BTreeSet<SignerId>) -> Result<()
         .hint("`backstay keys signer rotate` makes a new key for this machine; run `backstay settle` again after that"))
 }
 
-fn kept(session: &Session, vault: &Vault, keep: &[String]) -> Result<BTreeSet<ObjectId>> {
-    keep.iter().map(|text| Ok(select::named(session, vault, text)?.hash)).collect()
-}
-
 fn row(vault: &Vault, signer: &SignerId, statements: &[Statement]) -> SettledHistory {
     let there: BTreeMap<ObjectId, &ChainEntry> =
         vault.entries.iter().filter(|e| e.signer() == *signer).map(|e| (e.hash, e)).collect();
@@ -145,7 +143,10 @@ fn row(vault: &Vault, signer: &SignerId, statements: &[Statement]) -> SettledHis
     for statement in statements {
         if let Statement::Settle { entry, keep, drop, .. } = statement {
             lost.extend(keep.is_none_or(|hash| !there.contains_key(&hash)).then_some(*entry));
-            dropped.extend(drop.iter().filter_map(|hash| there.get(hash)?.snapshot().cloned()));
+            for entry in drop.iter().filter_map(|hash| there.get(hash)) {
+                dropped.extend(entry.snapshot().cloned());
+                dropped.extend(branches::hanging(vault, entry).into_iter().cloned());
+            }
         }
     }
     let wrong =
@@ -154,37 +155,25 @@ fn row(vault: &Vault, signer: &SignerId, statements: &[Statement]) -> SettledHis
     SettledHistory { signer, host, wrong, lost, dropped: dropped.into_iter().collect() }
 }
 
-fn cannot(vault: &Vault, signer: &SignerId, unsettled: Unsettled) -> OpError {
+fn cannot(vault: &Vault, (own, signer): (&SignerId, &SignerId), unsettled: Unsettled) -> OpError {
     let what = unsettled.to_string();
     match unsettled {
         Unsettled::Choose { ends, .. } => {
-            let ends: Vec<String> = ends.iter().map(|end| end_in_words(vault, signer, end)).collect();
+            let ends = Branches::of(vault, signer, &ends, *own).in_words();
             OpError::new(Class::Usage, what).because(format!("one ends with {}", ends.join("; another with "))).hint(
-                "look at both (`backstay list`, `backstay ls ID`), then name a snapshot of the one that stands: `backstay settle --keep ID`; snapshots of the other become untrusted, and nothing is deleted",
+                "look at both (`backstay list`, `backstay ls ID`), then name the one that stands with its --keep: `backstay settle --keep ...`; snapshots of the other become untrusted, and nothing is deleted",
             )
         }
         Unsettled::TooMany { .. } => OpError::new(Class::Damage, what)
             .hint("that is no loss but another store, or made up by whoever stole the key: `backstay keys signer retire` ends a key"),
-        Unsettled::Disowns { .. } => OpError::new(Class::Damage, what)
-            .hint("keep that history; snapshots of the other can be restored with --accept-untrusted"),
+        Unsettled::Disowns { key } => {
+            let name = branches::that_brings_in(vault, key, signer);
+            let how = name.map(|name| format!(": `backstay settle --keep {name}`")).unwrap_or_default();
+            OpError::new(Class::Damage, what).hint(format!(
+                "keep that history{how}; snapshots of the other can be restored with --accept-untrusted"
+            ))
+        }
         _ => OpError::new(Class::Damage, what)
             .hint("snapshots can be used by their ids; `backstay keys signer retire` with --last ends a key before that entry"),
     }
-}
-
-/// The last snapshot of a history that ends with the entry `end`.
-fn end_in_words(vault: &Vault, signer: &SignerId, end: &ObjectId) -> String {
-    let by_hash: BTreeMap<ObjectId, &ChainEntry> =
-        vault.entries.iter().filter(|e| e.signer() == *signer).map(|e| (e.hash, e)).collect();
-    let mut at = by_hash.get(end).copied();
-    let Some(last) = at else {
-        return "an entry that was seen and is not here".into();
-    };
-    while let Some(entry) = at {
-        if let EntryBody::Record(record) = &entry.body {
-            return format!("snapshot {} (entry {})", record.snapshot, entry.number());
-        }
-        at = entry.previous().and_then(|hash| by_hash.get(&hash).copied());
-    }
-    format!("entry {}", name_of(last).1)
 }

@@ -25,9 +25,10 @@ pub struct Means {
 }
 
 impl Means {
-    /// For one who only reads, and has no state here.
+    /// For one who only reads, and has no state here: below a file there is no folder, so nothing is ever found or made there. A name in the
+    /// system's temporary folder would be one that every other user could fill before.
     pub fn of_reader(interrupt: &Interrupt, as_of: Option<jiff::Timestamp>) -> Self {
-        let state_dir = std::env::temp_dir().join("backstay-reader");
+        let state_dir = PathBuf::from("/dev/null/no-state");
         Self { writer: None, state_dir, interrupt: interrupt.clone(), as_of }
     }
 }
@@ -255,5 +256,17 @@ impl StoreSlot {
             }
         };
         self.opened.get_or_init(|| open().map_err(|e| Away::from(&e))).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reader_would_remember_is_found_and_made_nowhere() {
+        let means = Means::of_reader(&Interrupt::default(), None);
+        assert!(means.state_dir.symlink_metadata().is_err());
+        assert!(crate::durable::create_dirs(&means.state_dir, 0o700).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! others hold.
 
 use crate::catalog::{Head, State};
-use crate::model::chain::{Break, BreakKind, Heads, History};
+use crate::model::chain::{Break, BreakKind, ChainEntry, Heads, History};
 use crate::model::{Problem, ProblemKind, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::excuses::excused_in;
@@ -352,7 +352,10 @@ fn say_lag(session: &Session, union: &Union) {
 /// For each store that was read and lacks entries of trusted signers: its name, and how many.
 pub(super) fn lag(vault: &Vault) -> Vec<(String, usize)> {
     let keys = vault.history.keys();
-    let all: BTreeSet<EntryName> = vault.entries.iter().filter(|e| keys.counts(e)).map(name_of).collect();
+    // What lost when a fork was settled is brought nowhere, so no store lacks it.
+    let stands = |e: &&ChainEntry| !vault.history.is_dropped(&e.signer(), e.number(), &e.hash);
+    let counts = |e: &&ChainEntry| keys.counts(e);
+    let all: BTreeSet<EntryName> = vault.entries.iter().filter(counts).filter(stands).map(name_of).collect();
     let lacks = |view: &crate::ops::vault::View| {
         let excused = excused_in(vault, &view.info.instance);
         let missing = all.iter().filter(|e| !view.present.contains(*e) && !excused.contains(*e)).count();

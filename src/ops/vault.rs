@@ -239,6 +239,11 @@ impl Vault {
         Ok(Self { info: first.info.clone(), views, entries, history, bad, reader })
     }
 
+    /// The history as it will be when `more`, which is signed and in no store yet, is there, too.
+    pub(super) fn history_with(&self, more: impl IntoIterator<Item = ChainEntry>) -> History {
+        History::of(self.entries.iter().cloned().chain(more).collect(), &self.reader)
+    }
+
     /// What `own`, a key with the role `prune`, would have to sign so that the history of `signer` is whole again.
     pub fn settling(
         &self,

@@ -4,6 +4,7 @@ use crate::common::person::{Person, Said};
 use backstay::store::Key;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 fn scratch(person: &Person) -> PathBuf {
@@ -154,6 +155,102 @@ fn where_there_is_no_room_content_is_compared_and_what_needs_room_is_inconclusiv
     assert_eq!(report["outcome"], "inconclusive", "{report:#}");
     assert!(said.err.contains("scratch"), "{}", said.err);
     assert_eq!(left(&person), 0);
+}
+
+/// What this machine remembers of the last drill: its snapshot and its result.
+fn remembered(person: &Person) -> (Value, Value) {
+    let file = person.home.join(".local/state/backstay/tsushin/drills.json");
+    let all: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let note = all["drills"].as_object().unwrap().values().next().unwrap();
+    (note["snapshot"].clone(), note["result"].clone())
+}
+
+/// Exchanges the identity, and loses the one before.
+fn lose_old_identity(person: &Person) {
+    let old = fs::read_to_string(person.identity()).unwrap();
+    person.json(0, ["keys", "rotate", "--yes"]);
+    let new = PathBuf::from(person.config()["encryption"]["identity_file"].as_str().unwrap());
+    let both = fs::read_to_string(&new).unwrap();
+    let left: Vec<&str> = both.lines().filter(|line| !old.lines().any(|known| known == *line)).collect();
+    fs::write(&new, left.join("\n") + "\n").unwrap();
+    fs::remove_file(person.identity()).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_opened_leaves_what_a_drill_found_out_of_the_others() {
+    let person = Person::set_up();
+    let whole = person.backup();
+    drill(&person, 0, &[]);
+    lose_old_identity(&person);
+    let db = person.json(0, ["backup", "--only", "db"])["snapshot"].as_str().unwrap().to_owned();
+    let report = drill(&person, 1, &[]);
+    assert_eq!((&report["outcome"], &report["verdicts"]), (&"inconclusive".into(), &1.into()), "{report:#}");
+    let found = report["snapshots"].as_array().unwrap().iter();
+    let found: Vec<(&str, &str)> =
+        found.map(|s| (s["snapshot"].as_str().unwrap(), s["outcome"].as_str().unwrap())).collect();
+    assert_eq!(found, [(db.as_str(), "full"), (whole.as_str(), "inconclusive")], "{report:#}");
+    assert_eq!(report["not_drilled"], serde_json::json!(["backend", "frontend", "settings"]), "{report:#}");
+    let problem = &report["problems"][0];
+    assert_eq!(problem["subject"], format!("snapshot {whole}"), "{report:#}");
+    assert!(problem["what"].as_str().unwrap().contains("could not be drilled to its end"), "{report:#}");
+    let show = person.json(0, ["show", &db]);
+    assert_eq!(show["proofs"][0]["last_drill"]["good"], true, "{show:#}");
+    assert_eq!(remembered(&person), (db.as_str().into(), "inconclusive".into()));
+    // Where nothing at all is found out, that is an error, and no drill.
+    person.fails(12, ["drill", &whole]);
+    assert_eq!(remembered(&person), (db.as_str().into(), "inconclusive".into()));
+}
+
+#[test]
+fn a_component_that_is_named_twice_is_meant_once() {
+    let person = Person::set_up();
+    let env = fs::read(person.app.join(".env")).unwrap();
+    person.json(0, ["backup", "--only", "settings", "--only", "frontend", "--only", "settings"]);
+    let twice = ["--only", "settings", "--only", "settings"];
+    let report = drill(&person, 0, &[&["latest"], &twice[..]].concat());
+    assert_eq!(report["components"].as_array().unwrap().len(), 1, "{report:#}");
+    // Half of a snapshot is not the snapshot.
+    assert_eq!((&report["whole"], &report["verdicts"]), (&false.into(), &0.into()), "{report:#}");
+    let show = person.json(0, ["show"]);
+    assert_eq!(show["proofs"][0]["last_drill"], Value::Null, "{show:#}");
+    fs::write(person.app.join(".env"), "ruined\n").unwrap();
+    let plan = person.json(0, [&["rollback", "latest", "--dry-run"], &twice[..]].concat());
+    assert_eq!(plan["places"].as_array().unwrap().len(), 1, "{plan:#}");
+    person.json(0, [&["rollback", "latest", "--yes"], &twice[..]].concat());
+    assert_eq!(fs::read(person.app.join(".env")).unwrap(), env);
+}
+
+#[test]
+fn a_drill_with_a_kit_alone_uses_no_folder_that_somebody_made_before() {
+    let person = Person::set_up();
+    person.backup();
+    let (kit, shared) = (person.top.join("kit.txt"), person.top.join("tmp"));
+    person.ok(["kit", "-o", kit.to_str().unwrap()]);
+    let set_mode = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let planted = shared.join(format!("backstay-{}", rustix::process::geteuid().as_raw()));
+    fs::create_dir_all(&planted).unwrap();
+    set_mode(&shared, 0o1777);
+    set_mode(&planted, 0o777);
+    let drill = |crash: &str| -> Said {
+        let mut command = person.command(["--kit", kit.to_str().unwrap(), "drill"]);
+        command.env("TMPDIR", &shared).env("BACKSTAY_TEST_CRASH", crash).output().unwrap().into()
+    };
+    let others = || {
+        let all = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| *path != planted).collect::<Vec<_>>()
+    };
+    drill("drill: component restored#1").code(-1);
+    assert_eq!(fs::read_dir(&planted).unwrap().count(), 0);
+    let left = others();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(fs::metadata(&left[0]).unwrap().permissions().mode() & 0o777, 0o700);
+    drill("none#1").code(0);
+    assert_eq!(others(), [] as [PathBuf; 0], "nothing stays");
+    // Without the sticky bit anybody could exchange the folder.
+    set_mode(&shared, 0o777);
+    drill("none#1").code(1).error().says(&["can be exchanged by everybody", "TMPDIR"]);
 }
 
 /// Runs `args` once for each point that it passes, killed there, and then looks around.

@@ -1,5 +1,7 @@
 //! A history that is not whole, and will not be: it is settled by a person, and everything goes on.
 
+mod recovered;
+
 use crate::common::person::Person;
 use serde_json::Value;
 use std::fs;

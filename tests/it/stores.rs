@@ -1,5 +1,8 @@
 //! Several stores of one vault: one leads, the others catch up; one that is away, behind or damaged never stops the rest.
 
+mod absent;
+mod damaged;
+
 use crate::common::person::{Person, Said};
 use crate::common::trees::copy;
 use crate::common::watched::around;
@@ -208,88 +211,6 @@ fn when_the_primary_is_away_the_next_store_leads_and_the_primary_catches_up() {
     assert_eq!(two.list("local").len(), 4);
 }
 
-#[test]
-fn a_snapshot_that_only_a_lost_store_had_is_said_to_be_absent_and_the_others_stay_whole() {
-    let two = Two::new();
-    two.backup(0);
-    Two::unplug(&two.second());
-    two.change("only in the first\n");
-    let lost = id(&two.backup(4));
-    Two::unplug(&two.first());
-    Two::plug(&two.second());
-    two.change("only in the second\n");
-    let kept = id(&two.backup(4));
-    let there = two.list("second");
-    assert!(there.contains(&kept) && !there.contains(&lost), "{there:?}");
-    Two::plug(&two.first());
-    // It comes back: what it has alone is valid and used, and the rest is brought.
-    two.backup(0);
-    let all = two.person.json(0, ["list"]);
-    assert_eq!(all["history"], Value::Array(Vec::new()), "{all:#}");
-    assert_eq!(two.list("local").len(), 4);
-    two.assert_second_has(&lost);
-}
-
-impl Two {
-    /// The second store has what it lacked, although a mark of before calls that absent there, and shows a whole history by itself.
-    #[track_caller]
-    fn assert_second_has(&self, lost: &str) {
-        assert_eq!(self.list("second"), self.list("local"), "each is good in both");
-        for folders in [SIGNED, DATA] {
-            assert_eq!(objects(&self.first(), &folders), objects(&self.second(), &folders));
-        }
-        assert_eq!(self.main_py(lost, "second").code(0).out, "only in the first\n");
-        let alone = self.person.json(0, ["list", "--store", "second"]);
-        assert_eq!(alone["history"], Value::Array(Vec::new()), "{alone:#}");
-    }
-
-    /// The first snapshot is in both stores, `lost` only in the first, and a third only in the second, where a mark calls `lost` absent.
-    fn with_an_absent_snapshot() -> (Self, String) {
-        let two = Self::new();
-        two.backup(0);
-        Self::unplug(&two.second());
-        two.change("only in the first\n");
-        let lost = id(&two.backup(4));
-        Self::unplug(&two.first());
-        Self::plug(&two.second());
-        two.change("only in the second\n");
-        two.backup(4);
-        Self::plug(&two.first());
-        (two, lost)
-    }
-}
-
-#[test]
-fn a_snapshot_that_was_said_to_be_absent_is_brought_by_sync_too_once_its_store_is_back() {
-    let (two, lost) = Two::with_an_absent_snapshot();
-    let report = two.person.json(0, ["sync"]);
-    assert!(report["stores"][1]["objects"].as_u64().unwrap() > 0, "{report:#}");
-    two.assert_second_has(&lost);
-    assert_eq!(two.person.json(0, ["sync"])["stores"][1]["entries"], 0, "once is enough");
-}
-
-#[test]
-fn a_snapshot_that_came_back_damaged_is_not_brought_and_is_called_absent_only_once() {
-    let (two, lost) = Two::with_an_absent_snapshot();
-    let there: Vec<PathBuf> = objects(&two.second(), &["archives"]);
-    for archive in objects(&two.first(), &["archives"]).into_iter().filter(|a| !there.contains(a)) {
-        damage(&two.first().join(archive));
-    }
-    let marks = || objects(&two.second(), &["marks"]).len();
-    two.backup(0);
-    assert!(!two.list("second").contains(&lost), "nothing is shown that is not whole");
-    let before = marks();
-    two.backup(0);
-    let first = marks() - before;
-    two.backup(0);
-    assert_eq!(marks(), before + 2 * first, "the same marks in every run");
-    let absent = |file: &PathBuf| {
-        let text = fs::read_to_string(two.second().join(file)).unwrap();
-        text.contains("\"absent\"")
-    };
-    assert_eq!(objects(&two.second(), &["marks"]).iter().filter(|f| absent(f)).count(), 1);
-}
-
 /// Turns one byte in the middle of `file`.
 fn damage(file: &Path) {
     let mut bytes = fs::read(file).unwrap();
@@ -309,87 +230,6 @@ impl Two {
         assert!(to.join("db/agent.db").exists() && to.join("settings/.env").exists());
         said
     }
-}
-
-#[test]
-fn what_is_damaged_or_missing_in_one_store_is_restored_from_another_until_sync_mends_it() {
-    let two = Two::new();
-    two.change("whole\n");
-    two.backup(0);
-    let hurt: [fn(&Path); 2] = [damage, |file| fs::remove_file(file).unwrap()];
-    for (turn, hurt) in hurt.into_iter().enumerate() {
-        for object in objects(&two.first(), &DATA) {
-            hurt(&two.first().join(object));
-        }
-        let said =
-            two.restore(4, "whole\n").says(&["store local", "read from store second", "backstay sync"]);
-        assert!(!said.err.contains("DAMAGED"), "{said}");
-        let cat = two.person.run(["cat", "latest", "backend/app/main.py"]).code(4);
-        assert_eq!(cat.out, "whole\n");
-        // Exactly the one that was named: then it is damage.
-        two.person.run(["cat", "latest", "backend/app/main.py", "--store", "local"]).code(13);
-        assert_eq!(two.main_py("latest", "second").code(0).out, "whole\n");
-        let args: &[&str] = if turn == 0 { &["sync", "--read-data"] } else { &["sync"] };
-        let report = two.person.json(0, args);
-        let mended = report["stores"][0]["mended"].as_array().unwrap().len();
-        assert_eq!(mended, objects(&two.second(), &DATA).len(), "{report:#}");
-        assert_eq!(two.restore(0, "whole\n").err.matches("second").count(), 0);
-        assert_eq!(two.list("local"), two.list("second"));
-    }
-    assert_eq!(two.person.json(0, ["sync"])["stores"][0]["objects"], 0, "what is there is not sent again");
-}
-
-#[test]
-fn what_no_store_has_whole_is_said_by_sync_and_replaced_by_nothing() {
-    let two = Two::new();
-    two.backup(0);
-    let archive = objects(&two.first(), &["archives"]).remove(0);
-    for store in [two.first(), two.second()] {
-        damage(&store.join(&archive));
-    }
-    let before = fs::read(two.first().join(&archive)).unwrap();
-    let report = two.person.json(13, ["sync", "--read-data"]);
-    assert_eq!(report["stores"][0]["lost"][0], archive.to_str().unwrap(), "{report:#}");
-    assert_eq!(fs::read(two.first().join(&archive)).unwrap(), before);
-}
-
-/// Each snapshot needs what the ones before it brought.
-#[test]
-fn what_is_damaged_is_said_once_of_each_snapshot_however_many_objects_and_runs_there_are() {
-    let two = Two::new();
-    let snapshots = 12;
-    for n in 0..snapshots {
-        fs::write(two.person.app.join(format!("backend/app/{n}")), noise(n, 200_000)).unwrap();
-        two.backup(0);
-    }
-    let archives = objects(&two.first(), &["archives"]);
-    assert!(archives.len() >= 12, "{archives:?}");
-    let kept = two.person.top.join("kept");
-    for archive in &archives {
-        fs::create_dir_all(kept.join(archive).parent().unwrap()).unwrap();
-        fs::rename(two.first().join(archive), kept.join(archive)).unwrap();
-        fs::remove_file(two.second().join(archive)).unwrap();
-    }
-    let marks = || objects(&two.second(), &["marks"]).len() as u64;
-    let before = marks();
-    let report = two.person.json(13, ["sync", "--to", "local"]);
-    assert_eq!(report["stores"][0]["lost"].as_array().unwrap().len(), archives.len(), "{report:#}");
-    let said = marks() - before;
-    assert!((1..=snapshots).contains(&said), "{said} marks");
-    two.person.json(13, ["sync", "--to", "local"]);
-    assert_eq!(marks() - before, said, "what is known is said once");
-    // One comes back by hand, the rest from the other store: proved again with one mark each, and no more after that.
-    for archive in &archives[1..] {
-        fs::copy(kept.join(archive), two.second().join(archive)).unwrap();
-    }
-    fs::copy(kept.join(&archives[0]), two.first().join(&archives[0])).unwrap();
-    let report = two.person.json(0, ["sync", "--to", "local"]);
-    assert_eq!(report["stores"][0]["mended"].as_array().unwrap().len(), archives.len() - 1, "{report:#}");
-    assert!(marks() - before <= 2 * snapshots, "{} marks", marks() - before);
-    assert_eq!(two.list("local").len() as u64, snapshots);
-    let all = marks();
-    two.person.json(0, ["sync", "--to", "local"]);
-    assert_eq!(marks(), all);
 }
 
 #[test]

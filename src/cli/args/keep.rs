@@ -50,7 +50,7 @@ pub struct DeleteArgs {
 
 #[derive(Debug, Args)]
 pub struct SettleArgs {
-    /// A snapshot of the history that stands, where there are two: those of the other become untrusted (may be given several times)
+    /// What stands, where there are two histories: a snapshot of one, or an entry as `settle` names it (entry:HASH). Snapshots of the other become untrusted (may be given several times)
     #[arg(long, value_name = "ID")]
     pub keep: Vec<String>,
     /// Go ahead without asking

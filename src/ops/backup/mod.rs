@@ -348,7 +348,7 @@ impl Snapshot<'_> {
             objects,
             index: Some(index_object.id),
             run: None,
-            tags: self.options.tags.clone(),
+            tags: crate::ops::select::each_once(&self.options.tags),
             milestone: self.options.milestone,
             agent: AGENT.into(),
         }

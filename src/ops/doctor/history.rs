@@ -96,7 +96,7 @@ fn whole(session: &Session, vault: &Vault, findings: &mut Findings) {
     let hosts = vault.hosts();
     let breaks = select::breaks_told(vault, &hosts);
     for line in &breaks {
-        let way = "find out who removed, hid or changed it; another store may still hold it: `backstay sync`";
+        let way = "find out who removed, hid or changed it; another store may still hold it: `backstay sync`; what is lost for good, or forked, is accepted with `backstay settle`";
         findings.problem(AREA, "all stores", line.clone(), way);
     }
     for bad in &vault.bad {

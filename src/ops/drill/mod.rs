@@ -49,11 +49,17 @@ pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
     let began = session.around.clock.now();
     let identities = Arc::new(session.identities_needed()?);
     let vault = session.read_vault()?;
-    let plan = plan::of(session, &vault, options)?;
+    let options = DrillOptions { only: select::each_once(&options.only), ..options.clone() };
+    let plan = plan::of(session, &vault, &options)?;
     let mut voice = Voice::of(session, "drill");
+    let views = plan.turns.iter().map(|turn| view_of(&vault, turn.known)).collect::<Result<Vec<&View>>>()?;
     let mut parts = Vec::new();
-    for turn in &plan.turns {
-        let part = drilled(session, &vault, turn, &identities)?;
+    let mut failed = Failed::default();
+    for (turn, view) in plan.turns.iter().zip(views.iter().copied()) {
+        let mut part = Part::new(turn.known, view, session.around.clock.now());
+        if let Err(error) = drilled(session, turn, &identities, &mut part) {
+            failed.take(session, error, &mut part)?;
+        }
         crash::point("drill: found out");
         if let Some(verdict) = verdict(turn.known, part.view, &part) {
             let shared = shared(&vault, part.view, turn.known, &verdict);
@@ -63,9 +69,9 @@ pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
         crash::point("drill: signed");
         parts.push(part);
     }
-    let views: Vec<&View> = parts.iter().map(|part| part.view).collect();
+    let given_up = failed.end(&parts)?;
     let mut report = DrillReport::of(began, &plan, parts);
-    for problem in plan.missing.iter().map(|name| missing(name)) {
+    for problem in given_up.into_iter().chain(plan.missing.iter().map(|name| missing(name))) {
         session.around.progress.problem(&problem);
         report.problems.push(problem);
     }
@@ -76,16 +82,43 @@ pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
     Ok(report)
 }
 
+/// Snapshots that could not be drilled to their end: what was found out of the others, and signed, is to be told all the same.
+#[derive(Default)]
+struct Failed {
+    first: Option<OpError>,
+    problems: Vec<Problem>,
+}
+
+impl Failed {
+    /// Takes up why `part` ended early. Fails only when the run is to end.
+    fn take(&mut self, session: &Session, error: OpError, part: &mut Part<'_>) -> Result<()> {
+        if error.class == Class::Interrupted {
+            return Err(error);
+        }
+        // A store whose calls a signal ended may call that by another name.
+        session.around.interrupt.check()?;
+        self.problems.push(part.give_up(&error));
+        self.first = self.first.take().or(Some(error));
+        Ok(())
+    }
+
+    /// What is to be told; fails when nothing was found out at all.
+    fn end(self, parts: &[Part<'_>]) -> Result<Vec<Problem>> {
+        match self.first {
+            Some(error) if !parts.iter().any(Part::found_out) => Err(error),
+            _ => Ok(self.problems),
+        }
+    }
+}
+
 /// Brings back one snapshot, or what is asked for of it.
-fn drilled<'v>(
+fn drilled(
     session: &Session,
-    vault: &'v Vault,
-    turn: &Turn<'v>,
+    turn: &Turn<'_>,
     identities: &Arc<Identities>,
-) -> Result<Part<'v>> {
-    let known = turn.known;
-    let view = view_of(vault, known)?;
-    let mut part = Part::new(known, view, session.around.clock.now());
+    part: &mut Part<'_>,
+) -> Result<()> {
+    let (known, view) = (turn.known, part.view);
     let sources = Arc::new(Sources::alone(session, &view.store));
     let record = Arc::clone(&known.record);
     let reader = SnapshotReader { store: &*view.store, record: &record, identities };
@@ -94,8 +127,9 @@ fn drilled<'v>(
             let identities = Arc::clone(identities);
             let opened = Opened { sources, record: Arc::clone(&record), index, identities };
             let selections = selections(&opened, &turn.only)?;
-            part.shown.whole = selections.len() == opened.index.components.len();
-            drill(session, &opened, view, &selections, &mut part)?;
+            let chosen = |name: &str| selections.iter().any(|s| s.component == name);
+            part.shown.whole = opened.index.components.iter().all(|c| chosen(c.name.as_str()));
+            drill(session, &opened, view, &selections, part)
         }
         Err(error) if error.class == Class::Damage => {
             let what = format!("the snapshot cannot be opened: {}", Away::from(&error).line());
@@ -103,10 +137,10 @@ fn drilled<'v>(
             part.shown.outcome = Outcome::Unrecoverable;
             let index = record.index.and_then(|id| record.object(&id));
             part.bad.extend(index.copied());
+            Ok(())
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    Ok(part)
 }
 
 /// Says that a component of the configuration was not drilled.

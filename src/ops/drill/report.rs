@@ -192,6 +192,22 @@ impl<'v> Part<'v> {
     pub(super) fn conclude(&mut self) {
         self.shown.outcome = together(self.components.iter().map(|c| c.outcome));
     }
+
+    /// It ended before its end: of what was not brought back nobody knows, and the rest is as it was found. Gives what is to be told.
+    pub(super) fn give_up(&mut self, error: &OpError) -> Problem {
+        self.shown.whole = false;
+        let found = self.components.iter().map(|c| c.outcome);
+        self.shown.outcome = together(found.chain([Outcome::Inconclusive]));
+        let kind = if error.class == Class::Store { ProblemKind::Store } else { ProblemKind::NotRestored };
+        let subject = format!("snapshot {}", self.shown.snapshot);
+        let what = format!("it could not be drilled to its end: {}", Away::from(error).line());
+        Problem { kind, component: None, subject, what, hint: error.hint.clone() }
+    }
+
+    /// True when something is known of it now.
+    pub(super) fn found_out(&self) -> bool {
+        !self.components.is_empty() || self.shown.outcome != Outcome::Inconclusive
+    }
 }
 
 /// What several outcomes come to. Loss is said before doubt: what is lost is lost, whatever else could not be found out.

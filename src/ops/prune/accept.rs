@@ -22,6 +22,9 @@ pub(super) fn run(run: &Run<'_>) -> Result<Vec<Accepted>> {
     for text in &run.options.accept {
         let known = select::snapshot(run.session, marks.vault(), text, false)?;
         let id = &known.record.snapshot;
+        if accepted.iter().any(|a: &Accepted| a.snapshot == *id) {
+            continue; // named twice
+        }
         let holds: BTreeSet<u64> = known.record.components.iter().map(|c| c.number).collect();
         let components: Vec<u64> = holds.into_iter().filter(|c| frozen.iter().any(|f| f.0 == *c)).collect();
         if components.is_empty() {

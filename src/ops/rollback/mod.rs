@@ -184,7 +184,7 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let all = opened.index.components.iter().map(|c| c.name.to_string());
     let names: Vec<String> = match options.only.is_empty() {
         true => all.filter(|name| !is_bundle(name)).collect(),
-        false => options.only.clone(),
+        false => crate::ops::select::each_once(&options.only),
     };
     let random: [u8; 6] =
         crate::durable::random_bytes().doing(Class::Failed, || "no random numbers are to be had".into())?;

@@ -183,11 +183,12 @@ fn empty(standing: &Standing) -> VerifiedStore {
     }
 }
 
-/// Where what is proved and not kept may lie for a while.
+/// Where what is proved and not kept may lie for a while. With a kit alone it is the system's place for such, and no folder in it whose name
+/// everybody knows: another user could have made that before.
 pub(crate) fn scratch_place(session: &Session) -> PathBuf {
     match &session.config {
         Some(config) => config.verify.scratch.clone().unwrap_or_else(|| config.state_dir.join("scratch")),
-        None => std::env::temp_dir().join(format!("backstay-{}", rustix::process::geteuid().as_raw())),
+        None => std::env::temp_dir(),
     }
 }
 

@@ -102,6 +102,20 @@ fn of_two_histories_the_one_that_is_named_stands_and_the_other_is_untrusted() {
 }
 
 #[test]
+fn what_both_histories_have_names_neither_and_who_names_both_is_asked_again() {
+    let mut one = writer(1);
+    let shared = one.record();
+    let mut twin = one.clone();
+    let (ours, theirs) = (one.record(), twin.record_at(30));
+    let all = [&shared, &ours, &theirs];
+    for keep in [&[&shared][..], &[&ours, &theirs], &[&theirs, &shared, &ours]] {
+        let found = proposed(&reader(), &all, keep);
+        assert!(matches!(found, Err(Unsettled::Choose { .. })), "{found:?}");
+    }
+    assert!(proposed(&reader(), &all, &[&shared, &ours]).is_ok());
+}
+
+#[test]
 fn a_history_that_was_rewritten_or_follows_on_another_entry_is_settled_by_naming_what_stands() {
     let mut one = writer(1);
     let entries: Vec<ChainEntry> = (0..3).map(|_| one.record()).collect();
