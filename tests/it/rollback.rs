@@ -2,6 +2,8 @@
 
 #[path = "rollback/around.rs"]
 mod around;
+#[path = "rollback/bars.rs"]
+mod bars;
 #[path = "rollback/compose.rs"]
 mod compose;
 #[path = "rollback/crash.rs"]

@@ -3,6 +3,7 @@
 use crate::archive::extract::Owners;
 use crate::durable::{Held, crash};
 use crate::model::path::escape;
+use crate::model::report::Phase;
 use crate::model::{Entry, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
@@ -56,6 +57,7 @@ impl Way<'_> {
     /// Brings what is to come into the sites' folders and proves it. Nothing live is touched.
     pub(super) fn fetch(&mut self, plan: &RollbackPlan, report: &mut RestoreReport) -> Result<()> {
         self.journal.save(&self.state)?;
+        self.session.around.progress.phase(Phase::Fetch, Some(plan.shown.bytes));
         for (site, record) in plan.sites.iter().zip(&self.journal.sites) {
             let new = site.make_staging(&record.staging)?;
             let cannot = || format!("cannot write below {}", site.base.display());
@@ -114,8 +116,9 @@ impl Way<'_> {
 
     /// Stops, exchanges, starts, and undoes it all when one of these fails.
     pub(super) fn exchange(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
-        let interrupt = &self.session.around.interrupt;
-        interrupt.patiently(TO_ITS_END, || self.exchange_and_start(plan))
+        let around = &self.session.around;
+        around.progress.no_phase();
+        around.interrupt.patiently(TO_ITS_END, || self.exchange_and_start(plan))
     }
 
     fn exchange_and_start(&mut self, plan: &RollbackPlan) -> Result<Outcome> {

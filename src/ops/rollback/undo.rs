@@ -103,6 +103,7 @@ fn take_back(
     })?;
     session.around.interrupt.check()?;
     way.journal.keep_room(&way.state, &[]).inspect_err(|_| room::give_up(&way.state))?;
+    session.around.progress.no_phase();
     let outcome = session.around.interrupt.patiently(TO_ITS_END, || way.take_back_kept(&kept))?;
     if let Outcome::Holds(why) = outcome {
         return Err(holds(&way.journal, why));
