@@ -22,6 +22,8 @@ mod hosts;
 mod logs;
 #[path = "rollback/meanwhile.rs"]
 mod meanwhile;
+#[path = "rollback/numbers.rs"]
+mod numbers;
 #[path = "rollback/offline.rs"]
 mod offline;
 #[path = "rollback/plan.rs"]

@@ -8,7 +8,7 @@ use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::journal::{Journal, Stopped, Turn};
 use crate::ops::rollback::run::words_of;
 use crate::ops::session::Session;
-use crate::service::{self, Around, Instance, ServiceError, State, Watch};
+use crate::service::{self, Around, Instance, ServiceError, State, Watch, another_has_its_number};
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,9 +69,11 @@ fn running_beside(
     let mut running = Vec::new();
     for service in services {
         let life = match service::state(service, watch).map_err(failed)? {
-            State::Down if must_run.iter().any(|m| m.name == service.name) => continue,
             State::Down => {
-                session.note(&format!("service {} is down, and stays so", service.name));
+                let why = why_down(service, watch)?;
+                if !must_run.iter().any(|m| m.name == service.name) {
+                    session.note(&format!("service {} is down, and stays so{why}", service.name));
+                }
                 continue;
             }
             State::Runs(life) => Some(life.to_string()),
@@ -80,6 +82,30 @@ fn running_beside(
         running.push(Stopped { name: service.name.clone(), life, was_down: false, unasked: false });
     }
     Ok(running)
+}
+
+/// Why `service` is taken for down, where that is to be said: in parentheses, after a blank; else nothing.
+///
+/// # Errors
+/// Another process has its number, by its age, and it answers: then it may be that process after all, begun before somebody set the clock, and its files
+/// would be captured or exchanged under it.
+pub(in crate::ops) fn why_down(service: &Service, watch: &Watch<'_>) -> Result<String> {
+    let Some(why) = another_has_its_number(service) else {
+        return Ok(String::new());
+    };
+    if is_asked(service) && service::answers(service, watch) {
+        let what =
+            format!("service {:?} seems to be down ({why}), and its health check passes", service.name);
+        return Err(OpError::new(Class::Service, what).hint(
+            "if it is that process, write the pid file anew, as with `touch`; else end what answers in its place",
+        ));
+    }
+    Ok(format!(" ({why})"))
+}
+
+/// True when its health check says something of a service that is stopped.
+fn is_asked(service: &Service) -> bool {
+    service.health.as_ref().is_some_and(|health| !matches!(health.probe, Probe::Sqlite { .. }))
 }
 
 /// Services that must run afterwards, as the journal has them before anything is stopped.
@@ -119,8 +145,7 @@ pub(super) fn stop(
             return Err(failed(e));
         }
         crash::point("rollback: a service stopped");
-        let asks = service.health.as_ref().is_some_and(|h| !matches!(h.probe, Probe::Sqlite { .. }));
-        if asks && service::answers(service, watch) {
+        if is_asked(service) && service::answers(service, watch) {
             let what = format!("service {:?} is stopped, and its health check still passes", service.name);
             return Err(OpError::new(Class::Service, what).hint(
                 "another process answers in its place, or the check asks something else: with it nobody could tell whether the rollback worked",
