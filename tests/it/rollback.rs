@@ -8,6 +8,8 @@ mod bars;
 mod compose;
 #[path = "rollback/crash.rs"]
 mod crash;
+#[path = "rollback/down.rs"]
+mod down;
 #[path = "rollback/feeding.rs"]
 mod feeding;
 #[path = "rollback/full_disk.rs"]
@@ -318,6 +320,7 @@ fn a_plan_says_what_is_stopped_exchanged_and_left_and_touches_nothing() {
     let app = App::new(SERVICE);
     let id = app.project.backup();
     app.upgrade("2");
+    app.start_service();
     let before = app.live();
     let output = app.project.ok(["rollback", &id, "--dry-run"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -4,15 +4,17 @@ use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::journal::Journal;
 use crate::ops::rollback::room::Full;
+use crate::ops::rollback::standing::left_down;
 use crate::ops::rollback::{NotTaken, Outcome, RollbackReport, dumps, trees};
+use crate::ops::session::Session;
 use std::path::Path;
 
 /// So many of what is not as it was are named in an error.
 const NAMED: usize = 10;
 
 pub(super) fn report_of(
+    session: &Session,
     journal: Journal,
-    state: &Path,
     components: &[String],
     outcome: Outcome,
     mut problems: Vec<Problem>,
@@ -32,7 +34,9 @@ pub(super) fn report_of(
     if let Outcome::Holds(why) = outcome {
         return Err(holds(&journal, why));
     }
+    let state = session.state()?.dir();
     let kept = kept_places(&journal, state);
+    let down = left_down(session.config()?, &journal.down);
     problems.extend(journal.git_troubles.iter().map(|trouble| trees::problem(trouble)));
     if journal.full != Full::Never {
         problems.push(Problem {
@@ -49,6 +53,7 @@ pub(super) fn report_of(
         safety: journal.safety,
         components: components.to_vec(),
         services: journal.services.into_iter().map(|s| s.name).collect(),
+        down,
         kept,
         downtime_ms: None,
         exchange_ms: None,

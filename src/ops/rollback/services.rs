@@ -50,38 +50,43 @@ pub(crate) fn with_watch<T>(
     work(&watch)
 }
 
+/// What was found of services.
+#[derive(Debug, Default)]
+pub(in crate::ops) struct Found {
+    /// What runs, or may.
+    pub(in crate::ops) running: Vec<Stopped>,
+    /// What is down and stays so.
+    pub(in crate::ops) down: Vec<String>,
+}
+
 /// Which of `services` run. Those that are down stay so.
 pub(in crate::ops) fn running(
     session: &Session,
     watch: &Watch<'_>,
     services: &[&Service],
 ) -> Result<Vec<Stopped>> {
-    running_beside(session, watch, services, &[])
+    Ok(look(session, watch, services, &[])?.running)
 }
 
 /// The same; those of `must_run` do not stay down.
-fn running_beside(
-    session: &Session,
-    watch: &Watch<'_>,
-    services: &[&Service],
-    must_run: &[Stopped],
-) -> Result<Vec<Stopped>> {
-    let mut running = Vec::new();
+fn look(session: &Session, watch: &Watch<'_>, services: &[&Service], must_run: &[Stopped]) -> Result<Found> {
+    let mut found = Found::default();
     for service in services {
         let life = match service::state(service, watch).map_err(failed)? {
             State::Down => {
                 let why = why_down(service, watch)?;
                 if !must_run.iter().any(|m| m.name == service.name) {
                     session.note(&format!("service {} is down, and stays so{why}", service.name));
+                    found.down.push(service.name.clone());
                 }
                 continue;
             }
             State::Runs(life) => Some(life.to_string()),
             State::Activating(_) | State::Deactivating(_) | State::Untold => None,
         };
-        running.push(Stopped { name: service.name.clone(), life, was_down: false, unasked: false });
+        found.running.push(Stopped { name: service.name.clone(), life, was_down: false, unasked: false });
     }
-    Ok(running)
+    Ok(found)
 }
 
 /// Why `service` is taken for down, where that is to be said: in parentheses, after a blank; else nothing.
@@ -108,6 +113,24 @@ fn is_asked(service: &Service) -> bool {
     service.health.as_ref().is_some_and(|health| !matches!(health.probe, Probe::Sqlite { .. }))
 }
 
+/// Looks before a rollback is taken back. With `start` those that are down are started on what comes back, as those are that run.
+pub(super) fn before_undo(
+    session: &Session,
+    watch: &Watch<'_>,
+    services: &[&Service],
+    start: bool,
+) -> Result<Found> {
+    let names: Vec<String> = services.iter().filter(|_| start).map(|service| service.name.clone()).collect();
+    let must_run = wanted(&names);
+    let mut found = look(session, watch, services, &must_run)?;
+    for missing in must_run {
+        if !found.running.iter().any(|s| s.name == missing.name) {
+            found.running.push(Stopped { was_down: false, ..missing });
+        }
+    }
+    Ok(found)
+}
+
 /// Services that must run afterwards, as the journal has them before anything is stopped.
 pub(super) fn wanted(names: &[String]) -> Vec<Stopped> {
     names
@@ -125,7 +148,8 @@ pub(super) fn stop(
     state: &Path,
 ) -> Result<()> {
     let must_run = std::mem::take(&mut journal.services);
-    journal.services = running_beside(session, watch, services, &must_run)?;
+    let found = look(session, watch, services, &must_run)?;
+    (journal.services, journal.down) = (found.running, found.down);
     let missing = must_run.into_iter().filter(|m| !journal.services.iter().any(|s| s.name == m.name));
     let missing: Vec<Stopped> = missing.collect();
     journal.services.extend(missing);

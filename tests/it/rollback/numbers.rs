@@ -48,9 +48,14 @@ fn a_process_that_has_the_number_in_an_old_pid_file_by_chance_is_left_alone() {
     let (app, id) = upgraded();
     let mut stranger = Stranger::begin(&app, "tail", &["-f", "/dev/null"]);
     let why = format!("process {} has the number in ", stranger.0.id());
+    let plan = app.project.ok(["rollback", &id, "--dry-run"]);
+    let said = String::from_utf8_lossy(&plan.stdout);
+    assert!(said.contains("down now, and left so: web") && said.contains(&why), "{said}");
     let output = app.project.ok(["rollback", &id, "--only", "settings", "--yes"]);
     assert!(told(&output).contains(&why), "{}", told(&output));
     assert!(stranger.lives());
+    app.project.ok(["rollback", &id, "--start"]);
+    assert!(stranger.lives() && app.runs() && app.service() != stranger.0.id());
 }
 
 #[test]
