@@ -40,6 +40,8 @@ mod probes;
 mod robust;
 #[path = "rollback/signals.rs"]
 mod signals;
+#[path = "rollback/told.rs"]
+mod told;
 #[path = "rollback/twice.rs"]
 mod twice;
 #[path = "rollback/untold.rs"]

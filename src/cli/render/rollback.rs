@@ -98,9 +98,13 @@ pub fn guard_plan(plan: &GuardPlan) -> String {
     )
 }
 
-/// What a rollback did.
+/// What a rollback did, or its undo.
 pub fn rollback(report: &RollbackReport) -> String {
-    let mut lines = vec![format!("rolled back to {}: {}", report.snapshot, report.components.join(", "))];
+    let components = report.components.join(", ");
+    let mut lines = vec![match report.taken_back {
+        true => format!("the rollback to {} was taken back: {components}", report.snapshot),
+        false => format!("rolled back to {}: {components}", report.snapshot),
+    }];
     if !report.services.is_empty() {
         lines.push(format!(
             "{} on it: {}",
@@ -116,14 +120,24 @@ pub fn rollback(report: &RollbackReport) -> String {
         lines.push(format!("down for {} s, {} s of it for the exchange", seconds(all), seconds(own)));
     }
     if let Some(safety) = &report.safety {
-        lines.push(format!("what was live before is in safety snapshot {safety}"));
+        let until = if report.taken_back { "until now" } else { "before" };
+        lines.push(format!("what was live {until} is in safety snapshot {safety}"));
     }
     for place in &report.kept {
         lines.push(format!("and in {place}"));
     }
-    lines.push("to take it back: backstay rollback --undo".into());
+    lines.extend(way_back(report));
     lines.extend(report.down.iter().map(is_down));
     lines.join("\n") + "\n"
+}
+
+/// An undo is not undone by another one: who wants that goes to its safety snapshot.
+fn way_back(report: &RollbackReport) -> Option<String> {
+    match (report.taken_back, &report.safety) {
+        (false, _) => Some("to take it back: backstay rollback --undo".to_owned()),
+        (true, Some(safety)) => Some(format!("to go there again: backstay rollback {safety}")),
+        (true, None) => None,
+    }
 }
 
 /// Last of all, and plainly: what was put back may not be running.

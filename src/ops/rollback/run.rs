@@ -9,7 +9,7 @@ use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn};
 use crate::ops::rollback::left::Left;
-use crate::ops::rollback::report::{but_for, full_disk};
+use crate::ops::rollback::report::{full_disk, not_well};
 use crate::ops::rollback::room::Full;
 use crate::ops::rollback::services::{On, start, stop, stop_again, watching};
 use crate::ops::rollback::site::{Site, What, remove_staging};
@@ -218,7 +218,10 @@ impl Way<'_> {
     /// All the way back: steps taken back, the services started. `why` it did not go forwards.
     pub(super) fn back(&mut self, watch: &Watch<'_>, why: &OpError) -> Result<Outcome> {
         let words = words_of(why);
-        self.session.note(&format!("going back: {words}"));
+        self.session.note(&match self.journal.undo {
+            true => format!("taking the rollback to {} back", self.journal.snapshot),
+            false => format!("going back: {words}"),
+        });
         self.journal.why = Some(words);
         self.halt(watch).map_err(|e| self.stuck(&e))?;
         // Before anything of the other state is back: what is live dumps it.
@@ -288,15 +291,7 @@ impl Way<'_> {
         let why = self.journal.why.clone().unwrap_or_default();
         match up {
             Ok(()) => Ok(Outcome::Undone(why)),
-            Err(e) => {
-                let what = format!(
-                    "everything is as it was before{}, but a service did not come up on it, or what was left could not be made fit for it again (the rollback had failed: {why})",
-                    but_for(&self.journal)
-                );
-                Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(
-                    "look at the service's own log; what was live before is live again, and nothing of it was changed",
-                ))
-            }
+            Err(e) => Err(not_well(&self.journal, &why, &e)),
         }
     }
 

@@ -61,6 +61,8 @@ pub struct RollbackReport {
     pub services: Vec<String>,
     /// Those that were down before, and were not started.
     pub down: Vec<Down>,
+    /// It is the end of an undo: what was live before the rollback to `snapshot` is live again.
+    pub taken_back: bool,
     /// Where the state from before is kept.
     pub kept: Vec<String>,
     /// Working trees of git that were put back.

@@ -176,6 +176,7 @@ fn take_back(
         components,
         services: way.journal.services.iter().map(|s| s.name.clone()).collect(),
         down: left_down(session.config()?, &way.journal.down),
+        taken_back: true,
         kept,
         git: Vec::new(),
         downtime_ms: None,
