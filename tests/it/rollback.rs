@@ -337,6 +337,25 @@ fn a_plan_says_what_is_stopped_exchanged_and_left_and_touches_nothing() {
 }
 
 #[test]
+fn a_named_snapshot_is_gone_back_to_at_once_where_there_is_no_terminal() {
+    let app = App::new(SERVICE);
+    let id = app.project.backup();
+    app.upgrade("2");
+    expect_code(app.project.run(["rollback"]), 2);
+    assert_eq!(app.read("app/version"), "2");
+    app.project.ok(["rollback", &id]);
+    assert_eq!(app.read("app/version"), "1");
+    for page in ["docs/rollback.md", "docs/exit-codes.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = fs::read_to_string(path).unwrap();
+        assert!(
+            text.contains("`a_named_snapshot_is_gone_back_to_at_once_where_there_is_no_terminal`"),
+            "{page}"
+        );
+    }
+}
+
+#[test]
 fn what_stays_and_is_in_the_way_is_said_before_anything_is_stopped() {
     let app = App::new(SERVICE);
     app.write("app/tool", "a file then");

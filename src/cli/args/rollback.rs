@@ -6,7 +6,8 @@ use clap::Args;
 /// `rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// Which snapshot (else the last ones are shown, and you are asked)
+    /// Which snapshot (else the last ones are shown, and you are asked). To name it is enough where there is no terminal: it goes ahead at once there,
+    /// without --yes; a snapshot of another host does not
     #[arg(value_name = "ID", conflicts_with_all = ["resume", "undo"])]
     pub id: Option<String>,
     /// Only this component (may be given several times)

@@ -87,7 +87,7 @@ fn agreed(session: &Session, plan: &ShownPlan, (id, yes): (&str, bool), chosen: 
         whose::agree(interrupt, (&plan.snapshot, &plan.host), &typed, "backstay rollback")?;
         return Ok(somebody);
     }
-    // Whoever named a snapshot has decided; on a terminal a question costs nothing.
+    // Whoever named a snapshot has decided, and a script that does is not asked for a yes as well; on a terminal a question costs nothing.
     let asks = !yes && (chosen || somebody);
     if asks {
         go_ahead(session, "Go ahead?")?;
