@@ -90,6 +90,7 @@ fn word(phase: Phase) -> &'static str {
         Phase::Pack => "packing",
         Phase::ReadBack => "reading back",
         Phase::Restore => "restoring",
+        Phase::Fetch => "fetching",
         Phase::Verify => "verifying",
         Phase::Open => "opening",
     }
@@ -114,6 +115,11 @@ impl Progress for Shown {
         if let Some(note) = &self.note {
             note.tell(state.phase, 0, total_bytes, true);
         }
+    }
+
+    fn no_phase(&self) {
+        // The next phase shows it again.
+        self.bar.finish_and_clear();
     }
 
     fn advance(&self, bytes: u64) {

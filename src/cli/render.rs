@@ -12,7 +12,7 @@ pub use compare::{diff, find};
 use git::{kept_tree, working_tree};
 pub use health::{doctor, status};
 pub use keep::{deletions, marked, prune, settled, settlement};
-pub use rollback::{guard_plan, rollback, rollback_plan, whose};
+pub use rollback::{guard_plan, rollback, rollback_plan, undo_plan, whose};
 
 pub use drill::drill;
 pub use verify::verify;

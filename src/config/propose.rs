@@ -109,15 +109,14 @@ impl Making<'_> {
                 self.add(folder, What::Folder(folder.clone()), excludes(survey, folder));
             }
             self.loose_files();
-        } else if !folders.is_empty() || survey.files.iter().any(|f| !is_setting(f) && f != FILE_NAME) {
+        } else if !folders.is_empty() || survey.files.iter().any(|f| is_loose(f)) {
             self.add("app", What::Folder(".".to_owned()), excludes(survey, ""));
         }
     }
 
     /// Files beside the parts, which no folder component would hold.
     fn loose_files(&mut self) {
-        let files: Vec<String> =
-            self.survey.files.iter().filter(|f| !is_setting(f) && *f != FILE_NAME).cloned().collect();
+        let files: Vec<String> = self.survey.files.iter().filter(|f| is_loose(f)).cloned().collect();
         if !files.is_empty() {
             self.add("files", What::Paths(files), Vec::new());
         }
@@ -189,6 +188,12 @@ impl Making<'_> {
 }
 
 const DUMP: &str = "a running database is dumped by a component with `command`, see docs/configuration.md";
+
+/// Files of the application beside its parts. The number of a process is true until that ends, and put back it is of whoever has it then.
+fn is_loose(name: &str) -> bool {
+    let pid_file = Path::new(name).extension().is_some_and(|ending| ending == "pid");
+    !is_setting(name) && name != FILE_NAME && !pid_file
+}
 
 /// Files without which an application does not start, though they are no code.
 fn is_setting(name: &str) -> bool {

@@ -240,6 +240,16 @@ fn nothing_but_data_is_protected_too() {
 }
 
 #[test]
+fn the_number_of_a_process_is_proposed_in_no_list_of_files() {
+    let dir = project(&["photos/a.jpg", "letters/b.txt", "notes.txt", "app.pid"]);
+    let proposed = outline(&round_trip(dir.path()).0);
+    assert_eq!(proposed.last().map(String::as_str), Some("files: paths notes.txt"), "{proposed:?}");
+    let dir = project(&["photos/a.jpg", "letters/b.txt", "app.pid"]);
+    let proposed = outline(&round_trip(dir.path()).0);
+    assert!(proposed.iter().all(|line| !line.contains("app.pid")), "{proposed:?}");
+}
+
+#[test]
 fn running_database_servers_are_said_and_left_out() {
     let dir = project(&[
         "server/main.go",

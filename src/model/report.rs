@@ -87,6 +87,8 @@ pub enum Phase {
     ReadBack,
     /// Archives are read and files written; bytes are counted.
     Restore,
+    /// The same, into folders beside what is live; bytes are counted.
+    Fetch,
     /// Stored objects are read and compared; bytes are counted.
     Verify,
     /// Archives are opened and their content compared; bytes are counted.
@@ -97,6 +99,8 @@ pub enum Phase {
 pub trait Progress: Send + Sync {
     /// A phase begins; `total_bytes` where it is known.
     fn phase(&self, phase: Phase, total_bytes: Option<u64>);
+    /// The phase is over, and none follows now: something else is done, which is told in lines.
+    fn no_phase(&self) {}
     /// So many more bytes of the present phase are done.
     fn advance(&self, bytes: u64);
     /// A problem, as it happens.

@@ -1,6 +1,6 @@
 //! Where components lie on this machine, and what of one belongs to another.
 
-use crate::config::{Component, Config, Place, Spec, StoreConfig};
+use crate::config::{Component, Config, Control, Place, Service, Spec, StoreConfig};
 use crate::model::entry::Why;
 use crate::ops::error::Result;
 use crate::ops::session::Session;
@@ -32,11 +32,14 @@ pub fn folder_spec(component: &Component, all: &[Component], session: &Session) 
         Spec::Paths { paths } => What::List(paths.clone()),
         _ => What::Tree,
     };
+    // First, so that a pattern of the configuration brings it back.
+    let mut exclude = pid_files(component, &config.services, &base);
+    exclude.extend(component.exclude.iter().cloned());
     Ok(FolderSpec {
         component: component.name.to_string(),
         base,
         what,
-        exclude: component.exclude.clone(),
+        exclude,
         exclude_from: component.exclude_from.clone(),
         exclude_caches: component.exclude_caches,
         exclude_if_present: component.exclude_if_present.clone(),
@@ -44,6 +47,34 @@ pub fn folder_spec(component: &Component, all: &[Component], session: &Session) 
         allow_unreadable: component.allow_unreadable.clone(),
         nested: nested(component, all, config),
     })
+}
+
+/// Patterns for the pid files of services that lie in a folder of `component`, whose paths are relative to `base`. The number of a process is true until
+/// that ends: put back later it is the number of whoever has it then. One that a list of paths names by itself is taken, as whatever is named is.
+fn pid_files(component: &Component, services: &[Service], base: &Path) -> Vec<String> {
+    let folders = component_paths(component);
+    let files = services.iter().filter_map(|service| match &service.control {
+        Control::Commands { pid_file, .. } => pid_file.as_deref(),
+        Control::Systemd { .. } | Control::Compose(_) => None,
+    });
+    let inside = |file: &&Path| folders.iter().any(|folder| *file != folder && file.starts_with(folder));
+    let relative = files.filter(inside).filter_map(|file| file.strip_prefix(base).ok()?.to_str());
+    let mut patterns: Vec<String> = relative.map(pattern_of).collect();
+    patterns.sort();
+    patterns.dedup();
+    patterns
+}
+
+/// The gitignore pattern that means `path` of the component and nothing else.
+fn pattern_of(path: &str) -> String {
+    let mut pattern = String::from("/");
+    for c in path.chars() {
+        if matches!(c, '\\' | '*' | '?' | '[' | ']' | '{' | '}' | ' ') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 /// Paths that a walk of `component` must not enter, and why.
@@ -86,4 +117,24 @@ pub fn sidecars(database: &Path) -> impl Iterator<Item = PathBuf> {
         name.push(suffix);
         PathBuf::from(name)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::folder::Excluded;
+
+    #[test]
+    fn the_pattern_of_a_pid_file_means_that_file_and_no_other() {
+        let path = |text: &str| crate::model::RelPath::new(text.as_bytes()).unwrap();
+        for name in
+            ["run/app.pid", "a b.pid", "a .pid ", "[x].pid", "{x,y}.pid", "*.pid", "a: b.pid", "!x", "a\\b"]
+        {
+            let excluded = Excluded::from_patterns(&[pattern_of(name)]);
+            assert!(excluded.covers(&path(name), false), "{name}: {}", pattern_of(name));
+            for other in ["x.pid", "y.pid", "app.pid", &format!("deep/{name}")] {
+                assert!(!excluded.covers(&path(other), false), "{name}: {other}");
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::durable::{self, crash};
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
-use crate::ops::rollback::services::{concerned, failed, with_watch};
+use crate::ops::rollback::services::{concerned, failed, why_down, with_watch};
 use crate::service::{self, State, Watch};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,7 +123,7 @@ fn stop(
     for service in services {
         match service::state(service, watch).map_err(failed)? {
             State::Down => {
-                note(&format!("service {} is down, and stays so", service.name));
+                note(&format!("service {} is down, and stays so{}", service.name, why_down(service, watch)?));
                 continue;
             }
             State::Runs(life) => drop(lives.insert(service.name.clone(), life.to_string())),

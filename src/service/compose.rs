@@ -13,6 +13,16 @@ use std::process::Command;
 /// What is asked of each container; [`Container::of`] reads it.
 const FORMAT: &str = "{{.State.Running}} {{.State.Restarting}} {{.Id}} {{.State.StartedAt}}";
 
+/// What starts services.
+pub(super) const UP: [&str; 3] = ["up", "-d", "--no-build"];
+
+/// How a person starts them.
+pub(super) fn start_in_words(compose: &Compose) -> String {
+    let project = compose.project.as_ref().map(|project| format!(" -p {project}")).unwrap_or_default();
+    let words = UP.into_iter().chain(compose.services.iter().map(String::as_str)).collect::<Vec<_>>();
+    format!("docker compose -f {}{project} {}", compose.file.display(), words.join(" "))
+}
+
 /// `docker compose`, or the older `docker-compose` where the first is not there, with `words` about the services.
 pub(super) fn command(compose: &Compose, around: &Watch<'_>, words: &[&str]) -> Command {
     let plugin = system("docker", &["compose", "version"]);

@@ -1,14 +1,14 @@
 //! Stopping, starting, and whether it runs: by systemd, by compose, by commands of the user's.
 
-use crate::config::{Control, Service};
+use crate::config::{CommandLine, Control, Service};
 use crate::durable::crash;
 use crate::model::path::escape;
 use crate::service::compose;
-use crate::service::instance::{of_pid, of_pid_file};
+use crate::service::instance::{another_in, of_pid, of_pid_file};
 use crate::service::run::{command_of, held_input, is_held, run, run_ok, run_ok_reading, run_start, system};
 use crate::service::watch::Watch;
 use crate::service::{Instance, ServiceError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Questions to systemd or compose that take longer are not answered.
@@ -49,6 +49,34 @@ pub fn state(service: &Service, around: &Watch<'_>) -> Result<State, ServiceErro
             Ok(found.map_or(State::Down, State::Runs))
         }
         Control::Commands { pid_file: None, .. } => Ok(State::Untold),
+    }
+}
+
+/// Why `service` is taken for down although a process has the number in its pid file, in words; none where that is not so.
+pub fn another_has_its_number(service: &Service) -> Option<String> {
+    let Control::Commands { pid_file: Some(file), .. } = &service.control else {
+        return None;
+    };
+    another_in(file).map(|pid| {
+        format!(
+            "process {pid} has the number in {} and is another: it began after that was written",
+            file.display()
+        )
+    })
+}
+
+/// How a person starts `service` of the configuration in `dir`, in words.
+pub fn start_in_words(service: &Service, dir: &Path) -> String {
+    match &service.control {
+        Control::Systemd { unit } => format!("systemctl start {unit}"),
+        Control::Compose(compose) => compose::start_in_words(compose),
+        Control::Commands { start, .. } => {
+            let line = match start {
+                CommandLine::Args(args) => args.join(" "),
+                CommandLine::Shell(text) => text.clone(),
+            };
+            format!("in {}: {line}", dir.display())
+        }
     }
 }
 
@@ -173,7 +201,7 @@ pub fn start(service: &Service, around: &Watch<'_>) -> Result<State, ServiceErro
             )?;
         }
         Control::Compose(compose) => {
-            let command = compose::command(compose, around, &["up", "-d", "--no-build"]);
+            let command = compose::command(compose, around, &compose::UP);
             run_ok(&around.commands, &subject, command, service.start_within)?;
         }
         Control::Commands { start, .. } => {

@@ -6,8 +6,10 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Clocks are set right while a machine starts.
+/// Clocks are set right while a machine starts, and by a little later on. A number is not given to another process within this time.
 const SLACK: Duration = Duration::from_secs(60);
+/// What a tick of `/proc` is: a hundredth of a second, on every machine that this is built for.
+const TICK_MS: u64 = 10;
 
 /// One life of a service, from its start to its end. Two are equal only when nothing was started anew in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,47 +32,110 @@ impl fmt::Display for Instance {
     }
 }
 
+/// Whose number stands in a pid file.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    /// Nobody's: there is no such file, or it is from before this machine was started.
+    Nobody,
+    /// That of this process, which may be gone.
+    Process(u32),
+    /// That of this one, which began after the file was written: the one that was meant is gone, and its number was given again.
+    Another(u32),
+}
+
 /// The process whose number stands in `pid_file`: its number and when it began, in ticks since boot; none when it is not there.
 ///
 /// # Errors
 /// Why that cannot be told: the file cannot be read, or holds no number of a process.
 pub(super) fn of_pid_file(pid_file: &Path) -> Result<Option<Instance>, String> {
+    Ok(match named(pid_file)? {
+        Named::Process(pid) => of_pid(pid),
+        Named::Nobody | Named::Another(_) => None,
+    })
+}
+
+/// The number in `pid_file`, where it may be that of the process that is meant.
+pub fn process_in(pid_file: &Path) -> Option<u32> {
+    match named(pid_file) {
+        Ok(Named::Process(pid)) => Some(pid),
+        _ => None,
+    }
+}
+
+/// The number in `pid_file`, where another process than the one that is meant has it now.
+pub(super) fn another_in(pid_file: &Path) -> Option<u32> {
+    match named(pid_file) {
+        Ok(Named::Another(pid)) => Some(pid),
+        _ => None,
+    }
+}
+
+fn named(pid_file: &Path) -> Result<Named, String> {
     let shown = pid_file.display();
     let text = match std::fs::read_to_string(pid_file) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Named::Nobody),
         Err(e) => return Err(format!("cannot read {shown}: {e}")),
     };
+    let (written, booted) = (written(pid_file), booted());
     // A number from before this machine was started is of no process of now, whatever has it; nor is what a power cut left of it.
-    if before_boot(pid_file) {
-        return Ok(None);
+    if is_before(written, booted) {
+        return Ok(Named::Nobody);
     }
     let word = text.split_ascii_whitespace().next().unwrap_or_default();
     match word.parse::<u32>() {
         // 0 would mean this process's own group to whoever sends signals, and 1 is never an application.
-        Ok(pid @ 2..) => Ok(of_pid(pid)),
+        Ok(pid @ 2..) if is_before(written, began(pid, booted)) => Ok(Named::Another(pid)),
+        Ok(pid @ 2..) => Ok(Named::Process(pid)),
         _ => Err(format!("{shown} holds no number of a process")),
     }
 }
 
-/// True when the file was last written before this machine was started; false where that cannot be told.
-fn before_boot(file: &Path) -> bool {
-    let written = std::fs::metadata(file).and_then(|facts| facts.modified()).ok();
-    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let booted = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
-    let booted = booted.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    matches!((written, booted), (Some(written), Some(booted)) if written + SLACK < booted)
+/// True when the first is well before the second; false where that cannot be told.
+fn is_before(first: Option<SystemTime>, second: Option<SystemTime>) -> bool {
+    matches!((first, second), (Some(first), Some(second)) if first + SLACK < second)
+}
+
+fn written(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|facts| facts.modified()).ok()
+}
+
+/// When this machine was started, by its clock of now.
+fn booted() -> Option<SystemTime> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// When process `pid` began. A program that takes the place of another in the same process began with that.
+fn began(pid: u32, booted: Option<SystemTime>) -> Option<SystemTime> {
+    let ticks: u64 = Stat::of(pid)?.began.parse().ok()?;
+    booted?.checked_add(Duration::from_millis(ticks.checked_mul(TICK_MS)?))
 }
 
 /// The process `pid`, unless it is gone or only waits to be collected.
 pub fn of_pid(pid: u32) -> Option<Instance> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold any character: the fields are counted from its end.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    // Field 22 of the line: the moment it began.
-    let began = fields.nth(18)?;
-    (!matches!(state, "Z" | "X")).then(|| Instance::new(format!("process {pid}, begun at {began}")))
+    let Stat { ended, began } = Stat::of(pid)?;
+    (!ended).then(|| Instance::new(format!("process {pid}, begun at {began}")))
+}
+
+/// What `/proc` says of a process.
+struct Stat {
+    /// It has ended, and only waits to be collected.
+    ended: bool,
+    /// In ticks since boot.
+    began: String,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name stands in parentheses and may hold any character: the fields are counted from its end.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let ended = matches!(fields.next()?, "Z" | "X");
+        // Field 22 of the line.
+        Some(Self { ended, began: fields.nth(18)?.to_owned() })
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +177,26 @@ mod tests {
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
             assert_eq!(of_pid_file(&path), Ok(None));
         }
+    }
+
+    #[test]
+    fn a_number_that_was_given_again_after_its_pid_file_was_written_is_of_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.pid");
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        std::fs::write(&path, format!("{}\n", child.id())).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let began = began(child.id(), booted()).unwrap();
+        let just_now = SystemTime::now().duration_since(began).unwrap_or_else(|e| e.duration());
+        assert!(just_now < Duration::from_secs(5), "by its ticks it began {just_now:?} from now");
+        // A clock that was set by some seconds since makes no other process of it.
+        for (seconds, meant) in [(0, true), (30, true), (600, false)] {
+            file.set_modified(began - Duration::from_secs(seconds)).unwrap();
+            let (same, another) = (of_pid(child.id()), (!meant).then(|| child.id()));
+            assert_eq!(of_pid_file(&path), Ok(same.filter(|_| meant)), "{seconds}");
+            assert_eq!((process_in(&path).is_some(), another_in(&path)), (meant, another), "{seconds}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -13,9 +13,11 @@ mod probe;
 mod run;
 mod watch;
 
-pub use control::{State, let_commands_end, order_start, start, state, stop};
+pub use control::{
+    State, another_has_its_number, let_commands_end, order_start, start, start_in_words, state, stop,
+};
 pub use error::ServiceError;
 pub use health::{Judgement, answers, wait_healthy};
-pub use instance::{Instance, of_pid as life_of};
+pub use instance::{Instance, of_pid as life_of, process_in};
 pub use run::{Around, run_line, run_line_with};
 pub use watch::Watch;

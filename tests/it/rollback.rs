@@ -2,10 +2,14 @@
 
 #[path = "rollback/around.rs"]
 mod around;
+#[path = "rollback/bars.rs"]
+mod bars;
 #[path = "rollback/compose.rs"]
 mod compose;
 #[path = "rollback/crash.rs"]
 mod crash;
+#[path = "rollback/down.rs"]
+mod down;
 #[path = "rollback/feeding.rs"]
 mod feeding;
 #[path = "rollback/full_disk.rs"]
@@ -20,6 +24,8 @@ mod hosts;
 mod logs;
 #[path = "rollback/meanwhile.rs"]
 mod meanwhile;
+#[path = "rollback/numbers.rs"]
+mod numbers;
 #[path = "rollback/offline.rs"]
 mod offline;
 #[path = "rollback/plan.rs"]
@@ -34,6 +40,8 @@ mod probes;
 mod robust;
 #[path = "rollback/signals.rs"]
 mod signals;
+#[path = "rollback/told.rs"]
+mod told;
 #[path = "rollback/twice.rs"]
 mod twice;
 #[path = "rollback/untold.rs"]
@@ -314,6 +322,7 @@ fn a_plan_says_what_is_stopped_exchanged_and_left_and_touches_nothing() {
     let app = App::new(SERVICE);
     let id = app.project.backup();
     app.upgrade("2");
+    app.start_service();
     let before = app.live();
     let output = app.project.ok(["rollback", &id, "--dry-run"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -325,6 +334,25 @@ fn a_plan_says_what_is_stopped_exchanged_and_left_and_touches_nothing() {
     assert_eq!(app.live(), before);
     let unnamed = expect_code(app.project.run(["rollback"]), 2);
     assert!(String::from_utf8_lossy(&unnamed.stderr).contains("nobody is here to ask"));
+}
+
+#[test]
+fn a_named_snapshot_is_gone_back_to_at_once_where_there_is_no_terminal() {
+    let app = App::new(SERVICE);
+    let id = app.project.backup();
+    app.upgrade("2");
+    expect_code(app.project.run(["rollback"]), 2);
+    assert_eq!(app.read("app/version"), "2");
+    app.project.ok(["rollback", &id]);
+    assert_eq!(app.read("app/version"), "1");
+    for page in ["docs/rollback.md", "docs/exit-codes.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = fs::read_to_string(path).unwrap();
+        assert!(
+            text.contains("`a_named_snapshot_is_gone_back_to_at_once_where_there_is_no_terminal`"),
+            "{page}"
+        );
+    }
 }
 
 #[test]

@@ -100,6 +100,24 @@ fn told(output: &Output) -> String {
 }
 
 #[test]
+fn nothing_is_captured_under_a_service_that_answers_though_its_pid_file_looks_too_old() {
+    let app = App::new();
+    let written = |time| {
+        let file = fs::File::options().write(true).open(app.0.dir.join("web.pid")).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let now = std::time::SystemTime::now();
+    written(now - Duration::from_secs(7200));
+    let output = expect_code(app.command(&["backup"]).output().unwrap(), 15);
+    assert!(told(&output).contains("its health check passes"), "{}", told(&output));
+    assert_eq!(app.0.json(["list"])["snapshots"].as_array().unwrap().len(), 0);
+    assert!(app.runs() && app.order().is_empty(), "{:?}", app.order());
+    written(now);
+    app.0.backup();
+    assert!(app.runs());
+}
+
+#[test]
 fn services_are_stopped_for_the_capture_only_and_run_while_it_is_packed() {
     let app = App::new();
     let log = app.0.top.join("points");

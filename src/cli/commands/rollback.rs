@@ -32,7 +32,7 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     };
     let config = std::sync::Arc::clone(session.config()?);
     if args.undo {
-        return undo(terminal, &session, args.yes);
+        return undo(terminal, &session, args);
     }
     let session = unlock::asked_for(terminal, session)?;
     let by_hand = if args.dry_run { None } else { Some(guard::by_hand(&session)?) };
@@ -45,8 +45,9 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         only: args.only.clone(),
         accept_untrusted: args.untrusted.accept_untrusted,
         git: args.git,
+        start: args.start,
     };
-    let plan = rollback::plan(&session, &options)
+    let mut plan = rollback::plan(&session, &options)
         .map_err(|e| unlock::what_to_type(e, &format!("backstay rollback {}", options.snapshot)))
         .map_err(|e| ladder(Some(&session), &config, Some(&options.snapshot), e))?;
     let Some(by_hand) = by_hand else {
@@ -54,6 +55,9 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
         return Ok(0);
     };
     say(render::rollback_plan(&plan.shown).trim_end());
+    if starts(&session, &plan.shown.down, args.yes) {
+        plan.start_what_is_down();
+    }
     let asked = agreed(&session, &plan.shown, (&options.snapshot, args.yes), chosen)?;
     let going_back = by_hand.hold(chosen || asked)?;
     let report =
@@ -61,6 +65,17 @@ pub(super) fn run(terminal: &Terminal, args: &RollbackArgs) -> Result<u8> {
     // Whoever went back by hand has decided what becomes of a guarded command that was cut off.
     going_back.settled()?;
     tell(terminal, &session, &report)
+}
+
+/// Whether what is down is to be started: only where somebody is here to say so, for it may have been stopped on purpose.
+fn starts(session: &Session, down: &[String], yes: bool) -> bool {
+    if yes || down.is_empty() {
+        return false;
+    }
+    let (is, it) =
+        if down.len() == 1 { ("service", "is down: start it") } else { ("services", "are down: start them") };
+    let question = format!("{is} {} {it} afterwards? [Y/n]", down.join(", "));
+    matches!(ask(&session.around.interrupt, &question).as_deref(), Some("" | "y" | "Y" | "yes"))
 }
 
 /// Goes on when whoever is here means it; true where somebody was asked.
@@ -72,7 +87,7 @@ fn agreed(session: &Session, plan: &ShownPlan, (id, yes): (&str, bool), chosen: 
         whose::agree(interrupt, (&plan.snapshot, &plan.host), &typed, "backstay rollback")?;
         return Ok(somebody);
     }
-    // Whoever named a snapshot has decided; on a terminal a question costs nothing.
+    // Whoever named a snapshot has decided, and a script that does is not asked for a yes as well; on a terminal a question costs nothing.
     let asks = !yes && (chosen || somebody);
     if asks {
         go_ahead(session, "Go ahead?")?;
@@ -81,16 +96,23 @@ fn agreed(session: &Session, plan: &ShownPlan, (id, yes): (&str, bool), chosen: 
 }
 
 /// Takes the last rollback back.
-fn undo(terminal: &Terminal, session: &Session, yes: bool) -> Result<u8> {
-    let by_hand = guard::by_hand(session)?;
-    if !yes {
-        go_ahead(
-            session,
-            "The last rollback is taken back: what is live now goes into a safety snapshot. Go ahead?",
-        )?;
+fn undo(terminal: &Terminal, session: &Session, args: &RollbackArgs) -> Result<u8> {
+    let by_hand = if args.dry_run { None } else { Some(guard::by_hand(session)?) };
+    let mut plan = rollback::plan_undo(session)?;
+    if args.start {
+        plan.start_what_is_down();
     }
-    let _no_guard_begins = by_hand.hold(!yes)?;
-    tell(terminal, session, &rollback::undo(session)?)
+    let Some(by_hand) = by_hand else {
+        super::show(terminal, &plan, render::undo_plan)?;
+        return Ok(0);
+    };
+    say(render::undo_plan(&plan).trim_end());
+    let start = args.start || starts(session, &plan.down, args.yes);
+    if !args.yes {
+        go_ahead(session, "Go ahead?")?;
+    }
+    let _no_guard_begins = by_hand.hold(!args.yes)?;
+    tell(terminal, session, &rollback::undo(session, start)?)
 }
 
 /// What was killed is brought to its end: first a rollback, then a guarded command.

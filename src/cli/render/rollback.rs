@@ -1,8 +1,8 @@
 //! Plans and reports of rollbacks as text.
 
-use super::{count, problem, size};
+use super::{count, problem, size, time};
 use crate::ops::guard::GuardPlan;
-use crate::ops::rollback::{Lost, RollbackReport, ShownPlan};
+use crate::ops::rollback::{Down, Lost, RollbackReport, ShownPlan, ShownUndo};
 use crate::ops::whose::ShownHost;
 
 /// What a rollback would do.
@@ -24,12 +24,38 @@ pub fn rollback_plan(plan: &ShownPlan) -> String {
     for dump in &plan.dumps {
         lines.push(format!("  {dump}"));
     }
-    if !plan.services.is_empty() {
-        lines.push(format!("  {:<14} stop and start {}", "services", plan.services.join(", ")));
-    }
+    lines.extend(services([&plan.services, &plan.starts, &plan.down]));
     lines.push(
         "  what is live now goes into a safety snapshot, and is kept beside the new state for a week".into(),
     );
+    lines.extend(plan.warnings.iter().map(problem));
+    lines.join("\n") + "\n"
+}
+
+/// What becomes of services: those that run, those that are down and are started, those that stay down.
+fn services([run, starts, down]: [&Vec<String>; 3]) -> Vec<String> {
+    let line = |what: &str, names: &[String], more: &str| {
+        (!names.is_empty()).then(|| format!("  {:<14} {what}{}{more}", "services", names.join(", ")))
+    };
+    let lines = [
+        line("stop and start ", run, ""),
+        line("start ", starts, ", down now"),
+        line("down now, and left so: ", down, " (--start starts what is down, too)"),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+/// What taking a rollback back would do.
+pub fn undo_plan(plan: &ShownUndo) -> String {
+    let mut lines = vec![format!(
+        "the rollback to {} of {} is taken back: {}",
+        plan.snapshot,
+        time(plan.begun),
+        plan.components.join(", ")
+    )];
+    lines.extend(plan.kept.iter().map(|place| format!("  {:<14} {place}", "comes from")));
+    lines.extend(services([&plan.services, &plan.starts, &plan.down]));
+    lines.push("  what is live now goes into a safety snapshot, and is kept there for a week".into());
     lines.extend(plan.warnings.iter().map(problem));
     lines.join("\n") + "\n"
 }
@@ -72,9 +98,13 @@ pub fn guard_plan(plan: &GuardPlan) -> String {
     )
 }
 
-/// What a rollback did.
+/// What a rollback did, or its undo.
 pub fn rollback(report: &RollbackReport) -> String {
-    let mut lines = vec![format!("rolled back to {}: {}", report.snapshot, report.components.join(", "))];
+    let components = report.components.join(", ");
+    let mut lines = vec![match report.taken_back {
+        true => format!("the rollback to {} was taken back: {components}", report.snapshot),
+        false => format!("rolled back to {}: {components}", report.snapshot),
+    }];
     if !report.services.is_empty() {
         lines.push(format!(
             "{} on it: {}",
@@ -90,13 +120,31 @@ pub fn rollback(report: &RollbackReport) -> String {
         lines.push(format!("down for {} s, {} s of it for the exchange", seconds(all), seconds(own)));
     }
     if let Some(safety) = &report.safety {
-        lines.push(format!("what was live before is in safety snapshot {safety}"));
+        let until = if report.taken_back { "until now" } else { "before" };
+        lines.push(format!("what was live {until} is in safety snapshot {safety}"));
     }
     for place in &report.kept {
         lines.push(format!("and in {place}"));
     }
-    lines.push("to take it back: backstay rollback --undo".into());
+    lines.extend(way_back(report));
+    lines.extend(report.down.iter().map(is_down));
     lines.join("\n") + "\n"
+}
+
+/// An undo is not undone by another one: who wants that goes to its safety snapshot.
+fn way_back(report: &RollbackReport) -> Option<String> {
+    match (report.taken_back, &report.safety) {
+        (false, _) => Some("to take it back: backstay rollback --undo".to_owned()),
+        (true, Some(safety)) => Some(format!("to go there again: backstay rollback {safety}")),
+        (true, None) => None,
+    }
+}
+
+/// Last of all, and plainly: what was put back may not be running.
+fn is_down(down: &Down) -> String {
+    let Down { name, start } = down;
+    let start = if start.is_empty() { String::new() } else { format!("; to start it: {start}") };
+    format!("service {name} is DOWN, as it was before, and was not started{start}")
 }
 
 fn short(commit: &str) -> &str {

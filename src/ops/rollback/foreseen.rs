@@ -50,7 +50,7 @@ pub(super) fn of_all(opened: &Opened, shown: &ShownPlan, needs: &Needs) -> Resul
         hint: hint.map(str::to_owned),
     };
     let mut warnings = Vec::new();
-    if shown.services.is_empty() {
+    if shown.services.is_empty() && shown.down.is_empty() {
         let what = "nothing is stopped: no [[service]] of the configuration works on these components";
         let hint = "stop what uses them yourself, or add a [[service]]";
         warnings.push(warning("services", what, Some(hint)));

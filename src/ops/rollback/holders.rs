@@ -5,6 +5,7 @@ use crate::model::path::escape;
 use crate::model::{Problem, ProblemKind};
 use crate::ops::rollback::site::{Site, What};
 use crate::platform::holders::{Holder, descends_from, groups_of, holders_below};
+use crate::service::process_in;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
@@ -37,8 +38,7 @@ fn places_of(site: &Site) -> Vec<PathBuf> {
 fn is_of(holder: &Holder, service: &Service) -> bool {
     match &service.control {
         Control::Commands { pid_file, .. } => {
-            let text = pid_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-            let pid = text.and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
+            let pid = pid_file.as_ref().and_then(|file| process_in(file));
             pid.is_some_and(|pid| descends_from(holder.pid, &[pid]))
         }
         Control::Systemd { unit } => groups_of(holder.pid).contains(&**unit),

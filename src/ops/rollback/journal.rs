@@ -89,6 +89,9 @@ pub(super) struct Journal {
     /// The folder in the state directory that dumps are kept in.
     pub(super) folder: String,
     pub(super) services: Vec<Stopped>,
+    /// Those that were down before, and are not started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) down: Vec<String>,
     /// Commands that must run after the exchange, before services are started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) rebuild: Vec<Rebuilding>,
@@ -147,6 +150,7 @@ impl Journal {
             feeds: Vec::new(),
             folder: String::new(),
             services: Vec::new(),
+            down: Vec::new(),
             rebuild: Vec::new(),
             rebuilt: false,
             git: Vec::new(),

@@ -12,13 +12,14 @@ const OLDER: usize = 3;
 
 /// The rungs, for a project whose snapshot `wanted` (as it was asked for) cannot be used. `session` where one could be opened.
 pub fn ladder(config: &Config, session: Option<&Session>, wanted: Option<&str>) -> Vec<String> {
-    let mut rungs = Vec::new();
-    rungs.extend(session.map(|session| older(session, wanted)).unwrap_or_default());
+    let Older { good, safety } = session.map(|session| older(session, wanted)).unwrap_or_default();
+    let mut rungs = good;
     rungs.extend(stores(config));
     rungs.extend(crate::ops::git::ways_back(config));
     if let Some(command) = &config.emergency {
         rungs.push(format!("[emergency] of the configuration: {}", line(command)));
     }
+    rungs.extend(safety);
     rungs.push("without backstay: RECOVER.md and recover.py in the store, with the recovery kit".into());
     rungs
 }
@@ -35,10 +36,18 @@ fn line(command: &CommandLine) -> String {
     }
 }
 
-/// Good snapshots that are older than the one that was asked for.
-fn older(session: &Session, wanted: Option<&str>) -> Vec<String> {
+/// Snapshots that are older than the one that was asked for, as rungs.
+#[derive(Default)]
+struct Older {
+    /// Good ones that were made of an application as somebody ran it.
+    good: Vec<String>,
+    /// What a rollback put away: somebody had a reason to leave that state.
+    safety: Vec<String>,
+}
+
+fn older(session: &Session, wanted: Option<&str>) -> Older {
     let Ok(list) = look::list(session) else {
-        return Vec::new();
+        return Older::default();
     };
     let usable = |row: &&SnapshotRow| {
         row.good && row.trusted && row.void.is_none() && row.kind != SnapshotKind::Partial
@@ -49,12 +58,17 @@ fn older(session: &Session, wanted: Option<&str>) -> Vec<String> {
         Some(word) if word.starts_with("latest") => 1,
         _ => list.snapshots.iter().rev().position(|row| is_wanted(&row.id)).map_or(0, |place| place + 1),
     };
-    let rows = list.snapshots.iter().rev().skip(from).filter(usable).take(OLDER);
-    rows.map(|row| {
+    let rows = list.snapshots.iter().rev().skip(from).filter(usable);
+    let (safety, good): (Vec<_>, Vec<_>) = rows.partition(|row| row.kind == SnapshotKind::Safety);
+    let rung = |what: &str, row: &SnapshotRow| {
         let note = row.note.as_deref().map(|note| format!("  ({note})")).unwrap_or_default();
-        format!("an older good snapshot: backstay rollback {}{note}", row.id)
-    })
-    .collect()
+        format!("{what}: backstay rollback {}{note}", row.id)
+    };
+    let put_away = "a safety snapshot, of what a rollback put away";
+    Older {
+        good: good.into_iter().take(OLDER).map(|row| rung("an older good snapshot", row)).collect(),
+        safety: safety.into_iter().take(OLDER).map(|row| rung(put_away, row)).collect(),
+    }
 }
 
 fn stores(config: &Config) -> Vec<String> {

@@ -28,7 +28,9 @@ mod room;
 mod run;
 mod safety;
 pub(crate) mod services;
+mod shown;
 mod site;
+mod standing;
 mod step;
 mod tree;
 mod trees;
@@ -40,27 +42,28 @@ pub use ladder::{ladder, means_none};
 pub use lost::Lost;
 pub use recover::{ready, resume};
 pub(in crate::ops) use run::words_of;
+pub use shown::{RollbackReport, ShownPlace, ShownPlan};
+pub use standing::Down;
 pub use trees::ShownMove;
-pub use undo::undo;
+pub use undo::{ShownUndo, plan_undo, undo};
 
 use crate::config::Event;
 use crate::durable::{Held, crash};
-use crate::model::{Problem, RelPath, SnapshotId};
+use crate::model::{Problem, RelPath};
 use crate::ops::error::{Class, Doing, Result};
-use crate::ops::git::{Move, Moved};
+use crate::ops::git::Move;
 use crate::ops::hooks::{self, Ran};
 use crate::ops::lacking;
 use crate::ops::restore::{Listing, Opened, RestoreReport, open_live};
 use crate::ops::select::Selection;
 use crate::ops::session::Session;
-use crate::ops::whose::ShownHost;
 use dumps::{Dump, dump_of};
 use journal::{Journal, SiteRecord};
 use needs::Needs;
 use report::report_of;
 use run::{Downtime, Lefts, Way};
-use serde::Serialize;
 use site::{Site, What, remove_staging, sites_of, staging_name};
+use standing::Standing;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tree::Leaves as _;
@@ -76,6 +79,8 @@ pub struct RollbackOptions {
     pub accept_untrusted: bool,
     /// Put git's working trees back to the commits that were recorded, too.
     pub git: bool,
+    /// Start services that are down, too.
+    pub start: bool,
 }
 
 /// What a rollback would do.
@@ -95,42 +100,6 @@ pub struct RollbackPlan {
     pub shown: ShownPlan,
 }
 
-/// A plan as it is shown.
-#[derive(Debug, Clone, Serialize)]
-pub struct ShownPlan {
-    /// The snapshot.
-    pub snapshot: SnapshotId,
-    /// Whose it is.
-    pub host: ShownHost,
-    /// What is exchanged.
-    pub places: Vec<ShownPlace>,
-    /// What is read in, and how, in words.
-    pub dumps: Vec<String>,
-    /// Services that are stopped and started, in the order in which they are started.
-    pub services: Vec<String>,
-    /// Working trees of git that are put back, with the commits.
-    pub git: Vec<ShownMove>,
-    /// Bytes that are fetched.
-    pub bytes: u64,
-    /// What was made or changed since the snapshot and goes away, of each component but dumps.
-    pub lost_since: Vec<Lost>,
-    /// What to know before.
-    pub warnings: Vec<Problem>,
-}
-
-/// A directory in which something is exchanged.
-#[derive(Debug, Clone, Serialize)]
-pub struct ShownPlace {
-    /// The component.
-    pub component: String,
-    /// The directory.
-    pub dir: String,
-    /// Only these names of it; everything when there are none.
-    pub names: Vec<String>,
-    /// What of it stays as it is, at its top.
-    pub stays: Vec<String>,
-}
-
 /// How a rollback ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
@@ -147,29 +116,6 @@ enum Outcome {
 struct NotTaken {
     why: String,
     hint: Option<String>,
-}
-
-/// What a rollback did.
-#[derive(Debug, Clone, Serialize)]
-pub struct RollbackReport {
-    /// To which snapshot.
-    pub snapshot: SnapshotId,
-    /// The snapshot of what was live before.
-    pub safety: Option<SnapshotId>,
-    /// Components that were put back.
-    pub components: Vec<String>,
-    /// Services that were stopped and run again.
-    pub services: Vec<String>,
-    /// Where the state from before is kept.
-    pub kept: Vec<String>,
-    /// Working trees of git that were put back.
-    pub git: Vec<Moved>,
-    /// Milliseconds from the first stop of a service until the last was well; none when none was stopped, or the run that did it was killed.
-    pub downtime_ms: Option<u64>,
-    /// What of that was the exchange itself.
-    pub exchange_ms: Option<u64>,
-    /// Everything worth knowing.
-    pub problems: Vec<Problem>,
 }
 
 /// Plans; touches nothing.
@@ -199,21 +145,37 @@ pub fn plan(session: &Session, options: &RollbackOptions) -> Result<RollbackPlan
     let (config, state) = (session.config()?, session.state()?);
     needs.journal(state.dir(), listings.values().map(|listing| listing.entries.len() as u64).sum());
     needs.safety(config, &state.spool_dir(), lost.iter().map(|lost| lost.bytes).sum());
-    let services = services::concerned(config, &names).into_iter().map(|s| s.name.clone()).collect();
+    let standing = Standing::of(session, &services::concerned(config, &names))?;
     let moves = if options.git { trees::moves(config, &opened, &sites)? } else { Vec::new() };
     let git = moves.iter().map(ShownMove::of).collect();
     let (snapshot, dumps_shown) = (opened.record.snapshot.clone(), shown_dumps);
-    let (lost_since, warnings) = (lost, Vec::new());
-    let mut shown =
-        ShownPlan { snapshot, host, places, dumps: dumps_shown, services, git, bytes, lost_since, warnings };
+    let mut shown = ShownPlan {
+        snapshot,
+        host,
+        places,
+        dumps: dumps_shown,
+        services: standing.up,
+        starts: Vec::new(),
+        down: standing.down,
+        git,
+        bytes,
+        lost_since: lost,
+        warnings: Vec::new(),
+    };
     shown.warnings = foreseen::of_all(&opened, &shown, &needs)?;
     if options.only.is_empty() {
         shown.warnings.extend(lacking::of_project(&vault, &opened));
     }
     shown.warnings.extend(known);
+    shown.warnings.extend(standing.warnings);
     shown.warnings.extend(holders::warnings(&sites, &services::concerned(config, &names)));
     let must_run = Vec::new();
-    Ok(RollbackPlan { opened, sites, dumps, listings, digits, components: names, moves, must_run, shown })
+    let mut plan =
+        RollbackPlan { opened, sites, dumps, listings, digits, components: names, moves, must_run, shown };
+    if options.start {
+        plan.start_what_is_down();
+    }
+    Ok(plan)
 }
 
 struct Planning<'a> {
@@ -301,6 +263,13 @@ fn stays_at_top(site: &Site, left: &left::Left) -> Result<Vec<String>> {
 }
 
 impl RollbackPlan {
+    /// What is down does not stay so: it is started on the snapshot, and must be well on it.
+    pub fn start_what_is_down(&mut self) {
+        // Also one that runs now, and may be down when services are stopped.
+        self.must_run = self.shown.services.iter().chain(&self.shown.down).cloned().collect();
+        self.shown.starts.append(&mut self.shown.down);
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -333,8 +302,8 @@ impl RollbackPlan {
         }
         let outcome = way.exchange(&self)?;
         let (all, own) = way.downtime.milliseconds();
-        let stopped = !way.journal.services.is_empty();
-        let mut report = report_of(way.journal, &way.state, &self.components, outcome, fetched.problems)?;
+        let stopped = way.journal.services.iter().any(|service| !service.was_down);
+        let mut report = report_of(session, way.journal, &self.components, outcome, fetched.problems)?;
         (report.downtime_ms, report.exchange_ms) = (stopped.then_some(all), Some(own));
         Ok(report)
     }

@@ -36,7 +36,7 @@ pub fn resume(session: &Session) -> Result<Option<RollbackReport>> {
         }
     };
     // What was killed had run its `before`: what belongs behind it is not left out.
-    let mut done = report_of(way.journal, &way.state, &components, outcome, Vec::new());
+    let mut done = report_of(session, way.journal, &components, outcome, Vec::new());
     let problems = hooks::afterwards(session, Event::Rollback, &components, snapshot_of, &done);
     if let Ok(report) = &mut done {
         report.problems.extend(problems);

@@ -4,35 +4,31 @@ use crate::model::{Problem, ProblemKind};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::journal::Journal;
 use crate::ops::rollback::room::Full;
+use crate::ops::rollback::run::words_of;
+use crate::ops::rollback::standing::left_down;
 use crate::ops::rollback::{NotTaken, Outcome, RollbackReport, dumps, trees};
+use crate::ops::session::Session;
 use std::path::Path;
 
 /// So many of what is not as it was are named in an error.
 const NAMED: usize = 10;
 
 pub(super) fn report_of(
+    session: &Session,
     journal: Journal,
-    state: &Path,
     components: &[String],
     outcome: Outcome,
     mut problems: Vec<Problem>,
 ) -> Result<RollbackReport> {
-    if let Outcome::Undone(why) = outcome {
-        let what = format!(
-            "the rollback to {} failed, and everything is as it was before{}",
-            journal.snapshot,
-            but_for(&journal)
-        );
-        let e = OpError::new(Class::RolledBack, what).because(why);
-        return Err(match &journal.safety {
-            Some(id) => e.hint(format!("the services run on the old state; its safety snapshot is {id}")),
-            None => e,
-        });
+    match outcome {
+        Outcome::Undone(_) if journal.undo => return Err(taken_back(&journal)),
+        Outcome::Undone(why) => return Err(undone(&journal, why)),
+        Outcome::Holds(why) => return Err(holds(&journal, why)),
+        Outcome::Done => {}
     }
-    if let Outcome::Holds(why) = outcome {
-        return Err(holds(&journal, why));
-    }
+    let state = session.state()?.dir();
     let kept = kept_places(&journal, state);
+    let down = left_down(session.config()?, &journal.down);
     problems.extend(journal.git_troubles.iter().map(|trouble| trees::problem(trouble)));
     if journal.full != Full::Never {
         problems.push(Problem {
@@ -49,11 +45,67 @@ pub(super) fn report_of(
         safety: journal.safety,
         components: components.to_vec(),
         services: journal.services.into_iter().map(|s| s.name).collect(),
+        down,
+        taken_back: false,
         kept,
         downtime_ms: None,
         exchange_ms: None,
         problems,
     })
+}
+
+/// The error of a rollback that undid itself.
+fn undone(journal: &Journal, why: String) -> OpError {
+    let what = format!(
+        "the rollback to {} failed, and everything is as it was before{}",
+        journal.snapshot,
+        but_for(journal)
+    );
+    let e = OpError::new(Class::RolledBack, what).because(why);
+    let some_were_down = !journal.down.is_empty() || journal.services.iter().any(|service| service.was_down);
+    let services = if some_were_down { "the services that ran before" } else { "the services" };
+    match &journal.safety {
+        Some(id) => e.hint(format!("{services} run on the old state; its safety snapshot is {id}")),
+        None => e,
+    }
+}
+
+/// What is told of an undo that was killed and came to its end afterwards. Nothing failed but the run that had begun it.
+fn taken_back(journal: &Journal) -> OpError {
+    let what = format!(
+        "the rollback to {} was taken back, as a run that was killed had begun to do: everything is as it was before it{}",
+        journal.snapshot,
+        but_for(journal)
+    );
+    let e = OpError::new(Class::RolledBack, what);
+    match &journal.safety {
+        Some(id) => e.hint(format!("to go to what was live until then: backstay rollback {id}")),
+        None => e,
+    }
+}
+
+/// All is back, and `e` is what keeps it from being in order. `why` a rollback had failed that was not to be taken back.
+pub(super) fn not_well(journal: &Journal, why: &str, e: &OpError) -> OpError {
+    let (back, but) = (&journal.snapshot, but_for(journal));
+    let trouble = "a service did not come up on it, or what was left could not be made fit for it again";
+    let look =
+        "look at the service's own log; what was live before is live again, and nothing of it was changed";
+    let (what, hint) = match (journal.undo, &journal.safety) {
+        (false, _) => (
+            format!("everything is as it was before{but}, but {trouble} (the rollback had failed: {why})"),
+            look.to_owned(),
+        ),
+        (true, safety) => (
+            format!(
+                "the rollback to {back} was taken back, and everything is as it was before it{but}, but {trouble}"
+            ),
+            safety.as_ref().map_or_else(
+                || look.to_owned(),
+                |id| format!("{look}; to go to what was live until now: backstay rollback {id}"),
+            ),
+        ),
+    };
+    OpError::new(Class::Person, what).because(words_of(e)).hint(hint)
 }
 
 /// That the disk filled under a rollback.

@@ -3,12 +3,13 @@
 use crate::archive::extract::Owners;
 use crate::durable::{Held, crash};
 use crate::model::path::escape;
+use crate::model::report::Phase;
 use crate::model::{Entry, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::{Listing, Opened, RestoreReport, check_databases, extractor, write_listing};
 use crate::ops::rollback::journal::{Journal, SiteRecord, Turn};
 use crate::ops::rollback::left::Left;
-use crate::ops::rollback::report::{but_for, full_disk};
+use crate::ops::rollback::report::{full_disk, not_well};
 use crate::ops::rollback::room::Full;
 use crate::ops::rollback::services::{On, start, stop, stop_again, watching};
 use crate::ops::rollback::site::{Site, What, remove_staging};
@@ -56,6 +57,7 @@ impl Way<'_> {
     /// Brings what is to come into the sites' folders and proves it. Nothing live is touched.
     pub(super) fn fetch(&mut self, plan: &RollbackPlan, report: &mut RestoreReport) -> Result<()> {
         self.journal.save(&self.state)?;
+        self.session.around.progress.phase(Phase::Fetch, Some(plan.shown.bytes));
         for (site, record) in plan.sites.iter().zip(&self.journal.sites) {
             let new = site.make_staging(&record.staging)?;
             let cannot = || format!("cannot write below {}", site.base.display());
@@ -114,8 +116,9 @@ impl Way<'_> {
 
     /// Stops, exchanges, starts, and undoes it all when one of these fails.
     pub(super) fn exchange(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
-        let interrupt = &self.session.around.interrupt;
-        interrupt.patiently(TO_ITS_END, || self.exchange_and_start(plan))
+        let around = &self.session.around;
+        around.progress.no_phase();
+        around.interrupt.patiently(TO_ITS_END, || self.exchange_and_start(plan))
     }
 
     fn exchange_and_start(&mut self, plan: &RollbackPlan) -> Result<Outcome> {
@@ -215,7 +218,10 @@ impl Way<'_> {
     /// All the way back: steps taken back, the services started. `why` it did not go forwards.
     pub(super) fn back(&mut self, watch: &Watch<'_>, why: &OpError) -> Result<Outcome> {
         let words = words_of(why);
-        self.session.note(&format!("going back: {words}"));
+        self.session.note(&match self.journal.undo {
+            true => format!("taking the rollback to {} back", self.journal.snapshot),
+            false => format!("going back: {words}"),
+        });
         self.journal.why = Some(words);
         self.halt(watch).map_err(|e| self.stuck(&e))?;
         // Before anything of the other state is back: what is live dumps it.
@@ -285,15 +291,7 @@ impl Way<'_> {
         let why = self.journal.why.clone().unwrap_or_default();
         match up {
             Ok(()) => Ok(Outcome::Undone(why)),
-            Err(e) => {
-                let what = format!(
-                    "everything is as it was before{}, but a service did not come up on it, or what was left could not be made fit for it again (the rollback had failed: {why})",
-                    but_for(&self.journal)
-                );
-                Err(OpError::new(Class::Person, what).because(words_of(&e)).hint(
-                    "look at the service's own log; what was live before is live again, and nothing of it was changed",
-                ))
-            }
+            Err(e) => Err(not_well(&self.journal, &why, &e)),
         }
     }
 

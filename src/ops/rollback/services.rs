@@ -8,7 +8,7 @@ use crate::ops::error::{Class, OpError, Result};
 use crate::ops::rollback::journal::{Journal, Stopped, Turn};
 use crate::ops::rollback::run::words_of;
 use crate::ops::session::Session;
-use crate::service::{self, Around, Instance, ServiceError, State, Watch};
+use crate::service::{self, Around, Instance, ServiceError, State, Watch, another_has_its_number};
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,36 +50,85 @@ pub(crate) fn with_watch<T>(
     work(&watch)
 }
 
+/// What was found of services.
+#[derive(Debug, Default)]
+pub(in crate::ops) struct Found {
+    /// What runs, or may.
+    pub(in crate::ops) running: Vec<Stopped>,
+    /// What is down and stays so.
+    pub(in crate::ops) down: Vec<String>,
+}
+
 /// Which of `services` run. Those that are down stay so.
 pub(in crate::ops) fn running(
     session: &Session,
     watch: &Watch<'_>,
     services: &[&Service],
 ) -> Result<Vec<Stopped>> {
-    running_beside(session, watch, services, &[])
+    Ok(look(session, watch, services, &[])?.running)
 }
 
 /// The same; those of `must_run` do not stay down.
-fn running_beside(
-    session: &Session,
-    watch: &Watch<'_>,
-    services: &[&Service],
-    must_run: &[Stopped],
-) -> Result<Vec<Stopped>> {
-    let mut running = Vec::new();
+fn look(session: &Session, watch: &Watch<'_>, services: &[&Service], must_run: &[Stopped]) -> Result<Found> {
+    let mut found = Found::default();
     for service in services {
         let life = match service::state(service, watch).map_err(failed)? {
-            State::Down if must_run.iter().any(|m| m.name == service.name) => continue,
             State::Down => {
-                session.note(&format!("service {} is down, and stays so", service.name));
+                let why = why_down(service, watch)?;
+                if !must_run.iter().any(|m| m.name == service.name) {
+                    session.note(&format!("service {} is down, and stays so{why}", service.name));
+                    found.down.push(service.name.clone());
+                }
                 continue;
             }
             State::Runs(life) => Some(life.to_string()),
             State::Activating(_) | State::Deactivating(_) | State::Untold => None,
         };
-        running.push(Stopped { name: service.name.clone(), life, was_down: false, unasked: false });
+        found.running.push(Stopped { name: service.name.clone(), life, was_down: false, unasked: false });
     }
-    Ok(running)
+    Ok(found)
+}
+
+/// Why `service` is taken for down, where that is to be said: in parentheses, after a blank; else nothing.
+///
+/// # Errors
+/// Another process has its number, by its age, and it answers: then it may be that process after all, begun before somebody set the clock, and its files
+/// would be captured or exchanged under it.
+pub(in crate::ops) fn why_down(service: &Service, watch: &Watch<'_>) -> Result<String> {
+    let Some(why) = another_has_its_number(service) else {
+        return Ok(String::new());
+    };
+    if is_asked(service) && service::answers(service, watch) {
+        let what =
+            format!("service {:?} seems to be down ({why}), and its health check passes", service.name);
+        return Err(OpError::new(Class::Service, what).hint(
+            "if it is that process, write the pid file anew, as with `touch`; else end what answers in its place",
+        ));
+    }
+    Ok(format!(" ({why})"))
+}
+
+/// True when its health check says something of a service that is stopped.
+fn is_asked(service: &Service) -> bool {
+    service.health.as_ref().is_some_and(|health| !matches!(health.probe, Probe::Sqlite { .. }))
+}
+
+/// Looks before a rollback is taken back. With `start` those that are down are started on what comes back, as those are that run.
+pub(super) fn before_undo(
+    session: &Session,
+    watch: &Watch<'_>,
+    services: &[&Service],
+    start: bool,
+) -> Result<Found> {
+    let names: Vec<String> = services.iter().filter(|_| start).map(|service| service.name.clone()).collect();
+    let must_run = wanted(&names);
+    let mut found = look(session, watch, services, &must_run)?;
+    for missing in must_run {
+        if !found.running.iter().any(|s| s.name == missing.name) {
+            found.running.push(Stopped { was_down: false, ..missing });
+        }
+    }
+    Ok(found)
 }
 
 /// Services that must run afterwards, as the journal has them before anything is stopped.
@@ -99,7 +148,8 @@ pub(super) fn stop(
     state: &Path,
 ) -> Result<()> {
     let must_run = std::mem::take(&mut journal.services);
-    journal.services = running_beside(session, watch, services, &must_run)?;
+    let found = look(session, watch, services, &must_run)?;
+    (journal.services, journal.down) = (found.running, found.down);
     let missing = must_run.into_iter().filter(|m| !journal.services.iter().any(|s| s.name == m.name));
     let missing: Vec<Stopped> = missing.collect();
     journal.services.extend(missing);
@@ -119,8 +169,7 @@ pub(super) fn stop(
             return Err(failed(e));
         }
         crash::point("rollback: a service stopped");
-        let asks = service.health.as_ref().is_some_and(|h| !matches!(h.probe, Probe::Sqlite { .. }));
-        if asks && service::answers(service, watch) {
+        if is_asked(service) && service::answers(service, watch) {
             let what = format!("service {:?} is stopped, and its health check still passes", service.name);
             return Err(OpError::new(Class::Service, what).hint(
                 "another process answers in its place, or the check asks something else: with it nobody could tell whether the rollback worked",

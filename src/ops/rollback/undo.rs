@@ -2,6 +2,7 @@
 
 use crate::config::Event;
 use crate::durable::Held;
+use crate::model::{Problem, SnapshotId, Timestamp};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::hooks::{self, Ran};
 use crate::ops::rollback::journal::{Journal, Turn, refuse_unfinished};
@@ -9,32 +10,90 @@ use crate::ops::rollback::recover::snapshot_of;
 use crate::ops::rollback::report::{holds, kept_places, left_behind};
 use crate::ops::rollback::room;
 use crate::ops::rollback::run::{Downtime, TO_ITS_END, Way, ground_of, words_of};
-use crate::ops::rollback::services::{On, concerned, running, start, watching};
+use crate::ops::rollback::services::{On, before_undo, concerned, start, watching};
+use crate::ops::rollback::standing::{Standing, left_down};
 use crate::ops::rollback::{NotTaken, Outcome, RollbackReport};
 use crate::ops::session::Session;
 use crate::service::Watch;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 const TAKEN_BACK: &str = "it was taken back";
 
-/// Takes the last rollback back: a safety snapshot of what is live now, then the exchange the other way round.
-pub fn undo(session: &Session) -> Result<RollbackReport> {
+/// What taking the last rollback back would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownUndo {
+    /// The snapshot that the rollback went to.
+    pub snapshot: SnapshotId,
+    /// When it began.
+    pub begun: Timestamp,
+    /// Components of which comes back what was live before it.
+    pub components: Vec<String>,
+    /// Where that is kept.
+    pub kept: Vec<String>,
+    /// Services that are stopped and started.
+    pub services: Vec<String>,
+    /// Those that are down, and are started.
+    pub starts: Vec<String>,
+    /// Those that are down, and stay so.
+    pub down: Vec<String>,
+    /// What to know before.
+    pub warnings: Vec<Problem>,
+}
+
+impl ShownUndo {
+    /// What is down does not stay so.
+    pub fn start_what_is_down(&mut self) {
+        self.starts.append(&mut self.down);
+    }
+}
+
+/// What taking the last rollback back would do; touches nothing.
+///
+/// # Errors
+/// Why it cannot be taken back.
+pub fn plan_undo(session: &Session) -> Result<ShownUndo> {
+    let state = session.state()?.dir();
+    let (_, journal) = last_to_take_back(state)?;
+    let components = journal.components();
+    let standing = Standing::of(session, &concerned(session.config()?, &components))?;
+    Ok(ShownUndo {
+        kept: kept_places(&journal, state),
+        snapshot: journal.snapshot,
+        begun: journal.begun,
+        components,
+        services: standing.up,
+        starts: Vec::new(),
+        down: standing.down,
+        warnings: standing.warnings,
+    })
+}
+
+/// Takes the last rollback back: a safety snapshot of what is live now, then the exchange the other way round. With `start` services that are down
+/// are started on what comes back, too.
+pub fn undo(session: &Session, start: bool) -> Result<RollbackReport> {
     session.check_writable()?;
     let held = crate::ops::lock::hold(session, "rollback")?;
     let state = session.state()?.dir().to_owned();
-    refuse_unfinished(&state, "undoing of a rollback")?;
-    let (kept, journal) = last_that_holds(&state)?;
+    let (kept, journal) = last_to_take_back(&state)?;
+    let components = journal.components();
+    let Ran { outcome: mut report, problems } =
+        hooks::around(session, Event::Rollback, &components, snapshot_of, || {
+            take_back(session, &held, (kept, journal), components.clone(), start)
+        })?;
+    report.problems.extend(problems);
+    Ok(report)
+}
+
+/// The rollback that an undo is about, with where its journal is kept. Nothing is begun where it could not come to its end.
+fn last_to_take_back(state: &Path) -> Result<(PathBuf, Journal)> {
+    refuse_unfinished(state, "undoing of a rollback")?;
+    let (kept, journal) = last_that_holds(state)?;
     refuse_without_the_other_state(&journal)?;
     for way in journal.git.iter().filter(|way| way.is_there()) {
         way.back().refuse_loss()?;
     }
-    let components = journal.components();
-    let Ran { outcome: mut report, problems } =
-        hooks::around(session, Event::Rollback, &components, snapshot_of, || {
-            take_back(session, &held, (kept, journal), components.clone())
-        })?;
-    report.problems.extend(problems);
-    Ok(report)
+    Ok((kept, journal))
 }
 
 /// The last rollback, where it can be taken back. One after it that undid itself left everything as that had made it, by the same inodes, and does not count; one that
@@ -88,6 +147,7 @@ fn take_back(
     held: &Held,
     (kept, mut journal): (PathBuf, Journal),
     components: Vec<String>,
+    start: bool,
 ) -> Result<RollbackReport> {
     let state = session.state()?.dir().to_owned();
     journal.why = Some(TAKEN_BACK.into());
@@ -97,12 +157,14 @@ fn take_back(
     let snapshot = journal.snapshot.clone();
     let mut way = Way { session, held, state, journal, downtime: Downtime::default() };
     way.safety_of_undo(&components)?;
-    way.journal.services = watching(session, |watch| {
+    let found = watching(session, |watch| {
         let concerned = concerned(session.config()?, &components);
-        running(session, watch, &concerned)
+        before_undo(session, watch, &concerned, start)
     })?;
+    (way.journal.services, way.journal.down) = (found.running, found.down);
     session.around.interrupt.check()?;
     way.journal.keep_room(&way.state, &[]).inspect_err(|_| room::give_up(&way.state))?;
+    session.around.progress.no_phase();
     let outcome = session.around.interrupt.patiently(TO_ITS_END, || way.take_back_kept(&kept))?;
     if let Outcome::Holds(why) = outcome {
         return Err(holds(&way.journal, why));
@@ -113,6 +175,8 @@ fn take_back(
         safety: way.journal.safety.clone(),
         components,
         services: way.journal.services.iter().map(|s| s.name.clone()).collect(),
+        down: left_down(session.config()?, &way.journal.down),
+        taken_back: true,
         kept,
         git: Vec::new(),
         downtime_ms: None,

@@ -255,7 +255,8 @@ fn compared(written: &mut Written) {
 fn rolled_back(written: &mut Written) {
     let person = Person::set_up();
     person.configure(
-        "[[service]]\nname = \"web\"\ncomponents = [\"backend\"]\nstop = \"true\"\nstart = \"true\"",
+        "[[service]]\nname = \"web\"\ncomponents = [\"backend\"]\nstop = \"true\"\nstart = \"true\"\n\
+         [[service]]\nname = \"api\"\ncomponents = [\"frontend\"]\nstop = \"true\"\nstart = \"true\"\npid_file = \"api.pid\"",
     );
     let lock = person.app.join("frontend/package-lock.json");
     fs::write(&lock, "1").unwrap();
@@ -265,6 +266,8 @@ fn rolled_back(written: &mut Written) {
     let unattended = ["rollback", "latest", "--dry-run", "--only", "settings"];
     written.add("`backstay rollback --dry-run`", person.json(0, unattended));
     written.add("`backstay rollback`", person.json(0, ["rollback", "latest"]));
+    let undo = ["rollback", "--undo", "--dry-run"];
+    written.add("`backstay rollback --undo --dry-run`", person.json(0, undo));
     written.add("`backstay rollback`", person.json(0, ["rollback", "--undo", "--yes"]));
     written.add("`backstay rollback --resume`", person.json(0, ["rollback", "--resume"]));
     written.add("`backstay ready`", person.json(0, ["ready"]));

@@ -280,6 +280,19 @@ fn where_no_snapshot_is_found_another_store_and_tags_of_git_are_among_what_is_le
 }
 
 #[test]
+fn what_a_rollback_put_away_is_the_last_snapshot_that_is_left_to_try_and_called_what_it_is() {
+    let app = App::new("");
+    let id = app.project.backup();
+    app.upgrade("2");
+    let safety = app.project.json(["rollback", &id])["safety"].as_str().unwrap().to_owned();
+    let output = expect_code(app.project.run(["rollback", "20200101"]), 16);
+    let put_away = format!("a safety snapshot, of what a rollback put away: backstay rollback {safety}");
+    let older = format!("an older good snapshot: backstay rollback {id}");
+    says_in_order(&output, &[FIRST_RUNG, &older, "a copy of", &put_away, "RECOVER.md"]);
+    assert_eq!(said(&output).matches(&safety).count(), 1, "{}", said(&output));
+}
+
+#[test]
 fn dependencies_that_stay_beside_another_lock_file_are_said_in_the_plan() {
     let app = App::new(SERVICE);
     app.write("app/package-lock.json", "1");

@@ -92,7 +92,7 @@ fn another_hosts_snapshot_becomes_live_only_where_that_host_is_named_and_meant()
 }
 
 /// Runs `backstay args` on a terminal where somebody types `typed`.
-fn on_a_terminal(app: &App, typed: &str, args: &[&str]) -> Output {
+pub(super) fn on_a_terminal(app: &App, typed: &str, args: &[&str]) -> Output {
     let words: Vec<String> = [exe().to_str().unwrap()].iter().chain(args).map(|w| format!("'{w}'")).collect();
     let mut script = program(Path::new("script"), &app.project.home);
     script.args(["-qec", &words.join(" "), "/dev/null"]).current_dir(&app.project.dir).env("TERM", "xterm");

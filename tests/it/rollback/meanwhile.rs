@@ -316,7 +316,9 @@ fn an_undo_that_is_killed_at_its_beginning_starts_nothing_beside_the_service() {
     app.project.ok(["rollback", &id]);
     let pid = app.service();
     killed_at(&app, &["--undo", "--yes"], "rollback: journal written#1");
-    expect_code(app.project.run(["rollback", "--resume"]), 17);
+    let output = expect_code(app.project.run(["rollback", "--resume"]), 17);
+    let words = format!("the rollback to {id} was taken back");
+    assert!(told(&output).contains(&words) && !told(&output).contains("failed"), "{}", told(&output));
     assert!(!lives(pid) && app.runs());
     assert_eq!((app.rows(), app.read("app/version")), (3, "2".into()));
     app.project.ok(["ready"]);
