@@ -36,6 +36,7 @@ pub mod look;
 mod many;
 pub mod marking;
 pub mod marks;
+mod none_here;
 pub mod objects;
 mod originals;
 pub mod proofs;
