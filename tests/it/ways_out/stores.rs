@@ -37,3 +37,16 @@ fn every_store_of_a_kit_is_named_with_its_reason_when_none_is_here() {
         ]);
     }
 }
+
+#[test]
+fn a_bucket_without_keys_says_once_where_it_looked_and_how_to_give_some() {
+    let person = Person::set_up();
+    person.configure(BUCKET);
+    let said = run(&person, &["list", "--store", "store-2"]).code(10).error();
+    assert_eq!(said.err.matches("no credentials were found").count(), 1, "{said}");
+    assert_eq!(said.err.matches("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").count(), 1, "{said}");
+    for foreign in ["not looked for yet", "Generic S3", "allowed to do"] {
+        assert!(!said.err.contains(foreign), "{said}");
+    }
+    said.says(&["`credentials_file`", "`profile`", "AWS_ACCESS_KEY_ID", "cron and systemd"]);
+}
