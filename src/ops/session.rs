@@ -2,7 +2,9 @@
 
 mod identities;
 
-use crate::catalog::State;
+pub(super) use identities::identity_error;
+
+use crate::catalog::{State, StateError};
 use crate::config::{Config, UrlPlace, Verify};
 use crate::keys::kit::{Kit, KitStore};
 use crate::keys::{NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};

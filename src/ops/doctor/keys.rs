@@ -1,8 +1,9 @@
 //! Keys, who can read them, and the kit.
 
 use crate::config::{Config, Place};
+use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, StoreAt};
-use crate::keys::{Identities, RecipientSet};
+use crate::keys::{Identities, Passphrase, RecipientSet};
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::way_out;
 use crate::ops::init::naming_path;
@@ -79,12 +80,29 @@ fn opens(config: &Config, path: &Path, findings: &mut Findings) {
         return;
     }
     let Ok(recipients) = RecipientSet::parse(&config.encryption.recipients) else { return };
-    match Identities::load(&[path]) {
+    let passphrase =
+        match config.encryption.passphrase_file.as_deref().map(|file| (file, Passphrase::read(file))) {
+            Some((file, Err(e))) => {
+                let what = format!("`passphrase_file` gives no passphrase: {}", chain_text(&e));
+                let way =
+                    e.hint().unwrap_or_else(|| "put the identity's passphrase into its first line".into());
+                return findings.problem(AREA, &file.display().to_string(), what, way);
+            }
+            Some((_, Ok(passphrase))) => Some(passphrase),
+            None => None,
+        };
+    let loaded = load_identity_file_asking(path, &move |_| passphrase.clone());
+    match loaded.map(Identities::from_secrets) {
+        Err(e) if e.wants_passphrase() => findings.note(
+            AREA,
+            &shown,
+            "the identity is protected by a passphrase; whether it opens what is stored was not looked at",
+        ),
         Err(e) => findings.problem(
             AREA,
             &shown,
             format!("the identity cannot be used: {}", chain_text(&e)),
-            "bring it back from the recovery kit",
+            e.hint().unwrap_or_else(|| "bring it back from the recovery kit".into()),
         ),
         Ok(identities) if !identities.open_any(&recipients.ids()) => findings.problem(
             AREA,

@@ -8,7 +8,7 @@ use crate::keys::{Passphrase, RecipientSet, SecretIdentity};
 use crate::ops::config_edit::Change;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::kit::{IdentityFrom, assemble, of_stores, parts_of};
-use crate::ops::session::Session;
+use crate::ops::session::{Session, identity_error};
 use std::path::{Path, PathBuf};
 
 const AT: At<'static> = At::Table("encryption");
@@ -82,8 +82,9 @@ pub fn rotate(
     let config = session.config()?;
     let file = config.encryption.identity_file.clone().filter(|file| file.exists());
     let old = match &file {
-        Some(file) => load_identity_file_asking(file, &*session.asker())
-            .doing(Class::NoIdentity, || format!("cannot use identity {}", file.display()))?,
+        Some(file) => {
+            load_identity_file_asking(file, &*session.asker()).map_err(|e| identity_error(file, false, e))?
+        }
         None => Vec::new(),
     };
     let replaced = which(&config.encryption.recipients, &old, replace)?;
