@@ -43,6 +43,7 @@ pub mod proofs;
 pub mod prune;
 pub mod recover;
 pub mod recover_files;
+mod remembering;
 pub mod remote;
 mod replace;
 pub mod restore;

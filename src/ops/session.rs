@@ -11,14 +11,16 @@ use crate::keys::{NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
 use crate::model::{HostId, Problem, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::remembering::recognised;
 use crate::ops::slots::{first_here, first_or_absent, moved_of_kit, slots, tidy};
 use crate::ops::stores::{Means, StoreSlot};
 pub use crate::ops::surroundings::{HostChoice, Surroundings};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
 use crate::platform::users::Names;
-use crate::store::{Key, Store};
+use crate::store::Store;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A project opened for reading: with its configuration, or with a kit alone.
@@ -49,6 +51,8 @@ pub struct Session {
     kit_naming: Option<NamingKey>,
     /// The store was named by a path: one that was moved, or a copy of one. It is read, never written.
     by_path: bool,
+    /// The project's lock was taken: what is remembered guards what is written.
+    pub(super) writes: Arc<AtomicBool>,
     troubles: Arc<Mutex<Vec<Problem>>>,
 }
 
@@ -117,6 +121,7 @@ impl Session {
             kit_identities: Vec::new(),
             kit_naming: None,
             by_path,
+            writes: Arc::default(),
             troubles: Arc::default(),
         })
     }
@@ -155,6 +160,7 @@ impl Session {
             kit_identities: kit.identities,
             kit_naming: kit.naming_key,
             by_path: false,
+            writes: Arc::default(),
             troubles: Arc::default(),
         })
     }
@@ -174,9 +180,9 @@ impl Session {
         let instance = reading.info.instance.clone();
         let vault = Vault::of(vec![reading], &self.judge(&heads))?;
         if let Some(state) = &self.state {
-            vault.remember(state)?;
+            self.remembered(vault.remember(state))?;
             if !self.by_path {
-                crate::ops::union::remember_in(state, &instance, &vault.seen())?;
+                self.remembered(crate::ops::union::remember_in(state, &instance, &vault.seen()))?;
             }
         }
         Ok(vault)
@@ -246,6 +252,7 @@ impl Session {
         };
         all.heads = heads_seen(all.state()?)?;
         all.troubles = Arc::clone(&self.troubles);
+        all.writes = Arc::clone(&self.writes);
         Ok(all)
     }
 
@@ -270,12 +277,12 @@ impl Session {
         };
         let (info, name) = (&reading.info, reading.store.name());
         let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
-        let seen =
-            state.keep_stores(&names).and_then(|()| state.trust_store(name, &info.vault, &info.instance));
-        seen.doing(Class::Damage, || {
-            format!("store {name:?} is not the one seen before: so says its {}", Key::Store)
-        })?;
-        Ok(())
+        let seen = |done: std::result::Result<(), StateError>| {
+            self.remembered(done.map_err(|e| recognised(&format!("{name:?}"), e)))
+        };
+        // Each by itself: that the one cannot be written must not keep the other from being compared.
+        seen(state.keep_stores(&names))?;
+        seen(state.trust_store(name, &info.vault, &info.instance).map(drop))
     }
 
     /// Fails when the store was named by a path: what is written goes to the store of the configuration.

@@ -250,7 +250,7 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
         }
     }
     if let Some(state) = &session.state {
-        vault.remember(state)?;
+        session.remembered(vault.remember(state))?;
     }
     Ok(Union { vault, standings })
 }
@@ -273,7 +273,7 @@ fn lost_of(session: &Session, reading: &StoreReading) -> Result<Vec<Break>> {
     let (history, lost) = alone(session, reading)?;
     let seen: Vec<(SignerId, Head)> =
         history.heads.iter().map(|(signer, h)| (*signer, Head { number: h.0, hash: h.1 })).collect();
-    remember_in(state, &reading.info.instance, &seen)?;
+    session.remembered(remember_in(state, &reading.info.instance, &seen))?;
     Ok(lost)
 }
 

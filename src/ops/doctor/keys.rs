@@ -8,8 +8,10 @@ use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::way_out;
 use crate::ops::init::naming_path;
 use crate::ops::kit_standing;
+use crate::ops::remembering::UNWRITABLE;
 use crate::ops::restore::read::chain_text;
 use crate::ops::session::Session;
+use rustix::fs::Access;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -123,7 +125,15 @@ fn state_dir(dir: &Path, findings: &mut Findings) {
             format!("others may look into the state folder (mode {:04o})", facts.mode() & 0o7777),
             format!("chmod 700 {shown}"),
         ),
-        Ok(_) => {}
+        Ok(_) => {
+            if let Err(e) = rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK) {
+                let what = format!(
+                    "the state folder cannot be written, so no backup can be made: {}",
+                    io::Error::from(e)
+                );
+                findings.problem(Area::State, &shown, what, UNWRITABLE);
+            }
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             findings.note(
                 Area::State,

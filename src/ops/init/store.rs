@@ -12,6 +12,7 @@ use crate::ops::abilities;
 use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::remembering::recognised;
 use crate::ops::replace::replace;
 use crate::ops::session::in_store;
 use crate::ops::stores::{Means, create_configured, open_if_there, place_of};
@@ -34,8 +35,7 @@ pub(super) fn make_store(
         let seen = state
             .trust_store(name, vault, &info.instance)
             .and_then(|_| state.raise_heads_in(&info.instance, &[]));
-        seen.doing(Class::Damage, || format!("store {name:?} ({place}) is not the one seen before"))
-            .map_err(|e| e.hint(replace_hint(name)))
+        seen.map_err(|e| recognised(&format!("{name:?} ({place})"), e))
     };
     if let Some(open) = open_if_there(config, means)? {
         let info = ours(&*open, vault, &place)?;
