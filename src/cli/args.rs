@@ -194,9 +194,10 @@ pub enum Command {
     Note(NoteArgs),
     /// Make a snapshot one that retention never removes, or end that
     Milestone(MilestoneArgs),
-    /// Ask for snapshots to be deleted; the next prune does it
+    /// Ask for snapshots to be deleted: the next prune announces them, and one a day later deletes them
     ///
-    /// Never a milestone, and never the last good snapshot of a component.
+    /// Never a milestone, and never the newest good snapshot of a component. What another snapshot needs, too, stays in the store
+    /// (docs/retention.md, *Asked to go*).
     Delete(DeleteArgs),
     /// Delete what retention lets go and nothing needs: announced first, deleted a day later
     ///
