@@ -24,6 +24,7 @@ pub mod init;
 pub mod interrupt;
 pub mod keys;
 pub mod kit;
+pub mod kit_place;
 pub mod kit_standing;
 pub mod kit_verify;
 mod known_bad;

@@ -5,6 +5,7 @@ use crate::cli::args::{KitArgs, KitCommand};
 use crate::cli::{Terminal, open, out, qr, render, say, secret};
 use crate::keys::Kit;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::kit_place::refuse_in_store;
 use crate::ops::kit_verify::{self, KitReport};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -30,6 +31,10 @@ fn make(terminal: &Terminal, args: &KitArgs) -> Result<u8> {
         .hint("write it to a file that only you can read: backstay kit -o FILE"));
     }
     let session = open::writing_session(terminal)?;
+    if let Some(path) = &args.output {
+        let stores = session.config()?.stores.iter().map(|store| (&*store.name, &store.place));
+        refuse_in_store(&tidy(path)?, stores)?;
+    }
     let kit = crate::ops::kit::make(&session)?;
     let text = match secret::wanted(&args.protect)? {
         None => kit.render(),
@@ -102,11 +107,6 @@ fn verify(terminal: &Terminal, file: &Path) -> Result<u8> {
     Ok(code(&report))
 }
 
-fn code(report: &KitReport) -> u8 {
-    let tried: Vec<_> = report.stores.iter().filter(|store| store.tried).collect();
-    match (report.good, tried.len() == report.stores.len()) {
-        (true, _) => 0,
-        // One that is here and that the kit does not open, or none that it opened: what is away changes nothing about that.
 /// What must not be missed. A store that is only away says nothing against the kit.
 fn not_proved(report: &KitReport) -> String {
     if report.good {
@@ -123,6 +123,11 @@ fn not_proved(report: &KitReport) -> String {
     "THIS KIT IS NOT PROVED: see above".to_owned()
 }
 
+fn code(report: &KitReport) -> u8 {
+    let tried: Vec<_> = report.stores.iter().filter(|store| store.tried).collect();
+    match (report.good, tried.len() == report.stores.len()) {
+        (true, _) => 0,
+        // One that is here and that the kit does not open, or none that it opened: what is away changes nothing about that.
         _ if tried.is_empty() || tried.iter().any(|store| !store.opens) => 13,
         // It opens every store, but is not as things are now.
         (false, true) => 3,
@@ -143,12 +148,12 @@ fn text(report: &KitReport) -> String {
     let _ = writeln!(out, "kit of {}, made {day}", report.project);
     for store in &report.stores {
         let how = match (&store.problem, &store.snapshot) {
+            (Some(problem), _) if !store.tried => format!("could not be tried: {problem}"),
             (Some(problem), _) => format!("DOES NOT OPEN: {problem}"),
             (None, Some(id)) => {
                 let piece =
                     store.piece_of.as_ref().map(|path| format!(", and {path} in it")).unwrap_or_default();
                 format!("opens {id}{piece}")
-            (Some(problem), _) if !store.tried => format!("could not be tried: {problem}"),
             }
             (None, None) => "opens".to_owned(),
         };

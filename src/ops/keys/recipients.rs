@@ -8,6 +8,7 @@ use crate::keys::{Passphrase, RecipientSet, SecretIdentity};
 use crate::ops::config_edit::Change;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::kit::{IdentityFrom, assemble, of_stores, parts_of};
+use crate::ops::kit_place::refuse_in_store;
 use crate::ops::session::{Session, identity_error};
 use std::path::{Path, PathBuf};
 
@@ -173,6 +174,7 @@ fn offline_kit(
             .hint("name a new file; keep the old kit as long as older snapshots matter"));
     }
     let config = session.config()?;
+    refuse_in_store(path, config.stores.iter().map(|store| (&*store.name, &store.place)))?;
     let vault = session.read_vault()?;
     let host = vault.host_of(&session.signer()?.id());
     let ask = session.asker();

@@ -46,3 +46,27 @@ fn a_kit_whose_copy_of_the_identity_is_mistyped_is_not_proved() {
     assert!(!findings.contains(&identity[20..40]), "{findings}");
     person.ok(["kit", "verify", "../kit.txt"]);
 }
+
+#[test]
+fn a_recovery_kit_is_not_written_into_a_store() {
+    let person = Person::new();
+    let why = ["must not lie in store \"local\"", "sign as this host"];
+    person.fails(2, ["init", "--yes", "--kit", "backups/kit.txt"]).says(&why);
+    assert!(!person.config_path().exists() && !person.keys().exists());
+    person.ok(["init", "--yes"]);
+    person.backup();
+    std::os::unix::fs::symlink("backups", person.app.join("link")).unwrap();
+    for path in ["backups/kit.txt", "link/kit.txt", "../tsushin/backups/marks/kit.html"] {
+        person.fails(2, ["kit", "-o", path]).says(&why);
+    }
+    // One that came there by other ways is a problem.
+    person.ok(["kit", "-o", "../kit.html"]);
+    fs::copy(person.top.join("kit.html"), person.store().join("print-me.html")).unwrap();
+    let report = person.json(18, ["doctor"]);
+    let findings = report["findings"].as_array().unwrap();
+    let found =
+        findings.iter().find(|f| f["what"].as_str().unwrap().contains("a recovery kit lies in the store"));
+    let found = found.unwrap_or_else(|| panic!("{report:#}"));
+    assert_eq!(found["severity"], "problem");
+    assert!(found["what"].as_str().unwrap().contains("print-me.html"), "{found:#}");
+}
