@@ -104,7 +104,7 @@ pub enum StateError {
     },
     /// A store is not the one that it was.
     #[error(
-        "store {store:?} is another one than before: its instance is {found}, and {known} is remembered in {path:?}; if it was replaced on purpose, remove its entry there"
+        "store {store:?} is another one than before: its instance is {found}, and {known} is remembered in {path:?}"
     )]
     OtherInstance {
         /// The file that remembers.

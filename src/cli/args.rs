@@ -256,7 +256,7 @@ pub struct InitArgs {
     /// Keep the identity only in the recovery kit: this machine then cannot open its own backups
     #[arg(long)]
     pub offline_identity: bool,
-    /// Make a new store in the place of this one of the configuration, which is lost for good
+    /// Make a new store in the place of this one of the configuration, which is lost for good; or take the one of the same vault that is there now
     #[arg(long, value_name = "NAME")]
     pub replace_store: Option<String>,
     /// Make the bucket of a store that is a URL, where it is not there

@@ -346,7 +346,8 @@ impl Session {
         let key_file = &config.signing.key_file;
         let signer = load_signer(key_file)?;
         let naming = NamingKey::load(&crate::ops::init::naming_path(key_file))
-            .doing(Class::Config, || "cannot load this host's naming key".into())?;
+            .doing(Class::Config, || "cannot load this host's naming key".into())
+            .map_err(|e| e.hint(KEY_FROM_WHERE))?;
         let recipients = RecipientSet::parse(&config.encryption.recipients)
             .doing(Class::Config, || "a recipient in the configuration cannot be used".into())?;
         let trusted = self.trust.get(&signer.id());
@@ -374,11 +375,12 @@ fn not_trusted(signer: &Signer) -> OpError {
     OpError::new(Class::Config, what).hint(hint)
 }
 
+/// What to do when a key of this host is not here, or not whole.
+const KEY_FROM_WHERE: &str = "put it back from a copy of the key folder; or bring this machine back with its recovery kit, which holds it: `backstay recover KIT --to DIR`. Until then snapshots are read with --kit FILE";
+
 fn load_signer(key_file: &Path) -> Result<Signer> {
     Signer::load(key_file).map_err(|e| {
-        let hint = e.hint().unwrap_or_else(|| {
-            "backups can be read with --kit FILE; to make new ones without this key, set the project up again with `backstay init` and a new store".into()
-        });
+        let hint = e.hint().unwrap_or_else(|| KEY_FROM_WHERE.into());
         OpError::new(Class::Config, "cannot load this host's signing key").because(e).hint(hint)
     })
 }

@@ -149,10 +149,10 @@ fn make_stores(
             let what = format!("{} names no store {name:?}", config.path.display());
             return Err(OpError::new(Class::Usage, what).hint(format!("it names: {}", names.join(", "))));
         };
-        if open_configured(store, &means).is_ok() {
-            let what = format!("store {name:?} ({}) is there", place_of(store));
-            return Err(OpError::new(Class::Usage, what)
-                .hint("only a store that is lost is replaced; move it away first"));
+        if let Ok(there) = open_configured(store, &means) {
+            store::refuse_as_new(&*there, vault, (store, state))?;
+            let place = place_of(store);
+            report.made.push(format!("what is in {place} store {name:?} from now on"));
         }
         state.forget_store(name).doing(Class::Damage, cannot)?;
     }

@@ -82,6 +82,22 @@ pub(super) fn make_store(
     remember(&info)
 }
 
+/// What is there may take the place of a store only where it belongs to this vault and is another one than before; else what is meant is unclear.
+pub(super) fn refuse_as_new(
+    there: &dyn Store,
+    vault: &VaultId,
+    (config, state): (&StoreConfig, &State),
+) -> Result<()> {
+    let info = ours(there, vault, &place_of(config))?;
+    let known = state.instance_of(&config.name);
+    let known = known.doing(Class::Damage, || "cannot read which stores were seen".into())?;
+    if known.is_some_and(|known| known != info.instance) {
+        return Ok(());
+    }
+    let what = format!("store {:?} ({}) is there", config.name, place_of(config));
+    Err(OpError::new(Class::Usage, what).hint("only a store that is lost is replaced; move it away first"))
+}
+
 /// What the store says of itself; an error when it is another vault's.
 fn ours(store: &dyn Store, vault: &VaultId, place: &str) -> Result<StoreInfo> {
     let info = store_info(store)?;

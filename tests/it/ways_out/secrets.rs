@@ -3,6 +3,7 @@
 use crate::common::person::{Person, Said};
 use crate::common::project::{exe, have};
 use crate::keys::{on_a_terminal, private};
+use std::fs;
 
 /// Somebody whose identity file has the passphrase that lies in the file named beside.
 fn protected() -> (Person, String) {
@@ -93,4 +94,14 @@ fn ctrl_c_at_a_passphrase_is_an_interruption_and_no_trouble_with_a_key() {
     person.reconfigure("identity_file =", "# identity_file =");
     let said = on_a_terminal(&person, "New passphrase: ", &["\u{3}"], &line);
     assert_eq!(said.code, 130, "{said}");
+}
+
+#[test]
+fn a_key_of_this_host_that_is_gone_is_said_to_be_in_the_kit() {
+    let person = Person::set_up();
+    for key in ["naming_key", "signing_key"] {
+        fs::remove_file(person.keys().join(key)).unwrap();
+        let said = person.fails(14, ["backup"]);
+        said.says(&[&key.replace('_', " "), "recovery kit", "backstay recover KIT", "--kit FILE"]);
+    }
 }

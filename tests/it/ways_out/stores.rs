@@ -1,7 +1,9 @@
 //! Stores that are away, that have no keys, or that are others than before.
 
 use crate::common::person::{Person, Said};
+use serde_json::Value;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// A store that cannot be reached, and for which no keys are given.
 const BUCKET: &str =
@@ -49,4 +51,84 @@ fn a_bucket_without_keys_says_once_where_it_looked_and_how_to_give_some() {
         assert!(!said.err.contains(foreign), "{said}");
     }
     said.says(&["`credentials_file`", "`profile`", "AWS_ACCESS_KEY_ID", "cron and systemd"]);
+}
+
+/// The hint of what is wrong with a store.
+fn hint(report: &Value, store: &str) -> String {
+    let subject = format!("store {store}");
+    let problems = report["problems"].as_array().unwrap();
+    let problem = problems.iter().find(|p| p["subject"] == subject.as_str());
+    problem.unwrap_or_else(|| panic!("{report:#}"))["hint"].as_str().unwrap().to_owned()
+}
+
+fn two_stores() -> (Person, PathBuf) {
+    let person = Person::set_up();
+    person.configure("[[store]]\nname = \"second\"\npath = \"../second\"");
+    person.ok(["init"]);
+    person.backup();
+    let second = person.top.join("second");
+    (person, second)
+}
+
+#[test]
+fn another_store_of_the_same_vault_takes_the_place_of_one_only_by_name() {
+    let (person, second) = two_stores();
+    let (old, newer) = (person.top.join("old"), person.top.join("newer"));
+    fs::rename(&second, &old).unwrap();
+    person.ok(["init", "--replace-store", "second"]);
+    person.backup();
+    fs::rename(&second, &newer).unwrap();
+    fs::rename(&old, &second).unwrap();
+    // Nothing is written to it, and what is said to do is what helps.
+    for command in ["backup", "sync"] {
+        let report = person.json(4, [command]);
+        assert!(hint(&report, "second").contains("backstay init --replace-store second"), "{report:#}");
+    }
+    person.fails(13, ["init"]).says(&["not the one seen before", "init --replace-store second"]);
+    person
+        .ok(["init", "--replace-store", "second"])
+        .says(&["made what is in ", " store \"second\" from now on"]);
+    person.backup();
+    let ids = |store: &str| -> Vec<Value> {
+        let list = person.json(0, ["list", "--store", store]);
+        list["snapshots"].as_array().unwrap().iter().map(|row| row["id"].clone()).collect()
+    };
+    assert_eq!(ids("second"), ids("local"));
+    // One that is the same as before is in nobody's way.
+    person.fails(2, ["init", "--replace-store", "second"]).says(&["is there", "move it away first"]);
+}
+
+/// The largest archive in a store.
+fn archive(store: &Path) -> PathBuf {
+    let mut waiting = vec![store.join("archives")];
+    let mut found = Vec::new();
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            match entry.path().is_dir() {
+                true => waiting.push(entry.path()),
+                false => found.push((entry.metadata().unwrap().len(), entry.path())),
+            }
+        }
+    }
+    found.into_iter().max().unwrap().1
+}
+
+#[test]
+fn what_only_one_store_was_asked_about_is_not_said_to_be_in_no_other() {
+    let (person, second) = two_stores();
+    let damaged = archive(&person.store());
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let way_out = |report: &Value| report["damage"][0]["way_out"].as_str().unwrap().to_owned();
+    let one = person.json(13, ["verify", "--read-data", "--store", "local"]);
+    assert!(way_out(&one).contains("the other stores were not looked at"), "{one:#}");
+    assert!(way_out(&one).contains("`backstay sync --to local"), "{one:#}");
+    fs::rename(&second, person.top.join("away")).unwrap();
+    let all = person.json(13, ["verify", "--read-data"]);
+    assert!(way_out(&all).contains("no other store that is here has it"), "{all:#}");
+    fs::rename(person.top.join("away"), &second).unwrap();
+    person.ok(["sync", "--to", "local"]);
+    person.ok(["verify", "--read-data"]);
 }
