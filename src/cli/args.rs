@@ -68,7 +68,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub kit: Option<PathBuf>,
     /// Store to read, and no other: a name of the configuration, or the path of a moved store or of a copy, which is
-    /// only read. For `init`: where the new store is to be (may be given several times)
+    /// only read. For `init`: where the new store is to be (may be given several times); the server of a bucket, where
+    /// it is not AWS, says AWS_ENDPOINT_URL_S3
     #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
     pub store: Vec<String>,
     /// Read the stores as they stood at TIME (2026-11-17, 2026-11-17T12:00, -2h): buckets that keep versions, for
