@@ -1,6 +1,7 @@
 //! Stores that are away, that have no keys, or that are others than before.
 
 use crate::common::person::{Person, Said};
+use crate::recover::Fresh;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -131,4 +132,20 @@ fn what_only_one_store_was_asked_about_is_not_said_to_be_in_no_other() {
     fs::rename(person.top.join("away"), &second).unwrap();
     person.ok(["sync", "--to", "local"]);
     person.ok(["verify", "--read-data"]);
+}
+
+#[test]
+fn a_recovery_whose_new_key_nobody_introduced_is_whole_and_says_what_comes_before_the_first_backup() {
+    let person = Person::set_up();
+    person.backup();
+    person.ok(["kit", "-o", "../old-kit.txt"]);
+    person.json(0, ["keys", "signer", "rotate", "--yes"]);
+    person.backup();
+    let fresh = Fresh::new();
+    let kit = fresh.take_kit(&person.top.join("old-kit.txt"));
+    let said = fresh.run(&fresh.top, &["recover", kit.to_str().unwrap(), "--to", "back", "--yes"]).code(3);
+    assert!(said.out.contains(" is back\n") && !said.out.contains("NOT ALL OF IT"), "{said}");
+    assert!(said.out.contains("(new, NOT INTRODUCED)"), "{said}");
+    let first = said.out.split("What to do now:\n").nth(1).unwrap().lines().next().unwrap();
+    assert!(first.contains("1. BEFORE THE FIRST BACKUP") && first.contains("keys signer add"), "{said}");
 }
