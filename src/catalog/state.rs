@@ -43,6 +43,15 @@ pub enum StateError {
     /// A file could not be read or written.
     #[error("the state directory cannot be used")]
     Durable(#[from] DurableError),
+    /// A file could not be written, so what was seen is not remembered. What is there could be read, and was compared.
+    #[error("the state folder {dir:?} cannot be written")]
+    Unwritable {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: DurableError,
+    },
     /// A file is there and does not make sense. Nothing was changed.
     #[error("{path:?} cannot be understood: {why}; {remedy}")]
     Corrupt {
@@ -95,7 +104,7 @@ pub enum StateError {
     },
     /// A store is not the one that it was.
     #[error(
-        "store {store:?} is another one than before: its instance is {found}, and {known} is remembered in {path:?}; if it was replaced on purpose, remove its entry there"
+        "store {store:?} is another one than before: its instance is {found}, and {known} is remembered in {path:?}"
     )]
     OtherInstance {
         /// The file that remembers.
@@ -131,6 +140,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct State {
     dir: PathBuf,
 }
+
+impl StateError {
+    /// True when a store is another one than before, or belongs to another vault.
+    pub fn is_about_the_store(&self) -> bool {
+        matches!(self, Self::OtherVault { .. } | Self::OtherInstance { .. } | Self::SameInstance { .. })
+    }
+}
+
+/// What excludes other processes while a small file is compared and perhaps written, or why nothing can be written. Comparing goes on without.
+struct Turn(Result<Held, StateError>);
 
 /// The spool of the state directory `dir`.
 pub fn spool_dir(dir: &Path) -> PathBuf {
@@ -180,7 +199,29 @@ impl State {
     fn exclusively(&self) -> Result<Held, StateError> {
         let lock = FileLock::new(self.dir.join(".state.lock"));
         let now = || Timestamp::now();
-        Ok(lock.lock_wait("state", &now, Some(PATIENCE), &mut durable::sleep)?)
+        let held = lock.lock_wait("state", &now, Some(PATIENCE), &mut durable::sleep);
+        held.map_err(|e| self.unwritable(e))
+    }
+
+    /// The same for what is mostly only compared: a folder that cannot be written must not keep a store from being recognised.
+    fn turn(&self) -> Result<Turn, StateError> {
+        match self.exclusively() {
+            Err(e) if !matches!(e, StateError::Unwritable { .. }) => Err(e),
+            held => Ok(Turn(held)),
+        }
+    }
+
+    fn unwritable(&self, source: DurableError) -> StateError {
+        match source {
+            DurableError::Busy { .. } => source.into(),
+            source => StateError::Unwritable { dir: self.dir.clone(), source },
+        }
+    }
+
+    /// Writes a file that was read within `turn`.
+    fn save_in<T: Serialize>(&self, turn: Turn, name: &str, content: T) -> Result<(), StateError> {
+        let _held = turn.0?;
+        self.save(name, content)
     }
 
     /// Reads a JSON file of the directory; `None` when there is none.
@@ -206,7 +247,7 @@ impl State {
         };
         let mut text = serde_json::to_vec_pretty(&Versioned { format: FORMAT, content }).map_err(corrupt)?;
         text.push(b'\n');
-        Ok(durable::replace(&path, &text)?)
+        durable::replace(&path, &text).map_err(|e| self.unwritable(e))
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {

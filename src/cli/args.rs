@@ -69,7 +69,7 @@ pub struct Global {
     pub kit: Option<PathBuf>,
     /// Store to read, and no other: a name of the configuration, or the path of a moved store or of a copy, which is
     /// only read. For `recover`: where one store of the kit is now. For `init`: where the new store is to be (may be
-    /// given several times)
+    /// given several times); the server of a bucket, where it is not AWS, says AWS_ENDPOINT_URL_S3
     #[arg(long, global = true, value_name = "NAME|PATH", action = clap::ArgAction::Append)]
     pub store: Vec<String>,
     /// Read the stores as they stood at TIME (2026-11-17, 2026-11-17T12:00, -2h): buckets that keep versions, for
@@ -195,9 +195,10 @@ pub enum Command {
     Note(NoteArgs),
     /// Make a snapshot one that retention never removes, or end that
     Milestone(MilestoneArgs),
-    /// Ask for snapshots to be deleted; the next prune does it
+    /// Ask for snapshots to be deleted: the next prune announces them, and one a day later deletes them
     ///
-    /// Never a milestone, and never the last good snapshot of a component.
+    /// Never a milestone, and never the newest good snapshot of a component. What another snapshot needs, too, stays in the store
+    /// (docs/retention.md, *Asked to go*).
     Delete(DeleteArgs),
     /// Delete what retention lets go and nothing needs: announced first, deleted a day later
     ///
@@ -256,7 +257,7 @@ pub struct InitArgs {
     /// Keep the identity only in the recovery kit: this machine then cannot open its own backups
     #[arg(long)]
     pub offline_identity: bool,
-    /// Make a new store in the place of this one of the configuration, which is lost for good
+    /// Make a new store in the place of this one of the configuration, which is lost for good; or take the one of the same vault that is there now
     #[arg(long, value_name = "NAME")]
     pub replace_store: Option<String>,
     /// Make the bucket of a store that is a URL, where it is not there

@@ -148,6 +148,7 @@ pub fn main(commit: &str) -> ExitCode {
         telling = telling::Telling::begin(&terminal, &cli.command);
         commands::run(&terminal, cli.command)
     });
+    let done = done.map_err(|error| ended_asking(error, &interrupt));
     shown.end();
     let code = match &done {
         Ok(code) => *code,
@@ -188,6 +189,14 @@ fn refuse(error: &clap::Error) -> u8 {
         exit::document(what, Vec::new(), usage, 2);
     }
     2
+}
+
+/// A passphrase was asked for, and the answer was that the program shall end: no trouble with a key.
+fn ended_asking(error: OpError, interrupt: &Interrupt) -> OpError {
+    if error.class != Class::NoIdentity || interrupt.signal().is_none() {
+        return error;
+    }
+    OpError::new(Class::Interrupted, "interrupted").because(error).hint("run the command again")
 }
 
 fn fail(error: &OpError, interrupt: &Interrupt, json: bool) -> u8 {

@@ -165,6 +165,15 @@ pub(super) fn load_kit(path: &Path) -> Result<Kit> {
     Kit::load_asking(path, &*crate::cli::secret::asker()).map_err(|e| kit_error(path, e))
 }
 
+/// The same, and in what the text around the kit differs from it.
+pub(super) fn load_kit_and_text(path: &Path) -> Result<(Kit, Vec<String>)> {
+    // Read once: it may come out of a pipe.
+    let text = Kit::text_of(path).map_err(|e| kit_error(path, e))?;
+    let kit = Kit::parse_asking(&text, &*crate::cli::secret::asker()).map_err(|e| kit_error(path, e))?;
+    let differing = kit.differing_copies(&text);
+    Ok((kit, differing))
+}
+
 /// The error of a kit that cannot be used, with what to do.
 pub(super) fn kit_error(path: &Path, e: KitError) -> OpError {
     let hint = match e {

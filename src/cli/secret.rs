@@ -5,6 +5,7 @@ use crate::cli::say;
 use crate::keys::passphrase::{Ask, Passphrase};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::SIGINT;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(super) fn asker() -> Arc<Ask> {
                 None
             }
         },
-        None => typed(&format!("Passphrase of {what}: ")),
+        None => typed(&format!("Passphrase of {what}: ")).ok(),
     })
 }
 
@@ -51,8 +52,15 @@ pub(super) fn new(file: Option<&Path>) -> Result<Passphrase> {
     say(
         "Whoever forgets this passphrase has lost what it protects. Several words are better than odd characters.",
     );
-    let first = typed("New passphrase: ").ok_or_else(nobody)?;
-    let second = typed("The same again: ").ok_or_else(nobody)?;
+    let typed = |prompt: &str| match typed(prompt) {
+        Ok(passphrase) => Ok(passphrase),
+        Err(Untyped::Interrupted) => {
+            Err(OpError::new(Class::Interrupted, "interrupted").hint("nothing was changed"))
+        }
+        Err(Untyped::Nobody) => Err(nobody()),
+    };
+    let first = typed("New passphrase: ")?;
+    let second = typed("The same again: ")?;
     if first != second {
         return Err(OpError::new(Class::Usage, "the two passphrases differ; nothing was changed"));
     }
@@ -72,7 +80,35 @@ impl Drop for Quiet {
     }
 }
 
-fn typed(prompt: &str) -> Option<Passphrase> {
+/// Why nothing was typed.
+enum Untyped {
+    /// There is no terminal, or its input ended.
+    Nobody,
+    /// Somebody wants the program to end.
+    Interrupted,
+}
+
+fn typed(prompt: &str) -> std::result::Result<Passphrase, Untyped> {
+    match keys_of_terminal(prompt) {
+        Some(Keys::Line(bytes)) => {
+            let text = std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()));
+            text.and_then(Passphrase::new).ok_or(Untyped::Nobody)
+        }
+        Some(Keys::Interrupt) => {
+            // As if the terminal had sent it, now that it shows again what is typed. Where it cannot be sent, nothing was typed all the same.
+            let _sent = signal_hook::low_level::raise(SIGINT);
+            Err(Untyped::Interrupted)
+        }
+        None => Err(Untyped::Nobody),
+    }
+}
+
+enum Keys {
+    Line(Zeroizing<Vec<u8>>),
+    Interrupt,
+}
+
+fn keys_of_terminal(prompt: &str) -> Option<Keys> {
     let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
     let before = tcgetattr(&terminal).ok()?;
     let mut quiet = before.clone();
@@ -88,13 +124,12 @@ fn typed(prompt: &str) -> Option<Passphrase> {
             return None;
         }
         match byte[0] {
-            b'\n' | b'\r' => break,
-            INTERRUPT | END => return None,
+            b'\n' | b'\r' => return Some(Keys::Line(bytes)),
+            INTERRUPT => return Some(Keys::Interrupt),
+            END => return None,
             // Backspace takes a whole character.
             8 | 127 => while bytes.pop().is_some_and(|gone| gone & 0xc0 == 0x80) {},
             other => bytes.push(other),
         }
     }
-    let text = std::str::from_utf8(&bytes).ok()?;
-    Passphrase::new(Zeroizing::new(text.to_owned()))
 }

@@ -41,6 +41,6 @@ pub(super) fn what_to_type(error: OpError, command: &str) -> OpError {
     if error.class != Class::NoIdentity {
         return error;
     }
-    let own = error.hint.clone().map(|hint| hint + ": ").unwrap_or_default();
-    error.hint(format!("{own}{command} --kit FILE"))
+    let own = error.hint.clone().map(|hint| hint + "; ").unwrap_or_default();
+    error.hint(format!("{own}with the recovery kit: {command} --kit FILE"))
 }

@@ -122,8 +122,16 @@ impl KeyError {
             Self::Locked { source: LockedError::None, .. } => Some(
                 "type it on a terminal; or put it into a file that only you can read, and name that: `passphrase_file` in [encryption], or BACKSTAY_PASSPHRASE_FILE".into(),
             ),
+            Self::Locked { source: LockedError::Wrong, .. } => {
+                Some("mind capital and small letters, and the keyboard's layout".into())
+            }
             _ => None,
         }
+    }
+
+    /// True when a passphrase protects the file and nobody gave one: nothing is wrong with it.
+    pub fn wants_passphrase(&self) -> bool {
+        matches!(self, Self::Locked { source: LockedError::None, .. })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::keys::error::{KeyError, shown};
 use crate::keys::file::write_secret;
 use crate::keys::identity::{Identities, SecretIdentity};
 use crate::keys::kit_block;
+use crate::keys::kit_copies;
 use crate::keys::kit_fields::{self, Parts};
 use crate::keys::kit_text;
 use crate::keys::naming::NamingKey;
@@ -189,12 +190,30 @@ impl Kit {
 
     /// The same of one that a passphrase may protect, which `ask` gives.
     pub fn load_asking(path: &Path, ask: &Ask) -> Result<Self, KitError> {
+        Self::parse_asking(&Self::text_of(path)?, ask)
+    }
+
+    /// The text of a file that should hold a kit. A scanned page may hold anything around the block.
+    pub fn text_of(path: &Path) -> Result<Zeroizing<String>, KitError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(256 << 10));
         let file = std::fs::File::open(path);
         let read = file.and_then(|f| f.take(KIT_BYTES_MAX as u64).read_to_end(&mut bytes));
         read.map_err(|source| KitError::Unreadable { path: path.to_owned(), source })?;
-        // A scanned page may hold anything around the block.
-        Self::parse_asking(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()), ask)
+        Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// What `text`, in which this kit lies, says otherwise where people read it and no check guards it.
+    pub fn differing_copies(&self, text: &str) -> Vec<String> {
+        kit_copies::differing(self, text)
+    }
+
+    /// True when a text that begins like this may be a kit: it is worth everything to a thief who reaches a store.
+    pub fn may_begin(bytes: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(bytes);
+        let page = format!("<title>{}", kit_text::TITLE.to_ascii_lowercase());
+        text.contains(kit_block::BEGIN)
+            || text.trim_start().starts_with(kit_text::TITLE)
+            || text.contains(&page)
     }
 
     /// The part of its text that machines read, line by line.
@@ -289,6 +308,39 @@ mod tests {
                 &kit,
             );
         }
+    }
+
+    #[test]
+    fn a_copy_for_people_that_differs_from_the_block_is_named_by_its_line() {
+        let kit = kit(true);
+        let text = kit.render();
+        assert_eq!(kit.differing_copies(&text), [""; 0]);
+        // Whoever typed in the block alone has what the machine needs.
+        assert_eq!(kit.differing_copies(&text[text.find(kit_block::BEGIN).unwrap()..]), [""; 0]);
+        let flip = |word: &str| {
+            let last = word.chars().last().unwrap();
+            format!("{}{}", &word[..word.len() - 1], if last == 'Q' { 'P' } else { 'Q' })
+        };
+        let identity = kit.identities[1].reveal();
+        for (copy, what) in [
+            (identity.to_string(), "another identity"),
+            (kit.recipients[0].clone(), "another recipient"),
+            (kit.recover_py[1].to_string(), "another hash of recover.py"),
+        ] {
+            let at = text.find(&copy).unwrap();
+            assert!(at < text.find(kit_block::BEGIN).unwrap());
+            let number = text[..at].lines().count() + usize::from(text[..at].ends_with('\n'));
+            let wrong = text.replacen(&copy, &flip(&copy), 1);
+            let found = kit.differing_copies(&wrong);
+            assert!(found.len() == 1 && found[0].contains(what), "{found:?}");
+            assert!(found[0].contains(&format!("line {number} ")), "{found:?} for {number}");
+            assert!(!found[0].contains(&copy[copy.len() - 12..copy.len() - 1]), "{found:?}");
+        }
+        // So that `grep` does not find it at all.
+        let gone = text.replacen(&*identity, &identity.replace("AGE-SECRET", "AGE-SECERT"), 1);
+        assert_eq!(kit.differing_copies(&gone).len(), 1);
+        assert!(Kit::may_begin(text.as_bytes()) && Kit::may_begin(b"<title>backstay recovery kit</title>"));
+        assert!(!Kit::may_begin(b"# How to get the data back"));
     }
 
     #[test]

@@ -4,12 +4,14 @@ use crate::keys::kit::{Kit, StoreAt};
 use crate::model::path::escape;
 
 const WIDTH: usize = 78;
+/// With this a kit begins.
+pub(super) const TITLE: &str = "BACKSTAY RECOVERY KIT";
 
 /// Appends the instructions of `kit` to `out`.
 pub(super) fn instructions(kit: &Kit, out: &mut String) {
     let (project, host) = (escape(kit.project.as_bytes()), escape(kit.hostname.as_bytes()));
     let day = kit.printed.strftime("%Y-%m-%d %H:%M UTC").to_string();
-    paragraph(out, &format!("BACKSTAY RECOVERY KIT: {project} on {host}"));
+    paragraph(out, &format!("{TITLE}: {project} on {host}"));
     paragraph(out, &format!("Printed {day}. A newer kit replaces this one."));
     out.push('\n');
     about(kit, &project, &host, out);
@@ -28,7 +30,7 @@ pub(super) fn instructions(kit: &Kit, out: &mut String) {
 pub(super) fn locked_instructions(kit: &Kit, out: &mut String) {
     let (project, host) = (escape(kit.project.as_bytes()), escape(kit.hostname.as_bytes()));
     let day = kit.printed.strftime("%Y-%m-%d %H:%M UTC").to_string();
-    paragraph(out, &format!("BACKSTAY RECOVERY KIT, PROTECTED BY A PASSPHRASE: {project} on {host}"));
+    paragraph(out, &format!("{TITLE}, PROTECTED BY A PASSPHRASE: {project} on {host}"));
     paragraph(out, &format!("Printed {day}. A newer kit replaces this one."));
     out.push('\n');
     paragraph(

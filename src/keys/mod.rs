@@ -7,6 +7,7 @@ mod file;
 pub mod identity;
 pub mod kit;
 mod kit_block;
+mod kit_copies;
 mod kit_fields;
 mod kit_text;
 pub mod naming;

@@ -10,7 +10,7 @@ use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::init::naming_path;
 use crate::ops::recover_files::Lying;
-use crate::ops::session::Session;
+use crate::ops::session::{Session, identity_error};
 use crate::ops::vault::Vault;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -68,8 +68,9 @@ pub fn assemble(parts: Parts<'_>) -> Result<Kit> {
     let identities = match parts.identity {
         IdentityFrom::Hand(identity) => vec![identity],
         IdentityFrom::File(None) => Vec::new(),
-        IdentityFrom::File(Some(file)) => load_identity_file_asking(file, parts.ask)
-            .doing(Class::Config, || format!("cannot use identity {}", file.display()))?,
+        IdentityFrom::File(Some(file)) => {
+            load_identity_file_asking(file, parts.ask).map_err(|e| identity_error(file, false, e))?
+        }
     };
     let signer =
         Signer::load(parts.key_file).doing(Class::Config, || "cannot load this host's signing key".into())?;

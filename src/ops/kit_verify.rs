@@ -43,9 +43,8 @@ pub struct KitStoreReport {
     pub piece_of: Option<String>,
     /// Why it does not open.
     pub problem: Option<String>,
-    /// The store itself could not be read: what the kit does there is not known.
-    #[serde(skip)]
-    pub untried: bool,
+    /// False where the store itself could not be read: what the kit does there is not known.
+    pub tried: bool,
 }
 
 /// What a kit is worth.
@@ -69,9 +68,15 @@ pub struct KitReport {
     pub remembered: bool,
 }
 
-/// Proves `kit`. `own` is this project's session, where the command was run in one.
-pub fn run(kit: &Kit, around: &Surroundings, own: Option<&Session>) -> Result<KitReport> {
-    let (mut findings, mut notes) = (Vec::new(), Vec::new());
+/// Proves `kit`. `differing` says in what the text that it was read from differs from it; `own` is this project's session, where the command was run
+/// in one.
+pub fn run(
+    kit: &Kit,
+    differing: Vec<String>,
+    around: &Surroundings,
+    own: Option<&Session>,
+) -> Result<KitReport> {
+    let (mut findings, mut notes) = (differing, Vec::new());
     let mut stores = Vec::new();
     let mut signing_key = false;
     let named = around.store.clone().map(|named| vec![named_store(kit, &named)]);
@@ -89,7 +94,7 @@ pub fn run(kit: &Kit, around: &Surroundings, own: Option<&Session>) -> Result<Ki
             }
             Err(error) if error.class == Class::Interrupted => return Err(error),
             Err(error) => {
-                report.untried = error.class == Class::Store;
+                report.tried = error.class != Class::Store;
                 report.problem = Some(crate::ops::stores::Away::from(&error).line());
             }
         }
@@ -136,7 +141,7 @@ fn blank_report() -> KitStoreReport {
         opens: false,
         piece_of: None,
         problem: None,
-        untried: false,
+        tried: true,
     }
 }
 

@@ -3,9 +3,14 @@
 use crate::durable::{DurableError, FileLock, Held, sleep};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::interrupt::Interrupt;
+use crate::ops::remembering::UNWRITABLE;
 use crate::ops::session::Session;
 use crate::ops::stopped::{self, Asker};
+use rustix::fs::{Access, access};
+use std::io;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Takes the project's lock for `what`, waiting as long as `--wait` says, or tells who has it.
@@ -39,11 +44,21 @@ pub fn pause(interrupt: &Interrupt, time: Duration) -> ControlFlow<()> {
 
 /// The same for what ends an unfinished rollback.
 pub fn hold_for_recovery(session: &Session, what: &str) -> Result<Held> {
+    refuse_unwritable(session.state()?.dir())?;
     take(session, &session.state()?.lock(), what, &|| true, |busy| {
         OpError::new(Class::Busy, "another run of this project is under way")
             .because(busy)
             .hint("wait for it to end, or use --wait; nothing needs to be unlocked, even if a run was killed")
     })
+    .inspect(|_| session.writes.store(true, Ordering::Relaxed))
+}
+
+/// A lock that is there already may be taken where nothing new can be written; what is signed could then not be kept before it is put.
+fn refuse_unwritable(state: &Path) -> Result<()> {
+    access(state, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(io::Error::from)
+        .doing(Class::Failed, || format!("the state folder {} cannot be written", state.display()))
+        .map_err(|e| e.hint(UNWRITABLE))
 }
 
 /// Takes `lock` for `what`, waiting as long as `--wait` says while whoever has it `is_waited_for`; else `busy` makes the error.
@@ -64,6 +79,8 @@ pub(in crate::ops) fn take(
             interrupt.check()?;
             Err(busy(e))
         }
-        Err(e) => Err(e).doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display())),
+        Err(e) => Err(e)
+            .doing(Class::Failed, || format!("cannot take the lock {}", lock.path().display()))
+            .map_err(|e| e.hint(UNWRITABLE)),
     }
 }

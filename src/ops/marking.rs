@@ -90,6 +90,9 @@ pub fn say(session: &Session, text: &str, saying: &Saying) -> Result<MarkReport>
         Saying::Milestone(false) => marks.need_role(Role::Prune)?,
         _ => marks.need(&host, Role::Prune)?,
     }
+    if let Saying::Tag { tags, remove: true } = saying {
+        has_one(session, &known, tags)?;
+    }
     let prunes = marks.need_role(Role::Prune).is_ok();
     let target = Target { snapshot: known.record.snapshot.clone(), record: known.hash };
     let statement = statement(session, saying, target)?;
@@ -110,6 +113,23 @@ pub fn say(session: &Session, text: &str, saying: &Saying) -> Result<MarkReport>
     row.tags.dedup();
     too_late(&marks, &known)?;
     Ok(MarkReport { snapshots: vec![row], problems: marks.session().troubles() })
+}
+
+/// A tag that is mistyped takes nothing away, and nobody should think that it did.
+fn has_one(session: &Session, known: &KnownSnapshot, tags: &[String]) -> Result<()> {
+    let unknown: Vec<String> =
+        tags.iter().filter(|tag| !known.tags.contains(*tag)).map(|tag| format!("{tag:?}")).collect();
+    let what = format!("snapshot {} has no tag {}", known.record.snapshot, unknown.join(", "));
+    if unknown.len() < tags.len() {
+        if !unknown.is_empty() {
+            session.note(&what);
+        }
+        return Ok(());
+    }
+    let tags: Vec<&str> = known.tags.iter().map(String::as_str).collect();
+    let hint =
+        if tags.is_empty() { "it has none".to_owned() } else { format!("its tags: {}", tags.join(", ")) };
+    Err(OpError::new(Class::NotFound, what).hint(hint))
 }
 
 fn statement(session: &Session, saying: &Saying, target: Target) -> Result<Statement> {
@@ -169,7 +189,7 @@ pub fn plan_delete(session: &Session, texts: &[String]) -> Result<MarkReport> {
     Ok(MarkReport { snapshots: rows.into_iter().map(|(row, _)| row).collect(), problems: all.troubles() })
 }
 
-/// Asks for snapshots to go; the next prune deletes them. All of them, or none.
+/// Asks for snapshots to go; the next prune announces them, and one when the grace is over deletes them. All of them, or none.
 pub fn delete(session: &Session, texts: &[String]) -> Result<MarkReport> {
     let mut marks = Marks::open(session, "delete")?;
     marks.need_role(Role::Prune)?;

@@ -6,7 +6,7 @@ use crate::ops::interrupt::Interrupt;
 use crate::ops::stores::Means;
 #[cfg(any(feature = "gcs", feature = "azure"))]
 use crate::store::cloud::{CloudSpec, CloudStore, Service};
-use crate::store::s3::credentials::{AwsChain, CredentialsSpec};
+use crate::store::s3::credentials::{AwsChain, CredentialsError, CredentialsSpec};
 use crate::store::s3::{self, Capabilities, S3Spec, S3Store};
 use crate::store::{Store, StoreError, StoreErrorKind};
 use std::path::Path;
@@ -208,9 +208,10 @@ fn cannot(done: &str, name: &str, place: &UrlPlace, error: StoreError) -> OpErro
         StoreErrorKind::Missing => {
             "is the bucket's name right? where there never was a store, `backstay init` makes one (with --create-bucket its bucket, too)"
         }
-        StoreErrorKind::Denied => {
-            "check the keys, and what they are allowed to do with this bucket and prefix"
-        }
+        StoreErrorKind::Denied => CredentialsError::within(&*error.source).map_or(
+            "check the keys, and what they are allowed to do with this bucket and prefix",
+            CredentialsError::hint,
+        ),
         StoreErrorKind::Unreachable => "is the network up, and `endpoint` right? try again later",
         _ => "look at `endpoint`, `region` and `path_style` of the store",
     };

@@ -2,21 +2,25 @@
 
 mod identities;
 
-use crate::catalog::State;
+pub(super) use identities::identity_error;
+
+use crate::catalog::{State, StateError};
 use crate::config::{Config, Verify};
 use crate::keys::kit::{Kit, KitStore};
 use crate::keys::{NamingKey, RecipientSet, SecretIdentity, Signer, TrustList};
 use crate::model::chain::Heads;
 use crate::model::{HostId, Problem, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::remembering::recognised;
 use crate::ops::slots::{first_here, first_or_absent, named_beside, slots};
 use crate::ops::stores::{Means, StoreSlot};
 pub use crate::ops::surroundings::{HostChoice, Surroundings};
 use crate::ops::vault::{Judge, StoreReading, Vault, read_store, store_error};
 use crate::platform::users::Names;
-use crate::store::{Key, Store};
+use crate::store::Store;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A project opened for reading: with its configuration, or with a kit alone.
@@ -47,6 +51,8 @@ pub struct Session {
     kit_naming: Option<NamingKey>,
     /// The store was named by a path: one that was moved, or a copy of one. It is read, never written.
     by_path: bool,
+    /// The project's lock was taken: what is remembered guards what is written.
+    pub(super) writes: Arc<AtomicBool>,
     troubles: Arc<Mutex<Vec<Problem>>>,
 }
 
@@ -115,6 +121,7 @@ impl Session {
             kit_identities: Vec::new(),
             kit_naming: None,
             by_path,
+            writes: Arc::default(),
             troubles: Arc::default(),
         })
     }
@@ -156,6 +163,7 @@ impl Session {
             kit_identities: kit.identities,
             kit_naming: kit.naming_key,
             by_path: false,
+            writes: Arc::default(),
             troubles: Arc::default(),
         })
     }
@@ -175,9 +183,9 @@ impl Session {
         let instance = reading.info.instance.clone();
         let vault = Vault::of(vec![reading], &self.judge(&heads))?;
         if let Some(state) = &self.state {
-            vault.remember(state)?;
+            self.remembered(vault.remember(state))?;
             if !self.by_path {
-                crate::ops::union::remember_in(state, &instance, &vault.seen())?;
+                self.remembered(crate::ops::union::remember_in(state, &instance, &vault.seen()))?;
             }
         }
         Ok(vault)
@@ -247,6 +255,7 @@ impl Session {
         };
         all.heads = heads_seen(all.state()?)?;
         all.troubles = Arc::clone(&self.troubles);
+        all.writes = Arc::clone(&self.writes);
         Ok(all)
     }
 
@@ -271,12 +280,12 @@ impl Session {
         };
         let (info, name) = (&reading.info, reading.store.name());
         let names: Vec<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
-        let seen =
-            state.keep_stores(&names).and_then(|()| state.trust_store(name, &info.vault, &info.instance));
-        seen.doing(Class::Damage, || {
-            format!("store {name:?} is not the one seen before: so says its {}", Key::Store)
-        })?;
-        Ok(())
+        let seen = |done: std::result::Result<(), StateError>| {
+            self.remembered(done.map_err(|e| recognised(&format!("{name:?}"), e)))
+        };
+        // Each by itself: that the one cannot be written must not keep the other from being compared.
+        seen(state.keep_stores(&names))?;
+        seen(state.trust_store(name, &info.vault, &info.instance).map(drop))
     }
 
     /// Fails when the store was named by a path: what is written goes to the store of the configuration.
@@ -340,7 +349,8 @@ impl Session {
         let key_file = &config.signing.key_file;
         let signer = load_signer(key_file)?;
         let naming = NamingKey::load(&crate::ops::init::naming_path(key_file))
-            .doing(Class::Config, || "cannot load this host's naming key".into())?;
+            .doing(Class::Config, || "cannot load this host's naming key".into())
+            .map_err(|e| e.hint(KEY_FROM_WHERE))?;
         let recipients = RecipientSet::parse(&config.encryption.recipients)
             .doing(Class::Config, || "a recipient in the configuration cannot be used".into())?;
         let trusted = self.trust.get(&signer.id());
@@ -368,11 +378,12 @@ fn not_trusted(signer: &Signer) -> OpError {
     OpError::new(Class::Config, what).hint(hint)
 }
 
+/// What to do when a key of this host is not here, or not whole.
+const KEY_FROM_WHERE: &str = "put it back from a copy of the key folder; or bring this machine back with its recovery kit, which holds it: `backstay recover KIT --to DIR`. Until then snapshots are read with --kit FILE";
+
 fn load_signer(key_file: &Path) -> Result<Signer> {
     Signer::load(key_file).map_err(|e| {
-        let hint = e.hint().unwrap_or_else(|| {
-            "backups can be read with --kit FILE; to make new ones without this key, set the project up again with `backstay init` and a new store".into()
-        });
+        let hint = e.hint().unwrap_or_else(|| KEY_FROM_WHERE.into());
         OpError::new(Class::Config, "cannot load this host's signing key").because(e).hint(hint)
     })
 }

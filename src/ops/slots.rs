@@ -4,6 +4,7 @@ use crate::config::{Config, Place, StoreConfig, UrlPlace};
 use crate::keys::kit::{Kit, StoreAt};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::layout::store_path;
+use crate::ops::none_here::none_here;
 use crate::ops::stores::{Means, StoreSlot};
 use crate::store::{AbsentStore, Store};
 use std::path::{Path, PathBuf};
@@ -72,16 +73,16 @@ fn moved_of_kit(url: &str, kit: &Kit) -> Result<UrlPlace> {
     crate::ops::remote::named_bucket(url, &buckets.iter().collect::<Vec<_>>())
 }
 
-/// The first store that is here; when none is, why the first is not.
+/// The first store that is here; when none is, why each is not.
 pub(super) fn first_here(stores: &[StoreSlot]) -> Result<Arc<dyn Store>> {
-    let mut first = None;
+    let mut all = Vec::new();
     for slot in stores {
         match slot.open() {
             Ok(store) => return Ok(store),
-            Err(away) => first = first.or(Some(away)),
+            Err(away) => all.push((&*slot.name, away)),
         }
     }
-    Err(first.map_or_else(|| OpError::new(Class::Config, "there is no store"), |away| away.error()))
+    Err(none_here(&all))
 }
 
 /// The first store that is here, else one that says of itself that it is not.

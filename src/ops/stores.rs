@@ -6,6 +6,7 @@ use crate::model::SignerId;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::interrupt::Interrupt;
 use crate::ops::remote::{bucket_if_there, create_in_bucket, open_bucket};
+use crate::store::s3::credentials::CredentialsError;
 use crate::store::{LocalStore, Store, StoreErrorKind};
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -141,6 +142,8 @@ fn open_of_kit(store: &KitStore, means: &Means) -> Result<Arc<dyn Store>> {
 pub struct Away {
     /// What class of error it was.
     pub class: Class,
+    /// It is away because nothing to sign requests with was found.
+    pub wants_keys: bool,
     what: String,
     why: Vec<String>,
     hint: Option<String>,
@@ -170,13 +173,14 @@ impl Away {
 
 impl From<&OpError> for Away {
     fn from(error: &OpError) -> Self {
+        let wants_keys = CredentialsError::within(error).is_some();
         let mut why = Vec::new();
         let mut cause = error.source();
         while let Some(e) = cause {
             why.push(e.to_string());
             cause = e.source();
         }
-        Self { class: error.class, what: error.to_string(), why, hint: error.hint.clone() }
+        Self { class: error.class, wants_keys, what: error.to_string(), why, hint: error.hint.clone() }
     }
 }
 

@@ -173,7 +173,9 @@ fn level(union: &Union, synced: &mut [(usize, SyncedStore)], catch_up: &mut Catc
 fn report(session: &Session, union: &Union, synced: Vec<(usize, SyncedStore)>) -> SyncReport {
     let mut problems = session.troubles();
     for (_, store) in &synced {
-        let hint = "the next run of `backstay sync` goes on from here";
+        let standing = union.standings.iter().find(|standing| standing.name == store.name);
+        let away = standing.and_then(|standing| standing.away.as_ref()).and_then(Away::hint);
+        let hint = away.unwrap_or("the next run of `backstay sync` goes on from here");
         let mut said: Vec<String> = store.problem.iter().cloned().collect();
         if !store.lost.is_empty() {
             said.push(format!("no store that is here has these whole: {}", store.lost.join(", ")));

@@ -8,6 +8,7 @@ use crate::model::chain::{Break, BreakKind, ChainEntry, Heads, History};
 use crate::model::{Problem, ProblemKind, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::excuses::excused_in;
+use crate::ops::none_here::none_here;
 use crate::ops::session::Session;
 use crate::ops::stores::{Away, StoreSlot};
 use crate::ops::vault::{BadDocument, EntryName, StoreReading, Vault, key_of, name_of};
@@ -105,7 +106,7 @@ pub(super) fn look(session: &Session) -> Result<Vault> {
         partial = false;
     }
     if found.iter().all(std::result::Result::is_err) {
-        return Err(first_error(&found));
+        return Err(none_of(session, &found));
     }
     for (slot, found) in session.stores.iter().zip(&found) {
         if let Err(away) = found {
@@ -123,7 +124,7 @@ pub(super) fn look(session: &Session) -> Result<Vault> {
 pub(super) fn read(session: &Session) -> Result<Union> {
     let found = read_slots(session, &session.stores);
     if found.iter().all(std::result::Result::is_err) {
-        return Err(first_error(&found));
+        return Err(none_of(session, &found));
     }
     judge(session, found)
 }
@@ -162,9 +163,10 @@ pub(super) fn first_away(standings: &[Standing]) -> Option<OpError> {
     )))
 }
 
-fn first_error(found: &[Found]) -> OpError {
-    let away = found.iter().find_map(|found| found.as_ref().err());
-    away.map_or_else(|| OpError::new(Class::Store, "no store is here"), Away::error)
+fn none_of(session: &Session, found: &[Found]) -> OpError {
+    let named = session.stores.iter().zip(found);
+    let aways = named.filter_map(|(slot, found)| Some((&*slot.name, found.as_ref().err()?.clone())));
+    none_here(&aways.collect::<Vec<_>>())
 }
 
 fn say_away(session: &Session, slot: &StoreSlot, away: &Away) {
@@ -248,7 +250,7 @@ fn judge(session: &Session, found: Vec<Found>) -> Result<Union> {
         }
     }
     if let Some(state) = &session.state {
-        vault.remember(state)?;
+        session.remembered(vault.remember(state))?;
     }
     Ok(Union { vault, standings })
 }
@@ -271,7 +273,7 @@ fn lost_of(session: &Session, reading: &StoreReading) -> Result<Vec<Break>> {
     let (history, lost) = alone(session, reading)?;
     let seen: Vec<(SignerId, Head)> =
         history.heads.iter().map(|(signer, h)| (*signer, Head { number: h.0, hash: h.1 })).collect();
-    remember_in(state, &reading.info.instance, &seen)?;
+    session.remembered(remember_in(state, &reading.info.instance, &seen))?;
     Ok(lost)
 }
 

@@ -1,7 +1,9 @@
 //! `init`: what it makes, and that it can be run at any time, anywhere, after any accident.
 
+use crate::common::fault_server::FaultServer;
 use crate::common::person::{Person, Said, everything_below, make_database};
 use crate::common::project::{cannot_run, exe, is_root, program};
+use crate::recover::CLOUD;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -330,5 +332,82 @@ fn as_root_a_project_that_others_may_change_is_refused_with_a_way_out() {
     other.ok(["init", "--yes", "-c", config.to_str().unwrap()]);
     let mut command = program(exe(), &other.home);
     let said = Said::from(command.args(["backup", "-c"]).arg(&config).output().unwrap());
+    said.code(0);
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_said_before_anything_is() {
+    let person = Person::new();
+    // Also root cannot make a folder below a file.
+    fs::write(person.top.join("file"), "").unwrap();
+    let before = everything_below(&person.top);
+    person.fails(10, ["init", "--yes", "--store", "../file/store"]).says(&[
+        "cannot make store \"local\"",
+        "Not a directory",
+        "nothing was made",
+    ]);
+    let bucket = ["init", "--yes", "--store", "../good", "--store", "s3://bucket/app"];
+    let mut command = person.command(bucket);
+    let said: Said = command.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap().into();
+    said.code(10).error().says(&["store \"store-2\"", "no credentials were found"]);
+    assert_eq!(everything_below(&person.top), before);
+    let said = person.ok(["init", "--yes", "--store", "../good", "--store", "../too"]);
+    let (good, too) = (person.top.join("good"), person.top.join("too"));
+    said.says(&[&format!("Snapshots will be kept in {} and in {}.", good.display(), too.display())]);
+    person.backup();
+}
+
+#[test]
+fn a_first_init_that_failed_half_way_says_what_it_made_and_how_to_go_on() {
+    let person = Person::set_up();
+    let other = person.top.join("other");
+    person.make_app(&other);
+    let store = person.store();
+    let run = |args: &[&str]| -> Said { person.command(args).current_dir(&other).output().unwrap().into() };
+    run(&["init", "--yes", "--store", store.to_str().unwrap()]).code(14).error().says(&[
+        "made signing key",
+        "made configuration",
+        "what was made stays",
+        "run `backstay init` again",
+    ]);
+    let config = fs::read_to_string(other.join("backstay.toml")).unwrap();
+    let own = store.with_file_name("own");
+    fs::write(other.join("backstay.toml"), config.replace(store.to_str().unwrap(), own.to_str().unwrap()))
+        .unwrap();
+    run(&["init"]).code(0).says(&["made store"]);
+    run(&["backup"]).code(0);
+}
+
+#[test]
+fn a_configuration_made_anew_says_what_the_names_of_stores_mean_unless_snapshots_lie_elsewhere() {
+    let person = Person::set_up();
+    let vault = person.config()["project"]["vault"].clone();
+    fs::remove_file(person.config_path()).unwrap();
+    fs::remove_file(person.kit()).unwrap();
+    person.ok(["init", "--yes", "--store", "../new"]).says(&["made store"]);
+    assert_eq!(person.config()["project"]["vault"], vault);
+    person.backup();
+    fs::remove_file(person.config_path()).unwrap();
+    let before = everything_below(&person.home);
+    person.fails(10, ["init", "--yes", "--store", "../newer"]).says(&[
+        "kept snapshots in a store \"local\"",
+        "with --store PATH",
+        "nothing was made",
+    ]);
+    assert!(!person.config_path().exists() && !person.top.join("newer").exists());
+    assert_eq!(everything_below(&person.home), before);
+    person.ok(["init", "--yes", "--store", "../new"]);
+    assert_eq!(person.json(0, ["list"])["snapshots"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_bucket_of_another_server_is_set_up_by_the_endpoint_of_the_environment() {
+    let (person, server) = (Person::new(), FaultServer::start());
+    let mut init = person.command(["init", "--yes", "--store", "s3://bucket/app"]);
+    let said: Said = init.envs(CLOUD).env("AWS_ENDPOINT_URL_S3", server.endpoint()).output().unwrap().into();
+    said.code(0);
+    assert_eq!(person.config()["store"][0]["endpoint"].as_str(), Some(&*server.endpoint()));
+    // From there on the configuration says it.
+    let said: Said = person.command(["backup"]).envs(CLOUD).output().unwrap().into();
     said.code(0);
 }

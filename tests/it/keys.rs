@@ -16,7 +16,7 @@ fn identity(person: &Person, name: &str) -> (PathBuf, String) {
     (path, recipient)
 }
 
-fn private(path: &Path, text: &str) {
+pub(crate) fn private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -333,7 +333,7 @@ fn a_project_is_completed_after_its_identity_or_its_kit_got_a_passphrase() {
 }
 
 /// Runs a command on a terminal where somebody types the next of `typed` whenever `prompt` is shown.
-fn on_a_terminal(person: &Person, prompt: &str, typed: &[&str], line: &str) -> Said {
+pub(crate) fn on_a_terminal(person: &Person, prompt: &str, typed: &[&str], line: &str) -> Said {
     let mut script = Command::new("script");
     script.args(["-qec", line, "/dev/null"]).current_dir(&person.app).env_clear();
     for (name, value) in person.command::<&str>([]).get_envs() {

@@ -80,3 +80,4 @@ mod stopped;
 mod stores;
 mod verify;
 mod versions;
+mod ways_out;

@@ -240,6 +240,7 @@ fn marks_are_said_by_commands_and_shown() {
     let lab = lab();
     lab.run(&["tag", "latest", "stable", "before move"]).expect(0, &["tagged"]);
     lab.run(&["tag", "latest", "before move", "--remove"]).expect(0, &["tags taken away"]);
+    lab.run(&["tag", "latest~1", "never-there", "--remove"]).expect(16, &["it has none"]);
     lab.run(&["note", "latest", "the night before"]).expect(0, &["noted"]);
     lab.run(&["milestone", "latest~1"]).expect(0, &["a milestone"]);
     let list = lab.run(&["list", "--json"]);
@@ -258,7 +259,8 @@ fn marks_are_said_by_commands_and_shown() {
     // A milestone stays whatever the rules say, and cannot be deleted.
     lab.run(&["delete", "latest~1", "--yes"])
         .expect(1, &["cannot be deleted: milestone", "milestone ID --remove"]);
-    lab.run(&["delete", "latest", "--yes"]).expect(1, &["it is the last good one"]);
+    // Others are good, too: it is not the last of them.
+    lab.run(&["delete", "latest", "--yes"]).expect(1, &["it is the newest good one, which always stays"]);
     for _ in 0..4 {
         lab.run(&["prune", "--now"]).expect(0, &[]);
     }
@@ -268,7 +270,9 @@ fn marks_are_said_by_commands_and_shown() {
     whole(&lab);
     // What makes no sense is said.
     lab.run(&["tag", "latest", ""]).expect(2, &["cannot be a tag"]);
-    lab.run(&["delete", "latest"]).expect(1, &["last good one"]);
+    lab.run(&["delete", "latest"]).expect(1, &["newest good one"]);
+    lab.run(&["tag", "latest", "never-there", "--remove"])
+        .expect(16, &["has no tag \"never-there\"", "its tags: stable"]);
     lab.run(&["milestone", "20200101T000000Z-aaaaaaaa"]).expect(16, &["no snapshot"]);
     lab.run(&["prune", "--ignore", "latest"]).expect(2, &["no whole snapshot id"]);
     lab.run(&["prune", "--store", "local"]).expect(2, &["leave --store away"]);
@@ -277,7 +281,7 @@ fn marks_are_said_by_commands_and_shown() {
 }
 
 #[test]
-fn a_deletion_is_asked_for_shown_and_done_by_the_next_prune() {
+fn a_deletion_is_asked_for_and_shown_announced_by_one_prune_and_done_by_a_later_one() {
     let lab = lab();
     let mut config = lab.config();
     let retention: toml::Table = "keep_within = \"7d\"".parse().unwrap();
@@ -287,13 +291,38 @@ fn a_deletion_is_asked_for_shown_and_done_by_the_next_prune() {
     let ran = lab.run(&["delete", "latest~2", "latest~3"]);
     ran.expect(2, &["These snapshots are to be deleted", "nobody is here to confirm it", "--yes"]);
     assert_eq!(snapshots(&lab), 5);
-    lab.run(&["delete", "latest~2", "latest~3", "--yes"]).expect(0, &["will be deleted by the next"]);
+    lab.run(&["delete", "latest~2", "latest~3", "--yes"])
+        .expect(0, &["the next `backstay prune` announces it, and one a day later deletes it"]);
     lab.run(&["prune", "--dry-run"]).expect(0, &["deletion was asked for"]);
+    lab.run(&["prune"]).expect(0, &["announced: 1 snapshot", "at the first prune after"]);
+    assert_eq!(snapshots(&lab), 5);
     for _ in 0..2 {
         lab.run(&["prune", "--now"]).expect(0, &["deleted 1 snapshot"]);
     }
     assert_eq!(snapshots(&lab), 3);
     whole(&lab);
+}
+
+#[test]
+fn what_was_announced_and_is_kept_again_is_not_said_to_go() {
+    let lab = lab();
+    let mut config = lab.config();
+    let retention: toml::Table = "keep_within = \"7d\"".parse().unwrap();
+    config.insert("retention".into(), retention.into());
+    lab.set_config(&config);
+    lab.run(&["delete", "latest~3", "--yes"]).expect(0, &["asked to go"]);
+    lab.run(&["prune"]).expect(0, &["announced: 1 snapshot"]);
+    // It may be deleted just now, which this cannot know.
+    lab.run(&["milestone", "latest~3"]).expect(4, &["a milestone", "had announced"]);
+    let ran = lab.run(&["prune"]);
+    ran.expect(0, &["what was announced before stays"]);
+    assert!(!ran.text().contains("go at the first prune"), "{}", ran.text());
+    let planned = lab.run(&["prune", "--dry-run", "--json"]);
+    planned.expect(0, &[]);
+    let planned: serde_json::Value = serde_json::from_slice(&planned.out).unwrap();
+    let waiting = &planned["stores"][0]["waiting"][0];
+    assert_eq!((&waiting["snapshots"], &waiting["objects"]), (&0.into(), &0.into()), "{waiting:#}");
+    assert_eq!(snapshots(&lab), 5);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl State {
         seen: &[(SignerId, Head)],
         given_up: impl Fn(&SignerId, &Head) -> bool,
     ) -> Result<(), StateError> {
-        let _held = self.exclusively()?;
+        let turn = self.turn()?;
         let mut heads = self.heads()?;
         let mut changed = false;
         for (signer, head) in seen {
@@ -59,6 +59,6 @@ impl State {
             heads.insert(*signer, *head);
             changed = true;
         }
-        if changed { self.save(FILE, Heads { heads }) } else { Ok(()) }
+        if changed { self.save_in(turn, FILE, Heads { heads }) } else { Ok(()) }
     }
 }

@@ -30,7 +30,7 @@ impl State {
     /// Remembers entries that were seen in the store with that instance, or put there, durably. Lower ones than those known change nothing.
     /// What is remembered of a store outlives its place in the configuration.
     pub fn raise_heads_in(&self, instance: &VaultId, seen: &[(SignerId, Head)]) -> Result<(), StateError> {
-        let _held = self.exclusively()?;
+        let turn = self.turn()?;
         let mut known = self.load::<Instances>(FILE, REMEDY)?.unwrap_or_default();
         let new = !known.instances.contains_key(instance);
         let heads = known.instances.entry(instance.clone()).or_default();
@@ -41,6 +41,6 @@ impl State {
                 changed = true;
             }
         }
-        if changed { self.save(FILE, known) } else { Ok(()) }
+        if changed { self.save_in(turn, FILE, known) } else { Ok(()) }
     }
 }

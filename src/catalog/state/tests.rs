@@ -205,3 +205,39 @@ fn what_was_seen_in_a_store_only_rises_and_outlives_its_place_in_the_configurati
     let heads = State::open(state.dir()).unwrap().heads_in(&one).unwrap();
     assert_eq!((heads[&A], heads[&B]), (head(7, "a7"), head(2, "b2")));
 }
+
+#[test]
+fn a_folder_that_cannot_be_written_still_says_what_was_seen() {
+    let (_dir, state) = state();
+    let (vault, instance) = (VaultId::from_random([1; 17]), VaultId::from_random([2; 17]));
+    state.trust_store("local", &vault, &instance).unwrap();
+    state.raise_heads(&[(A, head(7, "a7"))]).unwrap();
+    state.raise_heads_in(&instance, &[(A, head(7, "a7"))]).unwrap();
+    // Also root cannot open this for writing.
+    let lock = state.dir().join(".state.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    // What is known already needs no writing.
+    assert_eq!(state.trust_store("local", &vault, &instance).unwrap(), Trust::Known);
+    state.keep_stores(&["local"]).unwrap();
+    state.raise_heads(&[(A, head(7, "a7")), (A, head(3, "a3"))]).unwrap();
+    state.raise_heads_in(&instance, &[(A, head(7, "a7"))]).unwrap();
+    // What is not as it was is noticed.
+    let other = VaultId::from_random([3; 17]);
+    assert!(matches!(state.trust_store("local", &vault, &other), Err(StateError::OtherInstance { .. })));
+    assert!(matches!(state.trust_store("local", &other, &instance), Err(StateError::OtherVault { .. })));
+    assert!(matches!(state.raise_heads(&[(A, head(7, "forged"))]), Err(StateError::Rewritten { .. })));
+    // What is new is not remembered, and that is said of the folder.
+    let errors = [
+        state.trust_store("second", &vault, &other).map(drop),
+        state.keep_stores(&[]),
+        state.raise_heads(&[(A, head(8, "a8"))]),
+        state.raise_heads_in(&instance, &[(A, head(8, "a8"))]),
+    ];
+    for error in errors {
+        assert!(matches!(error, Err(StateError::Unwritable { .. })), "{error:?}");
+    }
+    assert_eq!(state.heads().unwrap()[&A], head(7, "a7"));
+    std::fs::write(state.dir().join("heads.json"), "{").unwrap();
+    assert!(matches!(state.raise_heads(&[(A, head(7, "a7"))]), Err(StateError::Corrupt { .. })));
+}

@@ -32,7 +32,7 @@ impl State {
     /// Compares what the `backstay.json` of the store called `name` says with what is remembered, and remembers it at first sight.
     /// [`StateError::OtherVault`], [`StateError::OtherInstance`] or [`StateError::SameInstance`] when they differ; then nothing is changed.
     pub fn trust_store(&self, name: &str, vault: &VaultId, instance: &VaultId) -> Result<Trust, StateError> {
-        let _held = self.exclusively()?;
+        let turn = self.turn()?;
         let known = self.load::<Vault>(FILE, REMEDY)?;
         let mut known = known.unwrap_or_else(|| Vault { vault: vault.clone(), stores: BTreeMap::new() });
         let path = self.dir().join(FILE);
@@ -54,7 +54,7 @@ impl State {
             return Err(StateError::SameInstance { store, other, instance });
         }
         known.stores.insert(store, instance.clone());
-        self.save(FILE, known)?;
+        self.save_in(turn, FILE, known)?;
         Ok(Trust::First)
     }
 
@@ -75,12 +75,12 @@ impl State {
     /// Forgets the stores that are not among `configured`, so that a store may be given another name. Call it before
     /// [`State::trust_store`], with all names of the configuration.
     pub fn keep_stores(&self, configured: &[&str]) -> Result<(), StateError> {
-        let _held = self.exclusively()?;
+        let turn = self.turn()?;
         let Some(mut known) = self.load::<Vault>(FILE, REMEDY)? else {
             return Ok(());
         };
         let before = known.stores.len();
         known.stores.retain(|name, _| configured.contains(&name.as_str()));
-        if known.stores.len() == before { Ok(()) } else { self.save(FILE, known) }
+        if known.stores.len() == before { Ok(()) } else { self.save_in(turn, FILE, known) }
     }
 }

@@ -6,7 +6,7 @@ use crate::config::propose::{Proposal, Proposed, What, propose};
 use crate::config::{Config, FILE_NAME, Place, StoreConfig, UrlPlace, check_permissions};
 use crate::model::SystemClock;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::init::{InitOptions, InitReport, clear_unfinished, run as set_up};
+use crate::ops::init::{InitOptions, InitReport, clear_unfinished, run_into as set_up};
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,11 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     let more_stores = more.collect::<Result<Vec<String>>>()?;
     clear_unfinished(&config_path)?;
     let (keys_root, state_root) = roots()?;
-    let proposal = if fresh { agree(terminal, args, &dir, &store)? } else { Proposal::default() };
+    let proposal = if fresh {
+        agree(terminal, args, &dir, (store.as_str(), more_stores.as_slice()))?
+    } else {
+        Proposal::default()
+    };
     let away = config_path.parent() != Some(&*dir);
     let (proposal, store) = if away { absolute(&dir, proposal, &store)? } else { (proposal, store) };
     let options = InitOptions {
@@ -61,13 +65,31 @@ pub(super) fn run(terminal: &Terminal, args: &InitArgs) -> Result<u8> {
     };
     // Those of the proposal were said with it.
     let said = if fresh { options.proposal.notes.len() } else { 0 };
-    let report = set_up(&options, &SystemClock)?;
+    let mut report = InitReport::default();
+    set_up(&options, &SystemClock, &mut report).map_err(|e| half_way(&report, &options.config_path, e))?;
     if terminal.global.json {
         render::json(&report)?;
     } else {
         tell(&report, said);
     }
     Ok(0)
+}
+
+/// What was made before it failed stays, and the next run takes it up. The same command would be refused then, so the way on is said.
+fn half_way(report: &InitReport, config: &Path, error: OpError) -> OpError {
+    if report.made.is_empty() {
+        return error;
+    }
+    report.made.iter().for_each(|made| say(&format!("made {made}")));
+    let way = match config.exists() {
+        true => format!(
+            "what was made stays; where a store is says `path` or `url` in {}: put it right there, then run `backstay init` again",
+            config.display()
+        ),
+        false => "what was made stays, and the next `backstay init` takes it up".to_owned(),
+    };
+    let own = error.hint.clone().map(|hint| hint + "; ").unwrap_or_default();
+    error.hint(format!("{own}{way}"))
 }
 
 fn project_folder(named: &Path) -> Result<PathBuf> {
@@ -165,7 +187,12 @@ fn store_place(named: &str) -> Result<String> {
 }
 
 /// Shows what was found and lets a person choose; without a terminal `--yes` must have been said.
-fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Result<Proposal> {
+fn agree(
+    terminal: &Terminal,
+    args: &InitArgs,
+    dir: &Path,
+    (store, more): (&str, &[String]),
+) -> Result<Proposal> {
     let mut proposal = propose(dir);
     if !terminal.global.quiet {
         say(&format!("In {} this is worth protecting:", dir.display()));
@@ -178,7 +205,8 @@ fn agree(terminal: &Terminal, args: &InitArgs, dir: &Path, store: &str) -> Resul
         for note in &proposal.notes {
             say(&format!("  note: {note}"));
         }
-        say(&format!("Snapshots will be kept in {store}."));
+        let stores: Vec<&str> = std::iter::once(store).chain(more.iter().map(String::as_str)).collect();
+        say(&format!("Snapshots will be kept in {}.", stores.join(" and in ")));
     }
     if args.yes {
         return Ok(proposal);

@@ -59,7 +59,10 @@ pub(super) fn delete(terminal: &Terminal, args: &DeleteArgs) -> Result<u8> {
     // What cannot go is refused there, with the reason.
     let report: MarkReport = marking::delete(&session, &args.ids)?;
     super::show(terminal, &report, |report| {
-        render::marked(report, "will be deleted by the next `backstay prune`")
+        render::marked(
+            report,
+            "is asked to go: the next `backstay prune` announces it, and one a day later deletes it",
+        )
     })?;
     super::say_after(terminal, &[render::problems_again(&report.problems)]);
     Ok(exit::code_of_problems(&report.problems))

@@ -2,6 +2,7 @@
 
 use crate::cli::args::RecoverArgs;
 use crate::cli::{Terminal, ask, confirm, exit, open, render, say};
+use crate::model::Problem;
 use crate::model::record::SnapshotKind;
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::recover::{Found, FoundSnapshot, Looked, RecoverOptions, RecoverReport, look};
@@ -9,6 +10,9 @@ use std::fmt::Write as _;
 
 /// So many snapshots are shown; `list` shows all.
 const SHOWN: usize = 10;
+
+/// The first step where the kit's key introduced nobody: after a backup it is too late.
+const INTRODUCE_FIRST: &str = "BEFORE THE FIRST BACKUP: the new signing key is a stranger's. Let a key that signs for this host introduce it, on a machine that has one: backstay keys signer add KEY (`backstay keys list --json` here shows it). Without that the next backup begins the history of a new host";
 
 /// Runs `recover`.
 pub(super) fn run(terminal: &Terminal, args: &RecoverArgs) -> Result<u8> {
@@ -119,7 +123,9 @@ fn line(found: &Found, snapshot: &FoundSnapshot) -> String {
 /// What was done, for people.
 fn text(report: &RecoverReport) -> String {
     let mut out = String::new();
-    let whole = report.problems.iter().all(|p| !p.is_failure());
+    // That nobody introduced the new key is no part of the data that is missing; it is said by itself.
+    let of_the_key = |p: &Problem| !report.introduced && p.subject.starts_with("signing key ");
+    let whole = report.problems.iter().all(|p| !p.is_failure() || of_the_key(p));
     let how = if whole { "is back" } else { "is back, BUT NOT ALL OF IT: see below" };
     // Writing to a String cannot fail.
     let _ = writeln!(out, "snapshot {} {how}", report.snapshot);
@@ -152,7 +158,8 @@ fn text(report: &RecoverReport) -> String {
         let _ = writeln!(out, "NOT MOVED TO ITS PLACE: {path}");
     }
     let _ = writeln!(out, "\nWhat to do now:");
-    for (number, step) in report.next.iter().enumerate() {
+    let first = (!report.introduced).then_some(INTRODUCE_FIRST);
+    for (number, step) in first.into_iter().chain(report.next.iter().map(String::as_str)).enumerate() {
         let _ = writeln!(out, "{:>3}. {step}", number + 1);
     }
     out

@@ -13,8 +13,9 @@ pub fn marked(report: &MarkReport, what: &str) -> String {
 
 /// What `delete` asks about.
 pub fn deletions(report: &MarkReport) -> String {
-    let mut out =
-        String::from("These snapshots are to be deleted from every store; the next prune does it:\n");
+    let mut out = String::from(
+        "These snapshots are to be deleted from every store. The next prune announces them, and one a day later deletes them:\n",
+    );
     for row in &report.snapshots {
         let tags =
             if row.tags.is_empty() { String::new() } else { format!("  tags {}", row.tags.join(", ")) };
@@ -160,6 +161,10 @@ fn done(out: &mut String, store: &PrunedStore, dry_run: bool) {
         }
     }
     for waiting in &store.waiting {
+        if waiting.snapshots + waiting.objects == 0 {
+            out.push_str("  what was announced before stays: it is kept or needed again\n");
+            continue;
+        }
         out.push_str(&format!(
             "  announced: {} and {} go at the first prune after {}\n",
             count(waiting.snapshots, "snapshot"),

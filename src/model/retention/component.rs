@@ -39,7 +39,7 @@ pub(super) fn apply(component: u64, parts: &[Part<'_>], scene: &Scene<'_>, rules
         .filter(|last| !(parts[*last].known.delete_asked && gap_accepted));
     let goes = |at: &usize| parts[*at].known.delete_asked && Some(*at) != last;
     if let Some(last) = last.filter(|last| parts[*last].known.delete_asked) {
-        work.keep(&parts[last], Reason::DeleteRefused);
+        work.keep(&parts[last], Reason::DeleteRefused { good: last_good.is_some() });
     }
     // What is asked to go takes no other's place.
     let staying: Vec<Part<'_>> = (0..parts.len()).filter(|at| !goes(at)).map(|at| parts[at]).collect();

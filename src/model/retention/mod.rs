@@ -227,7 +227,7 @@ impl All<'_> {
             }
         }
         if known.delete_asked {
-            why.retain(|(reason, _)| *reason == Reason::DeleteRefused);
+            why.retain(|(reason, _)| matches!(reason, Reason::DeleteRefused { .. }));
             if why.is_empty() {
                 return (false, vec![Because::whole(Reason::DeleteAsked)]);
             }

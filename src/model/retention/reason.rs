@@ -30,7 +30,10 @@ pub enum Reason {
     FirstOf(Period),
     FirstNotGood(Period),
     Tag(String),
-    DeleteRefused,
+    /// The newest good one, or the newest where none is good.
+    DeleteRefused {
+        good: bool,
+    },
     // It goes.
     Void(String),
     RunEnded,
@@ -65,7 +68,12 @@ impl fmt::Display for Reason {
                 write!(f, "first of its {}, none of which is good; it takes no other's place", period.word())
             }
             Self::Tag(tag) => write!(f, "tag {tag} (keep_tags)"),
-            Self::DeleteRefused => f.write_str("deletion was asked for, but it is the last good one"),
+            Self::DeleteRefused { good: true } => {
+                f.write_str("deletion was asked for, but it is the newest good one, which always stays")
+            }
+            Self::DeleteRefused { good: false } => f.write_str(
+                "deletion was asked for, but none is good, and it is the newest, which always stays",
+            ),
             Self::Void(why) => write!(f, "void: {why}"),
             Self::RunEnded => f.write_str("interim record of a run that is committed"),
             Self::RunLost => f.write_str("interim record of a run that never ended"),

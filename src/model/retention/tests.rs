@@ -422,7 +422,7 @@ fn eight_days_of_garbage_by_a_stolen_key_let_no_good_one_go_elsewhere() {
 }
 
 #[test]
-fn what_is_asked_to_go_goes_but_never_a_milestone_or_the_last_good_one() {
+fn what_is_asked_to_go_goes_but_never_a_milestone_or_the_newest_good_one() {
     let mut nights = nights(20);
     for at in [16, 17, 19] {
         nights[at].delete_asked = true;
@@ -431,7 +431,10 @@ fn what_is_asked_to_go_goes_but_never_a_milestone_or_the_last_good_one() {
     let decided = asked().decide(&nights).decisions;
     assert_eq!((decided[16].keep, words(&decided[16])), (false, vec!["deletion was asked for".to_owned()]));
     assert_eq!(words(&decided[17]), ["milestone"]);
-    assert_eq!(words(&decided[19]), ["deletion was asked for, but it is the last good one"]);
+    assert_eq!(
+        words(&decided[19]),
+        ["deletion was asked for, but it is the newest good one, which always stays"]
+    );
     assert!(decided[19].keep);
     // The last one of a component that was given up goes when that was accepted, too.
     let late = Asked { now: at("2027-11-26T00:00:00Z"), ..asked() };
@@ -442,6 +445,7 @@ fn what_is_asked_to_go_goes_but_never_a_milestone_or_the_last_good_one() {
     nights.iter_mut().for_each(not_good);
     let decided = asked().decide(&nights).decisions;
     assert!(decided[19].keep && !decided[16].keep);
+    assert!(words(&decided[19]).concat().contains("none is good, and it is the newest"), "{decided:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::durable::NewFile;
 use crate::model::Timestamp;
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::{bytes, clock, span};
+use crate::ops::kit_place::kits_in;
 use crate::ops::stores::open_folder;
 use crate::store::{Key, Prefix};
 use std::fs::DirEntry;
@@ -34,6 +35,7 @@ pub(super) fn look(name: &str, path: &Path, now: Timestamp, findings: &mut Findi
         );
     }
     strangers(name, path, findings);
+    kits(name, path, findings);
     leftovers(name, path, now, findings);
 }
 
@@ -81,13 +83,29 @@ fn names(dir: &Path) -> Vec<DirEntry> {
     std::fs::read_dir(dir).into_iter().flatten().flatten().collect()
 }
 
+/// Whether a name at the top of a store is its own.
+fn is_of_store(name: &str) -> bool {
+    KNOWN.contains(&name) || PREFIXES.iter().any(|p| p.dir() == name) || Key::parse(name).is_some()
+}
+
+/// Recovery kits that somebody put where only what they open should be.
+fn kits(name: &str, path: &Path, findings: &mut Findings) {
+    for kit in kits_in(path, &is_of_store) {
+        let what = format!(
+            "a recovery kit lies in the store, {}: whoever gets this disk reads everything and signs as the host",
+            kit.display()
+        );
+        let way = "move it to a medium of its own and delete it here; if somebody may have read it: `backstay keys signer rotate`, `backstay keys rotate`, and a new kit";
+        findings.problem(Area::Kit, name, what, way);
+    }
+}
+
 /// What lies in the store and is no part of it.
 fn strangers(name: &str, path: &Path, findings: &mut Findings) {
     let mut strange = Vec::new();
     for entry in names(path) {
         let text = entry.file_name().to_string_lossy().into_owned();
-        let known = KNOWN.contains(&text.as_str()) || PREFIXES.iter().any(|p| p.dir() == text);
-        if !known && Key::parse(&text).is_none() {
+        if !is_of_store(&text) {
             strange.push(text);
         }
     }

@@ -1,14 +1,17 @@
 //! Keys, who can read them, and the kit.
 
 use crate::config::{Config, Place};
+use crate::keys::identity::load_identity_file_asking;
 use crate::keys::kit::{Kit, StoreAt};
-use crate::keys::{Identities, RecipientSet};
+use crate::keys::{Identities, Passphrase, RecipientSet};
 use crate::ops::doctor::report::{Area, Findings};
 use crate::ops::doctor::way_out;
 use crate::ops::init::naming_path;
 use crate::ops::kit_standing;
+use crate::ops::remembering::UNWRITABLE;
 use crate::ops::restore::read::chain_text;
 use crate::ops::session::Session;
+use rustix::fs::Access;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -79,12 +82,29 @@ fn opens(config: &Config, path: &Path, findings: &mut Findings) {
         return;
     }
     let Ok(recipients) = RecipientSet::parse(&config.encryption.recipients) else { return };
-    match Identities::load(&[path]) {
+    let passphrase =
+        match config.encryption.passphrase_file.as_deref().map(|file| (file, Passphrase::read(file))) {
+            Some((file, Err(e))) => {
+                let what = format!("`passphrase_file` gives no passphrase: {}", chain_text(&e));
+                let way =
+                    e.hint().unwrap_or_else(|| "put the identity's passphrase into its first line".into());
+                return findings.problem(AREA, &file.display().to_string(), what, way);
+            }
+            Some((_, Ok(passphrase))) => Some(passphrase),
+            None => None,
+        };
+    let loaded = load_identity_file_asking(path, &move |_| passphrase.clone());
+    match loaded.map(Identities::from_secrets) {
+        Err(e) if e.wants_passphrase() => findings.note(
+            AREA,
+            &shown,
+            "the identity is protected by a passphrase; whether it opens what is stored was not looked at",
+        ),
         Err(e) => findings.problem(
             AREA,
             &shown,
             format!("the identity cannot be used: {}", chain_text(&e)),
-            "bring it back from the recovery kit",
+            e.hint().unwrap_or_else(|| "bring it back from the recovery kit".into()),
         ),
         Ok(identities) if !identities.open_any(&recipients.ids()) => findings.problem(
             AREA,
@@ -105,7 +125,15 @@ fn state_dir(dir: &Path, findings: &mut Findings) {
             format!("others may look into the state folder (mode {:04o})", facts.mode() & 0o7777),
             format!("chmod 700 {shown}"),
         ),
-        Ok(_) => {}
+        Ok(_) => {
+            if let Err(e) = rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK) {
+                let what = format!(
+                    "the state folder cannot be written, so no backup can be made: {}",
+                    io::Error::from(e)
+                );
+                findings.problem(Area::State, &shown, what, UNWRITABLE);
+            }
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             findings.note(
                 Area::State,

@@ -76,18 +76,21 @@ pub(super) struct Encryption {
     pub(super) vault: VaultId,
 }
 
-/// The recipients of a new project, and the identity when it must not be on this machine.
+/// The recipients of a new project, and the identity when it must not be on this machine. `earlier`: the vault that a run before knew.
 pub(super) fn make_recipients(
     options: &InitOptions,
     places: &KeyPlaces,
-    host: HostId,
+    (host, earlier): (HostId, Option<VaultId>),
     clock: &dyn Clock,
     report: &mut InitReport,
 ) -> Result<Encryption> {
     if let Some(kit) = kit_of_earlier_run(options, places, host)? {
         return Ok(Encryption { recipients: kit.recipients, identity: None, vault: kit.vault });
     }
-    let sealed_to = |recipients, identity| Ok(Encryption { recipients, identity, vault: new_id()? });
+    let sealed_to = |recipients, identity| {
+        let vault = earlier.clone().map_or_else(new_id, Ok)?;
+        Ok(Encryption { recipients, identity, vault })
+    };
     if options.offline_identity {
         let (identity, recipient) = generate();
         return sealed_to(vec![recipient], Some(identity));

@@ -7,6 +7,7 @@ use crate::keys::{Signer, passphrase};
 use crate::model::{Clock, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::kit::{Parts, assemble, parts_of, trust_of};
+use crate::ops::kit_place::refuse_in_store;
 use crate::ops::recover_files::Lying;
 use crate::ops::stores::open_configured;
 use std::path::Path;
@@ -38,6 +39,7 @@ pub(super) fn complete_kit(
             report.notes.push(note.to_owned());
             return Ok(());
         }
+        refuse_in_store(&path, config.stores.iter().map(|store| (&*store.name, &store.place)))?;
         report.kit = Some(path.display().to_string());
         report.kit_opens = identity_here;
         let mut parts = parts_of(config, vault, signer.id().into(), clock.now(), &|_| None);

@@ -6,6 +6,7 @@
 mod keys;
 mod kit;
 mod store;
+mod tryout;
 
 use crate::catalog::State;
 use crate::config::propose::Proposal;
@@ -91,19 +92,18 @@ struct KeyPlaces {
 
 /// Sets up, or completes, a project.
 pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
-    let mut report = InitReport {
-        config: options.config_path.display().to_string(),
-        made: Vec::new(),
-        components: Vec::new(),
-        kit: None,
-        identity_only_in_kit: false,
-        kit_opens: false,
-        stores: Vec::new(),
-        notes: options.proposal.notes.clone(),
-    };
+    let mut report = InitReport::default();
+    run_into(options, clock, &mut report)?;
+    Ok(report)
+}
+
+/// The same; what was made is in `report`, also where it fails half-way.
+pub fn run_into(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<()> {
+    report.config = options.config_path.display().to_string();
+    report.notes.clone_from(&options.proposal.notes);
     let there = options.config_path.symlink_metadata().is_ok();
     if !there {
-        fresh(options, clock, &mut report)?;
+        fresh(options, clock, report)?;
     }
     crash::point("init: configuration there");
     let config = load(&options.config_path)?;
@@ -118,17 +118,16 @@ pub fn run(options: &InitOptions, clock: &dyn Clock) -> Result<InitReport> {
         Some(vault) => vault,
         None => known_vault(options, &state, &config)?,
     };
-    make_stores(options, &config, &vault, (&signer, &state), clock, &mut report)?;
+    make_stores(options, &config, &vault, (&signer, &state), clock, report)?;
     if there && config.stores.len() > 1 && report.made.iter().any(|made| made.starts_with("store ")) {
         report
             .notes
             .push("a new store is empty: the next backup fills it, or `backstay sync` does now".into());
     }
     crash::point("init: stores there");
-    complete_kit(options, &config, (vault, &signer), &mut report, clock)?;
+    complete_kit(options, &config, (vault, &signer), report, clock)?;
     crash::point("init: kit there");
-    clear_litter(options, &config)?;
-    Ok(report)
+    clear_litter(options, &config)
 }
 
 /// Makes the stores that the configuration names and lacks. One that cannot be made does not keep the others from being made.
@@ -149,10 +148,10 @@ fn make_stores(
             let what = format!("{} names no store {name:?}", config.path.display());
             return Err(OpError::new(Class::Usage, what).hint(format!("it names: {}", names.join(", "))));
         };
-        if open_configured(store, &means).is_ok() {
-            let what = format!("store {name:?} ({}) is there", place_of(store));
-            return Err(OpError::new(Class::Usage, what)
-                .hint("only a store that is lost is replaced; move it away first"));
+        if let Ok(there) = open_configured(store, &means) {
+            store::refuse_as_new(&*there, vault, (store, state))?;
+            let place = place_of(store);
+            report.made.push(format!("what is in {place} store {name:?} from now on"));
         }
         state.forget_store(name).doing(Class::Damage, cannot)?;
     }
@@ -224,15 +223,18 @@ fn new_id() -> Result<VaultId> {
 /// Makes keys and writes the configuration.
 fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<()> {
     check_recipients(&options.recipients)?;
+    tryout::places(options)?;
     let project = project_name(&options.dir);
     let places = key_places(options, &project)?;
+    let state_dir = options.state_root.join(places.dir.file_name().unwrap_or_default());
+    let earlier = tryout::earlier_vault(options, &state_dir)?;
     crash::point("init: key folder there");
     let signer = make_signer(&places, report)?;
     crash::point("init: signing key there");
     make_naming(&places, report)?;
     crash::point("init: naming key there");
     let Encryption { recipients, identity, vault } =
-        make_recipients(options, &places, signer.id().into(), clock, report)?;
+        make_recipients(options, &places, (signer.id().into(), earlier), clock, report)?;
     crash::point("init: identity there");
     RecipientSet::parse(&recipients).doing(Class::Usage, || "a recipient cannot be used".into())?;
     let kept = options.recipients.is_empty() && !options.offline_identity;
@@ -267,7 +269,7 @@ fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> R
         identity_file: kept.then(|| places.identity.display().to_string()),
         key_file: places.signing.display().to_string(),
         trusted,
-        state_dir: options.state_root.join(places.dir.file_name().unwrap_or_default()).display().to_string(),
+        state_dir: state_dir.display().to_string(),
     };
     let text = template::render(&options.proposal, &values);
     Config::parse(&text, &options.config_path)

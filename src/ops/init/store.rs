@@ -12,6 +12,7 @@ use crate::ops::abilities;
 use crate::ops::assets::{RECOVER_MD, RECOVER_PY};
 use crate::ops::commit::AGENT;
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::remembering::recognised;
 use crate::ops::replace::replace;
 use crate::ops::session::in_store;
 use crate::ops::stores::{Means, create_configured, open_if_there, place_of};
@@ -34,8 +35,7 @@ pub(super) fn make_store(
         let seen = state
             .trust_store(name, vault, &info.instance)
             .and_then(|_| state.raise_heads_in(&info.instance, &[]));
-        seen.doing(Class::Damage, || format!("store {name:?} ({place}) is not the one seen before"))
-            .map_err(|e| e.hint(replace_hint(name)))
+        seen.map_err(|e| recognised(&format!("{name:?} ({place})"), e))
     };
     if let Some(open) = open_if_there(config, means)? {
         let info = ours(&*open, vault, &place)?;
@@ -80,6 +80,22 @@ pub(super) fn make_store(
         report.notes.extend(found.iter().flat_map(|found| abilities::said(name, found)));
     }
     remember(&info)
+}
+
+/// What is there may take the place of a store only where it belongs to this vault and is another one than before; else what is meant is unclear.
+pub(super) fn refuse_as_new(
+    there: &dyn Store,
+    vault: &VaultId,
+    (config, state): (&StoreConfig, &State),
+) -> Result<()> {
+    let info = ours(there, vault, &place_of(config))?;
+    let known = state.instance_of(&config.name);
+    let known = known.doing(Class::Damage, || "cannot read which stores were seen".into())?;
+    if known.is_some_and(|known| known != info.instance) {
+        return Ok(());
+    }
+    let what = format!("store {:?} ({}) is there", config.name, place_of(config));
+    Err(OpError::new(Class::Usage, what).hint("only a store that is lost is replaced; move it away first"))
 }
 
 /// What the store says of itself; an error when it is another vault's.

@@ -4,7 +4,7 @@ use super::identity_text;
 use crate::keys::Passphrase;
 use crate::keys::identity::load_identity_file_asking;
 use crate::ops::error::{Class, Doing, OpError, Result};
-use crate::ops::session::Session;
+use crate::ops::session::{Session, identity_error};
 use std::path::PathBuf;
 
 /// Writes this machine's identity file anew with `passphrase`, or without one; gives the file. One step exchanges it, and nothing is written
@@ -15,7 +15,8 @@ pub fn protect(session: &Session, passphrase: Option<&Passphrase>) -> Result<Pat
             .hint("a kit gets its passphrase when it is made: backstay kit --passphrase -o FILE"));
     };
     let cannot = || format!("cannot protect {}", file.display());
-    let identities = load_identity_file_asking(&file, &*session.asker()).doing(Class::NoIdentity, cannot)?;
+    let identities = load_identity_file_asking(&file, &*session.asker());
+    let identities = identities.map_err(|e| identity_error(&file, false, e))?;
     let text = identity_text(&identities, passphrase, session.around.clock.now())?;
     if let Some(passphrase) = passphrase {
         let opened =

@@ -8,7 +8,8 @@ use crate::keys::{Passphrase, RecipientSet, SecretIdentity};
 use crate::ops::config_edit::Change;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::kit::{IdentityFrom, assemble, of_stores, parts_of};
-use crate::ops::session::Session;
+use crate::ops::kit_place::refuse_in_store;
+use crate::ops::session::{Session, identity_error};
 use std::path::{Path, PathBuf};
 
 const AT: At<'static> = At::Table("encryption");
@@ -82,8 +83,9 @@ pub fn rotate(
     let config = session.config()?;
     let file = config.encryption.identity_file.clone().filter(|file| file.exists());
     let old = match &file {
-        Some(file) => load_identity_file_asking(file, &*session.asker())
-            .doing(Class::NoIdentity, || format!("cannot use identity {}", file.display()))?,
+        Some(file) => {
+            load_identity_file_asking(file, &*session.asker()).map_err(|e| identity_error(file, false, e))?
+        }
         None => Vec::new(),
     };
     let replaced = which(&config.encryption.recipients, &old, replace)?;
@@ -172,6 +174,7 @@ fn offline_kit(
             .hint("name a new file; keep the old kit as long as older snapshots matter"));
     }
     let config = session.config()?;
+    refuse_in_store(path, config.stores.iter().map(|store| (&*store.name, &store.place)))?;
     let vault = session.read_vault()?;
     let host = vault.host_of(&session.signer()?.id());
     let ask = session.asker();

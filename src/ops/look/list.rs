@@ -84,7 +84,7 @@ pub struct ListReport {
 /// Lists snapshots of the hosts that are meant. Untrusted ones are shown as such.
 pub fn list(session: &Session) -> Result<ListReport> {
     let vault = session.read_vault()?;
-    let identities = session.identities()?;
+    let identities = session.identities_if_open()?;
     let hosts = select::hosts(session, &vault)?;
     let wanted = |s: &&KnownSnapshot| hosts.contains(&s.record.host) || !is_trusted(s);
     let known: Vec<&KnownSnapshot> = vault.snapshots().filter(wanted).collect();

@@ -4,16 +4,17 @@ use crate::config::StoreConfig;
 use crate::keys::NamingKey;
 use crate::keys::naming::component_number;
 use crate::model::mark::Tombstone;
-use crate::model::{HostId, Problem, SnapshotId, Timestamp};
+use crate::model::{HostId, ObjectId, Problem, SnapshotId, Timestamp};
 use crate::ops::error::OpError;
 use crate::ops::prune::clear::Deleted;
+use crate::ops::prune::look::records_in;
 use crate::ops::prune::plan::{Announced, Choice, frozen};
 use crate::ops::prune::tombstones::{Tombstones, last_pruned};
 use crate::ops::session::Session;
 use crate::ops::stores::{Away, place_of};
 use crate::ops::vault::Vault;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What is to become of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -64,9 +65,9 @@ pub struct Waiting {
     pub tombstone: SnapshotId,
     /// Nothing of it goes before.
     pub not_before: Timestamp,
-    /// How many snapshots.
+    /// How many snapshots of those announced still go.
     pub snapshots: u64,
-    /// How many objects.
+    /// How many objects of those announced nothing needs that stays.
     pub objects: u64,
 }
 
@@ -226,7 +227,7 @@ impl Shown<'_> {
             frozen: self.frozen(),
             held_by_freeze: frozen(self.choice).len() as u64,
             deleted,
-            waiting: self.tombstones.own.iter().map(|own| waiting(&own.tombstone)).collect(),
+            waiting: self.waiting(),
             others_tombstones: self.tombstones.others.clone(),
             keeps_versions: view.store.keeps_versions(),
             ..PrunedStore::new(self.store)
@@ -255,6 +256,28 @@ impl Shown<'_> {
         rows
     }
 
+    /// What still goes of what was announced: a snapshot may have become a milestone since, and an object be needed again.
+    fn waiting(&self) -> Vec<Waiting> {
+        let own = || self.tombstones.own.iter().map(|own| &own.tombstone);
+        let going: HashSet<ObjectId> = self.choice.going.iter().map(|going| going.record).collect();
+        let leaving: HashSet<ObjectId> = own()
+            .flat_map(|t| &t.snapshots)
+            .map(|row| row.1)
+            .filter(|record| going.contains(record))
+            .collect();
+        let stay = records_in(self.vault, &self.vault.views[self.view]);
+        let stay = { stay }.filter(|(_, hash)| !leaving.contains(hash));
+        let needed: HashSet<ObjectId> =
+            stay.flat_map(|(record, _)| record.objects.iter().map(|object| object.id)).collect();
+        let waiting = |tombstone: &Tombstone| Waiting {
+            tombstone: tombstone.id.clone(),
+            not_before: tombstone.not_before,
+            snapshots: tombstone.snapshots.iter().filter(|row| leaving.contains(&row.1)).count() as u64,
+            objects: tombstone.objects.iter().filter(|row| !needed.contains(&row.1)).count() as u64,
+        };
+        own().map(waiting).collect()
+    }
+
     fn frozen(&self) -> Vec<FrozenComponent> {
         let of = |host: HostId, freeze: &crate::model::retention::Freeze| FrozenComponent {
             host,
@@ -267,14 +290,5 @@ impl Shown<'_> {
         hosts
             .flat_map(|plan| plan.verdicts.freezes.iter().map(|f| of(plan.host, f)).collect::<Vec<_>>())
             .collect()
-    }
-}
-
-fn waiting(tombstone: &Tombstone) -> Waiting {
-    Waiting {
-        tombstone: tombstone.id.clone(),
-        not_before: tombstone.not_before,
-        snapshots: tombstone.snapshots.len() as u64,
-        objects: tombstone.objects.len() as u64,
     }
 }

@@ -8,16 +8,38 @@ use crate::ops::error::{Class, OpError, Result};
 use std::path::Path;
 use std::sync::Arc;
 
+/// What becomes of an identity file that cannot be used, which was given with `-i` or is this machine's own.
+type Unusable<'a> = dyn FnMut(&Path, bool, KeyError) -> Result<Vec<SecretIdentity>> + 'a;
+
 impl Session {
     /// The identities at hand: `-i`, the kit, the configuration's file. Empty when there is none here.
     pub fn identities(&self) -> Result<Identities> {
+        self.gather(&mut |file, given, error| Err(identity_error(file, given, error)))
+    }
+
+    /// The same for what can do without: this machine's own file is passed over, with a word about it, where it has a passphrase and nobody is
+    /// here to give it. Else the passphrase would end what runs by itself and works where no such file is at all.
+    pub fn identities_if_open(&self) -> Result<Identities> {
+        self.gather(&mut |file, given, error| {
+            if given || !error.wants_passphrase() || self.around.interrupt.signal().is_some() {
+                return Err(identity_error(file, given, error));
+            }
+            self.note(&format!(
+                "{} is protected by a passphrase, and none was given: it is done without",
+                file.display()
+            ));
+            Ok(Vec::new())
+        })
+    }
+
+    fn gather(&self, unusable: &mut Unusable<'_>) -> Result<Identities> {
         let configured = self.config.as_ref().and_then(|c| c.encryption.identity_file.clone());
         let configured = configured.filter(|file| file.exists());
         let mut all: Vec<SecretIdentity> = self.kit_identities.clone();
         let given = self.around.identity_files.iter().map(|file| (file, true));
         for (file, given) in given.chain(configured.iter().map(|file| (file, false))) {
             let found = load_identity_file_asking(file, &*self.asker());
-            all.extend(found.map_err(|e| identity_error(file, given, e))?);
+            all.extend(found.or_else(|e| unusable(file, given, e))?);
         }
         Ok(Identities::from_secrets(all))
     }
@@ -97,8 +119,8 @@ fn unread_passphrase(why: &KeyError) -> String {
     format!("`passphrase_file` gives no passphrase: {}{hint}", chain_text(why))
 }
 
-/// An identity file that cannot be used, and what to do.
-fn identity_error(file: &Path, given: bool, error: KeyError) -> OpError {
+/// An identity file that cannot be used, and what to do. `given`: it was named with `-i`.
+pub(in crate::ops) fn identity_error(file: &Path, given: bool, error: KeyError) -> OpError {
     let mut hint = error.hint().unwrap_or_else(|| {
         "an identity file holds a line AGE-SECRET-KEY-1…; a recovery kit is given with --kit FILE".into()
     });

@@ -19,6 +19,7 @@ use crate::ops::status::report::{Brief, ComponentStatus, Proof, StoreStatus};
 use crate::ops::stores::{Away, place_of};
 use crate::ops::union::{self, Standing, Union};
 use crate::ops::vault::{Vault, View, is_trusted};
+use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 
 /// Everything that was seen.
@@ -38,6 +39,9 @@ pub(super) struct Gathered {
     #[serde(skip)]
     pub(super) open: Vec<LeftOpen>,
     pub(super) unseen: Vec<String>,
+    /// Why this machine cannot remember anything, if it cannot.
+    #[serde(skip)]
+    pub(super) unwritable: Option<String>,
     /// When this host's snapshots were begun, oldest first, in seconds.
     pub(super) times: Vec<i64>,
 }
@@ -56,6 +60,11 @@ pub(super) fn of_state(state: &catalog::State, gathered: &mut Gathered) {
         )),
         Err(e) => gathered.unfinished.push(chain_text(&e)),
     }
+    if let Err(e) = rustix::fs::access(state.dir(), Access::WRITE_OK | Access::EXEC_OK) {
+        let (dir, why) = (state.dir().display(), std::io::Error::from(e));
+        let what = format!("the state folder {dir} cannot be written, so no backup can be made: {why}");
+        gathered.unwritable = Some(what);
+    }
     gathered.open = left_open::look(state.dir(), &state.lock(), gathered.now);
 }
 
@@ -73,6 +82,7 @@ impl Gathered {
             unfinished: Vec::new(),
             open: Vec::new(),
             unseen: Vec::new(),
+            unwritable: None,
             times: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::model::record::CheckResult;
 use crate::ops::doctor::span;
 use crate::ops::known_bad::{self, is_whole_nowhere};
+use crate::ops::remembering::UNWRITABLE;
 use crate::ops::rhythm::overdue;
 use crate::ops::status::StatusOptions;
 use crate::ops::status::gather::Gathered;
@@ -198,6 +199,9 @@ fn damage(stores: &[StoreStatus], concerns: &mut Concerns) {
 fn unfinished(seen: &Gathered, concerns: &mut Concerns) {
     for open in &seen.open {
         concerns.add(State::Critical, open.what, open.way_out);
+    }
+    if let Some(what) = &seen.unwritable {
+        concerns.add(State::Critical, what.clone(), UNWRITABLE);
     }
     for line in &seen.unfinished {
         concerns.add(State::Warning, line.clone(), "run `backstay backup`");

@@ -128,6 +128,8 @@ pub(super) fn ways_out(run: &mut Run<'_>, works: &[Work<'_>]) {
         run.damage.iter().map(|d| (d.store.clone(), d.object.clone())).collect();
     // What a verdict calls bad is mended by itself; else everything is to be read for it.
     let unsigned = run.voice.silent.is_some();
+    let configured = run.session.config.as_ref().map_or(0, |config| config.stores.len());
+    let one_of_several = run.session.stores.len() < configured;
     for damage in &mut run.damage {
         let others = works.iter().filter(|w| w.view.store.name() != damage.store);
         let here = |w: &&Work<'_>| {
@@ -135,7 +137,7 @@ pub(super) fn ways_out(run: &mut Run<'_>, works: &[Work<'_>]) {
             !bad.contains(&(name, damage.object.clone())) && has(w, damage)
         };
         damage.elsewhere = others.filter(here).map(|w| w.view.store.name().to_owned()).collect();
-        damage.way_out = way_out(damage, unsigned);
+        damage.way_out = way_out(damage, unsigned, one_of_several);
     }
 }
 
@@ -156,19 +158,25 @@ fn has(work: &Work<'_>, damage: &Damage) -> bool {
     }
 }
 
-fn way_out(damage: &Damage, unsigned: bool) -> String {
+/// `one_of_several`: `--store` named one, so what the others have was not looked at.
+fn way_out(damage: &Damage, unsigned: bool, one_of_several: bool) -> String {
     let store = &damage.store;
     if damage.kind == FaultKind::Content {
         return "its bytes are those that were stored: restore these paths from an older snapshot, and make a new one with \
                 `backstay backup --full`"
             .into();
     }
+    let read = if unsigned && damage.kind == FaultKind::Bytes { " --read-data" } else { "" };
     if !damage.elsewhere.is_empty() {
         let from = damage.elsewhere.join(", ");
-        let read = if unsigned && damage.kind == FaultKind::Bytes { " --read-data" } else { "" };
         return format!("`backstay sync --to {store}{read}` brings it from {from}");
     }
     match Key::parse(&damage.object) {
+        Some(Key::Archive(_) | Key::Manifest(_) | Key::Record(_) | Key::Mark(..)) if one_of_several => {
+            format!(
+                "the other stores were not looked at: `backstay sync --to {store}{read}` brings it from one that has it whole"
+            )
+        }
         Some(Key::Archive(_) | Key::Manifest(_)) => {
             "no other store that is here has it: `backstay backup` packs anew what is still on this machine; what is only in older \
              snapshots comes back when a store that has it does"

@@ -76,7 +76,8 @@ struct Run<'a> {
 /// Verifies. Damage is in the report and no error; an error means that nothing could be verified.
 pub fn run(session: &Session, options: &VerifyOptions) -> Result<VerifyReport> {
     let began = session.around.clock.now();
-    let identities = if options.decrypt { session.identities_needed()? } else { session.identities()? };
+    let identities =
+        if options.decrypt { session.identities_needed()? } else { session.identities_if_open()? };
     let identities = Arc::new(identities);
     let Reading { vault, standings } = scope::read(session)?;
     let hosts = scope::hosts(session, &vault)?;

@@ -4,6 +4,7 @@ use crate::durable::random_bytes;
 use crate::model::ObjectId;
 use crate::store::StoreErrorKind;
 use crate::store::s3::Credentials;
+use crate::store::s3::credentials::CredentialsError;
 use crate::store::s3::failure::{Again, Failure, MAX_SKEW};
 use crate::store::s3::spec::S3Spec;
 use crate::store::s3::transport::{Answer, Body, Line, Transport};
@@ -129,7 +130,7 @@ impl Client {
 
     /// Sends once; gives an answer that says success, with its body to be read.
     pub(super) async fn attempt(&self, call: &Call) -> Result<Answer, Failure> {
-        let keys = self.credentials.get_credential().await.map_err(|e| self.no_keys(e))?;
+        let keys = self.credentials.get_credential().await.map_err(Self::no_keys)?;
         let head = self.signed(call, &keys)?;
         let mut answer = self.transport.send(head, call.body.clone()).await?;
         if is_foreign(&answer.headers) {
@@ -212,12 +213,13 @@ impl Client {
         Ok(request.map(|_| ()))
     }
 
-    fn no_keys(&self, error: object_store::Error) -> Failure {
-        Failure::new(
-            StoreErrorKind::Denied,
-            format!("no keys could be had from {}", self.credentials.source()),
-        )
-        .because(error)
+    /// The reason alone: what wraps it on the way here says the same in other words.
+    fn no_keys(error: object_store::Error) -> Failure {
+        let failure = Failure::new(StoreErrorKind::Denied, "there are no keys to sign requests with");
+        match CredentialsError::within(&error).cloned() {
+            Some(why) => failure.because(why),
+            None => failure.because(error),
+        }
     }
 
     /// Adds what a person needs to know about a refusal.

@@ -4,7 +4,7 @@ use crate::model::path::escape;
 use std::error::Error;
 
 /// Why there are no credentials.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// There are none anywhere.
@@ -40,7 +40,7 @@ impl CredentialsError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoneFound { .. } => {
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, make a profile with `aws configure`, or name a file: credentials_file = \"…\" in [[store]]"
+                "name a file with keys or a profile in the [[store]] (`credentials_file`, `profile`), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; cron and systemd start without what your shell has set"
             }
             Self::Unusable { why, .. } if why.contains("open to others") => "chmod 600 that file",
             Self::Unusable { .. } => "look at that place; `aws sts get-caller-identity` tries the same one",
