@@ -15,7 +15,7 @@ const RECIPIENT_CHARS_MIN: usize = 40;
 
 /// What the part of `text` that people read says otherwise than `kit`, which was read from its block. Names lines, never what is on them.
 pub(super) fn differing(kit: &Kit, text: &str) -> Vec<String> {
-    let identities: Vec<_> = kit.identities.iter().map(|identity| identity.reveal()).collect();
+    let identities: Vec<_> = kit.identities.iter().map(crate::keys::SecretIdentity::reveal).collect();
     let scripts = [("recover.py", &kit.recover_py), ("RECOVER.md", &kit.recover_md)];
     let hashes =
         scripts.map(|(name, hashes)| (name, hashes.iter().map(ToString::to_string).collect::<Vec<_>>()));
@@ -24,7 +24,7 @@ pub(super) fn differing(kit: &Kit, text: &str) -> Vec<String> {
     for (number, line) in before_block(text).enumerate().map(|(at, line)| (at + 1, line)) {
         asked_for |= line.contains(BEFORE_IDENTITY);
         let mut wrong = |what: &str| {
-            found.push(format!("line {number} of the text has {what} than the lines for the machine"))
+            found.push(format!("line {number} of the text has {what} than the lines for the machine"));
         };
         for word in line.split_whitespace() {
             let upper = word.to_ascii_uppercase();

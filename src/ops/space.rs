@@ -85,7 +85,9 @@ pub fn growth(records: &[&Record]) -> Option<Growth> {
         let new = record.objects.iter().filter(|o| seen.insert(o.id)).map(|o| o.size);
         let new = new.fold(0, u64::saturating_add);
         // A record does not say which object is of which component: one that brings a component counts as a whole for nothing.
-        let known = record.components.iter().fold(true, |known, c| !components.insert(c.number) && known);
+        let before = components.len();
+        components.extend(record.components.iter().map(|c| c.number));
+        let known = components.len() == before;
         if days_before(record.started) > MONTH_DAYS {
             continue;
         }
