@@ -158,7 +158,8 @@ fn a_record_that_nobody_would_read_is_never_signed() {
         signed: Vec::new(),
     };
     let before = memory.keys();
-    let harms: [(&str, fn(&mut Record)); 3] = [
+    type Harm = fn(&mut Record);
+    let harms: [(&str, Harm); 3] = [
         ("too large", |r| r.components[0].size = 1 << 53),
         ("an object twice", |r| r.objects.push(r.objects[0])),
         ("index", |r| r.index = None),
