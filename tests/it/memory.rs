@@ -60,3 +60,23 @@ fn backup_and_restore_stay_below_192_mib() {
     assert!(backup <= PEAK_MAX, "backup took {backup} KiB at its peak");
     assert!(restore <= PEAK_MAX, "restore took {restore} KiB at its peak");
 }
+
+/// The program that captures a database is a child: its pages must not pile up there either, by whichever way they are read.
+#[test]
+fn a_large_live_database_is_captured_below_192_mib() {
+    if !Path::new("/usr/bin/time").exists() {
+        return not_run("/usr/bin/time not found: memory was not measured");
+    }
+    let project = Project::new("[[component]]\nname = \"db\"\nsqlite = \"live.db\"\n", "");
+    let database = rusqlite::Connection::open(project.dir.join("live.db")).unwrap();
+    database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; CREATE TABLE t(x)").unwrap();
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 90000)
+        INSERT INTO t SELECT randomblob(4000) FROM n";
+    database.execute_batch(rows).unwrap();
+    assert!(fs::metadata(project.dir.join("live.db")).unwrap().len() > 300 * MIB);
+    for what in ["all of it", "what changed of it"] {
+        let peak = peak(&project, &["backup"]);
+        assert!(peak <= PEAK_MAX, "a backup of {what} took {peak} KiB at its peak");
+        database.execute_batch("UPDATE t SET x = randomblob(4000) WHERE rowid % 100 = 0").unwrap();
+    }
+}

@@ -95,7 +95,7 @@ impl ArchiveWriter {
         self
     }
 
-    /// From the frame on that is being filled, zstd's level is this.
+    /// What comes is packed with this level of zstd, or the higher one that its frame has already.
     pub fn set_level(&mut self, level: i32) {
         self.pipeline.set_level(level);
     }

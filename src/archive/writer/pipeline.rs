@@ -29,6 +29,8 @@ pub(super) struct Pipeline {
     /// Buffers and contexts, shared by the archives of a pool.
     workshop: Arc<Workshop>,
     level: i32,
+    /// The highest level that was asked for since the frame being filled was begun: that is what it gets, with all that shares it.
+    level_of_block: i32,
     /// Its content is that of the frame being filled.
     block: Block,
     packing: VecDeque<Ticket<Result<Block, ArchiveError>>>,
@@ -63,6 +65,7 @@ impl Pipeline {
             limit: pool.threads().min(THREADS_MAX) + 2,
             workshop: Arc::clone(&pool.workshop),
             level,
+            level_of_block: level,
             block: pool.workshop.block(),
             packing: VecDeque::new(),
             frames: Vec::new(),
@@ -87,12 +90,14 @@ impl Pipeline {
     }
 
     /// Bytes in the frame being filled; always less than [`CONTENT_MAX`].
-    pub(super) fn set_level(&mut self, level: i32) {
-        self.level = level;
-    }
-
     pub(super) fn buffered(&self) -> usize {
         self.block.content.len()
+    }
+
+    pub(super) fn set_level(&mut self, level: i32) {
+        self.level = level;
+        let begun = !self.block.content.is_empty();
+        self.level_of_block = if begun { self.level_of_block.max(level) } else { level };
     }
 
     pub(super) fn packed_len(&self) -> u64 {
@@ -160,7 +165,8 @@ impl Pipeline {
         while self.packing.len() >= self.limit && self.take_frame()? {}
         let block = std::mem::replace(&mut self.block, self.workshop.block());
         self.cut += block.content.len() as u64;
-        let (workshop, level) = (Arc::clone(&self.workshop), self.level);
+        let (workshop, level) =
+            (Arc::clone(&self.workshop), std::mem::replace(&mut self.level_of_block, self.level));
         self.packing.push_back(self.pool.submit(move || workshop.pack(block, level)));
         Ok(())
     }

@@ -87,7 +87,10 @@ fn before(
 fn blocks_of(build: &Build<'_>, row: &Row, kind: blocks::Content) -> Result<Option<Before>> {
     let table = match build.old.table(&row.blocks) {
         Some(kept) => Some(kept),
-        None => build.old.table_of_stored(row, Some(kind), &build.packer.run)?,
+        None if row.entry.size > SMALL_BYTES => {
+            build.old.table_of_stored(row, Some(kind), &build.packer.run)?
+        }
+        None => None,
     };
     Ok(table.map(|table| (table, build.old.extents(row))))
 }

@@ -87,7 +87,7 @@ impl<'a> Packer<'a> {
         Self { run, level, about, archive_size, current: None, sealed: Vec::new() }
     }
 
-    /// From the frame on that is being filled, zstd's level is this.
+    /// What comes is packed with this level of zstd, or the higher one that its frame has already.
     pub(super) fn set_level(&mut self, level: i32) {
         self.level = level;
         if let Some(writer) = &mut self.current {

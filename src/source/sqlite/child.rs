@@ -6,7 +6,7 @@ use crate::source::sqlite::copy::Copy;
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::{Outlet, QUEUE};
 use crate::source::sqlite::pages::LogWatch;
-use crate::source::sqlite::twin::{self, LogIndex};
+use crate::source::sqlite::twin;
 use crate::source::sqlite::wire::{Frame, Header, Method, Request, Tag, Trailer};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
@@ -85,7 +85,7 @@ fn capture(request: &Request, outlet: &Outlet) -> Result<(), Failure> {
     loop {
         let source = Source::begin(request)?;
         if source.journal_mode == "wal" {
-            return live(request, outlet, source, &index);
+            return live(request, outlet, source, (&raw, &index));
         }
         match copied(request, &source, &raw, spool) {
             Ok((copy, method)) => {
@@ -113,13 +113,12 @@ fn live(
     request: &Request,
     outlet: &Outlet,
     mut source: Source,
-    index: &OnceCell<LogIndex>,
+    files: twin::Files<'_>,
 ) -> Result<(), Failure> {
     let spool = &request.spool.0;
     if request.pages && source.has_dbpage() {
-        source.map(&source.connection);
         let twin = match unchecked(request.check, source.size()) {
-            None => twin::of(&mut source, index)?,
+            None => twin::of(&mut source, files, || Source::begin(request))?,
             Some(_) => None,
         };
         let header = source.header(Method::Pages);
@@ -300,19 +299,7 @@ impl Source {
 
     /// Another connection to the same database.
     pub(super) fn another(&self) -> rusqlite::Result<Connection> {
-        let connection = open(&self.database, self.no_links, self.limit)?;
-        self.map(&connection);
-        Ok(connection)
-    }
-
-    /// Lets `connection` read pages out of mapped memory, which saves a system call and a copy each. Only on local file systems: where a page cannot be read any
-    /// more, or the file was cut short by something that is no SQLite, that ends this process, and the capture with it.
-    fn map(&self, connection: &Connection) {
-        let size = i64::try_from(self.size()).unwrap_or(i64::MAX);
-        if crate::platform::filesystem::keeps_change_times_at(&self.database) {
-            // Where it is refused pages are read as ever.
-            drop(connection.pragma_update(None, "mmap_size", size));
-        }
+        open(&self.database, self.no_links, self.limit)
     }
 
     /// Reads something, so that the transaction of `connection` has its state.

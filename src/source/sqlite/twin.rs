@@ -41,8 +41,16 @@ impl LogIndex {
     }
 }
 
+/// The database file, opened before the first connection was, and the place for the index of its log. Both stay open until all connections are closed.
+pub(super) type Files<'a> = (&'a File, &'a OnceCell<LogIndex>);
+
 /// A connection with a transaction on the state that the transaction of `source` sees, which begins anew for that. `None`: there is none to be had.
-pub(super) fn of(source: &mut Source, index: &OnceCell<LogIndex>) -> Result<Option<Connection>, Failure> {
+/// Where it cannot begin anew, `first` gives another source in its place.
+pub(super) fn of(
+    source: &mut Source,
+    (raw, index): Files<'_>,
+    first: impl FnOnce() -> Result<Source, Failure>,
+) -> Result<Option<Connection>, Failure> {
     if index.get().is_none() {
         let Some(opened) = LogIndex::open(&source.database) else { return Ok(None) };
         let _ = index.set(opened);
@@ -50,18 +58,32 @@ pub(super) fn of(source: &mut Source, index: &OnceCell<LogIndex>) -> Result<Opti
     let (Some(index), Ok(twin)) = (index.get(), source.another()) else { return Ok(None) };
     for _ in 0..TRIES {
         let before = index.header();
-        source.begin_again()?;
+        if source.begin_again().is_err() {
+            // A moment ago it could: nothing may fail that only saves time.
+            *source = first()?;
+            return Ok(None);
+        }
         if twin.execute_batch("BEGIN").and_then(|()| Source::look(&twin)).is_err() {
             return Ok(None);
         }
         if before.is_some() && index.header() == before {
-            return Ok(Some(twin));
+            // One of the three may have been opened after somebody put another database in this one's place.
+            let same = is_at(raw, &source.database) && is_at(&index.0, &sidecar(&source.database, "-shm"));
+            return Ok(same.then_some(twin));
         }
         if twin.execute_batch("COMMIT").is_err() {
             return Ok(None);
         }
     }
     Ok(None)
+}
+
+/// Whether the open `file` is what lies at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (rustix::fs::fstat(file), rustix::fs::lstat(path)) {
+        (Ok(open), Ok(there)) => (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = database(dir.path());
         // Open for as long as anything here is: see `LogIndex`.
-        let index = OnceCell::new();
+        let (raw, index) = (File::open(&path).unwrap(), OnceCell::new());
         let (ended, mut had, mut states) = (AtomicBool::new(false), 0, std::collections::BTreeSet::new());
         std::thread::scope(|scope| {
             let writer = Connection::open(&path).unwrap();
@@ -120,7 +142,7 @@ mod tests {
             });
             for _ in 0..300 {
                 let mut source = begin(&path);
-                if let Some(twin) = of(&mut source, &index).unwrap() {
+                if let Some(twin) = of(&mut source, (&raw, &index), || unreachable!()).unwrap() {
                     let seen = newest(&source.connection);
                     assert_eq!(newest(&twin), seen);
                     let pages: i64 = twin.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
@@ -153,6 +175,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(x)").unwrap();
-        assert!(of(&mut begin(&path), &OnceCell::new()).unwrap().is_none());
+        let (raw, index) = (File::open(&path).unwrap(), OnceCell::new());
+        assert!(of(&mut begin(&path), (&raw, &index), || unreachable!()).unwrap().is_none());
+    }
+
+    #[test]
+    fn another_database_at_that_place_is_no_twin() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path());
+        let (elsewhere, index) = (tempfile::tempfile().unwrap(), OnceCell::new());
+        let mut source = begin(&path);
+        assert!(of(&mut source, (&elsewhere, &index), || unreachable!()).unwrap().is_none());
+        assert_eq!(newest(&source.connection), 0, "the source is as good as before");
+        let raw = File::open(&path).unwrap();
+        assert!(of(&mut source, (&raw, &index), || unreachable!()).unwrap().is_some());
     }
 }

@@ -145,7 +145,7 @@ fn a_recovery_whose_new_key_nobody_introduced_is_whole_and_says_what_comes_befor
     let kit = fresh.take_kit(&person.top.join("old-kit.txt"));
     let said = fresh.run(&fresh.top, &["recover", kit.to_str().unwrap(), "--to", "back", "--yes"]).code(3);
     assert!(said.out.contains(" is back\n") && !said.out.contains("NOT ALL OF IT"), "{said}");
-    assert!(said.out.contains("(new, NOT INTRODUCED)"), "{said}");
+    assert!(said.out.contains("(NEW, AND NOT INTRODUCED)"), "{said}");
     let first = said.out.split("What to do now:\n").nth(1).unwrap().lines().next().unwrap();
     assert!(first.contains("1. BEFORE THE FIRST BACKUP") && first.contains("keys signer add"), "{said}");
 }

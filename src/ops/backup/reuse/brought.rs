@@ -4,6 +4,7 @@ use crate::catalog::known::Row;
 use crate::model::RelPath;
 use crate::ops::backup::blocks::BlockTable;
 use crate::ops::backup::build::Build;
+use crate::ops::backup::reuse::SMALL_BYTES;
 use crate::ops::error::Result;
 use crate::platform::capture::Ident;
 use std::sync::Arc;
@@ -28,8 +29,12 @@ pub(in crate::ops::backup) fn bring(
     }
     let own = build.contents.row(path.as_bytes());
     let row = own.or_else(|| build.contents.moved(ident?));
-    if let Some(row) = row.filter(|row| row.blocks.is_empty()) {
-        let table = build.old.table_of_stored(&row, None, &build.packer.run)?;
+    // Small ones are stored anew sooner than looked for: frames are shared by many, and each would fetch them again.
+    if let Some(row) = row.filter(|row| row.entry.size > SMALL_BYTES) {
+        let table = match build.old.table(&row.blocks) {
+            Some(kept) => Some(kept),
+            None => build.old.table_of_stored(&row, None, &build.packer.run)?,
+        };
         build.brought = Some(Brought { path: path.clone(), row, table });
     }
     Ok(())

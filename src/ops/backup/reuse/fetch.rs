@@ -4,9 +4,10 @@ use crate::catalog::known::KnownArchive;
 use crate::durable::scratch_file;
 use crate::keys::Identities;
 use crate::model::{Entry, ObjectId};
+use crate::ops::backup::chain_text;
 use crate::ops::backup::packer::PackRun;
 use crate::ops::backup::reuse::stored::Stored;
-use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::error::{Class, OpError, Result};
 use crate::ops::restore::read::{Archives, Piece, Reading, Sink, reading_pool};
 use crate::ops::sources::Sources;
 use crate::ops::verify::room_in;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 pub(super) enum Fetched {
     /// All of it, in a file without a name: it is gone when this is, also after a kill. Nothing of it is proved yet.
     Whole(File),
-    /// Some of it cannot be had.
-    Lost,
+    /// Some of it cannot be had, and why.
+    Lost(String),
     /// It would not fit, and why.
     NoRoom(String),
 }
@@ -41,25 +42,44 @@ pub(super) fn fetch(
     let mut archives = Archives::default();
     let needed: BTreeSet<ObjectId> = entry.extents.iter().map(|e| e.archive).collect();
     archives.add(needed.iter().filter_map(|id| known.get(id)).map(|known| known.info.clone()).collect());
-    let made = scratch_file(run.scratch).and_then(|file| file.set_len(entry.size).map(|()| file));
-    let (Ok(file), Ok(())) = (made, archives.settle()) else { return Ok(Fetched::Lost) };
+    let file = match scratch_file(run.scratch).and_then(|file| file.set_len(entry.size).map(|()| file)) {
+        Ok(file) => file,
+        Err(e) => {
+            return Ok(Fetched::NoRoom(format!("nothing can be written in {}: {e}", run.scratch.display())));
+        }
+    };
+    if let Err(why) = archives.settle() {
+        return Ok(Fetched::Lost(why));
+    }
     let sources = Arc::new(Sources::alone(&stored.session, &stored.session.store));
     let pool = reading_pool();
     let interrupt = run.interrupt;
     let reading = Reading { sources: &sources, record: &stored.record, identities, pool: &pool, interrupt };
     let pieces = entry.extents.iter().map(|&extent| Piece { extent, file: 0 }).collect();
-    let came = reading.deliver(pieces, &archives, &mut Filling(&file));
+    let mut filling = Filling { file: &file, full: None };
+    let came = reading.deliver(pieces, &archives, &mut filling);
     interrupt.check()?;
     sources.answered()?;
-    Ok(came.map_or(Fetched::Lost, |()| Fetched::Whole(file)))
+    Ok(match (came, filling.full) {
+        (Ok(()), _) => Fetched::Whole(file),
+        (Err(_), Some(why)) => Fetched::NoRoom(why),
+        (Err(e), None) => Fetched::Lost(chain_text(&e)),
+    })
 }
 
 /// Writes what comes to its place. What does not come ends it: without all of it nothing is won.
-struct Filling<'a>(&'a File);
+struct Filling<'a> {
+    file: &'a File,
+    /// What could not be written.
+    full: Option<String>,
+}
 
 impl Sink for Filling<'_> {
     fn bytes(&mut self, _: usize, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.0.write_all_at(bytes, offset).doing(Class::Failed, || "cannot write a scratch file".into())
+        self.file.write_all_at(bytes, offset).map_err(|e| {
+            self.full = Some(format!("a scratch file could not be written to its end: {e}"));
+            OpError::new(Class::Failed, "cannot write a scratch file").because(e)
+        })
     }
 
     fn lost(&mut self, _: usize, why: &str) -> Result<()> {

@@ -62,7 +62,13 @@ impl Old<'_> {
             Fetched::Whole(file) => {
                 table(row, kind, run, &mut |offset, buffer: &mut [u8]| file.read_at(buffer, offset))
             }
-            Fetched::Lost => Ok(None),
+            Fetched::Lost(why) => {
+                let path = &row.entry.path;
+                run.progress.note(&format!(
+                    "{path}: all of it is stored again, because what is stored could not be compared: {why}"
+                ));
+                Ok(None)
+            }
             Fetched::NoRoom(why) => {
                 let mut reading = InOrder::new(stored, identities, archives, extents);
                 let found = table(row, kind, run, &mut |offset, buffer| reading.read(offset, buffer))?;
