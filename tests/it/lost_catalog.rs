@@ -101,7 +101,8 @@ fn the_transaction_of_a_database_does_not_wait_for_what_a_lost_catalog_costs() {
         let db = rusqlite::Connection::open(app.join("data.db")).unwrap();
         db.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)")
             .unwrap();
-        for n in 0..500 {
+        // More than what is stored anew without a look.
+        for n in 0..1000 {
             db.execute("INSERT INTO t (body) VALUES (?1)", [noise(n, 2000)]).unwrap();
         }
     });

@@ -140,7 +140,7 @@ mod tests {
                     }
                 }
             });
-            for _ in 0..300 {
+            for _ in 0..50_000 {
                 let mut source = begin(&path);
                 if let Some(twin) = of(&mut source, (&raw, &index), || unreachable!()).unwrap() {
                     let seen = newest(&source.connection);
@@ -149,6 +149,9 @@ mod tests {
                     assert_eq!(u64::try_from(pages), Ok(source.pages));
                     had += 1;
                     states.insert(seen);
+                }
+                if had >= 20 && states.len() >= 10 {
+                    break;
                 }
             }
             ended.store(true, Ordering::Relaxed);
