@@ -85,7 +85,7 @@ fn named(pid_file: &Path) -> Result<Named, String> {
     let word = text.split_ascii_whitespace().next().unwrap_or_default();
     match word.parse::<u32>() {
         // 0 would mean this process's own group to whoever sends signals, and 1 is never an application.
-        Ok(pid @ 2..) if is_before(written, began(pid, booted)) => Ok(Named::Another(pid)),
+        Ok(pid @ 2..) if is_before(written, began(pid)) => Ok(Named::Another(pid)),
         Ok(pid @ 2..) => Ok(Named::Process(pid)),
         _ => Err(format!("{shown} holds no number of a process")),
     }
@@ -102,15 +102,28 @@ fn written(file: &Path) -> Option<SystemTime> {
 
 /// When this machine was started, by its clock of now.
 fn booted() -> Option<SystemTime> {
-    let stat = std::fs::read_to_string("/proc/stat").ok()?;
-    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    moment(Duration::ZERO, SystemTime::now(), since_boot()?)
 }
 
 /// When process `pid` began. A program that takes the place of another in the same process began with that.
-fn began(pid: u32, booted: Option<SystemTime>) -> Option<SystemTime> {
+fn began(pid: u32) -> Option<SystemTime> {
     let ticks: u64 = Stat::of(pid)?.began.parse().ok()?;
-    booted?.checked_add(Duration::from_millis(ticks.checked_mul(TICK_MS)?))
+    moment(Duration::from_millis(ticks.checked_mul(TICK_MS)?), SystemTime::now(), since_boot()?)
+}
+
+/// For how long this machine runs, by the clock that the ticks of processes are taken from. `btime` of `/proc/stat` may have another beginning: in
+/// containers it is often that of the container, while the ticks go on to count from the start of the machine below.
+fn since_boot() -> Option<Duration> {
+    rustix::time::clock_gettime(rustix::time::ClockId::Boottime).try_into().ok()
+}
+
+/// The moment `after` the start of the machine, which was `since_boot` before `now`. None where it is still to come: then the two were not counted from
+/// one beginning, and neither tells anything.
+fn moment(after: Duration, now: SystemTime, since_boot: Duration) -> Option<SystemTime> {
+    if after > since_boot.saturating_add(SLACK) {
+        return None;
+    }
+    now.checked_sub(since_boot)?.checked_add(after)
 }
 
 /// The process `pid`, unless it is gone or only waits to be collected.
@@ -180,13 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_began_in_the_time_to_come_was_counted_from_another_start_and_tells_nothing() {
+        let seconds = Duration::from_secs;
+        let now = SystemTime::UNIX_EPOCH + seconds(1_000_000);
+        assert_eq!(moment(seconds(0), now, seconds(500)), Some(now - seconds(500)));
+        assert_eq!(moment(seconds(400), now, seconds(500)), Some(now - seconds(100)));
+        // Clocks are read one after the other.
+        assert_eq!(moment(seconds(501), now, seconds(500)), Some(now + seconds(1)));
+        assert_eq!(moment(seconds(7200), now, seconds(500)), None);
+    }
+
+    #[test]
     fn a_number_that_was_given_again_after_its_pid_file_was_written_is_of_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.pid");
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         std::fs::write(&path, format!("{}\n", child.id())).unwrap();
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        let began = began(child.id(), booted()).unwrap();
+        let began = began(child.id()).unwrap();
         let just_now = SystemTime::now().duration_since(began).unwrap_or_else(|e| e.duration());
         assert!(just_now < Duration::from_secs(5), "by its ticks it began {just_now:?} from now");
         // A clock that was set by some seconds since makes no other process of it.

@@ -1,7 +1,9 @@
 //! Numbers in pid files: given again to another process, and in no snapshot.
 
 use super::{App, SERVICE};
-use crate::common::project::expect_code;
+use crate::common::mounts::{given_folder, in_own_mounts, run};
+use crate::common::project::{cannot_run, expect_code};
+use serde_json::json;
 use std::fs;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, SystemTime};
@@ -69,6 +71,32 @@ fn a_service_that_answers_is_not_taken_for_down_because_its_pid_file_looks_too_o
     assert!(service.lives());
     assert_eq!(app.live(), before);
     app.project.ok(["ready"]);
+}
+
+#[test]
+fn a_service_that_runs_is_seen_in_a_container_that_is_told_of_a_start_of_its_own() {
+    in_own_mounts("rollback::numbers::in_a_container_with_its_own_start");
+}
+
+/// What `/proc/stat` says of the start is the container's, and what it says of processes counts from that of the machine.
+#[test]
+#[ignore = "its parent runs it in mounts of its own"]
+fn in_a_container_with_its_own_start() {
+    let Some(folder) = given_folder() else { return };
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let line = stat.lines().find(|line| line.starts_with("btime ")).unwrap();
+    let start: u64 = line["btime ".len()..].parse().unwrap();
+    let told = folder.join("stat");
+    fs::write(&told, stat.replace(line, &format!("btime {}", start + 7200))).unwrap();
+    if !run("mount", &["--bind", told.to_str().unwrap(), "/proc/stat"]) {
+        return cannot_run("in_a_container_with_its_own_start: nothing can be mounted over /proc/stat");
+    }
+    let (app, id) = upgraded();
+    let before = app.start_service();
+    let plan = app.project.json(["rollback", &id, "--dry-run"]);
+    assert_eq!((&plan["services"], &plan["down"]), (&json!(["web"]), &json!([])));
+    app.project.ok(["rollback", &id]);
+    assert!(app.runs() && app.service() != before);
 }
 
 #[test]
