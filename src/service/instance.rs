@@ -35,12 +35,12 @@ impl fmt::Display for Instance {
 /// Whose number stands in a pid file.
 #[derive(Debug, PartialEq, Eq)]
 enum Named {
-    /// Nobody's: there is no such file, or it is from before this machine was started.
+    /// Nobody's: there is no such file, or it is from before this machine was started and no process has the number now.
     Nobody,
     /// That of this process, which may be gone.
     Process(u32),
-    /// That of this one, which began after the file was written: the one that was meant is gone, and its number was given again.
-    Another(u32),
+    /// That of this one, which by its clocks is not the one that was meant, because of what the words say.
+    Another(u32, &'static str),
 }
 
 /// The process whose number stands in `pid_file`: its number and when it began, in ticks since boot; none when it is not there.
@@ -50,7 +50,7 @@ enum Named {
 pub(super) fn of_pid_file(pid_file: &Path) -> Result<Option<Instance>, String> {
     Ok(match named(pid_file)? {
         Named::Process(pid) => of_pid(pid),
-        Named::Nobody | Named::Another(_) => None,
+        Named::Nobody | Named::Another(..) => None,
     })
 }
 
@@ -62,10 +62,10 @@ pub fn process_in(pid_file: &Path) -> Option<u32> {
     }
 }
 
-/// The number in `pid_file`, where another process than the one that is meant has it now.
-pub(super) fn another_in(pid_file: &Path) -> Option<u32> {
+/// The number in `pid_file`, where another process than the one that is meant has it now; and what says that it is another.
+pub(super) fn another_in(pid_file: &Path) -> Option<(u32, &'static str)> {
     match named(pid_file) {
-        Ok(Named::Another(pid)) => Some(pid),
+        Ok(Named::Another(pid, why)) => Some((pid, why)),
         _ => None,
     }
 }
@@ -77,19 +77,22 @@ fn named(pid_file: &Path) -> Result<Named, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Named::Nobody),
         Err(e) => return Err(format!("cannot read {shown}: {e}")),
     };
-    let (written, booted) = (written(pid_file), booted());
+    let written = written(pid_file);
     // A number from before this machine was started is of no process of now, whatever has it; nor is what a power cut left of it.
-    if is_before(written, booted) {
-        return Ok(Named::Nobody);
-    }
+    let is_old = is_before(written, booted());
     let word = text.split_ascii_whitespace().next().unwrap_or_default();
-    match word.parse::<u32>() {
+    Ok(match word.parse::<u32>() {
         // 0 would mean this process's own group to whoever sends signals, and 1 is never an application.
-        Ok(pid @ 2..) if is_before(written, began(pid)) => Ok(Named::Another(pid)),
-        Ok(pid @ 2..) => Ok(Named::Process(pid)),
-        _ => Err(format!("{shown} holds no number of a process")),
-    }
+        Ok(pid @ 2..) if is_old && of_pid(pid).is_some() => Named::Another(pid, BEFORE_BOOT),
+        _ if is_old => Named::Nobody,
+        Ok(pid @ 2..) if is_before(written, began(pid)) => Named::Another(pid, BEFORE_IT),
+        Ok(pid @ 2..) => Named::Process(pid),
+        _ => return Err(format!("{shown} holds no number of a process")),
+    })
 }
+
+const BEFORE_BOOT: &str = "that is from before this machine was started";
+const BEFORE_IT: &str = "it began after that was written";
 
 /// True when the first is well before the second; false where that cannot be told.
 fn is_before(first: Option<SystemTime>, second: Option<SystemTime>) -> bool {
@@ -185,10 +188,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.pid");
         for text in [format!("{}\n", std::process::id()), String::new()] {
-            std::fs::write(&path, text).unwrap();
+            std::fs::write(&path, &text).unwrap();
             let file = std::fs::File::options().write(true).open(&path).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
-            assert_eq!(of_pid_file(&path), Ok(None));
+            assert_eq!((of_pid_file(&path), process_in(&path)), (Ok(None), None));
+            // Who has it now is said: it may be the one that was meant, begun under a clock that was not set yet.
+            let another = (!text.is_empty()).then(|| (std::process::id(), BEFORE_BOOT));
+            assert_eq!(another_in(&path), another);
         }
     }
 
@@ -216,7 +222,7 @@ mod tests {
         // A clock that was set by some seconds since makes no other process of it.
         for (seconds, meant) in [(0, true), (30, true), (600, false)] {
             file.set_modified(began - Duration::from_secs(seconds)).unwrap();
-            let (same, another) = (of_pid(child.id()), (!meant).then(|| child.id()));
+            let (same, another) = (of_pid(child.id()), (!meant).then(|| (child.id(), BEFORE_IT)));
             assert_eq!(of_pid_file(&path), Ok(same.filter(|_| meant)), "{seconds}");
             assert_eq!((process_in(&path).is_some(), another_in(&path)), (meant, another), "{seconds}");
         }

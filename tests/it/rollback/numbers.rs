@@ -26,10 +26,15 @@ struct Stranger(Child);
 impl Stranger {
     /// Begins it, and puts its number into a pid file that is two hours old.
     fn begin(app: &App, program: &str, args: &[&str]) -> Self {
+        Self::begin_by(app, program, args, SystemTime::now() - Duration::from_secs(7200))
+    }
+
+    /// The same with a pid file that was `written` then.
+    fn begin_by(app: &App, program: &str, args: &[&str], written: SystemTime) -> Self {
         let stranger = Self(Command::new(program).args(args).spawn().unwrap());
         app.write("web.pid", &format!("{}\n", stranger.0.id()));
         let file = fs::File::options().write(true).open(app.path("web.pid")).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+        file.set_modified(written).unwrap();
         stranger
     }
 
@@ -68,6 +73,24 @@ fn a_service_that_answers_is_not_taken_for_down_because_its_pid_file_looks_too_o
     let before = app.live();
     let output = expect_code(app.project.run(["rollback", &id]), 17);
     assert!(told(&output).contains("seems to be down") && told(&output).contains("its health check passes"));
+    assert!(service.lives());
+    assert_eq!(app.live(), before);
+    app.project.ok(["ready"]);
+}
+
+#[test]
+fn a_service_that_answers_is_not_taken_for_down_because_its_pid_file_looks_older_than_the_machine() {
+    let (app, id) = upgraded();
+    // As on a machine without a clock of its own, which was set right after the service was started.
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(86400);
+    let mut service = Stranger::begin_by(&app, "sleep", &["1000"], then);
+    let why = "is another: that is from before this machine was started";
+    let plan = app.project.ok(["rollback", &id, "--dry-run"]);
+    let said = String::from_utf8_lossy(&plan.stdout);
+    assert!(said.contains("down now, and left so: web") && said.contains(why), "{said}");
+    let before = app.live();
+    let output = expect_code(app.project.run(["rollback", &id]), 17);
+    assert!(told(&output).contains(why) && told(&output).contains("its health check passes"), "{output:?}");
     assert!(service.lives());
     assert_eq!(app.live(), before);
     app.project.ok(["ready"]);
