@@ -4,7 +4,7 @@ use crate::config::{Config, Service};
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::Result;
 use crate::ops::rollback::run::words_of;
-use crate::ops::rollback::services::watching;
+use crate::ops::rollback::services::asking;
 use crate::ops::session::Session;
 use crate::service::{self, State, another_has_its_number, start_in_words};
 use serde::Serialize;
@@ -35,7 +35,7 @@ impl Standing {
         if services.is_empty() {
             return Ok(Self::default());
         }
-        watching(session, |watch| {
+        asking(session, |watch| {
             let mut standing = Self::default();
             for service in services {
                 let known = service::state(service, watch);
