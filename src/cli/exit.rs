@@ -19,7 +19,7 @@ pub const CODES: &[(u8, &str)] = &[
     (13, "damage, an untrusted snapshot, or missing history"),
     (14, "configuration"),
     (15, "hook or service failed"),
-    (16, "not found: snapshot, component or path"),
+    (16, "not found: snapshot, component, path or tag"),
     (17, "rolled back by itself"),
     (18, "needs a person"),
     (129, "ended (SIGHUP)"),

@@ -127,8 +127,12 @@ fn has_one(session: &Session, known: &KnownSnapshot, tags: &[String]) -> Result<
         return Ok(());
     }
     let tags: Vec<&str> = known.tags.iter().map(String::as_str).collect();
-    let hint =
+    let mut hint =
         if tags.is_empty() { "it has none".to_owned() } else { format!("its tags: {}", tags.join(", ")) };
+    // It may be gone, and a store that was away not know yet: to remove it once more is not what helps there.
+    if session.config()?.stores.len() > 1 {
+        hint += "; a store that is behind learns of earlier marks by `backstay sync`";
+    }
     Err(OpError::new(Class::NotFound, what).hint(hint))
 }
 

@@ -57,12 +57,8 @@ pub fn another_has_its_number(service: &Service) -> Option<String> {
     let Control::Commands { pid_file: Some(file), .. } = &service.control else {
         return None;
     };
-    another_in(file).map(|pid| {
-        format!(
-            "process {pid} has the number in {} and is another: it began after that was written",
-            file.display()
-        )
-    })
+    another_in(file)
+        .map(|(pid, why)| format!("process {pid} has the number in {} and is another: {why}", file.display()))
 }
 
 /// How a person starts `service` of the configuration in `dir`, in words.

@@ -35,12 +35,12 @@ impl fmt::Display for Instance {
 /// Whose number stands in a pid file.
 #[derive(Debug, PartialEq, Eq)]
 enum Named {
-    /// Nobody's: there is no such file, or it is from before this machine was started.
+    /// Nobody's: there is no such file, or it is from before this machine was started and no process has the number now.
     Nobody,
     /// That of this process, which may be gone.
     Process(u32),
-    /// That of this one, which began after the file was written: the one that was meant is gone, and its number was given again.
-    Another(u32),
+    /// That of this one, which by its clocks is not the one that was meant, because of what the words say.
+    Another(u32, &'static str),
 }
 
 /// The process whose number stands in `pid_file`: its number and when it began, in ticks since boot; none when it is not there.
@@ -50,7 +50,7 @@ enum Named {
 pub(super) fn of_pid_file(pid_file: &Path) -> Result<Option<Instance>, String> {
     Ok(match named(pid_file)? {
         Named::Process(pid) => of_pid(pid),
-        Named::Nobody | Named::Another(_) => None,
+        Named::Nobody | Named::Another(..) => None,
     })
 }
 
@@ -62,10 +62,10 @@ pub fn process_in(pid_file: &Path) -> Option<u32> {
     }
 }
 
-/// The number in `pid_file`, where another process than the one that is meant has it now.
-pub(super) fn another_in(pid_file: &Path) -> Option<u32> {
+/// The number in `pid_file`, where another process than the one that is meant has it now; and what says that it is another.
+pub(super) fn another_in(pid_file: &Path) -> Option<(u32, &'static str)> {
     match named(pid_file) {
-        Ok(Named::Another(pid)) => Some(pid),
+        Ok(Named::Another(pid, why)) => Some((pid, why)),
         _ => None,
     }
 }
@@ -77,19 +77,22 @@ fn named(pid_file: &Path) -> Result<Named, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Named::Nobody),
         Err(e) => return Err(format!("cannot read {shown}: {e}")),
     };
-    let (written, booted) = (written(pid_file), booted());
+    let written = written(pid_file);
     // A number from before this machine was started is of no process of now, whatever has it; nor is what a power cut left of it.
-    if is_before(written, booted) {
-        return Ok(Named::Nobody);
-    }
+    let is_old = is_before(written, booted());
     let word = text.split_ascii_whitespace().next().unwrap_or_default();
-    match word.parse::<u32>() {
+    Ok(match word.parse::<u32>() {
         // 0 would mean this process's own group to whoever sends signals, and 1 is never an application.
-        Ok(pid @ 2..) if is_before(written, began(pid, booted)) => Ok(Named::Another(pid)),
-        Ok(pid @ 2..) => Ok(Named::Process(pid)),
-        _ => Err(format!("{shown} holds no number of a process")),
-    }
+        Ok(pid @ 2..) if is_old && of_pid(pid).is_some() => Named::Another(pid, BEFORE_BOOT),
+        _ if is_old => Named::Nobody,
+        Ok(pid @ 2..) if is_before(written, began(pid)) => Named::Another(pid, BEFORE_IT),
+        Ok(pid @ 2..) => Named::Process(pid),
+        _ => return Err(format!("{shown} holds no number of a process")),
+    })
 }
+
+const BEFORE_BOOT: &str = "that is from before this machine was started";
+const BEFORE_IT: &str = "it began after that was written";
 
 /// True when the first is well before the second; false where that cannot be told.
 fn is_before(first: Option<SystemTime>, second: Option<SystemTime>) -> bool {
@@ -102,15 +105,28 @@ fn written(file: &Path) -> Option<SystemTime> {
 
 /// When this machine was started, by its clock of now.
 fn booted() -> Option<SystemTime> {
-    let stat = std::fs::read_to_string("/proc/stat").ok()?;
-    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    moment(Duration::ZERO, SystemTime::now(), since_boot()?)
 }
 
 /// When process `pid` began. A program that takes the place of another in the same process began with that.
-fn began(pid: u32, booted: Option<SystemTime>) -> Option<SystemTime> {
+fn began(pid: u32) -> Option<SystemTime> {
     let ticks: u64 = Stat::of(pid)?.began.parse().ok()?;
-    booted?.checked_add(Duration::from_millis(ticks.checked_mul(TICK_MS)?))
+    moment(Duration::from_millis(ticks.checked_mul(TICK_MS)?), SystemTime::now(), since_boot()?)
+}
+
+/// For how long this machine runs, by the clock that the ticks of processes are taken from. `btime` of `/proc/stat` may have another beginning: in
+/// containers it is often that of the container, while the ticks go on to count from the start of the machine below.
+fn since_boot() -> Option<Duration> {
+    rustix::time::clock_gettime(rustix::time::ClockId::Boottime).try_into().ok()
+}
+
+/// The moment `after` the start of the machine, which was `since_boot` before `now`. None where it is still to come: then the two were not counted from
+/// one beginning, and neither tells anything.
+fn moment(after: Duration, now: SystemTime, since_boot: Duration) -> Option<SystemTime> {
+    if after > since_boot.saturating_add(SLACK) {
+        return None;
+    }
+    now.checked_sub(since_boot)?.checked_add(after)
 }
 
 /// The process `pid`, unless it is gone or only waits to be collected.
@@ -172,11 +188,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.pid");
         for text in [format!("{}\n", std::process::id()), String::new()] {
-            std::fs::write(&path, text).unwrap();
+            std::fs::write(&path, &text).unwrap();
             let file = std::fs::File::options().write(true).open(&path).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
-            assert_eq!(of_pid_file(&path), Ok(None));
+            assert_eq!((of_pid_file(&path), process_in(&path)), (Ok(None), None));
+            // Who has it now is said: it may be the one that was meant, begun under a clock that was not set yet.
+            let another = (!text.is_empty()).then(|| (std::process::id(), BEFORE_BOOT));
+            assert_eq!(another_in(&path), another);
         }
+    }
+
+    #[test]
+    fn a_process_that_began_in_the_time_to_come_was_counted_from_another_start_and_tells_nothing() {
+        let seconds = Duration::from_secs;
+        let now = SystemTime::UNIX_EPOCH + seconds(1_000_000);
+        assert_eq!(moment(seconds(0), now, seconds(500)), Some(now - seconds(500)));
+        assert_eq!(moment(seconds(400), now, seconds(500)), Some(now - seconds(100)));
+        // Clocks are read one after the other.
+        assert_eq!(moment(seconds(501), now, seconds(500)), Some(now + seconds(1)));
+        assert_eq!(moment(seconds(7200), now, seconds(500)), None);
     }
 
     #[test]
@@ -186,13 +216,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         std::fs::write(&path, format!("{}\n", child.id())).unwrap();
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        let began = began(child.id(), booted()).unwrap();
+        let began = began(child.id()).unwrap();
         let just_now = SystemTime::now().duration_since(began).unwrap_or_else(|e| e.duration());
         assert!(just_now < Duration::from_secs(5), "by its ticks it began {just_now:?} from now");
         // A clock that was set by some seconds since makes no other process of it.
         for (seconds, meant) in [(0, true), (30, true), (600, false)] {
             file.set_modified(began - Duration::from_secs(seconds)).unwrap();
-            let (same, another) = (of_pid(child.id()), (!meant).then(|| child.id()));
+            let (same, another) = (of_pid(child.id()), (!meant).then(|| (child.id(), BEFORE_IT)));
             assert_eq!(of_pid_file(&path), Ok(same.filter(|_| meant)), "{seconds}");
             assert_eq!((process_in(&path).is_some(), another_in(&path)), (meant, another), "{seconds}");
         }

@@ -4,5 +4,6 @@
 mod cut_off;
 mod mishaps;
 mod races;
+mod setting_up;
 pub(crate) mod shop;
 mod way_back;

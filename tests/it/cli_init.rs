@@ -401,6 +401,17 @@ fn a_configuration_made_anew_says_what_the_names_of_stores_mean_unless_snapshots
 }
 
 #[test]
+fn what_an_earlier_project_forbids_is_said_before_a_key_folder_is_made() {
+    let person = Person::set_up();
+    person.backup();
+    fs::remove_file(person.config_path()).unwrap();
+    fs::rename(person.keys(), person.top.join("keys")).unwrap();
+    let before = everything_below(&person.top);
+    person.fails(10, ["init", "--yes", "--store", "../newer"]).says(&["kept snapshots", "nothing was made"]);
+    assert_eq!(everything_below(&person.top), before);
+}
+
+#[test]
 fn a_bucket_of_another_server_is_set_up_by_the_endpoint_of_the_environment() {
     let (person, server) = (Person::new(), FaultServer::start());
     let mut init = person.command(["init", "--yes", "--store", "s3://bucket/app"]);

@@ -171,3 +171,17 @@ fn a_store_named_by_a_path_and_a_key_that_nobody_trusts_sign_nothing() {
     assert_eq!(error.class, Class::Config);
     assert!(error.hint.unwrap().contains("trusted"));
 }
+
+#[test]
+fn a_tag_that_is_gone_already_is_not_found_and_sync_is_named_for_the_store_that_is_behind() {
+    let (person, second) = two_stores();
+    person.backup();
+    person.ok(["tag", "latest", "stable"]);
+    let away = person.top.join("away");
+    fs::rename(&second, &away).unwrap();
+    person.run(["tag", "latest", "stable", "--remove"]).code(4);
+    fs::rename(&away, &second).unwrap();
+    person.fails(16, ["tag", "latest", "stable", "--remove"]).says(&["it has none", "`backstay sync`"]);
+    person.ok(["sync"]);
+    assert_eq!(tags(&person, "second"), [] as [&str; 0]);
+}

@@ -2,7 +2,7 @@
 
 use super::{count, problem, size, time};
 use crate::ops::guard::GuardPlan;
-use crate::ops::rollback::{Down, Lost, RollbackReport, ShownPlan, ShownUndo};
+use crate::ops::rollback::{Lost, RollbackReport, ShownPlan, ShownUndo};
 use crate::ops::whose::ShownHost;
 
 /// What a rollback would do.
@@ -127,7 +127,8 @@ pub fn rollback(report: &RollbackReport) -> String {
         lines.push(format!("and in {place}"));
     }
     lines.extend(way_back(report));
-    lines.extend(report.down.iter().map(is_down));
+    // Last of all, and plainly: what was put back may not be running.
+    lines.extend(report.down.iter().map(ToString::to_string));
     lines.join("\n") + "\n"
 }
 
@@ -138,13 +139,6 @@ fn way_back(report: &RollbackReport) -> Option<String> {
         (true, Some(safety)) => Some(format!("to go there again: backstay rollback {safety}")),
         (true, None) => None,
     }
-}
-
-/// Last of all, and plainly: what was put back may not be running.
-fn is_down(down: &Down) -> String {
-    let Down { name, start } = down;
-    let start = if start.is_empty() { String::new() } else { format!("; to start it: {start}") };
-    format!("service {name} is DOWN, as it was before, and was not started{start}")
 }
 
 fn short(commit: &str) -> &str {

@@ -8,9 +8,9 @@ use crate::model::{Clock, HostId, VaultId};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use std::path::{Path, PathBuf};
 
-/// The folder of this project's keys.
+/// Where this project's keys are, or are to be; makes nothing.
 pub(super) fn key_places(options: &InitOptions, project: &str) -> Result<KeyPlaces> {
-    let dir = key_folder(&options.keys_root, &options.config_path, project)?;
+    let dir = find_folder(&options.keys_root, &options.config_path, project)?;
     Ok(KeyPlaces {
         identity: dir.join("identity.txt"),
         signing: dir.join("signing_key"),
@@ -21,24 +21,39 @@ pub(super) fn key_places(options: &InitOptions, project: &str) -> Result<KeyPlac
 
 /// A folder that an earlier run for the same configuration made, or a new one. Two projects of one name get two.
 pub(crate) fn key_folder(keys_root: &Path, config_path: &Path, project: &str) -> Result<PathBuf> {
+    let dir = find_folder(keys_root, config_path, project)?;
+    take_folder(&dir, config_path)?;
+    Ok(dir)
+}
+
+/// What says in a key folder for which configuration it was made.
+const MARKER: &str = "project";
+
+fn find_folder(keys_root: &Path, config_path: &Path, project: &str) -> Result<PathBuf> {
     let whose = config_path.as_os_str().as_encoded_bytes();
     for number in 1.. {
         let name = if number == 1 { project.to_owned() } else { format!("{project}-{number}") };
         let dir = keys_root.join(name);
-        let marker = dir.join("project");
-        let cannot = || format!("cannot make the key folder {}", dir.display());
-        match std::fs::read(&marker) {
-            Ok(owner) if owner == whose => {}
-            Ok(_) => continue,
-            Err(_) if dir.join("signing_key").exists() => continue,
-            Err(_) => {
-                crate::durable::create_dirs(&dir, 0o700).doing(Class::Failed, cannot)?;
-                crate::durable::write_new(&marker, whose, 0o600).doing(Class::Failed, cannot)?;
-            }
+        match std::fs::read(dir.join(MARKER)) {
+            Ok(owner) if owner == whose => return Ok(dir),
+            Ok(_) => {}
+            Err(_) if dir.join("signing_key").exists() => {}
+            Err(_) => return Ok(dir),
         }
-        return Ok(dir);
     }
     Err(OpError::new(Class::Failed, "no name is free for the key folder"))
+}
+
+/// Makes the folder that was found, where it is not this configuration's already.
+pub(super) fn take_folder(dir: &Path, config_path: &Path) -> Result<()> {
+    let marker = dir.join(MARKER);
+    if std::fs::read(&marker).is_ok() {
+        return Ok(());
+    }
+    let cannot = || format!("cannot make the key folder {}", dir.display());
+    crate::durable::create_dirs(dir, 0o700).doing(Class::Failed, cannot)?;
+    let whose = config_path.as_os_str().as_encoded_bytes();
+    crate::durable::write_new(&marker, whose, 0o600).doing(Class::Failed, cannot)
 }
 
 pub(super) fn make_signer(places: &KeyPlaces, report: &mut InitReport) -> Result<Signer> {

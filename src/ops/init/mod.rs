@@ -24,7 +24,7 @@ use crate::ops::stores::{Means, open_configured, place_of};
 use crate::ops::vault::store_info;
 pub(crate) use keys::key_folder;
 pub use keys::naming_path;
-use keys::{Encryption, key_places, make_naming, make_recipients, make_signer};
+use keys::{Encryption, key_places, make_naming, make_recipients, make_signer, take_folder};
 use kit::{complete_kit, write_kit};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -223,11 +223,12 @@ fn new_id() -> Result<VaultId> {
 /// Makes keys and writes the configuration.
 fn fresh(options: &InitOptions, clock: &dyn Clock, report: &mut InitReport) -> Result<()> {
     check_recipients(&options.recipients)?;
-    tryout::places(options)?;
     let project = project_name(&options.dir);
     let places = key_places(options, &project)?;
     let state_dir = options.state_root.join(places.dir.file_name().unwrap_or_default());
     let earlier = tryout::earlier_vault(options, &state_dir)?;
+    tryout::places(options, report)?;
+    take_folder(&places.dir, &options.config_path)?;
     crash::point("init: key folder there");
     let signer = make_signer(&places, report)?;
     crash::point("init: signing key there");

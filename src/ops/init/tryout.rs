@@ -1,32 +1,47 @@
 //! Whether a new project can be set up as it is asked for, before anything is made: a configuration that names a store which cannot be made is in the
 //! way of the next try.
 
-use super::{InitOptions, new_places};
+use super::{InitOptions, InitReport, new_places};
 use crate::catalog::State;
-use crate::config::Place;
+use crate::config::{Place, UrlPlace};
 use crate::model::VaultId;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::kit_place::refuse_in_store;
-use crate::ops::remote::create_in_bucket;
+use crate::ops::remote::{bucket_if_there, create_in_bucket};
 use crate::store::Key;
 use rustix::fs::Access;
 use std::io;
 use std::path::Path;
 
-/// Tries where the stores and the kit are to be.
-pub(super) fn places(options: &InitOptions) -> Result<()> {
+/// Tries where the stores and the kit are to be. Only a bucket may have to be made for that: after everything else was looked at.
+pub(super) fn places(options: &InitOptions, report: &mut InitReport) -> Result<()> {
     let stores = new_places(options)?;
     if let Some(kit) = &options.kit {
         refuse_in_store(kit, stores.iter().map(|(name, place)| (name.as_str(), place)))?;
     }
+    let mut buckets = Vec::new();
     for (name, place) in &stores {
         match place {
             Place::Path(path) => folder(name, path)?,
-            Place::Url(bucket) => {
-                let (state, interrupt) = (&options.state_root, &options.interrupt);
-                create_in_bucket(name, bucket, state, interrupt, options.create_bucket)?;
-            }
+            Place::Url(place) => buckets.push((name.as_str(), &**place)),
         }
+    }
+    let mut new = Vec::new();
+    for (name, place) in buckets {
+        if bucket_if_there(name, place, &options.state_root, &options.interrupt)?.is_none() {
+            new.push((name, place));
+        }
+    }
+    new.into_iter().try_for_each(|(name, place)| bucket(options, name, place, report))
+}
+
+/// Reaches the place for a new store in a bucket, and makes the bucket where that is wanted.
+fn bucket(options: &InitOptions, name: &str, place: &UrlPlace, report: &mut InitReport) -> Result<()> {
+    let reach = |make| create_in_bucket(name, place, &options.state_root, &options.interrupt, make).map(drop);
+    let lacking = options.create_bucket && reach(false).is_err();
+    reach(options.create_bucket)?;
+    if lacking {
+        report.made.push(format!("bucket {}", place.bucket));
     }
     Ok(())
 }

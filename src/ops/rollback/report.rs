@@ -21,7 +21,7 @@ pub(super) fn report_of(
     mut problems: Vec<Problem>,
 ) -> Result<RollbackReport> {
     match outcome {
-        Outcome::Undone(_) if journal.undo => return Err(taken_back(&journal)),
+        Outcome::Undone(_) if journal.undo => return Err(taken_back(session, &journal)?),
         Outcome::Undone(why) => return Err(undone(&journal, why)),
         Outcome::Holds(why) => return Err(holds(&journal, why)),
         Outcome::Done => {}
@@ -71,17 +71,20 @@ fn undone(journal: &Journal, why: String) -> OpError {
 }
 
 /// What is told of an undo that was killed and came to its end afterwards. Nothing failed but the run that had begun it.
-fn taken_back(journal: &Journal) -> OpError {
+fn taken_back(session: &Session, journal: &Journal) -> Result<OpError> {
     let what = format!(
         "the rollback to {} was taken back, as a run that was killed had begun to do: everything is as it was before it{}",
         journal.snapshot,
         but_for(journal)
     );
     let e = OpError::new(Class::RolledBack, what);
-    match &journal.safety {
-        Some(id) => e.hint(format!("to go to what was live until then: backstay rollback {id}")),
-        None => e,
-    }
+    let way = journal
+        .safety
+        .as_ref()
+        .map(|id| format!("to go to what was live until then: backstay rollback {id}"));
+    let down = left_down(session.config()?, &journal.down);
+    let hints: Vec<String> = way.into_iter().chain(down.iter().map(ToString::to_string)).collect();
+    Ok(if hints.is_empty() { e } else { e.hint(hints.join("; ")) })
 }
 
 /// All is back, and `e` is what keeps it from being in order. `why` a rollback had failed that was not to be taken back.

@@ -36,10 +36,19 @@ pub(crate) fn with_watch<T>(
     let logs = state.join("services");
     crate::durable::create_dirs(&logs, 0o700)
         .map_err(|e| OpError::new(Class::Failed, format!("cannot make {}", logs.display())).because(e))?;
+    lend(config, &logs, work)
+}
+
+/// The same for who only asks how services are: nothing is made in the state folder. Nothing may be stopped or started with it.
+pub(super) fn asking<T>(session: &Session, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+    lend(session.config()?, &session.state()?.dir().join("services"), work)
+}
+
+fn lend<T>(config: &Config, logs: &Path, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
     let timer = RealTimer::default();
     let watch = Watch {
         commands: Around { dir: &config.dir, stopped: &|| false },
-        logs: &logs,
+        logs,
         now: &|| timer.now(),
         pause: &|time| {
             // Made inside: a pause belongs to the runtime that waits for it.

@@ -4,10 +4,11 @@ use crate::config::{Config, Service};
 use crate::model::{Problem, ProblemKind};
 use crate::ops::error::Result;
 use crate::ops::rollback::run::words_of;
-use crate::ops::rollback::services::watching;
+use crate::ops::rollback::services::asking;
 use crate::ops::session::Session;
 use crate::service::{self, State, another_has_its_number, start_in_words};
 use serde::Serialize;
+use std::fmt;
 
 /// A service that is down, and was not started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,6 +17,13 @@ pub struct Down {
     pub name: String,
     /// How a person starts it, in words.
     pub start: String,
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service {} is DOWN, as it was before, and was not started", self.name)?;
+        if self.start.is_empty() { Ok(()) } else { write!(f, "; to start it: {}", self.start) }
+    }
 }
 
 /// How services stand before anything is stopped.
@@ -35,7 +43,7 @@ impl Standing {
         if services.is_empty() {
             return Ok(Self::default());
         }
-        watching(session, |watch| {
+        asking(session, |watch| {
             let mut standing = Self::default();
             for service in services {
                 let known = service::state(service, watch);

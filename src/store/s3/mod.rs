@@ -118,15 +118,20 @@ impl S3Store {
         }
     }
 
-    /// Reaches a place for a new store, with its bucket when `create_bucket` says so, and writes nothing else. The store that it gives may be
-    /// a fresh one, without `backstay.json`.
+    /// Reaches a place for a new store, makes its bucket when `create_bucket` says so and it is not there, and writes nothing else. The store
+    /// that it gives may be a fresh one, without `backstay.json`.
     pub fn create(spec: S3Spec, create_bucket: bool) -> Result<Self, StoreError> {
         let store = Self::at(spec, "create")?;
         let reached = store.wait(async {
-            if create_bucket {
-                store.make_bucket().await?;
+            let made = if create_bucket { store.make_bucket().await } else { Ok(()) };
+            match made {
+                // Keys that may make no bucket may well use one that is there.
+                Err(e) if e.kind == StoreErrorKind::Denied => store.look_into_bucket().await.map_err(|_| e),
+                made => {
+                    made?;
+                    store.look_into_bucket().await
+                }
             }
-            store.look_into_bucket().await
         });
         match reached {
             Ok(()) => Ok(store),

@@ -125,3 +125,21 @@ fn a_rollback_that_was_killed_says_at_its_end_what_stays_down() {
     assert_eq!((&report["services"], &report["down"][0]["name"]), (&json!([]), &json!("web")));
     assert!(!runs(&app));
 }
+
+#[test]
+fn an_undo_that_was_killed_says_at_its_end_what_stays_down() {
+    let (app, id) = down();
+    app.project.ok(["rollback", &id]);
+    let mut command = program(exe(), &app.project.home);
+    command.current_dir(&app.project.dir).args(["rollback", "--undo", "--yes"]);
+    command.env("BACKSTAY_TEST_CRASH", "rollback: journal kept#1");
+    assert_eq!(command.output().unwrap().status.code(), None, "it was not killed");
+    let said = told(&expect_code(app.project.run(["rollback", "--resume"]), 17));
+    let start = format!("in {}: sleep 1000 & echo $! > web.pid", app.project.dir.display());
+    let way = format!("; service web is DOWN, as it was before, and was not started; to start it: {start}");
+    assert!(
+        said.contains("to go to what was live until then: backstay rollback ") && said.contains(&way),
+        "{said}"
+    );
+    assert_eq!((runs(&app), app.read("app/version").as_str()), (false, "2"));
+}

@@ -209,3 +209,47 @@ fn little_room() {
     fs::write(&big, noise(2, 6_000_000)).unwrap();
     assert_eq!(warned(), 1, "two are too few for what changed");
 }
+
+/// An application with a rollback that can be taken back, whose service runs; and where its state lies.
+fn rolled_back() -> (App, String, std::path::PathBuf) {
+    let app = App::new(SERVICE);
+    let id = app.project.backup();
+    app.upgrade("2");
+    app.start_service();
+    app.project.ok(["rollback", &id]);
+    let state = app.project.config()["state"]["dir"].as_str().unwrap().into();
+    (app, id, state)
+}
+
+#[test]
+fn a_plan_makes_no_file_and_no_folder() {
+    let (app, id, state) = rolled_back();
+    fs::remove_dir_all(state.join("services")).unwrap();
+    let before = everything_below(&app.project.top);
+    for args in [["rollback", &id, "--dry-run"], ["rollback", "--undo", "--dry-run"]] {
+        let plan = app.project.json(args);
+        assert_eq!(plan["services"], json!(["web"]));
+        assert_eq!(everything_below(&app.project.top), before, "{args:?}");
+    }
+}
+
+#[test]
+fn a_plan_is_shown_where_the_state_folder_cannot_be_written() {
+    in_own_mounts("rollback::plan::on_a_read_only_state_folder");
+}
+
+#[test]
+#[ignore = "its parent runs it in mounts of its own"]
+fn on_a_read_only_state_folder() {
+    if given_folder().is_none() {
+        return;
+    }
+    let (app, id, state) = rolled_back();
+    fs::remove_dir_all(state.join("services")).unwrap();
+    mount(&["--bind", state.to_str().unwrap()], &state);
+    mount(&["-o", "remount,bind,ro"], &state);
+    for args in [["rollback", &id, "--dry-run"], ["rollback", "--undo", "--dry-run"]] {
+        assert_eq!(app.project.json(args)["services"], json!(["web"]));
+    }
+    mount(&["-o", "remount,bind,rw"], &state);
+}
