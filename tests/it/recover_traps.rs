@@ -465,6 +465,26 @@ fn a_copy_that_ends_below_what_the_kit_knows_is_not_taken_by_itself_while_the_ot
 
 #[test]
 fn a_component_whose_place_is_not_this_users_waits_in_the_work_folder_and_the_rest_comes() {
+#[test]
+fn what_the_kit_knows_beyond_the_stores_that_are_here_is_said_with_the_snapshot_that_is_taken() {
+    let person = Person::set_up();
+    let offsite = with_offsite(&person);
+    let older = person.backup();
+    let unplugged = person.top.join("unplugged");
+    fs::rename(&offsite, &unplugged).unwrap();
+    person.json(4, ["backup"]);
+    let kit = kit_of(&person);
+    fs::rename(&unplugged, &offsite).unwrap();
+    // The newest died with the machine.
+    fs::remove_dir_all(person.store()).unwrap();
+    let fresh = Fresh::new();
+    let app = fresh.top.join("app");
+    let said = fresh.run(&fresh.top, &["recover", text(&kit), "--to", text(&app), "--yes", "--json"]);
+    assert!([0, 4].contains(&said.code), "{said}");
+    let said = said.says(&["the kit knows of entry", "newer snapshots may lie in a store that is away"]);
+    assert_eq!(document(&said)["recovered"]["snapshot"], older.as_str(), "{said}");
+}
+
     if !is_root() {
         return cannot_run("a place that is another user's needs root to begin with");
     }
