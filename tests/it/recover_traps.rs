@@ -1,6 +1,8 @@
 //! Recoveries with something in the way: a store that is still here, a home that outlived its project, stale logs, damage, other hosts, older copies, places
 //! that are not this user's.
 
+mod doubt;
+
 use crate::common::person::{Person, Said, everything_below};
 use crate::common::project::{Gone, cannot_run, exe, is_root, program};
 use crate::recover::{Fresh, goes_on, rows};

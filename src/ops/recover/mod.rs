@@ -221,7 +221,7 @@ impl Looked {
         for id in self.found.in_turn() {
             match self.open_one(id.as_str()) {
                 Ok(base) => return Ok(Base { passed, ..base }),
-                Err(e) if e.class == Class::Damage && !e.is_too_new() => {
+                Err(e) if e.is_damaged_listing() => {
                     passed.push(parts::base_passed_over(id, &e));
                     first.get_or_insert(e);
                 }
