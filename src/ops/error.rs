@@ -38,6 +38,8 @@ pub enum Class {
 enum Unreadable {
     /// Wherever it could be.
     Everywhere,
+    /// Somewhere; a store that may have it whole could not be asked.
+    InDoubt,
 }
 
 /// An error with its class and, where there is one, a hint.
@@ -90,6 +92,18 @@ impl OpError {
     /// True when an index or a listing is damaged in every store that may have it.
     pub(crate) fn is_damaged_listing(&self) -> bool {
         self.listing == Some(Unreadable::Everywhere)
+    }
+
+    /// Says that a store which may have the index or the listing whole could not be asked.
+    #[must_use]
+    pub(crate) fn in_doubt(mut self) -> Self {
+        self.listing = Some(Unreadable::InDoubt);
+        self
+    }
+
+    /// True when an index or a listing is damaged, and a store that may have it whole could not be asked.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.listing == Some(Unreadable::InDoubt)
     }
 
     /// A person was asked and said no.

@@ -185,7 +185,7 @@ struct Lost {
     fresh: Fresh,
     kit: PathBuf,
     store: PathBuf,
-    _person: Person,
+    person: Person,
 }
 
 impl Lost {
@@ -198,7 +198,7 @@ impl Lost {
         let (kit, fresh) = (kit_of(&person), Fresh::new());
         let store = fresh.top.join("stick");
         copy(&person.store(), &store);
-        Self { ids, kit: fresh.take_kit(&kit), store, fresh, _person: person }
+        Self { ids, kit: fresh.take_kit(&kit), store, fresh, person }
     }
 
     fn record(&self, id: &str) -> Value {
@@ -466,8 +466,6 @@ fn a_copy_that_ends_below_what_the_kit_knows_is_not_taken_by_itself_while_the_ot
 }
 
 #[test]
-fn a_component_whose_place_is_not_this_users_waits_in_the_work_folder_and_the_rest_comes() {
-#[test]
 fn what_the_kit_knows_beyond_the_stores_that_are_here_is_said_with_the_snapshot_that_is_taken() {
     let person = Person::set_up();
     let offsite = with_offsite(&person);
@@ -487,6 +485,8 @@ fn what_the_kit_knows_beyond_the_stores_that_are_here_is_said_with_the_snapshot_
     assert_eq!(document(&said)["recovered"]["snapshot"], older.as_str(), "{said}");
 }
 
+#[test]
+fn a_component_whose_place_is_not_this_users_waits_in_the_work_folder_and_the_rest_comes() {
     if !is_root() {
         return cannot_run("a place that is another user's needs root to begin with");
     }

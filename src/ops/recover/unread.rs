@@ -21,8 +21,8 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// Takes an error for what it costs; gives back one that is no damage of this component alone. A store that stopped answering is none: what is left out
-    /// here is left out for good.
+    /// Takes an error for what it costs; gives back one that is no damage of this component alone. A store that stopped answering is none, nor is damage
+    /// in one store while another cannot be asked: what is left out here is left out for good.
     pub(super) fn of(
         looked: &Looked,
         parts: &Parts,
