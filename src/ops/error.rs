@@ -33,6 +33,15 @@ pub enum Class {
     Interrupted,
 }
 
+/// How far it is known that an index or a listing is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    /// Wherever it could be.
+    Everywhere,
+    /// Somewhere; a store that may have it whole could not be asked.
+    InDoubt,
+}
+
 /// An error with its class and, where there is one, a hint.
 #[derive(Debug)]
 pub struct OpError {
@@ -42,6 +51,7 @@ pub struct OpError {
     source: Option<Box<dyn Error + Send + Sync>>,
     too_new: bool,
     declined: bool,
+    listing: Option<Unreadable>,
     /// What to do now.
     pub hint: Option<String>,
 }
@@ -49,7 +59,8 @@ pub struct OpError {
 impl OpError {
     /// An error that says `what` failed, on what.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
-        Self { class, what: what.into(), source: None, too_new: false, declined: false, hint: None }
+        let what = what.into();
+        Self { class, what, source: None, too_new: false, declined: false, listing: None, hint: None }
     }
 
     /// Adds the cause.
@@ -69,6 +80,30 @@ impl OpError {
     /// True when a later program made what this is about.
     pub fn is_too_new(&self) -> bool {
         self.too_new
+    }
+
+    /// Says that what is damaged is an index or a listing of one snapshot: that tells nothing of the store it lies in, nor of other snapshots.
+    #[must_use]
+    pub(crate) fn of_a_listing(mut self) -> Self {
+        self.listing = Some(Unreadable::Everywhere);
+        self
+    }
+
+    /// True when an index or a listing is damaged in every store that may have it.
+    pub(crate) fn is_damaged_listing(&self) -> bool {
+        self.listing == Some(Unreadable::Everywhere)
+    }
+
+    /// Says that a store which may have the index or the listing whole could not be asked.
+    #[must_use]
+    pub(crate) fn in_doubt(mut self) -> Self {
+        self.listing = Some(Unreadable::InDoubt);
+        self
+    }
+
+    /// True when an index or a listing is damaged, and a store that may have it whole could not be asked.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.listing == Some(Unreadable::InDoubt)
     }
 
     /// A person was asked and said no.

@@ -11,8 +11,10 @@ pub(super) fn none_here(aways: &[(&str, Away)]) -> OpError {
     if rest.is_empty() {
         return first.error();
     }
-    let damage = aways.iter().any(|(_, away)| away.class == Class::Damage);
-    let class = if damage { Class::Damage } else { first.class };
+    let any = |class: Class| aways.iter().any(|(_, away)| away.class == class);
+    // Whom a signal ended found out nothing of the stores. Damage is told before absence: an alarm must not wait for a disk to be plugged in.
+    let class =
+        [Class::Interrupted, Class::Damage].into_iter().find(|class| any(*class)).unwrap_or(first.class);
     let error = OpError::new(class, format!("none of {} stores can be used", aways.len()));
     let error = match chain(class, aways) {
         Some(reasons) => error.because(reasons),
@@ -102,5 +104,17 @@ mod tests {
         let worse = none_here(&[("a", gone()), ("b", away(Class::Damage, "another", "look"))]);
         assert_eq!(worse.class, Class::Damage);
         assert_eq!(none_here(&[]).class, Class::Config);
+        let ended = away(Class::Interrupted, "third", "run it again");
+        let ended = none_here(&[("a", away(Class::Damage, "another", "look")), ("b", gone()), ("c", ended)]);
+        assert_eq!(ended.class, Class::Interrupted);
+    }
+
+    #[test]
+    fn damage_of_a_store_is_no_damage_of_a_listing() {
+        let listing = OpError::new(Class::Damage, "a listing").of_a_listing();
+        assert!(listing.is_damaged_listing());
+        let stores = [("a", Away::from(&listing)), ("b", away(Class::Store, "folder", "plug it in"))];
+        let error = none_here(&stores);
+        assert!(error.class == Class::Damage && !error.is_damaged_listing(), "{error:?}");
     }
 }

@@ -7,8 +7,7 @@ use crate::model::manifest::{ArchiveInfo, ManifestError, Map, Segment};
 use crate::model::record::SnapshotKind;
 use crate::model::{Entry, Extent, ObjectId, ObjectKind, Record};
 use crate::ops::error::{Class, OpError, Result};
-use crate::ops::session::in_store;
-use crate::ops::vault::too_new;
+use crate::ops::vault::{store_error, too_new};
 use crate::store::{Key, Store};
 
 /// A snapshot being read: its record, and what opens it.
@@ -21,9 +20,16 @@ pub struct SnapshotReader<'a> {
     pub identities: &'a Identities,
 }
 
+const ELSEWHERE: &str =
+    "what is damaged here may be whole in another store, or in an older snapshot (`backstay list`)";
+
 fn damaged(what: String) -> OpError {
-    OpError::new(Class::Damage, what)
-        .hint("what is damaged here may be whole in another store, or in an older snapshot (`backstay list`)")
+    OpError::new(Class::Damage, what).hint(ELSEWHERE).of_a_listing()
+}
+
+/// The error of reading a manifest object: damage is the object's own.
+fn of_manifest(error: OpError) -> OpError {
+    if error.class == Class::Damage { error.of_a_listing() } else { error }
 }
 
 /// An archive's error while `what` was being read.
@@ -32,7 +38,7 @@ pub fn archive_error(error: ArchiveError, what: String) -> OpError {
         ArchiveError::NoIdentity { .. } => OpError::new(Class::NoIdentity, what)
             .because(error)
             .hint("give another identity with -i FILE, or the recovery kit with --kit FILE"),
-        _ => damaged(what).because(error),
+        _ => OpError::new(Class::Damage, what).because(error).hint(ELSEWHERE),
     }
 }
 
@@ -64,13 +70,13 @@ impl SnapshotReader<'_> {
             Err(e) if e.kind == crate::store::StoreErrorKind::NotFound => {
                 return Err(damaged(format!("{} is missing: {key}", of())));
             }
-            Err(e) => return in_store(self.store, Err(e)),
+            Err(e) => return Err(of_manifest(store_error(e, self.store))),
         };
         if bytes.len() as u64 != listed.size || ObjectId::of(&bytes) != *id {
             return Err(damaged(format!("{} is damaged: {key} does not have the bytes its name says", of())));
         }
         open_manifest(&bytes, self.identities)
-            .map_err(|e| archive_error(e, format!("cannot open {}", self.named(what, id))))
+            .map_err(|e| of_manifest(archive_error(e, format!("cannot open {}", self.named(what, id)))))
     }
 
     /// The index, compared with the record.

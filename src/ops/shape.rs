@@ -14,7 +14,7 @@ pub fn check(component: &IndexComponent, entries: &[Entry]) -> Result<()> {
         None => Ok(()),
         Some((path, why)) => {
             let what = format!("the listing of component {} is damaged", component.name);
-            Err(OpError::new(Class::Damage, what).because(format!("{path}: {why}")))
+            Err(OpError::new(Class::Damage, what).because(format!("{path}: {why}")).of_a_listing())
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::ops::union::store_problem;
 use crate::ops::vault::{EntryName, Vault, store_info};
 use crate::ops::versions::{OlderVersions, hidden};
 use crate::store::{Key, Listed, Prefix, Put, Store, StoreError, StoreErrorKind};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -22,6 +23,8 @@ pub struct Sources {
     others: OnceLock<Others>,
     /// Why the first store did not answer, when it did not: that says nothing about its objects.
     silent: Mutex<Option<Away>>,
+    /// Stores that could not be asked for an object which nobody gave whole.
+    unasked: Mutex<BTreeSet<String>>,
 }
 
 /// What is asked after the first store.
@@ -31,6 +34,8 @@ struct Others {
     all: Vec<Arc<dyn Store>>,
     /// Those among them that are older versions.
     older: Vec<Arc<OlderVersions>>,
+    /// Stores of the session that cannot be read, by name.
+    away: Vec<String>,
 }
 
 impl Sources {
@@ -39,7 +44,7 @@ impl Sources {
         let has = vault.views.iter().find(|v| v.present.contains(entry)).or(vault.views.first());
         let first = has.map_or_else(|| Arc::clone(&session.store), |v| Arc::clone(&v.store));
         let vault = Some(vault.info.vault.clone());
-        Self { session: session.clone(), first, vault, others: OnceLock::new(), silent: Mutex::default() }
+        Self { vault, others: OnceLock::new(), ..Self::alone(session, &first) }
     }
 
     /// `store` and no other: what it cannot give is to be known.
@@ -51,6 +56,7 @@ impl Sources {
             vault: None,
             others,
             silent: Mutex::default(),
+            unasked: Mutex::default(),
         }
     }
 
@@ -58,6 +64,28 @@ impl Sources {
     pub fn answered(&self) -> Result<()> {
         let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         silent.as_ref().map_or(Ok(()), |away| Err(away.error()))
+    }
+
+    /// What is to be said of an error of reading these. An index or a listing that is damaged here may be whole in a store that could not be asked:
+    /// whoever goes on without it must not do so for a store that is away for an hour.
+    pub fn judged(&self, error: OpError) -> OpError {
+        let unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !error.is_damaged_listing() || unasked.is_empty() {
+            return error;
+        }
+        if let Err(interrupted) = self.session.around.interrupt.check() {
+            return interrupted;
+        }
+        let names = unasked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        error.in_doubt().hint(format!(
+            "it may be whole in {names}, which could not be read: bring that here and try again; `--store NAME` takes the store of that name for the only one"
+        ))
+    }
+
+    /// Notes that nobody gave an object whole while the stores in `failed` did not answer.
+    fn note_unasked(&self, failed: impl Iterator<Item = String>) {
+        let mut unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        unasked.extend(failed.chain(self.others().away.iter().cloned()));
     }
 
     fn note_silence(&self, error: &StoreError) {
@@ -87,13 +115,18 @@ impl Sources {
             let open = |slot: &StoreSlot| self.session.store_of(slot).ok();
             let same =
                 |store: &Arc<dyn Store>| store_info(&**store).is_ok_and(|i| Some(i.vault) == self.vault);
-            let others: Vec<_> =
-                self.session.stores.iter().filter(beside).filter_map(open).filter(same).collect();
+            let (mut others, mut away) = (Vec::new(), Vec::new());
+            for slot in self.session.stores.iter().filter(beside) {
+                match open(slot).filter(same) {
+                    Some(store) => others.push(store),
+                    None => away.push(slot.name.clone()),
+                }
+            }
             // What was overwritten or deleted may be kept; whole copies elsewhere come first, because they cost one read.
             let kept = std::iter::once(&self.first).chain(&others);
             let older: Vec<_> = kept.map(|store| Arc::new(OlderVersions::of(store))).collect();
             let versions = older.iter().map(|older| -> Arc<dyn Store> { Arc::<OlderVersions>::clone(older) });
-            Others { all: others.into_iter().chain(versions).collect(), older }
+            Others { all: others.into_iter().chain(versions).collect(), older, away }
         })
     }
 
@@ -141,6 +174,11 @@ fn is_whole(key: &Key, bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether an error leaves it open what the store has.
+fn says_nothing(error: &StoreError) -> bool {
+    !matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Corrupt)
+}
+
 fn fault(error: &StoreError) -> &'static str {
     match error.kind {
         StoreErrorKind::NotFound => "is missing",
@@ -173,15 +211,22 @@ impl Store for Sources {
             Ok(_) => "is damaged",
             Err(e) => fault(e),
         };
-        for other in &self.others().all {
-            if let Ok(bytes) = other.get(key, max_bytes)
-                && is_whole(key, &bytes)
-            {
-                self.tell(key, &**other, why);
-                return Ok(bytes);
+        let others = self.others();
+        // Whoever may not see older versions says nothing by that of the object itself.
+        let whole_stores = others.all.len() - others.older.len();
+        let mut failed = Vec::new();
+        for (place, other) in others.all.iter().enumerate() {
+            match other.get(key, max_bytes) {
+                Ok(bytes) if is_whole(key, &bytes) => {
+                    self.tell(key, &**other, why);
+                    return Ok(bytes);
+                }
+                Err(e) if place < whole_stores && says_nothing(&e) => failed.push(other.name().to_owned()),
+                _ => {}
             }
         }
         self.tell_hidden();
+        self.note_unasked(failed.into_iter());
         first
     }
 

@@ -202,6 +202,23 @@ fn a_snapshot_that_cannot_be_opened_leaves_what_a_drill_found_out_of_the_others(
 }
 
 #[test]
+fn a_drill_that_cannot_be_noted_down_tells_what_it_found_out() {
+    let person = Person::set_up();
+    person.backup();
+    // No file can be written in its place.
+    let note = person.home.join(".local/state/backstay/tsushin/drills.json");
+    fs::create_dir_all(note.join("in the way")).unwrap();
+    let report = drill(&person, 0, &[]);
+    assert_eq!((&report["outcome"], &report["verdicts"]), (&"full".into(), &1.into()), "{report:#}");
+    let problem = &report["problems"][0];
+    assert_eq!(problem["kind"], "warning", "{report:#}");
+    assert!(
+        problem["what"].as_str().unwrap().contains("cannot remember what came of the drill"),
+        "{report:#}"
+    );
+}
+
+#[test]
 fn a_component_that_is_named_twice_is_meant_once() {
     let person = Person::set_up();
     let env = fs::read(person.app.join(".env")).unwrap();

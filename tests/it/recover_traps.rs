@@ -1,6 +1,8 @@
 //! Recoveries with something in the way: a store that is still here, a home that outlived its project, stale logs, damage, other hosts, older copies, places
 //! that are not this user's.
 
+mod doubt;
+
 use crate::common::person::{Person, Said, everything_below};
 use crate::common::project::{Gone, cannot_run, exe, is_root, program};
 use crate::recover::{Fresh, goes_on, rows};
@@ -183,7 +185,7 @@ struct Lost {
     fresh: Fresh,
     kit: PathBuf,
     store: PathBuf,
-    _person: Person,
+    person: Person,
 }
 
 impl Lost {
@@ -196,7 +198,7 @@ impl Lost {
         let (kit, fresh) = (kit_of(&person), Fresh::new());
         let store = fresh.top.join("stick");
         copy(&person.store(), &store);
-        Self { ids, kit: fresh.take_kit(&kit), store, fresh, _person: person }
+        Self { ids, kit: fresh.take_kit(&kit), store, fresh, person }
     }
 
     fn record(&self, id: &str) -> Value {
@@ -461,6 +463,26 @@ fn a_copy_that_ends_below_what_the_kit_knows_is_not_taken_by_itself_while_the_ot
     assert!(!app.exists());
     let report = fresh.json(0, &fresh.top, &[&args[..], &["--snapshot", &older]].concat());
     assert_eq!(report["recovered"]["snapshot"], older.as_str());
+}
+
+#[test]
+fn what_the_kit_knows_beyond_the_stores_that_are_here_is_said_with_the_snapshot_that_is_taken() {
+    let person = Person::set_up();
+    let offsite = with_offsite(&person);
+    let older = person.backup();
+    let unplugged = person.top.join("unplugged");
+    fs::rename(&offsite, &unplugged).unwrap();
+    person.json(4, ["backup"]);
+    let kit = kit_of(&person);
+    fs::rename(&unplugged, &offsite).unwrap();
+    // The newest died with the machine.
+    fs::remove_dir_all(person.store()).unwrap();
+    let fresh = Fresh::new();
+    let app = fresh.top.join("app");
+    let said = fresh.run(&fresh.top, &["recover", text(&kit), "--to", text(&app), "--yes", "--json"]);
+    assert!([0, 4].contains(&said.code), "{said}");
+    let said = said.says(&["the kit knows of entry", "newer snapshots may lie in a store that is away"]);
+    assert_eq!(document(&said)["recovered"]["snapshot"], older.as_str(), "{said}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::model::report::Phase;
 use crate::model::{ObjectId, ObjectRef, Problem, ProblemKind, Record};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::objects::SnapshotReader;
+use crate::ops::remembering::UNWRITABLE;
 use crate::ops::restore::Opened;
 use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
@@ -77,7 +78,11 @@ pub fn run(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
     }
     (report.verdicts, report.not_signed) = (voice.signed, voice.silent);
     report.not_signed_class = voice.class;
-    remember(session, &views, &report)?;
+    if let Err(error) = remember(session, &views, &report) {
+        let problem = not_remembered(&error);
+        session.around.progress.problem(&problem);
+        report.problems.push(problem);
+    }
     report.problems.extend(session.troubles());
     Ok(report)
 }
@@ -285,6 +290,17 @@ fn shared<'v>(
         let target = Target { snapshot: other.record.snapshot.clone(), record: other.hash };
         (!bad.is_empty()).then(|| Verdict { target, bad, ..said.clone() })
     })
+}
+
+/// What was found out, and signed, is worth more than the note of it.
+fn not_remembered(error: &OpError) -> Problem {
+    Problem {
+        kind: ProblemKind::Warning,
+        component: None,
+        subject: "drill".into(),
+        what: Away::from(error).line(),
+        hint: Some(format!("`backstay status` does not know of this drill; {UNWRITABLE}")),
+    }
 }
 
 /// Remembers what came of it, also of one that was inconclusive: people ask when the last drill was.

@@ -87,15 +87,22 @@ pub(super) fn of(session: &Session, vault: &Vault, kit: &Kit, (host, against): (
     let mut history = select::breaks_of(vault, &[*host]);
     let newer = vault.bad.iter().filter(|bad| bad.too_new);
     history.extend(newer.map(|bad| format!("{} was written by a newer backstay", bad.key)));
-    if history.is_empty() {
-        history = unreached(session, vault, kit, host);
+    let unreached = unreached(session, vault, kit, host);
+    // A place that somebody named may be an older copy, and nobody would notice. Elsewhere a store that is away died with the machine as a rule, and to
+    // take nothing would be to recover nothing: it is said beside the choice.
+    if history.is_empty() && place_named(kit, &session.around).is_some() {
+        history.clone_from(&unreached);
     }
     let mut known: Vec<&KnownSnapshot> =
         vault.history.snapshots(host).iter().rev().filter(|s| is_candidate(s)).collect();
     // Stable: newest first within each.
     known.sort_by_key(|s| against.rank(s));
     let snapshots: Vec<FoundSnapshot> = known.into_iter().map(|s| row(s, against)).collect();
-    let (taken, why) = taken(&snapshots, &history);
+    let (taken, mut why) = taken(&snapshots, &history);
+    if taken.is_some() && !unreached.is_empty() {
+        let lines = unreached.join(", ");
+        why.push_str(&format!("; but {lines}: newer snapshots may lie in a store that is away"));
+    }
     let hosts = vault.hosts().iter().map(|h| host_row(vault, kit, h, h == host)).collect();
     Found { stores: stores(session, vault), hosts, snapshots, taken, why, history }
 }
@@ -104,13 +111,10 @@ fn is_candidate(snapshot: &KnownSnapshot) -> bool {
     snapshot.is_usable() && snapshot.record.kind != SnapshotKind::Partial
 }
 
-/// Of a place that somebody named, with other stores away: entries of the host that the kit knows of and that are nowhere here. One store alone is
-/// measured by the kit where its history is judged.
+/// With stores away: entries of the host that the kit knows of and that are nowhere here. One store alone is measured by the kit where its history is
+/// judged.
 fn unreached(session: &Session, vault: &Vault, kit: &Kit, host: &HostId) -> Vec<String> {
-    if place_named(kit, &session.around).is_none()
-        || session.stores.len() < 2
-        || session.around.as_of.is_some()
-    {
+    if session.stores.len() < 2 || session.around.as_of.is_some() {
         return Vec::new();
     }
     let own = kit.heads.iter().filter(|(signer, _)| vault.history.keys().is_of(signer, host));

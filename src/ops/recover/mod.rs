@@ -221,10 +221,11 @@ impl Looked {
         for id in self.found.in_turn() {
             match self.open_one(id.as_str()) {
                 Ok(base) => return Ok(Base { passed, ..base }),
-                Err(e) if e.class == Class::Damage && !e.is_too_new() => {
+                Err(e) if e.is_damaged_listing() => {
                     passed.push(parts::base_passed_over(id, &e));
                     first.get_or_insert(e);
                 }
+                Err(e) if e.is_in_doubt() => return Err(or_another_snapshot(e)),
                 Err(e) => return Err(e),
             }
         }
@@ -234,7 +235,8 @@ impl Looked {
     fn index_of(&self, known: &KnownSnapshot) -> Result<Index> {
         let sources = known_sources(&self.session, &self.vault, known);
         let identities = self.session.identities_needed()?;
-        SnapshotReader { store: &sources, record: &known.record, identities: &identities }.index()
+        let reader = SnapshotReader { store: &sources, record: &known.record, identities: &identities };
+        reader.index().map_err(|e| sources.judged(e))
     }
 }
 
@@ -319,6 +321,12 @@ impl Chosen {
             components,
         }
     }
+}
+
+/// Nobody has named one yet.
+fn or_another_snapshot(mut error: OpError) -> OpError {
+    let hint = error.hint.take().unwrap_or_default();
+    error.hint(format!("{hint}; or take another snapshot with --snapshot ID"))
 }
 
 fn cannot_end() -> String {

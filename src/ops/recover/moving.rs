@@ -25,7 +25,9 @@ pub(super) fn left_problem(path: &str) -> Problem {
         subject: path.to_owned(),
         what: "it could not be moved to its place: something is there already, it is on another file system, or this user may not write there"
             .into(),
-        hint: Some("compare the two, and move it by hand (cp -a, or mv), as a user who may".into()),
+        hint: Some(
+            "compare the two, and move it by hand (cp -a, or mv), as a user who may; where a database goes back, what lies there with its name and -wal, -shm or -journal behind goes aside first: it would be replayed over it".into(),
+        ),
     }
 }
 
@@ -274,4 +276,16 @@ fn move_one(from: &Path, to: &Dir, name: &OsStr) -> io::Result<bool> {
     let moved = at::move_new_as(source.as_fd(), &old, to.as_fd(), name.as_bytes())?;
     at::sync_dir(to)?;
     Ok(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_moves_a_database_by_hand_is_told_that_old_logs_go_aside_first() {
+        let hint = left_problem("/app/.backstay-recovery/data-db/agent.db").hint.unwrap_or_default();
+        let logs = ["-wal", "-shm", "-journal"].iter().all(|log| hint.contains(log));
+        assert!(logs && hint.contains("goes aside first"), "{hint}");
+    }
 }

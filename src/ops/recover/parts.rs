@@ -145,7 +145,7 @@ impl Parts {
                 Entry::Vacant(free) => match looked.index_of(known) {
                     Ok(index) => free.insert(index),
                     // One from before an exchange of identities is not opened by what is here: no reason to bring nothing.
-                    Err(e) if matches!(e.class, Class::Damage | Class::NoIdentity) => {
+                    Err(e) if matches!(e.class, Class::Damage | Class::NoIdentity) && !e.is_in_doubt() => {
                         passed.push(passed_over(known, name, &e));
                         continue;
                     }

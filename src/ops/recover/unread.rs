@@ -21,14 +21,15 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// Takes an error for what it costs; gives back one that is no damage of this component alone.
+    /// Takes an error for what it costs; gives back one that is no damage of this component alone. A store that stopped answering is none, nor is damage
+    /// in one store while another cannot be asked: what is left out here is left out for good.
     pub(super) fn of(
         looked: &Looked,
         parts: &Parts,
         place: &ComponentPlace,
         error: OpError,
     ) -> Result<Self, OpError> {
-        if error.class != Class::Damage || error.is_too_new() {
+        if !error.is_damaged_listing() {
             return Err(error);
         }
         let (name, next) = (place.name.clone(), next_holder(looked, parts, &place.name));

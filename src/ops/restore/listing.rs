@@ -51,7 +51,7 @@ impl Listing {
         }
         if let Err(why) = listing.archives.settle() {
             let what = format!("the listing of component {} is damaged", listing.component.name);
-            return Err(OpError::new(Class::Damage, what).because(why));
+            return Err(OpError::new(Class::Damage, what).because(why).of_a_listing());
         }
         selection.check_found(&listing.entries)?;
         Ok(listing)

@@ -136,7 +136,7 @@ fn open_known(session: &Session, vault: &Vault, known: &KnownSnapshot) -> Result
     let record = known.record.clone();
     let identities = Arc::new(session.identities_needed()?);
     let reader = SnapshotReader { store: &*sources, record: &record, identities: &identities };
-    let index = reader.index()?;
+    let index = reader.index().map_err(|e| sources.judged(e))?;
     Ok(Opened { sources, record, index, identities })
 }
 
@@ -160,8 +160,9 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     let lacking = options.paths.is_empty().then(|| lacking::of_project(&vault, &opened)).flatten();
     lacking.iter().for_each(|problem| session.around.progress.problem(problem));
     let reader = opened.reader();
-    let listings: Vec<Listing> =
-        selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect::<Result<_>>()?;
+    let listings: Result<Vec<Listing>> =
+        selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect();
+    let listings = listings.map_err(|e| opened.sources.judged(e))?;
     let Ran { outcome: mut report, problems } =
         with_hooks(session, &listings, || to_folder(session, options, &opened, &listings))?;
     report.problems.extend(lacking);
