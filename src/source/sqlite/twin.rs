@@ -1,5 +1,5 @@
-//! A second connection that sees the very state of the first, so that a check runs while pages are sent: on a machine of two processors a changed
-//! database is captured in two thirds of the time, and holds its log back for as much less.
+//! A second connection that sees the very state of the first, so that a check runs while pages are sent: a changed database is captured sooner, and holds
+//! its log back for less long.
 //!
 //! SQLite gives no way (in safe code) to open a second transaction on the state of another. But every commit changes the header of the log's index, which
 //! counts them: when it is the same before the first transaction began and after the second did, both see the same commits.
