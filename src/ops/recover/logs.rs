@@ -3,12 +3,11 @@
 //!
 //! Where the name is free they go aside first, under the names that a restore in place gives them, and come back when the database cannot be moved in.
 
-use crate::archive::extract::set_aside;
 use crate::durable::{crash, own_names};
 use crate::model::{Problem, ProblemKind};
-use crate::ops::restore::log_beside;
+use crate::ops::restore::{LogsAside, log_beside, logs_aside, logs_back};
 use crate::platform::at;
-use crate::source::folder::{SIDECARS, is_database_at, is_log_at, owner_of_sidecar};
+use crate::source::folder::{is_database_at, is_log_at, owner_of_sidecar};
 use rustix::fs::FileType;
 use std::ffi::OsStr;
 use std::io;
@@ -46,13 +45,10 @@ pub(super) fn move_without(
     (to, there): (BorrowedFd<'_>, &Path),
     stamp: &str,
 ) -> io::Result<Option<Vec<Aside>>> {
-    let mut aside = Vec::new();
+    let mut aside = LogsAside::new();
     let moved = put_aside(from, name, to, stamp, &mut aside).and_then(|()| at::move_new(from, name, to));
     if !matches!(moved, Ok(true)) {
-        for (sidecar, kept) in aside.iter().rev() {
-            // What has its name meanwhile is a program's that made a database there.
-            let _or_stays_aside = at::move_new_as(to, kept, to, sidecar);
-        }
+        let _stays_aside = logs_back(to, &aside);
         return moved.map(|_| None);
     }
     let path = |name: &[u8]| there.join(OsStr::from_bytes(name));
@@ -65,20 +61,14 @@ fn put_aside(
     name: &[u8],
     to: BorrowedFd<'_>,
     stamp: &str,
-    aside: &mut Vec<(Vec<u8>, Vec<u8>)>,
+    aside: &mut LogsAside,
 ) -> io::Result<()> {
     let is_file = at::facts_at(from, name)?.kind == FileType::RegularFile;
     let is_free = at::facts_if_any(to, name)?.is_none();
     if !is_file || !is_free || !(is_database_at(from, name) || log_beside(to, name)) {
         return Ok(());
     }
-    for suffix in SIDECARS {
-        let sidecar = [name, suffix].concat();
-        if at::facts_if_any(to, &sidecar)?.is_some_and(|facts| !facts.is_dir()) {
-            let kept = set_aside(to, &sidecar, &own_names::kept_as(&sidecar, stamp))?;
-            aside.push((sidecar, kept));
-        }
-    }
+    logs_aside(to, name, |facts| !facts.is_dir(), &|sidecar| own_names::kept_as(sidecar, stamp), aside)?;
     if !aside.is_empty() {
         // A power cut must not leave the database with its name and the log with its old one.
         at::sync_dir(to)?;

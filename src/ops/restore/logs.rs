@@ -23,6 +23,7 @@ use crate::source::folder::is_log_at;
 use crate::source::sqlite::fold_copy;
 use rustix::fs::{AtFlags, Stat};
 use std::ffi::{CString, OsStr};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -52,14 +53,33 @@ pub(in crate::ops) fn log_beside(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
 }
 
 /// What lies under another name now: the name it had, and the one it has.
-type Aside = Vec<(Vec<u8>, Vec<u8>)>;
+pub(in crate::ops) type LogsAside = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Moves what SQLite keeps beside `name` aside, as far as `takes` it, under names that `keep_as` makes, and notes each in `aside`. The folder is yet to be
+/// synced.
+pub(in crate::ops) fn logs_aside(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    takes: impl Fn(&at::Facts) -> bool,
+    keep_as: &dyn Fn(&[u8]) -> Vec<u8>,
+    aside: &mut LogsAside,
+) -> io::Result<()> {
+    for suffix in [LOG, INDEX, JOURNAL] {
+        let sidecar = [name, suffix].concat();
+        if at::facts_if_any(dir, &sidecar)?.is_some_and(|facts| takes(&facts)) {
+            let kept = crash::around("sidecar aside", || set_aside(dir, &sidecar, &keep_as(&sidecar)))?;
+            aside.push((sidecar, kept));
+        }
+    }
+    Ok(())
+}
 
 impl Database<'_> {
     /// Exchanges it, and gives the names under which what was there is kept. On an error everything has its name again, or the hint says what has not.
     pub(super) fn exchange(&self) -> Result<Vec<Vec<u8>>> {
         let restored = at::facts_at(self.dir, self.temporary).doing(Class::Failed, self.cannot)?.id;
         let old = self.make_whole();
-        let mut aside = Aside::new();
+        let mut aside = LogsAside::new();
         match self.sidecars_aside(&mut aside).and_then(|()| self.put(old.is_some())) {
             Ok(replaced) => {
                 let old = old.or(match replaced {
@@ -92,23 +112,14 @@ impl Database<'_> {
         replace_in_place(dir, name, self.temporary, &keep_as).doing(Class::Failed, self.cannot)
     }
 
-    fn sidecars_aside(&self, aside: &mut Aside) -> Result<()> {
-        for suffix in [LOG, INDEX, JOURNAL] {
-            let sidecar = [self.name, suffix].concat();
-            if at::facts_if_any(self.dir, &sidecar).doing(Class::Failed, self.cannot)?.is_none() {
-                continue;
-            }
-            let keep_as = (self.keep_as)(&sidecar);
-            let kept = crash::around("sidecar aside", || set_aside(self.dir, &sidecar, &keep_as))
-                .doing(Class::Failed, self.cannot)?;
-            aside.push((sidecar, kept));
-        }
-        at::sync_dir(self.dir).doing(Class::Failed, self.cannot)
+    fn sidecars_aside(&self, aside: &mut LogsAside) -> Result<()> {
+        let moved = logs_aside(self.dir, self.name, |_| true, self.keep_as, aside);
+        moved.and_then(|()| at::sync_dir(self.dir)).doing(Class::Failed, self.cannot)
     }
 
     /// Gives everything its name again after `error`. What is in the way of that is told: without it the live database is not what it was.
-    fn back(&self, aside: &Aside, old: Option<&[u8]>, error: OpError) -> OpError {
-        let lost = move_back(self.dir, aside);
+    fn back(&self, aside: &LogsAside, old: Option<&[u8]>, error: OpError) -> OpError {
+        let lost = logs_back(self.dir, aside);
         if let Some(old) = old {
             // Over its own copy. Where even that fails, the copy stays, which is the same database.
             let _same = at::rename(self.dir, old, self.name);
@@ -180,7 +191,7 @@ impl Database<'_> {
 }
 
 /// Gives what was moved aside its names again, and says of what cannot have it what it is called and was called.
-fn move_back(dir: BorrowedFd<'_>, aside: &Aside) -> Vec<String> {
+pub(in crate::ops) fn logs_back(dir: BorrowedFd<'_>, aside: &LogsAside) -> Vec<String> {
     let is_lost = |(sidecar, kept): &&(Vec<u8>, Vec<u8>)| {
         // Something new under the name is a program's that opened the database meanwhile.
         !at::move_new_as(dir, kept, dir, sidecar).unwrap_or(false)
@@ -200,9 +211,9 @@ mod tests {
         for (name, text) in [("db-wal.kept", "old"), ("db-shm.kept", "old"), ("db-wal", "new")] {
             std::fs::write(top.path().join(name), text).unwrap();
         }
-        let aside: Aside =
+        let aside: LogsAside =
             ["db-wal", "db-shm"].map(|name| (name.into(), format!("{name}.kept").into())).to_vec();
-        assert_eq!(move_back(dir.as_fd(), &aside), ["db-wal.kept as db-wal"]);
+        assert_eq!(logs_back(dir.as_fd(), &aside), ["db-wal.kept as db-wal"]);
         let text = |name: &str| std::fs::read_to_string(top.path().join(name)).unwrap();
         assert_eq!(
             (text("db-wal"), text("db-wal.kept"), text("db-shm")),

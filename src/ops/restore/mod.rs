@@ -21,7 +21,7 @@ pub(in crate::ops) use feed::Dumping;
 pub(in crate::ops) use inplace::stamp;
 pub(crate) use lay::lay;
 pub(crate) use listing::{Listing, SEGMENTS_AT_ONCE, touched};
-pub(in crate::ops) use logs::log_beside;
+pub(in crate::ops) use logs::{LogsAside, log_beside, logs_aside, logs_back};
 
 pub use inplace::{InPlacePlan, database_warning, plan_in_place};
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 /// The first 16 bytes of a SQLite database.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// What SQLite keeps beside a database `NAME`: `NAME-wal` and so on.
-pub(crate) const SIDECARS: [&[u8]; 3] = [b"-journal", b"-shm", b"-wal"];
+pub(super) const SIDECARS: [&[u8]; 3] = [b"-journal", b"-shm", b"-wal"];
 
 /// A SQLite database has at least one page of 512 bytes, and whole pages.
 pub(super) fn size_fits(size: u64) -> bool {

@@ -18,7 +18,7 @@ mod tests;
 mod walk;
 
 pub use crate::platform::capture::Ident;
-pub(crate) use databases::{SIDECARS, is_database_at, is_log_at, owner_of_sidecar};
+pub(crate) use databases::{is_database_at, is_log_at, owner_of_sidecar};
 pub use open::{OpenError, OpenFile, Steadiness, Tree};
 pub use rules::{BadPattern, Excluded};
 pub use scan::{Found, Scan, scan};
