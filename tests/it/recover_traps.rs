@@ -3,7 +3,7 @@
 
 mod doubt;
 
-use crate::common::person::{Person, Said, everything_below};
+use crate::common::person::{Person, Said, damage_database, everything_below};
 use crate::common::project::{Gone, cannot_run, exe, is_root, program};
 use crate::recover::{Fresh, goes_on, rows};
 use serde_json::{Value, json};
@@ -306,20 +306,7 @@ fn recovered_late(person: &Person) -> (Fresh, Value) {
 fn a_snapshot_that_failed_its_check_comes_after_those_that_only_lack_a_young_proof() {
     let person = Person::set_up();
     let sound = person.backup();
-    let database = person.app.join("backend/data/agent.db");
-    let db = rusqlite::Connection::open(&database).unwrap();
-    db.execute_batch("PRAGMA journal_mode=DELETE; CREATE INDEX by_text ON message(text)").unwrap();
-    for row in 0..3000 {
-        db.execute("INSERT INTO message(text) VALUES (?1)", [format!("more {row}")]).unwrap();
-    }
-    drop(db);
-    // Whole pages exchanged: SQLite reads them, and its check finds them wrong.
-    let mut bytes = fs::read(&database).unwrap();
-    let pages = bytes.len() / 4096;
-    let (one, other) = (pages - 3, pages - 9);
-    let page = bytes[one * 4096..(one + 1) * 4096].to_vec();
-    bytes[other * 4096..(other + 1) * 4096].copy_from_slice(&page);
-    fs::write(&database, bytes).unwrap();
+    damage_database(&person.app.join("backend/data/agent.db"));
     let broken = person.json(3, ["backup"])["snapshot"].as_str().unwrap().to_owned();
     let (fresh, report) = recovered_late(&person);
     let found = &report["found"];

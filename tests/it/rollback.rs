@@ -59,6 +59,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 /// An application: a folder with a database in it, an `.env` that a rollback leaves, a folder of dependencies that no snapshot takes, and a
 /// service that is well as long as `app/version` does not say `broken`.
@@ -95,6 +96,19 @@ within = "3s"
 interval = "1s"
 passes = 1
 "#;
+
+/// An application whose second version runs, and the snapshot of its first.
+fn upgraded() -> (App, String) {
+    let app = App::new(SERVICE);
+    let id = app.project.backup();
+    app.upgrade("2");
+    app.start_service();
+    (app, id)
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
 
 impl App {
     pub(crate) fn new(more: &str) -> Self {

@@ -1,6 +1,6 @@
 //! What happens to files and databases while they are backed up.
 
-use crate::common::person::{Person, Said, everything_below, make_database};
+use crate::common::person::{Person, Said, damage_database, everything_below, make_database};
 use crate::common::project::{cannot_run, exe, have, is_root, noise, program};
 use serde_json::Value;
 use std::fs;
@@ -137,19 +137,7 @@ fn a_database_without_anything_in_it_is_a_problem() {
 fn a_damaged_database_is_kept_but_not_good() {
     let person = Person::set_up();
     let database = person.app.join("backend/data/agent.db");
-    let db = rusqlite::Connection::open(&database).unwrap();
-    db.execute_batch("PRAGMA journal_mode=DELETE; CREATE INDEX by_text ON message(text)").unwrap();
-    for row in 0..3000 {
-        db.execute("INSERT INTO message(text) VALUES (?1)", [format!("more {row}")]).unwrap();
-    }
-    drop(db);
-    // Whole pages exchanged: SQLite reads them, and its check finds them wrong.
-    let mut bytes = fs::read(&database).unwrap();
-    let pages = bytes.len() / 4096;
-    let (one, other) = (pages - 3, pages - 9);
-    let copy = bytes[one * 4096..(one + 1) * 4096].to_vec();
-    bytes[other * 4096..(other + 1) * 4096].copy_from_slice(&copy);
-    fs::write(&database, bytes).unwrap();
+    damage_database(&database);
     let said = person
         .run(["backup"])
         .code(3)

@@ -77,6 +77,22 @@ pub(crate) fn make_database(path: &Path, rows: usize) {
     }
 }
 
+/// Damages a database of [`make_database`] so that it is read and found wrong: whole pages are exchanged, which only its check notices.
+pub(crate) fn damage_database(path: &Path) {
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.execute_batch("PRAGMA journal_mode=DELETE; CREATE INDEX by_text ON message(text)").unwrap();
+    for row in 0..3000 {
+        db.execute("INSERT INTO message(text) VALUES (?1)", [format!("more {row}")]).unwrap();
+    }
+    drop(db);
+    let mut bytes = fs::read(path).unwrap();
+    let pages = bytes.len() / 4096;
+    let (one, other) = (pages - 3, pages - 9);
+    let page = bytes[one * 4096..(one + 1) * 4096].to_vec();
+    bytes[other * 4096..(other + 1) * 4096].copy_from_slice(&page);
+    fs::write(path, bytes).unwrap();
+}
+
 impl Person {
     /// An application that nobody protects yet.
     pub(crate) fn new() -> Self {

@@ -1,22 +1,9 @@
 //! What is shown of how far a rollback is.
 
 use super::hosts::on_a_terminal;
-use super::{App, SERVICE};
+use super::{err, upgraded};
 use crate::common::project::{expect_code, have};
 use serde_json::json;
-
-/// An application whose second version runs.
-fn upgraded() -> (App, String) {
-    let app = App::new(SERVICE);
-    let id = app.project.backup();
-    app.upgrade("2");
-    app.start_service();
-    (app, id)
-}
-
-fn err(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[test]
 fn what_is_fetched_is_told_by_its_name_and_size() {

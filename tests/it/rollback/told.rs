@@ -1,25 +1,12 @@
 //! What an undo says, before it, while it goes on and at its end: what is done, and what to type next.
 
-use super::{App, SERVICE};
+use super::{err, upgraded};
 use crate::common::project::expect_code;
 use serde_json::json;
 use std::process::Output;
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// An application whose second version runs.
-fn upgraded() -> (App, String) {
-    let app = App::new(SERVICE);
-    let id = app.project.backup();
-    app.upgrade("2");
-    app.start_service();
-    (app, id)
 }
 
 #[test]
