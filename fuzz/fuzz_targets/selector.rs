@@ -5,6 +5,6 @@ use backstay::model::selector::Selector;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let _ = Selector::parse(text, now, &jiff::tz::TimeZone::UTC);
+    let _ = Selector::parse(text, now, || jiff::tz::TimeZone::UTC);
     let _ = RelPath::new(text.as_bytes());
 });

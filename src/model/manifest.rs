@@ -1,10 +1,15 @@
 //! Segments and maps: JSON lines under a header, encoded and decoded with every check of the format.
 
+mod sifted;
+
+pub use sifted::Sifted;
+
 use crate::model::entry::{Entry, Extent, MAP_RANGE, RawEntry, check_extents};
 use crate::model::id::{ComponentName, ObjectId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::BufRead;
 
 /// The format this program reads and writes.
 pub const FORMAT: u32 = 1;
@@ -231,19 +236,7 @@ impl Segment {
 
     /// Reads and checks a segment.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let mut lines = Lines::new(bytes);
-        let header = read_header(&mut lines, "segment")?;
-        let names: Vec<ObjectId> = header.archives.iter().map(|a| a.sha256).collect();
-        let component = header.component.ok_or_else(|| lines.malformed("no component"))?;
-        let mut entries: Vec<Entry> = Vec::new();
-        while let Some(raw) = lines.next::<RawEntry>()? {
-            let entry = raw.check(&names).map_err(|why| lines.malformed(why))?;
-            if entries.last().is_some_and(|last| last.path >= entry.path) {
-                return Err(lines.malformed(format!("{} is out of order or listed twice", entry.path)));
-            }
-            entries.push(entry);
-        }
-        Ok(Self { component, archives: header.archives, entries })
+        Sifted::read(bytes, None).map(|sifted| sifted.segment)
     }
 }
 
@@ -319,13 +312,14 @@ impl<'a> Lines<'a> {
             return Ok(None);
         }
         self.number += 1;
-        let end = self.rest.iter().position(|&b| b == b'\n');
-        let end = end.ok_or_else(|| self.malformed("the last line is cut off"))?;
-        let line = &self.rest[..end];
+        // The fast way of the standard library to find a byte; of bytes that are in memory it has no errors.
+        let length = BufRead::skip_until(&mut &*self.rest, b'\n').unwrap_or(0);
+        let (line, rest) = self.rest.split_at(length);
+        let line = line.strip_suffix(b"\n").ok_or_else(|| self.malformed("the last line is cut off"))?;
         if line.len() > LINE_BYTES_MAX {
             return Err(self.malformed("the line is longer than 16 MiB"));
         }
-        self.rest = &self.rest[end + 1..];
+        self.rest = rest;
         Ok(Some(line))
     }
 

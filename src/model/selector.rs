@@ -119,8 +119,8 @@ impl fmt::Display for Selector {
 }
 
 impl Selector {
-    /// Parses `text`. Times without a zone are of `zone`; `now` is what `@-2h` counts back from.
-    pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Self, SelectorError> {
+    /// Parses `text`. Times without a zone are of `zone`, which is only asked for then: to find this machine's all zones are looked through. `now` is what `@-2h` counts back from.
+    pub fn parse(text: &str, now: Timestamp, zone: impl FnOnce() -> TimeZone) -> Result<Self, SelectorError> {
         let what = parse_what(text, now, zone);
         let malformed = |why| SelectorError::Malformed { text: text.chars().take(80).collect(), why };
         Ok(Self { text: text.to_owned(), what: what.map_err(malformed)? })
@@ -208,7 +208,7 @@ impl Selector {
     }
 }
 
-fn parse_what(text: &str, now: Timestamp, zone: &TimeZone) -> Result<What, &'static str> {
+fn parse_what(text: &str, now: Timestamp, zone: impl FnOnce() -> TimeZone) -> Result<What, &'static str> {
     if let Some(tag) = text.strip_prefix("tag:") {
         return if tag.is_empty() {
             Err("the tag is missing (tag:NAME)")
@@ -217,7 +217,7 @@ fn parse_what(text: &str, now: Timestamp, zone: &TimeZone) -> Result<What, &'sta
         };
     }
     if let Some(time) = text.strip_prefix('@') {
-        return at(time, now, zone).map(What::At).ok_or(TIME_FORMS);
+        return at(time, now, &zone()).map(What::At).ok_or(TIME_FORMS);
     }
     match text {
         "latest" => return Ok(What::Latest(0)),
@@ -365,7 +365,7 @@ mod tests {
 
     fn found(text: &str) -> Result<char, SelectorError> {
         let list = list();
-        let place = Selector::parse(text, now(), &zone())?.resolve(&list)?;
+        let place = Selector::parse(text, now(), zone)?.resolve(&list)?;
         Ok(list[place].id.as_str().chars().last().unwrap())
     }
 
@@ -428,9 +428,9 @@ mod tests {
             assert!(matches!(error, SelectorError::NotFound { .. }), "{text}: {error}");
             assert!(error.to_string().contains(expected), "{error}");
         }
-        let none = Selector::parse("latest", now(), &zone()).unwrap().resolve(&[]).unwrap_err();
+        let none = Selector::parse("latest", now(), zone).unwrap().resolve(&[]).unwrap_err();
         assert!(none.to_string().ends_with("there are none yet"), "{none}");
-        let forged = Selector::parse("latest", now(), &zone()).unwrap().resolve(&list()[7..]).unwrap_err();
+        let forged = Selector::parse("latest", now(), zone).unwrap().resolve(&list()[7..]).unwrap_err();
         assert!(forged.to_string().contains("none of the 1 here is a trusted"), "{forged}");
     }
 
@@ -449,7 +449,7 @@ mod tests {
         let same = Summary { trusted: false, ..list[1].clone() };
         list.push(same);
         for (text, expected) in [("20261116", 0), ("20261117T080000Z-bbbbbbbb", 1)] {
-            assert_eq!(Selector::parse(text, now(), &zone()).unwrap().resolve(&list), Ok(expected));
+            assert_eq!(Selector::parse(text, now(), zone).unwrap().resolve(&list), Ok(expected));
         }
     }
 
@@ -490,15 +490,15 @@ mod tests {
             "@-9999999w",
             "ä",
         ] {
-            let error = Selector::parse(text, now(), &zone()).unwrap_err();
+            let error = Selector::parse(text, now(), zone).unwrap_err();
             assert!(matches!(error, SelectorError::Malformed { .. }), "{text}");
         }
-        assert!(Selector::parse("202", now(), &zone()).unwrap_err().to_string().contains("at least 4"));
+        assert!(Selector::parse("202", now(), zone).unwrap_err().to_string().contains("at least 4"));
     }
 
     #[test]
     fn only_an_id_names_without_choosing() {
-        let chooses = |text: &str| Selector::parse(text, now(), &zone()).unwrap().chooses();
+        let chooses = |text: &str| Selector::parse(text, now(), zone).unwrap().chooses();
         assert!(!chooses("20261117"));
         assert!(["latest", "latest-good", "latest-safety", "tag:x", "@-1h"].into_iter().all(chooses));
     }

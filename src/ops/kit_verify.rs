@@ -294,7 +294,7 @@ fn piece_of(
     archives.settle().map_err(damaged)?;
     extent.length = extent.length.min(PIECE);
     let mut counted = Counted::default();
-    reading.deliver(vec![Piece { extent, file: 0 }], &archives, &mut counted)?;
+    reading.deliver(vec![Piece { extent: &extent, file: 0 }], &archives, &mut counted)?;
     if counted.lost.is_some() {
         reading.sources.answered()?;
     }

@@ -3,9 +3,9 @@
 use crate::archive::{ArchiveError, open_manifest};
 use crate::keys::Identities;
 use crate::model::index::{Index, IndexComponent, SegmentRef};
-use crate::model::manifest::{ArchiveInfo, ManifestError, Map, Segment};
+use crate::model::manifest::{ArchiveInfo, ManifestError, Map, Segment, Sifted};
 use crate::model::record::SnapshotKind;
-use crate::model::{Entry, Extent, ObjectId, ObjectKind, Record};
+use crate::model::{Entry, Extent, ObjectId, ObjectKind, Record, RelPath};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::vault::{store_error, too_new};
 use crate::store::{Key, Store};
@@ -125,16 +125,36 @@ impl SnapshotReader<'_> {
 
     /// One segment, compared with the index.
     pub fn segment(&self, component: &IndexComponent, reference: &SegmentRef) -> Result<Segment> {
+        self.sifted(component, reference, None)
+    }
+
+    /// The same with the entries of the paths that are `wanted` alone.
+    pub fn segment_of(
+        &self,
+        component: &IndexComponent,
+        reference: &SegmentRef,
+        wanted: &dyn Fn(&RelPath) -> bool,
+    ) -> Result<Segment> {
+        self.sifted(component, reference, Some(wanted))
+    }
+
+    fn sifted(
+        &self,
+        component: &IndexComponent,
+        reference: &SegmentRef,
+        wanted: Option<&dyn Fn(&RelPath) -> bool>,
+    ) -> Result<Segment> {
         let what = format!("a listing of component {}", component.name);
         let bytes = self.manifest(&reference.object, Some(reference.size), &what)?;
         let what = self.named(&what, &reference.object);
-        let segment = Segment::decode(&bytes).map_err(|e| content_error(e, &what))?;
+        let Sifted { segment, count, ends } =
+            Sifted::read(&bytes, wanted).map_err(|e| content_error(e, &what))?;
         let wrong = |why: String| damaged(format!("{what} is damaged")).because(why);
-        let fits = segment.component == component.name
-            && segment.entries.len() as u64 == reference.entries
-            && segment.entries.first().is_some_and(|e| e.path == reference.first)
-            && segment.entries.last().is_some_and(|e| e.path == reference.last);
-        if !fits {
+        let meant = |(first, last): &(RelPath, RelPath)| (first, last) == (&reference.first, &reference.last);
+        if segment.component != component.name
+            || count != reference.entries
+            || !ends.as_ref().is_some_and(meant)
+        {
             return Err(wrong("it is not the one that the index means".into()));
         }
         self.check_archives(&segment.archives).map_err(wrong)?;

@@ -1,11 +1,13 @@
 //! From what people type to snapshots, components and paths.
 
 use crate::model::chain::{KnownSnapshot, Trust};
-use crate::model::index::{Index, IndexComponent};
+use crate::model::index::{Index, IndexComponent, SegmentRef};
+use crate::model::manifest::Segment;
 use crate::model::selector::{Selector, SelectorError, Summary};
 use crate::model::{Entry, HostId, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::holding::{holds, numbered};
+use crate::ops::objects::SnapshotReader;
 use crate::ops::session::{HostChoice, Session};
 use crate::ops::vault::{Vault, is_trusted};
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +26,19 @@ impl Selection {
     /// True when `path` is wanted, or is a directory on the way to something wanted.
     pub fn wants(&self, path: &RelPath) -> bool {
         self.paths.is_empty() || self.paths.iter().any(|p| path.is_within(p) || (p.is_within(path)))
+    }
+
+    /// A segment's entries that are wanted.
+    pub fn read(
+        &self,
+        reader: &SnapshotReader<'_>,
+        component: &IndexComponent,
+        reference: &SegmentRef,
+    ) -> Result<Segment> {
+        match self.paths.is_empty() {
+            true => reader.segment(component, reference),
+            false => reader.segment_of(component, reference, &|path| self.wants(path)),
+        }
     }
 
     /// True when a listing from `first` to `last` may hold something wanted.
@@ -140,7 +155,7 @@ pub fn named<'v>(session: &Session, vault: &'v Vault, text: &str) -> Result<&'v 
 
 fn find<'v>(session: &Session, vault: &'v Vault, text: &str, names: &[String]) -> Result<&'v KnownSnapshot> {
     let now = session.around.clock.now();
-    let selector = Selector::parse(text, now, &jiff::tz::TimeZone::system())
+    let selector = Selector::parse(text, now, jiff::tz::TimeZone::system)
         .map_err(|e| tag_of_that_name(vault, text).unwrap_or_else(|| selector_error(e)))?;
     let hosts = hosts(session, vault)?;
     let chooses = selector.chooses();

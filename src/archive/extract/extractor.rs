@@ -144,6 +144,11 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
+    /// Lets go of a finished file that has no second name and is not to be opened or removed any more: a million of them need not be known.
+    pub fn forget(&self, path: &RelPath) {
+        self.made.remove(&key(path.as_bytes()));
+    }
+
     /// Removes a file that this extractor made: its content turned out to be damaged.
     pub fn discard(&self, path: &RelPath) -> Result<(), ExtractError> {
         let made = self.made_at(path, |made| made.sort != Sort::Dir, NOT_A_FILE)?;

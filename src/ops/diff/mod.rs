@@ -118,8 +118,8 @@ fn sort_out<'o>(
             let configured = |c: &&Component| c.name.as_str() == name;
             let component = index.component(name).is_some()
                 || session.config.as_ref().is_some_and(|c| c.components.iter().any(|c| configured(&c)));
-            let time = jiff::tz::TimeZone::system();
-            let selector = crate::model::selector::Selector::parse(word, session.around.clock.now(), &time);
+            let now = session.around.clock.now();
+            let selector = crate::model::selector::Selector::parse(word, now, jiff::tz::TimeZone::system);
             match (here || component, selector.is_ok() && !here && !below) {
                 (true, true) => Err(OpError::new(
                     Class::Usage,

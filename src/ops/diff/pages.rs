@@ -38,17 +38,17 @@ pub(super) struct StoredDatabase<'a> {
 impl<'a> StoredDatabase<'a> {
     pub(super) fn find(opened: &'a Opened, component: &str, path: &RelPath) -> Result<Option<Self>> {
         let selection = Selection { component: component.to_owned(), paths: vec![path.clone()] };
-        let mut listing = Listing::read(&opened.reader(), &opened.index, &selection)?;
+        let listing = Listing::read(&opened.reader(), &opened.index, &selection)?;
         let Some(place) = listing.entries.iter().position(|e| e.path == *path) else { return Ok(None) };
-        let extents = listing.extents.remove(&place).unwrap_or_default();
+        let extents = listing.extents(place).to_vec();
         let entry = listing.entries[place].clone();
         Ok(Some(Self { opened, listing, entry, extents }))
     }
 
     /// Brings the bytes of `ranges` to their places in a scratch file. `None`: some of them cannot be had.
     fn bytes(&self, ranges: &[(u64, u64)], interrupt: &Interrupt) -> Result<Option<File>> {
-        let pieces = self.extents.iter().flat_map(|e| within(e, ranges));
-        let pieces = pieces.map(|extent| Piece { extent, file: 0 }).collect();
+        let stretches: Vec<Extent> = self.extents.iter().flat_map(|e| within(e, ranges)).collect();
+        let pieces = stretches.iter().map(|extent| Piece { extent, file: 0 }).collect();
         let mut sink = ToFile { file: scratch()?, lost: false };
         sink.file.set_len(self.entry.size).doing(Class::Failed, || "cannot write a scratch file".into())?;
         let reading = Reading {

@@ -256,9 +256,7 @@ impl Drilling<'_> {
             .iter()
             .enumerate()
             .filter(|(_, entry)| entry.kind == Kind::File)
-            .map(|(place, entry)| {
-                Wanted::new(entry.clone(), listing.extents.get(&place).cloned().unwrap_or_default())
-            })
+            .map(|(place, entry)| Wanted::new(entry.clone(), listing.extents(place).to_vec()))
             .collect();
         let pool = Pool::for_machine();
         let reading = Reading {
@@ -350,7 +348,7 @@ fn output_file(listing: &Listing, root: &Path) -> Result<File> {
 /// Bytes of the content of those files.
 fn blamed(listing: &Listing, lost: impl Fn(&Entry) -> bool) -> Vec<ObjectId> {
     let files = listing.entries.iter().enumerate().filter(|(_, entry)| lost(entry));
-    let extents = files.filter_map(|(place, _)| listing.extents.get(&place)).flatten();
+    let extents = files.flat_map(|(place, _)| listing.extents(place));
     let archives: BTreeSet<ObjectId> = extents.map(|extent| extent.archive).collect();
     archives.into_iter().collect()
 }

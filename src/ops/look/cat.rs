@@ -63,9 +63,9 @@ pub(in crate::ops) fn small_file(
 
 /// All of a file, where it can be read.
 fn gathered(session: &Session, opened: &Opened, listing: &Listing, place: usize) -> Result<Gather> {
-    let extents = listing.extents.get(&place).cloned().unwrap_or_default();
+    let extents = listing.extents(place);
     let mut gathered = Gather::new(&listing.entries[place])?;
-    let pieces = extents.iter().map(|&extent| Piece { extent, file: 0 }).collect();
+    let pieces = extents.iter().map(|extent| Piece { extent, file: 0 }).collect();
     let pool = reading_pool();
     let reading = Reading {
         sources: &opened.sources,

@@ -118,8 +118,8 @@ fn entries_of(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection)
     let mut entries = Vec::new();
     let touched: Vec<&SegmentRef> = touched(component, selection).collect();
     for some in touched.chunks(SEGMENTS_AT_ONCE) {
-        for segment in try_each(some, |reference| reader.segment(component, reference))? {
-            entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
+        for segment in try_each(some, |reference| selection.read(reader, component, reference))? {
+            entries.extend(segment.entries);
         }
     }
     shape::check(component, &entries)?;

@@ -6,19 +6,19 @@ use crate::ops::restore::read::{Piece, Sink};
 
 /// Walks the pieces of one archive as its frames come in.
 pub(super) struct Cursor<'p> {
-    pieces: &'p [Piece],
+    pieces: &'p [Piece<'p>],
     /// All pieces before this one have been delivered to their end.
     first: usize,
 }
 
 impl<'p> Cursor<'p> {
     /// Over pieces sorted by tar offset.
-    pub(super) fn over(pieces: &'p [Piece]) -> Self {
+    pub(super) fn over(pieces: &'p [Piece<'p>]) -> Self {
         Self { pieces, first: 0 }
     }
 
-    fn overlapping(&mut self, start: u64, end: u64) -> impl Iterator<Item = &Piece> {
-        let ended = move |p: &Piece| p.extent.tar_offset + p.extent.length <= start;
+    fn overlapping(&mut self, start: u64, end: u64) -> impl Iterator<Item = &Piece<'p>> {
+        let ended = move |p: &Piece<'_>| p.extent.tar_offset + p.extent.length <= start;
         while self.pieces.get(self.first).is_some_and(ended) {
             self.first += 1;
         }

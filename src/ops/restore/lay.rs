@@ -47,8 +47,12 @@ pub(crate) fn write_listing(
     let component = listing.component.name.as_str();
     let mut first_names: HashMap<u64, RelPath> = HashMap::new();
     let mut links = Vec::new();
-    let mut pending = Vec::new();
-    let mut pieces = Vec::new();
+    // As many as there are: doubling would take twice the room.
+    let files = (0..listing.entries.len()).filter(|place| listing.entries[*place].kind == Kind::File);
+    let (count, extents) =
+        files.fold((0, 0), |(count, extents), place| (count + 1, extents + listing.extents(place).len()));
+    let mut pending = Vec::with_capacity(count);
+    let mut pieces = Vec::with_capacity(extents);
     let mut beside = VecDeque::new();
     for (place, entry) in listing.entries.iter().enumerate() {
         let first = entry.link.and_then(|link| first_names.get(&link)).cloned();
@@ -56,13 +60,12 @@ pub(crate) fn write_listing(
             (Kind::Socket | Kind::Left, _) => continue,
             (kind, Some(first)) if kind != Kind::Dir => links.push((first, entry)),
             (Kind::File, _) => {
-                let extents = listing.extents.get(&place).map_or(&[][..], Vec::as_slice);
-                let ranges = extents.iter().map(|e| (e.offset, e.length)).collect();
+                let extents = listing.extents(place);
                 if extents.is_empty() {
                     beside.push_back((place, Beside::Empty(pending.len())));
                 }
-                pieces.extend(extents.iter().map(|&extent| Piece { extent, file: pending.len() }));
-                pending.push(Pending::new(entry, place, ranges));
+                pieces.extend(extents.iter().map(|extent| Piece { extent, file: pending.len() }));
+                pending.push(Pending::new(place, extents));
             }
             _ => beside.push_back((place, Beside::Bare(entry))),
         }
@@ -76,7 +79,7 @@ pub(crate) fn write_listing(
     let progress = &session.around.progress;
     let advance = |bytes| progress.advance(bytes);
     let pool = reading_pool();
-    let mut files = Files::new(&extractor, component, pending, beside, &advance);
+    let mut files = Files::new(&extractor, listing, pending, beside, &advance);
     let reading = Reading {
         sources: &opened.sources,
         record: &opened.record,

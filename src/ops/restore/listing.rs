@@ -1,7 +1,7 @@
 //! What was asked for of a component, and where its bytes lie.
 
 use crate::model::index::{Index, IndexComponent, SegmentRef};
-use crate::model::{Entry, Kind, ObjectId};
+use crate::model::{Entry, Extent, ObjectId};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::many::try_each;
 use crate::ops::objects::SnapshotReader;
@@ -26,8 +26,8 @@ pub(crate) struct Listing {
     pub(crate) component: IndexComponent,
     pub(crate) entries: Vec<Entry>,
     pub(crate) archives: Archives,
-    /// For each entry, by place: the extents of its content.
-    pub(crate) extents: HashMap<usize, Vec<crate::model::Extent>>,
+    /// By place, the extents of files with maps: those of all others stand in their entries, and a million need not be held twice.
+    mapped: HashMap<usize, Vec<Extent>>,
 }
 
 impl Listing {
@@ -35,18 +35,24 @@ impl Listing {
     pub(crate) fn read(reader: &SnapshotReader<'_>, index: &Index, selection: &Selection) -> Result<Self> {
         let component = select::component(index, &selection.component)?.clone();
         let mut listing =
-            Self { component, entries: Vec::new(), archives: Archives::default(), extents: HashMap::new() };
+            Self { component, entries: Vec::new(), archives: Archives::default(), mapped: HashMap::new() };
         let touched: Vec<SegmentRef> = touched(&listing.component, selection).cloned().collect();
+        if selection.paths.is_empty() {
+            // As many as there are: doubling would take twice the room.
+            let count: u64 = touched.iter().map(|segment| segment.entries).sum();
+            listing.entries.try_reserve_exact(usize::try_from(count).unwrap_or(0)).unwrap_or_default();
+        }
         for some in touched.chunks(SEGMENTS_AT_ONCE) {
-            for segment in try_each(some, |reference| reader.segment(&listing.component, reference))? {
+            for segment in try_each(some, |reference| selection.read(reader, &listing.component, reference))?
+            {
                 listing.archives.add(segment.archives);
-                listing.entries.extend(segment.entries.into_iter().filter(|e| selection.wants(&e.path)));
+                listing.entries.extend(segment.entries);
             }
         }
         shape::check(&listing.component, &listing.entries)?;
-        for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| e.kind == Kind::File) {
+        for (place, entry) in listing.entries.iter().enumerate().filter(|(_, e)| !e.maps.is_empty()) {
             let (extents, archives) = reader.extents(&listing.component, entry)?;
-            listing.extents.insert(place, extents);
+            listing.mapped.insert(place, extents);
             listing.archives.add(archives);
         }
         if let Err(why) = listing.archives.settle() {
@@ -57,11 +63,24 @@ impl Listing {
         Ok(listing)
     }
 
+    /// Where the bytes of the entry at `place` lie, by offset; none of what is no file.
+    pub(crate) fn extents(&self, place: usize) -> &[Extent] {
+        match (self.mapped.get(&place), self.entries.get(place)) {
+            (Some(extents), _) => extents,
+            (None, Some(entry)) => &entry.extents,
+            (None, None) => &[],
+        }
+    }
+
+    fn all_extents(&self) -> impl Iterator<Item = &Extent> {
+        (0..self.entries.len()).flat_map(|place| self.extents(place))
+    }
+
     /// The archives that must be there whole: of a whole component all, else those that content lies in.
     pub(super) fn archives_needed(&self) -> BTreeSet<ObjectId> {
         let whole = self.entries.len() as u64 == self.component.entries;
         let all = self.component.archives.iter().filter(|_| whole).copied();
-        all.chain(self.extents.values().flatten().map(|e| e.archive)).collect()
+        all.chain(self.all_extents().map(|e| e.archive)).collect()
     }
 
     /// Bytes of content.
@@ -74,6 +93,6 @@ impl Listing {
         let mut counted = HashSet::new();
         let entries = self.entries.iter().enumerate().filter(|(_, entry)| wanted(entry));
         let files = entries.filter(|(_, entry)| entry.link.is_none_or(|link| counted.insert(link)));
-        files.filter_map(|(place, _)| self.extents.get(&place)).flatten().map(|extent| extent.length).sum()
+        files.flat_map(|(place, _)| self.extents(place)).map(|extent| extent.length).sum()
     }
 }

@@ -18,10 +18,10 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 
-/// A stretch of a file to be read; `file` is the caller's number for the file.
+/// A stretch of a file to be read; `file` is the caller's number for the file. A million of them may wait.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece {
-    pub(crate) extent: Extent,
+pub(crate) struct Piece<'e> {
+    pub(crate) extent: &'e Extent,
     pub(crate) file: usize,
 }
 
@@ -140,12 +140,12 @@ impl Reading<'_> {
     /// Reads all `pieces` and gives them to `sink`. While one archive is read the next is opened.
     pub(crate) fn deliver(
         &self,
-        mut pieces: Vec<Piece>,
+        mut pieces: Vec<Piece<'_>>,
         archives: &Archives,
         sink: &mut dyn Sink,
     ) -> Result<()> {
         pieces.sort_by_key(|p| (p.extent.archive, p.extent.tar_offset, p.file));
-        let mut groups: Vec<(&ArchiveInfo, &[Piece])> = Vec::new();
+        let mut groups: Vec<(&ArchiveInfo, &[Piece<'_>])> = Vec::new();
         for pieces in pieces.chunk_by(|a, b| a.extent.archive == b.extent.archive) {
             match pieces.first().and_then(|first| archives.0.get(&first.extent.archive)) {
                 Some(info) => groups.push((info, pieces)),
@@ -171,7 +171,7 @@ impl Reading<'_> {
 
     fn read_groups<'s>(
         &'s self,
-        groups: &'s [(&'s ArchiveInfo, &'s [Piece])],
+        groups: &'s [(&'s ArchiveInfo, &'s [Piece<'s>])],
         opened: &Receiver<Result<Open>>,
         sink: &mut dyn Sink,
     ) -> Result<()> {
@@ -212,7 +212,7 @@ impl Reading<'_> {
     fn begin<'s>(
         &'s self,
         info: &'s ArchiveInfo,
-        pieces: &'s [Piece],
+        pieces: &'s [Piece<'s>],
         reader: Open,
         sink: &mut dyn Sink,
     ) -> Result<Option<Group<'s>>> {
@@ -325,12 +325,12 @@ fn one_by_one(
     Ok(())
 }
 
-fn lose(pieces: &[Piece], why: &str, sink: &mut dyn Sink) -> Result<()> {
+fn lose(pieces: &[Piece<'_>], why: &str, sink: &mut dyn Sink) -> Result<()> {
     pieces.iter().try_for_each(|piece| sink.lost(piece.file, why))
 }
 
 /// The frames that pieces touch, neighbours together.
-fn batches(info: &ArchiveInfo, pieces: &[Piece]) -> Vec<Vec<Frame>> {
+fn batches(info: &ArchiveInfo, pieces: &[Piece<'_>]) -> Vec<Vec<Frame>> {
     let mut batches: Vec<Vec<Frame>> = Vec::new();
     let mut reached = 0;
     for piece in pieces {

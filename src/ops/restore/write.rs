@@ -1,8 +1,9 @@
 //! Writing restored files: bytes as they come, each file proved against its hash before it counts.
 
 use crate::archive::extract::Extractor;
-use crate::model::{Entry, Problem, ProblemKind, RelPath};
+use crate::model::{Entry, Extent, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
+use crate::ops::restore::listing::Listing;
 use crate::ops::restore::read::Sink;
 use rustix::io::{pread, pwrite};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -17,16 +18,14 @@ pub(super) enum Beside<'e> {
     Empty(usize),
 }
 
-/// A file on its way back.
-pub(super) struct Pending<'e> {
-    pub(super) entry: &'e Entry,
+/// A file on its way back. Of a million files each has one: what is here is kept small.
+pub(super) struct Pending {
     /// Its place in the listing: what stands before it there is made before it.
     place: usize,
-    /// Stretches that bytes cover, by offset.
-    pub(super) ranges: Vec<(u64, u64)>,
+    /// So many bytes of it have not come yet.
     missing: u64,
     hashing: Hashing,
-    lost: Option<String>,
+    lost: bool,
     created: bool,
 }
 
@@ -40,14 +39,15 @@ enum Hashing {
     GivenUp,
 }
 
-impl<'e> Pending<'e> {
-    pub(super) fn new(entry: &'e Entry, place: usize, ranges: Vec<(u64, u64)>) -> Self {
-        let missing = ranges.iter().map(|r| r.1).sum();
-        Self { entry, place, ranges, missing, hashing: Hashing::NotBegun, lost: None, created: false }
+impl Pending {
+    /// Of the entry at `place`, whose bytes lie in `extents`.
+    pub(super) fn new(place: usize, extents: &[Extent]) -> Self {
+        let missing = extents.iter().map(|e| e.length).sum();
+        Self { place, missing, hashing: Hashing::NotBegun, lost: false, created: false }
     }
 
-    /// Hashes `bytes` when they are the next ones of the file.
-    fn hash(&mut self, offset: u64, bytes: &[u8]) {
+    /// Hashes `bytes` when they are the next ones of the file, which `extents` cover.
+    fn hash(&mut self, extents: &[Extent], offset: u64, bytes: &[u8]) {
         if matches!(self.hashing, Hashing::NotBegun) {
             self.hashing = Hashing::Running(Box::new((blake3::Hasher::new(), 0, 0)));
         }
@@ -55,14 +55,14 @@ impl<'e> Pending<'e> {
             return;
         };
         let (hasher, range, at) = &mut **running;
-        let next = self.ranges.get(*range).map(|r| r.0 + *at);
+        let next = extents.get(*range).map(|e| e.offset + *at);
         if next != Some(offset) {
             self.hashing = Hashing::GivenUp;
             return;
         }
         hasher.update(bytes);
         *at += bytes.len() as u64;
-        if self.ranges.get(*range).is_some_and(|r| r.1 == *at) {
+        if extents.get(*range).is_some_and(|e| e.length == *at) {
             (*range, *at) = (*range + 1, 0);
         }
     }
@@ -74,10 +74,10 @@ const OPEN_MAX: usize = 128;
 /// Writes files into an extractor's tree.
 pub(super) struct Files<'e, 'x> {
     extractor: &'x Extractor<'x>,
-    pub(super) pending: Vec<Pending<'e>>,
+    listing: &'e Listing,
+    pub(super) pending: Vec<Pending>,
     /// In the order of the listing, with their places there.
     beside: VecDeque<(usize, Beside<'e>)>,
-    component: &'e str,
     open: BTreeMap<usize, File>,
     order: VecDeque<usize>,
     pub(super) damaged: Vec<Problem>,
@@ -87,21 +87,33 @@ pub(super) struct Files<'e, 'x> {
 impl<'e, 'x> Files<'e, 'x> {
     pub(super) fn new(
         extractor: &'x Extractor<'x>,
-        component: &'e str,
-        pending: Vec<Pending<'e>>,
+        listing: &'e Listing,
+        pending: Vec<Pending>,
         beside: VecDeque<(usize, Beside<'e>)>,
         advance: &'x dyn Fn(u64),
     ) -> Self {
         Self {
             extractor,
+            listing,
             pending,
             beside,
-            component,
             open: BTreeMap::new(),
             order: VecDeque::new(),
             damaged: Vec::new(),
             advance,
         }
+    }
+
+    fn component(&self) -> &'e str {
+        self.listing.component.name.as_str()
+    }
+
+    fn entry(&self, file: usize) -> &'e Entry {
+        &self.listing.entries[self.pending[file].place]
+    }
+
+    fn extents(&self, file: usize) -> &'e [Extent] {
+        self.listing.extents(self.pending[file].place)
     }
 
     /// Makes what no byte comes for and that stands before `place` in the listing; `usize::MAX` makes all.
@@ -111,7 +123,7 @@ impl<'e, 'x> Files<'e, 'x> {
                 Beside::Empty(file) => self.complete(file)?,
                 Beside::Bare(entry) => {
                     let made = self.extractor.make(entry);
-                    made.doing(Class::Failed, || format!("cannot make {}/{}", self.component, entry.path))?;
+                    made.doing(Class::Failed, || format!("cannot make {}/{}", self.component(), entry.path))?;
                 }
             }
         }
@@ -129,7 +141,7 @@ impl<'e, 'x> Files<'e, 'x> {
     }
 
     fn failed(&self, file: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpError {
-        let what = format!("cannot write {}/{}", self.component, self.pending[file].entry.path);
+        let what = format!("cannot write {}/{}", self.component(), self.entry(file).path);
         OpError::new(Class::Failed, what).because(error)
     }
 
@@ -138,7 +150,8 @@ impl<'e, 'x> Files<'e, 'x> {
             if let Some(oldest) = self.order.pop_front_if(|_| self.open.len() >= OPEN_MAX) {
                 self.open.remove(&oldest);
             }
-            let Pending { entry, place, created, .. } = self.pending[file];
+            let (entry, pending) = (self.entry(file), &self.pending[file]);
+            let (place, created) = (pending.place, pending.created);
             self.make_before(place)?;
             let made = if created {
                 self.extractor.reopen_file(&entry.path)
@@ -159,55 +172,61 @@ impl<'e, 'x> Files<'e, 'x> {
     }
 
     fn complete(&mut self, file: usize) -> Result<()> {
-        if let Some(why) = self.pending[file].lost.clone() {
-            return self.give_up(file, &why);
+        if self.is_lost(file) {
+            return Ok(()); // said, and taken away
         }
         self.file(file)?;
         let proved = self.proved(file).map_err(|e| self.failed(file, e))?;
         if !proved {
             return self.give_up(file, "its content is not what its listing says");
         }
-        let entry = self.pending[file].entry;
+        let entry = self.entry(file);
         let finished = self.extractor.finish_file(self.file(file)?, entry);
         self.close(file);
-        finished.map_err(|e| self.failed(file, e))
+        finished.map_err(|e| self.failed(file, e))?;
+        if entry.link.is_none() {
+            self.extractor.forget(&entry.path);
+        }
+        Ok(())
     }
 
     /// Compares the content with the entry's hash: from what was hashed on the way, or by reading the file again.
     fn proved(&mut self, file: usize) -> io::Result<bool> {
-        let pending = &mut self.pending[file];
-        let found = match std::mem::replace(&mut pending.hashing, Hashing::GivenUp) {
-            Hashing::Running(running) if running.1 == pending.ranges.len() => running.0.finalize(),
+        let extents = self.extents(file);
+        let found = match std::mem::replace(&mut self.pending[file].hashing, Hashing::GivenUp) {
+            Hashing::Running(running) if running.1 == extents.len() => running.0.finalize(),
             _ => {
-                let ranges = pending.ranges.clone();
                 let handle = self.open.get(&file).ok_or_else(|| io::Error::other("not open"))?;
-                hash_ranges(handle, &ranges)?
+                hash_extents(handle, extents)?
             }
         };
-        Ok(self.pending[file].entry.hash.is_some_and(|h| h.as_bytes() == found.as_bytes()))
+        Ok(self.entry(file).hash.is_some_and(|h| h.as_bytes() == found.as_bytes()))
     }
 
     /// Leaves the file out: wrong bytes must not stand under its name.
     fn give_up(&mut self, file: usize, why: &str) -> Result<()> {
-        let path = &self.pending[file].entry.path;
-        let problem = Problem::at_path(ProblemKind::Damaged, self.component, path.as_bytes(), why);
+        let path = &self.entry(file).path;
+        let problem = Problem::at_path(ProblemKind::Damaged, self.component(), path.as_bytes(), why);
         self.damaged.push(problem);
         self.close(file);
         if std::mem::take(&mut self.pending[file].created) {
-            let path = self.pending[file].entry.path.clone();
-            self.extractor.discard(&path).map_err(|e| self.failed(file, e))?;
+            self.extractor.discard(path).map_err(|e| self.failed(file, e))?;
         }
         Ok(())
     }
 
     /// Paths of the files that were written whole.
     pub(super) fn whole(&self) -> HashSet<RelPath> {
-        self.pending.iter().filter(|p| p.created).map(|p| p.entry.path.clone()).collect()
+        self.pending
+            .iter()
+            .filter(|p| p.created)
+            .map(|p| self.listing.entries[p.place].path.clone())
+            .collect()
     }
 
     /// True when the file could not be had.
     pub(super) fn is_lost(&self, file: usize) -> bool {
-        self.pending[file].lost.is_some()
+        self.pending[file].lost
     }
 }
 
@@ -220,7 +239,8 @@ impl Sink for Files<'_, '_> {
         let Some(missing) = self.pending[file].missing.checked_sub(bytes.len() as u64) else {
             return self.lost(file, "more bytes came than its listing says");
         };
-        self.pending[file].hash(offset, bytes);
+        let extents = self.extents(file);
+        self.pending[file].hash(extents, offset, bytes);
         let handle = self.file(file)?;
         let mut done = 0;
         while done < bytes.len() {
@@ -242,7 +262,7 @@ impl Sink for Files<'_, '_> {
         if self.is_lost(file) {
             return Ok(());
         }
-        self.pending[file].lost = Some(why.to_owned());
+        self.pending[file].lost = true;
         self.give_up(file, why)
     }
 }
@@ -250,12 +270,12 @@ impl Sink for Files<'_, '_> {
 /// Files are read again in steps of at most this many bytes.
 const BUFFER: usize = 1 << 20;
 
-fn hash_ranges(file: &File, ranges: &[(u64, u64)]) -> io::Result<blake3::Hash> {
+fn hash_extents(file: &File, extents: &[Extent]) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     // None for an empty file: clearing it would be most of the work.
-    let longest = ranges.iter().map(|range| range.1).max().unwrap_or(0);
+    let longest = extents.iter().map(|extent| extent.length).max().unwrap_or(0);
     let mut buffer = vec![0; usize::try_from(longest).unwrap_or(BUFFER).min(BUFFER)];
-    for &(offset, length) in ranges {
+    for &Extent { offset, length, .. } in extents {
         let mut done = 0;
         while done < length {
             let want = usize::try_from(length - done).unwrap_or(buffer.len()).min(buffer.len());

@@ -148,7 +148,7 @@ impl Checker<'_> {
             let Some(keep) = keep(file)? else {
                 continue;
             };
-            pieces.extend(file.extents.iter().map(|&extent| Piece { extent, file: states.len() }));
+            pieces.extend(file.extents.iter().map(|extent| Piece { extent, file: states.len() }));
             states.push(State { place, file, missing: file.bytes(), lost: None, keep, hashing: None });
         }
         let mut sink = Comparing { states, advance: self.advance };

@@ -37,8 +37,8 @@ pub struct SqliteCapture {
     pub instant: Timestamp,
     talk: Talk,
     left: u64,
-    chunk: Vec<u8>,
-    used: usize,
+    /// So much of the frame that is being read has not come yet.
+    coming: u64,
 }
 
 impl std::fmt::Debug for SqliteCapture {
@@ -105,6 +105,8 @@ impl Drop for Process {
     }
 }
 
+const CUT_SHORT: &str = "its answer is cut short";
+
 /// The frames of one child.
 struct Talk {
     database: PathBuf,
@@ -138,27 +140,39 @@ impl Talk {
         self.failed.get_or_insert(error).clone()
     }
 
-    /// Reads a frame that must be `wanted`.
-    fn expect(&mut self, wanted: Tag, buffer: &mut Vec<u8>) -> Result<(), SqliteError> {
+    /// Begins to read a frame that must be `wanted`; gives how many bytes of it follow.
+    fn expect(&mut self, wanted: Tag) -> Result<u32, SqliteError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        match Frame::read(&mut self.from, buffer) {
-            Ok(tag) if tag == wanted => Ok(()),
-            Ok(Tag::Failure) => match serde_json::from_slice::<Failure>(buffer) {
-                Ok(failure) => Err(self.fail(SqliteError::of(&self.database.clone(), failure))),
-                Err(e) => Err(self.died(&e)),
-            },
+        match Frame::read_head(&mut self.from) {
+            Ok((tag, length)) if tag == wanted => Ok(length),
+            Ok((Tag::Failure, length)) => {
+                let failure: Failure = self.rest(length)?;
+                Err(self.fail(SqliteError::of(&self.database.clone(), failure)))
+            }
             Ok(_) => Err(self.died("it said something out of turn")),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(self.died("its answer is cut short")),
-            Err(e) => Err(self.died(&e)),
+            Err(e) => Err(self.broken(&e)),
         }
     }
 
-    fn json<T: DeserializeOwned>(&mut self, wanted: Tag) -> Result<T, SqliteError> {
-        let mut buffer = Vec::new();
-        self.expect(wanted, &mut buffer)?;
+    fn broken(&mut self, error: &io::Error) -> SqliteError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.died(CUT_SHORT),
+            _ => self.died(error),
+        }
+    }
+
+    /// Reads what follows of a frame that is JSON.
+    fn rest<T: DeserializeOwned>(&mut self, length: u32) -> Result<T, SqliteError> {
+        let mut buffer = vec![0; length as usize];
+        self.from.read_exact(&mut buffer).map_err(|e| self.broken(&e))?;
         serde_json::from_slice(&buffer).map_err(|e| self.died(&e))
+    }
+
+    fn json<T: DeserializeOwned>(&mut self, wanted: Tag) -> Result<T, SqliteError> {
+        let length = self.expect(wanted)?;
+        self.rest(length)
     }
 }
 
@@ -177,7 +191,7 @@ impl SqliteCapture {
         }
         let Header { page_size, instant, .. } = header;
         crash::point("sqlite: transaction begun");
-        Ok(Self { size, page_size, method, instant, talk, left: size, chunk: Vec::new(), used: 0 })
+        Ok(Self { size, page_size, method, instant, talk, left: size, coming: 0 })
     }
 
     /// Ends the capture, after all bytes were read. Only when this succeeds were they those of one state of the database.
@@ -206,25 +220,26 @@ impl Read for SqliteCapture {
         if self.left == 0 || buffer.is_empty() {
             return Ok(0);
         }
-        while self.used == self.chunk.len() {
-            self.used = 0;
-            let mut chunk = std::mem::take(&mut self.chunk);
-            let got = self.talk.expect(Tag::Data, &mut chunk);
-            if got.is_err() {
-                chunk.clear();
-            }
-            self.chunk = chunk;
-            got.map_err(io::Error::other)?;
-            if self.chunk.len() as u64 > self.left {
-                self.chunk.clear();
+        if let Some(error) = &self.talk.failed {
+            return Err(io::Error::other(error.clone()));
+        }
+        while self.coming == 0 {
+            self.coming = self.talk.expect(Tag::Data).map_err(io::Error::other)?.into();
+            if self.coming > self.left {
                 return Err(io::Error::other(self.talk.died("it sent more than it announced")));
             }
         }
-        let length = buffer.len().min(self.chunk.len() - self.used);
-        buffer[..length].copy_from_slice(&self.chunk[self.used..self.used + length]);
-        self.used += length;
-        self.left -= length as u64;
-        Ok(length)
+        // Straight from the pipe to where it is needed.
+        let length = usize::try_from(self.coming).unwrap_or(usize::MAX).min(buffer.len());
+        match self.talk.from.read(&mut buffer[..length]) {
+            Ok(0) => Err(io::Error::other(self.talk.died(CUT_SHORT))),
+            Ok(got) => {
+                (self.coming, self.left) = (self.coming - got as u64, self.left - got as u64);
+                Ok(got)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
+            Err(e) => Err(io::Error::other(self.talk.broken(&e))),
+        }
     }
 }
 

@@ -124,8 +124,8 @@ fn live(
         let header = source.header(Method::Pages);
         outlet.say(Tag::Header, &header)?;
         let (spill, trailer) = match twin {
-            Some(twin) => stream_and_check(request, outlet, &source, twin)?,
-            None => stream_then_check(request, outlet, &mut source)?,
+            Some(twin) => stream_and_check(request, outlet, &source, twin, files.0)?,
+            None => stream_then_check(request, outlet, &mut source, files.0)?,
         };
         drop(source);
         if let Some((copy, from)) = spill {
@@ -148,9 +148,14 @@ fn live(
 /// What was not sent in time, and what the check says.
 type Sent = (Option<(Copy, u64)>, Trailer);
 
-fn stream_then_check(request: &Request, outlet: &Outlet, source: &mut Source) -> Result<Sent, Failure> {
+fn stream_then_check(
+    request: &Request,
+    outlet: &Outlet,
+    source: &mut Source,
+    file: &File,
+) -> Result<Sent, Failure> {
     let (log, size) = (LogWatch::new(&source.database, source.size()), source.size());
-    let spill = source.stream(outlet, &request.spool.0, &log)?;
+    let spill = source.stream(outlet, &request.spool.0, &log, file)?;
     let check = || quick_check_beside(&mut source.connection, log, Arc::default());
     Ok((spill, checked(request.check, size, check)))
 }
@@ -161,6 +166,7 @@ fn stream_and_check(
     outlet: &Outlet,
     source: &Source,
     mut twin: Connection,
+    file: &File,
 ) -> Result<Sent, Failure> {
     let (log, size) = (LogWatch::new(&source.database, source.size()), source.size());
     let (given_up, watch) = (Arc::new(AtomicBool::new(false)), log.clone());
@@ -168,7 +174,7 @@ fn stream_and_check(
     std::thread::scope(|scope| {
         let check = || checked(request.check, size, move || quick_check_beside(&mut twin, watch, seen));
         let check = std::thread::Builder::new().spawn_scoped(scope, check);
-        let spill = source.stream(outlet, &request.spool.0, &log);
+        let spill = source.stream(outlet, &request.spool.0, &log, file);
         given_up.store(spill.is_err(), Ordering::Relaxed);
         let ended = check.ok().and_then(|check| check.join().ok());
         let nothing = || Trailer {
@@ -243,6 +249,8 @@ pub(super) struct Source {
     instant: Timestamp,
     /// When others may have begun to wait.
     pub(super) began: Instant,
+    /// Its log, once that was opened. After the connection here, because it is closed after it.
+    pub(super) log: OnceCell<File>,
 }
 
 impl Source {
@@ -265,7 +273,8 @@ impl Source {
         // SQLite keeps the log beside the file itself, also where a link leads to it.
         let real = path.canonicalize().unwrap_or_else(|_| path.clone());
         let began = || -> rusqlite::Result<(Self, i64)> {
-            let connection = open(path, request.no_links, limit)?;
+            // By the name that the sidecars, and a second connection, are found by.
+            let connection = open(&real, request.no_links, limit)?;
             connection.execute_batch("BEGIN")?;
             let tables = connection.query_row(SCHEMA, [], |row| row.get(0))?;
             let (instant, began) = (Timestamp::now(), Instant::now());
@@ -283,6 +292,7 @@ impl Source {
                 journal_mode,
                 instant,
                 began,
+                log: OnceCell::new(),
             };
             Ok((source, tables))
         };
@@ -401,16 +411,27 @@ mod tests {
         let mut out = Vec::new();
         serve(&request, &mut out).unwrap();
         assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "something is left in the spool");
-        let (mut rest, mut frame, mut data) = (&out[..], Vec::new(), Vec::new());
-        let header = match Frame::read(&mut rest, &mut frame).unwrap() {
-            Tag::Header => serde_json::from_slice(&frame).unwrap(),
-            _ => return (Err(serde_json::from_slice(&frame).unwrap()), data, None),
+        let (mut rest, mut data) = (&out[..], Vec::new());
+        let header = match frame(&mut rest) {
+            (Tag::Header, said) => serde_json::from_slice(said).unwrap(),
+            (_, said) => return (Err(serde_json::from_slice(said).unwrap()), data, None),
         };
-        while Frame::read(&mut rest, &mut frame).unwrap() == Tag::Data {
-            data.extend_from_slice(&frame);
+        loop {
+            match frame(&mut rest) {
+                (Tag::Data, bytes) => data.extend_from_slice(bytes),
+                (_, said) => {
+                    assert!(rest.is_empty());
+                    return (Ok(header), data, Some(serde_json::from_slice(said).unwrap()));
+                }
+            }
         }
-        assert!(rest.is_empty());
-        (Ok(header), data, Some(serde_json::from_slice(&frame).unwrap()))
+    }
+
+    fn frame<'o>(rest: &mut &'o [u8]) -> (Tag, &'o [u8]) {
+        let (tag, length) = Frame::read_head(rest).unwrap();
+        let (said, after) = rest.split_at(length as usize);
+        *rest = after;
+        (tag, said)
     }
 
     fn database(dir: &Path, setup: &str) -> PathBuf {

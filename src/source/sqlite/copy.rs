@@ -74,7 +74,7 @@ impl Drop for Copy {
 }
 
 /// Zeroes what of the lock page lies in `bytes`, which begin at `at` of the database.
-fn blank_lock_page(bytes: &mut [u8], at: u64, page_size: u32) {
+pub(super) fn blank_lock_page(bytes: &mut [u8], at: u64, page_size: u32) {
     let end = at + bytes.len() as u64;
     let (from, to) = (PENDING_BYTE.max(at), (PENDING_BYTE + u64::from(page_size)).min(end));
     if from < to

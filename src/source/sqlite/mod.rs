@@ -15,6 +15,7 @@ mod error;
 mod fold;
 mod outlet;
 mod pages;
+mod raw;
 mod twin;
 mod wire;
 

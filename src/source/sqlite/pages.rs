@@ -1,13 +1,16 @@
 //! Reading the pages of a database in its open transaction: straight into the pipe, or into a copy.
 
-use crate::source::sqlite::child::{SCHEMA, Source};
-use crate::source::sqlite::copy::Copy;
+use crate::source::sqlite::child::{SCHEMA, Source, sidecar};
+use crate::source::sqlite::copy::{Copy, blank_lock_page};
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::Outlet;
+use crate::source::sqlite::raw::{Raw, Stretch, open_log};
+use crate::source::sqlite::twin::is_at;
 use crate::source::sqlite::wire::CHUNK;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -50,13 +53,58 @@ impl Source {
         Ok(())
     }
 
-    /// Sends all pages as they are read. What the reader does not take in time is in the copy that comes back, from the offset beside it; it is to be sent
-    /// when the transaction has ended.
+    /// The pages that need not be asked of SQLite, in the open transaction: of `file`, if that is this database's.
+    fn raw<'f>(&self, file: &'f File) -> Option<Raw<'f>> {
+        if self.log.get().is_none() {
+            let _ = self.log.set(open_log(&sidecar(&self.database, "-wal"))?);
+        }
+        let raw = Raw::new(file, self.log.get()?, self.page_size)?;
+        let mut first = vec![0; self.page_size as usize];
+        let same = is_at(file, &self.database) && file.read_exact_at(&mut first, 0).is_ok();
+        (same && (raw.is_logged(1) || self.page(1, &mut |page| page == first).ok()?)).then_some(raw)
+    }
+
+    /// Lets `take` have one page.
+    fn page<T>(&self, number: u64, take: &mut dyn FnMut(&[u8]) -> T) -> Result<T, Failure> {
+        let sql = "SELECT data FROM sqlite_dbpage WHERE pgno = ?1";
+        let fail = |e: rusqlite::Error| self.explain(&e);
+        let damaged = || Failure::new(Cause::Damaged, &format!("page {number} cannot be read"));
+        let mut statement = self.connection.prepare_cached(sql).map_err(fail)?;
+        let mut rows = statement.query([i64::try_from(number).unwrap_or(0)]).map_err(fail)?;
+        let row = rows.next().map_err(fail)?.ok_or_else(damaged)?;
+        let page = row.get_ref(0).map_err(fail)?.as_blob().map_err(|e| Failure::new(Cause::Damaged, &e))?;
+        if page.len() != self.page_size as usize {
+            return Err(damaged());
+        }
+        Ok(take(page))
+    }
+
+    /// Sends pages from the file, those that lie in the log as SQLite has them.
+    fn each_stretch(&self, raw: &Raw<'_>, live: &mut Live<'_>) -> Result<(), Failure> {
+        let page_size = u64::from(self.page_size);
+        for stretch in raw.stretches(self.pages, CHUNK as u64 / page_size) {
+            match stretch {
+                Stretch::Asked(number) => self.page(number, &mut |page| live.page(page))??,
+                Stretch::InFile(pages) => {
+                    let (at, length) = ((pages.start - 1) * page_size, (pages.end - pages.start) * page_size);
+                    if !live.add_of(raw.file, at, length, self.page_size)? {
+                        // The file ends early. What that means SQLite knows.
+                        pages.into_iter().try_for_each(|n| self.page(n, &mut |page| live.page(page))?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all pages as they are read; `file` is the database's, open. What the reader does not take in time is in the copy that comes back, from the offset beside
+    /// it; it is to be sent when the transaction has ended.
     pub(super) fn stream(
         &self,
         outlet: &Outlet,
         spool: &Path,
         log: &LogWatch,
+        file: &File,
     ) -> Result<Option<(Copy, u64)>, Failure> {
         let mut live = Live {
             outlet,
@@ -67,7 +115,13 @@ impl Source {
             at: 0,
             spill: None,
         };
-        self.each_page(&mut |page| live.page(page))?;
+        match self.raw(file) {
+            Some(raw) => self.each_stretch(&raw, &mut live)?,
+            None => self.each_page(&mut |page| live.page(page))?,
+        }
+        if self.connection.is_autocommit() {
+            return Err(Failure::new(Cause::Unreadable, "its transaction ended before all pages were read"));
+        }
         live.flush()?;
         Ok(live.spill)
     }
@@ -75,25 +129,11 @@ impl Source {
     /// Copies all pages into `copy`, in rollback-journal mode. Where that takes longer than `limit`, the lock is let go in between, and what was copied is still of
     /// one state as long as SQLite says that nobody committed anything meanwhile; else this fails with [`Cause::WriterWouldWait`].
     pub(super) fn copy_in_turns(&self, copy: &Copy, spool: &Path, limit: Duration) -> Result<(), Failure> {
-        let fail = |e: rusqlite::Error| self.explain(&e);
         let version = self.data_version()?;
-        let sql = "SELECT data FROM sqlite_dbpage WHERE pgno = ?1";
-        let mut statement = self.connection.prepare(sql).map_err(fail)?;
         let mut until = self.began + limit;
         let (mut buffer, mut at) = (Vec::with_capacity(CHUNK), 0);
         for number in 1..=self.pages {
-            let number = i64::try_from(number).map_err(|e| Failure::new(Cause::Damaged, &e))?;
-            let take = |row: &rusqlite::Row<'_>| {
-                buffer.extend_from_slice(row.get_ref(0)?.as_blob()?);
-                Ok(())
-            };
-            match statement.query_row([number], take) {
-                Ok(()) if buffer.len() % self.page_size as usize == 0 => {}
-                Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => {
-                    return Err(Failure::new(Cause::Damaged, &format!("page {number} cannot be read")));
-                }
-                Err(e) => return Err(fail(e)),
-            }
+            self.page(number, &mut |page| buffer.extend_from_slice(page))?;
             if buffer.len() + self.page_size as usize <= CHUNK {
                 continue;
             }
@@ -165,7 +205,7 @@ impl Source {
 
     /// Clones the file itself where the file system can share blocks. Right only in rollback-journal mode, where the shared lock keeps writers out of the file.
     /// False: not possible here.
-    pub(super) fn clone_file(&self, raw: &std::fs::File, copy: &Copy) -> bool {
+    pub(super) fn clone_file(&self, raw: &File, copy: &Copy) -> bool {
         let same = match (raw.metadata(), std::fs::metadata(&self.database)) {
             (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
             _ => false,
@@ -175,11 +215,11 @@ impl Source {
 }
 
 #[cfg(target_os = "linux")]
-fn clone(from: &std::fs::File, to: &std::fs::File) -> io::Result<()> {
+fn clone(from: &File, to: &File) -> io::Result<()> {
     Ok(rustix::fs::ioctl_ficlone(to, from)?)
 }
 #[cfg(not(target_os = "linux"))]
-fn clone(_: &std::fs::File, _: &std::fs::File) -> io::Result<()> {
+fn clone(_: &File, _: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -209,6 +249,25 @@ impl Live<'_> {
         }
         self.buffer.extend_from_slice(page);
         Ok(())
+    }
+
+    /// Adds `length` bytes that lie at `at` of `file`, without filling a buffer with zeros first. False: not so many lie there, and nothing was added.
+    fn add_of(&mut self, file: &File, at: u64, length: u64, page_size: u32) -> Result<bool, Failure> {
+        let unreadable = |e: &dyn std::fmt::Display| Failure::new(Cause::Unreadable, e);
+        let length = usize::try_from(length).map_err(|e| unreadable(&e))?;
+        if self.buffer.len() + length > CHUNK {
+            self.flush()?;
+        }
+        let before = self.buffer.len();
+        let mut from = file;
+        from.seek(SeekFrom::Start(at)).map_err(|e| unreadable(&e))?;
+        let read = from.take(length as u64).read_to_end(&mut self.buffer).map_err(|e| unreadable(&e))?;
+        if read < length {
+            self.buffer.truncate(before);
+            return Ok(false);
+        }
+        blank_lock_page(&mut self.buffer[before..], at, page_size);
+        Ok(true)
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
@@ -266,18 +325,155 @@ fn log_size(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::sqlite::wire::Request;
 
     #[test]
     fn a_log_that_grows_too_much_ends_the_capture() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("app.db");
-        let log = std::fs::File::create(dir.path().join("app.db-wal")).unwrap();
+        let log = File::create(dir.path().join("app.db-wal")).unwrap();
         log.set_len(5000).unwrap();
         let watch = LogWatch::new(&database, 4 << 30);
         log.set_len(5000 + (2 << 30)).unwrap();
         assert_eq!(watch.check(), Ok(()));
         log.set_len(5001 + (2 << 30)).unwrap();
         assert_eq!(watch.check().unwrap_err().cause, Cause::WalGrew);
+    }
+
+    /// All pages, from the file where that may be, with some time in between; and how many of them were asked of SQLite.
+    fn from_file(source: &Source, raw: &Raw<'_>) -> (Vec<u8>, u64) {
+        let (mut bytes, mut asked) = (Vec::new(), 0);
+        for stretch in raw.stretches(source.pages, 16) {
+            std::thread::yield_now();
+            match stretch {
+                Stretch::Asked(number) => {
+                    asked += 1;
+                    source.page(number, &mut |page| bytes.extend_from_slice(page)).unwrap();
+                }
+                Stretch::InFile(pages) => {
+                    let page_size = u64::from(source.page_size);
+                    let before = bytes.len();
+                    bytes.resize(before + usize::try_from((pages.end - pages.start) * page_size).unwrap(), 0);
+                    raw.file.read_exact_at(&mut bytes[before..], (pages.start - 1) * page_size).unwrap();
+                }
+            }
+        }
+        (bytes, asked)
+    }
+
+    /// What is in the file. Not by opening it: that would be closed again.
+    fn content(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        let _ends_early = file.read_exact_at(&mut bytes, 0);
+        bytes
+    }
+
+    #[test]
+    fn pages_from_the_file_are_those_of_the_transaction_whoever_writes_and_checkpoints_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let setup =
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; CREATE TABLE t(id INTEGER PRIMARY KEY, x BLOB);
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+            INSERT INTO t SELECT i, randomblob(900) FROM n; PRAGMA wal_checkpoint(TRUNCATE)";
+        Connection::open(&path).unwrap().execute_batch(setup).unwrap();
+        // Open for as long as any connection is: closing it would drop their locks.
+        let raw = File::open(&path).unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let runs = || !ended.load(std::sync::atomic::Ordering::Relaxed);
+        let (mut asked, mut moved, mut whole, mut states) = (0, 0, 0, std::collections::BTreeSet::new());
+        let connection = || {
+            let connection = Connection::open(&path).unwrap();
+            connection.busy_timeout(Duration::from_secs(10)).unwrap();
+            connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=40").unwrap();
+            connection
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let writer = connection();
+                for n in 0_i64.. {
+                    let change = match n % 5 {
+                        0 => "DELETE FROM t WHERE id = 1 + (?1 * 7919) % 1500",
+                        1 => "INSERT OR REPLACE INTO t VALUES (1 + (?1 * 7919) % 1500, randomblob(2500))",
+                        _ => "UPDATE t SET x = randomblob(800) WHERE id % 97 = ?1 % 97 AND id > 300",
+                    };
+                    writer.execute(change, [n / 5]).unwrap();
+                    if n % 16 == 0 {
+                        std::thread::yield_now();
+                    }
+                    if !runs() {
+                        break;
+                    }
+                }
+            });
+            scope.spawn(|| {
+                let other = connection();
+                other.busy_timeout(Duration::from_millis(1)).unwrap();
+                for kind in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"].iter().cycle().take_while(|_| runs()) {
+                    // One that cannot end now says so in a row, or fails: both are as it should be.
+                    let sql = format!("PRAGMA wal_checkpoint({kind})");
+                    drop(other.query_row(&sql, [], |row| row.get::<_, i64>(0)));
+                    (0..2000).for_each(|_| std::hint::spin_loop());
+                }
+            });
+            let end = Instant::now() + Duration::from_secs(60);
+            while Instant::now() < end && (whole < 150 || asked < 2000 || moved < 30 || states.len() < 50) {
+                let source = Source::begin(&Request::of(&path)).unwrap();
+                let Some(pages) = source.raw(&raw) else { continue };
+                let before = content(&raw);
+                let (bytes, from_sqlite) = from_file(&source, &pages);
+                let mut expected = Vec::new();
+                source
+                    .each_page(&mut |page| {
+                        expected.extend_from_slice(page);
+                        Ok(())
+                    })
+                    .unwrap();
+                assert!(bytes == expected, "a page is of another state: {from_sqlite} of {}", source.pages);
+                // The file moved on under the transaction, which is what all this is about.
+                moved += u32::from(content(&raw) != before);
+                (whole, asked) = (whole + 1, asked + from_sqlite);
+                states.insert(blake3::hash(&bytes).to_hex());
+            }
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let seen = format!("{whole} captures of {} states, {asked} pages asked, {moved} moved", states.len());
+        assert!(whole >= 150 && asked >= 2000 && moved >= 30 && states.len() >= 50, "{seen}");
+    }
+
+    #[test]
+    fn files_that_are_not_those_sqlite_has_open_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (path, log) = (at("app.db"), at("app.db-wal"));
+        let setup =
+            "PRAGMA journal_mode=WAL; CREATE TABLE t(x); PRAGMA wal_checkpoint; INSERT INTO t VALUES (1)";
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch(setup).unwrap();
+        let raw = File::open(&path).unwrap();
+        let begin = || Source::begin(&Request::of(&path)).unwrap();
+        assert!(begin().raw(&raw).unwrap().is_logged(2));
+        // Another file with the same content, also where it has taken the name.
+        std::fs::copy(&path, at("copy.db")).unwrap();
+        let copy = File::open(at("copy.db")).unwrap();
+        let source = begin();
+        assert!(source.raw(&copy).is_none());
+        std::fs::rename(&path, at("moved.db")).unwrap();
+        std::fs::rename(at("copy.db"), &path).unwrap();
+        assert!(source.raw(&copy).is_none() && source.raw(&raw).is_none());
+        std::fs::rename(&path, at("copy.db")).unwrap();
+        std::fs::rename(at("moved.db"), &path).unwrap();
+        assert!(source.raw(&raw).is_some());
+        // A log that is gone, or another one.
+        let source = begin();
+        std::fs::rename(&log, at("moved-wal")).unwrap();
+        assert!(source.raw(&raw).is_none());
+        std::fs::write(&log, b"").unwrap();
+        assert!(source.raw(&raw).is_none());
+        std::fs::copy(at("moved-wal"), &log).unwrap();
+        assert!(source.raw(&raw).is_none());
+        std::fs::rename(at("moved-wal"), &log).unwrap();
+        assert!(begin().raw(&raw).is_some());
     }
 
     #[test]

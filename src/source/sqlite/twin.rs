@@ -79,7 +79,7 @@ pub(super) fn of(
 }
 
 /// Whether the open `file` is what lies at `path`.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     match (rustix::fs::fstat(file), rustix::fs::lstat(path)) {
         (Ok(open), Ok(there)) => (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino),
         _ => false,
@@ -89,21 +89,11 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::sqlite::CheckPolicy;
-    use crate::source::sqlite::wire::{Request, WirePath};
+    use crate::source::sqlite::wire::Request;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn begin(database: &Path) -> Source {
-        let request = Request {
-            database: WirePath::from(database),
-            spool: WirePath::from(Path::new("none")),
-            no_links: true,
-            lock_limit_ms: 1000,
-            busy_limit_ms: 10_000,
-            check: CheckPolicy::Auto,
-            pages: true,
-        };
-        Source::begin(&request).unwrap()
+        Source::begin(&Request::of(database)).unwrap()
     }
 
     fn database(dir: &Path) -> std::path::PathBuf {

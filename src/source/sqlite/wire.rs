@@ -28,6 +28,22 @@ pub(super) struct Request {
     pub(super) pages: bool,
 }
 
+#[cfg(test)]
+impl Request {
+    /// One for a test that makes no copy.
+    pub(super) fn of(database: &Path) -> Self {
+        Self {
+            database: WirePath::from(database),
+            spool: WirePath::from(Path::new("none")),
+            no_links: true,
+            lock_limit_ms: 1000,
+            busy_limit_ms: 10_000,
+            check: CheckPolicy::Auto,
+            pages: true,
+        }
+    }
+}
+
 /// A path that need not be text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -125,8 +141,8 @@ impl Frame {
         out.write_all(&self.bytes)
     }
 
-    /// Reads a frame into `buffer`, which it replaces. The end of the stream between two frames is an error too: a trailer ends the talk.
-    pub(super) fn read(from: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Tag> {
+    /// Reads what a frame is, and how many bytes of it follow. The end of the stream between two frames is an error too: a trailer ends the talk.
+    pub(super) fn read_head(from: &mut impl Read) -> io::Result<(Tag, u32)> {
         let mut head = [0; 5];
         from.read_exact(&mut head)?;
         let tag = Tag::of(head[0]).ok_or_else(|| io::Error::other("a frame of an unknown kind"))?;
@@ -134,8 +150,6 @@ impl Frame {
         if length > FRAME_MAX {
             return Err(io::Error::other("a frame is too long"));
         }
-        buffer.resize(length as usize, 0);
-        from.read_exact(buffer)?;
-        Ok(tag)
+        Ok((tag, length))
     }
 }

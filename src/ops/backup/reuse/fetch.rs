@@ -55,7 +55,7 @@ pub(super) fn fetch(
     let pool = reading_pool();
     let interrupt = run.interrupt;
     let reading = Reading { sources: &sources, record: &stored.record, identities, pool: &pool, interrupt };
-    let pieces = entry.extents.iter().map(|&extent| Piece { extent, file: 0 }).collect();
+    let pieces = entry.extents.iter().map(|extent| Piece { extent, file: 0 }).collect();
     let mut filling = Filling { file: &file, full: None };
     let came = reading.deliver(pieces, &archives, &mut filling);
     interrupt.check()?;
