@@ -4,6 +4,7 @@ use crate::model::id::ContentHash;
 use crate::model::id::ObjectId;
 use crate::model::manifest::NUMBER_END;
 use crate::model::path::{PATH_BYTES_MAX, RelPath};
+use crate::model::seldom::Seldom;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -106,9 +107,9 @@ pub struct Entry {
     /// Files: where the bytes lie, by offset; empty when `maps` is not.
     pub extents: Vec<Extent>,
     /// Files with many extents: where those are written down.
-    pub maps: Vec<MapRef>,
+    pub maps: Seldom<Vec<MapRef>>,
     /// Symbolic links: what they say.
-    pub target: Option<Vec<u8>>,
+    pub target: Option<Box<[u8]>>,
     /// A number common to all names of one inode (16 hex digits in JSON).
     pub link: Option<u64>,
     /// `Left`: why.
@@ -116,9 +117,9 @@ pub struct Entry {
     /// Devices: major and minor number.
     pub dev: Option<(u32, u32)>,
     /// Extended attributes by name.
-    pub xattrs: BTreeMap<String, Vec<u8>>,
+    pub xattrs: Seldom<BTreeMap<String, Vec<u8>>>,
     /// `unsteady`, `crash_consistent`, `database`.
-    pub flags: Vec<String>,
+    pub flags: Seldom<Vec<String>>,
 }
 
 impl Entry {
@@ -136,13 +137,13 @@ impl Entry {
             size: 0,
             hash: None,
             extents: Vec::new(),
-            maps: Vec::new(),
+            maps: Seldom::default(),
             target: None,
             link: None,
             why: None,
             dev: None,
-            xattrs: BTreeMap::new(),
-            flags: Vec::new(),
+            xattrs: Seldom::default(),
+            flags: Seldom::default(),
         }
     }
 
@@ -248,7 +249,7 @@ impl RawEntry {
             why: entry.why,
             dev: entry.dev,
             xattrs: entry.xattrs.iter().map(|(k, v)| (k.clone(), BASE64.encode(v))).collect(),
-            flags: entry.flags.clone(),
+            flags: entry.flags.to_vec(),
         }
     }
 
@@ -276,14 +277,14 @@ impl RawEntry {
             return Err(at("its size is impossible"));
         }
         entry.extents = check_extents(&self.extents, archives, size).map_err(|why| at(&why))?;
-        entry.maps = check_maps(&self.maps, size).map_err(|why| at(&why))?;
+        entry.maps = check_maps(&self.maps, size).map_err(|why| at(&why))?.into();
         if let Some(link) = self.link {
             let number = u64::from_str_radix(&link, 16).ok().filter(|n| format!("{n:016x}") == link);
             entry.link = Some(number.ok_or_else(|| at("link is not 16 hex digits"))?);
         }
         entry.target = match (self.target, self.target_b64) {
             (None, None) => None,
-            (text, b64) => Some(bytes_of(text, b64).ok_or_else(|| at("target is bad"))?),
+            (text, b64) => Some(bytes_of(text, b64).ok_or_else(|| at("target is bad"))?.into()),
         };
         for (name, value) in self.xattrs {
             let value = BASE64.decode(value.as_bytes()).map_err(|_| at("an xattr is not base64"))?;
@@ -292,7 +293,7 @@ impl RawEntry {
         entry.user = shared(self.user, before.and_then(|b| b.user.as_ref()));
         entry.group = shared(self.group, before.and_then(|b| b.group.as_ref()));
         entry.size = size;
-        (entry.hash, entry.dev, entry.flags) = (self.hash, self.dev, self.flags);
+        (entry.hash, entry.dev, entry.flags) = (self.hash, self.dev, self.flags.into());
         check_shape(&entry).map_err(at)?;
         Ok(entry)
     }

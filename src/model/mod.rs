@@ -22,6 +22,7 @@ pub mod report;
 pub mod retention;
 pub mod schedule;
 pub mod segment_cut;
+pub mod seldom;
 pub mod selector;
 pub mod settling;
 pub mod trust_rules;

@@ -95,7 +95,7 @@ fn file(path: &str) -> Entry {
 
 fn link(path: &str, target: &Path) -> Entry {
     let mut entry = entry(path, Kind::Symlink, 0o777);
-    entry.target = Some(target.as_os_str().as_encoded_bytes().to_vec());
+    entry.target = Some(target.as_os_str().as_encoded_bytes().into());
     entry.link = Some(7);
     entry
 }

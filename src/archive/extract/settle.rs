@@ -6,6 +6,7 @@
 use super::extractor::Owners;
 use super::troubles::{Sort, Troubles};
 use crate::model::path::escape;
+use crate::model::seldom::Seldom;
 use crate::model::{Entry, RelPath};
 use crate::platform::apply::{ACL_ACCESS, ACL_DEFAULT, CAPABILITY, Subject};
 use crate::platform::at::Facts;
@@ -27,7 +28,7 @@ pub(super) struct Wanted {
     uid: u32,
     gid: u32,
     mtime: (i64, u32),
-    xattrs: BTreeMap<String, Vec<u8>>,
+    xattrs: Seldom<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Wanted {

@@ -31,7 +31,7 @@ fn entry(path: impl AsRef<[u8]>, kind: Kind, mode: u32) -> Entry {
 
 fn link(path: &str, target: &[u8]) -> Entry {
     let mut entry = entry(path, Kind::Symlink, 0o777);
-    entry.target = Some(target.to_vec());
+    entry.target = Some(target.into());
     entry
 }
 

@@ -94,7 +94,7 @@ fn present(source: &mut Source<'_>) -> Option<bool> {
 pub(super) fn get_rest(source: &mut Source<'_>, row: &mut Row, archives: &[(ObjectId, u64)]) -> Option<()> {
     let entry = &mut row.entry;
     entry.hash = get_hash(source)?;
-    entry.target = get_or_none(source)?.map(<[u8]>::to_vec);
+    entry.target = get_or_none(source)?.map(Box::from);
     entry.why = match source.take(1)? {
         [0] => None,
         [place] => Some(*WHYS.get(usize::from(*place) - 1)?),
@@ -103,7 +103,7 @@ pub(super) fn get_rest(source: &mut Source<'_>, row: &mut Row, archives: &[(Obje
     if present(source)? {
         entry.dev = Some((source.small()?, source.small()?));
     }
-    entry.xattrs = get_xattrs(source)?;
+    entry.xattrs = get_xattrs(source)?.into();
     for _ in 0..source.count(1)? {
         let flag = std::str::from_utf8(source.bytes()?).ok()?;
         let known = FLAGS.iter().find(|known| **known == flag);

@@ -32,7 +32,7 @@ fn rows() -> Vec<Row> {
     let mut dir = Entry::new(RelPath::root(), Kind::Dir);
     dir.group = Some("app".into());
     let mut link = Entry::new(RelPath::new(b"l\xff").unwrap(), Kind::Symlink);
-    link.target = Some(b"to\xfe".to_vec());
+    link.target = Some(b"to\xfe"[..].into());
     let mut left = Entry::new(RelPath::new(b"left").unwrap(), Kind::Left);
     left.why = Some(Why::Vanished);
     let mut device = Entry::new(RelPath::new(b"m").unwrap(), Kind::Char);

@@ -212,7 +212,7 @@ fn finished(open: &OpenFile, packed: PackedContent, parts: &mut Vec<u64>, facts:
 /// The item of content that was packed, or is known.
 pub(super) fn packed_item(mut entry: Entry, packed: PackedContent, facts: Facts) -> Item {
     (entry.size, entry.hash) = (packed.size, Some(packed.hash));
-    (entry.extents, entry.maps) = (packed.older, packed.maps);
+    (entry.extents, entry.maps) = (packed.older, packed.maps.into());
     let facts = Facts { blocks: packed.blocks, copied: packed.copied, ..facts };
     Item { extents: packed.extents, facts, packed: !packed.refers, ..Item::bare(entry) }
 }

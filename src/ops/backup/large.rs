@@ -165,7 +165,7 @@ fn known(
     (known.refers, known.copied) = (true, row.copied || row.entry.path != entry.path);
     known.blocks.clone_from(&row.blocks);
     let entry = build.old.entry_of(row);
-    (known.older, known.maps) = (entry.extents, entry.maps);
+    (known.older, known.maps) = (entry.extents, entry.maps.to_vec());
     Some(known)
 }
 

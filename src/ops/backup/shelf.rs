@@ -8,6 +8,7 @@ use crate::model::entry::{EXTENTS_INLINE_MAX, MAP_RANGE};
 use crate::model::index::SegmentRef;
 use crate::model::manifest::{ArchiveInfo, ArchiveTable};
 use crate::model::record::CheckResult;
+use crate::model::seldom::Seldom;
 use crate::model::{ComponentName, Entry, Extent, MapRef, ObjectId, ObjectKind, ObjectRef, RelPath};
 use crate::ops::backup::blocks::unchanged_ranges;
 use crate::ops::backup::build::Item;
@@ -64,7 +65,7 @@ pub(super) struct Shelf<'a> {
     older: BTreeMap<ObjectId, &'a KnownArchive>,
     checker: Checker,
     /// Maps of files with several names, by their numbers.
-    maps: HashMap<u64, Vec<MapRef>>,
+    maps: HashMap<u64, Seldom<Vec<MapRef>>>,
     out: Shelved,
 }
 
@@ -254,7 +255,7 @@ impl<'a> Shelf<'a> {
                 None => {
                     let stays = self.maps_that_stay(&entry);
                     let maps = put_maps(self.run, &entry.extents, &self.table, &stays, &mut objects);
-                    maps.map_err(|e| self.unlisted(e))?
+                    maps.map_err(|e| self.unlisted(e))?.into()
                 }
             };
             self.out.manifests.extend(objects);
@@ -292,7 +293,7 @@ impl<'a> Shelf<'a> {
             let range = usize::try_from(map.offset / MAP_RANGE).unwrap_or(usize::MAX);
             same.get(range) == Some(&true) && self.old.may_use(&map.object)
         };
-        row.entry.maps.into_iter().filter(stays).collect()
+        row.entry.maps.iter().copied().filter(stays).collect()
     }
 
     /// Brings the descriptions of the older archives that `entry` refers to into the table.

@@ -45,7 +45,7 @@ fn add_attributes(build: &mut Build<'_>, entry: &mut Entry, path: &Path) {
     match path.canonicalize().and_then(|real| xattrs_of_path(&real)) {
         Ok(found) => {
             found.lost.into_iter().for_each(|lost| build.warn(&entry.path, lost));
-            entry.xattrs = found.values;
+            entry.xattrs = found.values.into();
         }
         Err(e) => build.warn(&entry.path, format!("its extended attributes cannot be read: {e}")),
     }

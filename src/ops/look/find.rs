@@ -237,7 +237,7 @@ impl<'a> Search<'a> {
                 kind: e.kind,
                 size: e.size,
                 hash: e.hash,
-                target: e.target,
+                target: e.target.map(Vec::from),
                 mtime: e.mtime,
             };
             Ok(segment.entries.into_iter().filter(wanted).map(hit).collect::<Vec<Hit>>())

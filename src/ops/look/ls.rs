@@ -139,7 +139,7 @@ fn ls_row(component: &str, e: &Entry) -> LsRow {
         mtime: e.mtime,
         target: e.target.as_deref().map(crate::model::path::escape),
         hash: e.hash,
-        flags: e.flags.clone(),
+        flags: e.flags.to_vec(),
         why: e.why,
     }
 }

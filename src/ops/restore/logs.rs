@@ -185,7 +185,7 @@ impl Database<'_> {
         let kind = capture::kind_of(&stat).filter(|kind| *kind == Kind::File)?;
         let mut entry = Entry::new(RelPath::new(&name).ok()?, kind);
         capture::fill(&mut entry, &stat, &self.session.names);
-        entry.xattrs = capture::xattrs_at(self.dir, &c_name).unwrap_or_default().values;
+        entry.xattrs = capture::xattrs_at(self.dir, &c_name).unwrap_or_default().values.into();
         Some((name, entry))
     }
 }

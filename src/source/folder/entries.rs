@@ -116,7 +116,7 @@ impl Walker<'_> {
         capture::fill(&mut entry, stat, self.names);
         if kind == Kind::Symlink {
             match rustix::fs::readlinkat(dir, name, Vec::new()) {
-                Ok(target) => entry.target = Some(target.into_bytes()),
+                Ok(target) => entry.target = Some(target.into_bytes().into()),
                 Err(e) => return self.unreadable(entry.path, e, None),
             }
         }

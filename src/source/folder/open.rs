@@ -200,7 +200,7 @@ impl Tree {
         match found {
             Ok(found) => {
                 let warnings = found.lost.into_iter().map(warn).collect();
-                entry.xattrs = found.values;
+                entry.xattrs = found.values.into();
                 warnings
             }
             Err(e) => vec![warn(format!("its extended attributes cannot be read: {e}"))],

@@ -1,4 +1,4 @@
-//! Live SQLite databases, each captured by a child process of its own, page by page in one read transaction.
+//! Live SQLite databases, each captured by a child process of its own in one read transaction.
 //!
 //! A process that closes any descriptor of a database file loses all its POSIX locks on it, even those that SQLite holds through another descriptor. So
 //! one child opens one database and nothing else of backstay does meanwhile. The child must never write to the database, its log or its journal, never delete

@@ -291,7 +291,7 @@ impl Live<'_> {
     }
 }
 
-/// Watches how much a log grows. Looks at its size only and never opens it.
+/// Watches how much a log grows. Looks at its size only.
 #[derive(Debug, Clone)]
 pub(super) struct LogWatch {
     path: PathBuf,
