@@ -6,7 +6,8 @@ use crate::lab::{Lab, put, tree};
 use backstay::archive::{About, ArchiveWriter, Member, MemberKind, Pool};
 use backstay::keys::Signer;
 use backstay::model::document;
-use backstay::model::{ContentHash, Record};
+use backstay::model::index::SegmentRef;
+use backstay::model::{ContentHash, Record, RelPath};
 use backstay::store::Key;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -309,6 +310,27 @@ fn an_index_or_listing_of_another_snapshot_or_component_is_refused() {
     unlisted.objects.retain(|o| o.id != segment);
     forge.put_record(&unlisted, &signer);
     forge.lab.refused(&[unlisted.snapshot.as_str()], &["component app", &segment.to_string()]);
+
+    // Also where one file of the listing is asked for, and the others are passed over.
+    let lies: [fn(&mut SegmentRef); 3] = [
+        |segment| segment.entries += 1,
+        |segment| segment.first = RelPath::new(b"#").unwrap(),
+        |segment| segment.last = RelPath::new(b"~").unwrap(),
+    ];
+    for (seed, lie) in (6..).zip(lies) {
+        let mut other = forge.next(&signer, seed);
+        forge.reindex(&mut other, |index| {
+            let app = &mut index.components[0];
+            lie(&mut app.segments[0]);
+            app.entries = app.segments.iter().map(|s| s.entries).sum();
+        });
+        forge.put_record(&other, &signer);
+        let (id, words) = (other.snapshot.as_str(), ["component app", "not the one that the index means"]);
+        forge.lab.refused(&[id], &words);
+        for command in [&["cat", id, "app/a"][..], &["ls", id, "app/a"]] {
+            forge.lab.run(command).expect(13, &words);
+        }
+    }
 }
 
 /// A map is read once and leads to archives only.

@@ -186,6 +186,12 @@ fn a_link_is_refused_where_links_are_not_allowed() {
     assert_eq!(rows_of(&whole(&spec).unwrap().0), 1);
     spec.no_links = true;
     assert!(matches!(whole(&spec), Err(SqliteError::Unreadable(..))));
+    // Nor may a folder on the way be one: somebody may have put it there just now.
+    std::os::unix::fs::symlink(".", place.at("here")).unwrap();
+    spec.database = place.at("here/app.db");
+    assert!(whole(&spec).is_err());
+    spec.no_links = false;
+    assert_eq!(rows_of(&whole(&spec).unwrap().0), 1);
 }
 
 #[test]

@@ -118,6 +118,23 @@ mod tests {
     }
 
     #[test]
+    fn paths_that_are_no_text_are_told_apart_like_others() {
+        let b64 = |path: &[u8]| {
+            line("x")
+                .replace(r#""path":"x""#, &format!(r#""path_b64":"{}""#, data_encoding::BASE64.encode(path)))
+        };
+        let lines = [line("a"), b64(b"b\xff"), b64(b"c\xfe")];
+        let text = [HEADER, &lines[0], &lines[1], &lines[2], ""].join("\n");
+        for wanted in [&b"a"[..], b"b\xff", b"c\xfe"] {
+            let found = Sifted::read(text.as_bytes(), Some(&|path| path.as_bytes() == wanted)).unwrap();
+            assert_eq!(found.segment.entries.len(), 1);
+            assert_eq!(found.segment.entries[0].path.as_bytes(), wanted);
+            let (first, last) = found.ends.unwrap();
+            assert_eq!((found.count, first.as_bytes(), last.as_bytes()), (3, &b"a"[..], &b"c\xfe"[..]));
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_an_entry_is_said_where_it_is_wanted() {
         let lines = [line("a"), line("b").replace("0755", "x"), line("c")];
         assert_eq!(sifted(&lines, &["a", "c"]).unwrap().segment.entries.len(), 2);

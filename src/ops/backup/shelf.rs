@@ -243,7 +243,7 @@ impl<'a> Shelf<'a> {
         if !extents.is_empty() {
             entry.extents.extend(resolve(&extents, &self.made)?);
             entry.extents.sort_unstable_by_key(|e| e.offset);
-            entry.maps.clear();
+            entry.maps = Seldom::default();
         }
         if entry.maps.is_empty() && entry.extents.len() > EXTENTS_INLINE_MAX {
             self.describe(&entry)?;

@@ -14,6 +14,7 @@ pub(super) struct Stored<'a> {
     opened: &'a Opened,
     interrupt: Interrupt,
     component: &'a IndexComponent,
+    selection: Selection,
     segments: std::vec::IntoIter<&'a SegmentRef>,
     entries: std::vec::IntoIter<Entry>,
     top: RelPath,
@@ -56,7 +57,8 @@ impl<'a> Stored<'a> {
         let segments: Vec<&SegmentRef> = component.segments.iter().filter(wanted).collect();
         let entries = Vec::new().into_iter();
         let interrupt = interrupt.clone();
-        Self { opened, interrupt, component, segments: segments.into_iter(), entries, top: top.clone() }
+        let (segments, top) = (segments.into_iter(), top.clone());
+        Self { opened, interrupt, component, selection, segments, entries, top }
     }
 }
 
@@ -69,7 +71,8 @@ impl<'s> Listed<'s> for Stored<'_> {
             }
             let Some(reference) = self.segments.next() else { return Ok(None) };
             self.interrupt.check()?;
-            self.entries = self.opened.reader().segment(self.component, reference)?.entries.into_iter();
+            let segment = self.selection.read(&self.opened.reader(), self.component, reference)?;
+            self.entries = segment.entries.into_iter();
         }
     }
 }

@@ -124,8 +124,8 @@ fn live(
         let header = source.header(Method::Pages);
         outlet.say(Tag::Header, &header)?;
         let (spill, trailer) = match twin {
-            Some(twin) => stream_and_check(request, outlet, &source, twin, files.0)?,
-            None => stream_then_check(request, outlet, &mut source, files.0)?,
+            Some(twin) => stream_and_check(request, outlet, &source, twin, files)?,
+            None => stream_then_check(request, outlet, &mut source, files)?,
         };
         drop(source);
         if let Some((copy, from)) = spill {
@@ -152,10 +152,10 @@ fn stream_then_check(
     request: &Request,
     outlet: &Outlet,
     source: &mut Source,
-    file: &File,
+    files: twin::Files<'_>,
 ) -> Result<Sent, Failure> {
     let (log, size) = (LogWatch::new(&source.database, source.size()), source.size());
-    let spill = source.stream(outlet, &request.spool.0, &log, file)?;
+    let spill = source.stream(outlet, &request.spool.0, &log, (files, 1))?;
     let check = || quick_check_beside(&mut source.connection, log, Arc::default());
     Ok((spill, checked(request.check, size, check)))
 }
@@ -166,7 +166,7 @@ fn stream_and_check(
     outlet: &Outlet,
     source: &Source,
     mut twin: Connection,
-    file: &File,
+    files: twin::Files<'_>,
 ) -> Result<Sent, Failure> {
     let (log, size) = (LogWatch::new(&source.database, source.size()), source.size());
     let (given_up, watch) = (Arc::new(AtomicBool::new(false)), log.clone());
@@ -174,7 +174,7 @@ fn stream_and_check(
     std::thread::scope(|scope| {
         let check = || checked(request.check, size, move || quick_check_beside(&mut twin, watch, seen));
         let check = std::thread::Builder::new().spawn_scoped(scope, check);
-        let spill = source.stream(outlet, &request.spool.0, &log, file);
+        let spill = source.stream(outlet, &request.spool.0, &log, (files, 2));
         given_up.store(spill.is_err(), Ordering::Relaxed);
         let ended = check.ok().and_then(|check| check.join().ok());
         let nothing = || Trailer {
@@ -270,8 +270,9 @@ impl Source {
 
     fn try_begin(request: &Request, limit: Duration) -> Result<Self, Failure> {
         let path = &request.database.0;
-        // SQLite keeps the log beside the file itself, also where a link leads to it.
-        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+        // SQLite keeps the log beside the file itself, also where a link leads to it. Where none may, SQLite is to refuse it, so none is followed here.
+        let real = if request.no_links { None } else { path.canonicalize().ok() };
+        let real = real.unwrap_or_else(|| path.clone());
         let began = || -> rusqlite::Result<(Self, i64)> {
             // By the name that the sidecars, and a second connection, are found by.
             let connection = open(&real, request.no_links, limit)?;

@@ -5,7 +5,7 @@ use crate::source::sqlite::copy::{Copy, blank_lock_page};
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::Outlet;
 use crate::source::sqlite::raw::{Raw, Stretch, open_log};
-use crate::source::sqlite::twin::is_at;
+use crate::source::sqlite::twin::{Files, LogIndex, is_at};
 use crate::source::sqlite::wire::CHUNK;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -53,12 +53,15 @@ impl Source {
         Ok(())
     }
 
-    /// The pages that need not be asked of SQLite, in the open transaction: of `file`, if that is this database's.
-    fn raw<'f>(&self, file: &'f File) -> Option<Raw<'f>> {
+    /// The pages that need not be asked of SQLite, in the transaction that `connections` of this process have open.
+    fn raw<'f>(&self, (file, index): Files<'f>, connections: usize) -> Option<Raw<'f>> {
         if self.log.get().is_none() {
             let _ = self.log.set(open_log(&sidecar(&self.database, "-wal"))?);
         }
-        let raw = Raw::new(file, self.log.get()?, self.page_size)?;
+        if index.get().is_none() {
+            let _ = index.set(LogIndex::open(&self.database)?);
+        }
+        let raw = Raw::new(file, self.log.get()?, index.get()?, (self.page_size, connections))?;
         let mut first = vec![0; self.page_size as usize];
         let same = is_at(file, &self.database) && file.read_exact_at(&mut first, 0).is_ok();
         (same && (raw.is_logged(1) || self.page(1, &mut |page| page == first).ok()?)).then_some(raw)
@@ -97,14 +100,14 @@ impl Source {
         Ok(())
     }
 
-    /// Sends all pages as they are read; `file` is the database's, open. What the reader does not take in time is in the copy that comes back, from the offset beside
+    /// Sends all pages as they are read; so many connections of this process have a transaction on its state. What the reader does not take in time is in the copy that comes back, from the offset beside
     /// it; it is to be sent when the transaction has ended.
     pub(super) fn stream(
         &self,
         outlet: &Outlet,
         spool: &Path,
         log: &LogWatch,
-        file: &File,
+        (files, connections): (Files<'_>, usize),
     ) -> Result<Option<(Copy, u64)>, Failure> {
         let mut live = Live {
             outlet,
@@ -115,7 +118,7 @@ impl Source {
             at: 0,
             spill: None,
         };
-        match self.raw(file) {
+        match self.raw(files, connections) {
             Some(raw) => self.each_stretch(&raw, &mut live)?,
             None => self.each_page(&mut |page| live.page(page))?,
         }
@@ -340,25 +343,15 @@ mod tests {
         assert_eq!(watch.check().unwrap_err().cause, Cause::WalGrew);
     }
 
-    /// All pages, from the file where that may be, with some time in between; and how many of them were asked of SQLite.
-    fn from_file(source: &Source, raw: &Raw<'_>) -> (Vec<u8>, u64) {
-        let (mut bytes, mut asked) = (Vec::new(), 0);
-        for stretch in raw.stretches(source.pages, 16) {
-            std::thread::yield_now();
-            match stretch {
-                Stretch::Asked(number) => {
-                    asked += 1;
-                    source.page(number, &mut |page| bytes.extend_from_slice(page)).unwrap();
-                }
-                Stretch::InFile(pages) => {
-                    let page_size = u64::from(source.page_size);
-                    let before = bytes.len();
-                    bytes.resize(before + usize::try_from((pages.end - pages.start) * page_size).unwrap(), 0);
-                    raw.file.read_exact_at(&mut bytes[before..], (pages.start - 1) * page_size).unwrap();
-                }
-            }
-        }
-        (bytes, asked)
+    /// All pages as they are sent, and how many of them were asked of SQLite; `None` where all were.
+    fn sent(source: &Source, files: Files<'_>, spool: &Path) -> Option<(Vec<u8>, usize)> {
+        let raw = source.raw(files, 1)?;
+        let asked = raw.stretches(source.pages, 1).filter(|s| matches!(s, Stretch::Asked(_))).count();
+        let (queue, frames) = crossbeam_channel::unbounded();
+        let outlet = Outlet::new(queue, crossbeam_channel::never());
+        let log = LogWatch::new(&source.database, source.size());
+        assert!(source.stream(&outlet, spool, &log, (files, 1)).unwrap().is_none());
+        Some((frames.try_iter().flat_map(|frame| frame.bytes).collect(), asked))
     }
 
     /// What is in the file. Not by opening it: that would be closed again.
@@ -378,7 +371,7 @@ mod tests {
             INSERT INTO t SELECT i, randomblob(900) FROM n; PRAGMA wal_checkpoint(TRUNCATE)";
         Connection::open(&path).unwrap().execute_batch(setup).unwrap();
         // Open for as long as any connection is: closing it would drop their locks.
-        let raw = File::open(&path).unwrap();
+        let (raw, index) = (File::open(&path).unwrap(), std::cell::OnceCell::new());
         let ended = std::sync::atomic::AtomicBool::new(false);
         let runs = || !ended.load(std::sync::atomic::Ordering::Relaxed);
         let (mut asked, mut moved, mut whole, mut states) = (0, 0, 0, std::collections::BTreeSet::new());
@@ -419,9 +412,8 @@ mod tests {
             let end = Instant::now() + Duration::from_secs(60);
             while Instant::now() < end && (whole < 150 || asked < 2000 || moved < 30 || states.len() < 50) {
                 let source = Source::begin(&Request::of(&path)).unwrap();
-                let Some(pages) = source.raw(&raw) else { continue };
                 let before = content(&raw);
-                let (bytes, from_sqlite) = from_file(&source, &pages);
+                let Some((bytes, from_sqlite)) = sent(&source, (&raw, &index), dir.path()) else { continue };
                 let mut expected = Vec::new();
                 source
                     .each_page(&mut |page| {
@@ -450,30 +442,59 @@ mod tests {
             "PRAGMA journal_mode=WAL; CREATE TABLE t(x); PRAGMA wal_checkpoint; INSERT INTO t VALUES (1)";
         let writer = Connection::open(&path).unwrap();
         writer.execute_batch(setup).unwrap();
-        let raw = File::open(&path).unwrap();
+        let (raw, index) = (File::open(&path).unwrap(), std::cell::OnceCell::new());
         let begin = || Source::begin(&Request::of(&path)).unwrap();
-        assert!(begin().raw(&raw).unwrap().is_logged(2));
+        let raw_of = |source: &Source, file: &File| source.raw((file, &index), 1).map(|raw| raw.is_logged(2));
+        assert_eq!(raw_of(&begin(), &raw), Some(true));
         // Another file with the same content, also where it has taken the name.
-        std::fs::copy(&path, at("copy.db")).unwrap();
-        let copy = File::open(at("copy.db")).unwrap();
         let source = begin();
-        assert!(source.raw(&copy).is_none());
+        std::fs::write(at("copy.db"), content(&raw)).unwrap();
+        let copy = File::open(at("copy.db")).unwrap();
+        assert_eq!(raw_of(&source, &copy), None);
         std::fs::rename(&path, at("moved.db")).unwrap();
         std::fs::rename(at("copy.db"), &path).unwrap();
-        assert!(source.raw(&copy).is_none() && source.raw(&raw).is_none());
+        assert_eq!((raw_of(&source, &copy), raw_of(&source, &raw)), (None, None));
         std::fs::rename(&path, at("copy.db")).unwrap();
         std::fs::rename(at("moved.db"), &path).unwrap();
-        assert!(source.raw(&raw).is_some());
-        // A log that is gone, or another one.
-        let source = begin();
+        assert_eq!(raw_of(&source, &raw), Some(true));
+        assert!(source.raw((&raw, &index), 3).is_none(), "two connections have it open, not three");
+        // A log that is gone, or another one, since the transaction began.
+        let gone = |with: &dyn Fn()| {
+            let source = begin();
+            std::fs::rename(&log, at("moved-wal")).unwrap();
+            with();
+            assert_eq!(raw_of(&source, &raw), None);
+            std::fs::rename(at("moved-wal"), &log).unwrap();
+        };
+        gone(&|| ());
+        gone(&|| std::fs::write(&log, b"").unwrap());
+        gone(&|| drop(std::fs::copy(at("moved-wal"), &log).unwrap()));
+        // Or before: the writer goes on with the one that it has, and SQLite makes an empty one for whoever comes.
         std::fs::rename(&log, at("moved-wal")).unwrap();
-        assert!(source.raw(&raw).is_none());
-        std::fs::write(&log, b"").unwrap();
-        assert!(source.raw(&raw).is_none());
-        std::fs::copy(at("moved-wal"), &log).unwrap();
-        assert!(source.raw(&raw).is_none());
+        let source = begin();
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
+        assert_eq!(raw_of(&source, &raw), None);
+        drop(source);
         std::fs::rename(at("moved-wal"), &log).unwrap();
-        assert!(begin().raw(&raw).is_some());
+        assert_eq!(raw_of(&begin(), &raw), Some(true));
+    }
+
+    #[test]
+    fn a_file_that_ends_early_adds_nothing() {
+        let (queue, frames) = crossbeam_channel::unbounded();
+        let outlet = Outlet::new(queue, crossbeam_channel::never());
+        let dir = tempfile::tempdir().unwrap();
+        let log = LogWatch::new(dir.path(), 0);
+        let until = Instant::now() + HOLD_MAX;
+        let mut live =
+            Live { outlet: &outlet, spool: dir.path(), log, until, buffer: vec![1; 512], at: 0, spill: None };
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &[2; 1024]).unwrap();
+        assert!(!live.add_of(&file, 512, 1024, 512).unwrap());
+        assert_eq!(live.buffer, [1; 512]);
+        assert!(live.add_of(&file, 512, 512, 512).unwrap());
+        assert_eq!(live.buffer, [[1; 512], [2; 512]].concat());
+        assert!(frames.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! transaction has begun, is in the file as the transaction sees it, and stays so until it ends. Whether a frame of the log is valid does not matter here: a page
 //! that only seems to be in the log is read through SQLite, which is always right.
 
+use crate::source::sqlite::twin::LogIndex;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
@@ -19,6 +20,10 @@ const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 /// Where the log's header says how long a page is.
 const PAGE_SIZE: Range<usize> = 8..12;
+/// Where the log's header has its salts, which are new each time it is begun anew.
+const LOG_SALTS: u64 = 16;
+/// Somebody may just be writing to the index.
+const TRIES: u32 = 5;
 /// A log with more frames than this is not looked through: a database of that many changes is read through SQLite.
 const FRAMES_MAX: u64 = 1 << 17;
 
@@ -40,11 +45,18 @@ pub(super) enum Stretch {
 }
 
 impl<'f> Raw<'f> {
-    /// Of a database with pages of `page_size` bytes, on which a read transaction was begun, `file` and `log`. `None` where one of them is not what SQLite has open
-    /// in this process, or the log is long, or not like one of this database: then SQLite must be asked for every page.
-    pub(super) fn new(file: &'f File, log: &File, page_size: u32) -> Option<Self> {
-        let held = is_held(file) && is_held(log);
-        held.then(|| logged(log, page_size)).flatten().map(|logged| Self { file, logged })
+    /// Of a database with pages of `page_size` bytes, on which `connections` of this process have a read transaction: its file, its log and the index of that. `None`
+    /// where one of them is not what SQLite has open, or the log is long, or not the one that the index is of: then SQLite must be asked for every page.
+    pub(super) fn new(
+        file: &'f File,
+        log: &File,
+        index: &LogIndex,
+        (page_size, connections): (u32, usize),
+    ) -> Option<Self> {
+        // All connections share one index.
+        let held = is_held(file, connections) && is_held(log, connections) && is_held(&index.0, 1);
+        let suits = held && (0..TRIES).any(|_| is_log_of(log, index, page_size).unwrap_or(false));
+        suits.then(|| logged(log, page_size)).flatten().map(|logged| Self { file, logged })
     }
 
     /// Whether SQLite must be asked for this page.
@@ -79,13 +91,27 @@ pub(super) fn open_log(log: &Path) -> Option<File> {
     rustix::fs::open(log, flags, Mode::empty()).ok().map(File::from)
 }
 
-/// Whether this process has what `file` is open once more. Names prove nothing: somebody may have moved other files to them, and back. Needs `/proc`.
-fn is_held(file: &File) -> bool {
+/// Whether this process has what `file` is open `times` times more. Names prove nothing: somebody may have moved other files to them, and back. Needs `/proc`.
+fn is_held(file: &File, times: usize) -> bool {
     let same = |meta: &Metadata, other: &Metadata| (meta.dev(), meta.ino()) == (other.dev(), other.ino());
     let own = file.as_raw_fd().to_string();
     let (Ok(meta), Ok(open)) = (file.metadata(), std::fs::read_dir("/proc/self/fd")) else { return false };
     let others = open.flatten().filter(|entry| entry.file_name().to_str() != Some(&own));
-    others.into_iter().any(|entry| std::fs::metadata(entry.path()).is_ok_and(|other| same(&meta, &other)))
+    others.filter(|entry| std::fs::metadata(entry.path()).is_ok_and(|other| same(&meta, &other))).count()
+        >= times
+}
+
+/// Whether the frames that the index tells of are in the log. An application whose log was removed goes on with one that has no name, and SQLite makes an empty one
+/// for whoever comes later.
+fn is_log_of(log: &File, index: &LogIndex, page_size: u32) -> Option<bool> {
+    let (frames, salts) = index.newest()?;
+    if frames == 0 {
+        return Some(true);
+    }
+    let whole = LOG_HEADER + u64::from(frames) * (FRAME_HEADER + u64::from(page_size));
+    let mut said = [0; 8];
+    log.read_exact_at(&mut said, LOG_SALTS).ok()?;
+    Some(said == salts && log.metadata().ok()?.len() >= whole)
 }
 
 fn logged(file: &File, page_size: u32) -> Option<BTreeSet<u64>> {

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags};
 use std::cell::OnceCell;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -17,6 +18,9 @@ use std::path::Path;
 const HEADER: usize = 96;
 /// Where a copy says that it is one.
 const INITIALISED: usize = 12;
+/// Where it says which frame is the last, in this machine's byte order, and what the log's header says, too, when these frames are in it.
+const FRAMES: Range<usize> = 16..20;
+const SALTS: Range<usize> = 32..40;
 /// How often it is tried, where somebody commits all the time.
 const TRIES: u32 = 5;
 
@@ -24,10 +28,10 @@ const TRIES: u32 = 5;
 ///
 /// Closing it drops the locks that SQLite holds on that file in this process: whoever opens one keeps it until all connections to the database are closed.
 #[derive(Debug)]
-pub(super) struct LogIndex(File);
+pub(super) struct LogIndex(pub(super) File);
 
 impl LogIndex {
-    fn open(database: &Path) -> Option<Self> {
+    pub(super) fn open(database: &Path) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         rustix::fs::open(sidecar(database, "-shm"), flags, Mode::empty()).ok().map(|fd| Self(File::from(fd)))
     }
@@ -38,6 +42,13 @@ impl LogIndex {
         self.0.read_exact_at(&mut header, 0).ok()?;
         let (first, second) = header.split_at(HEADER / 2);
         (first == second && first[INITIALISED] != 0).then_some(header)
+    }
+
+    /// How many frames the log has, and its salts; `None` while a commit is being written down.
+    pub(super) fn newest(&self) -> Option<(u32, [u8; 8])> {
+        let header = self.header()?;
+        let frames = header[FRAMES].try_into().ok().map(u32::from_ne_bytes)?;
+        Some((frames, header[SALTS].try_into().ok()?))
     }
 }
 

@@ -156,5 +156,14 @@ impl Forge {
 
 /// JSON lines.
 pub(crate) fn joined(lines: &[Value]) -> Vec<u8> {
-    lines.iter().flat_map(|line| document::line_of(line).unwrap()).collect()
+    lines.iter().flat_map(written).collect()
+}
+
+/// As the program writes it: the path of an entry comes first, and who looks for another passes it over.
+fn written(line: &Value) -> Vec<u8> {
+    let mut rest = line.clone();
+    match rest.as_object_mut().and_then(|entry| entry.remove("path")) {
+        Some(path) => format!("{{\"path\":{path},{}\n", &rest.to_string()[1..]).into_bytes(),
+        None => document::line_of(line).unwrap(),
+    }
 }

@@ -4,6 +4,7 @@
 
 use crate::catalog::known::{Row, Stretch};
 use crate::model::path::walk_order;
+use crate::model::seldom::Seldom;
 use crate::model::{ContentHash, Entry, Extent, Kind, ObjectId};
 use crate::ops::backup::blocks::BlockTable;
 use crate::ops::backup::reuse::Old;
@@ -210,7 +211,7 @@ impl Old<'_> {
     pub(in crate::ops::backup) fn entry_of(&self, row: Row) -> Entry {
         let mut entry = row.entry;
         if !entry.maps.iter().all(|map| self.may_use(&map.object)) {
-            entry.maps.clear();
+            entry.maps = Seldom::default();
         }
         entry
     }
