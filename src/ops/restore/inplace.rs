@@ -200,7 +200,7 @@ impl InPlacePlan {
         let before = report.problems.len();
         crash::point("in place: staging made");
         let extractor = super::extractor(session, staging.root()?, self.owners(), listing)?;
-        write_listing(session, &self.opened, listing, extractor, report)?;
+        write_listing(session, &self.opened, listing, extractor, &|_| (), report)?;
         check_databases(listing, &staging.path, report);
         // Other components may have files of the same paths.
         let damaged: HashSet<String> = report.problems[before..]

@@ -32,16 +32,17 @@ pub(crate) fn lay(
         kept: Vec::new(),
         problems: Vec::new(),
     };
-    write_listing(session, opened, listing, extractor, &mut report)?;
+    write_listing(session, opened, listing, extractor, &|_| (), &mut report)?;
     Ok(report)
 }
 
-/// Makes every entry of `listing` in the extractor's tree.
+/// Makes every entry of `listing` in the extractor's tree; `written` hears of bytes of content.
 pub(crate) fn write_listing(
     session: &Session,
     opened: &Opened,
     listing: &Listing,
     extractor: Extractor<'_>,
+    written: &dyn Fn(u64),
     report: &mut RestoreReport,
 ) -> Result<()> {
     let component = listing.component.name.as_str();
@@ -77,7 +78,10 @@ pub(crate) fn write_listing(
     let more_names = links.iter().filter(|(_, e)| e.kind == Kind::File).count();
     report.files += (pending.len() + more_names) as u64;
     let progress = &session.around.progress;
-    let advance = |bytes| progress.advance(bytes);
+    let advance = |bytes| {
+        progress.advance(bytes);
+        written(bytes);
+    };
     let pool = reading_pool();
     let mut files = Files::new(&extractor, listing, pending, beside, &advance);
     let reading = Reading {

@@ -3,6 +3,7 @@
 //! Everything is written beside its final place and proved first; nothing that is live is ever written over: an old file is kept beside the new one.
 
 mod cursor;
+mod early;
 mod exchange;
 mod feed;
 mod inplace;
@@ -39,6 +40,7 @@ use crate::ops::holding::named_by;
 use crate::ops::hooks::{self, Ran};
 use crate::ops::lacking;
 use crate::ops::objects::SnapshotReader;
+use crate::ops::restore::early::Early;
 use crate::ops::select;
 use crate::ops::session::Session;
 use crate::ops::sources::Sources;
@@ -205,10 +207,14 @@ fn to_folder(
         problems: Vec::new(),
     };
     let owners = if options.ignore_owners { Owners::Ignore } else { Owners::Keep };
+    let early = Early::new(target.root().map_err(|e| place_error(&options.to, e))?);
     for listing in listings {
         let root = target.component(&listing.component.name).map_err(|e| place_error(&options.to, e))?;
         let extractor = extractor(session, root, owners, listing)?;
-        write_listing(session, opened, listing, extractor, &mut report)?;
+        write_listing(session, opened, listing, extractor, &|bytes| early.written(bytes), &mut report)?;
+        if listing.entries.iter().any(|e| e.has_flag(FLAG_DATABASE)) {
+            early.now();
+        }
         check_databases(listing, &target.staging_path().join(listing.component.name.as_str()), &mut report);
         crash::point("restore: component whole");
     }
@@ -217,6 +223,7 @@ fn to_folder(
         session.around.progress.problem(problem);
     }
     report.problems.extend(session.troubles());
+    drop(early);
     target.publish().map_err(|e| place_error(&options.to, e))?;
     crash::point("restore: published");
     Ok(report)

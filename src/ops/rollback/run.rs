@@ -71,7 +71,7 @@ impl Way<'_> {
                 }
             };
             let extractor = extractor(self.session, new, Owners::Keep, listing)?;
-            write_listing(self.session, &plan.opened, listing, extractor, report)?;
+            write_listing(self.session, &plan.opened, listing, extractor, &|_| (), report)?;
             check_databases(listing, &site.base.join(&record.staging).join("new"), report);
             // Before any of it can become live.
             at::sync_file_system(&durable).doing(Class::Failed, cannot)?;

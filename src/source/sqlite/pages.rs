@@ -468,7 +468,7 @@ mod tests {
         };
         gone(&|| ());
         gone(&|| std::fs::write(&log, b"").unwrap());
-        gone(&|| drop(std::fs::copy(at("moved-wal"), &log).unwrap()));
+        gone(&|| std::fs::write(&log, std::fs::read(at("moved-wal")).unwrap()).unwrap());
         // Or before: the writer goes on with the one that it has, and SQLite makes an empty one for whoever comes.
         std::fs::rename(&log, at("moved-wal")).unwrap();
         let source = begin();
@@ -488,8 +488,8 @@ mod tests {
         let until = Instant::now() + HOLD_MAX;
         let mut live =
             Live { outlet: &outlet, spool: dir.path(), log, until, buffer: vec![1; 512], at: 0, spill: None };
-        let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, &[2; 1024]).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[2; 1024], 0).unwrap();
         assert!(!live.add_of(&file, 512, 1024, 512).unwrap());
         assert_eq!(live.buffer, [1; 512]);
         assert!(live.add_of(&file, 512, 512, 512).unwrap());
