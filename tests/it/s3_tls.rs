@@ -153,6 +153,11 @@ fn pass_on(mut client: TcpStream, asked: &Mutex<Vec<String>>, to: Option<String>
     }
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).ok()?;
+    if scripted {
+        // Nor does it say so: a client that keeps this connection for its next request finds it closed.
+        let first = answer.windows(2).position(|two| two == b"\r\n")?;
+        answer.splice(first..first, *b"\r\nConnection: close");
+    }
     client.write_all(&answer).ok()
 }
 
