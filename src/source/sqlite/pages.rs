@@ -343,6 +343,14 @@ mod tests {
         assert_eq!(watch.check().unwrap_err().cause, Cause::WalGrew);
     }
 
+    /// Says that it is over when it is dropped, by a failure, too: nobody waits for threads that go on.
+    struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
     /// All pages as they are sent, and how many of them were asked of SQLite; `None` where all were.
     fn sent(source: &Source, files: Files<'_>, spool: &Path) -> Option<(Vec<u8>, usize)> {
         let raw = source.raw(files, 1)?;
@@ -409,6 +417,7 @@ mod tests {
                     (0..2000).for_each(|_| std::hint::spin_loop());
                 }
             });
+            let _ends = Ends(&ended);
             let end = Instant::now() + Duration::from_secs(60);
             while Instant::now() < end && (whole < 150 || asked < 2000 || moved < 30 || states.len() < 50) {
                 let source = Source::begin(&Request::of(&path)).unwrap();
@@ -427,7 +436,6 @@ mod tests {
                 (whole, asked) = (whole + 1, asked + from_sqlite);
                 states.insert(blake3::hash(&bytes).to_hex());
             }
-            ended.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         let seen = format!("{whole} captures of {} states, {asked} pages asked, {moved} moved", states.len());
         assert!(whole >= 150 && asked >= 2000 && moved >= 30 && states.len() >= 50, "{seen}");
