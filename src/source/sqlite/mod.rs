@@ -16,6 +16,8 @@ mod fold;
 mod outlet;
 mod pages;
 mod raw;
+#[cfg(test)]
+mod testing;
 mod twin;
 mod wire;
 

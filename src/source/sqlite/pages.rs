@@ -1,11 +1,11 @@
 //! Reading the pages of a database in its open transaction: straight into the pipe, or into a copy.
 
-use crate::source::sqlite::child::{SCHEMA, Source, sidecar};
+use crate::source::sqlite::child::{SCHEMA, Source};
 use crate::source::sqlite::copy::{Copy, blank_lock_page};
 use crate::source::sqlite::error::{Cause, Failure};
 use crate::source::sqlite::outlet::Outlet;
-use crate::source::sqlite::raw::{Raw, Stretch, open_log};
-use crate::source::sqlite::twin::{Files, LogIndex, is_at};
+use crate::source::sqlite::raw::{Raw, Stretch};
+use crate::source::sqlite::twin::{Files, LogIndex, is_at, open_beside};
 use crate::source::sqlite::wire::CHUNK;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -56,7 +56,7 @@ impl Source {
     /// The pages that need not be asked of SQLite, in the transaction that `connections` of this process have open.
     fn raw<'f>(&self, (file, index): Files<'f>, connections: usize) -> Option<Raw<'f>> {
         if self.log.get().is_none() {
-            let _ = self.log.set(open_log(&sidecar(&self.database, "-wal"))?);
+            let _ = self.log.set(open_beside(&self.database, "-wal")?);
         }
         if index.get().is_none() {
             let _ = index.set(LogIndex::open(&self.database)?);
@@ -328,6 +328,7 @@ fn log_size(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::sqlite::testing::Ends;
     use crate::source::sqlite::wire::Request;
 
     #[test]
@@ -341,14 +342,6 @@ mod tests {
         assert_eq!(watch.check(), Ok(()));
         log.set_len(5001 + (2 << 30)).unwrap();
         assert_eq!(watch.check().unwrap_err().cause, Cause::WalGrew);
-    }
-
-    /// Says that it is over when it is dropped, by a failure, too: nobody waits for threads that go on.
-    struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
-    impl Drop for Ends<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
     }
 
     /// All pages as they are sent, and how many of them were asked of SQLite; `None` where all were.

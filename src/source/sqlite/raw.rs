@@ -7,13 +7,11 @@
 //! that only seems to be in the log is read through SQLite, which is always right.
 
 use crate::source::sqlite::twin::LogIndex;
-use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
 
 /// The log begins with a header of this many bytes, and each frame, too ([format](https://sqlite.org/fileformat2.html#the_write_ahead_log)).
 const LOG_HEADER: u64 = 32;
@@ -82,13 +80,6 @@ impl<'f> Raw<'f> {
             Some(Stretch::InFile(stretch))
         })
     }
-}
-
-/// Opens the log of a database. To be closed after all connections are: should it be another name of the database or of the log's index, closing it would drop
-/// SQLite's locks on that.
-pub(super) fn open_log(log: &Path) -> Option<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::open(log, flags, Mode::empty()).ok().map(File::from)
 }
 
 /// Whether this process has what `file` is open `times` times more. Names prove nothing: somebody may have moved other files to them, and back. Needs `/proc`.
@@ -176,7 +167,7 @@ mod tests {
         let path = dir.path().join("app.db-wal");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            logged(&open_log(&path).unwrap(), 512).map(|pages| pages.into_iter().collect::<Vec<u64>>())
+            logged(&File::open(&path).unwrap(), 512).map(|pages| pages.into_iter().collect::<Vec<u64>>())
         };
         assert_eq!(read(b""), Some(vec![]));
         let whole = log(512, &[3, 9, 3, u32::MAX]);
@@ -188,8 +179,7 @@ mod tests {
         assert_eq!(read(&whole[..20]), None, "its header is cut off");
         assert_eq!(read(&log(1024, &[3])), None, "pages of another size");
         std::fs::remove_file(&path).unwrap();
-        let (write, file) = (File::create_new(&path).unwrap(), open_log(&path).unwrap());
-
+        let (write, file) = (File::create_new(&path).unwrap(), File::open(&path).unwrap());
         write.write_all_at(&log(512, &[1]), 0).unwrap();
         write.set_len(LOG_HEADER + FRAMES_MAX * (512 + FRAME_HEADER)).unwrap();
         assert!(logged(&file, 512).is_some());

@@ -32,8 +32,7 @@ pub(super) struct LogIndex(pub(super) File);
 
 impl LogIndex {
     pub(super) fn open(database: &Path) -> Option<Self> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        rustix::fs::open(sidecar(database, "-shm"), flags, Mode::empty()).ok().map(|fd| Self(File::from(fd)))
+        open_beside(database, "-shm").map(Self)
     }
 
     /// What the last commit left; `None` while one is being written down.
@@ -89,6 +88,13 @@ pub(super) fn of(
     Ok(None)
 }
 
+/// Opens what SQLite keeps beside a database. To be closed after all connections are: should it be another name of the database or of the log's index, closing it would
+/// drop SQLite's locks on that.
+pub(super) fn open_beside(database: &Path, ending: &str) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(sidecar(database, ending), flags, Mode::empty()).ok().map(File::from)
+}
+
 /// Whether the open `file` is what lies at `path`.
 pub(super) fn is_at(file: &File, path: &Path) -> bool {
     match (rustix::fs::fstat(file), rustix::fs::lstat(path)) {
@@ -100,6 +106,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::sqlite::testing::Ends;
     use crate::source::sqlite::wire::Request;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -141,6 +148,7 @@ mod tests {
                     }
                 }
             });
+            let _ends = Ends(&ended);
             for _ in 0..50_000 {
                 let mut source = begin(&path);
                 if let Some(twin) = of(&mut source, (&raw, &index), || unreachable!()).unwrap() {
@@ -155,7 +163,6 @@ mod tests {
                     break;
                 }
             }
-            ended.store(true, Ordering::Relaxed);
         });
         assert!(had >= 20 && states.len() >= 10, "{had} twins of {} states", states.len());
     }
