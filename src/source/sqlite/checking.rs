@@ -3,7 +3,7 @@
 use crate::model::record::CheckResult;
 use crate::source::sqlite::check::is_foreign;
 use crate::source::sqlite::error::Failure;
-use crate::source::sqlite::pages::LogWatch;
+use crate::source::sqlite::live::LogWatch;
 use crate::source::sqlite::wire::Trailer;
 use crate::source::sqlite::{AUTO_CHECK_MAX, CheckPolicy};
 use rusqlite::Connection;

@@ -13,6 +13,7 @@ mod child;
 mod copy;
 mod error;
 mod fold;
+mod live;
 mod outlet;
 mod pages;
 mod raw;

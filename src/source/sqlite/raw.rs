@@ -83,7 +83,7 @@ impl<'f> Raw<'f> {
 }
 
 /// Whether this process has what `file` is open `times` times more. Names prove nothing: somebody may have moved other files to them, and back. Needs `/proc`.
-fn is_held(file: &File, times: usize) -> bool {
+pub(super) fn is_held(file: &File, times: usize) -> bool {
     let same = |meta: &Metadata, other: &Metadata| (meta.dev(), meta.ino()) == (other.dev(), other.ino());
     let own = file.as_raw_fd().to_string();
     let (Ok(meta), Ok(open)) = (file.metadata(), std::fs::read_dir("/proc/self/fd")) else { return false };
