@@ -35,6 +35,18 @@ pub fn around<T, E: From<io::Error>>(
     Ok(result)
 }
 
+/// As [`around`], for a call that another thread makes at a time of its own: it can fail in tests by its name, and is no point, because points are counted.
+pub fn refusable<T, E: From<io::Error>>(
+    name: &'static str,
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    #[cfg(debug_assertions)]
+    armed::refuse_by_name(name)?;
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+    call()
+}
+
 /// What is ordered of an agent is not ordered of its jobs.
 pub fn orders_of_job(command: &mut std::process::Command) {
     #[cfg(debug_assertions)]
@@ -156,6 +168,16 @@ mod armed {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    /// As [`refuse`], only where the order says this name.
+    pub(super) fn refuse_by_name(name: &str) -> io::Result<()> {
+        match &orders().fail_at {
+            Some((at, errno)) if at.name.is_some() && at.is_here(name) => {
+                Err(io::Error::from_raw_os_error(*errno))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -82,6 +82,17 @@ impl Target {
         cloned.map_err(ExtractError::on("open", &self.staging_path()))
     }
 
+    /// The staging directory once more, opened anew: a sync through a descriptor that shares its file with another one would take that one's errors away.
+    pub fn apart(&self) -> Result<OwnedFd, ExtractError> {
+        let opened = at::open_dir(&self.parent, &self.staging_name);
+        opened.map_err(ExtractError::on("open", &self.staging_path()))
+    }
+
+    /// That something could not be written to the disk.
+    pub fn not_durable(&self, error: io::Error) -> ExtractError {
+        ExtractError::on("sync", &self.staging_path())(error)
+    }
+
     /// A new directory in it, for the [`super::Extractor`] of one of several components. Private until the component's own root says otherwise.
     pub fn component(&self, name: &ComponentName) -> Result<OwnedFd, ExtractError> {
         let made = at::create_dir(&self.staging, name.to_string().as_bytes());
@@ -94,7 +105,7 @@ impl Target {
     pub fn publish(mut self) -> Result<(), ExtractError> {
         let staging = self.staging_path();
         crash::around("sync restored tree", || at::sync_file_system(&self.staging))
-            .map_err(ExtractError::on("sync", &staging))?;
+            .map_err(|e| self.not_durable(e))?;
         let facts =
             at::facts_at(&self.parent, &self.staging_name).map_err(ExtractError::on("look at", &staging))?;
         if facts.id != self.id {

@@ -207,7 +207,7 @@ fn to_folder(
         problems: Vec::new(),
     };
     let owners = if options.ignore_owners { Owners::Ignore } else { Owners::Keep };
-    let early = Early::new(target.root().map_err(|e| place_error(&options.to, e))?);
+    let early = Early::new(target.apart().map_err(|e| place_error(&options.to, e))?);
     for listing in listings {
         let root = target.component(&listing.component.name).map_err(|e| place_error(&options.to, e))?;
         let extractor = extractor(session, root, owners, listing)?;
@@ -223,7 +223,8 @@ fn to_folder(
         session.around.progress.problem(problem);
     }
     report.problems.extend(session.troubles());
-    drop(early);
+    // Before the last sync, which would not tell again what this one was told.
+    early.end().map_err(|e| place_error(&options.to, target.not_durable(e)))?;
     target.publish().map_err(|e| place_error(&options.to, e))?;
     crash::point("restore: published");
     Ok(report)
