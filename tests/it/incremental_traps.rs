@@ -1,5 +1,6 @@
 //! What must not pass for unchanged, and what a listing must not say twice: traps in what is known of earlier snapshots.
 
+use crate::common::project::{cannot_run, have};
 use crate::lab::{Lab, noise, put};
 use backstay::model::{ObjectKind, Record};
 use backstay::store::Key;
@@ -7,6 +8,8 @@ use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -209,6 +212,143 @@ fn a_database_whose_capture_broke_off_is_kept_with_its_log_and_marked() {
     let second = lab.backup_settled(&[]);
     assert!(second["objects"].as_u64().unwrap() > 1, "it was not taken for captured: {second:#}");
     assert_eq!(restored(&lab, |dir| rows(&dir.join("app/data.db"))), 3001);
+}
+
+/// Files that a walk found are opened later. One that took a name meanwhile is not what the other names of the old one are.
+#[test]
+fn a_first_name_that_is_replaced_after_the_scan_does_not_give_its_content_to_the_others() {
+    let lab = Lab::new(
+        |project| {
+            fs::create_dir(project.join("app")).unwrap();
+            for (name, content) in [("a", "old"), ("b.db", "")] {
+                fs::write(project.join("app").join(name), content).unwrap();
+            }
+            let db = Connection::open(project.join("app/b.db")).unwrap();
+            db.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (1)").unwrap();
+            for (name, other) in [("a", "a2"), ("b.db", "b2.db")] {
+                fs::hard_link(project.join("app").join(name), project.join("app").join(other)).unwrap();
+            }
+        },
+        APP,
+    );
+    let app = lab.path("project/app");
+    let backup = stopping(&lab, "backup: scanned#1");
+    until_stopped(&backup);
+    fs::write(app.join("new"), "new").unwrap();
+    fs::rename(app.join("new"), app.join("a")).unwrap();
+    let db = Connection::open(app.join("new.db")).unwrap();
+    db.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (1), (2)").unwrap();
+    drop(db);
+    fs::rename(app.join("new.db"), app.join("b.db")).unwrap();
+    signal("-CONT", &backup.id().to_string());
+    let output = backup.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    restored(&lab, |dir| {
+        let read = |name: &str| fs::read_to_string(dir.join("app").join(name)).unwrap();
+        assert_eq!((read("a").as_str(), read("a2").as_str()), ("new", "old"));
+        assert_eq!((rows(&dir.join("app/b.db")), rows(&dir.join("app/b2.db"))), (2, 1));
+    });
+}
+
+/// SQLite finds a log by the name of the database that it opens.
+#[test]
+fn a_database_with_several_names_is_captured_with_the_log_of_the_one_in_use() {
+    let lab = Lab::new(
+        |project| {
+            for folder in ["app", "aside"] {
+                fs::create_dir(project.join(folder)).unwrap();
+            }
+            let db = Connection::open(project.join("app/live.db")).unwrap();
+            db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (1)").unwrap();
+            drop(db);
+            // Made before an upgrade, as people do; it comes first.
+            fs::hard_link(project.join("app/live.db"), project.join("app/before.db")).unwrap();
+        },
+        APP,
+    );
+    let all = || restored(&lab, |dir| [rows(&dir.join("app/live.db")), rows(&dir.join("app/before.db"))]);
+    lab.backup_settled(&[]);
+    let live = Connection::open(lab.path("project/app/live.db")).unwrap();
+    live.execute_batch("PRAGMA wal_autocheckpoint=0; INSERT INTO t VALUES (2)").unwrap();
+    // The change is in the log of the other name only, and the file is as it was.
+    let second = lab.backup_settled(&[]);
+    assert_eq!(all(), [2, 2], "{second:#}");
+    live.execute_batch("INSERT INTO t VALUES (3)").unwrap();
+    lab.backup_settled(&[]);
+    assert_eq!(all(), [3, 3]);
+    assert_eq!(lab.backup_settled(&[])["objects"], 1, "nothing changed");
+    // What a log beside the other name is worth nobody can tell: the newer one counts, and the snapshot is not called complete.
+    let stale = lab.path("project/app/before.db-wal");
+    fs::copy(lab.path("project/app/live.db-wal"), &stale).unwrap();
+    fs::File::options().write(true).open(&stale).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    live.execute_batch("INSERT INTO t VALUES (4)").unwrap();
+    let ran = lab.run_with(&["backup"], &[("BACKSTAY_TEST_SETTLE_MS", "0")]);
+    ran.expect(
+        3,
+        &["app/before.db-wal".trim_end_matches("-wal"), "log beside more than one", "remove the names"],
+    );
+    assert_eq!(all(), [4, 4]);
+    fs::remove_file(&stale).unwrap();
+    // A name that is not in the component may be the one in use, which is said; whoever has a log here is.
+    let said = |ran: &Value| ran["problems"].to_string().contains("another name outside");
+    fs::remove_file(lab.path("project/app/before.db")).unwrap();
+    fs::hard_link(lab.path("project/app/live.db"), lab.path("project/aside/live.db")).unwrap();
+    assert!(!said(&lab.backup_settled(&[])));
+    drop(live);
+    assert!(said(&lab.backup_settled(&[])));
+}
+
+/// Writes to a page through a mapping, tells it, and again when it is told to.
+const MAPPED: &str = "import mmap, sys
+file = open(sys.argv[1], 'r+b')
+page = mmap.mmap(file.fileno(), 0)
+for byte in b'12':
+    page[0] = byte
+    print(flush=True)
+    sys.stdin.readline()
+";
+
+/// A page that is written through a mapping moves the file's times once. What is written to it before it is on the disk, half a minute later, moves them no more.
+#[test]
+fn what_is_written_through_a_mapping_without_its_times_telling_is_in_the_next_snapshot() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let lab = Lab::new(
+        |project| {
+            fs::create_dir(project.join("app")).unwrap();
+            fs::write(project.join("app/mapped"), noise(1, 5000)).unwrap();
+        },
+        APP,
+    );
+    let path = lab.path("project/app/mapped");
+    let backup = |seconds: i64| {
+        let time = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        lab.run_with(&["backup"], &[("BACKSTAY_TEST_NOW", &*time.to_string())]).expect(0, &[]);
+        restored(&lab, |dir| fs::read(dir.join("app/mapped")).unwrap()[0])
+    };
+    let mut writer = Command::new("python3");
+    let mut writer =
+        writer.args(["-c", MAPPED]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(writer.stdout.take().unwrap()).lines();
+    told.next().unwrap().unwrap();
+    let written = fs::metadata(&path).unwrap();
+    assert_eq!(backup(50), b'1');
+    writer.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+    told.next().unwrap().unwrap();
+    let again = fs::metadata(&path).unwrap();
+    let times = |of: &fs::Metadata| (of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
+    if times(&written) == times(&again) {
+        assert_eq!(
+            backup(100),
+            b'2',
+            "it was read when it had just been written: its times were not to be believed"
+        );
+    } else {
+        cannot_run("stores to a mapped page move the times of a file here each time");
+    }
+    drop(writer.stdin.take());
+    writer.wait().unwrap();
 }
 
 /// A database with a collation that only its own program has.

@@ -2,26 +2,26 @@
 
 use crate::archive::About;
 use crate::config::{Component, Spec};
+use crate::durable::crash;
 use crate::keys::naming::{component_number, setup};
 use crate::model::index::ComponentKind;
 use crate::model::record::CheckResult;
 use crate::model::report::Phase;
-use crate::model::{Entry, Problem, ProblemKind, RelPath};
-use crate::ops::backup::build::{Build, Item};
-use crate::ops::backup::content::ContentError;
-use crate::ops::backup::files::{Databases, pack_database, pack_file, pack_found};
-use crate::ops::backup::held::{Held, HeldDatabase, HeldDatabases};
+use crate::model::{Problem, ProblemKind, RelPath};
+use crate::ops::backup::build::Build;
+use crate::ops::backup::files::{Databases, pack_found};
+use crate::ops::backup::held::{Held, HeldDatabases};
 use crate::ops::backup::listing::Listing;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::packer::{PackRun, Packer, archive_size};
-use crate::ops::backup::reuse::{Contents, Facts, Reuse, Settled, bring, same_database};
+use crate::ops::backup::reuse::{Contents, Reuse, Settled};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
 use crate::source::folder::{Excluded, Scan, SourceError, scan};
-use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec, capture};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +70,7 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
             _ => {}
         }
     }
+    crash::point("backup: scanned");
     let bytes = scans.iter().filter_map(|(_, (_, scan), _)| scan.as_ref()).map(|s| s.bytes);
     let bytes = bytes.fold(0, u64::saturating_add);
     pack.progress.phase(Phase::Pack, Some(bytes));
@@ -180,63 +181,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Captures the databases that a walk found, before any file of it is read.
-    fn databases(&self, build: &mut Build<'a>, scan: &Scan, held: &mut HeldDatabases) -> Result<Databases> {
-        let mut databases = Databases::default();
-        let mut linked = HashSet::new();
-        for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
-            if found.entry.link.is_some_and(|link| linked.contains(&link)) {
-                continue; // another name of one that is captured: it becomes a link to that
-            }
-            let (facts, begun) = match held.remove(&place) {
-                Some(HeldDatabase::Unchanged(item)) => {
-                    linked.extend(found.entry.link);
-                    databases.unchanged.insert(place, *item);
-                    continue;
-                }
-                Some(HeldDatabase::Begun(begun)) => (begun.1, begun.0),
-                None => {
-                    let path = scan.tree.real_path(&found.entry.path);
-                    let facts = Facts::of_database(&path, build.settled);
-                    if let Some(item) = build.unchanged_database(&found.entry, facts.as_ref()) {
-                        linked.extend(found.entry.link);
-                        databases.unchanged.insert(place, item);
-                        continue;
-                    }
-                    let ident = facts.as_ref().and_then(|facts| facts.ident.as_ref());
-                    bring(build, &found.entry.path, ident)?;
-                    let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
-                    (facts.unwrap_or_default(), capture(&spec))
-                }
-            };
-            let item = match begun {
-                Ok(captured) => match pack_database(build, found.entry.clone(), captured, facts) {
-                    Ok(item) => Some(item),
-                    Err(ContentError::Run(e)) => return Err(e),
-                    Err(ContentError::Read(e)) => {
-                        // Its archive holds a torso that the listing does not know.
-                        build.alone = false;
-                        build.not_through_sqlite(&found.entry.path, packed_as_bytes(&e));
-                        as_bytes(build, scan, place, &mut databases.done)?
-                    }
-                },
-                Err(error) => {
-                    let what = packed_as_bytes(&error);
-                    match error {
-                        SqliteError::NotADatabase { .. } => build.warn(&found.entry.path, what),
-                        _ => build.not_through_sqlite(&found.entry.path, what),
-                    }
-                    as_bytes(build, scan, place, &mut databases.done)?
-                }
-            };
-            if let Some(item) = item {
-                linked.extend(found.entry.link);
-                databases.done.insert(place, item);
-            }
-        }
-        Ok(databases)
-    }
-
     pub(super) fn found_spec(&self, database: PathBuf) -> SqliteSpec {
         SqliteSpec {
             no_links: true,
@@ -251,53 +195,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn packed_as_bytes(error: &dyn std::error::Error) -> String {
-    let why = chain_text(error);
-    format!("cannot be captured through SQLite ({why}); its bytes were packed as they lie there")
-}
-
-/// A database that SQLite would not give: its bytes and sidecars as they lie there.
-fn as_bytes(
-    build: &mut Build<'_>,
-    scan: &Scan,
-    place: usize,
-    done: &mut HashMap<usize, Item>,
-) -> Result<Option<Item>> {
-    for part in scan.as_bytes(&scan.entries[place].entry.path, build.names) {
-        let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
-        let Some(item) = pack_file(build, &scan.tree, &part)? else {
-            continue;
-        };
-        match place {
-            Ok(place) => drop(done.insert(place, item)),
-            // A sidecar that was not there when the folder was listed.
-            Err(_) => drop(build.unlisted.insert(part.entry.path.clone(), item)),
-        }
-    }
-    Ok(done.remove(&place))
-}
-
 impl Build<'_> {
-    /// The item of a database that is as it was. `facts` are of now.
-    pub(super) fn unchanged_database(&mut self, entry: &Entry, facts: Option<&Facts>) -> Option<Item> {
-        let row = same_database(&self.old, entry.path.as_bytes(), facts?, self.settled)
-            // Their times tell of it; but what an older version of this program stored had none at all.
-            .filter(|row| row.entry.xattrs == entry.xattrs)?;
-        self.checked(&entry.path, row.check, &[]);
-        self.alone = false;
-        let facts = Facts::of_row(&row);
-        Some(Item::unchanged(Entry { link: entry.link, ..self.old.entry_of(row) }, facts))
-    }
-
-    /// Notes that SQLite does not give a database, of which the bytes are had: that makes the snapshot incomplete, unless it is allowed.
-    fn not_through_sqlite(&mut self, path: &RelPath, what: String) {
-        if self.allow.covers(path, false) {
-            self.warn(path, what);
-        } else {
-            self.unreadable(path, what);
-        }
-    }
-
     pub(super) fn not_captured(&mut self, path: &RelPath, error: &SqliteError) {
         let what = format!("the database cannot be captured: {}", chain_text(error));
         self.unreadable_count += 1;

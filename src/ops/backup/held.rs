@@ -5,15 +5,15 @@
 
 use crate::durable::crash;
 use crate::model::{Entry, Kind, Problem};
-use crate::ops::backup::build::{Build, Item};
+use crate::ops::backup::build::Build;
 use crate::ops::backup::capture::Run;
-use crate::ops::backup::reuse::{Cursor, Facts};
+use crate::ops::backup::databases::Begun;
+use crate::ops::backup::reuse::Cursor;
 use crate::ops::backup::streams::Stream;
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::platform::capture::Ident;
 use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness};
-use crate::source::sqlite::{SqliteCapture, SqliteError, SqliteSpec, capture};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -29,13 +29,7 @@ pub(super) enum Held<'a> {
 }
 
 /// Databases that a walk found, by their places in it.
-pub(super) type HeldDatabases = HashMap<usize, HeldDatabase>;
-
-/// A database that a walk found, as it was then.
-pub(super) enum HeldDatabase {
-    Unchanged(Box<Item>),
-    Begun(Box<(std::result::Result<SqliteCapture, SqliteError>, Facts)>),
-}
+pub(super) type HeldDatabases = HashMap<usize, Begun>;
 
 /// A file as it was then.
 pub(super) struct HeldFile {
@@ -154,7 +148,7 @@ impl<'a> Run<'a> {
         let mut databases = HashMap::new();
         if let Some(scan) = &scan {
             self.hold_databases(&mut build, scan, &mut databases)?;
-            self.hold_files(&mut build, scan, &databases)?;
+            self.hold_files(&mut build, scan)?;
         }
         Ok(Held::Files(Box::new(build), scan, databases))
     }
@@ -165,33 +159,29 @@ impl<'a> Run<'a> {
         scan: &Scan,
         databases: &mut HeldDatabases,
     ) -> Result<()> {
+        let (mut linked, groups) = (HashSet::new(), scan.groups());
         for (place, found) in scan.entries.iter().enumerate().filter(|(_, f)| f.database) {
             self.session.around.interrupt.check()?;
-            let path = scan.tree.real_path(&found.entry.path);
-            let facts = Facts::of_database(&path, build.settled);
-            if let Some(item) = build.unchanged_database(&found.entry, facts.as_ref()) {
-                databases.insert(place, HeldDatabase::Unchanged(Box::new(item)));
+            if found.entry.link.is_some_and(|link| linked.contains(&link)) {
                 continue;
             }
-            let begun = capture(&SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) });
-            if begun.is_err() {
-                // Then its bytes are packed, with what lies beside it.
-                for part in scan.as_bytes(&found.entry.path, build.names) {
-                    self.hold_file(build, scan, &part)?;
-                }
+            let begun = self.begin_database(build, scan, (place, &groups), false)?;
+            linked.extend(begun.link());
+            for part in begun.parts(build, scan) {
+                self.hold_file(build, scan, &part)?;
             }
-            databases.insert(place, HeldDatabase::Begun(Box::new((begun, facts.unwrap_or_default()))));
+            databases.insert(place, begun);
         }
         Ok(())
     }
 
-    fn hold_files(&self, build: &mut Build<'a>, scan: &Scan, databases: &HeldDatabases) -> Result<()> {
+    fn hold_files(&self, build: &mut Build<'a>, scan: &Scan) -> Result<()> {
         let mut cursor = Cursor::new(build.old);
-        for (place, found) in scan.entries.iter().enumerate() {
+        for found in &scan.entries {
             // Services are down, and whoever asks for the end wants them back.
             self.session.around.interrupt.check()?;
             let unchanged = cursor.unchanged(found, build.settled).is_some();
-            if found.entry.kind == Kind::File && !unchanged && !databases.contains_key(&place) {
+            if found.entry.kind == Kind::File && !unchanged && !found.database {
                 self.hold_file(build, scan, found)?;
             }
         }

@@ -12,6 +12,7 @@ pub(crate) use capture::{BUSY_LIMIT, LOCK_LIMIT, chain_text};
 pub(crate) use reuse::FILE as CATALOG;
 mod content;
 mod damaged;
+mod databases;
 mod draft;
 mod files;
 mod folded;

@@ -21,6 +21,12 @@ pub(crate) fn has_sqlite_header(file: impl AsFd) -> bool {
     first_bytes(file) == Some(*SQLITE_MAGIC)
 }
 
+/// True when the open file is a SQLite database that is read and written with a write-ahead log.
+pub(super) fn says_wal(file: impl AsFd) -> bool {
+    // Bytes 18 and 19, the versions that whoever writes and reads must know: 2 for a log.
+    first_bytes::<20>(file).is_some_and(|head| head.starts_with(SQLITE_MAGIC) && head[18..] == [2, 2])
+}
+
 /// True when the open file begins like a write-ahead log of SQLite.
 pub(crate) fn has_wal_header(file: impl AsFd) -> bool {
     first_bytes::<4>(file).is_some_and(|magic| matches!(u32::from_be_bytes(magic), 0x377f_0682 | 0x377f_0683))

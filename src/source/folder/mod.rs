@@ -6,6 +6,7 @@
 
 mod databases;
 mod entries;
+mod in_use;
 mod links;
 mod listing;
 mod open;
@@ -19,6 +20,7 @@ mod walk;
 
 pub use crate::platform::capture::Ident;
 pub(crate) use databases::{is_database_at, is_log_at, owner_of_sidecar};
+pub use in_use::{Doubt, Groups, InUse};
 pub use open::{OpenError, OpenFile, Steadiness, Tree};
 pub use rules::{BadPattern, Excluded};
 pub use scan::{Found, Scan, scan};

@@ -186,7 +186,9 @@ impl Tree {
         }
         let mut entry = Entry::new(path.clone(), Kind::File);
         capture::fill(&mut entry, &stat, names);
-        (entry.link, entry.flags) = (found.entry.link, found.entry.flags.clone());
+        // Another file that took its name since is no link to the others of that group: they must not get its content.
+        entry.link = found.entry.link.filter(|_| found.is(&stat));
+        entry.flags.clone_from(&found.entry.flags);
         let warnings = self.add_xattrs(&mut entry, capture::xattrs_of(&fd));
         let ranges = capture::data_ranges(fd.as_fd(), &stat).map_err(unreadable)?;
         Ok(OpenFile { file: File::from(fd), entry, ident: Ident::of(&stat), ranges, warnings, held: false })

@@ -42,6 +42,12 @@ impl Found {
         Self { entry, database: false, dev: 0, ino: 0, ctime: (0, 0) }
     }
 
+    /// Whether `stat` is of the file that was found, in whatever state.
+    pub(super) fn is(&self, stat: &Stat) -> bool {
+        let Ident { dev, ino, .. } = Ident::of(stat);
+        (dev, ino) == (self.dev, self.ino)
+    }
+
     /// Which file in which state was found; of meaning for files only.
     pub fn ident(&self) -> Ident {
         let Entry { size, mtime, .. } = self.entry;

@@ -10,8 +10,9 @@ use crate::platform::filesystem::keeps_change_times_at;
 use crate::source::folder::Found;
 use std::path::{Path, PathBuf};
 
-/// A file that was changed so shortly before it was read may be changed again without its times telling: clocks tick slowly.
-const SETTLED_NS: i128 = 2_000_000_000;
+/// A file that was changed so shortly before it was read may be changed again without its times telling: clocks tick slowly, and a page that is written through a
+/// mapping moves them only once until it is on the disk, which takes the kernel up to 35 seconds (`dirty_expire_centisecs`, `dirty_writeback_centisecs`).
+const SETTLED_NS: i128 = 60_000_000_000;
 
 /// Whether times tell of every change.
 #[derive(Debug, Clone, Copy)]
@@ -226,8 +227,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_believed_when_both_lie_two_seconds_before_the_capture_and_not_a_nanosecond_later() {
-        let settled = Settled::at("2026-11-30T12:00:02.5Z".parse().unwrap());
+    fn times_are_believed_when_both_lie_a_minute_before_the_capture_and_not_a_nanosecond_later() {
+        let settled = Settled::at("2026-11-30T12:01:00.5Z".parse().unwrap());
         let noon = "2026-11-30T12:00:00Z".parse::<Timestamp>().unwrap().as_second();
         let safe = |mtime: (i64, u32), ctime: (i64, u32)| {
             Facts::of(Ident { dev: 1, ino: 2, size: 3, mtime, ctime }, settled).safe

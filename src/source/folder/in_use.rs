@@ -1,0 +1,125 @@
+//! By which of its names a database is captured that has several. SQLite finds a log by the name it opens: by another one it sees neither what is only in the log nor
+//! the locks of whoever has it open. Nothing here may decide by the order of names.
+
+use crate::model::RelPath;
+use crate::source::folder::databases::says_wal;
+use crate::source::folder::scan::{Found, Scan};
+use rustix::fs::Stat;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// What keeps a database's content outside of it.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
+
+/// The names of databases that have several.
+pub struct Groups(HashMap<u64, Vec<usize>>);
+
+/// How a database is to be captured.
+#[derive(Debug)]
+pub struct InUse<'s> {
+    /// By this name.
+    pub name: &'s RelPath,
+    /// What was found by its first name is still there: what is captured is the content of its other names, too.
+    pub shared: bool,
+    /// Why this may be the wrong name.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why what is captured of a database may lack what its log holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There are different logs beside these names of it; the newest is taken for the one in use.
+    SeveralLogs(Vec<RelPath>),
+    /// It has so many names that were not found, and no log beside any that was.
+    Elsewhere(u64),
+}
+
+impl Doubt {
+    /// In words, and what to do about it.
+    pub fn told(&self) -> (String, &'static str) {
+        match self {
+            Self::SeveralLogs(names) => {
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                let what = format!(
+                    "it is one database with several names and a log beside more than one of them ({}); it was captured with the log that was written last, and may lack what another holds",
+                    names.join(", ")
+                );
+                (what, "remove the names that no program uses, and their logs")
+            }
+            Self::Elsewhere(count) => {
+                let names = if *count == 1 { "another name" } else { "other names" };
+                let what = format!(
+                    "it has {names} outside of what is backed up here; where a program has it open by such a name, what is still in its log was not captured"
+                );
+                (
+                    what,
+                    "remove names that no program uses; one that a program uses can be a component of its own: sqlite = \"PATH\"",
+                )
+            }
+        }
+    }
+}
+
+impl Scan {
+    /// The databases that have several names here.
+    pub fn groups(&self) -> Groups {
+        let mut groups = HashMap::new();
+        for (place, found) in self.entries.iter().enumerate().filter(|(_, found)| found.database) {
+            if let Some(link) = found.entry.link {
+                groups.entry(link).or_insert_with(Vec::new).push(place);
+            }
+        }
+        Groups(groups)
+    }
+
+    /// By which name the database at `place` is to be captured now.
+    pub fn in_use(&self, place: usize, groups: &Groups) -> InUse<'_> {
+        let found = &self.entries[place];
+        let own = |shared| InUse { name: &found.entry.path, shared, doubt: None };
+        let Some(stat) = self.stat(found).filter(|stat| found.is(stat)) else { return own(false) };
+        if stat.st_nlink < 2 {
+            return own(true);
+        }
+        let group = found.entry.link.and_then(|link| groups.0.get(&link));
+        let places = group.map_or(std::slice::from_ref(&place), Vec::as_slice);
+        let names = places.iter().map(|place| &self.entries[*place]);
+        // One that was replaced meanwhile is another database.
+        let names: Vec<&Found> =
+            names.filter(|other| self.stat(other).is_some_and(|stat| found.is(&stat))).collect();
+        let mut logs: Vec<(Log, &RelPath)> =
+            names.iter().filter_map(|other| Some((self.log_of(other)?, &other.entry.path))).collect();
+        logs.sort();
+        let Some((newest, name)) = logs.last() else {
+            let elsewhere = (stat.st_nlink as u64).saturating_sub(names.len() as u64);
+            // Without a log of that kind whatever was committed is in the file itself.
+            let unseen = elsewhere > 0 && self.tree.open_file(&found.entry.path).is_ok_and(says_wal);
+            return InUse { doubt: unseen.then_some(Doubt::Elsewhere(elsewhere)), ..own(true) };
+        };
+        let several = logs.iter().any(|(log, _)| log.inode != newest.inode);
+        let names = || logs.iter().map(|(_, name)| (*name).clone()).collect();
+        InUse { name, shared: true, doubt: several.then(|| Doubt::SeveralLogs(names())) }
+    }
+
+    fn stat(&self, found: &Found) -> Option<Stat> {
+        rustix::fs::lstat(self.tree.real_path(&found.entry.path)).ok()
+    }
+
+    /// The log beside a name that was written last, if one holds anything.
+    fn log_of(&self, found: &Found) -> Option<Log> {
+        let path = self.tree.real_path(&found.entry.path);
+        let log = |ending: &&str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(ending);
+            let stat = rustix::fs::lstat(PathBuf::from(name)).ok().filter(|stat| stat.st_size > 0)?;
+            let written = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+            Some(Log { written, inode: (stat.st_dev as u64, stat.st_ino as u64) })
+        };
+        LOGS.iter().filter_map(log).max()
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Log {
+    written: (i64, i64),
+    inode: (u64, u64),
+}
