@@ -6,7 +6,7 @@ use crate::archive::pax::{Member, MemberKind};
 use crate::catalog::known::Row;
 use crate::model::{ContentHash, Entry, Extent, Kind};
 use crate::ops::backup::blocks::{
-    self, BlockTable, CompareError, Compared, Home, PART_BYTES, Parts, Request, Sink, Stretch, block_size,
+    self, CompareError, Compared, Home, OldTable, PART_BYTES, Parts, Request, Sink, Stretch, block_size,
 };
 use crate::ops::backup::build::{Build, Item};
 use crate::ops::backup::content::{
@@ -26,7 +26,10 @@ type Packed = std::result::Result<PackedContent, ContentError>;
 type Read<'r> = dyn FnMut(u64, &mut [u8]) -> io::Result<usize> + 'r;
 
 /// What content is compared with: its blocks as they were, and where they lie.
-type Before = (Arc<BlockTable>, Vec<Extent>);
+type Before = (Arc<OldTable>, Vec<Extent>);
+
+/// Where block hashes go, a range at a time.
+type Keep<'k> = dyn FnMut(Vec<u8>) + 'k;
 
 /// Packs the content of an open file.
 pub(super) fn pack_file_content(build: &mut Build<'_>, open: &OpenFile) -> Packed {
@@ -191,14 +194,16 @@ fn find_copy(
     let block = block_size(kind, entry.size, None);
     let pool = build.packer.run.pool.clone();
     let request = Request { pool: &pool, block, size: entry.size, ranges, content: kind, old: None };
-    let compared = compare(&request, read, &mut blocks::Nowhere(build.packer.run.interrupt))?;
+    let mut hashes = Vec::new();
+    let mut keep = |range| hashes.push(range);
+    let compared = compare(&request, read, &mut blocks::Nowhere(build.packer.run.interrupt), &mut keep)?;
     if compared.size != entry.size {
         return Ok(None);
     }
     let Some(mut known) = known(build, entry, &compared.hash, compared.size, ranges) else { return Ok(None) };
     build.packer.run.progress.advance(ranges.iter().map(|r| r.1).sum());
     if known.blocks.is_empty() {
-        known.blocks = build.old.keep_table(&compared.table);
+        known.blocks = hashes.into_iter().map(|range| build.old.keep_piece(range)).collect();
     }
     Ok(Some(known))
 }
@@ -221,12 +226,13 @@ fn pack_blocks(
     let old = before.as_ref().map(|(table, extents)| blocks::Old { table, extents });
     let compares = old.is_some();
     let request = Request { pool: &pool, block, size, ranges, content: kind, old };
+    let (mut names, kept) = (Vec::new(), build.old);
+    let mut keep = |range| names.push(kept.keep_piece(range));
     let (compared, mut packed) = match compares {
-        true => pack_changes(&mut build.packer, entry, &request, read)?,
-        false => pack_all(&mut build.packer, entry, &request, read)?,
+        true => pack_changes(&mut build.packer, entry, &request, read, &mut keep)?,
+        false => pack_all(&mut build.packer, entry, &request, read, &mut keep)?,
     };
-    (packed.hash, packed.size) = (compared.hash, compared.size);
-    packed.blocks = build.old.keep_table(&compared.table);
+    (packed.hash, packed.size, packed.blocks) = (compared.hash, compared.size, names);
     Ok(packed)
 }
 
@@ -234,8 +240,9 @@ fn compare<S: Sink<Error = OpError>>(
     request: &Request<'_>,
     read: &mut Read<'_>,
     sink: &mut S,
+    keep: &mut Keep<'_>,
 ) -> std::result::Result<Compared, ContentError> {
-    blocks::compare(request, read, sink).map_err(|error| match error {
+    blocks::compare(request, read, sink, keep).map_err(|error| match error {
         CompareError::Read(e) => ContentError::Read(e),
         CompareError::Sink(e) => ContentError::Run(e),
         CompareError::Worker(e) => ContentError::Run(worker(e)),
@@ -248,9 +255,10 @@ fn pack_all(
     entry: &Entry,
     request: &Request<'_>,
     read: &mut Read<'_>,
+    keep: &mut Keep<'_>,
 ) -> std::result::Result<(Compared, PackedContent), ContentError> {
     let mut laying = Laying::begin(packer, entry, request.size, request.ranges)?;
-    let compared = compare(request, read, &mut laying);
+    let compared = compare(request, read, &mut laying, keep);
     let laid = match &compared {
         Err(ContentError::Run(_)) => None,
         // The member must come out at its announced length also when the file could not be read to its end.
@@ -268,10 +276,11 @@ fn pack_changes(
     entry: &Entry,
     request: &Request<'_>,
     read: &mut Read<'_>,
+    keep: &mut Keep<'_>,
 ) -> std::result::Result<(Compared, PackedContent), ContentError> {
     let usual = packer.run.level;
     packer.set_level(level_of_changes(usual));
-    let packed = pack_parts(packer, entry, request, read);
+    let packed = pack_parts(packer, entry, request, read, keep);
     packer.set_level(usual);
     packed
 }
@@ -281,6 +290,7 @@ fn pack_parts(
     entry: &Entry,
     request: &Request<'_>,
     read: &mut Read<'_>,
+    keep: &mut Keep<'_>,
 ) -> std::result::Result<(Compared, PackedContent), ContentError> {
     let run = packer.run.clone();
     let mut begun = false;
@@ -301,7 +311,7 @@ fn pack_parts(
         Ok((archive, at + line.len() as u64))
     });
     let mut telling = Telling { parts, run: &run };
-    let compared = compare(request, read, &mut telling)?;
+    let compared = compare(request, read, &mut telling, keep)?;
     let stretches = telling.parts.finish()?;
     let mut packed = PackedContent::new(Vec::new(), compared.hash, compared.size);
     packed.refers = true;

@@ -2,11 +2,12 @@
 
 use crate::archive::{Pool, PoolGone, Ticket};
 use crate::model::{ContentHash, Extent};
+use crate::ops::backup::blocks::before::{OldTable, Ranges};
 use crate::ops::backup::blocks::hashing::{Hashed, Plan, block_hash, hash};
 use crate::ops::backup::blocks::place::stretches;
 use crate::ops::backup::blocks::shift::Search;
 use crate::ops::backup::blocks::size::Content;
-use crate::ops::backup::blocks::table::{BlockTable, Short, short};
+use crate::ops::backup::blocks::table::{Making, Short, short};
 use crate::ops::backup::blocks::tree::{GROUP, Tree};
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +24,7 @@ const AHEAD_BYTES: usize = 8 << 20;
 #[derive(Clone, Copy)]
 pub(crate) struct Old<'a> {
     /// Its blocks.
-    pub(crate) table: &'a Arc<BlockTable>,
+    pub(crate) table: &'a OldTable,
     /// Where its bytes lie: in order, not overlapping. What is left out here comes as new.
     pub(crate) extents: &'a [Extent],
 }
@@ -57,8 +58,6 @@ pub(crate) trait Sink {
 /// What the pass learned.
 #[derive(Debug)]
 pub(crate) struct Compared {
-    /// For the catalog.
-    pub(crate) table: BlockTable,
     /// BLAKE3 of the bytes of the ranges, in order.
     pub(crate) hash: ContentHash,
     /// The file's length as read: shorter than announced when it shrank.
@@ -77,26 +76,32 @@ pub(crate) enum CompareError<E> {
 }
 
 /// Reads the ranges of a file once, in order, through `read`, and tells `sink` what is new of them. `read` gives some bytes at an offset; 0 means that
-/// the file has become shorter. On an error the sink has been told a beginning.
+/// the file has become shorter. `keep` gets the new table's ranges, for the catalog, each as soon as it is full. On an error both have been told a beginning.
 pub(crate) fn compare<S: Sink>(
     request: &Request<'_>,
     read: &mut dyn FnMut(u64, &mut [u8]) -> io::Result<usize>,
     sink: &mut S,
+    keep: &mut dyn FnMut(Vec<u8>),
 ) -> Result<Compared, CompareError<S::Error>> {
     let dense = request.ranges == [(0, request.size)] || request.size == 0;
-    let old = request.old.map(|old| old.table.clone()).filter(|table| table.size > 0);
+    let old = request.old.map(|old| old.table).filter(|table| table.size > 0);
     let sums = request.content == Content::File;
-    let plan = Arc::new(Plan { block: request.block as usize, dense, sums, old });
-    let window = WINDOW.max(plan.block).max(plan.compared());
+    let compared = old.map_or(request.block, |old| old.block) as usize;
+    let plan = Arc::new(Plan { block: request.block as usize, dense, sums, compared });
+    let whole = old.filter(|old| sums && old.has_sums()).and_then(OldTable::whole).map(Arc::new);
+    let mut ranges = Ranges::new(old, whole.as_ref());
+    // A window never lies in two ranges: blocks are as long as a power of two, and shorter than one.
+    let window = WINDOW.max(plan.block).max(plan.compared);
     let ahead = (request.pool.threads() * 2 + 2).min((AHEAD_BYTES / window).max(2));
     let mut source = Source { windows: Windows::new(request, window), read, ended: None, spare: Vec::new() };
-    let mut done = Done::new(&plan, request, sink);
+    let table = Making::new(request.block, keep);
+    let mut done = Done::new(&plan, request, sink, (table, whole.as_ref().and_then(Search::new)));
     let mut waiting: VecDeque<(Ticket<Hashed>, Vec<Range<u64>>)> = VecDeque::new();
     loop {
         while waiting.len() < ahead {
             let Some((at, data, covered)) = source.next(dense).map_err(CompareError::Read)? else { break };
-            let plan = plan.clone();
-            waiting.push_back((request.pool.submit(move || hash(&plan, at, data)), covered));
+            let (plan, old) = (plan.clone(), ranges.at(at));
+            waiting.push_back((request.pool.submit(move || hash(&plan, old.as_deref(), at, data)), covered));
         }
         let Some((ticket, covered)) = waiting.pop_front() else { break };
         let hashed = ticket.wait().map_err(CompareError::Worker)?;
@@ -207,7 +212,7 @@ struct Done<'a, S> {
     plan: &'a Plan,
     extents: &'a [Extent],
     sink: &'a mut S,
-    table: BlockTable,
+    table: Making<'a>,
     zeros: Short,
     whole: Whole,
     /// Looks for content that is not what it was at its place.
@@ -220,19 +225,16 @@ enum Whole {
 }
 
 impl<'a, S: Sink> Done<'a, S> {
-    fn new(plan: &'a Plan, request: &Request<'a>, sink: &'a mut S) -> Self {
+    fn new(
+        plan: &'a Plan,
+        request: &Request<'a>,
+        sink: &'a mut S,
+        (table, search): (Making<'a>, Option<Search>),
+    ) -> Self {
         let whole = match plan.dense {
             true => Whole::Groups(Tree::new()),
             false => Whole::Stream(Box::default()),
         };
-        let table = BlockTable {
-            block: request.block,
-            size: 0,
-            hashes: Vec::new(),
-            groups: Vec::new(),
-            sums: Vec::new(),
-        };
-        let search = plan.old.as_ref().filter(|_| plan.sums).and_then(Search::new);
         let zeros = if plan.dense { [0; 16] } else { block_hash(&vec![0; plan.block]) };
         Self { plan, extents: request.old.map_or(&[], |old| old.extents), sink, table, zeros, whole, search }
     }
@@ -242,9 +244,9 @@ impl<'a, S: Sink> Done<'a, S> {
             Whole::Groups(tree) => {
                 for (group, bytes) in hashed.groups.iter().zip(hashed.data.chunks(GROUP)) {
                     tree.push(*group, bytes);
-                    if self.plan.block < GROUP {
-                        self.table.groups.push(short(group));
-                    }
+                }
+                if self.plan.block < GROUP {
+                    self.table.add_groups(hashed.groups.iter().map(short));
                 }
             }
             Whole::Stream(hasher) => {
@@ -254,8 +256,7 @@ impl<'a, S: Sink> Done<'a, S> {
             }
         }
         self.holes_until(hashed.at);
-        self.table.hashes.extend_from_slice(&hashed.hashes);
-        self.table.sums.extend_from_slice(&hashed.sums);
+        self.table.add(&hashed.hashes, &hashed.sums);
         for range in covered {
             self.range(hashed, range.clone())?;
         }
@@ -264,15 +265,13 @@ impl<'a, S: Sink> Done<'a, S> {
 
     /// Adds the blocks of a hole that no window showed.
     fn holes_until(&mut self, offset: u64) {
-        let blocks = usize::try_from(offset / self.plan.block as u64).unwrap_or(usize::MAX);
-        let blocks = blocks.max(self.table.hashes.len());
-        self.table.hashes.resize(blocks, self.zeros);
-        self.table.sums.resize(if self.plan.sums { blocks } else { 0 }, 0);
+        let blocks = (offset / self.plan.block as u64).saturating_sub(self.table.blocks());
+        self.table.add_same(blocks, self.zeros, self.plan.sums.then_some(0));
     }
 
     /// Tells the sink about a covered range of a window, by runs of blocks that are as they were, or are not.
     fn range(&mut self, hashed: &Hashed, mut range: Range<u64>) -> Result<(), S::Error> {
-        let block = self.plan.compared() as u64;
+        let block = self.plan.compared as u64;
         let index = |offset: u64| usize::try_from((offset - hashed.at) / block).unwrap_or(usize::MAX);
         while !range.is_empty() {
             let first = index(range.start);
@@ -339,16 +338,15 @@ impl<'a, S: Sink> Done<'a, S> {
     fn finish(mut self, size: u64) -> Compared {
         self.holes_until(size);
         let tail = usize::try_from(size % self.plan.block as u64).unwrap_or(0);
-        if self.table.hashes.len() < BlockTable::blocks_of(size, self.table.block) {
-            self.table.hashes.push(block_hash(&vec![0; tail]));
-            self.table.sums.extend(self.plan.sums.then_some(0));
+        if self.table.blocks() < size.div_ceil(self.plan.block as u64) {
+            self.table.add_same(1, block_hash(&vec![0; tail]), self.plan.sums.then_some(0));
         }
-        self.table.size = size;
+        self.table.finish(size);
         let hash = match self.whole {
             Whole::Groups(tree) => tree.finish(),
             Whole::Stream(hasher) => ContentHash(*hasher.finalize().as_bytes()),
         };
-        Compared { table: self.table, hash, size }
+        Compared { hash, size }
     }
 }
 

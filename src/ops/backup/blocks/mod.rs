@@ -7,6 +7,7 @@
 //! out of [`Old`] (an archive that is gone, damaged or to be packed again) gets their bytes as new ones. It knows no store, and it never holds more of
 //! the content than a few windows.
 
+mod before;
 mod compare;
 mod hashing;
 mod nowhere;
@@ -21,8 +22,8 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use before::OldTable;
 pub(crate) use compare::{CompareError, Compared, Old, Request, Sink, compare};
 pub(crate) use nowhere::Nowhere;
 pub(crate) use parts::{Home, PART_BYTES, Parts, Stretch, unchanged_ranges};
 pub(crate) use size::{Content, block_size, database_page};
-pub(crate) use table::BlockTable;

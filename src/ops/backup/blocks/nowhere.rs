@@ -41,7 +41,7 @@ mod tests {
             bytes += buffer.len();
             Ok(buffer.len())
         };
-        let ended = compare(&request, &mut read, &mut Nowhere(&interrupt));
+        let ended = compare(&request, &mut read, &mut Nowhere(&interrupt), &mut drop);
         assert!(matches!(&ended, Err(CompareError::Sink(e)) if e.class == Class::Interrupted));
         assert!(bytes <= 32 << 20, "{bytes} bytes of a terabyte were read");
     }

@@ -13,13 +13,13 @@ pub(super) fn short(hash: &[u8; 32]) -> Short {
     short
 }
 
-/// The hashes of a whole file's blocks.
+/// The hashes of a file's blocks: of all of it, or of one range of [`MAP_RANGE`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BlockTable {
+pub(super) struct BlockTable {
     /// Length of a block in bytes, a power of two; the file's last one may be shorter.
-    pub(crate) block: u32,
-    /// Length of the file in bytes.
-    pub(crate) size: u64,
+    pub(super) block: u32,
+    /// Length of what they are of, in bytes.
+    pub(super) size: u64,
     /// One a block: BLAKE3 of its content, holes read as zeros.
     pub(super) hashes: Vec<Short>,
     /// One a group of [`GROUP`] bytes, at its place in the file; none where the file has holes, or where blocks are as long themselves.
@@ -44,41 +44,97 @@ const HEAD: usize = 1 + 1 + 4 + 8;
 /// Bytes of a sum that are kept.
 const SUM: usize = 5;
 
+/// A table in the making. Each range of 256 MiB leaves it as soon as it is full, to be kept apart: so no more than one is held, however long the file is, and a range in
+/// which nothing changed gives the same bytes.
+pub(super) struct Making<'t> {
+    block: u32,
+    /// Where the first range begins that has not left.
+    from: u64,
+    hashes: Vec<Short>,
+    groups: Vec<Short>,
+    sums: Vec<u64>,
+    take: &'t mut dyn FnMut(Vec<u8>),
+}
+
+impl<'t> Making<'t> {
+    pub(super) fn new(block: u32, take: &'t mut dyn FnMut(Vec<u8>)) -> Self {
+        Self { block, from: 0, hashes: Vec::new(), groups: Vec::new(), sums: Vec::new(), take }
+    }
+
+    /// How many blocks were added.
+    pub(super) fn blocks(&self) -> u64 {
+        self.from / u64::from(self.block) + self.hashes.len() as u64
+    }
+
+    /// Adds groups; what they are of is added next.
+    pub(super) fn add_groups(&mut self, groups: impl Iterator<Item = Short>) {
+        self.groups.extend(groups);
+    }
+
+    /// Adds blocks; `sums` is empty, or has one for each.
+    pub(super) fn add(&mut self, hashes: &[Short], sums: &[u64]) {
+        self.hashes.extend_from_slice(hashes);
+        self.sums.extend_from_slice(sums);
+        while self.hashes.len() >= self.blocks_a_range() {
+            self.leave(MAP_RANGE);
+        }
+    }
+
+    /// Adds `count` blocks that are all the same, however many they are.
+    pub(super) fn add_same(&mut self, mut count: u64, hash: Short, sum: Option<u64>) {
+        while count > 0 {
+            let room = self.blocks_a_range() - self.hashes.len();
+            let these = usize::try_from(count).unwrap_or(room).min(room);
+            self.hashes.resize(self.hashes.len() + these, hash);
+            self.sums.extend(sum.into_iter().flat_map(|sum| std::iter::repeat_n(sum, these)));
+            count -= these as u64;
+            self.add(&[], &[]);
+        }
+    }
+
+    /// The last range leaves: the file is `size` bytes long.
+    pub(super) fn finish(mut self, size: u64) {
+        if size > self.from {
+            self.leave(size - self.from);
+        }
+    }
+
+    fn blocks_a_range(&self) -> usize {
+        BlockTable::blocks_of(MAP_RANGE, self.block)
+    }
+
+    fn leave(&mut self, length: u64) {
+        fn first<T>(all: &mut Vec<T>, count: usize) -> impl Iterator<Item = T> {
+            all.drain(..count.min(all.len()))
+        }
+        let blocks = BlockTable::blocks_of(length, self.block);
+        let mut bytes = vec![LAYOUT, 0];
+        bytes.extend_from_slice(&self.block.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend(first(&mut self.hashes, blocks).flatten());
+        if !self.groups.is_empty() {
+            bytes[1] |= HAS_GROUPS;
+            bytes.extend(first(&mut self.groups, BlockTable::blocks_of(length, GROUP as u32)).flatten());
+        }
+        if !self.sums.is_empty() {
+            bytes[1] |= HAS_SUMS;
+            for sum in first(&mut self.sums, blocks) {
+                bytes.extend_from_slice(&sum.to_le_bytes()[..SUM]);
+            }
+        }
+        self.from += length;
+        (self.take)(bytes);
+    }
+}
+
 impl BlockTable {
     /// How many blocks of `block` bytes `size` bytes have.
     pub(super) fn blocks_of(size: u64, block: u32) -> usize {
         usize::try_from(size.div_ceil(u64::from(block.max(1)))).unwrap_or(usize::MAX)
     }
 
-    /// The table in ranges of 256 MiB of the file, to be kept apart: a range in which nothing changed gives the same bytes.
-    pub(crate) fn encode(&self) -> Vec<Vec<u8>> {
-        let ranges = self.size.div_ceil(MAP_RANGE);
-        (0..ranges).map(|range| self.encode_range(range)).collect()
-    }
-
-    fn encode_range(&self, range: u64) -> Vec<u8> {
-        let (from, to) = (range * MAP_RANGE, ((range + 1) * MAP_RANGE).min(self.size));
-        let blocks = Self::blocks_of(from, self.block)..Self::blocks_of(to, self.block);
-        let groups = Self::blocks_of(from, GROUP as u32)..Self::blocks_of(to, GROUP as u32);
-        let mut bytes = vec![LAYOUT, 0];
-        bytes.extend_from_slice(&self.block.to_le_bytes());
-        bytes.extend_from_slice(&(to - from).to_le_bytes());
-        bytes.extend_from_slice(self.hashes.get(blocks.clone()).unwrap_or_default().as_flattened());
-        if let Some(groups) = self.groups.get(groups).filter(|g| !g.is_empty()) {
-            bytes[1] |= HAS_GROUPS;
-            bytes.extend_from_slice(groups.as_flattened());
-        }
-        if let Some(sums) = self.sums.get(blocks).filter(|s| !s.is_empty()) {
-            bytes[1] |= HAS_SUMS;
-            for sum in sums {
-                bytes.extend_from_slice(&sum.to_le_bytes()[..SUM]);
-            }
-        }
-        bytes
-    }
-
     /// The table from its ranges. Whoever keeps them proves that they are the bytes that were written; here only their shape is looked at.
-    pub(crate) fn decode<R: AsRef<[u8]>>(ranges: &[R]) -> Result<Self, TableError> {
+    pub(super) fn decode<R: AsRef<[u8]>>(ranges: &[R]) -> Result<Self, TableError> {
         let mut table = Self { block: 0, size: 0, hashes: Vec::new(), groups: Vec::new(), sums: Vec::new() };
         let mut has = 0;
         for (range, bytes) in ranges.iter().enumerate() {
@@ -119,6 +175,20 @@ fn take<'a>(bytes: &'a [u8], count: usize, into: &mut Vec<Short>) -> Option<&'a 
     let (taken, rest) = bytes.split_at_checked(count.checked_mul(16)?)?;
     into.extend_from_slice(taken.as_chunks().0);
     Some(rest)
+}
+
+#[cfg(test)]
+impl BlockTable {
+    /// The ranges of a whole table, as they leave one in the making.
+    pub(super) fn encode(&self) -> Vec<Vec<u8>> {
+        let mut ranges = Vec::new();
+        let mut take = |range| ranges.push(range);
+        let mut making = Making::new(self.block, &mut take);
+        making.add_groups(self.groups.iter().copied());
+        making.add(&self.hashes, &self.sums);
+        making.finish(self.size);
+        ranges
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +233,26 @@ mod tests {
         let after = table.encode();
         let same: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a == b).collect();
         assert_eq!(same, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_table_in_the_making_holds_no_more_than_a_range() {
+        let (block, count) = (1 << 20, 3 * 256 + 7);
+        let mut ranges = Vec::new();
+        let mut take = |range| ranges.push(range);
+        let mut making = Making::new(block, &mut take);
+        for n in 0..10_u8 {
+            making.add(&[[n; 16]], &[n.into()]);
+        }
+        making.add_same(count - 11, [9; 16], Some(0));
+        assert_eq!((making.blocks(), making.hashes.len(), making.sums.len()), (count - 1, 6, 6));
+        making.add(&[[8; 16]], &[1]);
+        making.finish((count << 20) - 5);
+        let table = BlockTable::decode(&ranges).unwrap();
+        assert_eq!((ranges.len(), table.size, table.hashes.len() as u64), (4, (count << 20) - 5, count));
+        assert_eq!((table.hashes[9], table.hashes[10], table.hashes[774]), ([9; 16], [9; 16], [8; 16]));
+        assert_eq!((table.sums[9], table.sums[10], table.sums[774]), (9, 0, 1));
+        assert_eq!(ranges, table.encode());
     }
 
     #[test]

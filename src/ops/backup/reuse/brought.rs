@@ -2,7 +2,7 @@
 
 use crate::catalog::known::Row;
 use crate::model::RelPath;
-use crate::ops::backup::blocks::BlockTable;
+use crate::ops::backup::blocks::OldTable;
 use crate::ops::backup::build::Build;
 use crate::ops::backup::reuse::SMALL_BYTES;
 use crate::ops::error::Result;
@@ -14,7 +14,7 @@ pub(in crate::ops::backup) struct Brought {
     pub(in crate::ops::backup) path: RelPath,
     pub(in crate::ops::backup) row: Row,
     /// None when they cannot be had: then it is not tried again either.
-    pub(in crate::ops::backup) table: Option<Arc<BlockTable>>,
+    pub(in crate::ops::backup) table: Option<Arc<OldTable>>,
 }
 
 /// Brings those of the database at `path`, which is about to be captured, where the catalog was made again and lacks them.

@@ -6,7 +6,7 @@ use crate::catalog::known::{Row, Stretch};
 use crate::model::path::walk_order;
 use crate::model::seldom::Seldom;
 use crate::model::{ContentHash, Entry, Extent, Kind, ObjectId};
-use crate::ops::backup::blocks::BlockTable;
+use crate::ops::backup::blocks::OldTable;
 use crate::ops::backup::reuse::Old;
 use crate::platform::capture::Ident;
 use std::cmp::Ordering;
@@ -217,12 +217,12 @@ impl Old<'_> {
     }
 
     /// The block hashes of a file, if they are kept.
-    pub(in crate::ops::backup) fn table(&self, pieces: &[ObjectId]) -> Option<Arc<BlockTable>> {
+    pub(in crate::ops::backup) fn table(&self, pieces: &[ObjectId]) -> Option<Arc<OldTable>> {
         self.reuse.table(pieces)
     }
 
-    /// Keeps block hashes for later snapshots, and gives the names of their pieces.
-    pub(in crate::ops::backup) fn keep_table(&self, table: &BlockTable) -> Vec<ObjectId> {
-        self.reuse.keep_table(table)
+    /// Keeps a range of block hashes for later snapshots, and gives its name.
+    pub(in crate::ops::backup) fn keep_piece(&self, piece: Vec<u8>) -> ObjectId {
+        self.reuse.keep_piece(piece)
     }
 }

@@ -7,7 +7,7 @@
 use crate::catalog::known::Row;
 use crate::keys::Identities;
 use crate::model::Record;
-use crate::ops::backup::blocks::{self, BlockTable, CompareError, Request, block_size};
+use crate::ops::backup::blocks::{self, CompareError, OldTable, Request, block_size};
 use crate::ops::backup::chain_text;
 use crate::ops::backup::packer::PackRun;
 use crate::ops::backup::reuse::fetch::{Fetched, fetch};
@@ -48,7 +48,7 @@ impl Old<'_> {
         row: &Row,
         kind: Option<blocks::Content>,
         run: &PackRun<'_>,
-    ) -> Result<Option<Arc<BlockTable>>> {
+    ) -> Result<Option<Arc<OldTable>>> {
         let extents = &row.entry.extents;
         let Some(stored) = &self.reuse.stored else { return Ok(None) };
         if row.entry.size == 0 || !extents.iter().all(|e| self.may_use(&e.archive)) {
@@ -90,12 +90,14 @@ fn table(
     kind: Option<blocks::Content>,
     run: &PackRun<'_>,
     read: &mut dyn FnMut(u64, &mut [u8]) -> io::Result<usize>,
-) -> Result<Option<Arc<BlockTable>>> {
+) -> Result<Option<Arc<OldTable>>> {
     let (kind, size) = (kind.unwrap_or_else(|| kind_of(read)), row.entry.size);
     let ranges: Vec<(u64, u64)> = joined(row.entry.extents.iter().map(|e| (e.offset, e.length))).collect();
     let block = block_size(kind, size, None);
     let request = Request { pool: run.pool, block, size, ranges: &ranges, content: kind, old: None };
-    let compared = match blocks::compare(&request, read, &mut blocks::Nowhere(run.interrupt)) {
+    let mut ranges = Vec::new();
+    let mut keep = |range| ranges.push(range);
+    let compared = match blocks::compare(&request, read, &mut blocks::Nowhere(run.interrupt), &mut keep) {
         Ok(compared) => compared,
         Err(CompareError::Read(_)) => return Ok(None),
         Err(CompareError::Sink(e)) => return Err(e),
@@ -104,7 +106,7 @@ fn table(
         }
     };
     let same = compared.size == size && row.entry.hash == Some(compared.hash);
-    Ok(same.then(|| Arc::new(compared.table)))
+    Ok(OldTable::of(ranges).filter(|_| same).map(Arc::new))
 }
 
 /// What the content is that `read` gives.

@@ -2,9 +2,10 @@
 
 use crate::catalog::known::{keep_blocks, read_blocks};
 use crate::model::ObjectId;
-use crate::ops::backup::blocks::BlockTable;
+use crate::ops::backup::blocks::OldTable;
 use crate::ops::backup::chain_text;
 use crate::ops::backup::reuse::Reuse;
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
 /// So many bytes are gathered before they are written down.
@@ -15,34 +16,41 @@ const GATHERED_MAX: usize = 4 << 20;
 pub(super) struct Gathered {
     pieces: Vec<(ObjectId, Vec<u8>)>,
     bytes: usize,
+    /// What is in the catalog, proved or written in this run.
+    there: HashSet<ObjectId>,
     /// Why the catalog could not be written.
     pub(super) failed: Option<String>,
 }
 
 impl Reuse {
-    /// The block hashes that were kept under these names, if they are all there.
-    pub(in crate::ops::backup) fn table(&self, pieces: &[ObjectId]) -> Option<Arc<BlockTable>> {
+    /// The block hashes that were kept under these names, if they are all there. They stay where they are: a large database has hundreds of megabytes of them.
+    pub(in crate::ops::backup) fn table(&self, pieces: &[ObjectId]) -> Option<Arc<OldTable>> {
         if pieces.is_empty() {
             return None;
         }
-        let read = read_blocks(&self.path, pieces)?;
-        BlockTable::decode(&read).ok().map(Arc::new)
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        // Files that are captured twice in a run are rare, but they must not be without what was not written yet.
+        self.write(&mut gathered);
+        let (path, names) = (self.path.clone(), pieces.to_vec());
+        // Read piece by piece later on, while others are written: each is proved by its name again.
+        let piece = move |number: usize| read_blocks(&path, std::slice::from_ref(names.get(number)?))?.pop();
+        let table = OldTable::new(pieces.len(), piece)?;
+        gathered.there.extend(pieces);
+        Some(Arc::new(table))
     }
 
-    /// Keeps block hashes for later snapshots, and gives their names.
-    pub(in crate::ops::backup) fn keep_table(&self, table: &BlockTable) -> Vec<ObjectId> {
+    /// Keeps a range of block hashes for later snapshots, and gives its name.
+    pub(in crate::ops::backup) fn keep_piece(&self, piece: Vec<u8>) -> ObjectId {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut names = Vec::new();
-        for piece in table.encode() {
-            let name = ObjectId::of(&piece);
-            names.push(name);
+        let name = ObjectId::of(&piece);
+        if gathered.there.insert(name) {
             gathered.bytes += piece.len();
             gathered.pieces.push((name, piece));
             if gathered.bytes >= GATHERED_MAX {
                 self.write(&mut gathered);
             }
         }
-        names
+        name
     }
 
     fn write(&self, gathered: &mut Gathered) {

@@ -10,7 +10,6 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 /// Seconds of processor that this process used so far: what else the machine does hardly counts.
 fn processor() -> f64 {
@@ -125,7 +124,7 @@ fn pass(
     block: u32,
     content: Content,
     old: Option<Old<'_>>,
-) -> (BlockTable, Vec<u8>, f64) {
+) -> (Vec<Vec<u8>>, Vec<u8>, f64) {
     let size = bytes.len() as u64;
     let request = Request { pool, block, size, ranges: &[(0, size)], content, old };
     let mut sink = Fresh(Vec::with_capacity(bytes.len()));
@@ -134,12 +133,15 @@ fn pass(
         Ok(buffer.len())
     };
     let begun = processor();
-    let compared = compare(&request, &mut read, &mut sink).unwrap_or_else(|_| panic!("the pass failed"));
-    (compared.table, sink.0, processor() - begun)
+    let mut ranges = Vec::new();
+    let mut keep = |range| ranges.push(range);
+    let compared = compare(&request, &mut read, &mut sink, &mut keep);
+    assert!(compared.is_ok(), "the pass failed");
+    (ranges, sink.0, processor() - begun)
 }
 
 fn blocks(pool: &Pool, content: Content, old: &[u8], new: &[u8]) -> (Vec<u8>, f64) {
-    let table = Arc::new(pass(pool, old, BLOCK, content, None).0);
+    let table = OldTable::of(pass(pool, old, BLOCK, content, None).0).unwrap();
     let archive = ObjectId::of(b"old");
     let extents = [Extent { offset: 0, archive, tar_offset: 0, length: old.len() as u64 }];
     let before = Old { table: &table, extents: &extents };
@@ -222,7 +224,7 @@ fn how_fast_pages_are_compared() {
     let mut hot = old.clone();
     hot[old.len() / 100 * 96..].iter_mut().step_by(4096).for_each(|byte| *byte ^= 1);
     let content = Content::Database(4096);
-    let table = Arc::new(pass(&pool, &old, 4096, content, None).0);
+    let table = OldTable::of(pass(&pool, &old, 4096, content, None).0).unwrap();
     let extents =
         [Extent { offset: 0, archive: ObjectId::of(b"old"), tar_offset: 0, length: old.len() as u64 }];
     let before = Old { table: &table, extents: &extents };

@@ -72,6 +72,56 @@ fn a_larger_block_size_still_keeps_what_is_unchanged() {
     assert_eq!(run(&mut world, &Bytes::dense(bytes)).packed, 0);
 }
 
+/// A database is compared range by range. What is not there any more of its table, when its turn comes, is as if it had changed.
+#[test]
+fn ranges_that_cannot_be_read_when_their_turn_comes_are_packed_again() {
+    let (mut world, range) = (World::new(1 << 20), 256 << 20);
+    world.kind = Content::Database(65536);
+    let size = 2 * range + 5_000_000;
+    // Zeros with a mark in each block, so that it does not take long.
+    let mut bytes = vec![0; size];
+    (0..size >> 20).for_each(|n| bytes[n << 20] = n as u8);
+    run(&mut world, &Bytes::dense(bytes.clone()));
+    let ranges = world.table.as_ref().unwrap().encode();
+    assert_eq!(ranges.len(), 3);
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let table = OldTable::new(3, move |number| {
+        let first_round = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3;
+        (first_round || number != 1).then(|| ranges[number].clone())
+    });
+    let table = table.unwrap();
+    let old = Some(Old { table: &table, extents: &world.extents });
+    let ranges = [(0, size as u64)];
+    let request = Request {
+        pool: &world.pool,
+        block: 1 << 20,
+        size: size as u64,
+        ranges: &ranges,
+        content: world.kind,
+        old,
+    };
+    let mut fresh = Vec::new();
+    let mut parts = Parts::new(PART_BYTES, |pairs: &[(u64, u64)], _: &[u8]| {
+        fresh.extend_from_slice(pairs);
+        Ok::<_, Infallible>((0, 0))
+    });
+    let mut read = |offset: u64, buffer: &mut [u8]| {
+        let from = &bytes[offset as usize..];
+        let length = from.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&from[..length]);
+        Ok(length)
+    };
+    let mut kept = Vec::new();
+    let mut keep = |piece| kept.push(piece);
+    assert!(compare(&request, &mut read, &mut parts, &mut keep).is_ok());
+    drop(parts.finish().unwrap());
+    assert_eq!(
+        (fresh.first().unwrap().0, fresh.iter().map(|f| f.1).sum::<u64>()),
+        (range as u64, range as u64)
+    );
+    assert_eq!(kept, world.table.unwrap().encode(), "what is known now is all of it again");
+}
+
 #[test]
 fn holes_cost_nothing_and_are_not_read() {
     let mut world = World::new(16384);
@@ -134,13 +184,16 @@ fn failures_of_reader_and_sink_end_the_pass() {
         old: None,
     };
     let mut fine = |_: u64, buffer: &mut [u8]| Ok(buffer.len());
-    let sunk = compare(&request, &mut fine, &mut Failing(3));
+    let sunk = compare(&request, &mut fine, &mut Failing(3), &mut drop);
     assert!(matches!(sunk, Err(CompareError::Sink("full"))));
     let mut broken = |offset: u64, buffer: &mut [u8]| match offset {
         0..1_000_000 => Ok(buffer.len().min(4096)),
         _ => Err(io::Error::other("bad sector")),
     };
-    assert!(matches!(compare(&request, &mut broken, &mut Failing(100)), Err(CompareError::Read(_))));
+    assert!(matches!(
+        compare(&request, &mut broken, &mut Failing(100), &mut drop),
+        Err(CompareError::Read(_))
+    ));
 }
 
 #[test]

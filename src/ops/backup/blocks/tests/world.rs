@@ -1,5 +1,6 @@
 //! Archives in memory, and a reader that behaves like files and captures do.
 
+use super::super::table::BlockTable;
 use super::super::*;
 use super::random::Rng;
 use crate::archive::Pool;
@@ -87,7 +88,8 @@ pub(super) fn run(world: &mut World, content: &Content) -> Outcome {
         size = announced;
         ranges = vec![(0, announced)];
     }
-    let old = world.table.as_ref().map(|table| Old { table, extents: &world.extents });
+    let before = world.table.as_ref().map(|table| OldTable::of(table.encode()).unwrap());
+    let old = before.as_ref().map(|table| Old { table, extents: &world.extents });
     let request =
         Request { pool: &world.pool, block: world.block, size, ranges: &ranges, content: world.kind, old };
     let mut at = 0;
@@ -118,7 +120,11 @@ pub(super) fn run(world: &mut World, content: &Content) -> Outcome {
         tar.extend_from_slice(bytes);
         Ok::<_, Infallible>((0, begun))
     });
-    let compared = compare(&request, &mut read, &mut parts).unwrap_or_else(|_| panic!("the pass failed"));
+    let mut ranges = Vec::new();
+    let mut keep = |range| ranges.push(range);
+    let compared =
+        compare(&request, &mut read, &mut parts, &mut keep).unwrap_or_else(|_| panic!("the pass failed"));
+    let table = table_of(ranges, &request);
     let made = parts.finish().unwrap();
     check_kept(&made, &world.extents);
     world.archives.insert(name, tar);
@@ -126,12 +132,23 @@ pub(super) fn run(world: &mut World, content: &Content) -> Outcome {
     check_content(world, content, &extents, &compared);
     let fresh = Request { old: None, block: request.block, ..request };
     let mut again = |offset: u64, buffer: &mut [u8]| Ok(content.read(offset, buffer));
-    let alone = compare(&fresh, &mut again, &mut Nowhere).unwrap_or_else(|_| panic!("the pass failed"));
-    assert_eq!(alone.table, compared.table, "a table does not depend on the one before");
-    assert_eq!(BlockTable::decode(&compared.table.encode()).unwrap().encode(), compared.table.encode());
-    world.table = Some(Arc::new(compared.table.clone()));
+    let mut alone = Vec::new();
+    let mut keep = |range| alone.push(range);
+    let done = compare(&fresh, &mut again, &mut Nowhere, &mut keep);
+    assert!(done.is_ok(), "the pass failed");
+    assert_eq!(table_of(alone, &fresh), table, "a table does not depend on the one before");
+    world.table = Some(Arc::new(table.clone()));
     world.extents.clone_from(&extents);
-    Outcome { extents, hash: compared.hash, table: compared.table, size: compared.size, packed }
+    Outcome { extents, hash: compared.hash, table, size: compared.size, packed }
+}
+
+/// The table of ranges that were kept.
+fn table_of(ranges: Vec<Vec<u8>>, request: &Request<'_>) -> BlockTable {
+    let mut table = BlockTable::decode(&ranges).unwrap();
+    assert_eq!(table.encode(), ranges);
+    // One of nothing says nothing.
+    table.block = request.block;
+    table
 }
 
 fn named(stretch: &Stretch, name: ObjectId) -> Extent {
