@@ -3,7 +3,8 @@
 
 mod world;
 
-use crate::common::project::{have, long};
+use crate::common::long::{in_time, long};
+use crate::common::project::have;
 use world::World;
 
 fn history(seed: u64, rounds: usize, script: bool) {
@@ -20,7 +21,7 @@ fn history(seed: u64, rounds: usize, script: bool) {
 fn histories(first: u64, small: (u64, usize), large: (u64, usize)) {
     let (count, rounds) = if long() { large } else { small };
     let script = have(&["python3", "age", "zstd"]);
-    for seed in first..first + count {
+    for seed in in_time((first..first + count).collect()) {
         history(seed, rounds, script);
     }
 }

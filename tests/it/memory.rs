@@ -1,7 +1,8 @@
 //! Memory stays bounded, however large the files are and however many.
 
 use crate::common::everything::{MIB, put, put_sparse};
-use crate::common::project::{Project, expect_code, long, noise, not_run};
+use crate::common::long::long;
+use crate::common::project::{Project, expect_code, noise, not_run};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Thirty days at one per cent a day: what is stored and what was uploaded in all, beside restic on the same data, and how full archives stay.
 
-use crate::common::project::{Project, exe, expect_code, have, long, noise, program};
+use crate::common::long::long;
+use crate::common::project::{Project, exe, expect_code, have, noise, program};
 use crate::common::trees::{assert_same, look, restorable};
 use backstay::archive::open_manifest;
 use backstay::catalog::known::Usage;

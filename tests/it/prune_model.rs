@@ -6,7 +6,7 @@
 mod cast;
 mod stage;
 
-use crate::common::project::long;
+use crate::common::long::{in_time, long};
 use backstay::model::{ObjectRef, SnapshotId};
 use backstay::ops::backup::{BackupOptions, run as backup};
 use backstay::ops::error::OpError;
@@ -416,7 +416,7 @@ fn whatever_the_order_of_calls_no_snapshot_that_was_made_loses_an_object() {
     let first: u64 = std::env::var("BACKSTAY_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let tally = Mutex::new(Tally::default());
     let cast = Cast::new();
-    for seed in first..first + trials {
+    for seed in in_time((first..first + trials).collect()) {
         Trial::new(&cast, seed, &mut tally.lock().unwrap()).run();
     }
     let tally = tally.into_inner().unwrap();

@@ -1,6 +1,7 @@
 //! Prune as real processes: killed at every step, beside a backup that is stopped past the grace, and on a machine that only prunes.
 #![cfg(debug_assertions)]
 
+use crate::common::long::{in_time, long};
 use crate::common::trees::copy;
 use crate::lab::{Lab, noise, put};
 use backstay::keys::Signer;
@@ -65,14 +66,12 @@ fn a_prune_that_is_killed_at_any_step_is_ended_by_the_next() {
     {
         assert!(points.contains(&name), "{name} is not among the points");
     }
-    let long = std::env::var_os("BACKSTAY_LONG").is_some();
     let mut seen = BTreeSet::new();
-    for (at, name) in points.iter().enumerate() {
-        // Every step of prune itself; of what lies below it the first of each name.
-        let own = name.starts_with("prune: ");
-        if !long && !own && !seen.insert(*name) {
-            continue;
-        }
+    // Every step of prune itself; of what lies below it the first of each name.
+    let wanted = |name: &str| long() || name.starts_with("prune: ") || seen.insert(name.to_owned());
+    let wanted = points.iter().copied().map(wanted).collect::<Vec<bool>>();
+    let wanted = points.iter().enumerate().filter(|(at, _)| wanted[*at]).collect();
+    for (at, name) in in_time(wanted) {
         copy(&saved_store, &store);
         copy(&saved_state, &state);
         let ran = lab.run_with(&["prune", "--now"], &[("BACKSTAY_TEST_CRASH", &(at + 1).to_string())]);

@@ -2,6 +2,7 @@
 //! run, then let go on or killed. No snapshot that is listed as whole is ever without its bytes.
 #![cfg(debug_assertions)]
 
+use crate::common::long::long;
 use crate::common::trees::copy;
 use crate::lab::{Lab, Node, put};
 use crate::prune_process::{age_orphans, go_on, pruner, wait_until_stopped};
@@ -231,7 +232,7 @@ impl Ground {
         self.reset();
         let text = fs::read_to_string(&log).unwrap();
         let names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
-        let long = std::env::var_os("BACKSTAY_LONG").is_some();
+        let long = long();
         let wanted = |at: usize| {
             let name = names[at];
             let first = names.iter().position(|n| *n == name) == Some(at);

@@ -5,6 +5,7 @@ use backstay::ops::backup::{BackupOptions, run as backup};
 use backstay::ops::look;
 use backstay::store::testing::Verb;
 use backstay::store::{Prefix, Store, StoreErrorKind};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -68,6 +69,51 @@ fn what_did_not_change_is_not_sent_and_asked_for_once_before_and_twice_at_the_co
         "{} for {objects} objects",
         store.count(Verb::Head)
     );
+}
+
+/// One change out of 8,000 files costs one piece of their listing, whatever it is.
+#[test]
+fn a_change_costs_the_segment_that_it_lies_in_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, _memory, store) = project(dir.path(), many);
+    let app = dir.path().join("app");
+    backup(&session, &BackupOptions::default()).unwrap();
+    backup(&session, &BackupOptions::default()).unwrap();
+    let manifests =
+        || store.list(Prefix::Manifests).unwrap().into_iter().map(|o| o.key).collect::<BTreeSet<_>>();
+    let cost = |what: &str, archives: usize, segments: usize| {
+        let before = manifests();
+        store.reset();
+        let report = backup(&session, &BackupOptions::default()).unwrap();
+        let put = store.calls().iter().filter(|(_, key)| key.starts_with("archives/")).count();
+        assert!((put > 0) == (archives > 0), "{what}: {:?}", store.calls());
+        let made = manifests().difference(&before).count();
+        assert!(
+            made >= 2 && made <= 1 + segments,
+            "{what}: an index and {} segments, of {report:?}",
+            made - 1
+        );
+        // And it is all there.
+        let listed = look::ls(&session, "latest", None, true, false).unwrap();
+        let there = listed
+            .entries
+            .iter()
+            .filter(|e| e.path.to_string().contains("/d"))
+            .filter(|e| e.kind == backstay::model::Kind::File);
+        let there = there.count();
+        let live: usize =
+            (0..FOLDERS).map(|n| fs::read_dir(app.join(format!("d{n:03}"))).unwrap().count()).sum();
+        assert_eq!(there, live, "{what}");
+    };
+    fs::write(app.join("d017/f42"), "other content").unwrap();
+    cost("a file changed", 1, 1);
+    fs::set_permissions(app.join("d033/f07"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    cost("a mode changed", 0, 1);
+    // Where names come and go, a border between segments may move, and its neighbour with it.
+    fs::write(app.join("d050/f42b"), "one more").unwrap();
+    cost("a file came", 1, 2);
+    fs::remove_file(app.join("d003/f42")).unwrap();
+    cost("a file went", 0, 2);
 }
 
 #[test]

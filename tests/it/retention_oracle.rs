@@ -510,13 +510,13 @@ fn compare(seed: u64, zones: &[TimeZone]) -> (usize, usize) {
     (kept.iter().filter(|k| **k).count(), kept.iter().filter(|k| !**k).count())
 }
 
-/// Compares so many random timelines, over all zones there are, in two threads; gives how many snapshots were kept and how many went.
-pub(crate) fn compare_all(cases: u64) -> (usize, usize) {
+/// Compares the random timelines of so many seeds, over all zones there are, in two threads; gives how many snapshots were kept and how many went.
+pub(crate) fn compare_all(seeds: std::ops::Range<u64>) -> (usize, usize) {
     let zones = zones();
     assert!(zones.len() >= 400, "{} time zones are here", zones.len());
     let half = |from: u64| {
         let (mut kept, mut gone) = (0, 0);
-        for seed in (from..cases).step_by(2) {
+        for seed in (seeds.start + from..seeds.end).step_by(2) {
             let (k, g) = compare(seed, &zones);
             (kept, gone) = (kept + k, gone + g);
         }
@@ -533,8 +533,12 @@ pub(crate) fn compare_all(cases: u64) -> (usize, usize) {
 /// `cargo run --config profile.dev.opt-level=2 --all-features --example retention_oracle`.
 #[test]
 fn retention_decides_as_the_oracle_does_on_random_timelines() {
-    let cases: u64 = if std::env::var_os("BACKSTAY_LONG").is_some() { 1_000_000 } else { 20_000 };
-    let (kept, gone) = compare_all(cases);
+    let (turn, turns) = (20_000, if crate::common::long::long() { 50 } else { 1 });
+    let (mut kept, mut gone, mut cases) = (0, 0, 0);
+    for first in crate::common::long::in_time((0..turns).collect()) {
+        let (k, g) = compare_all(first * turn..(first + 1) * turn);
+        (kept, gone, cases) = (kept + k, gone + g, cases + turn);
+    }
     println!("{cases} timelines: {kept} kept, {gone} gone");
     // A comparison in which nothing ever goes would prove nothing.
     assert!(gone as u64 > cases && kept as u64 > cases, "{kept} kept, {gone} gone");

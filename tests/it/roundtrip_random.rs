@@ -2,7 +2,8 @@
 //! archives, and the ranges that maps are of.
 
 use crate::common::everything::{put_sparse, raw, set_mode, set_mtime};
-use crate::common::project::{Project, long, noise};
+use crate::common::long::long;
+use crate::common::project::{Project, noise};
 use crate::common::trees::{assert_same, look, restorable};
 use proptest::collection::vec;
 use proptest::prelude::*;

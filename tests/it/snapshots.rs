@@ -1,7 +1,7 @@
 //! Very many snapshots: what it costs to list them, to plan a prune, and to look for a file in all of them.
 
 use crate::common::watched::{around, project};
-use crate::common::{crowd, project::long};
+use crate::common::{crowd, long::long};
 use backstay::model::{Clock, Timestamp};
 use backstay::ops::backup::{BackupOptions, run as backup};
 use backstay::ops::look;

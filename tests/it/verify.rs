@@ -1,7 +1,8 @@
 //! `verify`: whatever happens to any object is found by the level that promises it, named with what it costs, and mended from another store.
 
+use crate::common::long::{in_time, long};
 use crate::common::person::{Person, Said};
-use crate::common::project::{long, noise};
+use crate::common::project::noise;
 use crate::common::watched::around;
 use backstay::config::Config;
 use backstay::model::ProblemKind;
@@ -126,7 +127,7 @@ fn every_harm_to_every_data_object_is_found_named_and_mended_by_sync() {
         keys(&two.local()).into_iter().filter(|k| matches!(k, Key::Archive(_) | Key::Manifest(_))).collect();
     assert!(data.len() > 10, "{data:?}");
     let mut named = 0;
-    for (at, key) in data.iter().enumerate() {
+    for (at, key) in in_time(data.iter().enumerate().collect()) {
         let other = fs::read(two.local().join(data[(at + 1) % data.len()].to_string())).unwrap();
         let path = two.local().join(key.to_string());
         // Every harm to each fifth, one in turn to the others; with the long tests every harm to each.

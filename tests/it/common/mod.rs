@@ -4,6 +4,7 @@ pub(crate) mod crowd;
 pub(crate) mod docker;
 pub(crate) mod everything;
 pub(crate) mod fault_server;
+pub(crate) mod long;
 pub(crate) mod mounts;
 pub(crate) mod person;
 pub(crate) mod postgres;

@@ -223,11 +223,6 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The long form of the tests was asked for.
-pub(crate) fn long() -> bool {
-    std::env::var_os("BACKSTAY_LONG").is_some_and(|v| v == "1")
-}
-
 /// Says that something cannot be tested here, whatever is installed.
 pub(crate) fn cannot_run(what: &str) {
     println!("NOT RUN: {what}");

@@ -1,6 +1,6 @@
 //! An agent killed at every step of its own, while the jobs it started go on; and one whose jobs are killed.
 
-use super::bed::{Bed, KILL_AT, SIGKILL, assert_code, chosen, long};
+use super::bed::{Bed, KILL_AT, SIGKILL, assert_code, chosen};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -128,7 +128,7 @@ fn an_agent_killed_anywhere_does_nothing_twice_and_loses_nothing() {
 fn a_job_killed_anywhere_is_tried_again_and_an_agent_killed_with_it_loses_nothing() {
     let scene = Scene::new();
     let all = scene.bed.points(&["backup", "--only", "backend"]);
-    for (turn, point) in chosen(&all, if long() { all.len() } else { 8 }).into_iter().enumerate() {
+    for (turn, point) in chosen(&all, 8).enumerate() {
         scene.bed.reset();
         let what = format!("job killed at {point} ({})", all[point - 1]);
         let point = point.to_string();

@@ -1,6 +1,7 @@
 //! Backups that are killed, or whose system calls fail.
 
-use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, chosen, long, scatter};
+use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, chosen, failures, scatter};
+use crate::common::long::{in_time, long};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -74,7 +75,7 @@ fn a_backup_killed_anywhere_leaves_whole_snapshots_only_and_the_next_run_needs_n
     let points = &prepared.points;
     assert!(points.len() > 300, "only {} points", points.len());
     let mut seen_listed = [false; 2];
-    for (turn, point) in chosen(points, 110).into_iter().enumerate() {
+    for (turn, point) in chosen(points, 110).enumerate() {
         prepared.bed.reset();
         let what = format!("killed at {point} ({})", points[point - 1]);
         let orders = [(KILL_AT, &*point.to_string())];
@@ -102,7 +103,7 @@ fn a_run_that_ends_what_a_killed_one_began_may_be_killed_itself() {
     let commit = points.iter().position(|p| p == "commit: begun").unwrap();
     let late = (commit..points.len()).step_by(if long() { 1 } else { 11 });
     let early = (0..commit).step_by(if long() { 3 } else { 97 });
-    for first in early.chain(late).map(|n| n + 1) {
+    for first in in_time(early.chain(late).map(|n| n + 1).collect()) {
         prepared.bed.reset();
         let orders = [(KILL_AT, &*first.to_string())];
         prepared.bed.run_with(&["backup"], &orders);
@@ -130,26 +131,23 @@ fn a_backup_of_which_any_system_call_fails_says_so_and_breaks_nothing() {
     let errors = [Errno::IO, Errno::NOSPC, Errno::ACCESS, Errno::MFILE];
     let every = if long() { 1 } else { 47 };
     let mut failed = 0;
-    for (turn, errno) in errors.into_iter().enumerate() {
-        let start = 1 + scatter(turn, every);
-        for call in (start..=calls).step_by(every) {
-            prepared.bed.reset();
-            let what = format!("{errno} at call {call}");
-            let order = format!("{call}:{}", errno.raw_os_error());
-            let output = prepared.bed.run_with(&["backup", "--json"], &[(FAIL_AT, &order)]);
-            let code = output.status.code().expect("it is not killed");
-            assert!([0, 1, 3, 10, 13].contains(&code), "{what}: {code}");
-            let list = prepared.look(&what);
-            match reported(&output).filter(|_| code == 0) {
-                Some(id) => assert!(list[&id], "{what}: it said that all is well"),
-                None => {
-                    failed += 1;
-                    let words = String::from_utf8_lossy(&output.stderr);
-                    assert!(words.contains("error: "), "{what}: {words}");
-                }
+    for (call, errno) in failures(&errors, calls, every) {
+        prepared.bed.reset();
+        let what = format!("{errno} at call {call}");
+        let order = format!("{call}:{}", errno.raw_os_error());
+        let output = prepared.bed.run_with(&["backup", "--json"], &[(FAIL_AT, &order)]);
+        let code = output.status.code().expect("it is not killed");
+        assert!([0, 1, 3, 10, 13].contains(&code), "{what}: {code}");
+        let list = prepared.look(&what);
+        match reported(&output).filter(|_| code == 0) {
+            Some(id) => assert!(list[&id], "{what}: it said that all is well"),
+            None => {
+                failed += 1;
+                let words = String::from_utf8_lossy(&output.stderr);
+                assert!(words.contains("error: "), "{what}: {words}");
             }
-            prepared.next_run(&list, false, &what);
         }
+        prepared.next_run(&list, false, &what);
     }
     assert!(failed > 12, "only {failed} runs failed");
 }

@@ -1,6 +1,8 @@
 //! A small application in a home of its own, which can be put back to a saved state as often as needed.
 
+use crate::common::long::{in_time, long};
 use crate::common::trees::copy;
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -29,10 +31,6 @@ pub(super) enum Node {
     Dir(u32),
     File(u32, i64, Vec<u8>),
     Link(PathBuf),
-}
-
-pub(super) fn long() -> bool {
-    std::env::var_os("BACKSTAY_LONG").is_some_and(|v| v == "1")
 }
 
 impl Bed {
@@ -356,11 +354,19 @@ pub(super) fn assert_code(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// It was killed, or came to a good end where it `may` have: a test in which nothing dies proves nothing.
+pub(super) fn assert_killed(output: &Output, may: bool, what: &str) {
+    if output.status.signal() != Some(SIGKILL) {
+        assert!(may, "{what}: it was not killed: {output:?}");
+        assert_code(output, 0);
+    }
+}
+
 /// Numbers of points at which to act: all in the long form; else the first of every name, and others spread evenly, `about` in all.
-pub(super) fn chosen(points: &[String], about: usize) -> Vec<usize> {
+pub(super) fn chosen(points: &[String], about: usize) -> impl Iterator<Item = usize> {
     let all = 1..=points.len();
     if long() || points.len() <= about {
-        return all.collect();
+        return in_time(all.collect());
     }
     let mut seen = BTreeSet::new();
     let first = all.clone().filter(|n| seen.insert(points[n - 1].clone()));
@@ -368,7 +374,16 @@ pub(super) fn chosen(points: &[String], about: usize) -> Vec<usize> {
     let step = points.len().div_ceil(about.saturating_sub(chosen.len()).max(1));
     chosen.extend(all.step_by(step.max(1)));
     chosen.insert(points.len());
-    chosen.into_iter().collect()
+    in_time(chosen.into_iter().collect())
+}
+
+/// Calls that fail, and how: of `calls` every so many with each error, and with each of them others.
+pub(super) fn failures(errors: &[Errno], calls: usize, every: usize) -> impl Iterator<Item = (usize, Errno)> {
+    let with = |(turn, errno): (usize, &Errno)| {
+        let errno = *errno;
+        (1 + scatter(turn, every)..=calls).step_by(every).map(move |call| (call, errno))
+    };
+    in_time(errors.iter().enumerate().flat_map(with).collect())
 }
 
 /// A number that looks random and is the same in every run.

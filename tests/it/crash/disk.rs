@@ -1,6 +1,7 @@
 //! Disks that are really full, and ones that cannot be written, in mounts of their own.
 
-use super::bed::{Bed, assert_code, long, noise};
+use super::bed::{Bed, assert_code, noise};
+use crate::common::long::long;
 use crate::common::mounts::{given_folder, in_own_mounts, mount};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! Kill −9 and failing calls in backups that refer to older ones: changed blocks, a catalog that is written or made again, archives that are packed again.
 
-use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, chosen, long, noise, scatter};
+use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, assert_killed, chosen, failures, noise};
+use crate::common::long::long;
 use backstay::model::{ObjectId, ObjectKind, Record, document};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,13 +138,12 @@ fn killed_anywhere(catalog: bool, about: usize) {
     {
         assert!(prepared.points.iter().any(|p| p == name), "{name} is not passed");
     }
-    for (turn, point) in chosen(&prepared.points, about).into_iter().enumerate() {
+    for (turn, point) in chosen(&prepared.points, about).enumerate() {
         prepared.bed.reset();
         let what = format!("killed at {point} ({})", prepared.points[point - 1]);
         let killed = prepared.bed.run_with(&["backup"], &[SETTLED, (KILL_AT, &point.to_string())]);
-        if killed.status.code().is_some() {
-            assert_code(&killed, 0); // names of objects differ from run to run, and with them the folders that are made
-        }
+        // Names of objects differ from run to run, and with them the folders that are made: at the end a few points may be missing.
+        assert_killed(&killed, point + 40 > prepared.points.len(), &what);
         prepared.look_and_go_on(long() || turn % 12 == 0, &what);
     }
 }
@@ -164,17 +164,15 @@ fn a_backup_of_changes_of_which_any_system_call_fails_says_so_and_breaks_nothing
     let calls = prepared.points.len() / 2;
     let every = if long() { 1 } else { 41 };
     let mut failed = 0;
-    for (turn, errno) in [Errno::IO, Errno::NOSPC, Errno::ACCESS].into_iter().enumerate() {
-        for call in (1 + scatter(turn, every)..=calls).step_by(every) {
-            prepared.bed.reset();
-            let what = format!("{errno} at call {call}");
-            let order = format!("{call}:{}", errno.raw_os_error());
-            let output = prepared.bed.run_with(&["backup"], &[SETTLED, (FAIL_AT, &order)]);
-            let code = output.status.code().expect("it is not killed");
-            assert!([0, 1, 3, 10, 13].contains(&code), "{what}: {code}");
-            failed += usize::from(code != 0);
-            prepared.look_and_go_on(false, &what);
-        }
+    for (call, errno) in failures(&[Errno::IO, Errno::NOSPC, Errno::ACCESS], calls, every) {
+        prepared.bed.reset();
+        let what = format!("{errno} at call {call}");
+        let order = format!("{call}:{}", errno.raw_os_error());
+        let output = prepared.bed.run_with(&["backup"], &[SETTLED, (FAIL_AT, &order)]);
+        let code = output.status.code().expect("it is not killed");
+        assert!([0, 1, 3, 10, 13].contains(&code), "{what}: {code}");
+        failed += usize::from(code != 0);
+        prepared.look_and_go_on(false, &what);
     }
     assert!(failed > 8, "only {failed} runs failed");
 }

@@ -1,6 +1,7 @@
 //! Keys that change, killed anywhere: what was stored opens as before, the configuration is whole, and the same command goes on.
 
-use super::bed::{Bed, assert_code, chosen, long};
+use super::bed::{Bed, assert_code, chosen};
+use crate::common::long::long;
 
 fn recipient() -> String {
     backstay::keys::identity::generate().1
@@ -13,7 +14,7 @@ fn killed(bed: &Bed, args: &[&str]) {
     let expected = bed.expected();
     let old = bed.list("before").into_keys().next().unwrap();
     let points = bed.points(args);
-    for (turn, point) in chosen(&points, 10).into_iter().enumerate() {
+    for (turn, point) in chosen(&points, 10).enumerate() {
         let all = long() || turn % 3 == 0;
         bed.reset();
         let what = format!("{args:?} killed at {point} ({})", points[point - 1]);

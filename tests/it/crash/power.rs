@@ -1,7 +1,8 @@
 //! Power cuts: an ext4 file system that is shut down in the middle of a backup without its journal being written, then mounted anew.
 //! Only with `BACKSTAY_LONG=1`, as root, with loop devices and Python (which makes the call, because this code may not).
 
-use super::bed::{Bed, SIGNAL_AT, assert_code, long, scatter};
+use super::bed::{Bed, SIGNAL_AT, assert_code, scatter};
+use crate::common::long::long;
 use crate::common::mounts::{cut_power as cut, given_folder, in_own_mounts, mount, run};
 use crate::common::project::cannot_run;
 use rustix::process::{Pid, WaitOptions, waitpid};

@@ -85,7 +85,7 @@ fn a_recovery_killed_anywhere_is_ended_by_the_same_command_and_the_history_goes_
 fn a_recovery_killed_twice_is_ended_by_the_third() {
     let (bed, expected) = prepare();
     let points = bed.points(&RECOVER);
-    for point in chosen(&points, 12).into_iter().step_by(5) {
+    for point in chosen(&points, 12).step_by(5) {
         bed.reset();
         assert!(bed.killed_at(&RECOVER, point));
         let open = || {

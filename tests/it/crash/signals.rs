@@ -1,6 +1,6 @@
 //! Being asked to end, and two runs at once.
 
-use super::bed::{Bed, SIGNAL_AT, assert_code, chosen, long};
+use super::bed::{Bed, SIGNAL_AT, assert_code, chosen};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::process::Child;
 
@@ -22,7 +22,7 @@ fn a_backup_that_is_asked_to_end_leaves_nothing_or_has_a_whole_snapshot() {
     let before = bed.list("before");
     let mut ended = 0;
     for (signal, code) in [(2, 130), (15, 143)] {
-        for point in chosen(&points, if long() { points.len() } else { 34 }) {
+        for point in chosen(&points, 34) {
             bed.reset();
             let what = format!("signal {signal} at {point} ({})", points[point - 1]);
             let order = format!("{point}:{signal}");

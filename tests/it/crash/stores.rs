@@ -1,6 +1,7 @@
 //! Backups and syncs of two stores that are killed, or whose system calls fail.
 
-use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, chosen, long};
+use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, assert_killed, chosen, failures};
+use crate::common::long::long;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -89,10 +90,11 @@ fn killed(command: &str, about: usize) {
     for name in ["catch-up: record put", "catch-up: mark put", "commit: entry kept for all stores"] {
         assert!(points.iter().any(|point| point == name), "{command} does not pass {name:?}");
     }
-    for (turn, point) in chosen(&points, about).into_iter().enumerate() {
+    for (turn, point) in chosen(&points, about).enumerate() {
         prepared.bed.reset();
         let what = format!("{command} killed at {point} ({})", points[point - 1]);
-        prepared.bed.run_with(&[command], &[(KILL_AT, &*point.to_string())]);
+        let killed = prepared.bed.run_with(&[command], &[(KILL_AT, &*point.to_string())]);
+        assert_killed(&killed, point + 40 > points.len(), &what);
         prepared.goes_on(long() || turn % 24 == 0, &what);
     }
 }
@@ -113,20 +115,18 @@ fn a_store_of_which_any_system_call_fails_does_not_keep_the_snapshot_from_the_ot
     let calls = prepared.bed.points(&["backup"]).len() / 2;
     let every = if long() { 1 } else { 31 };
     let mut led: BTreeMap<String, usize> = BTreeMap::new();
-    for (turn, errno) in [Errno::NOSPC, Errno::ACCESS].into_iter().enumerate() {
-        for call in (1 + turn * 7..=calls).step_by(every) {
-            prepared.bed.reset();
-            let what = format!("{errno} at call {call}");
-            let order = format!("{call}:{}", errno.raw_os_error());
-            let output = prepared.bed.run_with(&["backup", "--json"], &[(FAIL_AT, &order)]);
-            let code = output.status.code().expect("it is not killed");
-            assert!([0, 1, 3, 4, 10, 13].contains(&code), "{what}: {code}");
-            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-            if let Some(store) = report["store"].as_str() {
-                *led.entry(store.to_owned()).or_default() += 1;
-            }
-            prepared.goes_on(false, &what);
+    for (call, errno) in failures(&[Errno::NOSPC, Errno::ACCESS], calls, every) {
+        prepared.bed.reset();
+        let what = format!("{errno} at call {call}");
+        let order = format!("{call}:{}", errno.raw_os_error());
+        let output = prepared.bed.run_with(&["backup", "--json"], &[(FAIL_AT, &order)]);
+        let code = output.status.code().expect("it is not killed");
+        assert!([0, 1, 3, 4, 10, 13].contains(&code), "{what}: {code}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        if let Some(store) = report["store"].as_str() {
+            *led.entry(store.to_owned()).or_default() += 1;
         }
+        prepared.goes_on(false, &what);
     }
     assert!(led.get("second").is_some_and(|n| *n > 2), "the other store never took over: {led:?}");
 }

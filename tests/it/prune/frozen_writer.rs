@@ -2,6 +2,7 @@
 
 use super::writer::{Outcome, Writer};
 use super::*;
+use crate::common::long::{in_time, long};
 
 fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -122,10 +123,9 @@ fn a_writer_that_is_frozen_at_any_step_never_loses_an_object_that_it_committed()
     let race = Race::new();
     let (undisturbed, there, calls) = race.trial([usize::MAX; 3]);
     assert_eq!((undisturbed, there), (Outcome::Refused, false), "alone, prune takes the orphan away");
-    let long = std::env::var_os("BACKSTAY_LONG").is_some();
-    let (trials, mut seed) = (if long { 6000 } else { 120 }, 7);
+    let (trials, mut seed) = (if long() { 6000 } else { 120 }, 7);
     let mut outcomes: BTreeMap<(Outcome, bool), usize> = BTreeMap::new();
-    for _ in 0..trials {
+    for _ in in_time((0..trials).collect()) {
         let mut steps = [0; 3].map(|_: usize| 1 + roll(&mut seed, calls + 2));
         // Half of them look before anything is announced: those are the dangerous ones.
         if roll(&mut seed, 2) == 0 {

@@ -2,6 +2,7 @@
 
 use super::writer::Writer;
 use super::*;
+use crate::common::long::{in_time, long};
 
 #[test]
 fn a_listing_that_fails_or_lies_authorises_no_delete() {
@@ -169,8 +170,9 @@ fn a_failure_at_any_call_of_a_prune_loses_nothing_and_the_next_run_ends_it() {
         bench.prune().unwrap();
         bench.faults.calls().len() as u64
     };
-    let step = if std::env::var_os("BACKSTAY_LONG").is_some() { 1 } else { 9 };
-    for (after, nth) in (1..=count).step_by(step).flat_map(|nth| [(false, nth), (true, nth)]) {
+    let step = if long() { 1 } else { 9 };
+    let all = (1..=count).step_by(step).flat_map(|nth| [(false, nth), (true, nth)]);
+    for (after, nth) in in_time(all.collect()) {
         let bench = due();
         bench.faults.reset();
         bench.faults.fail(Fault { verb: None, nth, kind: StoreErrorKind::Unreachable, after, lasting: true });

@@ -1,7 +1,8 @@
 //! Killed at any step, and killed again while that is mended: all of the old or all of the new, the service up, nothing left open.
 
 use super::{App, SERVICE, Sides, expected, left};
-use crate::common::project::{exe, expect_code, long, program, told_by_status_and_doctor};
+use crate::common::long::{in_time, long};
+use crate::common::project::{exe, expect_code, program, told_by_status_and_doctor};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -83,7 +84,8 @@ fn killed_at_any_step_it_is_all_old_or_all_new_and_the_service_comes_back() {
         names.iter().enumerate().filter(|(_, name)| long() || own(name)).map(|(n, _)| n + 1).collect();
     assert!(numbers.len() > 15, "{names:?}");
     let step = if long() { 1 } else { numbers.len().div_ceil(12) };
-    for number in numbers.iter().step_by(step) {
+    let chosen = numbers.into_iter().step_by(step).collect();
+    for number in in_time(chosen) {
         let (app, id, sides) = upgraded();
         let point = format!("point {number}, {}", names[number - 1]);
         let killed = rollback(&app, &[&id]).env("BACKSTAY_TEST_CRASH", number.to_string()).output().unwrap();
@@ -115,8 +117,8 @@ fn killed_again_while_it_is_resumed_it_still_comes_to_one_end() {
         .map(|(n, _)| n + 1)
         .collect();
     assert!(torn.len() > 4, "{names:?}");
-    let firsts = torn.iter().step_by(if long() { 1 } else { torn.len().div_ceil(3) });
-    for first in firsts {
+    let firsts = torn.iter().step_by(if long() { 1 } else { torn.len().div_ceil(3) }).collect();
+    for first in in_time(firsts) {
         for second in (1..40).step_by(if long() { 1 } else { 5 }) {
             let (app, id, sides) = upgraded();
             let killed =

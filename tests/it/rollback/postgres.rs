@@ -1,8 +1,9 @@
 //! Databases of a PostgreSQL server go back by a new database and exchanged names, with the files, or not at all.
 
 use super::SERVICE;
+use crate::common::long::long;
 use crate::common::postgres::{PASSWORD, Postgres, postgres, postgres_of_its_own};
-use crate::common::project::{Project, exe, expect_code, long, program, until};
+use crate::common::project::{Project, exe, expect_code, program, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Command, Output, Stdio};

@@ -3,8 +3,9 @@
 
 use super::crash::{assert_one_of_both, told};
 use super::{App, SERVICE, Sides};
+use crate::common::long::long;
 use crate::common::mounts::{cut_power, given_folder, in_own_mounts, mount, run};
-use crate::common::project::{cannot_run, exe, long, program};
+use crate::common::project::{cannot_run, exe, program};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -4,7 +4,8 @@
 //! The small form does a few; `BACKSTAY_LONG=1` 2,000 and 500.
 
 use super::{App, expected, left};
-use crate::common::project::{exe, have, long, program};
+use crate::common::long::{Share, left_out, long};
+use crate::common::project::{exe, have, program};
 use crate::lab::Node;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -216,9 +217,9 @@ fn killed(mut command: Command, when: When) -> bool {
     }
 }
 
-/// Does `rounds` on each core, each on a bed of its own.
+/// Does `rounds`, as far as its time allows, on each core, each on a bed of its own.
 fn on_all_cores(rounds: usize, round: impl Fn(&Bed, &[String], Duration, usize) + Sync) {
-    let next = AtomicUsize::new(0);
+    let (next, share) = (AtomicUsize::new(0), Share::begin());
     std::thread::scope(|scope| {
         for _ in 0..if long() { 2 } else { 1 } {
             scope.spawn(|| {
@@ -228,7 +229,8 @@ fn on_all_cores(rounds: usize, round: impl Fn(&Bed, &[String], Duration, usize) 
                 let takes = begun.elapsed();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= rounds {
+                    if number >= rounds || share.is_over() {
+                        next.fetch_sub(1, Ordering::Relaxed);
                         return;
                     }
                     if number % 100 == 99 {
@@ -240,6 +242,10 @@ fn on_all_cores(rounds: usize, round: impl Fn(&Bed, &[String], Duration, usize) 
             });
         }
     });
+    let done = next.into_inner();
+    if done < rounds {
+        left_out(done, rounds);
+    }
 }
 
 #[test]
