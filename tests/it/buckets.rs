@@ -2,6 +2,7 @@
 //! and on SeaweedFS where it is found.
 
 mod cut_off;
+mod killed;
 mod mishaps;
 mod races;
 mod setting_up;

@@ -5,9 +5,9 @@ mod world;
 
 use crate::common::long::{in_time, long};
 use crate::common::project::have;
-use world::World;
+use world::{Tally, World};
 
-fn history(seed: u64, rounds: usize, script: bool) {
+fn history(seed: u64, rounds: usize, script: bool) -> Tally {
     let mut world = World::new(seed);
     for _ in 0..rounds {
         world.change();
@@ -16,14 +16,20 @@ fn history(seed: u64, rounds: usize, script: bool) {
         world.check_newest();
     }
     world.check_all(script);
+    world.tally
 }
 
 fn histories(first: u64, small: (u64, usize), large: (u64, usize)) {
     let (count, rounds) = if long() { large } else { small };
+    let mut tally = Tally::default();
     let script = have(&["python3", "age", "zstd"]);
     for seed in in_time((first..first + count).collect()) {
-        history(seed, rounds, script);
+        tally += history(seed, rounds, script);
     }
+    println!("{tally:#?}");
+    let Tally { logs, maps, catalogs, recipients, objects, restored } = tally;
+    assert!(logs > 0 && catalogs > 0 && recipients > 0 && objects > 0 && restored > 5, "nothing happened");
+    assert!(maps > 0 || !long(), "no file had maps");
 }
 
 #[test]

@@ -85,7 +85,11 @@ fn a_change_costs_the_segment_that_it_lies_in_and_no_other() {
         let before = manifests();
         store.reset();
         let report = backup(&session, &BackupOptions::default()).unwrap();
-        let put = store.calls().iter().filter(|(_, key)| key.starts_with("archives/")).count();
+        let put = store
+            .calls()
+            .iter()
+            .filter(|(verb, key)| *verb == Verb::PutFile && key.starts_with("archives/"))
+            .count();
         assert!((put > 0) == (archives > 0), "{what}: {:?}", store.calls());
         let made = manifests().difference(&before).count();
         assert!(

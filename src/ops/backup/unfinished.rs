@@ -135,7 +135,8 @@ impl Unfinished {
         };
         let before = self.known().get(&inside).filter(|k| k.recipients == self.recipients).cloned();
         if let Some(kept) = before {
-            if self.put_kept(store, &kept)? {
+            // What is remembered of it goes into the listing, and nothing proves that: it must be what was learned just now.
+            if describes(&kept.info, &info) && self.put_kept(store, &kept)? {
                 let _swept = std::fs::remove_file(&path);
                 return Ok(Taken::There { info: kept.info });
             }
@@ -185,6 +186,12 @@ impl Unfinished {
         clear(&self.dir);
         self.known().clear();
     }
+}
+
+/// Whether two archives hold the same at the same places. Their headers may be of different lengths.
+fn describes(kept: &ArchiveInfo, made: &ArchiveInfo) -> bool {
+    let inside = |info: &ArchiveInfo| info.size.checked_sub(info.payload);
+    (kept.tar, &kept.frames, inside(kept)) == (made.tar, &made.frames, inside(made))
 }
 
 /// Whether the file has the bytes of its name: it may have been damaged while it lay here.

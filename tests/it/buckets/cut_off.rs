@@ -162,6 +162,33 @@ fn a_sealed_archive_that_was_damaged_while_it_waited_is_not_sent() {
     assert_eq!((left(&shop, "unfinished"), left(&shop, "uploads/offsite"), server.uploads()), (0, 1, 1));
 }
 
+/// Where frames lie goes into the listing: a digit that is another one in what was remembered must not get there.
+#[test]
+fn what_is_remembered_of_an_archive_and_is_not_what_was_packed_is_not_used() {
+    let server = FaultServer::start();
+    let size = 40 << 20;
+    let shop = with_large_file(&server, size, "15MiB");
+    server.fault_on(Op::Put, "archives/", Nth::Only(3), Fault::StallUp);
+    killed(&shop, || sent(&server.calls(), Op::Put, "archives/").0 >= 3);
+    server.calm();
+    let mut spoiled = 0;
+    for path in fs::read_dir(state(&shop, "unfinished")).unwrap().flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|e| e == "json") {
+            let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            let offset = &mut kept["info"]["frames"][1][1];
+            *offset = (offset.as_u64().unwrap() + 1).into();
+            fs::write(&path, serde_json::to_vec(&kept).unwrap()).unwrap();
+            spoiled += 1;
+        }
+    }
+    assert!(spoiled >= 2, "only {spoiled} archives were remembered");
+    server.forget_calls();
+    shop.person.backup();
+    assert_eq!(sent(&server.calls(), Op::Put, "archives/").0, 3, "all of them are sent anew");
+    assert!(restored(&shop, "back") == noise(1, size));
+    shop.person.ok(["cat", "latest", "large/file"]);
+}
+
 #[test]
 fn a_sync_to_a_new_bucket_that_is_killed_sends_nothing_twice() {
     let server = FaultServer::start();

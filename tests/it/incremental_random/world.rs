@@ -41,6 +41,9 @@ impl Rng {
     }
 }
 
+/// Files of at least so many bytes are nearly all holes, and are never read into memory.
+const SPARSE_MIN: u64 = 260 << 20;
+
 /// Rows of a database.
 type Rows = Vec<(i64, Vec<u8>)>;
 
@@ -64,6 +67,37 @@ pub(super) struct World {
     /// Catalogs of earlier rounds.
     catalogs: Vec<Vec<u8>>,
     own: String,
+    /// Connections to the databases that stay open, so that what they committed lies in a log.
+    open: [Option<rusqlite::Connection>; 2],
+    pub(super) tally: Tally,
+}
+
+/// How often what happened: where nothing did, nothing was tried.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Snapshots made while a log held what the database did not.
+    pub(super) logs: usize,
+    /// Files whose extents are in maps.
+    pub(super) maps: usize,
+    /// Catalogs lost, cut, damaged or put back.
+    pub(super) catalogs: usize,
+    /// Changes of who can open snapshots.
+    pub(super) recipients: usize,
+    /// Objects lost, cut or changed.
+    pub(super) objects: usize,
+    /// Snapshots that were restored and compared at the end.
+    pub(super) restored: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.logs += other.logs;
+        self.maps += other.maps;
+        self.catalogs += other.catalogs;
+        self.recipients += other.recipients;
+        self.objects += other.objects;
+        self.restored += other.restored;
+    }
 }
 
 const COMPONENTS: &str = r#"
@@ -96,13 +130,14 @@ impl World {
         fs::write(project.dir.join("dump.sql"), rng.bytes()).unwrap();
         let own = project.config()["encryption"]["recipients"][0].as_str().unwrap().to_owned();
         let (made, harmed, catalogs) = (Vec::new(), BTreeSet::new(), Vec::new());
-        let mut world = Self { project, rng, seed, made, harmed, catalogs, own };
-        for db in world.databases() {
+        let (open, tally) = ([None, None], Tally::default());
+        let mut world = Self { project, rng, seed, made, harmed, catalogs, own, open, tally };
+        for (n, db) in world.databases().into_iter().enumerate() {
             let wal = if world.rng.chance(2) { "WAL" } else { "DELETE" };
             let sql =
                 format!("PRAGMA journal_mode = {wal}; CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB);");
             rusqlite::Connection::open(&db).unwrap().execute_batch(&sql).unwrap();
-            world.change_database(&db);
+            world.change_database(n);
         }
         world
     }
@@ -156,9 +191,9 @@ impl World {
         for _ in 0..self.rng.below(9) {
             self.change_tree();
         }
-        for db in self.databases() {
+        for n in 0..2 {
             if self.rng.chance(2) {
-                self.change_database(&db);
+                self.change_database(n);
             }
         }
         if self.rng.chance(3) {
@@ -180,6 +215,9 @@ impl World {
             1 => fs::create_dir(self.new_name()).unwrap(),
             2 => {
                 let path = self.new_name();
+                if self.rng.chance(4) {
+                    return self.put_stretches(&path);
+                }
                 let size = self.rng.below(40 << 20) + 1;
                 let stretch = (self.rng.below(size), self.rng.below(2 << 20) as usize);
                 let stretch = (stretch.0, stretch.1.min((size - stretch.0) as usize));
@@ -221,6 +259,9 @@ impl World {
             9 => {
                 // Another way to write a file: a new one in its place.
                 let (Some(path), temporary) = (self.file(), self.new_name()) else { return };
+                if path.metadata().unwrap().len() > SPARSE_MIN {
+                    return;
+                }
                 let mut bytes = fs::read(&path).unwrap();
                 let more = self.rng.bytes();
                 bytes.extend_from_slice(&more);
@@ -235,6 +276,16 @@ impl World {
             }
             _ => self.edit(),
         }
+    }
+
+    /// A file of so many stretches of data that its extents are in maps, on both sides of a border between two of them.
+    fn put_stretches(&mut self, path: &Path) {
+        let size = SPARSE_MIN + self.rng.below(8 << 20);
+        let step = size / 300;
+        let stretches: Vec<(u64, usize)> =
+            (0..300).map(|n| (n * step / 4096 * 4096, 1 + self.rng.below(4096) as usize)).collect();
+        put_sparse(path, size, &stretches);
+        self.tally.maps += 1;
     }
 
     /// Changes mode, time or an attribute; the content stays as it is.
@@ -291,8 +342,9 @@ impl World {
         }
     }
 
-    fn change_database(&mut self, path: &Path) {
-        let mut db = rusqlite::Connection::open(path).unwrap();
+    fn change_database(&mut self, which: usize) {
+        let path = &self.databases()[which];
+        let mut db = self.open[which].take().unwrap_or_else(|| rusqlite::Connection::open(path).unwrap());
         let rows: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM t", [], |row| row.get(0)).unwrap();
         let all = db.transaction().unwrap();
         for _ in 0..self.rng.below(200) {
@@ -312,6 +364,11 @@ impl World {
         if self.rng.chance(6) {
             db.execute_batch("VACUUM").unwrap();
         }
+        if self.rng.chance(2) {
+            // Whatever is committed from now on stays in the log, if there is one.
+            let _pages: i64 = db.query_row("PRAGMA wal_autocheckpoint = 0", [], |row| row.get(0)).unwrap();
+            self.open[which] = Some(db);
+        }
     }
 
     fn catalog(&self) -> PathBuf {
@@ -323,7 +380,9 @@ impl World {
     pub(super) fn harm(&mut self) {
         let catalog = self.catalog();
         if let Ok(bytes) = fs::read(&catalog) {
-            match self.rng.below(10) {
+            let what = self.rng.below(10);
+            self.tally.catalogs += usize::from(what < 3 || (what == 3 && !self.catalogs.is_empty()));
+            match what {
                 0 => fs::remove_file(&catalog).unwrap(),
                 1 => fs::write(&catalog, &bytes[..self.rng.below(bytes.len() as u64) as usize]).unwrap(),
                 2 => {
@@ -343,9 +402,13 @@ impl World {
             self.catalogs.push(bytes);
         }
         if self.rng.chance(6) {
+            self.tally.recipients += 1;
             let (_, other) = backstay::keys::identity::generate();
-            let recipients =
-                if self.rng.chance(2) { vec![self.own.clone()] } else { vec![self.own.clone(), other] };
+            let recipients = match self.rng.below(3) {
+                0 => vec![self.own.clone()],
+                1 => vec![self.own.clone(), other],
+                _ => vec![self.new_own()],
+            };
             let mut config = self.project.config();
             config["encryption"]["recipients"] = recipients.into();
             fs::write(self.project.config_path(), toml::to_string(&config).unwrap()).unwrap();
@@ -353,6 +416,18 @@ impl World {
         if self.rng.chance(4) {
             self.harm_object();
         }
+    }
+
+    /// Another identity from now on. The one before is kept, for what was sealed to it alone.
+    fn new_own(&mut self) -> String {
+        let Ok(made) = std::process::Command::new("age-keygen").output() else { return self.own.clone() };
+        let text = String::from_utf8(made.stdout).unwrap();
+        let public = text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+        self.own = public.to_owned();
+        let path = self.project.identity();
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{before}{text}")).unwrap();
+        self.own.clone()
     }
 
     fn harm_object(&mut self) {
@@ -369,6 +444,7 @@ impl World {
         }
         let path = objects[self.rng.below(objects.len() as u64) as usize].clone();
         let name = path.file_name().unwrap().to_str().unwrap();
+        self.tally.objects += 1;
         self.harmed.insert(name.split('.').next().unwrap().to_owned());
         let mut bytes = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
@@ -401,6 +477,10 @@ impl World {
         let mut command = program(exe(), &self.project.home);
         command.current_dir(&self.project.dir).args(["backup", "--json"]).env("BACKSTAY_TEST_SETTLE_MS", "0");
         let components = self.asked_for();
+        for db in self.databases() {
+            let log = PathBuf::from(format!("{}-wal", db.display()));
+            self.tally.logs += usize::from(log.metadata().is_ok_and(|log| log.len() > 0));
+        }
         if components.len() < 3 {
             command.args(components.iter().flat_map(|name| ["--only", *name]));
         }
@@ -443,7 +523,8 @@ impl World {
     }
 
     /// Restores every snapshot of which no object was harmed.
-    pub(super) fn check_all(&self, script: bool) {
+    pub(super) fn check_all(&mut self, script: bool) {
+        let mut restored = 0;
         for made in &self.made {
             let record =
                 fs::read_to_string(self.project.store.join(format!("snapshots/{}.json", made.id))).unwrap();
@@ -452,6 +533,7 @@ impl World {
                 continue;
             }
             self.check(made, &self.restored(made));
+            restored += 1;
             if script {
                 let to = self.project.top.join("by script");
                 let mut python = program(Path::new("python3"), &self.project.home);
@@ -467,6 +549,7 @@ impl World {
                 self.check(made, &to);
             }
         }
+        self.tally.restored += restored;
     }
 
     /// Compares and removes what was restored.

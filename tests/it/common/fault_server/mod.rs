@@ -10,12 +10,13 @@ mod script;
 pub(crate) use script::{Fault, Manner, Nth, Op};
 
 use http::{Answer, Head, read_body, read_head};
-use model::{Bucket, only_new, op_of};
+pub(crate) use model::Bucket;
+use model::{only_new, op_of};
 use script::Rule;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
 
 /// A request that came.
@@ -45,6 +46,18 @@ struct Shared {
     connections: Mutex<std::collections::BTreeMap<u16, TcpStream>>,
     /// Wakes those that hold a connection and say nothing.
     ended: (Mutex<bool>, Condvar),
+    halt: Mutex<Halt>,
+    /// Connections of an earlier number count for nothing any more. Whoever changes the bucket holds it.
+    time: RwLock<u64>,
+}
+
+/// A request from which on nothing is answered.
+#[derive(Debug, Default)]
+struct Halt {
+    /// The requests that are still answered.
+    left: Option<usize>,
+    /// The one that is not answered is done all the same.
+    done: bool,
 }
 
 /// The server; it ends with its value.
@@ -69,6 +82,8 @@ impl FaultServer {
             stop: AtomicBool::new(false),
             connections: Mutex::default(),
             ended: (Mutex::new(false), Condvar::new()),
+            halt: Mutex::default(),
+            time: RwLock::new(0),
         });
         let own = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -81,9 +96,10 @@ impl FaultServer {
                 if let Ok(clone) = stream.try_clone() {
                     own.connections.lock().unwrap().insert(port, clone);
                 }
+                let time = *own.time.read().unwrap();
                 std::thread::spawn(move || {
                     // A client that goes away is no failure of the server.
-                    drop(own.serve(stream));
+                    drop(own.serve(stream, time));
                     // Only with the last handle is the connection closed.
                     own.connections.lock().unwrap().remove(&port);
                 });
@@ -114,6 +130,32 @@ impl FaultServer {
         for rule in script {
             assert!(rule.happened(), "no request was like {rule:?}");
         }
+    }
+
+    /// From the `nth` request on (from 1) nothing is answered: that one is `done`, or not, and none after it is.
+    pub(crate) fn halt_at(&self, nth: usize, done: bool) {
+        *self.shared.halt.lock().unwrap() = Halt { left: Some(nth), done };
+    }
+
+    /// True when that request came.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.shared.halt.lock().unwrap().left == Some(0)
+    }
+
+    /// Answers again, and does nothing of what was asked before.
+    pub(crate) fn go_on(&self) {
+        *self.shared.time.write().unwrap() += 1;
+        *self.shared.halt.lock().unwrap() = Halt::default();
+    }
+
+    /// All that is in the bucket.
+    pub(crate) fn save(&self) -> Bucket {
+        self.shared.bucket.lock().unwrap().clone()
+    }
+
+    /// Puts the bucket back to what it was.
+    pub(crate) fn restore(&self, saved: &Bucket) {
+        *self.shared.bucket.lock().unwrap() = saved.clone();
     }
 
     pub(crate) fn manner(&self, change: impl FnOnce(&mut Manner)) {
@@ -190,12 +232,12 @@ enum Then {
 }
 
 impl Shared {
-    fn serve(&self, stream: TcpStream) -> io::Result<()> {
+    fn serve(&self, stream: TcpStream, time: u64) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut stream = stream;
         while let Some(head) = read_head(&mut reader)? {
-            if self.answer(&head, &mut reader, &mut stream)? == Then::Close {
+            if self.answer(&head, &mut reader, &mut stream, time)? == Then::Close {
                 return Ok(());
             }
         }
@@ -212,6 +254,7 @@ impl Shared {
         head: &Head,
         reader: &mut BufReader<TcpStream>,
         stream: &mut TcpStream,
+        time: u64,
     ) -> io::Result<Then> {
         let (op, key) = op_of(head);
         let signer =
@@ -253,13 +296,39 @@ impl Shared {
             return Ok(Then::NextRequest);
         }
         let request = Request { op, key, head, body, date };
+        let now = self.time.read().unwrap();
+        if *now != time {
+            return Ok(Then::Close);
+        }
+        if let Some(done) = self.halted() {
+            if done {
+                self.perform(&request, &manner);
+            }
+            drop(now);
+            return self.hold();
+        }
         match fault {
             None | Some(Fault::SpoilUp) => {
-                self.perform(&request, &manner).write(stream, &request.date, op == Op::Head)?;
+                let answer = self.perform(&request, &manner);
+                drop(now);
+                answer.write(stream, &request.date, op == Op::Head)?;
                 Ok(Then::NextRequest)
             }
-            Some(fault) => self.misbehave(fault, &request, &manner, stream),
+            Some(fault) => {
+                drop(now);
+                self.misbehave(fault, &request, &manner, stream)
+            }
         }
+    }
+
+    /// Whether this request is not answered, and then whether it is done.
+    fn halted(&self) -> Option<bool> {
+        let mut halt = self.halt.lock().unwrap();
+        let left = halt.left.as_mut()?;
+        let is_the_one = *left == 1;
+        let after = *left == 0;
+        *left = left.saturating_sub(1);
+        (is_the_one || after).then_some(is_the_one && halt.done)
     }
 
     fn perform(&self, request: &Request<'_>, manner: &Manner) -> Answer {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// What a version holds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Held {
     Bytes(Vec<u8>),
     /// A mark that says deleted.
@@ -20,7 +20,7 @@ enum Held {
 /// With the time at which it was put.
 type Version = (Held, jiff::Timestamp);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Bucket {
     /// By key: the bytes, and when they were put (a number that grows).
     pub objects: BTreeMap<String, (Vec<u8>, u64)>,
@@ -30,7 +30,14 @@ pub(crate) struct Bucket {
     counter: u64,
 }
 
-#[derive(Debug, Default)]
+impl Bucket {
+    /// Each object and its bytes.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.objects.iter().map(|(key, (bytes, _))| (key.as_str(), bytes.as_slice()))
+    }
+}
+
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Upload {
     pub key: String,
     pub parts: BTreeMap<u32, Vec<u8>>,
