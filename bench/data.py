@@ -6,7 +6,7 @@ C  2.15 GB of random bytes, a log of 1.07 GB and a file of 150 bytes
 
 Scale 10 makes a tenth of each.
 """
-import os, pathlib, random, shutil, sqlite3
+import os, pathlib, random, shutil, sqlite3, time
 
 WORDS = ("import return value request response async await def class self user session query insert select where from "
          "component render props state effect handler error result option vector string index config service").split()
@@ -172,6 +172,14 @@ def many_files(top, count, seed=4):
         for k in range(min(100, count - n)):
             with open(folder / f"f{k:02}.txt", "wb") as out:
                 out.write(b"file %d %d\n" % (n + k, rng.randrange(1 << 60)))
+
+
+def settle(top):
+    """Waits until the newest change lies a minute back, as it does where a backup is made once a day: what was written within that minute is read again by backstay."""
+    newest = top.lstat().st_ctime
+    for folder, _, names in os.walk(top):
+        newest = max(newest, *(os.lstat(os.path.join(folder, name)).st_ctime for name in [".", *names]))
+    time.sleep(max(0.0, newest + 61 - time.time()))
 
 
 def kept(make, where, name):

@@ -289,6 +289,15 @@ fn a_database_with_several_names_is_captured_with_the_log_of_the_one_in_use() {
     );
     assert_eq!(all(), [4, 4]);
     fs::remove_file(&stale).unwrap();
+    // Where no log holds anything, it is the one that somebody has open.
+    live.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    fs::write(&stale, b"").unwrap();
+    let index = lab.path("project/app/before.db-shm");
+    let _left_by_the_first = fs::remove_file(&index);
+    assert_eq!(lab.backup_settled(&[])["problems"], serde_json::json!([]));
+    assert!(!index.exists(), "it was opened by the other name");
+    fs::remove_file(&stale).unwrap();
+    assert_eq!(all(), [4, 4]);
     // A name that is not in the component may be the one in use, which is said; whoever has a log here is.
     let said = |ran: &Value| ran["problems"].to_string().contains("another name outside");
     fs::remove_file(lab.path("project/app/before.db")).unwrap();
@@ -307,6 +316,38 @@ for byte in b'12':
     print(flush=True)
     sys.stdin.readline()
 ";
+
+/// The name in use is looked for, and then SQLite opens it.
+#[test]
+fn a_name_in_use_that_another_database_takes_before_it_is_opened_is_not_taken_for_the_old_one() {
+    let lab = Lab::new(
+        |project| {
+            fs::create_dir(project.join("app")).unwrap();
+            let db = Connection::open(project.join("app/live.db")).unwrap();
+            db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES (1)").unwrap();
+            drop(db);
+            fs::hard_link(project.join("app/live.db"), project.join("app/before.db")).unwrap();
+            let new = Connection::open(project.join("new.db")).unwrap();
+            new.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES (1), (2), (3)").unwrap();
+        },
+        APP,
+    );
+    let live = Connection::open(lab.path("project/app/live.db")).unwrap();
+    live.execute_batch("PRAGMA wal_autocheckpoint=0; INSERT INTO t VALUES (2)").unwrap();
+    let backup = stopping(&lab, "backup: database chosen#1");
+    until_stopped(&backup);
+    live.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(live);
+    fs::rename(lab.path("project/new.db"), lab.path("project/app/live.db")).unwrap();
+    signal("-CONT", &backup.id().to_string());
+    let output = backup.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    restored(&lab, |dir| {
+        assert_eq!(rows(&dir.join("app/before.db")), 2);
+        // As the walk found it, or as it was when it was opened.
+        assert!([2, 3].contains(&rows(&dir.join("app/live.db"))));
+    });
+}
 
 /// A page that is written through a mapping moves the file's times once. What is written to it before it is on the disk, half a minute later, moves them no more.
 #[test]

@@ -217,6 +217,8 @@ fn thirty_days_at_one_per_cent_store_and_upload_less_than_restic() {
         }
     }
     let stored = bytes_below(&project.store);
+    // What it says that it uploaded is what came to lie there.
+    assert!(uploaded + (1 << 20) >= stored, "it says {uploaded}, and {stored} lie there");
     println!(
         "backstay: first {first}, uploaded {uploaded}, stored {stored}; restic: first {first_of_restic}, added {added} before compression"
     );

@@ -200,6 +200,25 @@ fn what_is_kept_is_of_the_moment_when_the_services_were_down() {
     assert_eq!(fs::read_to_string(app.0.restore(&id, &[]).join("app/file")).unwrap(), "later\n");
 }
 
+/// A database that SQLite does not give is kept as bytes, with its log: the one that was there then, whoever folds it in and removes it afterwards.
+#[test]
+fn the_log_of_a_database_that_is_kept_as_bytes_is_that_of_the_moment_too() {
+    let start = "start = 'echo start >> order; rm app/torn.db-wal; sleep 1000 & echo $! > web.pid'";
+    let service = SERVICE.replace("start = 'echo start >> order; sleep 1000 & echo $! > web.pid'", start);
+    let app = App::with(&service);
+    let torn = app.0.dir.join("app/torn.db");
+    let mut bytes = b"SQLite format 3\0".to_vec();
+    bytes.resize(8192, 0xff);
+    fs::write(&torn, &bytes).unwrap();
+    fs::write(app.0.dir.join("app/torn.db-wal"), "rows that are nowhere else").unwrap();
+    let said = told(&expect_code(app.command(&["backup"]).output().unwrap(), 0));
+    assert!(said.contains("its bytes were packed as they lie there"), "{said}");
+    assert!(!app.0.dir.join("app/torn.db-wal").exists());
+    let kept = expect_code(app.command(&["cat", "latest", "app/torn.db-wal"]).output().unwrap(), 0).stdout;
+    assert_eq!(String::from_utf8(kept).unwrap(), "rows that are nowhere else");
+    assert!(expect_code(app.command(&["cat", "latest", "app/torn.db"]).output().unwrap(), 0).stdout == bytes);
+}
+
 #[test]
 fn what_did_not_change_is_not_read_when_the_services_are_up_however_the_listing_is_cut_now() {
     // The second start changes a file that was as it had been.

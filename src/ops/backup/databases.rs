@@ -1,5 +1,6 @@
 //! Capturing the databases that a walk found, before any file of it is read: each once, by the name that is in use.
 
+use crate::durable::crash;
 use crate::model::entry::Entry;
 use crate::model::{Problem, ProblemKind, RelPath};
 use crate::ops::backup::build::{Build, Item};
@@ -24,8 +25,18 @@ pub(super) struct Begun {
 
 enum State {
     Unchanged(Box<Item>),
-    Opened(Box<(std::result::Result<SqliteCapture, SqliteError>, Facts)>),
+    Opened(Box<Opened>),
 }
+
+struct Opened {
+    captured: std::result::Result<SqliteCapture, SqliteError>,
+    facts: Facts,
+    /// What is packed where SQLite did not give it, as it was then.
+    parts: Vec<Found>,
+}
+
+/// How often it is begun anew, when the name that was in use is another file's by then or another one is in use.
+const TRIES: usize = 3;
 
 impl Begun {
     /// The group of names that this one stands for.
@@ -34,10 +45,10 @@ impl Begun {
     }
 
     /// What is packed in its place, because SQLite does not give it.
-    pub(super) fn parts(&self, build: &Build<'_>, scan: &Scan) -> Vec<Found> {
+    pub(super) fn parts(&self) -> &[Found] {
         match &self.state {
-            State::Opened(opened) if opened.0.is_err() => parts(build, scan, &self.entry, &self.name),
-            _ => Vec::new(),
+            State::Opened(opened) => &opened.parts,
+            State::Unchanged(_) => &[],
         }
     }
 }
@@ -60,23 +71,20 @@ impl<'a> Run<'a> {
                 Some(begun) => begun,
                 None => self.begin_database(build, scan, (place, &groups), true)?,
             };
-            let link = begun.link();
             match begun.state {
-                State::Unchanged(item) => drop(databases.unchanged.insert(place, *item)),
+                State::Unchanged(item) => {
+                    linked.extend(item.entry.link);
+                    databases.unchanged.insert(place, *item);
+                }
                 State::Opened(opened) => {
-                    let (captured, facts) = *opened;
-                    let packed = pack_opened(
-                        build,
-                        scan,
-                        (begun.entry, &begun.name),
-                        (captured, facts),
-                        &mut databases,
-                    )?;
-                    let Some(item) = packed else { continue };
+                    let which = (place, begun.entry, &begun.name);
+                    let Some(item) = pack_opened(build, scan, which, *opened, &mut databases)? else {
+                        continue;
+                    };
+                    linked.extend(item.entry.link);
                     databases.done.insert(place, item);
                 }
             }
-            linked.extend(link);
         }
         Ok(databases)
     }
@@ -90,38 +98,52 @@ impl<'a> Run<'a> {
         may_wait: bool,
     ) -> Result<Begun> {
         let found = &scan.entries[place];
-        let in_use = scan.in_use(place, groups);
-        if let Some(doubt) = &in_use.doubt {
-            build.doubted(&found.entry.path, doubt);
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let in_use = scan.in_use(place, groups);
+            let mut entry = found.entry.clone();
+            entry.link = entry.link.filter(|_| in_use.shared);
+            let name = in_use.name.clone();
+            let path = scan.tree.real_path(&name);
+            let facts = Facts::of_database(&path, build.settled);
+            if let Some(item) = build.unchanged_database(&entry, facts.as_ref()) {
+                build.doubted(&entry.path, in_use.doubt.as_ref());
+                return Ok(Begun { name, entry, state: State::Unchanged(Box::new(item)) });
+            }
+            if may_wait {
+                let ident = facts.as_ref().and_then(|facts| facts.ident.as_ref());
+                bring(build, &entry.path, ident)?;
+            }
+            crash::point("backup: database chosen");
+            let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
+            let captured = capture(&spec);
+            // It was opened by its name, which may be another file's by then, or not the one in use any more.
+            let then = scan.in_use(place, groups);
+            let same = *then.name == name && (!in_use.shared || scan.is_name_of(place, &name));
+            if !same && tries > 0 {
+                continue;
+            }
+            entry.link = entry.link.filter(|_| same && then.shared);
+            build.doubted(&entry.path, then.doubt.as_ref().or(in_use.doubt.as_ref()));
+            let parts = match &captured {
+                Ok(_) => Vec::new(),
+                Err(_) => parts(build, scan, (place, &entry), &name),
+            };
+            let opened = Opened { captured, facts: facts.unwrap_or_default(), parts };
+            return Ok(Begun { name, entry, state: State::Opened(Box::new(opened)) });
         }
-        let mut entry = found.entry.clone();
-        entry.link = entry.link.filter(|_| in_use.shared);
-        let name = in_use.name.clone();
-        let path = scan.tree.real_path(&name);
-        let facts = Facts::of_database(&path, build.settled);
-        if let Some(item) = build.unchanged_database(&entry, facts.as_ref()) {
-            return Ok(Begun { name, entry, state: State::Unchanged(Box::new(item)) });
-        }
-        if may_wait {
-            let ident = facts.as_ref().and_then(|facts| facts.ident.as_ref());
-            bring(build, &entry.path, ident)?;
-        }
-        let spec = SqliteSpec { component: build.name.to_string(), ..self.found_spec(path) };
-        let captured = capture(&spec);
-        // It was opened by its name: another file may have had that by then.
-        entry.link = entry.link.filter(|_| scan.in_use(place, groups).shared);
-        Ok(Begun { name, entry, state: State::Opened(Box::new((captured, facts.unwrap_or_default()))) })
     }
 }
 
 fn pack_opened(
     build: &mut Build<'_>,
     scan: &Scan,
-    (entry, name): (Entry, &RelPath),
-    (captured, facts): (std::result::Result<SqliteCapture, SqliteError>, Facts),
+    (place, entry, name): (usize, Entry, &RelPath),
+    Opened { captured, facts, parts: held }: Opened,
     databases: &mut Databases,
 ) -> Result<Option<Item>> {
-    let what = match captured {
+    let error = match captured {
         Ok(captured) => match pack_database(build, entry.clone(), captured, facts) {
             Ok(item) => return Ok(Some(item)),
             Err(ContentError::Run(e)) => return Err(e),
@@ -129,16 +151,18 @@ fn pack_opened(
                 // Its archive holds a torso that the listing does not know.
                 build.alone = false;
                 build.not_through_sqlite(&entry.path, packed_as_bytes(&e));
-                return as_bytes(build, scan, (&entry, name), databases);
+                let parts = parts(build, scan, (place, &entry), name);
+                return as_bytes(build, scan, &entry, parts, databases);
             }
         },
-        Err(error) => (packed_as_bytes(&error), error),
+        Err(error) => error,
     };
-    match what {
-        (what, SqliteError::NotADatabase { .. }) => build.warn(&entry.path, what),
-        (what, _) => build.not_through_sqlite(&entry.path, what),
+    let what = packed_as_bytes(&error);
+    match error {
+        SqliteError::NotADatabase { .. } => build.warn(&entry.path, what),
+        _ => build.not_through_sqlite(&entry.path, what),
     }
-    as_bytes(build, scan, (&entry, name), databases)
+    as_bytes(build, scan, &entry, held, databases)
 }
 
 fn packed_as_bytes(error: &dyn std::error::Error) -> String {
@@ -147,23 +171,28 @@ fn packed_as_bytes(error: &dyn std::error::Error) -> String {
 }
 
 /// The files that a database is: itself, by its first name, and what lies beside the name that is in use.
-fn parts(build: &Build<'_>, scan: &Scan, entry: &Entry, name: &RelPath) -> Vec<Found> {
+fn parts(build: &Build<'_>, scan: &Scan, (place, entry): (usize, &Entry), name: &RelPath) -> Vec<Found> {
     let mut parts = scan.as_bytes(name, build.names);
+    let found = scan.entries[place].ident();
     for part in parts.iter_mut().filter(|part| part.entry.path == *name) {
-        (part.entry.path, part.entry.link) = (entry.path.clone(), entry.link);
+        let ident = part.ident();
+        // Only as long as it is the file that its other names are of.
+        let same = (ident.dev, ident.ino) == (found.dev, found.ino);
+        (part.entry.path, part.entry.link) = (entry.path.clone(), entry.link.filter(|_| same));
     }
     parts
 }
 
-/// A database that SQLite would not give: its bytes and sidecars as they lie there.
+/// A database that SQLite would not give: its bytes and sidecars as they lie there, or as they were held.
 fn as_bytes(
     build: &mut Build<'_>,
     scan: &Scan,
-    (entry, name): (&Entry, &RelPath),
+    entry: &Entry,
+    parts: Vec<Found>,
     databases: &mut Databases,
 ) -> Result<Option<Item>> {
     let mut itself = None;
-    for part in parts(build, scan, entry, name) {
+    for part in parts {
         let place = scan.entries.binary_search_by(|f| f.entry.path.cmp(&part.entry.path));
         let Some(item) = pack_file(build, &scan.tree, &part)? else {
             continue;
@@ -191,7 +220,7 @@ impl Build<'_> {
     }
 
     /// Notes that SQLite does not give a database, of which the bytes are had: that makes the snapshot incomplete, unless it is allowed.
-    fn not_through_sqlite(&mut self, path: &RelPath, what: String) {
+    pub(super) fn not_through_sqlite(&mut self, path: &RelPath, what: String) {
         if self.allow.covers(path, false) {
             self.warn(path, what);
         } else {
@@ -200,7 +229,8 @@ impl Build<'_> {
     }
 
     /// Says why the log of a database may be missing.
-    fn doubted(&mut self, path: &RelPath, doubt: &Doubt) {
+    fn doubted(&mut self, path: &RelPath, doubt: Option<&Doubt>) {
+        let Some(doubt) = doubt else { return };
         let (what, hint) = doubt.told();
         let sure = matches!(doubt, Doubt::Elsewhere(_)) || self.allow.covers(path, false);
         let kind = if sure { ProblemKind::Warning } else { ProblemKind::Unreadable };

@@ -1,6 +1,6 @@
 //! Packing what a walk found: files with retries while they change, other things as they are, databases through SQLite.
 
-use crate::model::entry::{FLAG_DATABASE, FLAG_UNSTEADY, Why};
+use crate::model::entry::{FLAG_CRASH_CONSISTENT, FLAG_DATABASE, FLAG_UNSTEADY, Why};
 use crate::model::record::CheckResult;
 use crate::model::{ContentHash, Entry, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::backup::blocks::Content;
@@ -159,6 +159,17 @@ fn take_entry(
             pack_bare(&mut build.packer, &found.entry)?;
         }
         return Ok(Some(Item::bare(found.entry.clone())));
+    }
+    if found.database {
+        // One that was passed over, because it was another name of one that is none any more.
+        let mut found = found.clone();
+        found.entry.flags.push(FLAG_CRASH_CONSISTENT.to_owned());
+        build.not_through_sqlite(
+            &found.entry.path,
+            "became another database while it was to be captured; its bytes were packed as they lie there"
+                .into(),
+        );
+        return pack_file(build, tree, &found);
     }
     pack_file(build, tree, found)
 }

@@ -167,8 +167,8 @@ impl<'a> Run<'a> {
             }
             let begun = self.begin_database(build, scan, (place, &groups), false)?;
             linked.extend(begun.link());
-            for part in begun.parts(build, scan) {
-                self.hold_file(build, scan, &part)?;
+            for part in begun.parts() {
+                self.hold_file(build, scan, part)?;
             }
             databases.insert(place, begun);
         }

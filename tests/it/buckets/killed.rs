@@ -1,4 +1,4 @@
-//! A backup and a prune that are killed at any of their requests, before the server did it or after: what is listed is whole, and the next run needs no help.
+//! A backup that is killed at any of its requests to a bucket, before the server did it or after: what is listed is whole, and the next run needs no help.
 
 use super::shop::{PREFIX, Shop, assert_same, rows};
 use crate::common::fault_server::{Bucket, FaultServer};

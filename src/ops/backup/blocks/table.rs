@@ -75,7 +75,8 @@ impl<'t> Making<'t> {
     pub(super) fn add(&mut self, hashes: &[Short], sums: &[u64]) {
         self.hashes.extend_from_slice(hashes);
         self.sums.extend_from_slice(sums);
-        while self.hashes.len() >= self.blocks_a_range() {
+        // One that is just full may be the last, and its last block shorter.
+        while self.hashes.len() > self.blocks_a_range() {
             self.leave(MAP_RANGE);
         }
     }
@@ -83,12 +84,14 @@ impl<'t> Making<'t> {
     /// Adds `count` blocks that are all the same, however many they are.
     pub(super) fn add_same(&mut self, mut count: u64, hash: Short, sum: Option<u64>) {
         while count > 0 {
+            if self.hashes.len() == self.blocks_a_range() {
+                self.leave(MAP_RANGE);
+            }
             let room = self.blocks_a_range() - self.hashes.len();
             let these = usize::try_from(count).unwrap_or(room).min(room);
             self.hashes.resize(self.hashes.len() + these, hash);
             self.sums.extend(sum.into_iter().flat_map(|sum| std::iter::repeat_n(sum, these)));
             count -= these as u64;
-            self.add(&[], &[]);
         }
     }
 
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn tables_come_back_from_their_ranges() {
-        for size in [0, 1, 5000, MAP_RANGE, MAP_RANGE + 1, 2 * MAP_RANGE + 70_000] {
+        for size in [0, 1, 5000, MAP_RANGE - 100, MAP_RANGE, MAP_RANGE + 1, 2 * MAP_RANGE + 70_000] {
             for (block, holes, sums) in
                 [(4096, false, false), (4096, true, false), (8192, false, true), (65536, false, true)]
             {

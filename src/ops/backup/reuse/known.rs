@@ -158,7 +158,11 @@ impl cursor::Cursor<'_> {
             if row.path != found.entry.path.as_bytes() {
                 return false;
             }
-            if found.database { row.database && database(place) } else { same_entry(row, found, settled) }
+            if found.database {
+                row.database && row.link == found.entry.link && database(place)
+            } else {
+                same_entry(row, found, settled)
+            }
         })
     }
 
