@@ -47,7 +47,8 @@ class Bucket:
 
     def __init__(self, server, name):
         self.endpoint, self.process, self.metrics = server
-        self.prefix, self.count, self.name = name, 0, None
+        # Names of temporary folders have characters that names of buckets may not have.
+        self.prefix, self.count, self.name = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-"), 0, None
         self.s3 = S3(self.endpoint, servers.ACCESS, servers.SECRET)
         self.environment = {"AWS_ACCESS_KEY_ID": servers.ACCESS, "AWS_SECRET_ACCESS_KEY": servers.SECRET, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
                             "RCLONE_CONFIG": "/dev/null", "RCLONE_CONFIG_W_TYPE": "s3", "RCLONE_CONFIG_W_PROVIDER": "SeaweedFS", "RCLONE_CONFIG_W_ENDPOINT": self.endpoint, "RCLONE_CONFIG_W_ENV_AUTH": "true"}
@@ -152,6 +153,22 @@ class Backstay(Tool):
         config.write_text(text)
         if bucket:
             self.quietly(self.program, "init", "--yes", self.project)
+
+    def bring_to(self, bucket):
+        """Goes on with a bucket, into which all that is in the folder is brought by `sync`."""
+        bucket.anew()
+        self.env.update(bucket.environment)
+        config = self.project / "backstay.toml"
+        text = config.read_text()
+        second = f'\n[[store]]\nname = "bucket"\nurl = "s3://{bucket.name}/vault"\nendpoint = "{bucket.endpoint}"\n'
+        config.write_text(text + second)
+        self.quietly(self.program, "init", "--yes", self.project)
+        self.quietly(self.program, "-q", "sync", cwd=self.project)
+        text, changed = re.subn(r'^\[\[store\]\]\nname = "\w+"\npath = "[^"]*".*\n', "", text, flags=re.M)
+        assert changed == 1, f"one store was expected in\n{text}"
+        config.write_text(text + second)
+        self.place.remove()
+        self.place = bucket
 
     def backup(self):
         return self.do([self.program, "-q", "backup"], self.project)

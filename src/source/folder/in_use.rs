@@ -36,7 +36,7 @@ pub enum Doubt {
     /// There are different logs beside these names of it; the newest is taken for the one in use.
     SeveralLogs(Vec<RelPath>),
     /// It has so many names that were not found, and no log beside any that was.
-    Elsewhere(u64),
+    Elsewhere(usize),
 }
 
 impl Doubt {
@@ -96,7 +96,7 @@ impl Scan {
             names.iter().filter_map(|name| Some((self.sign_at(name)?, *name))).collect();
         signs.sort();
         let Some((newest, name)) = signs.last() else {
-            let elsewhere = (stat.st_nlink as u64).saturating_sub(names.len() as u64);
+            let elsewhere = usize::try_from(stat.st_nlink).unwrap_or(0).saturating_sub(names.len());
             // Without a log of that kind whatever was committed is in the file itself.
             let unseen = elsewhere > 0 && self.tree.open_file(&found.entry.path).is_ok_and(says_wal);
             return InUse { doubt: unseen.then_some(Doubt::Elsewhere(elsewhere)), ..own(true) };
