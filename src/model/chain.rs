@@ -221,8 +221,22 @@ pub struct KnownSnapshot {
     pub good_by_others_in: BTreeSet<VaultId>,
     /// The same when also nothing bad that its own host says counts: a host whose key was stolen must not be able to take a proof away.
     pub sound_by_others_in: BTreeSet<VaultId>,
+    /// Where it was good at some time, however long ago that was proved.
+    pub once_good: OnceGood,
     /// Whether it is good in at least one of the stores looked at.
     pub good: bool,
+}
+
+/// The stores in which a snapshot was good at some time, and nothing was found bad since: each set as the one of its name for what is good now, which it
+/// includes. Proofs grow old, but that a backup once went well does not: whether one is missing for long, or a component shrank, must not change by waiting.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OnceGood {
+    /// By the word of its host or a verifier: [`KnownSnapshot::good_in`].
+    pub by_all: BTreeSet<VaultId>,
+    /// By verifiers alone: [`KnownSnapshot::good_by_others_in`].
+    pub by_others: BTreeSet<VaultId>,
+    /// By verifiers alone, whatever its own host says against it: [`KnownSnapshot::sound_by_others_in`].
+    pub sound_by_others: BTreeSet<VaultId>,
 }
 
 impl KnownSnapshot {
@@ -243,6 +257,7 @@ impl KnownSnapshot {
             good_in: BTreeSet::new(),
             good_by_others_in: BTreeSet::new(),
             sound_by_others_in: BTreeSet::new(),
+            once_good: OnceGood::default(),
             good: false,
         }
     }

@@ -52,9 +52,17 @@ pub(crate) fn pruned_is_not_good(snapshots: &mut [KnownSnapshot], marks: &[Place
     }
     for snapshot in snapshots.iter_mut() {
         for instance in gone.get(&snapshot.hash).into_iter().flatten() {
-            snapshot.good_in.remove(*instance);
-            snapshot.good_by_others_in.remove(*instance);
-            snapshot.sound_by_others_in.remove(*instance);
+            let once = &mut snapshot.once_good;
+            for set in [
+                &mut snapshot.good_in,
+                &mut snapshot.good_by_others_in,
+                &mut snapshot.sound_by_others_in,
+                &mut once.by_all,
+                &mut once.by_others,
+                &mut once.sound_by_others,
+            ] {
+                set.remove(*instance);
+            }
         }
         snapshot.good = !snapshot.good_in.is_empty();
     }

@@ -35,15 +35,15 @@ enum Words {
 }
 
 impl Said {
-    /// True when a proof that nobody took back later began at `since` or after.
-    fn proved(&self, since: Timestamp, words: Words) -> bool {
+    /// When the youngest proof began that nobody took back later.
+    fn proved(&self, words: Words) -> Option<Timestamp> {
         let (own, other, bad) = match words {
             Words::All => (self.own, self.other, self.bad),
             Words::OthersProofs => (None, self.other, self.bad),
             Words::OthersAlone => (None, self.other_alone, self.bad_by_others),
         };
-        let counts = |(place, began): (usize, Timestamp)| Some(place) > bad && began >= since;
-        own.is_some_and(counts) || other.is_some_and(counts)
+        let holds = |proof: Option<(usize, Timestamp)>| proof.filter(|(place, _)| Some(*place) > bad);
+        holds(own).into_iter().chain(holds(other)).map(|(_, began)| began).max()
     }
 
     /// A proof at `place` that began at `began`. Any proof counts: one that is carried over from older ones ends no younger one.
@@ -67,6 +67,7 @@ type Objects = HashMap<ObjectId, Said>;
 /// Fills in where each snapshot is good. Marks must have been applied before.
 pub(crate) fn judge(snapshots: &mut [KnownSnapshot], reader: &Reader) {
     let objects = objects(snapshots);
+    let since = reader.now.saturating_sub(reader.reverify).unwrap_or(Timestamp::MIN);
     for snapshot in snapshots.iter_mut() {
         if !may_be_good(snapshot) {
             continue;
@@ -76,13 +77,16 @@ pub(crate) fn judge(snapshots: &mut [KnownSnapshot], reader: &Reader) {
                 continue;
             };
             for words in [Words::All, Words::OthersProofs, Words::OthersAlone] {
-                if is_good(snapshot, instance, known, reader, words) {
-                    let into = match words {
-                        Words::All => &mut snapshot.good_in,
-                        Words::OthersProofs => &mut snapshot.good_by_others_in,
-                        Words::OthersAlone => &mut snapshot.sound_by_others_in,
-                    };
-                    into.insert(instance.clone());
+                let Some(proved) = good_since(snapshot, instance, known, words) else { continue };
+                let once = &mut snapshot.once_good;
+                let (now, once) = match words {
+                    Words::All => (&mut snapshot.good_in, &mut once.by_all),
+                    Words::OthersProofs => (&mut snapshot.good_by_others_in, &mut once.by_others),
+                    Words::OthersAlone => (&mut snapshot.sound_by_others_in, &mut once.sound_by_others),
+                };
+                once.insert(instance.clone());
+                if proved >= since {
+                    now.insert(instance.clone());
                 }
             }
         }
@@ -216,16 +220,19 @@ fn merged(rows: &[(u64, u64)], end: usize) -> Vec<Range<usize>> {
     merged
 }
 
-fn is_good(
+/// When the oldest of the proofs began by which it is good, one for each of its objects; `None` where one lacks a proof, or something stands against the snapshot.
+fn good_since(
     snapshot: &KnownSnapshot,
     instance: &VaultId,
     known: &Objects,
-    reader: &Reader,
     words: Words,
-) -> bool {
-    let since = reader.now.saturating_sub(reader.reverify).unwrap_or(Timestamp::MIN);
-    let proved = |id: &ObjectId| known.get(id).is_some_and(|said| said.proved(since, words));
-    snapshot.record.objects.iter().all(|object| proved(&object.id)) && passes(snapshot, instance, words)
+) -> Option<Timestamp> {
+    let mut objects = snapshot.record.objects.iter();
+    let oldest = objects.try_fold(Timestamp::MAX, |oldest, object| {
+        let began = known.get(&object.id)?.proved(words)?;
+        Some(began.min(oldest))
+    })?;
+    passes(snapshot, instance, words).then_some(oldest)
 }
 
 /// No verdict about this snapshot itself stands against it: a failed check, or a failure that names no object (a drill that did not end

@@ -22,6 +22,7 @@ use backstay::ops::error::{Class, OpError};
 use backstay::ops::interrupt::Interrupt;
 use backstay::ops::prune::{Fate, PruneOptions, PruneReport, run as prune};
 use backstay::ops::session::{HostChoice, Session, Surroundings};
+use backstay::ops::verify::{VerifyOptions, run as verify};
 use backstay::ops::{init, look};
 use backstay::store::testing::{Fault, FaultStore, MemoryStore, Verb};
 use backstay::store::{Key, Prefix, Store, StoreErrorKind};
@@ -54,6 +55,18 @@ const DAY: i64 = 24;
 impl Bench {
     /// After `days` nights, each with a snapshot, the last one now; keeps the newest `keep_last`.
     fn after(days: i64, keep_last: u64) -> Self {
+        let retention = Retention {
+            keep_last: Some(keep_last),
+            keep_within: None,
+            weekly: backstay::config::Rule::default(),
+            min_keep: 1,
+            ..Retention::default()
+        };
+        Self::with(days, DAY, retention)
+    }
+
+    /// After so many snapshots, one every so many hours, the last one now.
+    fn with(number: i64, hours: i64, retention: Retention) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let app = dir.path().join("app");
         std::fs::create_dir_all(app.join("code")).unwrap();
@@ -75,14 +88,8 @@ impl Bench {
         };
         init::run(&options, &SystemClock).unwrap();
         let mut config = Config::load(&options.config_path).unwrap();
-        config.retention = Retention {
-            keep_last: Some(keep_last),
-            keep_within: None,
-            weekly: backstay::config::Rule::default(),
-            min_keep: 1,
-            ..Retention::default()
-        };
-        let begin = Timestamp::now() - SignedDuration::from_hours((days - 1).max(0) * DAY);
+        config.retention = retention;
+        let begin = Timestamp::now() - SignedDuration::from_hours((number - 1).max(0) * hours);
         let clock = Arc::new(Turned(Mutex::new(begin)));
         let around = Surroundings {
             as_of: None,
@@ -105,10 +112,10 @@ impl Bench {
         let faults = Arc::new(FaultStore::new(Arc::clone(&memory) as Arc<dyn Store>));
         session.store = Arc::clone(&faults) as Arc<dyn Store>;
         let bench = Self { dir, session, memory, faults, clock };
-        for day in 0..days {
-            bench.backup(&format!("day {day}"));
-            if day + 1 < days {
-                bench.turn(DAY);
+        for turn in 0..number {
+            bench.backup(&format!("day {turn}"));
+            if turn + 1 < number {
+                bench.turn(hours);
             }
         }
         bench
@@ -246,6 +253,47 @@ fn what_retention_lets_go_is_announced_and_a_day_later_deleted() {
     }
     assert!(bench.records().len() <= 6, "{}", bench.records().len());
     assert!(tombstones(&bench.keys()) <= 2);
+}
+
+/// The rules of a project that says nothing, and nobody ever verifies: proofs hold for a month.
+#[test]
+fn backups_two_months_apart_never_leave_fewer_than_three_good_ones() {
+    let bench = Bench::with(6, 61 * DAY, Retention::default());
+    let good = |bench: &Bench| look::list(&bench.session).unwrap().snapshots.iter().filter(|s| s.good).count();
+    assert_eq!(good(&bench), 1, "only what was stored lately is proved");
+    for _ in 0..4 {
+        let report = bench.prune().unwrap();
+        let stays = report.stores[0].snapshots.iter().all(|row| row.fate == Fate::Stays);
+        assert!(stays && report.stores[0].deleted.snapshots == 0, "{report:?}");
+        bench.turn(2 * DAY);
+    }
+    // When they were read the rules apply, and three stay.
+    let read = VerifyOptions { read_data: Some(100.0), ..VerifyOptions::default() };
+    verify(&bench.session, &read).unwrap();
+    assert_eq!(good(&bench), 6);
+    for _ in 0..6 {
+        bench.prune().unwrap();
+        bench.turn(2 * DAY);
+        bench.whole();
+    }
+    assert_eq!((bench.records().len(), good(&bench)), (3, 3));
+}
+
+/// Away for longer than proofs hold, and the first backup after it is of a disk that is not mounted.
+#[test]
+fn after_forty_days_away_one_snapshot_of_nothing_lets_nothing_old_go() {
+    let bench = Bench::with(12, DAY, Retention::default());
+    bench.turn(40 * DAY);
+    let frozen = |bench: &Bench| bench.prune().unwrap().stores[0].frozen.len();
+    assert_eq!(frozen(&bench), 1, "the gap is one before the first backup, too");
+    std::fs::remove_dir_all(bench.dir.path().join("app/code")).unwrap();
+    std::fs::create_dir(bench.dir.path().join("app/code")).unwrap();
+    bench.backup("");
+    for _ in 0..6 {
+        assert!(frozen(&bench) > 0);
+        bench.turn(2 * DAY);
+    }
+    assert_eq!(bench.records().len(), 13);
 }
 
 #[test]

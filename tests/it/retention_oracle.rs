@@ -1,7 +1,7 @@
 //! Retention against an oracle: the same rules said a second time, by their definitions and without any cleverness, with a calendar of its
 //! own. Random timelines, all time zones, odd times, voids, marks by several parties.
 
-use backstay::model::chain::{KnownSnapshot, KnownVoid, Trust, Untrusted};
+use backstay::model::chain::{KnownSnapshot, KnownVoid, OnceGood, Trust, Untrusted};
 use backstay::model::record::{CheckResult, ComponentLine, SnapshotKind};
 use backstay::model::retention::{Held, Policy, Rule, Scene, decide};
 use backstay::model::{HostId, ObjectId, Record, SignerId, SnapshotId, Timestamp, VaultId};
@@ -101,6 +101,7 @@ fn known(record: Record) -> KnownSnapshot {
         good_in: BTreeSet::new(),
         good_by_others_in: BTreeSet::new(),
         sound_by_others_in: BTreeSet::new(),
+        once_good: OnceGood::default(),
         good: false,
     }
 }
@@ -167,6 +168,11 @@ fn random_snapshot(
     known.good_in = set(good > 0);
     known.good_by_others_in = set(good > 1);
     known.sound_by_others_in = set(good > 2 || (good > 0 && dice.one_in(2)));
+    // What was good and is no more, because nobody looked lately: in a third of the cases.
+    let once = |dice: &mut Dice, now: &BTreeSet<VaultId>| set(!now.is_empty() || dice.one_in(3));
+    known.once_good.by_all = once(dice, &known.good_in);
+    known.once_good.by_others = once(dice, &known.good_by_others_in);
+    known.once_good.sound_by_others = once(dice, &known.sound_by_others_in);
     known.milestone = often(dice, 15);
     known.delete_asked = often(dice, 12);
     if often(dice, 10) {
@@ -266,6 +272,9 @@ fn period(which: usize, time: Timestamp, zone: &TimeZone) -> (i64, i64, i64) {
     }
 }
 
+/// Which snapshots are good now, and which were at some time.
+type Views<'v> = (&'v dyn Fn(usize) -> bool, &'v dyn Fn(usize) -> bool);
+
 struct Oracle<'a> {
     case: &'a Case,
     times: Vec<Option<i64>>,
@@ -350,8 +359,8 @@ impl Oracle<'_> {
     }
 
     /// The open gap's last good snapshot and from when on one may accept it, else the first good one after the last closed gap.
-    fn gap(&self, c: u64, good: &dyn Fn(usize) -> bool) -> Option<(Option<i64>, usize)> {
-        let goods: Vec<usize> = self.holding(c).into_iter().filter(|i| good(*i)).collect();
+    fn gap(&self, c: u64, once: &dyn Fn(usize) -> bool) -> Option<(Option<i64>, usize)> {
+        let goods: Vec<usize> = self.holding(c).into_iter().filter(|i| once(*i)).collect();
         let last = *goods.last()?;
         let most = self.usual(&goods);
         if self.case.now - self.time(last) > most {
@@ -368,6 +377,7 @@ impl Oracle<'_> {
         (1..goods.len()).filter(closed).max().map(|n| (None, goods[n]))
     }
 
+    /// What looks wrong is judged by what was good once, now or long ago.
     fn frozen(&self, c: u64, good: &dyn Fn(usize) -> bool) -> bool {
         let holding = self.holding(c);
         let good_from = |from: usize| holding.iter().filter(|i| **i >= from && good(**i)).count();
@@ -392,10 +402,10 @@ impl Oracle<'_> {
     }
 
     /// Whether the component needs the snapshot, which it does not when somebody asked for it to go and it is not the last.
-    fn needs(&self, c: u64, i: usize, good: &dyn Fn(usize) -> bool) -> bool {
+    fn needs(&self, c: u64, i: usize, (good, once): Views<'_>) -> bool {
         let (case, policy) = (self.case, &self.case.policy);
         let holding = self.holding(c);
-        let gap_accepted = match self.gap(c, good) {
+        let gap_accepted = match self.gap(c, once) {
             Some((Some(begins), last)) => self.gap_accepted(c, last, begins),
             _ => false,
         };
@@ -412,9 +422,9 @@ impl Oracle<'_> {
         let anchor = if gap_accepted { case.now } else { self.time(newest).min(case.now) };
         let young =
             |within: Option<SignedDuration>| within.is_some_and(|w| self.time(i) >= anchor - w.as_secs());
-        self.frozen(c, good)
+        self.frozen(c, once)
             || i >= newest
-            || (good(i) && good_after < policy.min_keep)
+            || good_after < policy.min_keep
             || policy.keep_last.is_some_and(|n| good_after < n)
             || young(policy.keep_within)
             || (0..5).any(|which| {
@@ -442,7 +452,15 @@ impl Oracle<'_> {
             false => strict(i),
             true => case.snapshots[i].sound_by_others_in.contains(&store()),
         };
-        let views: [&dyn Fn(usize) -> bool; 2] = [&strict, &lax];
+        let strict_once = |i: usize| match case.others {
+            false => case.snapshots[i].once_good.by_all.contains(&store()),
+            true => case.snapshots[i].once_good.by_others.contains(&store()),
+        };
+        let lax_once = |i: usize| match case.others {
+            false => strict_once(i),
+            true => case.snapshots[i].once_good.sound_by_others.contains(&store()),
+        };
+        let views: [Views<'_>; 2] = [(&strict, &strict_once), (&lax, &lax_once)];
         if s.trusted != Trust::Trusted || s.milestone {
             return true;
         }
@@ -460,9 +478,9 @@ impl Oracle<'_> {
                 !ended && time >= case.now - 7 * DAY
             }
             SnapshotKind::Safety => {
-                let needed = |good: &&dyn Fn(usize) -> bool| {
+                let needed = |(good, once): &Views<'_>| {
                     let later = self.all().any(|j| j > i && self.usable(j) && good(j));
-                    !later || components.iter().any(|c| self.frozen(*c, *good))
+                    !later || components.iter().any(|c| self.frozen(*c, *once))
                 };
                 !s.delete_asked && (time >= case.now - 7 * DAY || views.iter().any(needed))
             }
@@ -471,7 +489,7 @@ impl Oracle<'_> {
                     !s.delete_asked && s.held_tags.iter().any(|tag| case.policy.keep_tags.contains(tag));
                 components.is_empty()
                     || tagged
-                    || views.iter().any(|good| components.iter().any(|c| self.needs(*c, i, *good)))
+                    || views.iter().any(|view| components.iter().any(|c| self.needs(*c, i, *view)))
             }
         }
     }
@@ -567,7 +585,7 @@ fn four_hundred_time_zones_give_the_same_periods_as_the_oracle() {
             let (complete, check, setup) = (true, CheckResult::Passed, String::new());
             one.components = vec![ComponentLine { number: 1, size: 1, entries: 1, complete, check, setup }];
             let mut one = known(one);
-            one.good_in = set(true);
+            (one.good_in, one.once_good.by_all) = (set(true), set(true));
             case.snapshots.push(one);
             case.stored.push(None);
             case.now = start + i as i64 * HOUR;

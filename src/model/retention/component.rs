@@ -18,6 +18,8 @@ pub(super) struct Part<'a> {
     pub(super) line: &'a ComponentLine,
     pub(super) time: Timestamp,
     pub(super) good: bool,
+    /// Good now, or at some time before: what happened is judged by this, what may take another's place by `good`.
+    pub(super) once_good: bool,
 }
 
 /// What the rules keep.
@@ -69,16 +71,20 @@ impl Work<'_> {
         self.rules.keeps.entry(part.at).or_default().push((reason, self.component));
     }
 
-    /// The newest good one, what is newer and not proved yet, and the fewest good ones there may be.
+    /// The newest good one, what is newer and not proved yet, and the fewest good ones there may be, with all that lies between: where fewer are good,
+    /// because backups are rare and their proofs grew old, nothing goes before somebody proved them again.
     fn never_removed(&mut self, parts: &[Part<'_>], newest: usize) {
         for part in &parts[newest + 1..] {
             self.keep(part, Reason::NotProvedYet);
         }
         self.keep(&parts[newest], Reason::NewestGood);
-        let good = parts.iter().rev().filter(|p| p.good);
-        let fewest = usize::try_from(self.policy.min_keep).unwrap_or(usize::MAX);
-        for part in good.take(fewest) {
-            self.keep(part, Reason::MinKeep(self.policy.min_keep));
+        let (fewest, mut counted) = (self.policy.min_keep, 0);
+        for part in parts[..=newest].iter().rev() {
+            if counted == fewest {
+                break;
+            }
+            counted += u64::from(part.good);
+            self.keep(part, if part.good { Reason::MinKeep(fewest) } else { Reason::TooFewGood(fewest) });
         }
     }
 

@@ -1,4 +1,6 @@
 //! Freezes: when something looks wrong with a component, nothing of it may go until somebody looked or three good snapshots followed.
+//!
+//! Good means here: at some time. A gap that is only seen until proofs are a month old would let everything go after one backup.
 
 use crate::model::chain::KnownSnapshot;
 use crate::model::id::{SnapshotId, VaultId};
@@ -82,7 +84,7 @@ pub(super) fn of(component: u64, parts: &[Part<'_>], scene: &Scene<'_>) -> Vec<F
     for event in found.into_iter().flatten() {
         let accepted = event.is_accepted(component, parts);
         let Event { at, kind, ended_by, .. } = event;
-        let good = parts[ended_by.min(parts.len())..].iter().filter(|p| p.good).count();
+        let good = parts[ended_by.min(parts.len())..].iter().filter(|p| p.once_good).count();
         if !accepted && good < GOOD_TO_THAW {
             let accept = parts[at].known.record.snapshot.clone();
             freezes.push(Freeze { component, kind, good_needed: GOOD_TO_THAW - good, accept });
@@ -112,7 +114,7 @@ impl Event {
 /// The last stretch without a good snapshot that is longer than is usual.
 fn gap(parts: &[Part<'_>], scene: &Scene<'_>) -> Option<Event> {
     let good: Vec<(usize, Timestamp)> =
-        parts.iter().enumerate().filter(|(_, p)| p.good).map(|(place, p)| (place, p.time)).collect();
+        parts.iter().enumerate().filter(|(_, p)| p.once_good).map(|(place, p)| (place, p.time)).collect();
     let (last, last_time) = *good.last()?;
     let most = longest(&good);
     if scene.now.duration_since(last_time) > most {
@@ -183,7 +185,7 @@ fn shrank(parts: &[Part<'_>]) -> Option<Event> {
                 event = Some(Event { at, kind, ended_by: at, since: None });
             }
         }
-        if part.good {
+        if part.once_good {
             before = Some(part);
         }
     }

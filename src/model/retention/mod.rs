@@ -75,7 +75,7 @@ pub struct Verdicts {
 pub fn decide(held: &[Held<'_>], scene: &Scene<'_>) -> Verdicts {
     let times = times::of(held, scene.now);
     let views = judgements(held, scene);
-    let rules: Vec<Rules> = views.iter().map(|good| rules(held, &times, good, scene)).collect();
+    let rules: Vec<Rules> = views.iter().map(|view| rules(held, &times, view, scene)).collect();
     let mut freezes: Vec<Freeze> = Vec::new();
     for freeze in rules.iter().flat_map(|r| &r.freezes) {
         if !freezes.contains(freeze) {
@@ -86,16 +86,25 @@ pub fn decide(held: &[Held<'_>], scene: &Scene<'_>) -> Verdicts {
     Verdicts { decisions: (0..held.len()).map(|at| all.decision(at)).collect(), freezes }
 }
 
+/// Which of the snapshots given are good, by their places.
+#[derive(Debug, PartialEq, Eq)]
+struct View {
+    now: Vec<bool>,
+    /// Now, or at some time before.
+    once: Vec<bool>,
+}
+
 /// Which of `held` are good: once by what counts, and, for another host's snapshots, once more without what that host says against itself.
 /// Only what both let go may go.
-fn judgements(held: &[Held<'_>], scene: &Scene<'_>) -> Vec<Vec<bool>> {
-    let by = |set: fn(&KnownSnapshot) -> &BTreeSet<VaultId>| -> Vec<bool> {
-        held.iter().map(|h| set(h.known).contains(scene.instance)).collect()
-    };
+fn judgements(held: &[Held<'_>], scene: &Scene<'_>) -> Vec<View> {
+    type Set = fn(&KnownSnapshot) -> &BTreeSet<VaultId>;
+    let by = |set: Set| held.iter().map(|h| set(h.known).contains(scene.instance)).collect();
+    let view = |now: Set, once: Set| View { now: by(now), once: by(once) };
     if !scene.others {
-        return vec![by(|s| &s.good_in)];
+        return vec![view(|s| &s.good_in, |s| &s.once_good.by_all)];
     }
-    let (strict, lax) = (by(|s| &s.good_by_others_in), by(|s| &s.sound_by_others_in));
+    let strict = view(|s| &s.good_by_others_in, |s| &s.once_good.by_others);
+    let lax = view(|s| &s.sound_by_others_in, |s| &s.once_good.sound_by_others);
     if strict == lax { vec![strict] } else { vec![strict, lax] }
 }
 
@@ -114,14 +123,15 @@ fn is_usable(held: &Held<'_>, time: &Result<Timestamp, Odd>, instance: &VaultId)
 }
 
 /// Applies the rules to every component.
-fn rules(held: &[Held<'_>], times: &[Result<Timestamp, Odd>], good: &[bool], scene: &Scene<'_>) -> Rules {
+fn rules(held: &[Held<'_>], times: &[Result<Timestamp, Odd>], view: &View, scene: &Scene<'_>) -> Rules {
     let mut parts: BTreeMap<u64, Vec<Part<'_>>> = BTreeMap::new();
     for (at, one) in held.iter().enumerate() {
         let Some(time) = times[at].ok().filter(|_| is_usable(one, &times[at], scene.instance)) else {
             continue;
         };
         for line in &one.known.record.components {
-            let part = Part { at, known: one.known, line, time, good: good[at] };
+            let (good, once_good) = (view.now[at], view.once[at]);
+            let part = Part { at, known: one.known, line, time, good, once_good };
             parts.entry(line.number).or_default().push(part);
         }
     }
@@ -136,7 +146,7 @@ fn rules(held: &[Held<'_>], times: &[Result<Timestamp, Odd>], good: &[bool], sce
 struct All<'a> {
     held: &'a [Held<'a>],
     times: &'a [Result<Timestamp, Odd>],
-    views: &'a [Vec<bool>],
+    views: &'a [View],
     rules: &'a [Rules],
     scene: &'a Scene<'a>,
 }
@@ -198,9 +208,9 @@ impl All<'_> {
         if time >= self.ago(SAFETY) {
             return (true, Reason::Safety);
         }
-        let good_later = |good: &Vec<bool>| {
+        let good_later = |view: &View| {
             let usable = |i: usize| is_usable(&self.held[i], &self.times[i], self.scene.instance);
-            (at + 1..self.held.len()).any(|i| good[i] && usable(i))
+            (at + 1..self.held.len()).any(|i| view.now[i] && usable(i))
         };
         if !self.views.iter().all(good_later) {
             return (true, Reason::SafetyNeeded);

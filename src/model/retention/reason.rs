@@ -25,6 +25,7 @@ pub enum Reason {
     NotProvedYet,
     NewestGood,
     MinKeep(u64),
+    TooFewGood(u64),
     Last(u64),
     Within(SignedDuration),
     FirstOf(Period),
@@ -57,10 +58,16 @@ impl fmt::Display for Reason {
             Self::SafetyNeeded => f.write_str("safety snapshot, and no good snapshot was made after it"),
             Self::NoComponents => f.write_str("it names no component"),
             Self::Frozen(kind) => write!(f, "frozen: {kind}"),
-            Self::NothingGood => f.write_str("no snapshot is good"),
+            Self::NothingGood => f.write_str(
+                "no snapshot is good: incomplete, damaged, or not proved lately (`backstay verify --read-data` proves them)",
+            ),
             Self::NotProvedYet => f.write_str("newer than the newest good one, and not proved yet"),
             Self::NewestGood => f.write_str("newest good one"),
             Self::MinKeep(number) => write!(f, "one of the {number} good ones that always stay (min_keep)"),
+            Self::TooFewGood(number) => write!(
+                f,
+                "not good, and fewer than {number} newer ones are (min_keep); `backstay verify --read-data` proves what was not proved lately"
+            ),
             Self::Last(number) => write!(f, "keep_last = {number}"),
             Self::Within(span) => write!(f, "not older than {} (keep_within)", span_words(*span)),
             Self::FirstOf(period) => write!(f, "first good one of its {}", period.word()),

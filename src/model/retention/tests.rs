@@ -63,10 +63,30 @@ fn snapshot(number: u64, time: Timestamp) -> KnownSnapshot {
     };
     let hash = ObjectId::of(record.snapshot.as_str().as_bytes());
     let mut known = KnownSnapshot::new(Arc::new(record), hash, Trust::Trusted);
-    for set in [&mut known.good_in, &mut known.good_by_others_in, &mut known.sound_by_others_in] {
+    for set in sets(&mut known) {
         set.insert(store());
     }
     known
+}
+
+/// Where it is good, and was.
+fn sets(known: &mut KnownSnapshot) -> [&mut BTreeSet<VaultId>; 6] {
+    let once = &mut known.once_good;
+    [
+        &mut known.good_in,
+        &mut known.good_by_others_in,
+        &mut known.sound_by_others_in,
+        &mut once.by_all,
+        &mut once.by_others,
+        &mut once.sound_by_others,
+    ]
+}
+
+/// Its proofs are older than they may be.
+fn proof_is_old(known: &mut KnownSnapshot) {
+    let old = known.once_good.clone();
+    not_good(known);
+    known.once_good = old;
 }
 
 /// One a day at 3 in the morning, the last on 26 November 2026, all good.
@@ -83,9 +103,7 @@ fn change(known: &mut KnownSnapshot, how: impl FnOnce(&mut Record)) {
 }
 
 fn not_good(known: &mut KnownSnapshot) {
-    for set in [&mut known.good_in, &mut known.good_by_others_in, &mut known.sound_by_others_in] {
-        set.clear();
-    }
+    sets(known).into_iter().for_each(BTreeSet::clear);
 }
 
 /// A change with its name.
@@ -150,9 +168,11 @@ fn the_example_of_the_documentation_is_true() {
 
 #[test]
 fn age_is_counted_from_the_newest_good_one_so_a_year_away_costs_nothing() {
-    let nights = nights(60);
+    let mut nights = nights(60);
     let before = asked().kept(&nights);
     let late = Asked { now: at("2027-11-26T05:30:00Z"), ..asked() };
+    // Nobody verified anything in that year.
+    nights.iter_mut().for_each(proof_is_old);
     let decided = late.decide(&nights);
     assert!(decided.decisions.iter().all(|d| d.keep), "a gap freezes everything");
     assert_eq!(decided.freezes.len(), 1);
@@ -171,6 +191,54 @@ fn age_is_counted_from_the_newest_good_one_so_a_year_away_costs_nothing() {
     let later = Asked { now: at("2027-11-26T06:00:00Z"), ..asked() };
     assert_eq!(later.kept(&back).len(), 3);
     assert!(before.len() > 3);
+}
+
+#[test]
+fn where_backups_are_rare_never_fewer_than_three_good_ones_stay() {
+    // One a month, and none is verified: only the newest has a proof that is young enough.
+    let mut months: Vec<KnownSnapshot> = nights(12 * 30 + 1).into_iter().step_by(30).collect();
+    let newest = months.len() - 1;
+    months[..newest].iter_mut().for_each(proof_is_old);
+    let decided = asked().decide(&months);
+    assert!(decided.freezes.is_empty(), "a month is what is usual: {:?}", decided.freezes);
+    assert!(decided.decisions.iter().all(|d| d.keep), "they may be damaged: nobody looked");
+    assert!(words(&decided.decisions[0]).concat().contains("fewer than 3 newer ones are (min_keep)"));
+    // When they are proved again the rules apply, and three stay.
+    let months: Vec<KnownSnapshot> = nights(12 * 30 + 1).into_iter().step_by(30).collect();
+    assert_eq!(asked().kept(&months), ["0927", "1027", "1126"]);
+}
+
+#[test]
+fn a_gap_stays_one_when_all_proofs_are_older_than_they_may_be_and_can_be_accepted() {
+    let mut left = nights(60);
+    left.iter_mut().for_each(proof_is_old);
+    let late = Asked { now: at("2027-01-20T05:30:00Z"), ..asked() };
+    let decided = late.decide(&left);
+    assert!(matches!(decided.freezes[..], [Freeze { kind: FreezeKind::Gap { until: None, .. }, .. }]));
+    left[59].accepted.insert(1, at("2027-01-20T05:00:00Z"));
+    let decided = late.decide(&left);
+    assert!(decided.freezes.is_empty(), "{:?}", decided.freezes);
+    // It may all be damaged by now: first somebody proves it.
+    assert!(decided.decisions.iter().all(|d| d.keep && words(d).concat().contains("backstay verify")));
+    for set in left.iter_mut().map(|known| (known.once_good.clone(), known)) {
+        (set.1.good_in, set.1.good_by_others_in) = (set.0.by_all, set.0.by_others);
+    }
+    assert!(late.decide(&left).decisions.iter().filter(|d| d.keep).count() < 10);
+}
+
+#[test]
+fn what_is_empty_after_forty_days_away_is_not_believed() {
+    let mut back = nights(60);
+    back.iter_mut().for_each(proof_is_old);
+    let mut new = snapshot(61, at("2027-01-05T03:00:00Z"));
+    change(&mut new, |r| (r.components[0].size, r.components[0].entries) = (0, 1));
+    back.push(new);
+    let later = Asked { now: at("2027-01-05T04:00:00Z"), ..asked() };
+    let decided = later.decide(&back);
+    let kinds: Vec<&FreezeKind> = decided.freezes.iter().map(|f| &f.kind).collect();
+    let expected = matches!(kinds[..], [FreezeKind::Gap { until: Some(_), .. }, FreezeKind::Shrank { .. }]);
+    assert!(expected, "{kinds:?}");
+    assert!(decided.decisions.iter().all(|d| d.keep));
 }
 
 #[test]
@@ -367,6 +435,12 @@ fn a_store_that_shows_records_before_they_were_made_makes_them_odd_and_never_old
     assert!(decide(&held, &scene).decisions.iter().all(|d| d.keep));
 }
 
+fn only_by_its_own_word(known: &mut KnownSnapshot) {
+    let (good_in, by_all) = (known.good_in.clone(), known.once_good.by_all.clone());
+    not_good(known);
+    (known.good_in, known.once_good.by_all) = (good_in, by_all);
+}
+
 /// Nights that were good by a verifier's word; then the host's key is stolen.
 fn compromised(
     change_old: impl Fn(&mut KnownSnapshot),
@@ -378,8 +452,7 @@ fn compromised(
         let time = at("2026-11-26T04:00:00Z") + SignedDuration::from_hours(n);
         let mut one = snapshot(61 + n.cast_unsigned(), time);
         // Its own word is all there is.
-        one.good_by_others_in.clear();
-        one.sound_by_others_in.clear();
+        only_by_its_own_word(&mut one);
         garbage(&mut one);
         all.push(one);
     }
@@ -393,7 +466,10 @@ fn eight_days_of_garbage_by_a_stolen_key_let_no_good_one_go_elsewhere() {
     let tricks: [Named<'_>; 5] = [
         ("nothing", &harmless),
         // It says that its own old objects are bad: the verifier's proofs no longer count, were it believed.
-        ("bad", &|s| s.good_by_others_in.clear()),
+        ("bad", &|s| {
+            s.good_by_others_in.clear();
+            s.once_good.by_others.clear();
+        }),
         ("void", &|s| s.voids.push(KnownVoid { instance: None, reason: "mine".into(), prompt: false })),
         ("tags", &|s| s.tags.clear()),
         ("untrusted", &|s| s.trusted = Trust::Untrusted(Untrusted::Retired)),
@@ -405,8 +481,9 @@ fn eight_days_of_garbage_by_a_stolen_key_let_no_good_one_go_elsewhere() {
     // Also when a verifier, who cannot look inside, calls the garbage whole: the weeks of the month stay, and so does what a healthy host
     // would have kept.
     let whole = |s: &mut KnownSnapshot| {
-        s.good_by_others_in.insert(store());
-        s.sound_by_others_in.insert(store());
+        sets(s).into_iter().for_each(|set| {
+            set.insert(store());
+        });
     };
     let mut healthy = nights(60);
     healthy.extend((0..8).map(|n| {

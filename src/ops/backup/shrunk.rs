@@ -27,6 +27,7 @@ pub(super) fn note(
     let mut new = KnownSnapshot::new(Arc::new(record.clone()), hash, Trust::Trusted);
     if report.good {
         new.good_in.insert(chain.instance.clone());
+        new.once_good.by_all.insert(chain.instance.clone());
     }
     let config = session.config()?;
     let mut shrunk = Vec::new();
