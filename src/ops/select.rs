@@ -4,7 +4,8 @@ use crate::model::chain::{KnownSnapshot, Trust};
 use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::manifest::Segment;
 use crate::model::selector::{Selector, SelectorError, Summary};
-use crate::model::{Entry, HostId, RelPath};
+use crate::model::entry::Why;
+use crate::model::{Entry, HostId, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::holding::{holds, numbered};
 use crate::ops::objects::SnapshotReader;
@@ -65,6 +66,33 @@ impl Selection {
         }
         Ok(())
     }
+}
+
+/// Fails when a path that was named is listed only as something that was not captured: of it nothing can come back.
+pub fn refuse_left(selection: &Selection, entries: &[Entry]) -> Result<()> {
+    for path in &selection.paths {
+        let Some(why) = entries.iter().find(|e| e.path == *path).and_then(not_captured) else { continue };
+        let what = format!("{}/{path} is not in this snapshot: {why}", selection.component);
+        return Err(OpError::new(Class::NotFound, what)
+            .hint("`backstay find NAME` lists the snapshots that have it"));
+    }
+    Ok(())
+}
+
+/// Why an entry has no content that could be given back, if it has none.
+fn not_captured(entry: &Entry) -> Option<&'static str> {
+    if entry.kind == Kind::Socket {
+        return Some("it was a socket, which is noted and never stored");
+    }
+    Some(match entry.why? {
+        Why::Unreadable => "it could not be read when the snapshot was made",
+        Why::Vanished => "it vanished while the snapshot was made",
+        Why::Component => "it belongs to another component",
+        Why::Store => "it is a store",
+        Why::State => "it is backstay's own state",
+        Why::Sidecar => "it belongs to a database, which has its content in its own file",
+        Why::Mount => "it is on another file system",
+    })
 }
 
 fn ancestors(path: &RelPath) -> impl Iterator<Item = RelPath> {

@@ -266,6 +266,44 @@ fn every_kind_of_damage_to_every_object_is_noticed_and_named_and_nothing_wrong_i
     assert!(wrong.is_empty(), "{} of {cases} cases went wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[test]
+fn what_does_not_need_a_damaged_listing_comes_back_all_the_same() {
+    let vault = Vault::new();
+    let (id, expected) = (&vault.ids[0], &vault.trees[0]);
+    let record = vault.lab.record(id);
+    let manifests = record.objects.iter().filter(|o| o.kind == ObjectKind::Manifest);
+    let mut missing = Vec::new();
+    for object in manifests.filter(|o| Some(o.id) != record.index) {
+        let key = Key::Manifest(object.id);
+        let path = vault.lab.object(&key);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let (ran, found) = vault.lab.restore(&[id]);
+        ran.expect(13, &[&key.to_string()]);
+        let found = found.unwrap();
+        let in_component = |path: &&PathBuf, name: &str| path.starts_with(name);
+        let lacks = |name: &str| {
+            let paths = expected.keys().filter(|p| in_component(p, name));
+            paths.filter(|p| !found.contains_key(*p)).count()
+        };
+        let lacking = ["app", "conf", "holes"].map(lacks);
+        assert_eq!(lacking.iter().filter(|n| **n > 0).count(), 1, "{key}: one component lacks something: {lacking:?}");
+        for (path, node) in &found {
+            let new = matches!(node, Node::Dir(0o700)) && ran.text().contains(&format!("{}", path.display()));
+            assert!(expected.get(path) == Some(node) || new, "{key}: {}", path.display());
+        }
+        missing.push(lacking);
+        fs::write(&path, bytes).unwrap();
+    }
+    missing.sort_unstable();
+    // The map costs its file alone, the listing of `conf` and `holes` these, and each of the two of `app` what it lists.
+    let app = expected.keys().filter(|p| p.starts_with("app")).count();
+    let [map, holes, conf, late, early] = missing[..] else { panic!("{missing:?}") };
+    assert_eq!([map, holes], [[0, 0, 1], [0, 0, 2]]);
+    assert_eq!(conf, [0, 4, 0]);
+    assert!(late[0] < 100 && early[0] > 400 && late[0] + early[0] <= app, "{late:?}, {early:?} of {app}");
+}
+
 /// One large file alone in its archive: every chunk of 64 KiB is read back.
 #[test]
 fn one_flipped_bit_in_any_chunk_of_an_archive_is_noticed_and_the_file_left_out() {

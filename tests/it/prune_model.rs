@@ -403,6 +403,7 @@ fn restoring(id: &SnapshotId, to: &std::path::Path) -> RestoreOptions {
         to: to.to_owned(),
         accept_untrusted: false,
         ignore_owners: false,
+        salvage: true,
     }
 }
 

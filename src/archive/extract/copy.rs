@@ -7,6 +7,7 @@ use super::troubles::{Sort, Troubles};
 use crate::model::{Entry, Kind, Problem};
 use crate::platform::apply::Subject;
 use crate::platform::users::Names;
+use crate::platform::at::FileId;
 use crate::platform::{at, capture};
 use rustix::fs::FileType;
 use std::fs::File;
@@ -52,11 +53,9 @@ impl<'a> Copier<'a> {
     ) -> Result<(), ExtractError> {
         let failed = |e| ExtractError::at("copy", &entry.path)(e);
         if entry.kind == Kind::File {
-            let (file, _) = at::create_file(to.dir, to.name).map_err(failed)?;
-            let copied = open_source(from)
-                .and_then(|source| copy_content(&source, &file, stop))
-                .and_then(|()| self.settle(Subject::Open(file.as_fd()), entry))
-                .and_then(|()| file.sync_all());
+            let (file, _) = copy_file(from, to, stop).map_err(failed)?;
+            let copied =
+                self.settle(Subject::Open(file.as_fd()), entry).and_then(|()| file.sync_all());
             return copied.map_err(|e| {
                 // The error that is told is the first one.
                 let _gone = at::unlink(to.dir, to.name);
@@ -105,6 +104,17 @@ impl<'a> Copier<'a> {
         }
         Ok(true)
     }
+}
+
+/// Makes at `to`, which must not exist, a file with the content of the one at `from`, holes and all. On an error nothing is there.
+pub(super) fn copy_file(from: At<'_>, to: At<'_>, stop: &dyn Fn() -> bool) -> io::Result<(File, FileId)> {
+    let (file, facts) = at::create_file(to.dir, to.name)?;
+    let copied = open_source(from).and_then(|source| copy_content(&source, &file, stop));
+    copied.inspect_err(|_| {
+        // The error that is told is the first one.
+        let _gone = at::unlink(to.dir, to.name);
+    })?;
+    Ok((file, facts.id))
 }
 
 /// A finished file may be closed to its own owner.

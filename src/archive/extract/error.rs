@@ -1,6 +1,7 @@
 //! What stops an extraction.
 
 use crate::model::path::{RelPath, escape};
+use rustix::io::Errno;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -71,11 +72,40 @@ pub enum ExtractError {
     },
 }
 
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
 fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes())
 }
 
+/// Two entries of one name, as far as this file system can tell.
+pub(super) const TWICE: &str =
+    "it is listed twice, or this file system cannot tell its name from that of another entry";
+
+/// What was being done when a hard link could not be made.
+pub(super) const MAKE_LINK: &str = "make hard link";
+
 impl ExtractError {
+    /// True when nothing can have this name in the place of a restore, whatever it is: its file system does not take names of such bytes or length, or has
+    /// one already that it cannot tell from it. Everything else may well be restored there.
+    pub fn is_of_name(&self) -> bool {
+        match self {
+            Self::Damaged { why, .. } => *why == TWICE,
+            Self::Io { source, .. } => {
+                matches!(errno(source), Some(Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ))
+            }
+            _ => false,
+        }
+    }
+
+    /// True when the place of a restore has no hard links, or no more of them for this file.
+    pub fn is_no_link(&self) -> bool {
+        let none = [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV];
+        matches!(self, Self::Io { verb, source, .. } if *verb == MAKE_LINK && errno(source).is_some_and(|e| none.contains(&e)))
+    }
+
     /// `verb` failed on a path of the listing.
     pub(super) fn at(verb: &'static str, path: &RelPath) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { verb, subject: path.to_string(), source }

@@ -1,7 +1,7 @@
 //! Makes the entries of a component below a directory.
 
 use super::dirs::Dirs;
-use super::error::ExtractError;
+use super::error::{ExtractError, TWICE};
 use super::made::{Made, Register, Sort, key};
 use super::settle::{Settler, Wanted};
 use super::troubles::Troubles;
@@ -49,7 +49,6 @@ pub struct Extractor<'a> {
     root_is_listed: AtomicBool,
 }
 
-const TWICE: &str = "it is listed twice, or this file system cannot tell its name from that of another entry";
 const NO_PARENT: &str = "it lies in something that is not a directory of this listing";
 const NOT_A_FILE: &str = "it is not a file that this restore made";
 

@@ -1,9 +1,11 @@
 //! Entries that are not files or directories, and further names of inodes. None of them is ever opened.
 
-use super::error::ExtractError;
+use super::copy::{At, copy_file};
+use super::error::{ExtractError, MAKE_LINK};
 use super::extractor::{Extractor, cannot_make};
 use super::made::{Sort, key};
 use super::troubles;
+use crate::durable::crash;
 use crate::model::{Entry, Kind, RelPath};
 use crate::platform::apply::Subject;
 use crate::platform::at;
@@ -14,21 +16,36 @@ use std::os::fd::{AsFd, OwnedFd};
 const NOT_LISTED: &str = "it is another name of something that this restore did not make";
 
 impl Extractor<'_> {
-    /// Makes a symbolic link, whatever it leads to: nothing in this module follows it.
+    /// Makes a symbolic link, whatever it leads to: nothing in this module follows it. Where there are none that is a problem, not an error.
     pub fn symlink(&self, entry: &Entry) -> Result<(), ExtractError> {
         let target = entry.target.as_deref().unwrap_or_default();
         let dir = self.parent_of(&entry.path)?;
-        let made = at::symlink(target, &*dir, entry.path.name());
-        made.map_err(|e| cannot_make("make symbolic link", entry, e))?;
-        self.settle_node(&dir, entry)
+        let made = crash::refusable("make restored link", || at::symlink(target, &*dir, entry.path.name()));
+        self.node_made(made, "make symbolic link", &dir, entry)
     }
 
-    /// Makes a FIFO.
+    /// Makes a FIFO. Where there are none that is a problem, not an error.
     pub fn fifo(&self, entry: &Entry) -> Result<(), ExtractError> {
         let dir = self.parent_of(&entry.path)?;
         let made = at::make_fifo(&*dir, entry.path.name());
-        made.map_err(|e| cannot_make("make FIFO", entry, e))?;
-        self.settle_node(&dir, entry)
+        self.node_made(made, "make FIFO", &dir, entry)
+    }
+
+    fn node_made(
+        &self,
+        made: io::Result<()>,
+        verb: &'static str,
+        dir: &OwnedFd,
+        entry: &Entry,
+    ) -> Result<(), ExtractError> {
+        match made {
+            Ok(()) => self.settle_node(dir, entry),
+            Err(e) if cannot_be_here(&e) => {
+                self.settler.troubles.add(troubles::Sort::Node, &entry.path, || format!("cannot {verb}: {e}"));
+                Ok(())
+            }
+            Err(e) => Err(cannot_make(verb, entry, e)),
+        }
     }
 
     /// Makes a device; without the right to (or where there can be no such device) that is a problem, not an error.
@@ -41,7 +58,7 @@ impl Extractor<'_> {
         let dir = self.parent_of(&entry.path)?;
         match at::make_device(&*dir, entry.path.name(), kind, numbers) {
             Ok(()) => self.settle_node(&dir, entry),
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied || at::is_unsupported(&e) => {
+            Err(e) if cannot_be_here(&e) => {
                 let (major, minor) = numbers;
                 let what = || format!("device {major}:{minor} not made: {e}");
                 self.settler.troubles.add(troubles::Sort::Device, &entry.path, what);
@@ -59,20 +76,44 @@ impl Extractor<'_> {
             return match new.kind {
                 // The first name may have been passed over, too.
                 Kind::Socket | Kind::Left => Ok(()),
-                Kind::Char | Kind::Block => self.device(new),
-                _ => Err(ExtractError::Damaged { path, why }),
+                Kind::Char | Kind::Block | Kind::Symlink | Kind::Fifo => self.make(new).map(drop),
+                Kind::File | Kind::Dir => Err(ExtractError::Damaged { path, why }),
             };
         };
         let (from, to) = (self.parent_of(existing)?, self.parent_of(&new.path)?);
         self.expect_at(&from, existing, made.id)?;
-        let linked = at::link(&*from, existing.name(), &*to, new.path.name());
-        linked.map_err(|e| cannot_make("make hard link", new, e))?;
+        let link = || at::link(&*from, existing.name(), &*to, new.path.name());
+        crash::refusable("link restored file", link).map_err(|e| cannot_make(MAKE_LINK, new, e))?;
         if let Err(e) = self.expect_at(&to, &new.path, made.id) {
             // Somebody put another inode under the first name just then. What we linked must not stay.
             let _ = at::unlink(&*to, new.path.name());
             return Err(e);
         }
         self.made.add(key(new.path.as_bytes()), made.id, made.sort);
+        Ok(())
+    }
+
+    /// Makes `new`, a further name of `existing`, as a copy: where there can be no hard link ([`ExtractError::is_no_link`]) its content must come back all the
+    /// same. That is a problem, because the two go ways of their own from now on. `stop` is asked all the time.
+    pub fn copy_instead(
+        &self,
+        existing: &RelPath,
+        new: &Entry,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), ExtractError> {
+        if new.kind != Kind::File {
+            return self.make(new).map(drop);
+        }
+        let (from, to) = (self.parent_of(existing)?, self.parent_of(&new.path)?);
+        let (from, to) = (
+            At { dir: from.as_fd(), name: existing.name() },
+            At { dir: to.as_fd(), name: new.path.name() },
+        );
+        let (file, id) = copy_file(from, to, stop).map_err(|e| cannot_make("copy", new, e))?;
+        self.made.add(key(new.path.as_bytes()), id, Sort::File);
+        self.settle(Subject::Open(file.as_fd()), new)?;
+        let what = || format!("there can be no hard link to {existing} here: it is a copy of it");
+        self.settler.troubles.add(troubles::Sort::Name, &new.path, what);
         Ok(())
     }
 
@@ -85,4 +126,9 @@ impl Extractor<'_> {
         }
         self.settle(Subject::Named { dir: dir.as_fd(), name }, entry)
     }
+}
+
+/// True when a file system, or this user, cannot have such a node at all.
+fn cannot_be_here(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied || at::is_unsupported(error)
 }

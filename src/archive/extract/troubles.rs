@@ -17,6 +17,10 @@ pub(super) enum Sort {
     Mode,
     Time,
     Device,
+    /// Symbolic links and FIFOs.
+    Node,
+    /// Further names of a file.
+    Name,
     SetId,
 }
 
@@ -27,6 +31,8 @@ impl Sort {
             Self::Mode => "more modes were not restored",
             Self::Time => "more modification times were not restored",
             Self::Device => "more devices were not made",
+            Self::Node => "more symbolic links or FIFOs were not made",
+            Self::Name => "more further names of files are copies",
             Self::SetId => "more set-user-id or set-group-id bits were left out",
         }
     }

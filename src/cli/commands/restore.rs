@@ -19,6 +19,7 @@ pub(super) fn run(terminal: &Terminal, args: &RestoreArgs) -> Result<u8> {
                 to: super::tidy(to)?,
                 accept_untrusted: args.untrusted.accept_untrusted,
                 ignore_owners: args.no_owners,
+                salvage: true,
             },
         )?,
         None => in_place(&unlock::asked_for(terminal, open::session_in_place(terminal)?)?, args)?,
@@ -65,6 +66,7 @@ fn tell(plan: &InPlacePlan) {
             "feed the dump of {name} to its restore_command, last: not one step; what is there now is dumped first and kept in the state directory"
         ));
     }
+    plan.lacking.iter().for_each(|problem| say(&render::problem(problem)));
     if plan.files.is_empty() {
         return;
     }

@@ -30,6 +30,7 @@ pub fn cat(
     };
     let selection = Selection { component, paths: vec![wanted.clone()] };
     let listing = Listing::read(&opened.reader(), &opened.index, &selection)?;
+    select::refuse_left(&selection, &listing.entries)?;
     let place = listing.entries.iter().position(|e| e.path == wanted && e.kind == Kind::File);
     let place = place.ok_or_else(|| {
         OpError::new(Class::Usage, format!("{path} is not a file"))

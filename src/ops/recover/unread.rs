@@ -16,6 +16,8 @@ pub(super) struct Unread {
     error: OpError,
     /// The next snapshot that has it whole, as far as its listing says.
     next: Option<SnapshotId>,
+    /// The snapshot that was to give it.
+    snapshot: SnapshotId,
     /// Where it belongs.
     place: String,
 }
@@ -33,7 +35,8 @@ impl Unread {
             return Err(error);
         }
         let (name, next) = (place.name.clone(), next_holder(looked, parts, &place.name));
-        let unread = Self { name, error, next, place: place.to.display().to_string() };
+        let snapshot = parts.snapshot_of(&place.name).clone();
+        let unread = Self { name, error, next, snapshot, place: place.to.display().to_string() };
         looked.session.around.progress.problem(&unread.problem());
         Ok(unread)
     }
@@ -64,7 +67,9 @@ impl Unread {
             Some(next) => format!(
                 "`backstay restore {next} {name} --to DIR` brings it from snapshot {next}: move what is in there to {place} before the next backup"
             ),
-            None => "no other snapshot in the stores that are here holds it whole; another store, or a copy of this one, may".to_owned(),
+            None => format!(
+                "no other snapshot in the stores that are here holds it whole; another store, or a copy of this one, may; `backstay restore {} {name} --to DIR` brings what can still be read of it", self.snapshot
+            ),
         }
     }
 }

@@ -174,6 +174,8 @@ impl Work {
                 to: data.clone(),
                 accept_untrusted: false,
                 ignore_owners: options.ignore_owners,
+                // The next snapshot that has the component whole is named instead.
+                salvage: false,
             },
         )?;
         crash::point("recover: component restored");

@@ -233,9 +233,9 @@ impl<'a> Exchange<'a> {
         Place::of(self.staged.base, &self.staged.listing.component, entry)
     }
 
-    /// A device that nobody here may make, which the problems name; all else that is not there is an error when it is brought.
+    /// A node that nobody here may make, which the problems name; all else that is not there is an error when it is brought.
     fn was_not_made(&self, entry: &Entry) -> std::io::Result<bool> {
-        if !matches!(entry.kind, Kind::Char | Kind::Block) {
+        if matches!(entry.kind, Kind::File | Kind::Dir) {
             return Ok(false);
         }
         let parent = entry.path.parent().unwrap_or_else(RelPath::root);

@@ -54,6 +54,8 @@ pub struct InPlacePlan {
     /// Components whose dumps are fed to their `restore_command`, last; what is there now is dumped and kept before.
     pub fed: Vec<String>,
     ignore_owners: bool,
+    /// What the snapshot lacks of what was asked for, and what can be read of it nowhere.
+    pub lacking: Vec<Problem>,
 }
 
 /// Plans; touches nothing.
@@ -76,8 +78,8 @@ pub fn plan_in_place(
     let (opened, host) = open_live(session, &vault, snapshot, &named_by(session, paths), accept_untrusted)?;
     let selections = select::paths(session, &opened.index, paths)?;
     let (mut listings, mut files, mut feeds) = (Vec::new(), Vec::new(), Vec::new());
-    for selection in &selections {
-        let listing = Listing::read(&opened.reader(), &opened.index, selection)?;
+    let (read, lacking) = super::listings(&opened, &selections, true)?;
+    for listing in read {
         if listing.component.kind == ComponentKind::Command {
             feeds.push(Fed::of(session, listing)?);
             continue;
@@ -99,7 +101,7 @@ pub fn plan_in_place(
     }
     let fed = feeds.iter().map(|fed| fed.name.clone()).collect();
     let snapshot = opened.record.snapshot.clone();
-    Ok(InPlacePlan { snapshot, host, opened, listings, files, feeds, fed, ignore_owners })
+    Ok(InPlacePlan { snapshot, host, opened, listings, files, feeds, fed, ignore_owners, lacking })
 }
 
 impl InPlacePlan {
@@ -147,6 +149,7 @@ impl InPlacePlan {
         let mut done = Done::default();
         let all = self.exchange_all(session, (staged, ready), &mut done, &mut report);
         all.map_err(|error| done.tell(&report.kept, error))?;
+        report.problems.extend(self.lacking.iter().cloned());
         for problem in &report.problems {
             session.around.progress.problem(problem);
         }

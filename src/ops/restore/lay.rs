@@ -1,7 +1,7 @@
 //! Writing one listing: every entry made, every file proved, nothing under a name that is not its content.
 
 use super::read::{Piece, Reading, reading_pool};
-use super::write::{Beside, Files, Pending};
+use super::write::{Beside, Files, Pending, Unnamed};
 use super::{Listing, Opened, RestoreReport, extractor};
 use crate::archive::extract::{Extractor, Owners};
 use crate::model::{Entry, Kind, Problem, ProblemKind, RelPath};
@@ -101,12 +101,14 @@ pub(crate) fn write_listing(
     }
     report.problems.extend(check_sizes(opened, listing)?);
     let damaged = std::mem::take(&mut files.damaged);
+    let unnamed = std::mem::take(&mut files.unnamed);
     // A million paths are only gathered where something needs them.
     let whole = if links.is_empty() { HashSet::new() } else { files.whole() };
     drop(files);
-    report.files -= damaged.len() as u64;
+    report.files -= damaged.len() as u64 + unnamed.files;
     report.problems.extend(damaged);
-    make_links(&links, &whole, &extractor, component, report)?;
+    let further = Further { extractor: &extractor, component, whole, unnamed, session };
+    further.make(&links, report)?;
     let problems =
         extractor.finish().doing(Class::Failed, || format!("cannot finish component {component}"))?;
     let named = |mut p: Problem| {
@@ -118,25 +120,59 @@ pub(crate) fn write_listing(
 }
 
 /// Makes the other names of files that were written whole.
-fn make_links(
-    links: &[(RelPath, &Entry)],
-    whole: &HashSet<RelPath>,
-    extractor: &Extractor<'_>,
-    component: &str,
-    report: &mut RestoreReport,
-) -> Result<()> {
-    for (first, entry) in links {
-        if entry.kind != Kind::File || whole.contains(first) {
-            let made = extractor.hard_link(first, entry);
-            made.doing(Class::Failed, || format!("cannot link {component}/{}", entry.path))?;
-            continue;
+struct Further<'a> {
+    extractor: &'a Extractor<'a>,
+    component: &'a str,
+    whole: HashSet<RelPath>,
+    unnamed: Unnamed,
+    session: &'a Session,
+}
+
+impl Further<'_> {
+    fn make(mut self, links: &[(RelPath, &Entry)], report: &mut RestoreReport) -> Result<()> {
+        for (first, entry) in links {
+            let is_file = entry.kind == Kind::File;
+            if is_file && !self.whole.contains(first) {
+                report.problems.push(self.no_first(first, entry));
+                report.files -= 1;
+            } else if self.unnamed.holds(&entry.path) || !self.link(first, entry)? {
+                report.files -= u64::from(is_file);
+            }
         }
-        report.files -= 1;
-        let what = format!("it is another name of {first}, which is damaged");
-        let path = entry.path.as_bytes();
-        report.problems.push(Problem::at_path(ProblemKind::Damaged, component, path, what));
+        report.problems.append(&mut self.unnamed.problems);
+        Ok(())
     }
-    Ok(())
+
+    fn no_first(&self, first: &RelPath, entry: &Entry) -> Problem {
+        let (kind, why) = match self.unnamed.linked.contains(first) {
+            true => (ProblemKind::NotRestored, "cannot have its name here"),
+            false => (ProblemKind::Damaged, "is damaged"),
+        };
+        let what = format!("it is another name of {first}, which {why}");
+        Problem::at_path(kind, self.component, entry.path.as_bytes(), what)
+    }
+
+    /// False when it cannot have its name.
+    fn link(&mut self, first: &RelPath, entry: &Entry) -> Result<bool> {
+        let interrupt = &self.session.around.interrupt;
+        let made = match self.extractor.hard_link(first, entry) {
+            Err(e) if e.is_no_link() => {
+                self.extractor.copy_instead(first, entry, &|| interrupt.signal().is_some())
+            }
+            other => other,
+        };
+        match made {
+            Err(e) if e.is_of_name() => {
+                self.unnamed.add(self.component, entry, &e);
+                Ok(false)
+            }
+            made => {
+                interrupt.check()?;
+                made.doing(Class::Failed, || format!("cannot link {}/{}", self.component, entry.path))?;
+                Ok(true)
+            }
+        }
+    }
 }
 
 /// Archives that are not there with the size that the record gives. What could be had of them was proved and is restored.

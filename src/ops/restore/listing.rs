@@ -1,5 +1,7 @@
 //! What was asked for of a component, and where its bytes lie.
 
+mod salvage;
+
 use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::{Entry, Extent, ObjectId};
 use crate::ops::error::{Class, OpError, Result};
@@ -55,12 +57,21 @@ impl Listing {
             listing.mapped.insert(place, extents);
             listing.archives.add(archives);
         }
-        if let Err(why) = listing.archives.settle() {
-            let what = format!("the listing of component {} is damaged", listing.component.name);
-            return Err(OpError::new(Class::Damage, what).because(why).of_a_listing());
-        }
+        listing.settle()?;
         selection.check_found(&listing.entries)?;
         Ok(listing)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.archives.settle().map_err(|why| {
+            let what = format!("the listing of component {} is damaged", self.component.name);
+            OpError::new(Class::Damage, what).because(why).of_a_listing()
+        })
+    }
+
+    /// True when these are all entries of the component.
+    pub(super) fn is_whole(&self) -> bool {
+        self.entries.len() as u64 == self.component.entries
     }
 
     /// Where the bytes of the entry at `place` lie, by offset; none of what is no file.
@@ -78,8 +89,7 @@ impl Listing {
 
     /// The archives that must be there whole: of a whole component all, else those that content lies in.
     pub(super) fn archives_needed(&self) -> BTreeSet<ObjectId> {
-        let whole = self.entries.len() as u64 == self.component.entries;
-        let all = self.component.archives.iter().filter(|_| whole).copied();
+        let all = self.component.archives.iter().filter(|_| self.is_whole()).copied();
         all.chain(self.all_extents().map(|e| e.archive)).collect()
     }
 

@@ -6,6 +6,7 @@ mod cursor;
 mod early;
 mod exchange;
 mod feed;
+mod incomplete;
 mod inplace;
 mod lay;
 mod listing;
@@ -41,9 +42,10 @@ use crate::ops::hooks::{self, Ran};
 use crate::ops::lacking;
 use crate::ops::objects::SnapshotReader;
 use crate::ops::restore::early::Early;
-use crate::ops::select;
+use crate::ops::select::{self, Selection};
 use crate::ops::session::Session;
 use crate::ops::sources::Sources;
+use crate::ops::stores::Away;
 use crate::ops::vault::Vault;
 use crate::ops::whose::{self, ShownHost};
 use crate::source::sqlite::Checked;
@@ -65,6 +67,8 @@ pub struct RestoreOptions {
     pub accept_untrusted: bool,
     /// Leave owners as the running user.
     pub ignore_owners: bool,
+    /// Where the listing of a component is damaged, bring what can still be brought, and say what cannot; else that is an error, and nothing is brought.
+    pub salvage: bool,
 }
 
 /// What was brought back.
@@ -161,15 +165,59 @@ pub fn run(session: &Session, options: &RestoreOptions) -> Result<RestoreReport>
     let selections = select::paths(session, &opened.index, &options.paths)?;
     let lacking = options.paths.is_empty().then(|| lacking::of_project(&vault, &opened)).flatten();
     lacking.iter().for_each(|problem| session.around.progress.problem(problem));
-    let reader = opened.reader();
-    let listings: Result<Vec<Listing>> =
-        selections.iter().map(|s| Listing::read(&reader, &opened.index, s)).collect();
-    let listings = listings.map_err(|e| opened.sources.judged(e))?;
+    let (listings, known) = listings(&opened, &selections, options.salvage)?;
     let Ran { outcome: mut report, problems } =
-        with_hooks(session, &listings, || to_folder(session, options, &opened, &listings))?;
+        with_hooks(session, &listings, || to_folder(session, options, &opened, &listings, known))?;
     report.problems.extend(lacking);
     report.problems.extend(problems);
     Ok(report)
+}
+
+/// Reads what is selected, and says what of it the snapshot lacks, or what can be read of it nowhere.
+fn listings(
+    opened: &Opened,
+    selections: &[Selection],
+    salvage: bool,
+) -> Result<(Vec<Listing>, Vec<Problem>)> {
+    let (mut listings, mut problems, mut unread) = (Vec::new(), Vec::new(), None);
+    for selection in selections {
+        let read = match salvage {
+            true => Listing::salvage(opened, selection),
+            false => {
+                let read = Listing::read(&opened.reader(), &opened.index, selection);
+                read.map(|listing| (listing, Vec::new())).map_err(|e| opened.sources.judged(e))
+            }
+        };
+        match read {
+            Ok((listing, lost)) => {
+                select::refuse_left(selection, &listing.entries)?;
+                problems.extend(lost);
+                problems.extend(incomplete::problems(&listing));
+                listings.push(listing);
+            }
+            Err(error) if salvage && error.is_damaged_listing() => {
+                problems.push(not_brought(&selection.component, &error));
+                unread.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match unread {
+        Some(error) if listings.is_empty() => Err(error),
+        _ => Ok((listings, problems)),
+    }
+}
+
+/// What is said of a component of which nothing could be read.
+fn not_brought(component: &str, error: &OpError) -> Problem {
+    let what = format!("it was not brought back: {}", Away::from(error).line());
+    Problem {
+        kind: ProblemKind::Damaged,
+        component: Some(component.to_owned()),
+        subject: ".".to_owned(),
+        what,
+        hint: error.hint.clone(),
+    }
 }
 
 /// Takes `step`, which writes `listings`, with the hooks of a restore around it.
@@ -183,12 +231,13 @@ fn with_hooks<'l>(
     hooks::around(session, Event::Restore, &names, |report| report.snapshot.to_string(), step)
 }
 
-/// Writes `listings` into a new folder.
+/// Writes `listings` into a new folder; `known` is what is known to be lacking.
 fn to_folder(
     session: &Session,
     options: &RestoreOptions,
     opened: &Opened,
     listings: &[Listing],
+    known: Vec<Problem>,
 ) -> Result<RestoreReport> {
     let bytes = listings.iter().map(Listing::bytes).sum();
     check_space(&options.to, bytes)?;
@@ -204,7 +253,7 @@ fn to_folder(
         bytes,
         databases_checked: 0,
         kept: Vec::new(),
-        problems: Vec::new(),
+        problems: known,
     };
     let owners = if options.ignore_owners { Owners::Ignore } else { Owners::Keep };
     let early = Early::new(target.apart().map_err(|e| place_error(&options.to, e))?);

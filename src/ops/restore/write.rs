@@ -1,10 +1,10 @@
 //! Writing restored files: bytes as they come, each file proved against its hash before it counts.
 
-use crate::archive::extract::Extractor;
-use crate::model::{Entry, Extent, Problem, ProblemKind, RelPath};
+use crate::archive::extract::{ExtractError, Extractor};
+use crate::model::{Entry, Extent, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::restore::listing::Listing;
-use crate::ops::restore::read::Sink;
+use crate::ops::restore::read::{Sink, chain_text};
 use rustix::io::{pread, pwrite};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::File;
@@ -81,7 +81,41 @@ pub(super) struct Files<'e, 'x> {
     open: BTreeMap<usize, File>,
     order: VecDeque<usize>,
     pub(super) damaged: Vec<Problem>,
+    pub(super) unnamed: Unnamed,
     advance: &'x dyn Fn(u64),
+}
+
+/// What the place of the restore can give no name to.
+#[derive(Default)]
+pub(super) struct Unnamed {
+    pub(super) problems: Vec<Problem>,
+    /// So many files are left out.
+    pub(super) files: u64,
+    /// Folders; nothing that lies in one can be made.
+    folders: HashSet<RelPath>,
+    /// Files that have further names.
+    pub(super) linked: HashSet<RelPath>,
+}
+
+impl Unnamed {
+    pub(super) fn add(&mut self, component: &str, entry: &Entry, why: &ExtractError) {
+        let why = chain_text(why);
+        let what = match entry.kind {
+            Kind::Dir => {
+                self.folders.insert(entry.path.clone());
+                format!("neither it nor anything that lies in it can have its name here: {why}")
+            }
+            _ => format!("it cannot have its name here: {why}"),
+        };
+        let path = entry.path.as_bytes();
+        self.problems.push(Problem::at_path(ProblemKind::NotRestored, component, path, what));
+    }
+
+    /// True when `path` lies in a folder that could not be made.
+    pub(super) fn holds(&self, path: &RelPath) -> bool {
+        let mut above = std::iter::successors(path.parent(), RelPath::parent);
+        !self.folders.is_empty() && above.any(|dir| self.folders.contains(&dir))
+    }
 }
 
 impl<'e, 'x> Files<'e, 'x> {
@@ -100,6 +134,7 @@ impl<'e, 'x> Files<'e, 'x> {
             open: BTreeMap::new(),
             order: VecDeque::new(),
             damaged: Vec::new(),
+            unnamed: Unnamed::default(),
             advance,
         }
     }
@@ -121,10 +156,13 @@ impl<'e, 'x> Files<'e, 'x> {
         while let Some((_, beside)) = self.beside.pop_front_if(|(at, _)| *at < place) {
             match beside {
                 Beside::Empty(file) => self.complete(file)?,
-                Beside::Bare(entry) => {
-                    let made = self.extractor.make(entry);
-                    made.doing(Class::Failed, || format!("cannot make {}/{}", self.component(), entry.path))?;
-                }
+                Beside::Bare(entry) if self.unnamed.holds(&entry.path) => {}
+                Beside::Bare(entry) => match self.extractor.make(entry) {
+                    Err(e) if e.is_of_name() => self.unnamed.add(self.component(), entry, &e),
+                    made => drop(made.doing(Class::Failed, || {
+                        format!("cannot make {}/{}", self.component(), entry.path)
+                    })?),
+                },
             }
         }
         Ok(())
@@ -145,7 +183,8 @@ impl<'e, 'x> Files<'e, 'x> {
         OpError::new(Class::Failed, what).because(error)
     }
 
-    fn file(&mut self, file: usize) -> Result<&File> {
+    /// The file, open; none when it cannot have its name.
+    fn file(&mut self, file: usize) -> Result<Option<&File>> {
         if !self.open.contains_key(&file) {
             if let Some(oldest) = self.order.pop_front_if(|_| self.open.len() >= OPEN_MAX) {
                 self.open.remove(&oldest);
@@ -153,17 +192,37 @@ impl<'e, 'x> Files<'e, 'x> {
             let (entry, pending) = (self.entry(file), &self.pending[file]);
             let (place, created) = (pending.place, pending.created);
             self.make_before(place)?;
+            if self.unnamed.holds(&entry.path) {
+                self.leave_out(file);
+                return Ok(None);
+            }
             let made = if created {
                 self.extractor.reopen_file(&entry.path)
             } else {
                 self.extractor.create_file(entry)
             };
-            let made = made.map_err(|e| self.failed(file, e))?;
+            let made = match made {
+                Err(e) if !created && e.is_of_name() => {
+                    self.unnamed.add(self.component(), entry, &e);
+                    self.leave_out(file);
+                    return Ok(None);
+                }
+                made => made.map_err(|e| self.failed(file, e))?,
+            };
             self.pending[file].created = true;
             self.open.insert(file, made);
             self.order.push_back(file);
         }
-        self.open.get(&file).ok_or_else(|| OpError::new(Class::Failed, "internal: a file is not open"))
+        Ok(self.open.get(&file))
+    }
+
+    fn leave_out(&mut self, file: usize) {
+        self.pending[file].lost = true;
+        self.unnamed.files += 1;
+        let entry = self.entry(file);
+        if entry.link.is_some() {
+            self.unnamed.linked.insert(entry.path.clone());
+        }
     }
 
     fn close(&mut self, file: usize) {
@@ -175,13 +234,16 @@ impl<'e, 'x> Files<'e, 'x> {
         if self.is_lost(file) {
             return Ok(()); // said, and taken away
         }
-        self.file(file)?;
+        if self.file(file)?.is_none() {
+            return Ok(());
+        }
         let proved = self.proved(file).map_err(|e| self.failed(file, e))?;
         if !proved {
             return self.give_up(file, "its content is not what its listing says");
         }
         let entry = self.entry(file);
-        let finished = self.extractor.finish_file(self.file(file)?, entry);
+        let Some(handle) = self.file(file)? else { return Ok(()) };
+        let finished = self.extractor.finish_file(handle, entry);
         self.close(file);
         finished.map_err(|e| self.failed(file, e))?;
         if entry.link.is_none() {
@@ -241,7 +303,7 @@ impl Sink for Files<'_, '_> {
         };
         let extents = self.extents(file);
         self.pending[file].hash(extents, offset, bytes);
-        let handle = self.file(file)?;
+        let Some(handle) = self.file(file)? else { return Ok(()) };
         let mut done = 0;
         while done < bytes.len() {
             let wrote = pwrite(handle, &bytes[done..], offset + done as u64);

@@ -66,12 +66,26 @@ fn what_cannot_be_read_is_named_and_everything_else_kept() {
     assert!(listed.out.contains("could not be read"), "{listed}");
     let restored = as_somebody(&person, &["cat", "latest", "backend/app/main.py"]).unwrap().code(0);
     assert!(restored.out.contains("FastAPI"), "{restored}");
+    // Whoever brings it back hears it again, and a path of which there is nothing is not found.
+    let to = person.app.join("back");
+    let restore = |args: &[&str]| {
+        let all = [&["restore", "latest"], args, &["--no-owners", "--to", to.to_str().unwrap()]].concat();
+        as_somebody(&person, &all).unwrap()
+    };
+    restore(&[]).code(3).says(&["backend/closed: it could not be read when", "backend/shut: ", "2 things could not"]);
+    assert!(to.join("backend/app/main.py").exists() && !to.join("backend/closed").exists());
+    fs::remove_dir_all(&to).unwrap();
+    restore(&["backend/closed"]).code(16).says(&["it could not be read when the snapshot was made", "backstay find"]);
+    assert!(!to.exists());
+    restore(&["backend/app"]).code(0);
+    fs::remove_dir_all(&to).unwrap();
     // What may be unreadable is no problem.
     person.reconfigure(
         "path = \"backend\"",
         "path = \"backend\"\nallow_unreadable = [\"/closed\", \"/shut/\"]",
     );
     as_somebody(&person, &["backup"]).unwrap().code(0);
+    restore(&[]).code(0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::bed::{Bed, FAIL_AT, assert_code, chosen, failures, tree};
 use crate::common::long::long;
 use rustix::io::Errno;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 const RESTORE: [&str; 4] = ["restore", "latest", "--to", "../back"];
@@ -99,4 +100,52 @@ fn what_a_disk_refused_while_a_restore_was_still_at_work_is_never_published() {
     assert!(words.contains("cannot sync"), "{words}");
     assert!(!target(&bed).exists() && beside(&bed).is_empty(), "{words}");
     assert_code(&bed.run(&RESTORE), 0);
+}
+
+/// Whatever file system there is at hand when the machine is gone: one without hard links or symbolic links, or that does not take every name.
+#[test]
+fn what_a_place_cannot_have_is_named_and_everything_else_comes_back() {
+    let bed = Bed::new();
+    bed.make_app();
+    std::fs::hard_link(bed.app().join("backend/main.py"), bed.app().join("backend/zz.py")).unwrap();
+    bed.set_up();
+    assert_code(&bed.run(&["backup"]), 0);
+    let whole = bed.expected();
+    bed.save();
+    let refused = |call: &str, errno: Errno| {
+        bed.reset();
+        let order = format!("{call}#1:{}", errno.raw_os_error());
+        let output = bed.run_with(&RESTORE, &[(FAIL_AT, &order)]);
+        assert_code(&output, 3);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for errno in [Errno::PERM, Errno::OPNOTSUPP, Errno::MLINK] {
+        let words = refused("link restored file", errno);
+        assert!(words.contains("backend/zz.py: there can be no hard link to main.py here"), "{words}");
+        whole.assert_is_at(&target(&bed), "a copy");
+        let links = |name: &str| std::fs::metadata(target(&bed).join("backend").join(name)).unwrap().nlink();
+        assert_eq!((links("main.py"), links("zz.py")), (1, 1));
+    }
+    let without = |gone: &str| {
+        let mut rest = whole.clone();
+        rest.files.retain(|path, _| !path.starts_with(gone));
+        assert!(rest.files.len() < whole.files.len());
+        rest.assert_is_at(&target(&bed), gone);
+    };
+    for errno in [Errno::PERM, Errno::NOSYS] {
+        let words = refused("make restored link", errno);
+        assert!(words.contains("backend/current: cannot make symbolic link"), "{words}");
+        without("backend/current");
+    }
+    // The first of them that is made: in the order of their names.
+    for errno in [Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG, Errno::EXIST] {
+        let words = refused("make restored file", errno);
+        let (name, _) = words.split_once(": it cannot have its name here").expect(&words);
+        let name = name.rsplit("problem: ").next().unwrap();
+        without(name);
+        let words = refused("make restored directory", errno);
+        assert!(words.contains("backend/data: neither it nor anything that lies in it"), "{words}");
+        assert!(!target(&bed).join("backend/data").exists());
+        assert!(target(&bed).join("backend/steps/step_0.py").exists());
+    }
 }

@@ -117,6 +117,7 @@ fn an_object_that_another_store_did_not_give_is_not_called_damaged_there() {
         to: lost.fresh.top.join("back"),
         accept_untrusted: false,
         ignore_owners: true,
+        salvage: true,
     };
     let error = restore::run(&session, &options).unwrap_err();
     let hint = error.hint.unwrap();
