@@ -9,8 +9,8 @@ use crate::catalog::Head;
 use crate::durable::crash;
 use crate::model::chain::EntryBody;
 use crate::model::mark::{Level, Statement, Target, Verdict};
-use crate::model::proof::FoundBad;
-use crate::model::{HostId, ObjectId, Record, Timestamp};
+use crate::model::proof::{FoundBad, Standing};
+use crate::model::{HostId, ObjectId, Record};
 use crate::ops::carry::{Carrier, Had, NotHad, Nowhere, sweep_spool};
 use crate::ops::commit::{Chain, Signed, prove_in};
 use crate::ops::error::{Class, OpError, Result};
@@ -80,8 +80,8 @@ pub(super) struct CatchUp<'a, 'c> {
     pub(super) lead: usize,
     /// By view: objects proved there in this run.
     proved: BTreeMap<usize, HashMap<ObjectId, Level>>,
-    /// By view: objects that a verdict proved there before, and when.
-    known: Vec<HashMap<ObjectId, Timestamp>>,
+    /// By view: objects that a verdict proved there before, and what was said of them.
+    known: Vec<HashMap<ObjectId, Standing>>,
     /// By view: what was found bad there, also by this run.
     said_bad: Vec<FoundBad>,
     pub(super) sent: BTreeMap<usize, Sent>,
@@ -120,7 +120,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         self.chain.mark(statement, now).map_err(Stop::Lead)?;
         self.learn();
         if let Some(verdict) = verdict {
-            self.learn_verdict(&verdict);
+            self.learn_verdict(&verdict, now);
         }
         Ok(())
     }
