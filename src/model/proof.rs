@@ -8,19 +8,22 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-/// What verdicts said of one object, each with its place in their order.
+/// A verdict's place in their order, and a time: when a proof began, or when a bad word was signed.
+type Word = (usize, Timestamp);
+
+/// What verdicts said of one object.
 #[derive(Default)]
 struct Said {
     /// The last that found it bad, whoever that was.
-    bad: Option<usize>,
+    bad: Option<Word>,
     /// The last verifier that found it bad.
-    bad_by_others: Option<usize>,
+    bad_by_others: Option<Word>,
     /// The host's last proof, and when it began.
-    own: Option<(usize, Timestamp)>,
+    own: Option<Word>,
     /// A verifier's last proof.
-    other: Option<(usize, Timestamp)>,
+    other: Option<Word>,
     /// The same when the host's words count for nothing, neither good nor bad.
-    other_alone: Option<(usize, Timestamp)>,
+    other_alone: Option<Word>,
 }
 
 /// Whose words count.
@@ -34,6 +37,14 @@ enum Words {
     OthersAlone,
 }
 
+/// True when no bad word ends `proof`: it comes later, and began no sooner than that was signed.
+///
+/// One that began before may have read the object while it was whole, or was carried over and read nothing. When the bad word was signed counts, and
+/// not when its reading began: only by then is certain that it was seen, and that time cannot be put where no proof ever reaches it.
+fn holds(proof: Word, bad: Option<Word>) -> bool {
+    bad.is_none_or(|(place, signed)| proof.0 > place && proof.1 >= signed)
+}
+
 impl Said {
     /// When the youngest proof began that nobody took back later.
     fn proved(&self, words: Words) -> Option<Timestamp> {
@@ -42,14 +53,14 @@ impl Said {
             Words::OthersProofs => (None, self.other, self.bad),
             Words::OthersAlone => (None, self.other_alone, self.bad_by_others),
         };
-        let holds = |proof: Option<(usize, Timestamp)>| proof.filter(|(place, _)| Some(*place) > bad);
-        holds(own).into_iter().chain(holds(other)).map(|(_, began)| began).max()
+let proofs = own.into_iter().chain(other);
+        proofs.filter(|proof| holds(*proof, bad)).map(|(_, began)| began).max()
     }
 
     /// A proof at `place` that began at `began`. Any proof counts: one that is carried over from older ones ends no younger one.
     fn prove(&mut self, own: bool, place: usize, began: Timestamp) {
-        let later = |proof: Option<(usize, Timestamp)>, bad: Option<usize>| {
-            let younger = proof.filter(|(at, _)| Some(*at) > bad).map(|(_, began)| began);
+        let later = |proof: Option<Word>, bad: Option<Word>| {
+            let younger = proof.filter(|proof| holds(*proof, bad)).map(|(_, began)| began);
             Some((place, younger.map_or(began, |younger| younger.max(began))))
         };
         if own {
@@ -121,9 +132,9 @@ fn objects(snapshots: &[KnownSnapshot]) -> BTreeMap<(HostId, VaultId), Objects> 
         }
         for id in &known.verdict.bad {
             let object = said.entry(*id).or_default();
-            object.bad = Some(place);
+            object.bad = Some((place, known.time));
             if !known.own {
-                object.bad_by_others = Some(place);
+                object.bad_by_others = object.bad;
             }
         }
     }
@@ -137,13 +148,16 @@ pub struct Standing {
     pub bad: bool,
     /// When the last proof that still holds began; `None` when there is none.
     pub proved: Option<Timestamp>,
+    /// When it was last said to be bad, also where a proof took that back: who speaks of that proof again must not call it older.
+    pub said_bad: Option<Timestamp>,
 }
 
 impl Said {
     fn standing(&self) -> Standing {
-        let holds = |proof: Option<(usize, Timestamp)>| proof.filter(|(place, _)| Some(*place) > self.bad);
-        let proved = holds(self.own).into_iter().chain(holds(self.other)).map(|(_, began)| began).max();
-        Standing { bad: self.bad.is_some() && proved.is_none(), proved }
+        let proofs = self.own.into_iter().chain(self.other);
+        let proved = proofs.filter(|proof| holds(*proof, self.bad)).map(|(_, began)| began).max();
+        let said_bad = self.bad.map(|(_, signed)| signed);
+        Standing { bad: said_bad.is_some() && proved.is_none(), proved, said_bad }
     }
 }
 
@@ -164,7 +178,7 @@ impl History {
         for (snapshot, known) in
             verdicts.filter(|(s, v)| s.record.host == *host && v.verdict.instance == *instance)
         {
-            found.learn(&snapshot.record, snapshot.hash, &known.verdict);
+            found.learn(&snapshot.record, snapshot.hash, &known.verdict, known.time);
         }
         found
     }
@@ -173,23 +187,37 @@ impl History {
 /// Objects that were found bad in a store and that nobody proved since, each with the records that it was said of: said of one snapshot it
 /// need not be said of that one again, but of others, because a verdict goes with the snapshot that it is about.
 #[derive(Debug, Default)]
-pub struct FoundBad(HashMap<ObjectId, HashSet<ObjectId>>);
+pub struct FoundBad(HashMap<ObjectId, BadOf>);
+
+/// Where an object was found bad.
+#[derive(Debug)]
+struct BadOf {
+    /// When that was said last.
+    signed: Timestamp,
+    records: HashSet<ObjectId>,
+}
 
 impl FoundBad {
-    /// True when a verdict on the snapshot of `record` says so of `object`, and no later one on any snapshot proves it.
+    /// True when a verdict on the snapshot of `record` says so of `object`, and no proof on any snapshot took that back.
     pub fn says(&self, object: &ObjectId, record: &ObjectId) -> bool {
-        self.0.get(object).is_some_and(|said| said.contains(record))
+        self.0.get(object).is_some_and(|said| said.records.contains(record))
     }
 
-    /// Takes up a verdict that is later than all before it, and about `record` with that `hash`.
-    pub fn learn(&mut self, record: &Record, hash: ObjectId, verdict: &Verdict) {
+    /// Takes up a verdict that is later than all before it, signed at `time`, and about `record` with that `hash`.
+    pub fn learn(&mut self, record: &Record, hash: ObjectId, verdict: &Verdict, time: Timestamp) {
         if proves(verdict.level) {
+            let began = verdict.began.min(time);
             for id in covered(record, verdict) {
-                self.0.remove(&id);
+                // As in `holds`: what began before the bad word does not take it back.
+                if self.0.get(&id).is_some_and(|said| began >= said.signed) {
+                    self.0.remove(&id);
+                }
             }
         }
         for id in &verdict.bad {
-            self.0.entry(*id).or_default().insert(hash);
+            let said = self.0.entry(*id).or_insert_with(|| BadOf { signed: time, records: HashSet::new() });
+            said.signed = said.signed.max(time);
+            said.records.insert(hash);
         }
     }
 }
@@ -261,6 +289,35 @@ mod tests {
         let rows = vec![(0, 10_000); 1_000_000];
         assert_eq!(merged(&rows, 10_000), one(0..10_000));
         assert!(merged(&rows, 0).is_empty());
+    }
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(minute * 60).unwrap()
+    }
+
+    #[test]
+    fn a_proof_that_began_before_the_bad_word_takes_nothing_back() {
+        for own in [true, false] {
+            let mut said = Said::default();
+            said.prove(own, 0, at(1));
+            assert_eq!(said.standing(), Standing { bad: false, proved: Some(at(1)), said_bad: None });
+            (said.bad, said.bad_by_others) = (Some((1, at(10))), Some((1, at(10))));
+            // Carried over from before, by a run that did not know of it; then read while that was found out.
+            for (place, began) in [(2, at(1)), (3, at(9))] {
+                said.prove(own, place, began);
+                assert_eq!(said.standing(), Standing { bad: true, proved: None, said_bad: Some(at(10)) });
+                assert_eq!((said.proved(Words::All), said.proved(Words::OthersAlone)), (None, None));
+            }
+            said.prove(own, 4, at(10));
+            // And what is carried over after that ends nothing.
+            said.prove(own, 5, at(1));
+            assert_eq!(
+                said.standing(),
+                Standing { bad: false, proved: Some(at(10)), said_bad: Some(at(10)) }
+            );
+            assert_eq!(said.proved(Words::All), Some(at(10)));
+            assert_eq!(said.proved(Words::OthersAlone), Some(at(10)).filter(|_| !own));
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::catalog::Head;
 use crate::durable::crash;
 use crate::model::chain::EntryBody;
 use crate::model::mark::{Level, Statement, Target, Verdict};
-use crate::model::proof::FoundBad;
-use crate::model::{HostId, ObjectId, Record, Timestamp};
+use crate::model::proof::{FoundBad, Standing};
+use crate::model::{HostId, ObjectId, Record};
 use crate::ops::carry::{Carrier, Had, NotHad, Nowhere, sweep_spool};
 use crate::ops::commit::{Chain, Signed, prove_in};
 use crate::ops::error::{Class, OpError, Result};
@@ -80,8 +80,8 @@ pub(super) struct CatchUp<'a, 'c> {
     pub(super) lead: usize,
     /// By view: objects proved there in this run.
     proved: BTreeMap<usize, HashMap<ObjectId, Level>>,
-    /// By view: objects that a verdict proved there before, and when.
-    known: Vec<HashMap<ObjectId, Timestamp>>,
+    /// By view: objects that a verdict proved there before, and what was said of them.
+    known: Vec<HashMap<ObjectId, Standing>>,
     /// By view: what was found bad there, also by this run.
     said_bad: Vec<FoundBad>,
     pub(super) sent: BTreeMap<usize, Sent>,
@@ -120,7 +120,7 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         self.chain.mark(statement, now).map_err(Stop::Lead)?;
         self.learn();
         if let Some(verdict) = verdict {
-            self.learn_verdict(&verdict);
+            self.learn_verdict(&verdict, now);
         }
         Ok(())
     }
@@ -309,27 +309,35 @@ impl<'a, 'c> CatchUp<'a, 'c> {
         let key = crate::store::Key::Record(record.snapshot.clone());
         let mut why = String::new();
         for look in 0..LOOKS {
-            if let Some(nowhere) = self.bring_objects(view, record)? {
-                self.session.note(&format!(
-                    "snapshot {} cannot be brought into store {}: {}",
-                    record.snapshot,
-                    store.name(),
-                    nowhere.why
-                ));
-                return Ok(Err(nowhere));
-            }
-            if let Err(reason) = prove_in(&*store, &instance, &record.objects)? {
+            let proved = match self.bring_objects(view, record)? {
+                Some(nowhere) if look == 0 => {
+                    self.session.note(&format!(
+                        "snapshot {} cannot be brought into store {}: {}",
+                        record.snapshot,
+                        store.name(),
+                        nowhere.why
+                    ));
+                    return Ok(Err(nowhere));
+                }
+                Some(nowhere) => Err(nowhere.why),
+                None => prove_in(&*store, &instance, &record.objects)?,
+            };
+            match proved {
                 // Before the record is put nothing is lost: it lags until this ends.
-                return Err(held_up(record, &store, &reason).into());
-            }
-            crash::point("catch-up: objects proved");
-            if look == 0 {
-                in_store(&*store, store.put_bytes(&key, bytes))?;
-                crash::point("catch-up: record put");
-            }
-            match prove_in(&*store, &instance, &record.objects)? {
-                Ok(()) => return Ok(Ok(self.verdicts(view, record, hash, began))),
+                Err(reason) if look == 0 => return Err(held_up(record, &store, &reason).into()),
+                // It is listed there by now, and must not stay so without a word.
                 Err(reason) => why = reason,
+                Ok(()) => {
+                    crash::point("catch-up: objects proved");
+                    if look == 0 {
+                        in_store(&*store, store.put_bytes(&key, bytes))?;
+                        crash::point("catch-up: record put");
+                    }
+                    match prove_in(&*store, &instance, &record.objects)? {
+                        Ok(()) => return Ok(Ok(self.verdicts(view, record, hash, began))),
+                        Err(reason) => why = reason,
+                    }
+                }
             }
             self.proved.remove(&view);
             self.known.get_mut(view).map(HashMap::clear).unwrap_or_default();

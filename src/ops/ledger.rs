@@ -2,7 +2,8 @@
 
 use crate::model::chain::{ChainEntry, EntryBody};
 use crate::model::mark::{Removed, Statement};
-use crate::model::{HostId, ObjectId, SignerId, Timestamp, VaultId};
+use crate::model::proof::Standing;
+use crate::model::{HostId, ObjectId, SignerId, VaultId};
 use crate::ops::error::{Class, Doing, Result};
 use crate::ops::excuses::{excuses_in, said};
 use crate::ops::session::Session;
@@ -258,8 +259,9 @@ fn kept_here(session: &Session, vault: &Vault) -> Result<Vec<Kept>> {
     Ok(kept)
 }
 
-/// Objects of a host that counting verdicts prove in a store, and that none found bad since; with when the youngest proof of each began.
-pub(super) fn proved_in(vault: &Vault, host: &HostId, instance: &VaultId) -> HashMap<ObjectId, Timestamp> {
-    let standing = vault.history.standing(host, instance);
-    standing.into_iter().filter_map(|(id, standing)| Some((id, standing.proved?))).collect()
+/// Objects of a host that counting verdicts prove in a store, and that none found bad since; with what was said of each.
+pub(super) fn proved_in(vault: &Vault, host: &HostId, instance: &VaultId) -> HashMap<ObjectId, Standing> {
+    let mut standing = vault.history.standing(host, instance);
+    standing.retain(|_, standing| standing.proved.is_some());
+    standing
 }

@@ -6,7 +6,8 @@ use crate::common::long::long;
 use crate::common::trees::copy;
 use crate::lab::{Lab, Node, put};
 use crate::prune_process::{age_orphans, go_on, pruner, wait_until_stopped};
-use backstay::model::SnapshotId;
+use backstay::model::mark::Tombstone;
+use backstay::model::{SignerId, SnapshotId, document};
 use backstay::store::Key;
 use jiff::{SignedDuration, Timestamp};
 use std::cell::RefCell;
@@ -317,6 +318,54 @@ fn a_pruner_that_was_stopped_past_the_grace_takes_nothing_that_was_taken_up_mean
     }
     assert!(points.len() >= 6, "{points:?}");
     assert!(codes.contains(&4) && codes.contains(&0), "never held up, or always: {codes:?}");
+}
+
+/// A tombstone comes between the record and the look after it, and is there at every look that follows: the snapshot is not left listed in that store.
+#[test]
+fn a_record_that_was_brought_is_void_there_when_every_later_look_finds_a_tombstone() {
+    let mut ground = Ground::new(true);
+    let host = ground.host();
+    ground.turn(1);
+    put(&ground.lab.path("project/app/a"), b"announced while it was brought");
+    let signal = [("BACKSTAY_TEST_SIGNAL", "catch-up: record put#1:19")];
+    let backing_up = ground.start(&host, &["backup"], &signal);
+    wait_until_stopped(&backing_up);
+    ground.stamp();
+    let record = |key: Key| if let Key::Record(id) = key { Some(id) } else { None };
+    let newest = ground.lab.keys().into_iter().filter_map(record).max().unwrap();
+    let tombstone = announce(&ground.lab, &newest);
+    let (code, text) = ground.end(backing_up, false);
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("a prune is about to delete"), "{text}");
+    fs::remove_file(ground.lab.object(&Key::Tombstone(tombstone))).unwrap();
+    ground.backup("made when the tombstone was gone");
+    let there = ground.listed(&["--store", "local"]);
+    let void = there[newest.as_str()].as_deref();
+    assert!(void.is_some_and(|why| why.contains("a prune is about to delete")), "{there:?}");
+    assert!(ground.whole("when the tombstone was gone") >= 1);
+}
+
+/// Puts a stranger's tombstone for all objects of a snapshot into the store `local`.
+fn announce(lab: &Lab, snapshot: &SnapshotId) -> SnapshotId {
+    let (record, now) = (lab.record(snapshot.as_str()), Timestamp::now());
+    let own: serde_json::Value =
+        serde_json::from_slice(&fs::read(lab.store().join("backstay.json")).unwrap()).unwrap();
+    let id: SnapshotId = "20261123T080000Z-abcdefgh".parse().unwrap();
+    let tombstone = Tombstone {
+        format: 1,
+        needs: Vec::new(),
+        doc: "tombstone".into(),
+        vault: record.vault,
+        instance: own["instance"].as_str().unwrap().parse().unwrap(),
+        id: id.clone(),
+        signer: SignerId([9; 16]),
+        created: now,
+        not_before: now,
+        snapshots: Vec::new(),
+        objects: record.objects.iter().map(|o| (o.kind, o.id)).collect(),
+    };
+    put(&lab.object(&Key::Tombstone(id.clone())), &document::line_of(&tombstone).unwrap());
+    id
 }
 
 /// Two machines prune the same store: the one is stopped at each of its steps while the other comes to its end, days later.

@@ -172,6 +172,12 @@ fn done(out: &mut String, store: &PrunedStore, dry_run: bool) {
             time(waiting.not_before)
         ));
     }
+    if store.objects_later > 0 {
+        out.push_str(&format!(
+            "  {} more that nothing will need: too many for one announcement, the next runs of prune go on\n",
+            count(store.objects_later, "object")
+        ));
+    }
     if !store.others_tombstones.is_empty() {
         out.push_str(&format!(
             "  announced by others, who must delete it themselves: {}\n",

@@ -45,7 +45,7 @@ pub(super) fn carried(
 ) -> Carried {
     let older = record.objects.iter().enumerate().filter_map(|(place, object)| {
         let carries = !proofs.covers(place) && reused.contains(&object.id);
-        Some((place as u64, reuse.standing(&object.id).proved.filter(|_| carries)?))
+        carries.then(|| (place as u64, reuse.standing(&object.id)))
     });
     Carried::of(older, now, proofs.reverify)
 }

@@ -108,16 +108,18 @@ impl CatchUp<'_, '_> {
             return Ok(());
         };
         let (store, instance) = (Arc::clone(&self.views[view].store), self.views[view].info.instance.clone());
-        let began = self.session.around.clock.now();
+        let looked = self.session.around.clock.now();
         let whole = prove_in(&*store, &instance, &record.objects)?;
         if whole.is_ok() && self.all_known(view, &record) {
             return Ok(());
         }
         let bad = match whole {
             Ok(()) => BTreeSet::new(),
-            Err(why) => self.say_bad(view, &record, hash, began, &why)?,
+            Err(why) => self.say_bad(view, &record, hash, looked, &why)?,
         };
         crash::point("catch-up: looking again");
+        // Only what begins after the bad word was signed takes it back.
+        let began = self.session.around.clock.now();
         let nowhere = self.bring_objects(view, &record)?;
         let again = prove_in(&*store, &instance, &record.objects)?;
         if let Some(why) = nowhere.map(|nowhere| nowhere.why).or_else(|| again.err()) {
@@ -193,14 +195,14 @@ impl CatchUp<'_, '_> {
         Ok(())
     }
 
-    /// Takes up what a verdict says that was signed just now.
-    pub(super) fn learn_verdict(&mut self, verdict: &Verdict) {
+    /// Takes up what a verdict says that was signed just now, at `time`.
+    pub(super) fn learn_verdict(&mut self, verdict: &Verdict, time: Timestamp) {
         let view = self.views.iter().position(|v| v.info.instance == verdict.instance);
         let own = self.ledger.entries.values().find(|own| own.entry.hash == verdict.target.record);
         if let Some(said) = view.and_then(|view| self.said_bad.get_mut(view))
             && let Some(EntryBody::Record(record)) = own.map(|own| &own.entry.body)
         {
-            said.learn(record, verdict.target.record, verdict);
+            said.learn(record, verdict.target.record, verdict, time);
         }
     }
 

@@ -29,7 +29,7 @@ use crate::ops::stores::Away;
 use crate::ops::union::{self, store_problem};
 use crate::ops::vault::{BadDocument, Vault};
 use look::{Look, Looked};
-use plan::{Choice, Deciding};
+use plan::{Choice, Deciding, Most};
 use report::Naming;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -166,7 +166,7 @@ impl Run<'_> {
             deleted = self.clear(pass, &policy, &due)?;
             pass = self.pass(store)?;
         }
-        let announced = self.announce(&pass, &policy, most)?;
+        let (announced, objects_later) = self.announce(&pass, &policy, most)?;
         if let (true, Some(tombstone)) = (self.options.now, announced) {
             // The list of records that counts begins after the tombstone was there. The lock is free in between, and that does no harm.
             drop(pass);
@@ -185,7 +185,7 @@ impl Run<'_> {
             tombstones: &tombstones,
             naming: &self.naming,
         };
-        Ok(shown.report(deleted))
+        Ok(PrunedStore { objects_later, ..shown.report(deleted) })
     }
 
     fn clear(&self, mut pass: Pass, policy: &Policy, due: &[Tombstone]) -> Result<Deleted> {
@@ -203,26 +203,27 @@ impl Run<'_> {
         due.map(|own| own.tombstone.clone()).collect()
     }
 
-    /// How many more snapshots this run may announce. With --now they go in it, as does what waits: that is a part of the half, too.
-    fn most(&self, choice: &Choice, tombstones: &Tombstones) -> usize {
-        match self.options.now {
+    /// How much more this run may announce. With --now snapshots go in it, as does what waits: that is a part of the half, too.
+    fn most(&self, choice: &Choice, tombstones: &Tombstones) -> Most {
+        Most::of(match self.options.now {
             true => plan::room_beside(choice, &tombstones.waiting()),
             false => usize::MAX,
-        }
+        })
     }
 
-    fn announce(&self, pass: &Pass, policy: &Policy, most: usize) -> Result<Option<Tombstone>> {
+    /// Puts a tombstone, if there is anything to announce; with how many objects are left for later ones.
+    fn announce(&self, pass: &Pass, policy: &Policy, most: Most) -> Result<(Option<Tombstone>, u64)> {
         let deciding = pass.deciding(policy);
         let choice = deciding.choose();
         let announced = plan::announce(&choice, &deciding, &pass.tombstones.waiting(), most);
         if announced.is_empty() {
-            return Ok(None);
+            return Ok((None, 0));
         }
         let grace = if self.options.now { jiff::SignedDuration::ZERO } else { pass.looked.grace };
         crash::point("prune: planned");
         let signer = self.session.signer()?;
         let put = tombstones::put(deciding.view, &signer, &announced, pass.looked.now, grace)?;
-        Ok(Some(put))
+        Ok((Some(put), announced.later))
     }
 
     /// Opens and checks everything. Each pass reads the store anew: what is deleted is decided by what is there then.

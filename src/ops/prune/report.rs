@@ -112,6 +112,8 @@ pub struct PrunedStore {
     pub would_free: Option<WouldFree>,
     /// What is announced.
     pub waiting: Vec<Waiting>,
+    /// So many more objects nothing will need: too many for one announcement, and later runs announce them.
+    pub objects_later: u64,
     /// Tombstones of other pruners, which block the reuse of what they name.
     pub others_tombstones: Vec<String>,
     /// The store keeps versions: what was deleted is only hidden and takes its place until the bucket's own rules remove it. Null when that
@@ -154,6 +156,7 @@ impl PrunedStore {
             deleted: Deleted::default(),
             would_free: None,
             waiting: Vec::new(),
+            objects_later: 0,
             others_tombstones: Vec::new(),
             keeps_versions: None,
             problem: None,
@@ -216,6 +219,7 @@ impl Shown<'_> {
         }
         report.would_free =
             Some(WouldFree { objects: announced.objects.len() as u64, bytes: announced.bytes });
+        report.objects_later = announced.later;
         report
     }
 

@@ -100,12 +100,25 @@ pub(super) fn put(
     };
     let (bytes, _) = seal_document(&tombstone, signer, namespace::TOMBSTONE)
         .doing(Class::Failed, || "cannot sign a tombstone".into())?;
+    check_length(bytes.len() as u64, DOCUMENT_BYTES_MAX)?;
     let store = &*view.store;
     let key = Key::Tombstone(tombstone.id.clone());
     in_store(store, store.put_bytes(&key, &bytes))?;
     crate::durable::crash::point("prune: tombstone put");
     compare_clocks(store, &key, Timestamp::now())?;
     Ok(tombstone)
+}
+
+/// One that is longer than what is read again would stop every backup and every prune in that store, this pruner's own among them.
+fn check_length(bytes: u64, most: u64) -> Result<()> {
+    if bytes <= most {
+        return Ok(());
+    }
+    let what = format!(
+        "what would be announced comes to a tombstone of {bytes} bytes, and above {most} nobody reads one: nothing was announced"
+    );
+    Err(OpError::new(Class::Failed, what)
+        .hint("keep more in [retention] for now, so that less goes at once, and lower it step by step"))
 }
 
 /// What the store says about the time of something that was put just now: also a directory on another machine has a clock.
@@ -155,4 +168,17 @@ pub(in crate::ops) fn announced_in(view: &View) -> Result<std::collections::Hash
         }
     }
     Ok(announced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tombstone_that_nobody_would_read_again_is_not_put() {
+        assert!(check_length(DOCUMENT_BYTES_MAX, DOCUMENT_BYTES_MAX).is_ok());
+        let error = check_length(101, 100).unwrap_err();
+        assert!(error.to_string().contains("101 bytes") && error.class == Class::Failed, "{error}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("[retention]")));
+    }
 }

@@ -19,19 +19,23 @@ impl One<'_> {
         self.spool_clear()?;
         let began = self.session.around.clock.now();
         let records = self.records_there();
-        let Found { bad, mut turned } = self.look(catch_up, &records)?;
+        let Found { bad, turned } = self.look(catch_up, &records)?;
         let signs = |(record, _): &Named| record.host == self.host && !catch_up.ledger.forked;
         let own: Vec<Named> = records.into_iter().filter(signs).collect();
         // What was proved of it before ends here, whatever becomes of the repair.
         catch_up.found_bad(self.view, &own, began, &bad.iter().map(|o| o.id).collect())?;
+        // Only what begins after the bad word was signed takes it back; what was found whole by looking was called bad by an earlier run.
+        let mending = self.session.around.clock.now();
+        let mut mended = BTreeSet::new();
         for object in &bad {
             self.session.around.interrupt.check()?;
             if self.mend_object(catch_up, object)? {
-                turned.insert(object.id);
+                mended.insert(object.id);
             }
         }
-        turned.iter().for_each(|id| catch_up.proved_now(self.view, *id));
-        catch_up.say_proved(self.view, &own, began, &turned)
+        turned.iter().chain(&mended).for_each(|id| catch_up.proved_now(self.view, *id));
+        catch_up.say_proved(self.view, &own, began, &turned)?;
+        catch_up.say_proved(self.view, &own, mending, &mended)
     }
 
     /// Which objects of `records` are not whole, and which are although they were found bad before.

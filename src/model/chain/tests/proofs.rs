@@ -40,6 +40,36 @@ fn good_is_what_was_read_back_lately_by_somebody_who_counts() {
 }
 
 #[test]
+fn what_was_not_read_since_it_was_found_bad_stays_bad_in_whatever_order_it_is_said() {
+    let (mut one, mut verifier) = (writer(1), writer(8));
+    let a = one.record_at(0);
+    let say = |began, level, good| Statement::Verdict(verdict(&a, began, level, good));
+    let read = one.mark_at(minutes(1), say(minutes(1), Level::Read, true));
+    let bad = verifier.mark_at(minutes(10), say(minutes(8), Level::Read, false));
+    // Carried over by a run that had read the history before; and read, perhaps before it was damaged.
+    let carried = one.mark_at(minutes(12), say(minutes(1), Level::Put, true));
+    let beside = one.mark_at(minutes(13), say(minutes(9), Level::Read, true));
+    let again = one.mark_at(minutes(14), say(minutes(10), Level::Read, true));
+    let later = one.mark_at(minutes(15), say(minutes(1), Level::Put, true));
+    let marks = [&carried, &beside, &again, &later];
+    let id = ObjectId::of(&[1]);
+    let judged = |number: usize| {
+        let mut all = vec![&a, &read, &bad];
+        all.extend(&marks[..number]);
+        let history = of(&all);
+        let standing = history.standing(&host(1), &store(1))[&id];
+        let says = history.found_bad(&host(1), &store(1)).says(&id, &a.hash);
+        (history.snapshots(&host(1))[0].good, standing.bad, says, standing.proved)
+    };
+    for number in 0..3 {
+        assert_eq!(judged(number), (false, true, true, None), "{number}");
+    }
+    for number in 3..5 {
+        assert_eq!(judged(number), (true, false, false, Some(minutes(10))), "{number}");
+    }
+}
+
+#[test]
 fn a_failed_check_or_drill_makes_a_snapshot_not_good() {
     let (mut one, mut verifier) = (writer(1), writer(8));
     let a = one.record_at(0);

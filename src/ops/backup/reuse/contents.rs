@@ -2,7 +2,7 @@
 //!
 //! Only a hash over all of it, and the same holes, make two contents the same; sizes and inodes only say where to look.
 
-use crate::catalog::known::{Row, Stretch};
+use crate::catalog::known::{KnownStretch, Row, RowRef, Stretch};
 use crate::model::path::walk_order;
 use crate::model::seldom::Seldom;
 use crate::model::{ContentHash, Entry, Extent, Kind, ObjectId};
@@ -10,7 +10,8 @@ use crate::ops::backup::blocks::OldTable;
 use crate::ops::backup::reuse::Old;
 use crate::platform::capture::Ident;
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{self, HashMap};
 use std::sync::Arc;
 
 /// Files up to this size have no block hashes: they are packed whole.
@@ -55,7 +56,8 @@ impl<'a> Contents<'a> {
 
     fn index(&mut self) -> &Index {
         let old = self.old;
-        self.index.get_or_insert_with(|| Index::of(&old))
+        let stays = |archive: &ObjectId| old.may_use(archive) && !old.drains(archive);
+        self.index.get_or_insert_with(|| Index::of(old.stretches, stays))
     }
 
     fn stretch(&mut self, place: usize) -> Option<&Stretch> {
@@ -137,10 +139,14 @@ impl<'a> Contents<'a> {
 }
 
 impl Index {
-    fn of(old: &Old<'_>) -> Self {
+    /// `stays` says of an archive whether what lies in it may go on being referred to.
+    fn of(stretches: &[KnownStretch], stays: impl Fn(&ObjectId) -> bool) -> Self {
         let mut index = Self::default();
-        for (number, stretch) in old.stretches.iter().enumerate() {
+        let mut elsewhere = HashSet::new();
+        for (number, stretch) in stretches.iter().enumerate() {
             let Some(stretch) = stretch.open() else { continue };
+            // Nearly always: then no row need be decoded.
+            let all_stay = stretch.archives.iter().all(|(archive, _)| stays(archive));
             let (mut at, number) = (0, u32::try_from(number).unwrap_or(u32::MAX));
             while let Some((row, next)) = stretch.row(at) {
                 let place = (number, u32::try_from(at).unwrap_or(u32::MAX));
@@ -149,7 +155,8 @@ impl Index {
                     continue;
                 }
                 if let Some(hash) = row.hash() {
-                    index.by_hash.entry(key(&hash)).or_insert(place);
+                    let well = || all_stay || lies_in(&row, &stays);
+                    index.put(key(&hash), place, well, &mut elsewhere);
                 }
                 if row.size > SMALL_BYTES {
                     *index.sizes.entry(row.size).or_default() += 1;
@@ -159,6 +166,30 @@ impl Index {
         }
         index
     }
+
+    /// The first row of a content that may stay where it lies, or else the first: a copy that lies well spares packing again what another lost.
+    /// `elsewhere` has those of which there was no such row so far.
+    fn put(&mut self, key: u64, place: Place, well: impl Fn() -> bool, elsewhere: &mut HashSet<u64>) {
+        match self.by_hash.entry(key) {
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(place);
+                if !well() {
+                    elsewhere.insert(key);
+                }
+            }
+            hash_map::Entry::Occupied(mut there) => {
+                if elsewhere.contains(&key) && well() {
+                    elsewhere.remove(&key);
+                    there.insert(place);
+                }
+            }
+        }
+    }
+}
+
+/// True when all archives in which the content of `row` lies are ones for which `stays` is true.
+fn lies_in(row: &RowRef<'_>, stays: &impl Fn(&ObjectId) -> bool) -> bool {
+    row.decode().is_some_and(|row| row.entry.extents.iter().all(|extent| stays(&extent.archive)))
 }
 
 /// True when `extents`, which are in order, cover just `ranges`.
@@ -224,5 +255,70 @@ impl Old<'_> {
     /// Keeps a range of block hashes for later snapshots, and gives its name.
     pub(in crate::ops::backup) fn keep_piece(&self, piece: Vec<u8>) -> ObjectId {
         self.reuse.keep_piece(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RelPath;
+
+    const CONTENT: &[u8] = b"the same";
+
+    fn id(n: u64) -> ObjectId {
+        ObjectId::of(&n.to_le_bytes())
+    }
+
+    /// Files with the same content, each with the archives that parts of it lie in.
+    fn stretch(files: &[(&str, &[u64])]) -> KnownStretch {
+        let row = |(name, archives): &(&str, &[u64])| {
+            let mut entry = Entry::new(RelPath::new(name.as_bytes()).unwrap(), Kind::File);
+            (entry.size, entry.hash) = (archives.len() as u64, Some(ContentHash::of(CONTENT)));
+            for (offset, archive) in (0..).zip(*archives) {
+                let extent = Extent { offset, archive: id(*archive), tar_offset: 1536, length: 1 };
+                entry.extents.push(extent);
+            }
+            Row::new(entry, None, false)
+        };
+        let rows: Vec<Row> = files.iter().map(row).collect();
+        let packed = Stretch::encode(&rows).unwrap();
+        let opened = Stretch::open(&packed).unwrap();
+        KnownStretch {
+            row: 0,
+            segment: id(0),
+            size: 1,
+            recipients: Vec::new(),
+            first: rows[0].entry.path.clone(),
+            last: rows[rows.len() - 1].entry.path.clone(),
+            maps: Vec::new(),
+            blocks: Vec::new(),
+            archives: opened.archives,
+            shared: opened.shared,
+            content: opened.sums.size,
+            packed,
+        }
+    }
+
+    /// Which file is found when what lies in these archives may stay there.
+    fn found(stretches: &[KnownStretch], stay: &[u64]) -> String {
+        let index = Index::of(stretches, |archive| stay.iter().any(|n| id(*n) == *archive));
+        let (number, at) = index.by_hash[&key(&ContentHash::of(CONTENT))];
+        let stretch = stretches[number as usize].open().unwrap();
+        let row = stretch.row(at as usize).unwrap().0;
+        String::from_utf8(row.path.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn of_rows_with_the_same_content_the_first_that_may_be_used_is_found() {
+        let stretches = [
+            stretch(&[("a", &[1]), ("b", &[2, 3])]),
+            stretch(&[("c", &[1, 4]), ("d", &[4])]),
+            stretch(&[("e", &[2])]),
+        ];
+        assert_eq!(found(&stretches, &[1, 2, 3, 4]), "a", "the first where all may be");
+        assert_eq!(found(&stretches, &[2, 3, 4]), "b", "in the same stretch");
+        assert_eq!(found(&stretches, &[3, 4]), "d", "all of it must lie well");
+        assert_eq!(found(&stretches, &[2]), "e");
+        assert_eq!(found(&stretches, &[3]), "a", "there is none");
     }
 }
