@@ -52,6 +52,19 @@ impl Listed {
         objects.filter(|o| o.kind == ObjectKind::Archive).map(|o| o.id).collect()
     }
 
+    /// Its archives that hold something of a file which has the same bytes in `next`, and to which that does not refer.
+    pub(crate) fn packed_again_in(&self, next: &Self) -> BTreeSet<ObjectId> {
+        let content = |(component, entry): &(String, Entry)| {
+            let Entry { path, size, hash, .. } = entry;
+            hash.map(|hash| (component.clone(), path.clone(), *size, hash))
+        };
+        let there: BTreeSet<_> = next.entries.iter().filter_map(content).collect();
+        let same = |&entry: &&(String, Entry)| content(entry).is_some_and(|content| there.contains(&content));
+        let held = self.entries.iter().filter(same).flat_map(|(_, entry)| &entry.extents);
+        let held: BTreeSet<ObjectId> = held.map(|extent| extent.archive).collect();
+        held.difference(&next.archives()).copied().collect()
+    }
+
     /// The bytes of each archive's tar stream that are in use, headers by estimate, and the component that uses them: no archive is of two.
     pub(crate) fn used(&self) -> BTreeMap<ObjectId, (String, u64)> {
         /// A pax header, its records, the header itself.
