@@ -272,7 +272,7 @@ impl World {
             }
             5 => {
                 let (Some(from), to) = (self.file(), self.new_name()) else { return };
-                if from.metadata().unwrap().len() > SPARSE_MIN {
+                if from.metadata().unwrap().len() > 8 << 20 {
                     // Its holes stay holes.
                     let copied = Command::new("cp").arg("--sparse=always").args([from, to]).status().unwrap();
                     assert!(copied.success());

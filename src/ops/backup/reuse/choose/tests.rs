@@ -215,6 +215,6 @@ fn another_bound_folds_as_many_more() {
         delta: true,
     };
     let shares: Vec<Share> = (0..5).map(share).collect();
-    let folded = |most: usize| choose(&shares, 16_000 * 2, 1 << 40, most).len();
+    let folded = |most: usize| choose(&shares, 32_000, 1 << 40, most).len();
     assert_eq!((folded(5), folded(4), folded(2), folded(1)), (0, 4, 4, 5));
 }
