@@ -27,9 +27,11 @@ fn histories(first: u64, small: (u64, usize), large: (u64, usize)) {
         tally += history(seed, rounds, script);
     }
     println!("{tally:#?}");
-    let Tally { logs, maps, catalogs, recipients, objects, restored } = tally;
+    let Tally { logs, maps, again, folded, catalogs, recipients, objects, restored } = tally;
     assert!(logs > 0 && catalogs > 0 && recipients > 0 && objects > 0 && restored > 5, "nothing happened");
-    assert!(maps > 0 || !long(), "no file had maps");
+    assert!(maps > 0, "no file had maps");
+    assert!(again > 0, "nothing was packed again");
+    assert!(folded > 0 || !long(), "nothing was folded");
 }
 
 #[test]

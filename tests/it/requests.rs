@@ -3,6 +3,7 @@
 use crate::common::watched::project;
 use backstay::ops::backup::{BackupOptions, run as backup};
 use backstay::ops::look;
+use backstay::ops::restore::{RestoreOptions, run as restore};
 use backstay::store::testing::Verb;
 use backstay::store::{Prefix, Store, StoreErrorKind};
 use std::collections::BTreeSet;
@@ -48,6 +49,33 @@ fn a_folder_and_a_file_out_of_many_take_few_requests() {
     assert!(calls.len() <= 6 + 3 + 2, "{calls:?}");
     // The archive's beginning, and the frame where it does not lie in that.
     assert!((1..=2).contains(&store.count(Verb::GetRange)), "{calls:?}");
+}
+
+/// Neighbouring files are asked for together: a request for each would take a restore from afar an hour.
+#[test]
+fn a_restore_of_many_small_files_takes_few_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, memory, store) = project(dir.path(), many);
+    let report = backup(&session, &BackupOptions::default()).unwrap();
+    let component = report.components[0].name.clone();
+    let archives = memory.list(Prefix::Archives).unwrap().len();
+    let bring = |paths: Vec<String>, name: &str| {
+        store.reset();
+        let to = dir.path().join(name);
+        let (snapshot, accept_untrusted, ignore_owners) = ("latest".to_owned(), false, true);
+        let options = RestoreOptions { snapshot, paths, to, accept_untrusted, ignore_owners };
+        let report = restore(&session, &options).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        (report.files as usize, store.count(Verb::GetRange))
+    };
+    let (files, ranges) = bring(Vec::new(), "all");
+    assert!(files >= FOLDERS * IN_ONE, "{files} files");
+    // Each has a pax header, its records, a header and its content, of 512 bytes each; and each archive is opened.
+    let megabytes = (FOLDERS * IN_ONE * 4 * 512).div_ceil(1 << 20);
+    assert!(ranges <= 2 * archives + megabytes / 4 + 4, "{ranges} requests for {archives} archives");
+    let (files, ranges) = bring(vec![format!("{component}/d017")], "one folder");
+    assert_eq!(files, IN_ONE);
+    assert!(ranges <= 3, "{ranges} requests for one folder");
 }
 
 #[test]

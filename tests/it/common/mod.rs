@@ -14,5 +14,6 @@ pub(crate) mod servers;
 pub(crate) mod tars;
 pub(crate) mod tls;
 pub(crate) mod trees;
+pub(crate) mod uses;
 pub(crate) mod watched;
 pub(crate) mod writer;

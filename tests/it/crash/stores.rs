@@ -1,6 +1,6 @@
 //! Backups and syncs of two stores that are killed, or whose system calls fail.
 
-use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, assert_code, assert_killed, chosen, failures};
+use super::bed::{Bed, Expected, FAIL_AT, KILL_AT, Kills, assert_code, chosen, failures, was_killed};
 use crate::common::long::long;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -45,8 +45,14 @@ fn prepare() -> Prepared {
 }
 
 impl Prepared {
-    /// Whatever happened: nothing that was committed is lost, and the next run makes both stores whole.
-    fn goes_on(&self, restore: bool, what: &str) {
+    /// True when the second store has the snapshot that it lacked.
+    fn is_caught_up(&self) -> bool {
+        let has = |id: &String| second(&self.bed).join(format!("snapshots/{id}.json")).exists();
+        self.versions.keys().all(has)
+    }
+
+    /// Whatever happened: nothing that was committed is lost, and the next run makes both stores whole. Whether a new snapshot was listed before that.
+    fn goes_on(&self, restore: bool, what: &str) -> bool {
         let list = self.bed.list(what);
         assert!(self.versions.keys().all(|id| list.contains_key(id)), "{what}: {list:?}");
         let output = self.bed.run(&["backup", "--json"]);
@@ -71,6 +77,7 @@ impl Prepared {
                 self.bed.assert_restores(id, expected, what);
             }
         }
+        list.len() > self.versions.len()
     }
 
     fn list_in(&self, store: &str, what: &str) -> BTreeMap<String, bool> {
@@ -90,12 +97,19 @@ fn killed(command: &str, about: usize) {
     for name in ["catch-up: record put", "catch-up: mark put", "commit: entry kept for all stores"] {
         assert!(points.iter().any(|point| point == name), "{command} does not pass {name:?}");
     }
+    let (mut caught_up, mut committed) = (Kills::default(), Kills::default());
     for (turn, point) in chosen(&points, about).enumerate() {
         prepared.bed.reset();
         let what = format!("{command} killed at {point} ({})", points[point - 1]);
         let killed = prepared.bed.run_with(&[command], &[(KILL_AT, &*point.to_string())]);
-        assert_killed(&killed, point + 40 > points.len(), &what);
-        prepared.goes_on(long() || turn % 24 == 0, &what);
+        let killed = was_killed(&killed, point + 40 > points.len(), &what);
+        caught_up.count(killed, prepared.is_caught_up());
+        committed.count(killed, prepared.goes_on(long() || turn % 24 == 0, &what));
+    }
+    caught_up.assert_enough();
+    // A sync commits nothing.
+    if command == "backup" {
+        committed.assert_enough();
     }
 }
 

@@ -3,11 +3,14 @@
 use crate::common::everything::put_sparse;
 use crate::common::project::{Project, exe, expect_code, noise, program};
 use crate::common::trees::{Tree, assert_same, look, restorable};
+use crate::common::uses::Listed;
+use backstay::model::ObjectId;
 use rustix::fs::{XattrFlags, lsetxattr};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// SplitMix64: the same numbers everywhere.
@@ -67,6 +70,14 @@ pub(super) struct World {
     /// Catalogs of earlier rounds.
     catalogs: Vec<Vec<u8>>,
     own: String,
+    /// What the snapshot before holds.
+    last: Option<Listed>,
+    /// How many bytes of each archive were in use when it was made.
+    archives: BTreeMap<ObjectId, u64>,
+    /// How many small archives a component may refer to.
+    small_max: u64,
+    /// Since the last snapshot it was changed who can open the next one.
+    resealed: bool,
     /// Connections to the databases that stay open, so that what they committed lies in a log.
     open: [Option<rusqlite::Connection>; 2],
     pub(super) tally: Tally,
@@ -77,8 +88,12 @@ pub(super) struct World {
 pub(super) struct Tally {
     /// Snapshots made while a log held what the database did not.
     pub(super) logs: usize,
-    /// Files whose extents are in maps.
+    /// Snapshots with a file whose extents are in maps.
     pub(super) maps: usize,
+    /// Archives that were packed again: something in them did not change, and the next snapshot does not refer to them.
+    pub(super) again: usize,
+    /// Those of them of which more than half was in use: they were folded.
+    pub(super) folded: usize,
     /// Catalogs lost, cut, damaged or put back.
     pub(super) catalogs: usize,
     /// Changes of who can open snapshots.
@@ -93,6 +108,8 @@ impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.logs += other.logs;
         self.maps += other.maps;
+        self.again += other.again;
+        self.folded += other.folded;
         self.catalogs += other.catalogs;
         self.recipients += other.recipients;
         self.objects += other.objects;
@@ -128,10 +145,25 @@ impl World {
         }
         fs::write(app.join("big"), noise(seed, 5 << 20)).unwrap();
         fs::write(project.dir.join("dump.sql"), rng.bytes()).unwrap();
+        // So few that a history of some rounds comes to fold them.
+        let small_max = 1 + rng.below(3);
         let own = project.config()["encryption"]["recipients"][0].as_str().unwrap().to_owned();
-        let (made, harmed, catalogs) = (Vec::new(), BTreeSet::new(), Vec::new());
-        let (open, tally) = ([None, None], Tally::default());
-        let mut world = Self { project, rng, seed, made, harmed, catalogs, own, open, tally };
+        let mut world = Self {
+            project,
+            rng,
+            seed,
+            made: Vec::new(),
+            harmed: BTreeSet::new(),
+            catalogs: Vec::new(),
+            own,
+            last: None,
+            archives: BTreeMap::new(),
+            small_max,
+            resealed: false,
+            open: [None, None],
+            tally: Tally::default(),
+        };
+        world.put_stretches(&app.join("stretches"));
         for (n, db) in world.databases().into_iter().enumerate() {
             let wal = if world.rng.chance(2) { "WAL" } else { "DELETE" };
             let sql =
@@ -240,7 +272,13 @@ impl World {
             }
             5 => {
                 let (Some(from), to) = (self.file(), self.new_name()) else { return };
-                fs::copy(from, to).unwrap();
+                if from.metadata().unwrap().len() > 8 << 20 {
+                    // Its holes stay holes.
+                    let copied = Command::new("cp").arg("--sparse=always").args([from, to]).status().unwrap();
+                    assert!(copied.success());
+                } else {
+                    fs::copy(from, to).unwrap();
+                }
             }
             6 => {
                 let (Some(from), to) = (self.file(), self.new_name()) else { return };
@@ -285,7 +323,6 @@ impl World {
         let stretches: Vec<(u64, usize)> =
             (0..300).map(|n| (n * step / 4096 * 4096, 1 + self.rng.below(4096) as usize)).collect();
         put_sparse(path, size, &stretches);
-        self.tally.maps += 1;
     }
 
     /// Changes mode, time or an attribute; the content stays as it is.
@@ -403,6 +440,7 @@ impl World {
         }
         if self.rng.chance(6) {
             self.tally.recipients += 1;
+            self.resealed = true;
             let (_, other) = backstay::keys::identity::generate();
             let recipients = match self.rng.below(3) {
                 0 => vec![self.own.clone()],
@@ -420,7 +458,7 @@ impl World {
 
     /// Another identity from now on. The one before is kept, for what was sealed to it alone.
     fn new_own(&mut self) -> String {
-        let Ok(made) = std::process::Command::new("age-keygen").output() else { return self.own.clone() };
+        let Ok(made) = Command::new("age-keygen").output() else { return self.own.clone() };
         let text = String::from_utf8(made.stdout).unwrap();
         let public = text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
         self.own = public.to_owned();
@@ -476,6 +514,7 @@ impl World {
     pub(super) fn backup(&mut self) {
         let mut command = program(exe(), &self.project.home);
         command.current_dir(&self.project.dir).args(["backup", "--json"]).env("BACKSTAY_TEST_SETTLE_MS", "0");
+        command.env("BACKSTAY_TEST_SMALL_MAX", self.small_max.to_string());
         let components = self.asked_for();
         for db in self.databases() {
             let log = PathBuf::from(format!("{}-wal", db.display()));
@@ -501,7 +540,32 @@ impl World {
             outer: rows(&self.databases()[1]),
             dump: fs::read(self.project.dir.join("dump.sql")).unwrap(),
         };
+        let listed = Listed::read(&self.project.store, &self.project.identity(), &made.id);
         self.made.push(made);
+        self.compare_with_last(listed);
+    }
+
+    /// Counts what was packed again, and goes on from this snapshot.
+    fn compare_with_last(&mut self, listed: Listed) {
+        self.tally.maps += usize::from(listed.maps > 0);
+        for (archive, (_, bytes)) in listed.used() {
+            self.archives.entry(archive).or_insert(bytes);
+        }
+        let resealed = std::mem::take(&mut self.resealed);
+        // Where objects were harmed, or may not be referred to any more, what they held is stored anew in any case.
+        let harmed = |last: &Listed| {
+            last.record.objects.iter().any(|object| self.harmed.contains(&object.id.to_string()))
+        };
+        if let Some(last) = self.last.take().filter(|last| !resealed && !listed.record.alone && !harmed(last))
+        {
+            let used = last.used();
+            let again = last.packed_again_in(&listed);
+            let is_full = |archive: &&ObjectId| used[*archive].1 * 2 > self.archives[*archive];
+            let folded = again.iter().filter(is_full).count();
+            self.tally.again += again.len();
+            self.tally.folded += folded;
+        }
+        self.last = Some(listed);
     }
 
     pub(super) fn check_newest(&self) {

@@ -5,7 +5,7 @@
 
 use crate::catalog::known::{KnownArchive, KnownStretch, Usage};
 use crate::model::ObjectId;
-use crate::ops::backup::reuse::choose::{Share, choose};
+use crate::ops::backup::reuse::choose::{Share, choose, small_max};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +45,7 @@ impl Drain {
         };
         let shares: Vec<Share> = used(stretches).into_iter().filter_map(share).collect();
         let left = share_of(shares.iter().map(|s| s.used).fold(0, u64::saturating_add));
-        Self { archives: choose(&shares, full, left), left: AtomicU64::new(left) }
+        Self { archives: choose(&shares, full, left, small_max()), left: AtomicU64::new(left) }
     }
 
     /// True when what lies in this archive is packed again, as long as there is a share left.

@@ -206,6 +206,7 @@ pub(in crate::ops::backup) fn same_database(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn what_was_read_under_a_clock_that_was_ahead_is_read_again_within_thirty_days() {
@@ -240,5 +241,41 @@ mod tests {
         let (border, after) = ((noon, 500_000_000), (noon, 500_000_001));
         assert!(safe(border, border) && safe((noon - 100, 0), border));
         assert!(!safe(after, border) && !safe(border, after) && !safe(border, (noon + 100, 0)));
+    }
+
+    /// A minute after the last change of what lies at `path`.
+    fn settles(path: &Path) -> Timestamp {
+        let facts = std::fs::metadata(path).unwrap();
+        let last = (facts.ctime(), facts.ctime_nsec()).max((facts.mtime(), facts.mtime_nsec()));
+        Timestamp::new(last.0, i32::try_from(last.1).unwrap()).unwrap() + jiff::SignedDuration::from_mins(1)
+    }
+
+    #[test]
+    fn a_database_is_believed_when_it_and_what_lies_beside_it_changed_last_a_minute_before_the_capture() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = dir.path().join("app.db");
+        std::fs::write(&db, "pages").unwrap();
+        if !keeps_change_times_at(&db) {
+            crate::not_run("databases are never believed on this file system");
+            return;
+        }
+        let safe = |at: Timestamp| Facts::of_database(&db, Settled::at(at)).unwrap().safe;
+        let nanosecond = jiff::SignedDuration::from_nanos(1);
+        let border = settles(&db);
+        assert!(safe(border) && !safe(border - nanosecond));
+        for name in ["app.db-wal", "app.db-journal"] {
+            let beside = dir.path().join(name);
+            // The clock of a file system ticks some hundred times a second.
+            loop {
+                std::fs::write(&beside, "what was committed").unwrap();
+                if settles(&beside) > border {
+                    break;
+                }
+            }
+            let later = settles(&beside);
+            assert!(!safe(border) && !safe(later - nanosecond) && safe(later), "{name}");
+            std::fs::write(&beside, "").unwrap();
+            assert!(safe(border), "an empty {name} holds nothing");
+        }
     }
 }

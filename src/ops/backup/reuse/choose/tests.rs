@@ -55,7 +55,7 @@ impl World {
     /// A run that finds `new` bytes more; gives how much it packed.
     fn run(&mut self, new: u64) -> u64 {
         let mut left = share_of(self.content());
-        let chosen = choose(&self.shares, self.full, left);
+        let chosen = choose(&self.shares, self.full, left, SMALL_MAX);
         let mut again = 0;
         // File by file in the order of paths, which is none of archives: where it does not fit, a part of each.
         for turn in 0..8 {
@@ -195,11 +195,26 @@ fn what_is_folded_comes_to_lie_in_an_archive_of_twice_the_size_at_least() {
     let mut shares: Vec<Share> = (0..32).map(|n| share(n, 10 * MIB)).collect();
     shares.push(share(32, 10_000));
     // The little one and one of the others would be enough; but then that one was packed again for the sake of 10,000 bytes.
-    let chosen = choose(&shares, FULL, 1 << 40);
+    let chosen = choose(&shares, FULL, 1 << 40, SMALL_MAX);
     assert_eq!(chosen.len(), 5, "the little one, and as many as fill an archive");
     shares.extend((33..40).map(|n| share(n, 10_000)));
-    let chosen = choose(&shares, FULL, 1 << 40);
+    let chosen = choose(&shares, FULL, 1 << 40, SMALL_MAX);
     assert!(shares.iter().filter(|s| s.used == 10_000).all(|s| chosen.contains(&s.archive)));
-    assert!(choose(&shares, FULL, 19_999).is_empty(), "what does not fit is not begun");
-    assert!(choose(&shares[..32], FULL, 1 << 40).is_empty());
+    assert!(choose(&shares, FULL, 19_999, SMALL_MAX).is_empty(), "what does not fit is not begun");
+    assert!(choose(&shares[..32], FULL, 1 << 40, SMALL_MAX).is_empty());
+}
+
+#[test]
+fn another_bound_folds_as_many_more() {
+    let share = |n: u64| Share {
+        archive: ObjectId::of(&n.to_le_bytes()),
+        used: 10_000,
+        of: 10_000,
+        size: 10_000,
+        age: n,
+        delta: true,
+    };
+    let shares: Vec<Share> = (0..5).map(share).collect();
+    let folded = |most: usize| choose(&shares, 32_000, 1 << 40, most).len();
+    assert_eq!((folded(5), folded(4), folded(2), folded(1)), (0, 4, 4, 5));
 }
