@@ -53,7 +53,7 @@ impl Said {
             Words::OthersProofs => (None, self.other, self.bad),
             Words::OthersAlone => (None, self.other_alone, self.bad_by_others),
         };
-let proofs = own.into_iter().chain(other);
+        let proofs = own.into_iter().chain(other);
         proofs.filter(|proof| holds(*proof, bad)).map(|(_, began)| began).max()
     }
 

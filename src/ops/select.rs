@@ -1,10 +1,10 @@
 //! From what people type to snapshots, components and paths.
 
 use crate::model::chain::{KnownSnapshot, Trust};
+use crate::model::entry::Why;
 use crate::model::index::{Index, IndexComponent, SegmentRef};
 use crate::model::manifest::Segment;
 use crate::model::selector::{Selector, SelectorError, Summary};
-use crate::model::entry::Why;
 use crate::model::{Entry, HostId, Kind, RelPath};
 use crate::ops::error::{Class, Doing, OpError, Result};
 use crate::ops::holding::{holds, numbered};
@@ -73,8 +73,9 @@ pub fn refuse_left(selection: &Selection, entries: &[Entry]) -> Result<()> {
     for path in &selection.paths {
         let Some(why) = entries.iter().find(|e| e.path == *path).and_then(not_captured) else { continue };
         let what = format!("{}/{path} is not in this snapshot: {why}", selection.component);
-        return Err(OpError::new(Class::NotFound, what)
-            .hint("`backstay find NAME` lists the snapshots that have it"));
+        return Err(
+            OpError::new(Class::NotFound, what).hint("`backstay find NAME` lists the snapshots that have it")
+        );
     }
     Ok(())
 }

@@ -287,7 +287,11 @@ fn what_does_not_need_a_damaged_listing_comes_back_all_the_same() {
             paths.filter(|p| !found.contains_key(*p)).count()
         };
         let lacking = ["app", "conf", "holes"].map(lacks);
-        assert_eq!(lacking.iter().filter(|n| **n > 0).count(), 1, "{key}: one component lacks something: {lacking:?}");
+        assert_eq!(
+            lacking.iter().filter(|n| **n > 0).count(),
+            1,
+            "{key}: one component lacks something: {lacking:?}"
+        );
         for (path, node) in &found {
             let new = matches!(node, Node::Dir(0o700)) && ran.text().contains(&format!("{}", path.display()));
             assert!(expected.get(path) == Some(node) || new, "{key}: {}", path.display());

@@ -259,7 +259,8 @@ fn what_retention_lets_go_is_announced_and_a_day_later_deleted() {
 #[test]
 fn backups_two_months_apart_never_leave_fewer_than_three_good_ones() {
     let bench = Bench::with(6, 61 * DAY, Retention::default());
-    let good = |bench: &Bench| look::list(&bench.session).unwrap().snapshots.iter().filter(|s| s.good).count();
+    let good =
+        |bench: &Bench| look::list(&bench.session).unwrap().snapshots.iter().filter(|s| s.good).count();
     assert_eq!(good(&bench), 1, "only what was stored lately is proved");
     for _ in 0..4 {
         let report = bench.prune().unwrap();

@@ -6,8 +6,8 @@ use super::settle::{Settler, Wanted};
 use super::troubles::{Sort, Troubles};
 use crate::model::{Entry, Kind, Problem};
 use crate::platform::apply::Subject;
-use crate::platform::users::Names;
 use crate::platform::at::FileId;
+use crate::platform::users::Names;
 use crate::platform::{at, capture};
 use rustix::fs::FileType;
 use std::fs::File;
@@ -54,8 +54,7 @@ impl<'a> Copier<'a> {
         let failed = |e| ExtractError::at("copy", &entry.path)(e);
         if entry.kind == Kind::File {
             let (file, _) = copy_file(from, to, stop).map_err(failed)?;
-            let copied =
-                self.settle(Subject::Open(file.as_fd()), entry).and_then(|()| file.sync_all());
+            let copied = self.settle(Subject::Open(file.as_fd()), entry).and_then(|()| file.sync_all());
             return copied.map_err(|e| {
                 // The error that is told is the first one.
                 let _gone = at::unlink(to.dir, to.name);

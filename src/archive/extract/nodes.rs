@@ -41,7 +41,9 @@ impl Extractor<'_> {
         match made {
             Ok(()) => self.settle_node(dir, entry),
             Err(e) if cannot_be_here(&e) => {
-                self.settler.troubles.add(troubles::Sort::Node, &entry.path, || format!("cannot {verb}: {e}"));
+                self.settler
+                    .troubles
+                    .add(troubles::Sort::Node, &entry.path, || format!("cannot {verb}: {e}"));
                 Ok(())
             }
             Err(e) => Err(cannot_make(verb, entry, e)),
@@ -105,10 +107,8 @@ impl Extractor<'_> {
             return self.make(new).map(drop);
         }
         let (from, to) = (self.parent_of(existing)?, self.parent_of(&new.path)?);
-        let (from, to) = (
-            At { dir: from.as_fd(), name: existing.name() },
-            At { dir: to.as_fd(), name: new.path.name() },
-        );
+        let (from, to) =
+            (At { dir: from.as_fd(), name: existing.name() }, At { dir: to.as_fd(), name: new.path.name() });
         let (file, id) = copy_file(from, to, stop).map_err(|e| cannot_make("copy", new, e))?;
         self.made.add(key(new.path.as_bytes()), id, Sort::File);
         self.settle(Subject::Open(file.as_fd()), new)?;

@@ -68,7 +68,8 @@ impl Unread {
                 "`backstay restore {next} {name} --to DIR` brings it from snapshot {next}: move what is in there to {place} before the next backup"
             ),
             None => format!(
-                "no other snapshot in the stores that are here holds it whole; another store, or a copy of this one, may; `backstay restore {} {name} --to DIR` brings what can still be read of it", self.snapshot
+                "no other snapshot in the stores that are here holds it whole; another store, or a copy of this one, may; `backstay restore {} {name} --to DIR` brings what can still be read of it",
+                self.snapshot
             ),
         }
     }

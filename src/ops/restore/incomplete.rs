@@ -8,8 +8,7 @@ use crate::model::{Entry, Problem, ProblemKind};
 const NAMED_MAX: usize = 100;
 
 const UNREADABLE: &str = "it could not be read when the snapshot was made, so it is not in it";
-const AS_BYTES: &str =
-    "a database that SQLite did not give when the snapshot was made: it comes back as the bytes it had, which may be a mixture";
+const AS_BYTES: &str = "a database that SQLite did not give when the snapshot was made: it comes back as the bytes it had, which may be a mixture";
 const UNSTEADY: &str = "it changed while it was read when the snapshot was made, so it may be a mixture";
 
 /// What is to be said of `listing`. What the configuration allowed to be unreadable leaves a component complete, and is no problem.

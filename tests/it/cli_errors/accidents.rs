@@ -72,10 +72,16 @@ fn what_cannot_be_read_is_named_and_everything_else_kept() {
         let all = [&["restore", "latest"], args, &["--no-owners", "--to", to.to_str().unwrap()]].concat();
         as_somebody(&person, &all).unwrap()
     };
-    restore(&[]).code(3).says(&["backend/closed: it could not be read when", "backend/shut: ", "2 things could not"]);
+    restore(&[]).code(3).says(&[
+        "backend/closed: it could not be read when",
+        "backend/shut: ",
+        "2 things could not",
+    ]);
     assert!(to.join("backend/app/main.py").exists() && !to.join("backend/closed").exists());
     fs::remove_dir_all(&to).unwrap();
-    restore(&["backend/closed"]).code(16).says(&["it could not be read when the snapshot was made", "backstay find"]);
+    restore(&["backend/closed"])
+        .code(16)
+        .says(&["it could not be read when the snapshot was made", "backstay find"]);
     assert!(!to.exists());
     restore(&["backend/app"]).code(0);
     fs::remove_dir_all(&to).unwrap();

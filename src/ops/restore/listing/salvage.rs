@@ -108,10 +108,8 @@ impl<'a> Salvage<'a> {
     /// Makes entries for folders that something lies in and whose own entries are lost.
     fn fill_in_folders(&mut self) {
         let entries = &mut self.listing.entries;
-        let mut known: HashSet<RelPath> = { entries.iter() }
-            .filter(|e| e.kind == Kind::Dir)
-            .map(|e| e.path.clone())
-            .collect();
+        let mut known: HashSet<RelPath> =
+            { entries.iter() }.filter(|e| e.kind == Kind::Dir).map(|e| e.path.clone()).collect();
         let mut made = Vec::new();
         for entry in entries.iter() {
             let mut above = entry.path.parent();
