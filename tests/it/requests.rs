@@ -63,7 +63,7 @@ fn a_restore_of_many_small_files_takes_few_requests() {
         store.reset();
         let to = dir.path().join(name);
         let (snapshot, accept_untrusted, ignore_owners) = ("latest".to_owned(), false, true);
-        let options = RestoreOptions { snapshot, paths, to, accept_untrusted, ignore_owners };
+        let options = RestoreOptions { snapshot, paths, to, accept_untrusted, ignore_owners, salvage: true };
         let report = restore(&session, &options).unwrap();
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         (report.files as usize, store.count(Verb::GetRange))

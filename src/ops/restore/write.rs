@@ -242,8 +242,9 @@ impl<'e, 'x> Files<'e, 'x> {
             return self.give_up(file, "its content is not what its listing says");
         }
         let entry = self.entry(file);
+        let extractor = self.extractor;
         let Some(handle) = self.file(file)? else { return Ok(()) };
-        let finished = self.extractor.finish_file(handle, entry);
+        let finished = extractor.finish_file(handle, entry);
         self.close(file);
         finished.map_err(|e| self.failed(file, e))?;
         if entry.link.is_none() {
