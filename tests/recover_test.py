@@ -699,6 +699,85 @@ class Made(Case):
         return done
 
 
+# ---------------------------------------------------------------- what a disk, a file system or a person does
+
+FAULTS = """
+import errno, os
+
+def failing(name, code, when=lambda *words, **more: True):
+    real = getattr(os, name)
+    def call(*words, **more):
+        if when(*words, **more):
+            raise OSError(code, os.strerror(code))
+        return real(*words, **more)
+    setattr(os, name, call)
+
+def below(folder):
+    return lambda path, *words, **more: isinstance(path, str) and "/%s/" % folder in path
+
+def named(name):
+    return lambda fd, *words, **more: os.readlink("/proc/self/fd/%d" % fd).endswith("/" + name)
+
+"""
+
+
+class Mishaps(Made):
+    def faults(self, *lines):
+        """An environment in which system calls of recover.py fail as `lines` say."""
+        folder = os.path.join(self.dir, "faults")
+        os.makedirs(folder, exist_ok=True)
+        with open(folder + "/sitecustomize.py", "w") as f:
+            f.write(FAULTS + "\n".join(lines) + "\n")
+        return dict(os.environ, PYTHONPATH=folder, PYTHONDONTWRITEBYTECODE="1")
+
+    def vault_of(self, *components, name="made"):
+        vault = self.make(name)
+        return vault, vault.commit(signer("key"), list(components))
+
+    def restore(self, code, vault, snapshot, *more, env=None):
+        subprocess.run(["rm", "-rf", self.to], check=True)
+        return self.run_recover(code, *self.words(vault, SHARED["key"].public), "restore", snapshot, "--to", self.to,
+                                *more, env=env)
+
+    def content(self, path):
+        with open(os.path.join(self.to, path), "rb") as f:
+            return f.read()
+
+    def objects(self, vault, snapshot, kind):
+        return [object_path(vault.store, kind, row[2]) for row in record_of(vault.store, snapshot)["objects"] if row[0] == kind]
+
+    def test_objects_that_cannot_be_opened_are_damage_and_stop_nothing_else(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")), component(plain(b"h", b"other\n"), name="d"),
+                                        component(plain(b"i", b"third\n"), name="e"))
+        bad = [self.objects(vault, snapshot, "archive")[0], self.objects(vault, snapshot, "manifest")[1]]
+        for path in bad:
+            os.unlink(path)
+            os.symlink(os.path.basename(path), path)      # ELOOP when it is opened
+        words = self.words(vault, SHARED["key"].public)
+        done = self.run_recover(DAMAGED, *words, "check", snapshot)
+        self.assertIn("2 of 7 objects", done.stderr)
+        for path in bad:
+            self.assertRegex(done.stderr, "DAMAGE: [^\n]*%s[^\n]* cannot be read: " % os.path.basename(path))
+        self.restore(DAMAGED, vault, snapshot)
+        self.assert_nothing_restored()
+        done = self.restore(DAMAGED, vault, snapshot, "--keep-going")
+        self.assertEqual(self.content("e/i"), b"third\n")
+        self.assertEqual(os.listdir(self.to + "/c") + os.listdir(self.to + "/d"), [])
+        self.assertIn("c/g", done.stderr)
+
+    def test_a_disk_that_cannot_read_an_object_is_damage_and_a_full_machine_is_not(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")))
+        words = self.words(vault, SHARED["key"].public)
+        for code, wanted in (("EIO", DAMAGED), ("EUCLEAN", DAMAGED), ("EACCES", DAMAGED), ("EMFILE", FAILED), ("ENOMEM", FAILED)):
+            with self.subTest(code=code):
+                env = self.faults("failing('open', errno.%s, below('archives'))" % code)
+                done = self.run_recover(wanted, *words, "check", snapshot, env=env)
+                self.assertIn("cannot be read: ", done.stderr)
+                self.assertEqual("1 of 3 objects" in done.stderr, wanted == DAMAGED)
+                self.restore(wanted, vault, snapshot, "--keep-going", env=env)
+                self.assertFalse(os.path.lexists(self.to + "/c/g"))
+
+
 class Chains(Made):
     def test_a_strangers_snapshot_is_never_taken_by_itself(self):
         vault, key, stranger = self.make(), signer("key"), signer("other")

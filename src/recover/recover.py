@@ -274,6 +274,15 @@ def parent_of(path):
 
 # ---------------------------------------------------------------- the store
 
+def codes(*names):
+    """The numbers of these errors; not every system knows them all."""
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+# Trouble of this machine: it says nothing of what was to be opened, and the next would meet it, too.
+OF_THE_MACHINE = codes("EMFILE", "ENFILE", "ENOMEM")
+
+
 class Store:
     """A folder that holds a store. Only read."""
 
@@ -303,16 +312,31 @@ class Store:
 
     def open(self, name):
         """Opens an object; the caller closes it."""
+        fd = None
         try:
             fd = os.open(os.path.join(self.root, name), os.O_RDONLY | os.O_NONBLOCK)
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
         except OSError as e:
+            if fd is not None:
+                os.close(fd)
             if e.errno in (errno.ENOENT, errno.ENOTDIR):
                 raise Damage("%s is missing" % name)
-            raise Failed("%s cannot be read: %s" % (name, e.strerror))
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise self.unreadable(name, e)
+        if not regular:
             os.close(fd)
             raise Damage("%s is not a file" % name)
         return open(fd, "rb", buffering=0)
+
+    @staticmethod
+    def unreadable(name, error):
+        """A data object that cannot be opened is lost like one that cannot be read to its end, and costs what lies in
+        it alone; without `backstay.json` or a record there is nothing to go on with."""
+        text = "%s cannot be read: %s" % (name, error.strerror)
+        if error.errno in OF_THE_MACHINE or not name.startswith(("archives/", "manifests/")):
+            return Failed(text)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            text += " (it may be whole: try again as root, or as the owner of the store)"
+        return Damage(text)
 
     def read(self, name, limit):
         with self.open(name) as f:
@@ -2361,6 +2385,22 @@ def command_ls(vault, opener, options):
     return OK
 
 
+def check_object(store, name, size, sha):
+    digest, total = hashlib.sha256(), 0
+    with store.open(name) as f:
+        while True:
+            try:
+                data = f.read(CHUNK)
+            except OSError as e:
+                raise Damage("%s cannot be read: %s" % (name, e.strerror))
+            if not data:
+                break
+            digest.update(data)
+            total += len(data)
+    if total != size or digest.hexdigest() != sha:
+        raise Damage("%s is damaged: size or SHA-256 differ" % name)
+
+
 def command_check(vault, opener, options):
     record = vault.find(options.id, options.host, options.unsigned)
     bad = 0
@@ -2370,17 +2410,8 @@ def command_check(vault, opener, options):
         if number % 100 == 0 or kind == "archive":
             say("%d of %d: %s" % (number, len(objects), name))
         try:
-            digest, total = hashlib.sha256(), 0
-            with vault.store.open(name) as f:
-                while True:
-                    data = f.read(CHUNK)
-                    if not data:
-                        break
-                    digest.update(data)
-                    total += len(data)
-            if total != size or digest.hexdigest() != sha:
-                raise Damage("%s is damaged: size or SHA-256 differ" % name)
-        except (Damage, OSError) as e:
+            check_object(vault.store, name, size, sha)
+        except Damage as e:
             bad += 1
             say("DAMAGE: %s" % shown(e))
     if bad:
