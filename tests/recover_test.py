@@ -777,6 +777,18 @@ class Mishaps(Made):
                 self.restore(wanted, vault, snapshot, "--keep-going", env=env)
                 self.assertFalse(os.path.lexists(self.to + "/c/g"))
 
+    def test_names_of_one_inode_that_is_no_file_may_differ_in_all_but_what_it_is(self):
+        one, two = "%016x" % 1, "%016x" % 2
+        pairs = [meta(b"a", "fifo", 0o600, link=one), dict(meta(b"b", "fifo", 0o640, link=one), mtime=[1600000000, 1])]
+        pairs += [dict(symlink(b"x", b"t"), link=two), dict(symlink(b"y", b"t"), link=two, mtime=[1600000000, 1])]
+        vault, snapshot = self.vault_of(component(*pairs))
+        self.restore(OK, vault, snapshot)
+        self.assertEqual(os.lstat(self.to + "/c/a").st_ino, os.lstat(self.to + "/c/b").st_ino)
+        pairs[-1]["target"] = b"other"
+        vault, snapshot = self.vault_of(component(*pairs), name="differs")
+        self.assertIn("differ", self.restore(DAMAGED, vault, snapshot).stderr)
+        self.assert_nothing_restored()
+
 
 class Chains(Made):
     def test_a_strangers_snapshot_is_never_taken_by_itself(self):

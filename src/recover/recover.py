@@ -1477,11 +1477,18 @@ class Entry:
         elif any(key in doc for key in ("size", "hash", "extents", "maps")):
             raise Damage("%s: only files have content" % what)
         if self.link is not None:
-            # What all names of one inode must have in common. Archives by name: indexes differ by segment.
-            fields = {k: v for k, v in doc.items() if k not in ("path", "path_b64", "extents")}
-            digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8", "surrogatepass"))
-            digest.update(repr(self.extents).encode())
-            self.twin = digest.digest()
+            self.twin = self._common(doc)
+
+    def _common(self, doc):
+        """A digest of what all names of one inode must have in common."""
+        if self.type != "file":
+            # It was looked at name by name, and may have changed in between: only what it is must be the same.
+            return hashlib.sha256(repr((self.type, self.target, self.dev)).encode()).digest()
+        # Archives by name: indexes differ by segment.
+        fields = {k: v for k, v in doc.items() if k not in ("path", "path_b64", "extents")}
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8", "surrogatepass"))
+        digest.update(repr(self.extents).encode())
+        return digest.digest()
 
     def _metadata(self, doc, what):
         self.mode = int(get_match(doc, "mode", OCTAL4, what), 8)
