@@ -789,6 +789,70 @@ class Mishaps(Made):
         self.assertIn("differ", self.restore(DAMAGED, vault, snapshot).stderr)
         self.assert_nothing_restored()
 
+    def test_metadata_that_does_not_fit_the_target_is_a_problem_of_its_entry(self):
+        vault, snapshot = self.vault_of(component(
+            meta(b"d", "dir", 0o750, xattrs={"user.a": b"x"}), plain(b"d/f", xattrs={"user.b": b"x"}), symlink(b"l", b"t")))
+        for call, codes in (("setxattr", ("ENOSPC", "E2BIG", "ERANGE", "EDQUOT", "ENOSYS")), ("fchown", ("EDQUOT",)),
+                            ("chown", ("ENOSYS",)), ("fchmod", ("ENOSPC", "EPERM")), ("chmod", ("EPERM",)), ("utime", ("ENOSPC",))):
+            for code in codes:
+                with self.subTest(call=call, code=code):
+                    done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing(%r, errno.%s)" % (call, code)))
+                    self.assertIn("could not be set", done.stderr)
+                    self.assertNotIn("Everything is there", done.stderr)
+                    self.assertEqual(self.content("c/d/f"), b"content\n")
+                    self.assertEqual(os.readlink(self.to + "/c/l"), "t")
+        with self.subTest("the disk is broken"):
+            for code in ("EIO", "EROFS", "EUCLEAN"):
+                self.restore(FAILED, vault, snapshot, env=self.faults("failing('setxattr', errno.%s)" % code))
+                self.assert_nothing_restored()
+
+    def test_what_the_target_does_not_know_is_a_problem_of_its_entry(self):
+        vault, snapshot = self.vault_of(component(meta(b"fifo", "fifo"), plain(b"g"), plain(b"h", b"large\n")))
+        done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing('mkfifo', errno.ENOSYS)"))
+        self.assertIn("c/fifo", done.stderr)
+        self.assertEqual(self.content("c/g"), b"content\n")
+        done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing('ftruncate', errno.EFBIG, named('h'))"))
+        self.assertIn("c/h", done.stderr)
+        self.assertEqual(os.listdir(self.to + "/c"), ["g"] if not os.path.lexists(self.to + "/c/fifo") else ["fifo", "g"])
+
+    def linked(self):
+        """Two names each of a file with a hole, of a FIFO and of a symbolic link."""
+        one, two, three = ("%016x" % n for n in (1, 2, 3))
+        size = 3 << 20
+        content = [(0, b"begin"), (size - 3, b"end")]
+        more = dict(size=size, content=content, hash="b3:" + mini_vault.blake3(b"beginend").hex(), link=one)
+        return self.vault_of(component(
+            meta(b"a", "file", 0o640, **more), meta(b"b", "file", 0o640, **more),
+            meta(b"p", "fifo", 0o620, link=two), meta(b"q", "fifo", 0o620, link=two),
+            dict(symlink(b"x", b"t"), link=three), dict(symlink(b"y", b"t"), link=three)))
+
+    def test_where_there_are_no_hard_links_each_name_has_the_content(self):
+        vault, snapshot = self.linked()
+        whole = b"begin" + bytes((3 << 20) - 8) + b"end"
+        self.restore(OK, vault, snapshot)
+        self.assertEqual(os.stat(self.to + "/c/a").st_nlink, 2)
+        for code in ("EPERM", "EOPNOTSUPP", "EMLINK", "ENOSYS"):
+            with self.subTest(code=code):
+                done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing('link', errno.%s)" % code))
+                self.assertRegex(done.stderr, "hard link[^\n]*\n +c/b\n +c/q\n +c/y\n")
+                for name in "ab":
+                    self.assertEqual(self.content("c/" + name), whole)
+                    facts = os.stat(self.to + "/c/" + name)
+                    self.assertEqual((facts.st_nlink, facts.st_mode & 0o7777, facts.st_mtime), (1, 0o640, 1700000000.000000005))
+                    self.assertLess(facts.st_blocks * 512, 1 << 20, "a hole was filled")
+                self.assertEqual(stat.filemode(os.stat(self.to + "/c/q").st_mode), "prw--w----")
+                self.assertEqual(os.readlink(self.to + "/c/y"), "t")
+
+    def test_a_copy_for_which_there_is_no_room_or_no_content_is_not_there(self):
+        vault, snapshot = self.linked()
+        links = "failing('link', errno.EPERM)"
+        done = self.restore(PROBLEMS, vault, snapshot, env=self.faults(links, "failing('pwrite', errno.ENOSPC, named('b'))"))
+        self.assertRegex(done.stderr, "No space left on device[^\n]*\n +c/b\n")
+        self.assertEqual(sorted(os.listdir(self.to + "/c")), ["a", "p", "q", "x", "y"])
+        damage(self.objects(vault, snapshot, "archive")[0], "middle")
+        self.restore(DAMAGED, vault, snapshot, "--keep-going", env=self.faults(links))
+        self.assertEqual(sorted(os.listdir(self.to + "/c")), ["p", "q", "x", "y"])
+
 
 class Chains(Made):
     def test_a_strangers_snapshot_is_never_taken_by_itself(self):
