@@ -853,6 +853,23 @@ class Mishaps(Made):
         self.restore(DAMAGED, vault, snapshot, "--keep-going", env=self.faults(links))
         self.assertEqual(sorted(os.listdir(self.to + "/c")), ["p", "q", "x", "y"])
 
+    def test_a_path_that_is_not_in_the_snapshot_is_refused_also_with_keep_going(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")))
+        for more in ((), ("--keep-going",)):
+            done = self.restore(FAILED, vault, snapshot, "c/g", "c/typo", *more)
+            self.assertIn("has no typo", done.stderr)
+            self.assert_nothing_restored()
+
+    def test_a_path_whose_listing_is_lost_is_named_and_one_of_a_whole_listing_refused(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")), component(plain(b"h", b"other\n"), name="d"))
+        damage(self.objects(vault, snapshot, "manifest")[0], "middle")
+        done = self.restore(DAMAGED, vault, snapshot, "c/g", "d/h", "--keep-going")
+        self.assertRegex(done.stderr, "is not in what could be read of the snapshot[^\n]*\n +c/g\n")
+        self.assertEqual(self.content("d/h"), b"other\n")
+        done = self.restore(FAILED, vault, snapshot, "c/g", "d/typo", "--keep-going")
+        self.assertIn("component d has no typo", done.stderr)
+        self.assert_nothing_restored()
+
 
 class Chains(Made):
     def test_a_strangers_snapshot_is_never_taken_by_itself(self):

@@ -1781,6 +1781,7 @@ class Restore:
         self.bad = set()      # entry numbers that cannot be had
         self.skipped = set()  # entry numbers that could not be made
         self.apart = {}       # entry number -> why this further name of a file could not be a hard link
+        self.torn = set()     # components of whose listing a part cannot be read
         self.notes = {}
         self.bytes = 0
         self.damage = []
@@ -1874,13 +1875,18 @@ class Restore:
             for entry in self.snapshot.walk(component, lost):
                 if self.selected(entry, select, hit):
                     self.plan_entry(component, entry)
-            missing = [path for path, found in hit.items() if not found]
-            if missing and not self.options.keep_going:
-                raise Failed("component %s has no %s in snapshot %s" % (
-                    component.name, ", ".join(shown(p) for p in missing), self.snapshot.id))
+            self.not_found(component, [path for path, found in hit.items() if not found])
             if not component.complete:
                 self.problems.add("component %s is incomplete in this snapshot: something could not be read when it "
                                   "was made" % component.name)
+
+    def not_found(self, component, missing):
+        if missing and component.name not in self.torn:
+            raise Failed("component %s has no %s in snapshot %s. Nothing was restored: `ls` shows what is in it" % (
+                component.name, ", ".join(shown(p) for p in missing), self.snapshot.id))
+        for path in missing:
+            self.problems.add("is not in what could be read of the snapshot: the listing that would name it is lost. Try "
+                              "another store", component.name.encode() + b"/" + path)
 
     def wanted(self):
         """component -> paths wanted in it ([b"."]: all)"""
@@ -1963,6 +1969,7 @@ class Restore:
 
     def lost_segment(self, error, component, first, last, count):
         self.lose(error)
+        self.torn.add(component.name)
         self.problems.add("%d entries of %s are lost, because their listing is: those from the first of these to the "
                           "second" % (count, component.name), b"%s ... %s" % (first, last))
 
