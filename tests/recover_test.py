@@ -870,6 +870,28 @@ class Mishaps(Made):
         self.assertIn("component d has no typo", done.stderr)
         self.assert_nothing_restored()
 
+    def absent_by_the_format(self):
+        """The fields of an entry that format.md says are absent when they are empty."""
+        with open(os.path.join(HERE, "..", "docs", "format.md")) as f:
+            rows = f.read().split("| absent | means |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+        return {name for row in rows for name in re.findall("`([a-z_]+)`", row.split("|")[1])}
+
+    def test_fields_that_are_empty_may_be_absent_and_no_others(self):
+        absent = self.absent_by_the_format()
+        self.assertEqual(absent, {"extents", "maps", "user", "group", "link", "xattrs", "flags", "attrs"})
+        changes = [(OK, lambda doc: {k: v for k, v in doc.items() if k not in absent}),
+                   (OK, lambda doc: dict(doc, flags=[], xattrs={}, extents=[])),
+                   (OK, lambda doc: dict({k: v for k, v in doc.items() if k != "extents"}, maps=[]))]
+        changes += [(DAMAGED, lambda doc, key=key: {k: v for k, v in doc.items() if k != key})
+                    for key in ("path", "type", "mode", "uid", "gid", "mtime", "size", "hash")]
+        for number, (code, change) in enumerate(changes):
+            vault = self.make("empty-%d" % number)
+            of_the_file = lambda what, value: change(value) if what == "entry" and value["type"] == "file" else value
+            snapshot = vault.commit(signer("key"), [component(plain(b"empty", b""))], tamper=of_the_file)
+            with self.subTest(number=number):
+                self.restore(code, vault, snapshot)
+                self.assertEqual(code == OK, os.path.lexists(self.to + "/c/empty"))
+
 
 class Chains(Made):
     def test_a_strangers_snapshot_is_never_taken_by_itself(self):
