@@ -860,6 +860,14 @@ class Mishaps(Made):
             self.assertIn("has no typo", done.stderr)
             self.assert_nothing_restored()
 
+    def test_a_path_that_is_named_and_was_not_stored_is_a_problem(self):
+        vault, snapshot = self.vault_of(component(plain(b"g"), dict(path=b"m", type="left", why="mount"), meta(b"s", "socket")))
+        self.restore(OK, vault, snapshot)
+        done = self.restore(PROBLEMS, vault, snapshot, "c/g", "c/m", "c/s")
+        self.assertRegex(done.stderr, "mount\n +c/m\n")
+        self.assertRegex(done.stderr, "never stored\\)\n +c/s\n")
+        self.assertNotIn("Everything is there", done.stderr)
+
     def test_a_path_whose_listing_is_lost_is_named_and_one_of_a_whole_listing_refused(self):
         vault, snapshot = self.vault_of(component(plain(b"g")), component(plain(b"h", b"other\n"), name="d"))
         damage(self.objects(vault, snapshot, "manifest")[0], "middle")

@@ -1874,7 +1874,7 @@ class Restore:
             self.spool.add({"path": component.name, "type": "top"})
             for entry in self.snapshot.walk(component, lost):
                 if self.selected(entry, select, hit):
-                    self.plan_entry(component, entry)
+                    self.plan_entry(component, entry, entry.path in select)
             self.not_found(component, [path for path, found in hit.items() if not found])
             if not component.complete:
                 self.problems.add("component %s is incomplete in this snapshot: something could not be read when it "
@@ -1916,10 +1916,13 @@ class Restore:
                 chosen = True  # a parent: restored for its metadata
         return chosen
 
-    def plan_entry(self, component, entry):
+    def plan_entry(self, component, entry, named):
         if entry.type in ("left", "socket"):
             why = "socket (sockets are noted, never stored)" if entry.type == "socket" else entry.why
-            if entry.why == "unreadable":
+            if named:
+                self.problems.add("was asked for by name and is not in the snapshot: %s" % why,
+                                  component.name.encode() + b"/" + entry.path)
+            elif entry.why == "unreadable":
                 self.problems.add("could not be read when the snapshot was made, so is not in it",
                                   component.name.encode() + b"/" + entry.path)
             else:
