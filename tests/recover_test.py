@@ -746,6 +746,19 @@ class Mishaps(Made):
     def objects(self, vault, snapshot, kind):
         return [object_path(vault.store, kind, row[2]) for row in record_of(vault.store, snapshot)["objects"] if row[0] == kind]
 
+    def test_what_the_disk_says_last_is_heard(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")))
+        bin_dir = os.path.join(self.dir, "bin")
+        os.mkdir(bin_dir)
+        env = dict(os.environ, PATH=bin_dir + ":" + os.environ["PATH"])
+        for said, code in (("sync: error syncing '/x': Input/output error", FAILED), ("sync: invalid option -- 'f'", OK)):
+            with open(bin_dir + "/sync", "w") as f:
+                f.write('#!/bin/sh\necho "%s" >&2\nexit 1\n' % said)
+            os.chmod(bin_dir + "/sync", 0o755)
+            done = self.restore(code, vault, snapshot, env=env)
+            self.assertEqual("Input/output error" in done.stderr, code == FAILED)
+            self.assertEqual(os.path.lexists(self.to), code == OK)
+
     def test_objects_that_cannot_be_opened_are_damage_and_stop_nothing_else(self):
         vault, snapshot = self.vault_of(component(plain(b"g")), component(plain(b"h", b"other\n"), name="d"),
                                         component(plain(b"i", b"third\n"), name="e"))

@@ -2376,10 +2376,16 @@ def write_at(fd, data, offset):
 def sync(path):
     """Everything on the file system of `path` reaches the disk, before the new name says that it is there."""
     try:
-        if subprocess.run(["sync", "-f", path], stderr=subprocess.DEVNULL).returncode == 0:
-            return
+        done = subprocess.run(["sync", "-f", path], stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"))
     except OSError:
-        pass
+        done = None
+    if done and done.returncode == 0:
+        return
+    said = done.stderr.decode("utf-8", "replace") if done else ""
+    # What the disk could not keep of what was written before is told here, and once. A `sync` without -f says something else.
+    if any(os.strerror(code) in said for code in BROKEN | NO_ROOM):
+        raise Failed("what was restored did not reach the disk, so nothing was: %s. See to that disk, or give another target"
+                     % shown(said.strip()))
     os.sync()
 
 
