@@ -699,6 +699,221 @@ class Made(Case):
         return done
 
 
+# ---------------------------------------------------------------- what a disk, a file system or a person does
+
+FAULTS = """
+import errno, os
+
+def failing(name, code, when=lambda *words, **more: True):
+    real = getattr(os, name)
+    def call(*words, **more):
+        if when(*words, **more):
+            raise OSError(code, os.strerror(code))
+        return real(*words, **more)
+    setattr(os, name, call)
+
+def below(folder):
+    return lambda path, *words, **more: isinstance(path, str) and "/%s/" % folder in path
+
+def named(name):
+    return lambda fd, *words, **more: os.readlink("/proc/self/fd/%d" % fd).endswith("/" + name)
+
+"""
+
+
+class Mishaps(Made):
+    def faults(self, *lines):
+        """An environment in which system calls of recover.py fail as `lines` say."""
+        folder = os.path.join(self.dir, "faults")
+        os.makedirs(folder, exist_ok=True)
+        with open(folder + "/sitecustomize.py", "w") as f:
+            f.write(FAULTS + "\n".join(lines) + "\n")
+        return dict(os.environ, PYTHONPATH=folder, PYTHONDONTWRITEBYTECODE="1")
+
+    def vault_of(self, *components, name="made"):
+        vault = self.make(name)
+        return vault, vault.commit(signer("key"), list(components))
+
+    def restore(self, code, vault, snapshot, *more, env=None):
+        subprocess.run(["rm", "-rf", self.to], check=True)
+        return self.run_recover(code, *self.words(vault, SHARED["key"].public), "restore", snapshot, "--to", self.to,
+                                *more, env=env)
+
+    def content(self, path):
+        with open(os.path.join(self.to, path), "rb") as f:
+            return f.read()
+
+    def objects(self, vault, snapshot, kind):
+        return [object_path(vault.store, kind, row[2]) for row in record_of(vault.store, snapshot)["objects"] if row[0] == kind]
+
+    def test_what_the_disk_says_last_is_heard(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")))
+        bin_dir = os.path.join(self.dir, "bin")
+        os.mkdir(bin_dir)
+        env = dict(os.environ, PATH=bin_dir + ":" + os.environ["PATH"])
+        for said, code in (("sync: error syncing '/x': Input/output error", FAILED), ("sync: invalid option -- 'f'", OK)):
+            with open(bin_dir + "/sync", "w") as f:
+                f.write('#!/bin/sh\necho "%s" >&2\nexit 1\n' % said)
+            os.chmod(bin_dir + "/sync", 0o755)
+            done = self.restore(code, vault, snapshot, env=env)
+            self.assertEqual("Input/output error" in done.stderr, code == FAILED)
+            self.assertEqual(os.path.lexists(self.to), code == OK)
+
+    def test_objects_that_cannot_be_opened_are_damage_and_stop_nothing_else(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")), component(plain(b"h", b"other\n"), name="d"),
+                                        component(plain(b"i", b"third\n"), name="e"))
+        bad = [self.objects(vault, snapshot, "archive")[0], self.objects(vault, snapshot, "manifest")[1]]
+        for path in bad:
+            os.unlink(path)
+            os.symlink(os.path.basename(path), path)      # ELOOP when it is opened
+        words = self.words(vault, SHARED["key"].public)
+        done = self.run_recover(DAMAGED, *words, "check", snapshot)
+        self.assertIn("2 of 7 objects", done.stderr)
+        for path in bad:
+            self.assertRegex(done.stderr, "DAMAGE: [^\n]*%s[^\n]* cannot be read: " % os.path.basename(path))
+        self.restore(DAMAGED, vault, snapshot)
+        self.assert_nothing_restored()
+        done = self.restore(DAMAGED, vault, snapshot, "--keep-going")
+        self.assertEqual(self.content("e/i"), b"third\n")
+        self.assertEqual(os.listdir(self.to + "/c") + os.listdir(self.to + "/d"), [])
+        self.assertIn("c/g", done.stderr)
+
+    def test_a_disk_that_cannot_read_an_object_is_damage_and_a_full_machine_is_not(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")))
+        words = self.words(vault, SHARED["key"].public)
+        for code, wanted in (("EIO", DAMAGED), ("EUCLEAN", DAMAGED), ("EACCES", DAMAGED), ("EMFILE", FAILED), ("ENOMEM", FAILED)):
+            with self.subTest(code=code):
+                env = self.faults("failing('open', errno.%s, below('archives'))" % code)
+                done = self.run_recover(wanted, *words, "check", snapshot, env=env)
+                self.assertIn("cannot be read: ", done.stderr)
+                self.assertEqual("1 of 3 objects" in done.stderr, wanted == DAMAGED)
+                self.restore(wanted, vault, snapshot, "--keep-going", env=env)
+                self.assertFalse(os.path.lexists(self.to + "/c/g"))
+
+    def test_names_of_one_inode_that_is_no_file_may_differ_in_all_but_what_it_is(self):
+        one, two = "%016x" % 1, "%016x" % 2
+        pairs = [meta(b"a", "fifo", 0o600, link=one), dict(meta(b"b", "fifo", 0o640, link=one), mtime=[1600000000, 1])]
+        pairs += [dict(symlink(b"x", b"t"), link=two), dict(symlink(b"y", b"t"), link=two, mtime=[1600000000, 1])]
+        vault, snapshot = self.vault_of(component(*pairs))
+        self.restore(OK, vault, snapshot)
+        self.assertEqual(os.lstat(self.to + "/c/a").st_ino, os.lstat(self.to + "/c/b").st_ino)
+        pairs[-1]["target"] = b"other"
+        vault, snapshot = self.vault_of(component(*pairs), name="differs")
+        self.assertIn("differ", self.restore(DAMAGED, vault, snapshot).stderr)
+        self.assert_nothing_restored()
+
+    def test_metadata_that_does_not_fit_the_target_is_a_problem_of_its_entry(self):
+        vault, snapshot = self.vault_of(component(
+            meta(b"d", "dir", 0o750, xattrs={"user.a": b"x"}), plain(b"d/f", xattrs={"user.b": b"x"}), symlink(b"l", b"t")))
+        for call, codes in (("setxattr", ("ENOSPC", "E2BIG", "ERANGE", "EDQUOT", "ENOSYS")), ("fchown", ("EDQUOT",)),
+                            ("chown", ("ENOSYS",)), ("fchmod", ("ENOSPC", "EPERM")), ("chmod", ("EPERM",)), ("utime", ("ENOSPC",))):
+            for code in codes:
+                with self.subTest(call=call, code=code):
+                    done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing(%r, errno.%s)" % (call, code)))
+                    self.assertIn("could not be set", done.stderr)
+                    self.assertNotIn("Everything is there", done.stderr)
+                    self.assertEqual(self.content("c/d/f"), b"content\n")
+                    self.assertEqual(os.readlink(self.to + "/c/l"), "t")
+        with self.subTest("the disk is broken"):
+            for code in ("EIO", "EROFS", "EUCLEAN"):
+                self.restore(FAILED, vault, snapshot, env=self.faults("failing('setxattr', errno.%s)" % code))
+                self.assert_nothing_restored()
+
+    def test_what_the_target_does_not_know_is_a_problem_of_its_entry(self):
+        vault, snapshot = self.vault_of(component(meta(b"fifo", "fifo"), plain(b"g"), plain(b"h", b"large\n")))
+        done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing('mkfifo', errno.ENOSYS)"))
+        self.assertIn("c/fifo", done.stderr)
+        self.assertEqual(self.content("c/g"), b"content\n")
+        done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing('ftruncate', errno.EFBIG, named('h'))"))
+        self.assertIn("c/h", done.stderr)
+        self.assertEqual(os.listdir(self.to + "/c"), ["g"] if not os.path.lexists(self.to + "/c/fifo") else ["fifo", "g"])
+
+    def linked(self):
+        """Two names each of a file with a hole, of a FIFO and of a symbolic link."""
+        one, two, three = ("%016x" % n for n in (1, 2, 3))
+        size = 3 << 20
+        content = [(0, b"begin"), (size - 3, b"end")]
+        more = dict(size=size, content=content, hash="b3:" + mini_vault.blake3(b"beginend").hex(), link=one)
+        return self.vault_of(component(
+            meta(b"a", "file", 0o640, **more), meta(b"b", "file", 0o640, **more),
+            meta(b"p", "fifo", 0o620, link=two), meta(b"q", "fifo", 0o620, link=two),
+            dict(symlink(b"x", b"t"), link=three), dict(symlink(b"y", b"t"), link=three)))
+
+    def test_where_there_are_no_hard_links_each_name_has_the_content(self):
+        vault, snapshot = self.linked()
+        whole = b"begin" + bytes((3 << 20) - 8) + b"end"
+        self.restore(OK, vault, snapshot)
+        self.assertEqual(os.stat(self.to + "/c/a").st_nlink, 2)
+        for code in ("EPERM", "EOPNOTSUPP", "EMLINK", "ENOSYS"):
+            with self.subTest(code=code):
+                done = self.restore(PROBLEMS, vault, snapshot, env=self.faults("failing('link', errno.%s)" % code))
+                self.assertRegex(done.stderr, "hard link[^\n]*\n +c/b\n +c/q\n +c/y\n")
+                for name in "ab":
+                    self.assertEqual(self.content("c/" + name), whole)
+                    facts = os.stat(self.to + "/c/" + name)
+                    self.assertEqual((facts.st_nlink, facts.st_mode & 0o7777, facts.st_mtime), (1, 0o640, 1700000000.000000005))
+                    self.assertLess(facts.st_blocks * 512, 1 << 20, "a hole was filled")
+                self.assertEqual(stat.filemode(os.stat(self.to + "/c/q").st_mode), "prw--w----")
+                self.assertEqual(os.readlink(self.to + "/c/y"), "t")
+
+    def test_a_copy_for_which_there_is_no_room_or_no_content_is_not_there(self):
+        vault, snapshot = self.linked()
+        links = "failing('link', errno.EPERM)"
+        done = self.restore(PROBLEMS, vault, snapshot, env=self.faults(links, "failing('pwrite', errno.ENOSPC, named('b'))"))
+        self.assertRegex(done.stderr, "No space left on device[^\n]*\n +c/b\n")
+        self.assertEqual(sorted(os.listdir(self.to + "/c")), ["a", "p", "q", "x", "y"])
+        damage(self.objects(vault, snapshot, "archive")[0], "middle")
+        self.restore(DAMAGED, vault, snapshot, "--keep-going", env=self.faults(links))
+        self.assertEqual(sorted(os.listdir(self.to + "/c")), ["p", "q", "x", "y"])
+
+    def test_a_path_that_is_not_in_the_snapshot_is_refused_also_with_keep_going(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")))
+        for more in ((), ("--keep-going",)):
+            done = self.restore(FAILED, vault, snapshot, "c/g", "c/typo", *more)
+            self.assertIn("has no typo", done.stderr)
+            self.assert_nothing_restored()
+
+    def test_a_path_that_is_named_and_was_not_stored_is_a_problem(self):
+        vault, snapshot = self.vault_of(component(plain(b"g"), dict(path=b"m", type="left", why="mount"), meta(b"s", "socket")))
+        self.restore(OK, vault, snapshot)
+        done = self.restore(PROBLEMS, vault, snapshot, "c/g", "c/m", "c/s")
+        self.assertRegex(done.stderr, "mount\n +c/m\n")
+        self.assertRegex(done.stderr, "never stored\\)\n +c/s\n")
+        self.assertNotIn("Everything is there", done.stderr)
+
+    def test_a_path_whose_listing_is_lost_is_named_and_one_of_a_whole_listing_refused(self):
+        vault, snapshot = self.vault_of(component(plain(b"g")), component(plain(b"h", b"other\n"), name="d"))
+        damage(self.objects(vault, snapshot, "manifest")[0], "middle")
+        done = self.restore(DAMAGED, vault, snapshot, "c/g", "d/h", "--keep-going")
+        self.assertRegex(done.stderr, "is not in what could be read of the snapshot[^\n]*\n +c/g\n")
+        self.assertEqual(self.content("d/h"), b"other\n")
+        done = self.restore(FAILED, vault, snapshot, "c/g", "d/typo", "--keep-going")
+        self.assertIn("component d has no typo", done.stderr)
+        self.assert_nothing_restored()
+
+    def absent_by_the_format(self):
+        """The fields of an entry that format.md says are absent when they are empty."""
+        with open(os.path.join(HERE, "..", "docs", "format.md")) as f:
+            rows = f.read().split("| absent | means |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+        return {name for row in rows for name in re.findall("`([a-z_]+)`", row.split("|")[1])}
+
+    def test_fields_that_are_empty_may_be_absent_and_no_others(self):
+        absent = self.absent_by_the_format()
+        self.assertEqual(absent, {"extents", "maps", "user", "group", "link", "xattrs", "flags", "attrs"})
+        changes = [(OK, lambda doc: {k: v for k, v in doc.items() if k not in absent}),
+                   (OK, lambda doc: dict(doc, flags=[], xattrs={}, extents=[])),
+                   (OK, lambda doc: dict({k: v for k, v in doc.items() if k != "extents"}, maps=[]))]
+        changes += [(DAMAGED, lambda doc, key=key: {k: v for k, v in doc.items() if k != key})
+                    for key in ("path", "type", "mode", "uid", "gid", "mtime", "size", "hash")]
+        for number, (code, change) in enumerate(changes):
+            vault = self.make("empty-%d" % number)
+            of_the_file = lambda what, value: change(value) if what == "entry" and value["type"] == "file" else value
+            snapshot = vault.commit(signer("key"), [component(plain(b"empty", b""))], tamper=of_the_file)
+            with self.subTest(number=number):
+                self.restore(code, vault, snapshot)
+                self.assertEqual(code == OK, os.path.lexists(self.to + "/c/empty"))
+
+
 class Chains(Made):
     def test_a_strangers_snapshot_is_never_taken_by_itself(self):
         vault, key, stranger = self.make(), signer("key"), signer("other")

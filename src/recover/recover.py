@@ -274,6 +274,15 @@ def parent_of(path):
 
 # ---------------------------------------------------------------- the store
 
+def codes(*names):
+    """The numbers of these errors; not every system knows them all."""
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+# Trouble of this machine: it says nothing of what was to be opened, and the next would meet it, too.
+OF_THE_MACHINE = codes("EMFILE", "ENFILE", "ENOMEM")
+
+
 class Store:
     """A folder that holds a store. Only read."""
 
@@ -303,16 +312,31 @@ class Store:
 
     def open(self, name):
         """Opens an object; the caller closes it."""
+        fd = None
         try:
             fd = os.open(os.path.join(self.root, name), os.O_RDONLY | os.O_NONBLOCK)
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
         except OSError as e:
+            if fd is not None:
+                os.close(fd)
             if e.errno in (errno.ENOENT, errno.ENOTDIR):
                 raise Damage("%s is missing" % name)
-            raise Failed("%s cannot be read: %s" % (name, e.strerror))
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise self.unreadable(name, e)
+        if not regular:
             os.close(fd)
             raise Damage("%s is not a file" % name)
         return open(fd, "rb", buffering=0)
+
+    @staticmethod
+    def unreadable(name, error):
+        """A data object that cannot be opened is lost like one that cannot be read to its end, and costs what lies in
+        it alone; without `backstay.json` or a record there is nothing to go on with."""
+        text = "%s cannot be read: %s" % (name, error.strerror)
+        if error.errno in OF_THE_MACHINE or not name.startswith(("archives/", "manifests/")):
+            return Failed(text)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            text += " (it may be whole: try again as root, or as the owner of the store)"
+        return Damage(text)
 
     def read(self, name, limit):
         with self.open(name) as f:
@@ -1453,11 +1477,18 @@ class Entry:
         elif any(key in doc for key in ("size", "hash", "extents", "maps")):
             raise Damage("%s: only files have content" % what)
         if self.link is not None:
-            # What all names of one inode must have in common. Archives by name: indexes differ by segment.
-            fields = {k: v for k, v in doc.items() if k not in ("path", "path_b64", "extents")}
-            digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8", "surrogatepass"))
-            digest.update(repr(self.extents).encode())
-            self.twin = digest.digest()
+            self.twin = self._common(doc)
+
+    def _common(self, doc):
+        """A digest of what all names of one inode must have in common."""
+        if self.type != "file":
+            # It was looked at name by name, and may have changed in between: only what it is must be the same.
+            return hashlib.sha256(repr((self.type, self.target, self.dev)).encode()).digest()
+        # Archives by name: indexes differ by segment.
+        fields = {k: v for k, v in doc.items() if k not in ("path", "path_b64", "extents")}
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode("utf-8", "surrogatepass"))
+        digest.update(repr(self.extents).encode())
+        return digest.digest()
 
     def _metadata(self, doc, what):
         self.mode = int(get_match(doc, "mode", OCTAL4, what), 8)
@@ -1650,9 +1681,17 @@ class Order:
 
 DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | getattr(os, "O_CLOEXEC", 0)
 FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
-# Trouble of one entry, which does not stop the others.
-OF_ONE_ENTRY = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EPERM, errno.EACCES, errno.EEXIST,
-                errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EFBIG, errno.EMLINK, errno.ENOTSUP, errno.EOVERFLOW)
+# Making: trouble of one entry, which does not stop the others. A full disk does.
+OF_ONE_ENTRY = codes("ENAMETOOLONG", "EINVAL", "EILSEQ", "EPERM", "EACCES", "EEXIST", "ENOENT", "ENOTDIR", "ELOOP",
+                     "EFBIG", "EMLINK", "ENOTSUP", "EOPNOTSUPP", "EOVERFLOW", "ENOSYS")
+# There are no hard links here, or no more of this file.
+NO_LINK = codes("EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "EMLINK", "ENOSYS", "EXDEV")
+NO_ROOM = codes("ENOSPC", "EDQUOT")
+# The disk or the file system itself: what was written may be lost as well, and must not pass for restored. Whatever
+# else is said when metadata are set is about what the file system holds of them, and the content is there already.
+BROKEN = OF_THE_MACHINE | codes("EIO", "EROFS", "ENODEV", "ENXIO", "ESTALE", "EUCLEAN", "EBADMSG", "EREMOTEIO", "ENOMEDIUM",
+                                "ENOTCONN", "ECONNABORTED", "ECONNRESET", "ESHUTDOWN", "ETIMEDOUT", "EHOSTDOWN",
+                                "EHOSTUNREACH", "EBADF")
 
 
 class Tree:
@@ -1741,6 +1780,8 @@ class Restore:
         self.first = {}       # (component, link) -> (entry number, digest of what the names have in common)
         self.bad = set()      # entry numbers that cannot be had
         self.skipped = set()  # entry numbers that could not be made
+        self.apart = {}       # entry number -> why this further name of a file could not be a hard link
+        self.torn = set()     # components of whose listing a part cannot be read
         self.notes = {}
         self.bytes = 0
         self.damage = []
@@ -1807,11 +1848,13 @@ class Restore:
             self.make()
             self.pour()
             self.remove_bad()
+            self.copy_all()
             self.finish_metadata()
             self.tree.forget()
             umask = os.umask(0)
             os.umask(umask)
-            os.fchmod(root, 0o777 & ~umask)
+            self.attempt({"path": "."}, "the mode of the new folder could not be set: it is 0700",
+                         lambda: os.fchmod(root, 0o777 & ~umask))
         finally:
             self.tree.forget()
             os.close(root)
@@ -1831,14 +1874,19 @@ class Restore:
             self.spool.add({"path": component.name, "type": "top"})
             for entry in self.snapshot.walk(component, lost):
                 if self.selected(entry, select, hit):
-                    self.plan_entry(component, entry)
-            missing = [path for path, found in hit.items() if not found]
-            if missing and not self.options.keep_going:
-                raise Failed("component %s has no %s in snapshot %s" % (
-                    component.name, ", ".join(shown(p) for p in missing), self.snapshot.id))
+                    self.plan_entry(component, entry, entry.path in select)
+            self.not_found(component, [path for path, found in hit.items() if not found])
             if not component.complete:
                 self.problems.add("component %s is incomplete in this snapshot: something could not be read when it "
                                   "was made" % component.name)
+
+    def not_found(self, component, missing):
+        if missing and component.name not in self.torn:
+            raise Failed("component %s has no %s in snapshot %s. Nothing was restored: `ls` shows what is in it" % (
+                component.name, ", ".join(shown(p) for p in missing), self.snapshot.id))
+        for path in missing:
+            self.problems.add("is not in what could be read of the snapshot: the listing that would name it is lost. Try "
+                              "another store", component.name.encode() + b"/" + path)
 
     def wanted(self):
         """component -> paths wanted in it ([b"."]: all)"""
@@ -1868,10 +1916,13 @@ class Restore:
                 chosen = True  # a parent: restored for its metadata
         return chosen
 
-    def plan_entry(self, component, entry):
+    def plan_entry(self, component, entry, named):
         if entry.type in ("left", "socket"):
             why = "socket (sockets are noted, never stored)" if entry.type == "socket" else entry.why
-            if entry.why == "unreadable":
+            if named:
+                self.problems.add("was asked for by name and is not in the snapshot: %s" % why,
+                                  component.name.encode() + b"/" + entry.path)
+            elif entry.why == "unreadable":
                 self.problems.add("could not be read when the snapshot was made, so is not in it",
                                   component.name.encode() + b"/" + entry.path)
             else:
@@ -1921,6 +1972,7 @@ class Restore:
 
     def lost_segment(self, error, component, first, last, count):
         self.lose(error)
+        self.torn.add(component.name)
         self.problems.add("%d entries of %s are lost, because their listing is: those from the first of these to the "
                           "second" % (count, component.name), b"%s ... %s" % (first, last))
 
@@ -1950,11 +2002,12 @@ class Restore:
 
     # -- making
 
-    def trouble(self, what, fields, error):
-        """A failure with one entry is a problem; any other stops."""
+    def trouble(self, what, fields, error, of_the_entry):
+        """A failure that is `of_the_entry` is a problem; any other stops."""
         path = fields["path"].encode("latin-1")
-        if error.errno not in OF_ONE_ENTRY:
-            raise Failed("%s: %s: %s" % (shown(path), what, error.strerror))
+        if not of_the_entry:
+            raise Failed("%s: %s: %s. Nothing was restored: see to the disk that holds the target, or give another"
+                         % (shown(path), what, error.strerror))
         self.problems.add("%s: %s" % (what, error.strerror), path)
 
     def make(self):
@@ -1964,13 +2017,13 @@ class Restore:
             if number in self.bad or fields.get("same") in self.bad:
                 continue
             try:
-                self.make_one(fields, fields["path"].encode("latin-1"))
+                self.make_one(number, fields, fields["path"].encode("latin-1"))
             except OSError as e:
                 self.skipped.add(number)
                 kinds = {"char": "a device was not made", "block": "a device was not made"}
-                self.trouble(kinds.get(fields["type"], "could not be made"), fields, e)
+                self.trouble(kinds.get(fields["type"], "could not be made"), fields, e, e.errno in OF_ONE_ENTRY)
 
-    def make_one(self, fields, path):
+    def make_one(self, number, fields, path):
         kind = fields["type"]
         if kind == "top" or kind == "dir" and b"/" not in path:
             # The component's own folder: there already when its root comes.
@@ -1981,17 +2034,31 @@ class Restore:
             return
         if self.options.keep_going:
             self.make_parents(path)
-        parent, name = self.tree.at(path)
-        if fields["same"] is not None:
-            first = self.spool.get(fields["same"])["path"].encode("latin-1")
-            first_dir, first_name = self.tree.at(first)
-            first_dir = os.dup(first_dir)  # the next lookup may close it
-            try:
-                parent, name = self.tree.at(path)
-                os.link(first_name, name, src_dir_fd=first_dir, dst_dir_fd=parent, follow_symlinks=False)
-            finally:
-                os.close(first_dir)
-        elif kind == "dir":
+        if fields["same"] is None:
+            self.make_new(fields, *self.tree.at(path))
+            return
+        try:
+            self.make_link(fields, path)
+        except OSError as e:
+            if e.errno not in NO_LINK:
+                raise
+            self.make_new(fields, *self.tree.at(path))
+            self.apart[number] = e.strerror
+
+    def make_link(self, fields, path):
+        first = self.spool.get(fields["same"])["path"].encode("latin-1")
+        first_dir, first_name = self.tree.at(first)
+        first_dir = os.dup(first_dir)  # the next lookup may close it
+        try:
+            parent, name = self.tree.at(path)
+            os.link(first_name, name, src_dir_fd=first_dir, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(first_dir)
+
+    @staticmethod
+    def make_new(fields, parent, name):
+        kind = fields["type"]
+        if kind == "dir":
             os.mkdir(name, 0o700, dir_fd=parent)
         elif kind == "symlink":
             os.symlink(fields["target"].encode("latin-1"), name, dir_fd=parent)
@@ -2001,11 +2068,7 @@ class Restore:
             form = stat.S_IFCHR if kind == "char" else stat.S_IFBLK
             os.mknod(name, form | 0o600, os.makedev(*fields["dev"]), dir_fd=parent)
         else:
-            fd = os.open(name, FILE_FLAGS | os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
-            try:
-                os.ftruncate(fd, fields["size"])
-            finally:
-                os.close(fd)
+            make_file(parent, name, fields["size"])
 
     def make_parents(self, path):
         """After the listing of a folder was lost, what lay in it still gets a place."""
@@ -2124,21 +2187,59 @@ class Restore:
             except FileNotFoundError:
                 pass
 
+    # -- further names that could not be links
+
+    def copy_all(self):
+        """Gives them the content, when that of the first name is known to be whole."""
+        for number, why in self.apart.items():
+            if number in self.skipped:
+                continue
+            fields = self.spool.get(number)
+            path = fields["path"].encode("latin-1")
+            try:
+                if fields["type"] == "file":
+                    self.copy(fields, path)
+            except OSError as e:
+                self.skipped.add(number)
+                parent, name = self.tree.at(path)
+                os.unlink(name, dir_fd=parent)
+                self.trouble("could not be a hard link (%s), and its content could not be copied either, so it is not there"
+                             % why, fields, e, e.errno in OF_ONE_ENTRY | NO_ROOM)
+            else:
+                self.problems.add("is a file of its own and no hard link to its other names, because the target's file "
+                                  "system refused one (%s): what changes in one of them does not in the others" % why, path)
+
+    def copy(self, fields, path):
+        parent, name = self.tree.at(self.spool.get(fields["same"])["path"].encode("latin-1"))
+        source = os.open(name, FILE_FLAGS | os.O_RDONLY, dir_fd=parent)
+        try:
+            parent, name = self.tree.at(path)
+            into = os.open(name, FILE_FLAGS | os.O_WRONLY, dir_fd=parent)
+            try:
+                copy_content(source, into, fields["size"])
+            finally:
+                os.close(into)
+        finally:
+            os.close(source)
+
     # -- metadata: files first, directories from the deepest up, so that nothing disturbs what was set
 
     def finish_metadata(self):
         say("setting owners, modes, times")
+        umask = os.umask(0)
+        os.umask(umask)
         dirs = array.array("Q")
         for number in range(len(self.spool)):
             fields = self.spool.get(number)
             if fields["type"] == "dir":
                 dirs.append(number)
-            elif number not in self.skipped and fields["type"] != "top" and fields["same"] is None:
+            elif number not in self.skipped and fields["type"] != "top" and (
+                    fields["same"] is None or number in self.apart):
                 self.set_metadata(fields)
             elif fields["type"] == "top":
-                umask = os.umask(0)
-                os.umask(umask)
-                os.chmod(fields["path"].encode("latin-1"), 0o777 & ~umask, dir_fd=self.tree.root)
+                name = fields["path"].encode("latin-1")
+                self.attempt(fields, "its mode could not be set",
+                             lambda: os.chmod(name, 0o777 & ~umask, dir_fd=self.tree.root))
         for number in reversed(dirs):
             if number not in self.skipped:
                 self.set_metadata(self.spool.get(number))
@@ -2156,7 +2257,7 @@ class Restore:
                 self.set_by_name(fields, *self.tree.at(path))
                 return
         except OSError as e:
-            self.trouble("its metadata could not be set", fields, e)
+            self.trouble("its metadata could not be set", fields, e, e.errno not in BROKEN)
             return
         try:
             mode = self.set_owner(fields, lambda u, g: os.fchown(fd, u, g))
@@ -2185,7 +2286,7 @@ class Restore:
         except OverflowError:
             self.problems.add(what + ": out of this system's range", fields["path"].encode("latin-1"))
         except OSError as e:
-            self.trouble(what, fields, e)
+            self.trouble(what, fields, e, e.errno not in BROKEN)
 
     def set_owner(self, fields, chown):
         """Sets the owner and returns the mode to give: set-id bits only with the right owner."""
@@ -2195,11 +2296,11 @@ class Restore:
         try:
             chown(uid, gid)
         except OSError as e:
-            if e.errno not in OF_ONE_ENTRY:
-                raise Failed("%s: its owner could not be set: %s" % (shown(fields["path"].encode("latin-1")), e.strerror))
-            self.problems.add("the owner could not be set to %s:%s%s" % (
+            if e.errno in BROKEN:
+                self.trouble("its owner could not be set", fields, e, False)
+            self.problems.add("the owner could not be set to %s:%s (%s)" % (
                 shown(fields["user"] or uid), shown(fields["group"] or gid),
-                "" if os.geteuid() == 0 else " (only root can)"))
+                e.strerror if os.geteuid() == 0 else "only root can"))
             if mode & 0o6000:
                 self.problems.add("set-user-id or set-group-id was not set, because the owner could not be",
                                   fields["path"].encode("latin-1"))
@@ -2230,13 +2331,61 @@ class Restore:
                          lambda: put(name, value.encode("latin-1")))
 
 
+def make_file(parent, name, size):
+    fd = os.open(name, FILE_FLAGS | os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.unlink(name, dir_fd=parent)  # an empty file would pass for restored, and its other names would be linked to it
+        raise
+    finally:
+        os.close(fd)
+
+
+def stretches(fd, size):
+    """[from, to) of what is not a hole: there may be terabytes of them."""
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+        except (OSError, AttributeError) as e:
+            if getattr(e, "errno", None) == errno.ENXIO:
+                return  # nothing but a hole from here on
+            start, end = at, size  # what lies where cannot be asked for here
+        yield start, min(end, size)
+        at = end
+
+
+def copy_content(source, into, size):
+    for at, end in stretches(source, size):
+        while at < end:
+            data = os.pread(source, min(CHUNK, end - at), at)
+            if not data:
+                raise OSError(errno.EIO, "the other name is shorter than it was written")
+            write_at(into, data, at)
+            at += len(data)
+
+
+def write_at(fd, data, offset):
+    while data:
+        done = os.pwrite(fd, data, offset)
+        data, offset = data[done:], offset + done
+
+
 def sync(path):
     """Everything on the file system of `path` reaches the disk, before the new name says that it is there."""
     try:
-        if subprocess.run(["sync", "-f", path], stderr=subprocess.DEVNULL).returncode == 0:
-            return
+        done = subprocess.run(["sync", "-f", path], stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"))
     except OSError:
-        pass
+        done = None
+    if done and done.returncode == 0:
+        return
+    said = done.stderr.decode("utf-8", "replace") if done else ""
+    # What the disk could not keep of what was written before is told here, and once. A `sync` without -f says something else.
+    if any(os.strerror(code) in said for code in BROKEN | NO_ROOM):
+        raise Failed("what was restored did not reach the disk, so nothing was: %s. See to that disk, or give another target"
+                     % shown(said.strip()))
     os.sync()
 
 
@@ -2268,9 +2417,7 @@ class OpenFiles:
             path = self.restore.spool.get(number)["path"].encode("latin-1")
             parent, name = self.restore.tree.at(path)
             fd = self.fds[number] = os.open(name, FILE_FLAGS | os.O_WRONLY, dir_fd=parent)
-        while data:
-            done = os.pwrite(fd, data, offset)
-            data, offset = data[done:], offset + done
+        write_at(fd, data, offset)
 
     def close(self):
         for fd in self.fds.values():
@@ -2361,6 +2508,22 @@ def command_ls(vault, opener, options):
     return OK
 
 
+def check_object(store, name, size, sha):
+    digest, total = hashlib.sha256(), 0
+    with store.open(name) as f:
+        while True:
+            try:
+                data = f.read(CHUNK)
+            except OSError as e:
+                raise Damage("%s cannot be read: %s" % (name, e.strerror))
+            if not data:
+                break
+            digest.update(data)
+            total += len(data)
+    if total != size or digest.hexdigest() != sha:
+        raise Damage("%s is damaged: size or SHA-256 differ" % name)
+
+
 def command_check(vault, opener, options):
     record = vault.find(options.id, options.host, options.unsigned)
     bad = 0
@@ -2370,17 +2533,8 @@ def command_check(vault, opener, options):
         if number % 100 == 0 or kind == "archive":
             say("%d of %d: %s" % (number, len(objects), name))
         try:
-            digest, total = hashlib.sha256(), 0
-            with vault.store.open(name) as f:
-                while True:
-                    data = f.read(CHUNK)
-                    if not data:
-                        break
-                    digest.update(data)
-                    total += len(data)
-            if total != size or digest.hexdigest() != sha:
-                raise Damage("%s is damaged: size or SHA-256 differ" % name)
-        except (Damage, OSError) as e:
+            check_object(vault.store, name, size, sha)
+        except Damage as e:
             bad += 1
             say("DAMAGE: %s" % shown(e))
     if bad:

@@ -4,6 +4,7 @@
 //! before it is durable, and never decide by a listing, a time or an ETag alone that something is there.
 
 pub mod absent;
+mod buffers;
 #[cfg(any(feature = "gcs", feature = "azure"))]
 pub mod cloud;
 pub mod layout;

@@ -4,8 +4,10 @@
 
 use crate::bridge::{BridgeError, block_on};
 use crate::model::ObjectId;
+use crate::store::buffers::Buffer;
 use crate::store::s3::failure::Failure;
 use crate::store::{StoreError, StoreErrorKind};
+use bytes::Bytes;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -74,13 +76,14 @@ pub(in crate::store) fn open_spooled(path: &Path, size: u64) -> Result<File, Fai
 }
 
 /// Reads all of a small file, which must be what its name says.
-pub(in crate::store) fn read_spooled(file: File, size: u64, sha256: &ObjectId) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(size + 1).read_to_end(&mut bytes).map_err(spooled)?;
-    if ObjectId::of(&bytes) != *sha256 {
+pub(in crate::store) fn read_spooled(mut file: File, size: u64, sha256: &ObjectId) -> Result<Bytes, Failure> {
+    let mut bytes = Buffer::of(usize::try_from(size).unwrap_or(0));
+    file.read_exact(&mut bytes).map_err(spooled)?;
+    let more = file.read(&mut [0]).map_err(spooled)?;
+    if more > 0 || ObjectId::of(&bytes) != *sha256 {
         return Err(not_its_name());
     }
-    Ok(bytes)
+    Ok(Bytes::from_owner(bytes))
 }
 
 /// Takes away a file that was put.

@@ -3,6 +3,7 @@
 use super::CloudStore;
 use super::fault::failure;
 use crate::model::ObjectId;
+use crate::store::buffers::Buffer;
 use crate::store::remote::{
     There, not_its_name, open_spooled, other_size, read_spooled, remove_spooled, spooled, taken,
 };
@@ -32,7 +33,7 @@ impl CloudStore {
         let mut file = open_spooled(path, size)?;
         let put = if size <= PART {
             let bytes = read_spooled(file, size, sha256)?;
-            self.put_whole(key, Bytes::from(bytes), *sha256, over).await?
+            self.put_whole(key, bytes, *sha256, over).await?
         } else {
             self.put_in_parts(key, &mut file, size, sha256, over).await?
         };
@@ -110,10 +111,10 @@ impl CloudStore {
         let mut left = size;
         while left > 0 {
             let length = part.min(left);
-            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            let mut bytes = Buffer::of(usize::try_from(length).unwrap_or(0));
             file.read_exact(&mut bytes).map_err(spooled)?;
             whole.update(&bytes);
-            upload.put_part(PutPayload::from(bytes)).await.map_err(failure)?;
+            upload.put_part(PutPayload::from(Bytes::from_owner(bytes))).await.map_err(failure)?;
             left -= length;
         }
         if whole.finish().as_ref() != sha256.as_bytes() {

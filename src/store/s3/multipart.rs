@@ -4,6 +4,7 @@
 //! read is compared with the object's name.
 
 use crate::model::ObjectId;
+use crate::store::buffers::Buffer;
 use crate::store::remote::{There, not_its_name, other_size, taken};
 use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::Capabilities;
@@ -344,10 +345,10 @@ async fn send_part(client: &Client, call: Call, number: u32, sha256: ObjectId) -
 fn read_part(file: &File, upload: &Upload, number: u32) -> Result<Bytes, Failure> {
     let offset = u64::from(number - 1) * upload.part_size;
     let length = upload.part_size.min(upload.size - offset);
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let mut bytes = Buffer::of(usize::try_from(length).unwrap_or(0));
     let read = file.read_exact_at(&mut bytes, offset);
     read.map_err(|e| Failure::new(StoreErrorKind::Other, "the spooled file cannot be read").because(e))?;
-    Ok(Bytes::from(bytes))
+    Ok(Bytes::from_owner(bytes))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl S3Store {
             self.put_whole(key, Body::File { file: Arc::new(file), size }, *sha256, over).await?
         } else if size <= PART {
             let bytes = read_spooled(file, size, sha256)?;
-            self.put_whole(key, Body::Bytes(Bytes::from(bytes)), *sha256, over).await?
+            self.put_whole(key, Body::Bytes(bytes), *sha256, over).await?
         } else {
             self.put_in_parts(key, &file, size, sha256, over).await?
         };
