@@ -10,7 +10,6 @@ use crate::store::s3::multipart::PART;
 use crate::store::s3::spec::{Checksum, Sse};
 use crate::store::s3::transport::Body;
 use crate::store::{Key, Put, StoreErrorKind};
-use bytes::Bytes;
 use http::Method;
 use std::path::Path;
 use std::sync::Arc;
