@@ -134,7 +134,10 @@ impl Vault {
         }
         for (id, expected) in [("latest", &self.trees[1]), (&self.ids[0], &self.trees[0])] {
             let (ran, found) = self.lab.restore(&[id]);
-            let harmless = found.iter().flatten().all(|(path, node)| expected.get(path) == Some(node));
+            let right = |(path, node): (&PathBuf, &Node)| {
+                expected.get(path) == Some(node) || is_filled_in(&ran, path, node)
+            };
+            let harmless = found.iter().flatten().all(right);
             judge(&format!("restore {id}"), &ran, found.as_ref() == Some(expected), harmless);
         }
         if !noticed {
@@ -142,6 +145,12 @@ impl Vault {
         }
         wrong
     }
+}
+
+/// A folder whose own entry was lost with its listing: closed to others, and named.
+fn is_filled_in(ran: &Ran, path: &Path, node: &Node) -> bool {
+    let said = format!("problem: {}: what is known of this folder itself is lost", path.display());
+    *node == Node::Dir(0o700) && ran.text().contains(&said)
 }
 
 /// How an object may be named: by its key, or as the entry of a chain.
@@ -293,8 +302,11 @@ fn what_does_not_need_a_damaged_listing_comes_back_all_the_same() {
             "{key}: one component lacks something: {lacking:?}"
         );
         for (path, node) in &found {
-            let new = matches!(node, Node::Dir(0o700)) && ran.text().contains(&format!("{}", path.display()));
-            assert!(expected.get(path) == Some(node) || new, "{key}: {}", path.display());
+            assert!(
+                expected.get(path) == Some(node) || is_filled_in(&ran, path, node),
+                "{key}: {}",
+                path.display()
+            );
         }
         missing.push(lacking);
         fs::write(&path, bytes).unwrap();

@@ -83,7 +83,7 @@ impl<'a> Salvage<'a> {
                 let why = self.damage(error)?;
                 self.lost += 1;
                 let what = format!(
-                    "nothing can be brought of the {} entries from here to {}: {why}",
+                    "nothing can be brought of the {} entries from this one to {}: {why}",
                     reference.entries, reference.last
                 );
                 self.damaged(&reference.first, what);
