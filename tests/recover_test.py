@@ -3,6 +3,8 @@
 
     python3 tests/recover_test.py [-v] [TestClass[.test_name]]
 
+Without arguments all of them, in a process for each processor.
+
 Needs age, age-keygen, zstd, ssh-keygen and GNU tar. Run as root it also tests owners, devices and trusted attributes.
 """
 
@@ -1891,5 +1893,22 @@ class Page(Case):
         self.assertRegex(done.stdout, sha + r".*: FAILED")
 
 
+def in_parts(count):
+    """Runs all tests in so many processes: most of the time goes into programs that use one processor."""
+    suites = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
+    names = ["%s.%s" % (type(test).__name__, test._testMethodName) for suite in suites for test in suite]
+    assert len(names) > 100, "only %d tests were found" % len(names)
+    logs = [tempfile.TemporaryFile("w+") for _ in range(count)]
+    parts = [subprocess.Popen([sys.executable, os.path.abspath(__file__)] + names[at::count], stdout=log, stderr=log)
+             for at, log in enumerate(logs)]
+    codes = [part.wait() for part in parts]
+    for log in logs:
+        log.seek(0)
+        sys.stdout.write(log.read())
+    return max(map(abs, codes))
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        sys.exit(in_parts(min(os.cpu_count() or 1, 4)))
     unittest.main()

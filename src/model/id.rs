@@ -79,7 +79,15 @@ hash_id!(
 impl ObjectId {
     /// The SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        Self::of_digest(&ring::digest::digest(&ring::digest::SHA256, bytes))
+    }
+
+    /// The SHA-256 of what went into `context`, which was made for it.
+    pub fn of_all(context: ring::digest::Context) -> Self {
+        Self::of_digest(&context.finish())
+    }
+
+    fn of_digest(digest: &ring::digest::Digest) -> Self {
         let mut raw = [0; 32];
         raw.copy_from_slice(digest.as_ref());
         Self(raw)

@@ -169,9 +169,7 @@ impl Carrier<'_> {
             self.session.around.progress.advance(length);
             at += length;
         }
-        let mut id = [0; 32];
-        id.copy_from_slice(context.finish().as_ref());
-        if ObjectId(id) != object.id {
+        if ObjectId::of_all(context) != object.id {
             let why = "it does not have the bytes its name says".into();
             return Ok(Err(Nowhere { why, certain: true }));
         }

@@ -52,6 +52,7 @@ pub struct OpError {
     too_new: bool,
     declined: bool,
     listing: Option<Unreadable>,
+    lost: bool,
     /// What to do now.
     pub hint: Option<String>,
 }
@@ -60,7 +61,16 @@ impl OpError {
     /// An error that says `what` failed, on what.
     pub fn new(class: Class, what: impl Into<String>) -> Self {
         let what = what.into();
-        Self { class, what, source: None, too_new: false, declined: false, listing: None, hint: None }
+        Self {
+            class,
+            what,
+            source: None,
+            too_new: false,
+            declined: false,
+            listing: None,
+            lost: false,
+            hint: None,
+        }
     }
 
     /// Adds the cause.
@@ -92,6 +102,19 @@ impl OpError {
     /// True when an index or a listing is damaged in every store that may have it.
     pub(crate) fn is_damaged_listing(&self) -> bool {
         self.listing == Some(Unreadable::Everywhere)
+    }
+
+    /// Says that it is not there any more, or does not have its bytes: what happens to a disk, and nobody's lie.
+    #[must_use]
+    pub(crate) fn lost(mut self) -> Self {
+        self.lost = true;
+        self
+    }
+
+    /// True when an index or a listing is lost in every store that may have it. One that is there, with the bytes of its name, and contradicts itself or what
+    /// leads to it is none: what else it leads to is not to be believed either.
+    pub(crate) fn is_lost_listing(&self) -> bool {
+        self.lost && self.is_damaged_listing()
     }
 
     /// Says that a store which may have the index or the listing whole could not be asked.

@@ -27,7 +27,7 @@ fn damaged(what: String) -> OpError {
     OpError::new(Class::Damage, what).hint(ELSEWHERE).of_a_listing()
 }
 
-/// The error of reading a manifest object: damage is the object's own.
+/// The error of opening a manifest object: damage is the object's own.
 fn of_manifest(error: OpError) -> OpError {
     if error.class == Class::Damage { error.of_a_listing() } else { error }
 }
@@ -68,12 +68,14 @@ impl SnapshotReader<'_> {
         let bytes = match self.store.get(&key, listed.size) {
             Ok(bytes) => bytes,
             Err(e) if e.kind == crate::store::StoreErrorKind::NotFound => {
-                return Err(damaged(format!("{} is missing: {key}", of())));
+                return Err(damaged(format!("{} is missing: {key}", of())).lost());
             }
-            Err(e) => return Err(of_manifest(store_error(e, self.store))),
+            Err(e) => return Err(of_manifest(store_error(e, self.store)).lost()),
         };
         if bytes.len() as u64 != listed.size || ObjectId::of(&bytes) != *id {
-            return Err(damaged(format!("{} is damaged: {key} does not have the bytes its name says", of())));
+            return Err(
+                damaged(format!("{} is damaged: {key} does not have the bytes its name says", of())).lost()
+            );
         }
         open_manifest(&bytes, self.identities)
             .map_err(|e| of_manifest(archive_error(e, format!("cannot open {}", self.named(what, id)))))

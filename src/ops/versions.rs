@@ -88,9 +88,7 @@ impl OlderVersions {
             context.update(&self.store.get_version(key, version, offset, length)?);
             offset += length;
         }
-        let mut id = [0; 32];
-        id.copy_from_slice(context.finish().as_ref());
-        Ok(ObjectId(id))
+        Ok(ObjectId::of_all(context))
     }
 
     fn none(&self, key: &Key, why: &str) -> StoreError {

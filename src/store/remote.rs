@@ -76,7 +76,11 @@ pub(in crate::store) fn open_spooled(path: &Path, size: u64) -> Result<File, Fai
 }
 
 /// Reads all of a small file, which must be what its name says.
-pub(in crate::store) fn read_spooled(mut file: File, size: u64, sha256: &ObjectId) -> Result<Bytes, Failure> {
+pub(in crate::store) fn read_spooled(
+    mut file: &File,
+    size: u64,
+    sha256: &ObjectId,
+) -> Result<Bytes, Failure> {
     let mut bytes = Buffer::of(usize::try_from(size).unwrap_or(0));
     file.read_exact(&mut bytes).map_err(spooled)?;
     let more = file.read(&mut [0]).map_err(spooled)?;

@@ -201,7 +201,7 @@ fn is_whole(path: &Path, id: &ObjectId) -> bool {
     let mut piece = vec![0; 1 << 20];
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return context.finish().as_ref() == id.as_bytes(),
+            Ok(0) => return ObjectId::of_all(context) == *id,
             Ok(count) => context.update(&piece[..count]),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return false,

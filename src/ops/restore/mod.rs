@@ -67,7 +67,7 @@ pub struct RestoreOptions {
     pub accept_untrusted: bool,
     /// Leave owners as the running user.
     pub ignore_owners: bool,
-    /// Where the listing of a component is damaged, bring what can still be brought, and say what cannot; else that is an error, and nothing is brought.
+    /// Where a part of the listing of a component is lost, bring what can still be brought, and say what cannot; else that is an error, and nothing is brought.
     pub salvage: bool,
 }
 
@@ -195,7 +195,7 @@ fn listings(
                 problems.extend(incomplete::problems(&listing));
                 listings.push(listing);
             }
-            Err(error) if salvage && error.is_damaged_listing() => {
+            Err(error) if salvage && error.is_lost_listing() => {
                 problems.push(not_brought(&selection.component, &error));
                 unread.get_or_insert(error);
             }

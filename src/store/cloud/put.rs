@@ -32,7 +32,7 @@ impl CloudStore {
     ) -> Result<Put, Failure> {
         let mut file = open_spooled(path, size)?;
         let put = if size <= PART {
-            let bytes = read_spooled(file, size, sha256)?;
+            let bytes = read_spooled(&file, size, sha256)?;
             self.put_whole(key, bytes, *sha256, over).await?
         } else {
             self.put_in_parts(key, &mut file, size, sha256, over).await?
@@ -117,7 +117,7 @@ impl CloudStore {
             upload.put_part(PutPayload::from(Bytes::from_owner(bytes))).await.map_err(failure)?;
             left -= length;
         }
-        if whole.finish().as_ref() != sha256.as_bytes() {
+        if ObjectId::of_all(whole) != *sha256 {
             return Err(not_its_name());
         }
         Ok(())

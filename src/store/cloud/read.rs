@@ -87,9 +87,7 @@ impl CloudStore {
             seen(piece.len() as u64);
         };
         self.read(key, 0, size, &mut take).await?;
-        let mut id = [0; 32];
-        id.copy_from_slice(context.finish().as_ref());
-        Ok((size, ObjectId(id)))
+        Ok((size, ObjectId::of_all(context)))
     }
 
     /// Gives exactly `length` bytes from `offset` to `sink`.

@@ -35,9 +35,7 @@ fn each_step(file: &mut File, step: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> 
         size += count as u64;
         step(&buffer[..count])?;
     }
-    let mut id = [0; 32];
-    id.copy_from_slice(context.finish().as_ref());
-    Ok((size, ObjectId(id)))
+    Ok((size, ObjectId::of_all(context)))
 }
 
 /// Asks the system to read from the medium and not from its cache. Only advice: what another process has mapped stays.

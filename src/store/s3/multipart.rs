@@ -4,13 +4,13 @@
 //! read is compared with the object's name.
 
 use crate::model::ObjectId;
-use crate::store::buffers::Buffer;
 use crate::store::remote::{There, not_its_name, other_size, taken};
 use crate::store::s3::S3Store;
 use crate::store::s3::capabilities::Capabilities;
 use crate::store::s3::client::{Call, Client, Reply};
 use crate::store::s3::failure::{Again, Failure};
 use crate::store::s3::put::{FIRST_WAIT, TRIES, comes_and_goes};
+use crate::store::s3::transport::Body;
 use crate::store::s3::uploads::{Part, Upload};
 use crate::store::s3::xml::escape;
 use crate::store::{Key, Put, StoreErrorKind};
@@ -30,9 +30,11 @@ use tokio::task::JoinSet;
 /// Bytes of a part, and of the largest object that goes in one request.
 pub(super) const PART: u64 = 16 << 20;
 const MAX_PARTS: u64 = 10_000;
-/// Parts in memory at once, of all objects that are put: with [`PART`], what that needs.
+/// Parts under way at once, of all objects that are put: what is lost of them when the line breaks.
 const IN_FLIGHT: u32 = 4;
-/// Several objects are put at a time. Each with parts of its own would need several times as much.
+/// A part is read to be hashed in steps of this many bytes, and once more as it is sent: four of them in memory would take 64 MiB.
+const STEP: u64 = 1 << 20;
+/// Several objects are put at a time. Each with parts of its own would have several times as many under way.
 static ROOM: Semaphore = Semaphore::const_new(IN_FLIGHT as usize);
 /// A server that puts a large object together may take longer than anyone waits for its answer: it is looked for again.
 const SLOW_COMPLETE: Duration = Duration::from_secs(3);
@@ -53,7 +55,7 @@ fn weight(part_size: u64) -> u32 {
 /// What is put.
 struct Object<'a> {
     key: &'a Key,
-    file: &'a File,
+    file: &'a Arc<File>,
     size: u64,
     sha256: &'a ObjectId,
     /// It is put over whatever is there.
@@ -64,7 +66,7 @@ impl S3Store {
     pub(super) async fn put_in_parts(
         &self,
         key: &Key,
-        file: &File,
+        file: &Arc<File>,
         size: u64,
         sha256: &ObjectId,
         over: bool,
@@ -161,7 +163,7 @@ impl S3Store {
         Ok((upload, false))
     }
 
-    async fn send_parts(&self, upload: &mut Upload, file: &File) -> Result<(), Failure> {
+    async fn send_parts(&self, upload: &mut Upload, file: &Arc<File>) -> Result<(), Failure> {
         let mut whole = Context::new(&SHA256);
         let mut under_way: JoinSet<Sent> = JoinSet::new();
         let weight = weight(upload.part_size);
@@ -178,12 +180,12 @@ impl S3Store {
             let room = ROOM.acquire_many(weight).await;
             let room =
                 room.map_err(|e| Failure::new(StoreErrorKind::Other, "no part can be sent").because(e))?;
-            let body = read_part(file, upload, number)?;
-            whole.update(&body);
-            let sha256 = ObjectId::of(&body);
+            let (from, size) = place_of(upload, number);
+            let sha256 = hash_part(file, (from, size), &mut whole)?;
             if upload.parts.get(&number).is_some_and(|part| part.sha256 == sha256) {
                 continue;
             }
+            let body = Body::File { file: Arc::clone(file), from, size };
             let call = part_call(upload, number, body, sha256);
             let client = Arc::clone(&self.client);
             under_way.spawn(async move {
@@ -198,7 +200,7 @@ impl S3Store {
             sent = sent.and(taken);
         }
         sent?;
-        if whole.finish().as_ref() != upload.sha256.as_bytes() {
+        if ObjectId::of_all(whole) != upload.sha256 {
             return Err(not_its_name());
         }
         Ok(())
@@ -325,9 +327,9 @@ fn may_go_on(failure: &Failure) -> bool {
     matches!(failure.kind, Kind::Unreachable | Kind::Denied | Kind::Interrupted)
 }
 
-fn part_call(upload: &Upload, number: u32, body: Bytes, sha256: ObjectId) -> Call {
+fn part_call(upload: &Upload, number: u32, body: Body, sha256: ObjectId) -> Call {
     let call = Call::new(Method::PUT, &upload.path).query("partNumber", number.to_string());
-    let call = call.query("uploadId", upload.upload_id.as_str()).body(body, sha256);
+    let call = call.query("uploadId", upload.upload_id.as_str()).sending(body, sha256);
     if upload.checksum { call.checksummed() } else { call }
 }
 
@@ -342,13 +344,24 @@ async fn send_part(client: &Client, call: Call, number: u32, sha256: ObjectId) -
     Ok((number, Part { etag: etag.to_owned(), sha256, checksum_said: said.is_some() }))
 }
 
-fn read_part(file: &File, upload: &Upload, number: u32) -> Result<Bytes, Failure> {
-    let offset = u64::from(number - 1) * upload.part_size;
-    let length = upload.part_size.min(upload.size - offset);
-    let mut bytes = Buffer::of(usize::try_from(length).unwrap_or(0));
-    let read = file.read_exact_at(&mut bytes, offset);
-    read.map_err(|e| Failure::new(StoreErrorKind::Other, "the spooled file cannot be read").because(e))?;
-    Ok(Bytes::from_owner(bytes))
+/// Where a part begins, and how many bytes it has.
+fn place_of(upload: &Upload, number: u32) -> (u64, u64) {
+    let from = u64::from(number - 1) * upload.part_size;
+    (from, upload.part_size.min(upload.size - from))
+}
+
+/// The hash of a part, which `whole` takes up, too.
+fn hash_part(file: &File, (from, size): (u64, u64), whole: &mut Context) -> Result<ObjectId, Failure> {
+    let mut part = Context::new(&SHA256);
+    let mut step = vec![0; usize::try_from(STEP.min(size)).unwrap_or(0)];
+    for at in (from..from + size).step_by(STEP as usize) {
+        let length = usize::try_from(STEP.min(from + size - at)).unwrap_or(step.len());
+        let read = file.read_exact_at(&mut step[..length], at);
+        read.map_err(|e| Failure::new(StoreErrorKind::Other, "the spooled file cannot be read").because(e))?;
+        part.update(&step[..length]);
+        whole.update(&step[..length]);
+    }
+    Ok(ObjectId::of_all(part))
 }
 
 #[cfg(test)]

@@ -30,13 +30,13 @@ impl S3Store {
         sha256: &ObjectId,
         over: bool,
     ) -> Result<Put, Failure> {
-        let file = open_spooled(path, size)?;
+        let file = Arc::new(open_spooled(path, size)?);
         self.sweep_remembered().await;
         let put = if !over && size <= self.whole_max() && self.capabilities_now().await?.proves_put() {
             // Not hashed again: the server compares what it gets with the name. Before anything is put over another it is.
-            self.put_whole(key, Body::File { file: Arc::new(file), size }, *sha256, over).await?
+            self.put_whole(key, Body::File { file, from: 0, size }, *sha256, over).await?
         } else if size <= PART {
-            let bytes = read_spooled(file, size, sha256)?;
+            let bytes = read_spooled(&file, size, sha256)?;
             self.put_whole(key, Body::Bytes(bytes), *sha256, over).await?
         } else {
             self.put_in_parts(key, &file, size, sha256, over).await?

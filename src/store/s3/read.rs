@@ -166,9 +166,7 @@ impl S3Store {
             Ok(())
         };
         let size = self.read(key, 0, None, &mut take).await?;
-        let mut id = [0; 32];
-        id.copy_from_slice(context.finish().as_ref());
-        Ok((size, ObjectId(id)))
+        Ok((size, ObjectId::of_all(context)))
     }
 
     /// Reads `length` bytes (or all) from `offset` into `sink`, and says how many there were.

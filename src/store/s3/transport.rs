@@ -26,10 +26,12 @@ const SLICE: usize = 128 << 10;
 pub(in crate::store) enum Body {
     /// Bytes in memory.
     Bytes(Bytes),
-    /// The first `size` bytes of a file, read as they are sent: large objects take no memory.
+    /// So many bytes of a file, read as they are sent: large objects take no memory.
     File {
         /// The file; where it is read from elsewhere does not matter.
         file: Arc<File>,
+        /// Where they begin.
+        from: u64,
         /// How many bytes.
         size: u64,
     },
@@ -52,9 +54,9 @@ impl Body {
                 let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(bytes.slice(from..from + length))
             }
-            Self::File { file, .. } => {
+            Self::File { file, from, .. } => {
                 let mut piece = BytesMut::zeroed(length);
-                file.read_exact_at(&mut piece, at)?;
+                file.read_exact_at(&mut piece, from + at)?;
                 Ok(piece.freeze())
             }
         }

@@ -1,6 +1,7 @@
-//! What can still be brought of a component of which a part of the listing, or the map of a file, is damaged in every store.
+//! What can still be brought of a component of which a part of the listing, or the map of a file, is lost in every store.
 //!
-//! Nothing is guessed but folders on the way: an entry is brought as its listing says, or not at all, and whatever is left out is named.
+//! Nothing is guessed but folders on the way: an entry is brought as its listing says, or not at all, and whatever is left out is named. A listing that is there and
+//! contradicts itself is refused whole, as ever: nothing that it says is to be believed.
 
 use super::{Listing, touched};
 use crate::model::index::SegmentRef;
@@ -28,7 +29,7 @@ impl Listing {
         let whole = Self::read(&opened.reader(), &opened.index, selection);
         match whole.map_err(|e| opened.sources.judged(e)) {
             Ok(listing) => Ok((listing, Vec::new())),
-            Err(error) if error.is_damaged_listing() => Salvage::of(opened, selection)?.listing(error),
+            Err(error) if error.is_lost_listing() => Salvage::of(opened, selection)?.listing(error),
             Err(error) => Err(error),
         }
     }
@@ -95,7 +96,7 @@ impl<'a> Salvage<'a> {
     /// What is said of damage; an error that is none, or of which it is not known whether a store that is away has it whole, is one here, too.
     fn damage(&self, error: OpError) -> Result<String> {
         let error = self.opened.sources.judged(error);
-        if error.is_damaged_listing() { Ok(Away::from(&error).line()) } else { Err(error) }
+        if error.is_lost_listing() { Ok(Away::from(&error).line()) } else { Err(error) }
     }
 
     fn damaged(&mut self, path: &RelPath, what: String) {
