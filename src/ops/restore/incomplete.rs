@@ -28,9 +28,9 @@ pub(super) fn problems(listing: &Listing) -> Vec<Problem> {
         let problem = Problem::at_path(ProblemKind::Unreadable, component.name.as_str(), b".", what);
         problems.push(problem.hint("`backstay find PATH` lists the snapshots that have a path"));
     }
-    for (flag, what) in [(FLAG_UNSTEADY, UNSTEADY), (FLAG_CRASH_CONSISTENT, AS_BYTES)] {
-        problems.extend(named(listing, |e| e.has_flag(flag), (ProblemKind::Warning, what)));
-    }
+    let as_bytes = |e: &&Entry| !component.complete && e.has_flag(FLAG_CRASH_CONSISTENT);
+    problems.extend(named(listing, as_bytes, (ProblemKind::Warning, AS_BYTES)));
+    problems.extend(named(listing, |e| e.has_flag(FLAG_UNSTEADY), (ProblemKind::Warning, UNSTEADY)));
     problems
 }
 
