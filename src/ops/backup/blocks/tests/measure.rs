@@ -104,16 +104,18 @@ fn pairs(mut each: impl FnMut(&str, &[u8], &[u8])) {
     }
 }
 
-/// Gathers what is new.
-struct Fresh(Vec<u8>);
+/// Gathers what is new, and counts the stretches that the content is made of.
+struct Fresh(Vec<u8>, usize);
 
 impl Sink for Fresh {
     type Error = Infallible;
     fn kept(&mut self, _: Extent) -> Result<(), Infallible> {
+        self.1 += 1;
         Ok(())
     }
     fn fresh(&mut self, _: u64, bytes: &[u8]) -> Result<(), Infallible> {
         self.0.extend_from_slice(bytes);
+        self.1 += 1;
         Ok(())
     }
 }
@@ -124,10 +126,10 @@ fn pass(
     block: u32,
     content: Content,
     old: Option<Old<'_>>,
-) -> (Vec<Vec<u8>>, Vec<u8>, f64) {
+) -> (Vec<Vec<u8>>, Fresh, f64) {
     let size = bytes.len() as u64;
     let request = Request { pool, block, size, ranges: &[(0, size)], content, old };
-    let mut sink = Fresh(Vec::with_capacity(bytes.len()));
+    let mut sink = Fresh(Vec::with_capacity(bytes.len()), 0);
     let mut read = |offset: u64, buffer: &mut [u8]| {
         buffer.copy_from_slice(&bytes[offset as usize..offset as usize + buffer.len()]);
         Ok(buffer.len())
@@ -137,7 +139,7 @@ fn pass(
     let mut keep = |range| ranges.push(range);
     let compared = compare(&request, &mut read, &mut sink, &mut keep);
     assert!(compared.is_ok(), "the pass failed");
-    (ranges, sink.0, processor() - begun)
+    (ranges, sink, processor() - begun)
 }
 
 fn blocks(pool: &Pool, content: Content, old: &[u8], new: &[u8]) -> (Vec<u8>, f64) {
@@ -148,7 +150,7 @@ fn blocks(pool: &Pool, content: Content, old: &[u8], new: &[u8]) -> (Vec<u8>, f6
     let mut runs: Vec<_> = (0..3).map(|_| pass(pool, new, BLOCK, content, Some(before))).collect();
     runs.sort_by(|a, b| a.2.total_cmp(&b.2));
     let (_, fresh, seconds) = runs.swap_remove(0);
-    (fresh, seconds)
+    (fresh.0, seconds)
 }
 
 /// Cuts where a gear hash says so, with normalised lengths (FastCDC): 4 to 64 KiB, 16 KiB on average.
@@ -205,6 +207,33 @@ fn how_much_of_a_changed_file_is_packed() {
                 "  {way:15} packs {:8.2} MB, {:7.2} MB as zstd -3, {speed:5.0} MB a second of one core",
                 megabytes(fresh.len()),
                 megabytes(small)
+            );
+        }
+    });
+}
+
+#[test]
+#[ignore = "a measurement of a few minutes; needs 2 GB of memory"]
+fn which_block_size_packs_least() {
+    let pool = Pool::for_machine();
+    pairs(|name, old, new| {
+        println!("{name}: {:.1} MB", new.len() as f64 / 1e6);
+        for block in [4, 8, 16, 32, 64].map(|kib| kib << 10) {
+            let ranges = pass(&pool, old, block, Content::File, None).0;
+            let table: usize = ranges.iter().map(Vec::len).sum();
+            let old_table = OldTable::of(ranges).unwrap();
+            let archive = ObjectId::of(b"old");
+            let extents = [Extent { offset: 0, archive, tar_offset: 0, length: old.len() as u64 }];
+            let before = Old { table: &old_table, extents: &extents };
+            let (_, Fresh(fresh, stretches), seconds) = pass(&pool, new, block, Content::File, Some(before));
+            let small = zstd::bulk::compress(&fresh, 3).unwrap().len();
+            println!(
+                "  {:2} KiB packs {:8.2} MB, {:7.2} MB as zstd -3, in {stretches:6} stretches; table {:5.2} MB; {:5.0} MB a second of one core",
+                block >> 10,
+                fresh.len() as f64 / 1e6,
+                small as f64 / 1e6,
+                table as f64 / 1e6,
+                new.len() as f64 / 1e6 / seconds
             );
         }
     });
