@@ -149,15 +149,19 @@ fn grown(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::R
     Ok(large)
 }
 
+/// How many bytes of a regular file there are to read, holes left out: what it takes on its disk, at most its size.
+pub fn allocated(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512).min(Ident::of(stat).size)
+}
+
 /// Where the data of an open regular file lie: `(offset, length)`, by offset, apart, within `stat`'s size. A file without holes has one range, an
 /// empty one none. The offset of `fd`, which must be 0, is 0 again afterwards.
 pub fn data_ranges(fd: BorrowedFd<'_>, stat: &Stat) -> io::Result<Vec<(u64, u64)>> {
     let size = Ident::of(stat).size;
-    let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
     if size == 0 {
         return Ok(Vec::new());
     }
-    if allocated >= size {
+    if allocated(stat) >= size {
         return Ok(vec![(0, size)]);
     }
     let ranges = match holes_skipped(fd, size) {

@@ -171,7 +171,8 @@ impl<'a> Run<'a> {
         match scanned {
             Ok(scan) => {
                 build.rules.clone_from(&scan.rules);
-                build.packer.archive_size = self.archive_size(scan.bytes);
+                // Holes are not packed: a thin image of a terabyte may have ten gigabytes.
+                build.packer.archive_size = self.archive_size(scan.allocated);
                 Ok((build, Some(scan)))
             }
             Err(error) => {

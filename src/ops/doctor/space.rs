@@ -18,7 +18,9 @@ pub(super) fn look(config: &Config, vault: &Vault, newest: &KnownSnapshot, findi
     let record = &newest.record;
     let size: u64 = record.components.iter().map(|c| c.size).fold(0, u64::saturating_add);
     let stored: u64 = record.objects.iter().map(|o| o.size).fold(0, u64::saturating_add);
-    let archive = config.packing.archive_size.unwrap_or((size / 256).clamp(ARCHIVE_MIN, ARCHIVE_MAX));
+    // Archives are as large as the component asks for that they are of; what holes it has is not known here.
+    let largest = record.components.iter().map(|c| c.size).max().unwrap_or(0);
+    let archive = config.packing.archive_size.unwrap_or((largest / 256).clamp(ARCHIVE_MIN, ARCHIVE_MAX));
     for store in &config.stores {
         let there = vault.views.iter().any(|view| view.store.name() == store.name);
         if let (Place::Path(path), true) = (&store.place, there) {

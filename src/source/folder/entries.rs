@@ -76,6 +76,7 @@ impl Walker<'_> {
         }
         let mut found = Found::new(entry, stat);
         found.database = database;
+        self.allocated = self.allocated.saturating_add(capture::allocated(stat));
         self.out.push(found);
     }
 

@@ -64,6 +64,8 @@ pub struct Scan {
     pub rules: Vec<String>,
     /// Sum of the sizes of all files.
     pub bytes: u64,
+    /// Sum of what there is to read of them: holes, and further names of files, left out. Where a file system compresses, less than that.
+    pub allocated: u64,
     /// The directory, open: files are read through it.
     pub tree: Tree,
 }
@@ -112,10 +114,11 @@ pub fn scan(
         }
         _ => walker.walk_all()?,
     }
+    let allocated = walker.allocated;
     let (entries, rules) = walker.finish();
     // What a file is said to be long may be anything.
     let bytes = entries.iter().map(|f| f.entry.size).fold(0, u64::saturating_add);
-    Ok(Scan { entries, rules, bytes, tree })
+    Ok(Scan { entries, rules, bytes, allocated, tree })
 }
 
 /// The lines of the pattern files that are named by path.
@@ -168,5 +171,6 @@ fn single(
     let size = found.entry.size;
     found.database = databases::size_fits(size)
         && tree.open_file(&found.entry.path).is_ok_and(databases::has_sqlite_header);
-    Ok(Scan { entries: vec![found], rules: Vec::new(), bytes: size, tree })
+    let allocated = capture::allocated(&stat);
+    Ok(Scan { entries: vec![found], rules: Vec::new(), bytes: size, allocated, tree })
 }

@@ -589,9 +589,12 @@ fn holes_are_not_read() {
     let file = fs::File::create(place.at("sparse")).unwrap();
     file.set_len(1 << 40).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"end", (1 << 40) - 3).unwrap();
+    fs::hard_link(place.at("sparse"), place.at("other name")).unwrap();
     let (scan, _) = look(&place.spec());
     let opened = scan.tree.open(get(&scan, "sparse"), &Names::default()).unwrap();
     assert_eq!(opened.entry.size, 1 << 40);
+    // Archives are sealed by what there is to read.
+    assert!(scan.bytes == 2 << 40 && (1..=1 << 20).contains(&scan.allocated), "{}", scan.allocated);
     assert!(opened.ranges.iter().map(|r| r.1).sum::<u64>() <= 1 << 20, "{:?}", opened.ranges);
 }
 

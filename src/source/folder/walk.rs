@@ -69,6 +69,8 @@ pub(super) struct Walker<'a> {
     pub(super) stack: Vec<Frame>,
     pub(super) links: Links,
     pub(super) out: Vec<Found>,
+    /// Bytes that there are to read of them.
+    pub(super) allocated: u64,
     /// Something that the configuration names is there.
     pub(super) any: bool,
     /// It was said that `/proc` is missing.
@@ -97,6 +99,7 @@ impl<'a> Walker<'a> {
             stack,
             links,
             out,
+            allocated: 0,
             any: false,
             no_proc: false,
         }
