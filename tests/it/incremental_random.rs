@@ -9,12 +9,18 @@ use world::{Tally, World};
 
 fn history(seed: u64, rounds: usize, script: bool) -> Tally {
     let mut world = World::new(seed);
-    for _ in 0..rounds {
+    for round in 0..rounds {
         world.change();
         world.harm();
+        // Once in each history, and early: many snapshots may hang on a later object.
+        if round == 1 {
+            world.harm_object();
+        }
         world.backup();
         world.check_newest();
     }
+    world.add_little_by_little();
+    world.check_newest();
     world.check_all(script);
     world.tally
 }
@@ -28,10 +34,10 @@ fn histories(first: u64, small: (u64, usize), large: (u64, usize)) {
     }
     println!("{tally:#?}");
     let Tally { logs, maps, again, folded, catalogs, recipients, objects, restored } = tally;
-    assert!(logs > 0 && catalogs > 0 && recipients > 0 && objects > 0 && restored > 5, "nothing happened");
+    assert!(logs > 0 && catalogs > 0 && recipients > 0 && objects > 0 && restored > 3, "nothing happened");
     assert!(maps > 0, "no file had maps");
     assert!(again > 0, "nothing was packed again");
-    assert!(folded > 0 || !long(), "nothing was folded");
+    assert!(folded > 0, "nothing was folded");
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub(super) struct World {
     small_max: u64,
     /// Since the last snapshot it was changed who can open the next one.
     resealed: bool,
+    /// Runs are for all components, and none is in full.
+    calm: bool,
     /// Connections to the databases that stay open, so that what they committed lies in a log.
     open: [Option<rusqlite::Connection>; 2],
     pub(super) tally: Tally,
@@ -160,6 +162,7 @@ impl World {
             archives: BTreeMap::new(),
             small_max,
             resealed: false,
+            calm: false,
             open: [None, None],
             tally: Tally::default(),
         };
@@ -468,7 +471,8 @@ impl World {
         self.own.clone()
     }
 
-    fn harm_object(&mut self) {
+    /// Loses, cuts or changes an object, whatever hangs on it.
+    pub(super) fn harm_object(&mut self) {
         let mut objects = Vec::new();
         for kind in ["archives", "manifests"] {
             let Ok(dirs) = fs::read_dir(self.project.store.join(kind)) else { continue };
@@ -503,7 +507,7 @@ impl World {
     /// Which components a run is for; the others are not in its snapshot.
     fn asked_for(&mut self) -> Vec<&'static str> {
         let all = vec!["app", "db", "dump"];
-        if !self.rng.chance(4) {
+        if self.calm || !self.rng.chance(4) {
             return all;
         }
         let not = self.rng.below(3) as usize;
@@ -523,7 +527,7 @@ impl World {
         if components.len() < 3 {
             command.args(components.iter().flat_map(|name| ["--only", *name]));
         }
-        if self.rng.chance(8) {
+        if !self.calm && self.rng.chance(8) {
             command.arg("--full");
         }
         let output = command.output().unwrap();
@@ -566,6 +570,17 @@ impl World {
             self.tally.folded += folded;
         }
         self.last = Some(listed);
+    }
+
+    /// Little comes, again and again, and nothing else happens: at the latest now there are more small archives than there may be. Only the last of these snapshots is kept in mind.
+    pub(super) fn add_little_by_little(&mut self) {
+        self.calm = true;
+        let before = self.made.len();
+        for n in 0..self.small_max + 2 {
+            self.made.truncate(before);
+            fs::write(self.app().join(format!("little-{n}")), noise(n, 5000)).unwrap();
+            self.backup();
+        }
     }
 
     pub(super) fn check_newest(&self) {
