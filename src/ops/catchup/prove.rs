@@ -163,17 +163,18 @@ impl CatchUp<'_, '_> {
     }
 
     /// Signs that these objects were found bad in the store at `view`, of each of `records` that needs one of them: each object once, until it
-    /// is proved there again.
+    /// is proved there again. True when something was signed.
     pub(in crate::ops) fn found_bad(
         &mut self,
         view: usize,
         records: &[Named],
         began: Timestamp,
         bad: &BTreeSet<ObjectId>,
-    ) -> std::result::Result<(), Stop> {
+    ) -> std::result::Result<bool, Stop> {
         if let Some(known) = self.known.get_mut(view) {
             known.retain(|id, _| !bad.contains(id));
         }
+        let mut said_now = false;
         for (record, hash) in records {
             let said = self.said_bad.get(view);
             let unsaid = |id: &ObjectId| bad.contains(id) && !said.is_some_and(|said| said.says(id, hash));
@@ -191,8 +192,9 @@ impl CatchUp<'_, '_> {
                 bad,
                 checks: Vec::new(),
             }))?;
+            said_now = true;
         }
-        Ok(())
+        Ok(said_now)
     }
 
     /// Takes up what a verdict says that was signed just now, at `time`.

@@ -19,12 +19,12 @@ impl One<'_> {
         self.spool_clear()?;
         let began = self.session.around.clock.now();
         let records = self.records_there();
-        let Found { bad, turned } = self.look(catch_up, &records)?;
+        let Found { bad, mut turned } = self.look(catch_up, &records)?;
         let signs = |(record, _): &Named| record.host == self.host && !catch_up.ledger.forked;
         let own: Vec<Named> = records.into_iter().filter(signs).collect();
         // What was proved of it before ends here, whatever becomes of the repair.
-        catch_up.found_bad(self.view, &own, began, &bad.iter().map(|o| o.id).collect())?;
-        // Only what begins after the bad word was signed takes it back; what was found whole by looking was called bad by an earlier run.
+        let bad_ids = bad.iter().map(|o| o.id).collect();
+        let said_now = catch_up.found_bad(self.view, &own, began, &bad_ids)?;
         let mending = self.session.around.clock.now();
         let mut mended = BTreeSet::new();
         for object in &bad {
@@ -34,7 +34,12 @@ impl One<'_> {
             }
         }
         turned.iter().chain(&mended).for_each(|id| catch_up.proved_now(self.view, *id));
+        if !said_now {
+            // Whatever was called bad was so before this began: one word on each snapshot says it all.
+            turned.append(&mut mended);
+        }
         catch_up.say_proved(self.view, &own, began, &turned)?;
+        // Only what begins after the bad word was signed takes it back.
         catch_up.say_proved(self.view, &own, mending, &mended)
     }
 
