@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+/// From where to where in a tar stream.
+type Stretches = Vec<(u64, u64)>;
+
 /// A snapshot's record, and the entries of its components with all their extents, those that lie in maps too.
 pub(crate) struct Listed {
     pub(crate) record: Record,
@@ -69,7 +72,7 @@ impl Listed {
     pub(crate) fn used(&self) -> BTreeMap<ObjectId, (String, u64)> {
         /// A pax header, its records, the header itself.
         const HEADERS: u64 = 3 * 512;
-        let mut stretches: BTreeMap<ObjectId, (&str, Vec<(u64, u64)>)> = BTreeMap::new();
+        let mut stretches: BTreeMap<ObjectId, (&str, Stretches)> = BTreeMap::new();
         for (component, entry) in &self.entries {
             let mut seen = BTreeSet::new();
             for extent in &entry.extents {
@@ -80,7 +83,7 @@ impl Listed {
                 all.push((extent.tar_offset.saturating_sub(before), extent.tar_offset + extent.length));
             }
         }
-        let sum = |mut all: Vec<(u64, u64)>| {
+        let sum = |mut all: Stretches| {
             all.sort_unstable();
             let (mut bytes, mut reached) = (0, 0);
             for (from, to) in all {

@@ -248,16 +248,7 @@ impl World {
                 fs::write(path, bytes).unwrap();
             }
             1 => fs::create_dir(self.new_name()).unwrap(),
-            2 => {
-                let path = self.new_name();
-                if self.rng.chance(4) {
-                    return self.put_stretches(&path);
-                }
-                let size = self.rng.below(40 << 20) + 1;
-                let stretch = (self.rng.below(size), self.rng.below(2 << 20) as usize);
-                let stretch = (stretch.0, stretch.1.min((size - stretch.0) as usize));
-                put_sparse(&path, size, &[stretch]);
-            }
+            2 => self.put_with_holes(),
             3 => {
                 let Some(path) = self.pick(|_| true) else { return };
                 if path.symlink_metadata().unwrap().is_dir() {
@@ -317,6 +308,17 @@ impl World {
             }
             _ => self.edit(),
         }
+    }
+
+    /// A file with a hole, or with many.
+    fn put_with_holes(&mut self) {
+        let path = self.new_name();
+        if self.rng.chance(4) {
+            return self.put_stretches(&path);
+        }
+        let size = self.rng.below(40 << 20) + 1;
+        let (at, length) = (self.rng.below(size), self.rng.below(2 << 20) as usize);
+        put_sparse(&path, size, &[(at, length.min((size - at) as usize))]);
     }
 
     /// A file of so many stretches of data that its extents are in maps, on both sides of a border between two of them.
