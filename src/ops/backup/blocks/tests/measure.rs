@@ -104,18 +104,16 @@ fn pairs(mut each: impl FnMut(&str, &[u8], &[u8])) {
     }
 }
 
-/// Gathers what is new, and counts the stretches that the content is made of.
-struct Fresh(Vec<u8>, usize);
+/// Gathers what is new.
+struct Fresh(Vec<u8>);
 
 impl Sink for Fresh {
     type Error = Infallible;
     fn kept(&mut self, _: Extent) -> Result<(), Infallible> {
-        self.1 += 1;
         Ok(())
     }
     fn fresh(&mut self, _: u64, bytes: &[u8]) -> Result<(), Infallible> {
         self.0.extend_from_slice(bytes);
-        self.1 += 1;
         Ok(())
     }
 }
@@ -129,7 +127,7 @@ fn pass(
 ) -> (Vec<Vec<u8>>, Fresh, f64) {
     let size = bytes.len() as u64;
     let request = Request { pool, block, size, ranges: &[(0, size)], content, old };
-    let mut sink = Fresh(Vec::with_capacity(bytes.len()), 0);
+    let mut sink = Fresh(Vec::with_capacity(bytes.len()));
     let mut read = |offset: u64, buffer: &mut [u8]| {
         buffer.copy_from_slice(&bytes[offset as usize..offset as usize + buffer.len()]);
         Ok(buffer.len())
@@ -225,15 +223,14 @@ fn which_block_size_packs_least() {
             let archive = ObjectId::of(b"old");
             let extents = [Extent { offset: 0, archive, tar_offset: 0, length: old.len() as u64 }];
             let before = Old { table: &old_table, extents: &extents };
-            let (_, Fresh(fresh, stretches), seconds) = pass(&pool, new, block, Content::File, Some(before));
+            let (_, Fresh(fresh), _) = pass(&pool, new, block, Content::File, Some(before));
             let small = zstd::bulk::compress(&fresh, 3).unwrap().len();
             println!(
-                "  {:2} KiB packs {:8.2} MB, {:7.2} MB as zstd -3, in {stretches:6} stretches; table {:5.2} MB; {:5.0} MB a second of one core",
+                "  {:2} KiB packs {:8.2} MB, {:7.2} MB as zstd -3; table {:5.2} MB",
                 block >> 10,
                 fresh.len() as f64 / 1e6,
                 small as f64 / 1e6,
-                table as f64 / 1e6,
-                new.len() as f64 / 1e6 / seconds
+                table as f64 / 1e6
             );
         }
     });
