@@ -2,6 +2,7 @@
 
 use super::error::ExtractError;
 use super::extractor::Owners;
+use super::nodes::cannot_be_here;
 use super::settle::{Settler, Wanted};
 use super::troubles::{Sort, Troubles};
 use crate::model::{Entry, Kind, Problem};
@@ -53,7 +54,8 @@ impl<'a> Copier<'a> {
     ) -> Result<(), ExtractError> {
         let failed = |e| ExtractError::at("copy", &entry.path)(e);
         if entry.kind == Kind::File {
-            let (file, _) = copy_file(from, to, stop).map_err(failed)?;
+            let source = open_source(from).map_err(failed)?;
+            let (file, _) = copy_file(&source, to, stop).map_err(failed)?;
             let copied = self.settle(Subject::Open(file.as_fd()), entry).and_then(|()| file.sync_all());
             return copied.map_err(|e| {
                 // The error that is told is the first one.
@@ -86,7 +88,7 @@ impl<'a> Copier<'a> {
         let device = |kind| {
             let numbers = entry.dev.unwrap_or_default();
             match at::make_device(to.dir, to.name, kind, numbers) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied || at::is_unsupported(&e) => {
+                Err(e) if cannot_be_here(&e) => {
                     let what = || format!("device {}:{} not made: {e}", numbers.0, numbers.1);
                     self.settler.troubles.add(Sort::Device, &entry.path, what);
                     Ok(false)
@@ -105,11 +107,10 @@ impl<'a> Copier<'a> {
     }
 }
 
-/// Makes at `to`, which must not exist, a file with the content of the one at `from`, holes and all. On an error nothing is there.
-pub(super) fn copy_file(from: At<'_>, to: At<'_>, stop: &dyn Fn() -> bool) -> io::Result<(File, FileId)> {
+/// Makes at `to`, which must not exist, a file with the content of `source`, holes and all. On an error nothing is there.
+pub(super) fn copy_file(source: &File, to: At<'_>, stop: &dyn Fn() -> bool) -> io::Result<(File, FileId)> {
     let (file, facts) = at::create_file(to.dir, to.name)?;
-    let copied = open_source(from).and_then(|source| copy_content(&source, &file, stop));
-    copied.inspect_err(|_| {
+    copy_content(source, &file, stop).inspect_err(|_| {
         // The error that is told is the first one.
         let _gone = at::unlink(to.dir, to.name);
     })?;
@@ -117,7 +118,7 @@ pub(super) fn copy_file(from: At<'_>, to: At<'_>, stop: &dyn Fn() -> bool) -> io
 }
 
 /// A finished file may be closed to its own owner.
-fn open_source(from: At<'_>) -> io::Result<File> {
+pub(super) fn open_source(from: At<'_>) -> io::Result<File> {
     match at::open_to_read(from.dir, from.name) {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             at::set_mode_at(from.dir, from.name, 0o600)?;

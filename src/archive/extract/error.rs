@@ -93,8 +93,10 @@ impl ExtractError {
     pub fn is_of_name(&self) -> bool {
         match self {
             Self::Damaged { why, .. } => *why == TWICE,
-            Self::Io { source, .. } => {
-                matches!(errno(source), Some(Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ))
+            // Only of what makes a name: a size that cannot be set says nothing of it, and has left a file there.
+            Self::Io { verb, source, .. } => {
+                let refused = matches!(errno(source), Some(Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ));
+                verb.starts_with("make ") && refused
             }
             _ => false,
         }

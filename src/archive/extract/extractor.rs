@@ -50,7 +50,7 @@ pub struct Extractor<'a> {
 }
 
 const NO_PARENT: &str = "it lies in something that is not a directory of this listing";
-const NOT_A_FILE: &str = "it is not a file that this restore made";
+pub(super) const NOT_A_FILE: &str = "it is not a file that this restore made";
 
 impl<'a> Extractor<'a> {
     /// An extractor into `root`, an open directory that stays where it is until the end. `component` is for problems only.
@@ -197,7 +197,7 @@ impl<'a> Extractor<'a> {
         settled.map_err(ExtractError::at("look at", &entry.path))
     }
 
-    fn made_at(
+    pub(super) fn made_at(
         &self,
         path: &RelPath,
         is_right: impl FnOnce(&Made) -> bool,
@@ -295,7 +295,7 @@ fn anchor(dir: &[u8]) -> Option<usize> {
     slashes.skip(ANCHOR_EVERY - 1).step_by(ANCHOR_EVERY).last().map(|(place, _)| place)
 }
 
-fn exchanged(path: &RelPath) -> ExtractError {
+pub(super) fn exchanged(path: &RelPath) -> ExtractError {
     ExtractError::Exchanged { path: path.clone() }
 }
 

@@ -1,8 +1,8 @@
 //! Entries that are not files or directories, and further names of inodes. None of them is ever opened.
 
-use super::copy::{At, copy_file};
+use super::copy::{At, copy_file, open_source};
 use super::error::{ExtractError, MAKE_LINK};
-use super::extractor::{Extractor, cannot_make};
+use super::extractor::{Extractor, NOT_A_FILE, cannot_make, exchanged};
 use super::made::{Sort, key};
 use super::troubles;
 use crate::durable::crash;
@@ -109,7 +109,13 @@ impl Extractor<'_> {
         let (from, to) = (self.parent_of(existing)?, self.parent_of(&new.path)?);
         let (from, to) =
             (At { dir: from.as_fd(), name: existing.name() }, At { dir: to.as_fd(), name: new.path.name() });
-        let (file, id) = copy_file(from, to, stop).map_err(|e| cannot_make("copy", new, e))?;
+        // What is copied must be what this extractor made, whoever exchanges names meanwhile.
+        let made = self.made_at(existing, |made| made.sort == Sort::File, NOT_A_FILE)?;
+        let source = open_source(from).map_err(ExtractError::at("open", existing))?;
+        if at::facts(&source).map_err(ExtractError::at("look at", existing))?.id != made.id {
+            return Err(exchanged(existing));
+        }
+        let (file, id) = copy_file(&source, to, stop).map_err(|e| cannot_make("make a copy at", new, e))?;
         self.made.add(key(new.path.as_bytes()), id, Sort::File);
         self.settle(Subject::Open(file.as_fd()), new)?;
         let what = || format!("there can be no hard link to {existing} here: it is a copy of it");
@@ -129,6 +135,6 @@ impl Extractor<'_> {
 }
 
 /// True when a file system, or this user, cannot have such a node at all.
-fn cannot_be_here(error: &io::Error) -> bool {
+pub(super) fn cannot_be_here(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied || at::is_unsupported(error)
 }

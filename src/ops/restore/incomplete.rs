@@ -2,7 +2,7 @@
 
 use super::Listing;
 use crate::model::entry::{FLAG_CRASH_CONSISTENT, FLAG_UNSTEADY, Why};
-use crate::model::{Entry, Problem, ProblemKind};
+use crate::model::{Entry, Problem, ProblemKind, RelPath};
 
 /// So many paths are named, and the rest counted.
 const NAMED_MAX: usize = 100;
@@ -39,12 +39,17 @@ fn named(
     which: impl Fn(&&Entry) -> bool,
     (kind, what): (ProblemKind, &str),
 ) -> Vec<Problem> {
-    let name = listing.component.name.as_str();
-    let found: Vec<&Entry> = listing.entries.iter().filter(which).collect();
-    let one = |e: &&Entry| Problem::at_path(kind, name, e.path.as_bytes(), what);
-    let mut problems: Vec<Problem> = found.iter().take(NAMED_MAX).map(one).collect();
-    if let Some(more) = found.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
-        problems.push(Problem::at_path(kind, name, b".", format!("the same goes for {more} paths more")));
+    let found: Vec<&RelPath> = listing.entries.iter().filter(which).map(|e| &e.path).collect();
+    few(listing.component.name.as_str(), &found, (kind, what))
+}
+
+/// The same of each of `paths`: the first are named, and the rest counted.
+pub(super) fn few(component: &str, paths: &[&RelPath], (kind, what): (ProblemKind, &str)) -> Vec<Problem> {
+    let of = |path: &[u8], what: String| Problem::at_path(kind, component, path, what);
+    let first = paths.iter().take(NAMED_MAX);
+    let mut problems: Vec<Problem> = first.map(|path| of(path.as_bytes(), what.to_owned())).collect();
+    if let Some(more @ 1..) = paths.len().checked_sub(NAMED_MAX) {
+        problems.push(of(b".", format!("the same goes for {more} paths more")));
     }
     problems
 }

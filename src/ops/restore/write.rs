@@ -113,8 +113,9 @@ impl Unnamed {
 
     /// True when `path` lies in a folder that could not be made.
     pub(super) fn holds(&self, path: &RelPath) -> bool {
-        let mut above = std::iter::successors(path.parent(), RelPath::parent);
-        !self.folders.is_empty() && above.any(|dir| self.folders.contains(&dir))
+        // Asked of every file, and there is hardly ever one.
+        !self.folders.is_empty()
+            && std::iter::successors(path.parent(), RelPath::parent).any(|dir| self.folders.contains(&dir))
     }
 }
 

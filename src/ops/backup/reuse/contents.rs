@@ -262,6 +262,7 @@ impl Old<'_> {
 mod tests {
     use super::*;
     use crate::model::RelPath;
+    use crate::ops::backup::reuse::stretch_of;
 
     const CONTENT: &[u8] = b"the same";
 
@@ -281,22 +282,7 @@ mod tests {
             Row::new(entry, None, false)
         };
         let rows: Vec<Row> = files.iter().map(row).collect();
-        let packed = Stretch::encode(&rows).unwrap();
-        let opened = Stretch::open(&packed).unwrap();
-        KnownStretch {
-            row: 0,
-            segment: id(0),
-            size: 1,
-            recipients: Vec::new(),
-            first: rows[0].entry.path.clone(),
-            last: rows[rows.len() - 1].entry.path.clone(),
-            maps: Vec::new(),
-            blocks: Vec::new(),
-            archives: opened.archives,
-            shared: opened.shared,
-            content: opened.sums.size,
-            packed,
-        }
+        stretch_of(&rows)
     }
 
     /// Which file is found when what lies in these archives may stay there.

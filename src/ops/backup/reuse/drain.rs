@@ -90,6 +90,7 @@ mod tests {
     use crate::catalog::known::{Row, Stretch};
     use crate::model::manifest::ArchiveInfo;
     use crate::model::{Entry, Extent, Kind, RelPath};
+    use crate::ops::backup::reuse::stretch_of;
 
     const FULL: u64 = 32 << 20;
 
@@ -116,22 +117,7 @@ mod tests {
             row
         };
         let rows: Vec<Row> = files.iter().enumerate().map(row).collect();
-        let packed = Stretch::encode(&rows).unwrap();
-        let opened = Stretch::open(&packed).unwrap();
-        KnownStretch {
-            row: 0,
-            segment: id(0),
-            size: 1,
-            recipients: Vec::new(),
-            first: rows[0].entry.path.clone(),
-            last: rows[rows.len() - 1].entry.path.clone(),
-            maps: Vec::new(),
-            blocks: Vec::new(),
-            archives: opened.archives,
-            shared: opened.shared,
-            content: opened.sums.size,
-            packed,
-        }
+        stretch_of(&rows)
     }
 
     fn draining(stretches: &[KnownStretch], archives: Vec<(ObjectId, KnownArchive)>, full: u64) -> Vec<u64> {

@@ -355,3 +355,24 @@ impl<'a> Old<'a> {
         self.stretches.is_empty()
     }
 }
+
+/// What the catalog knows of a segment with these rows.
+#[cfg(test)]
+fn stretch_of(rows: &[crate::catalog::known::Row]) -> KnownStretch {
+    let packed = crate::catalog::known::Stretch::encode(rows).unwrap();
+    let opened = crate::catalog::known::Stretch::open(&packed).unwrap();
+    KnownStretch {
+        row: 0,
+        segment: ObjectId::of(b"a segment"),
+        size: 1,
+        recipients: Vec::new(),
+        first: rows[0].entry.path.clone(),
+        last: rows[rows.len() - 1].entry.path.clone(),
+        maps: Vec::new(),
+        blocks: Vec::new(),
+        archives: opened.archives,
+        shared: opened.shared,
+        content: opened.sums.size,
+        packed,
+    }
+}

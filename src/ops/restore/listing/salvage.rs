@@ -8,14 +8,12 @@ use crate::model::index::SegmentRef;
 use crate::model::{Entry, Extent, Kind, Problem, ProblemKind, RelPath};
 use crate::ops::error::{OpError, Result};
 use crate::ops::restore::Opened;
+use crate::ops::restore::incomplete::few;
 use crate::ops::restore::read::Archives;
 use crate::ops::select::{self, Selection};
 use crate::ops::shape;
 use crate::ops::stores::Away;
 use std::collections::{HashMap, HashSet};
-
-/// Of folders whose own entry is lost so many are named, and the rest counted.
-const NAMED_MAX: usize = 100;
 
 /// The mode of a folder whose own entry could not be read: nobody but its owner looks in, as long as it is not known who may.
 const MODE: u32 = 0o700;
@@ -123,14 +121,9 @@ impl<'a> Salvage<'a> {
         entries.extend(made.iter().map(|path| folder(path.clone())));
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         let name = self.listing.component.name.as_str();
-        for path in made.iter().take(NAMED_MAX) {
-            let what = format!("what is known of this folder itself is lost: made with mode {MODE:04o}");
-            self.problems.push(Problem::at_path(ProblemKind::NotRestored, name, path.as_bytes(), what));
-        }
-        if let Some(more) = made.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
-            let what = format!("the same goes for {more} folders more");
-            self.problems.push(Problem::at_path(ProblemKind::NotRestored, name, b".", what));
-        }
+        let what = format!("what is known of this folder itself is lost: made with mode {MODE:04o}");
+        let paths: Vec<&RelPath> = made.iter().collect();
+        self.problems.extend(few(name, &paths, (ProblemKind::NotRestored, &what)));
     }
 
     /// Reads the maps of files; of which one is damaged is left out.
