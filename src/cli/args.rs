@@ -268,7 +268,7 @@ pub struct InitArgs {
     pub yes: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct BackupArgs {
     /// Only this component (may be given several times)
     #[arg(long, value_name = "COMPONENT")]

@@ -28,6 +28,8 @@ impl Telling {
     pub(super) fn begin(terminal: &Terminal, command: &Command) -> Option<Self> {
         let task = match command {
             Command::Backup(args) if !args.dry_run => Task::Backup(args.only.clone()),
+            // Without an ID it makes a snapshot, of everything.
+            Command::Milestone(args) if args.id.is_none() => Task::Backup(Vec::new()),
             Command::Sync(_) => Task::Sync,
             Command::Verify(_) => Task::Verify,
             Command::Drill(_) => Task::Drill,

@@ -11,6 +11,7 @@ use crate::ops::marks::Marks;
 use crate::ops::prune::announced_in;
 use crate::ops::select;
 use crate::ops::session::Session;
+use crate::ops::space;
 use crate::ops::union::{self, store_problem};
 use crate::ops::vault::{Vault, is_trusted};
 use data_encoding::BASE64;
@@ -35,6 +36,8 @@ pub enum Saying {
     Note(String),
     /// A milestone, or no longer one.
     Milestone(bool),
+    /// A milestone, if the snapshot stands alone; else it is refused.
+    MilestoneAlone,
 }
 
 /// A snapshot that something was said about.
@@ -80,7 +83,7 @@ pub fn say(session: &Session, text: &str, saying: &Saying) -> Result<MarkReport>
             "tag"
         }
         Saying::Note(_) => "note",
-        Saying::Milestone(_) => "milestone",
+        Saying::Milestone(_) | Saying::MilestoneAlone => "milestone",
     };
     let mut marks = Marks::open(session, command)?;
     let known = select::snapshot(session, marks.vault(), text, false)?.clone();
@@ -90,8 +93,10 @@ pub fn say(session: &Session, text: &str, saying: &Saying) -> Result<MarkReport>
         Saying::Milestone(false) => marks.need_role(Role::Prune)?,
         _ => marks.need(&host, Role::Prune)?,
     }
-    if let Saying::Tag { tags, remove: true } = saying {
-        has_one(session, &known, tags)?;
+    match saying {
+        Saying::Tag { tags, remove: true } => has_one(session, &known, tags)?,
+        Saying::MilestoneAlone => stands_alone(marks.vault(), &known)?,
+        _ => {}
     }
     let prunes = marks.need_role(Role::Prune).is_ok();
     let target = Target { snapshot: known.record.snapshot.clone(), record: known.hash };
@@ -107,6 +112,7 @@ pub fn say(session: &Session, text: &str, saying: &Saying) -> Result<MarkReport>
             }
         }
         Saying::Milestone(on) => row.milestone = *on,
+        Saying::MilestoneAlone => row.milestone = true,
         Saying::Note(_) => {}
     }
     row.tags.sort();
@@ -136,6 +142,31 @@ fn has_one(session: &Session, known: &KnownSnapshot, tags: &[String]) -> Result<
     Err(OpError::new(Class::NotFound, what).hint(hint))
 }
 
+/// Fails unless all that the snapshot holds was packed for it. Its record says so, under a signature, so no identity is needed.
+fn stands_alone(vault: &Vault, known: &KnownSnapshot) -> Result<()> {
+    if known.record.alone {
+        return Ok(());
+    }
+    let id = &known.record.snapshot;
+    let needed: Vec<u64> =
+        space::dependencies(vault, &known.record).iter().map(|on| on.archives).filter(|n| *n > 0).collect();
+    let how = match needed.iter().sum::<u64>() {
+        // Records that were deleted tell nothing, and none says what an archive holds beyond its listing.
+        0 => "it was packed with snapshots that are gone, or something could not be read to its end while it was packed".to_owned(),
+        1 => "what it holds was packed with earlier snapshots, and it needs an archive of one of them".to_owned(),
+        archives => format!(
+            "what it holds was packed with earlier snapshots, and it needs {archives} archives of {} of them",
+            needed.len()
+        ),
+    };
+    let what = format!("snapshot {id} does not stand alone, and cannot be made to");
+    Err(OpError::new(Class::Usage, what)
+        .because(format!("{how}; one that stands alone is packed from the live files, which may be others by now"))
+        .hint(format!(
+            "`backstay milestone --standalone` makes one now; `backstay milestone {id}` keeps this one with all that it needs; nothing was marked"
+        )))
+}
+
 fn statement(session: &Session, saying: &Saying, target: Target) -> Result<Statement> {
     Ok(match saying {
         Saying::Tag { tags, remove: false } => {
@@ -145,6 +176,7 @@ fn statement(session: &Session, saying: &Saying, target: Target) -> Result<State
             Statement::Tag { target, add: Vec::new(), remove: select::each_once(tags) }
         }
         Saying::Milestone(on) => Statement::Milestone { target, on: *on },
+        Saying::MilestoneAlone => Statement::Milestone { target, on: true },
         Saying::Note(note) => Statement::Note { target, sealed: sealed(session, note)? },
     })
 }

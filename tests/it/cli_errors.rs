@@ -42,20 +42,6 @@ fn every_mistake_of_a_configuration_is_told_at_once_with_its_line() {
 }
 
 #[test]
-fn an_existing_snapshot_cannot_be_made_to_stand_alone_and_the_way_is_said() {
-    let person = Person::set_up();
-    person.ok(["backup"]);
-    let refused = person.fails(2, ["milestone", "latest", "--standalone"]);
-    refused.says(&[
-        "error: latest exists, and cannot",
-        "caused by: ",
-        "hint: `backstay backup --full --milestone`",
-    ]);
-    let list = person.json(0, ["list"]);
-    assert_eq!(list["snapshots"][0]["milestone"], false, "nothing was marked: {list:#}");
-}
-
-#[test]
 fn names_that_are_not_there_are_exit_16_and_say_what_is() {
     let person = Person::set_up();
     person.fails(16, ["show"]).says(&["latest"]);
@@ -111,6 +97,10 @@ fn what_makes_no_sense_is_exit_2_and_changes_nothing() {
         &["list", "--wait=soon"],
         &["list", "--host", "a", "--all-hosts"],
         &["backup", "backend"],
+        &["milestone"],
+        &["milestone", "--remove"],
+        &["milestone", "--standalone", "--remove"],
+        &["milestone", "latest", "--standalone", "--remove"],
         &["completions", "dosh"],
         &[],
     ] {

@@ -1,7 +1,7 @@
 //! What is packed again, so that space comes free and no snapshot hangs on very many little archives; what is packed in full; what a lost catalog and lost or damaged objects
 //! cost.
 
-use crate::lab::{Lab, Node, noise, put, tree};
+use crate::lab::{Lab, Node, Ran, noise, put, tree};
 use backstay::keys::signed::seal_document;
 use backstay::model::document::{self, namespace};
 use backstay::model::mark::{Level, Mark, Statement, Target, Verdict};
@@ -24,11 +24,16 @@ fn lab() -> Lab {
     Lab::new(files, APP)
 }
 
-/// A backup on a day after today.
-fn backup_on(lab: &Lab, day: i64, args: &[&str], code: i32) -> serde_json::Value {
+/// A run of the program on a day after today.
+fn on_day(lab: &Lab, day: i64, args: &[&str]) -> Ran {
     let time = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * day);
     let env = [("BACKSTAY_TEST_SETTLE_MS", "0"), ("BACKSTAY_TEST_NOW", &*time.to_string())];
-    let ran = lab.run_with(&[&["--json", "backup"], args].concat(), &env);
+    lab.run_with(args, &env)
+}
+
+/// A backup on a day after today.
+fn backup_on(lab: &Lab, day: i64, args: &[&str], code: i32) -> serde_json::Value {
+    let ran = on_day(lab, day, &[&["--json", "backup"], args].concat());
     ran.expect(code, &[]);
     serde_json::from_slice(&ran.out).unwrap()
 }
@@ -168,6 +173,64 @@ fn a_component_stands_alone_again_as_often_as_the_configuration_says() {
     assert!(!record_of(&lab, &backup_on(&lab, 22, &[], 0)).alone, "asked for by hand counts, too");
     assert!(record_of(&lab, &backup_on(&lab, 23, &[], 0)).alone);
     is_live(&lab, "latest");
+}
+
+/// Of each snapshot, the oldest first, whether it is a milestone.
+fn milestones(lab: &Lab) -> Vec<bool> {
+    let ran = on_day(lab, 5, &["--json", "list"]);
+    let list: serde_json::Value = serde_json::from_slice(&ran.expect(0, &[]).out).unwrap();
+    list["snapshots"].as_array().unwrap().iter().map(|row| row["milestone"].as_bool().unwrap()).collect()
+}
+
+#[test]
+fn a_milestone_that_stands_alone_is_made_by_one_command() {
+    let lab = lab();
+    let first = record_of(&lab, &backup_on(&lab, 0, &[], 0));
+    put(&lab.path("project/app/new"), &noise(7, 300_000));
+    let second = record_of(&lab, &backup_on(&lab, 3, &[], 0));
+    assert!(!second.alone && !archives(&first).is_disjoint(&archives(&second)), "it hangs on the first");
+    let ran = on_day(&lab, 4, &["--json", "milestone", "--standalone"]);
+    let made: serde_json::Value = serde_json::from_slice(&ran.expect(0, &[]).out).unwrap();
+    let third = record_of(&lab, &made);
+    assert!(third.alone && third.milestone && third.number > second.number);
+    for older in [&first, &second] {
+        assert!(archives(&third).is_disjoint(&archives(older)), "it needs an archive of {}", older.snapshot);
+    }
+    // What is told is what `backup` tells.
+    assert_eq!((&made["good"], &made["reused_bytes"]), (&true.into(), &0.into()), "{made:#}");
+    let shown = on_day(&lab, 5, &["--json", "show", "latest"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.expect(0, &[]).out).unwrap();
+    assert_eq!((&shown["id"], &shown["depends_on"]), (&made["snapshot"], &serde_json::json!([])));
+    assert_eq!(milestones(&lab), [false, false, true]);
+    is_live(&lab, "latest");
+}
+
+#[test]
+fn an_existing_snapshot_is_made_a_milestone_that_stands_alone_only_if_it_does() {
+    let lab = lab();
+    let first = record_of(&lab, &backup_on(&lab, 0, &[], 0)).snapshot.to_string();
+    put(&lab.path("project/app/new"), &noise(7, 300_000));
+    let second = record_of(&lab, &backup_on(&lab, 3, &[], 0)).snapshot.to_string();
+    let what = format!("error: snapshot {second} does not stand alone");
+    let refused = [
+        what.as_str(),
+        "caused by: ",
+        "it needs an archive of one of them",
+        "the live files, which may be others by now",
+        "hint: `backstay milestone --standalone` makes one now",
+    ];
+    on_day(&lab, 4, &["milestone", &second, "--standalone"]).expect(2, &refused);
+    assert_eq!(milestones(&lab), [false, false], "nothing was marked");
+    // The records say which stand alone: no identity is needed.
+    let mut without = lab.config();
+    without["encryption"].as_table_mut().unwrap().remove("identity_file");
+    lab.set_config(&without);
+    on_day(&lab, 4, &["milestone", &second, "--standalone"]).expect(2, &refused);
+    on_day(&lab, 4, &["milestone", &first, "--standalone"]).expect(0, &["a milestone that stands alone"]);
+    assert_eq!(milestones(&lab), [true, false]);
+    // As the hint says, the other may be one all the same.
+    on_day(&lab, 4, &["milestone", &second]).expect(0, &["a milestone: "]);
+    assert_eq!(milestones(&lab), [true, true]);
 }
 
 #[test]

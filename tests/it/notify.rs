@@ -309,6 +309,22 @@ fn metrics_are_written_after_every_command() {
 }
 
 #[test]
+fn a_milestone_that_is_made_by_its_command_is_told_as_a_backup() {
+    let lab = Lab::new(
+        |dir| put(&dir.join("x"), b"x"),
+        "component = [{ name = \"x\", path = \"x\" }]\nschedule = { backup = \"0 3 * * *\", timezone = \"UTC\" }",
+    );
+    lab.run(&["milestone", "--standalone"]).expect(0, &[]);
+    let runs = || fs::read_to_string(lab.state().join("runs.json")).unwrap();
+    let told: Value = serde_json::from_str(&runs()).unwrap();
+    assert_eq!(told["backup"]["last"]["code"], 0, "{told:#}");
+    // A mark is no run.
+    let before = runs();
+    lab.run(&["milestone", "latest", "--standalone"]).expect(0, &[]);
+    assert_eq!(runs(), before);
+}
+
+#[test]
 fn a_run_that_was_interrupted_or_met_another_is_in_no_metric() {
     let lab = Lab::new(
         |dir| put(&dir.join("x"), b"x"),

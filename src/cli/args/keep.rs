@@ -27,14 +27,15 @@ pub struct NoteArgs {
 
 #[derive(Debug, Args)]
 pub struct MilestoneArgs {
-    /// Which snapshot
-    #[arg(value_name = "ID")]
-    pub id: String,
+    /// Which snapshot; with --standalone and without an ID a new one is made
+    #[arg(value_name = "ID", required_unless_present = "standalone")]
+    pub id: Option<String>,
     /// No longer a milestone: retention may remove it
     #[arg(long)]
     pub remove: bool,
-    /// Not to be had any more; who asks for it is told the way
-    #[arg(long, hide = true)]
+    /// One that stands alone: it needs no archive of an earlier snapshot. Without an ID a snapshot is made now, with everything stored anew, as by
+    /// `backup --full --milestone`. One that exists is refused unless it stands alone already
+    #[arg(long, conflicts_with = "remove")]
     pub standalone: bool,
 }
 

@@ -1,6 +1,6 @@
 //! `tag`, `note`, `milestone`, `delete`, `prune`, `settle`.
 
-use crate::cli::args::{DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, SettleArgs, TagArgs};
+use crate::cli::args::{BackupArgs, DeleteArgs, MilestoneArgs, NoteArgs, PruneArgs, SettleArgs, TagArgs};
 use crate::cli::{Terminal, confirm, exit, open, render, say};
 use crate::ops::error::{Class, OpError, Result};
 use crate::ops::marking::{self, MarkReport, Saying};
@@ -27,14 +27,20 @@ pub(super) fn note(terminal: &Terminal, args: NoteArgs) -> Result<u8> {
 
 /// Runs `milestone`.
 pub(super) fn milestone(terminal: &Terminal, args: &MilestoneArgs) -> Result<u8> {
-    if args.standalone {
-        let what = format!("{} exists, and cannot be made to stand alone", args.id);
-        return Err(OpError::new(Class::Usage, what)
-            .because("one stands alone when all that it holds was packed for it, from the live files, and these may be others by now")
-            .hint("`backstay backup --full --milestone` makes a snapshot that needs no older archive and is never removed"));
-    }
-    let what = if args.remove { "no longer a milestone" } else { "a milestone: retention never removes it" };
-    mark(terminal, &args.id, &Saying::Milestone(!args.remove), what)
+    let Some(id) = &args.id else {
+        // Only a new snapshot can be packed so that it stands alone.
+        let wanted = BackupArgs { milestone: true, full: true, ..BackupArgs::default() };
+        return super::backup(terminal, wanted);
+    };
+    let (saying, what) = match (args.standalone, args.remove) {
+        (true, _) => (
+            Saying::MilestoneAlone,
+            "a milestone that stands alone: it needs no archive of an earlier snapshot, and retention never removes it",
+        ),
+        (false, true) => (Saying::Milestone(false), "no longer a milestone"),
+        (false, false) => (Saying::Milestone(true), "a milestone: retention never removes it"),
+    };
+    mark(terminal, id, &saying, what)
 }
 
 fn mark(terminal: &Terminal, id: &str, saying: &Saying, what: &str) -> Result<u8> {

@@ -187,6 +187,8 @@ fn kept(written: &mut Written) {
     written.add("`backstay prune`", person.json(18, ["prune"]));
     written.add("`backstay prune`", person.json(0, ["prune", "--accept", "latest"]));
     written.add("`backstay prune`", person.json(0, ["prune", "--now"]));
+    written.add("`backstay backup`", person.json(0, ["milestone", "--standalone"]));
+    written.add("`backstay tag`", person.json(0, ["milestone", "latest", "--standalone"]));
     person.reconfigure("path = \"backups\"", "path = \"backups\"\nprune = \"elsewhere\"");
     person.run(["prune"]).code(2);
 }
