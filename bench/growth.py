@@ -1,8 +1,11 @@
-"""How cost grows with files, bytes and snapshots, and what a month costs. See run.py."""
+"""How cost grows with files, bytes and snapshots, and what a month costs. See run.py. Each prints its table, and gives figures, and what of the bounds does not hold."""
 import pathlib, random, shutil, sys, time
 import data, tools
 
-PEAK, PEAK_MILLION, SECONDS_MILLION = 192, 512, 5.0
+FILES = (10_000, 100_000, 1_000_000)
+MANY = 500_000      # from so many files on, the bounds are those of a million
+PEAK, PEAK_MANY, SECONDS_MANY = 192, 512, 5.0       # MB of any operation, MB and seconds where nothing changed
+MORE_REQUESTS = 4   # than with the fewest files
 
 
 def line(*cells):
@@ -15,48 +18,63 @@ def head(title, *cells):
     print("|" + "---|" * len(cells))
 
 
+def peak_bound(count):
+    return PEAK_MANY if count > MANY else PEAK
+
+
+def many_files(work, server, count):
+    """What each operation costs on so many small files."""
+    top = work / "files"
+    data.many_files(top, count)
+    data.settle(top)
+    tool = tools.Backstay(work / f"files{count}", server)
+    tool.anew(top)
+    first = tool.backup()
+    first["stored"] = tool.place.megabytes()
+    again = min((tool.backup() for _ in range(3)), key=lambda f: f["wall"])
+    folder = tool.do([tool.program, "ls", "latest", "data/g0000/h07"], tool.project)
+    assert len(tool.output.read_text().splitlines()) >= 100, tool.output.read_text()[:300]
+    one = tool.one("g0000/h07/f03.txt")
+    restored, found = tool.restore(work / "restored")
+    assert (found / "g0000/h07/f03.txt").read_bytes() == (top / "g0000/h07/f03.txt").read_bytes()
+    restored["same"] = sum(1 for p in found.rglob("*.txt") if p.read_bytes() == (top / p.relative_to(found)).read_bytes())
+    shutil.rmtree(work / "restored")
+    tool.place.remove()
+    shutil.rmtree(top)
+    return {"first backup": first, "nothing changed": again, "ls": folder, "one file": one, "restore": restored}
+
+
+def broken_bounds(count, figures, fewest):
+    """What of the bounds does not hold with so many files."""
+    broken = []
+    for what in ("ls", "one file"):
+        if figures[what].get("requests", 0) > fewest[what].get("requests", 0) + MORE_REQUESTS:
+            broken.append(f"{count} files, {what}: {figures[what]['requests']:.0f} requests, {fewest[what]['requests']:.0f} with the fewest files")
+    if figures["restore"]["same"] != count:
+        broken.append(f"{count} files: {figures['restore']['same']} came back as they were")
+    broken += [f"{count} files, {what}: {of['peak']:.0f} MB" for what, of in figures.items() if of["peak"] > peak_bound(count)]
+    if count > MANY and figures["nothing changed"]["wall"] > SECONDS_MANY:
+        broken.append(f"{count} files, nothing changed: {figures['nothing changed']['wall']:.2f} s")
+    return broken
+
+
 def files(work, server, scale):
     """10^4 to 10^6 small files."""
     head("Files", "files", "first backup s", "peak MB", "nothing changed s", "CPU s", "peak MB", "requests", "ls of one folder s", "requests", "one file s", "requests", "restore s", "peak MB", "stored MB")
-    broken, asked = [], {}
-    for count in (10_000, 100_000, 1_000_000):
-        count //= scale
-        top = work / "files"
-        data.many_files(top, count)
-        data.settle(top)
-        tool = tools.Backstay(work / f"files{count}", server)
-        tool.anew(top)
-        first = tool.backup()
-        stored = tool.place.megabytes()
-        again = min((tool.backup() for _ in range(3)), key=lambda f: f["wall"])
-        folder = tool.do([tool.program, "ls", "latest", "data/g0000/h07"], tool.project)
-        assert len(tool.output.read_text().splitlines()) >= 100, tool.output.read_text()[:300]
-        one = tool.one("g0000/h07/f03.txt")
-        restored, found = tool.restore(work / "restored")
-        assert (found / "g0000/h07/f03.txt").read_bytes() == (top / "g0000/h07/f03.txt").read_bytes()
-        same = sum(1 for p in found.rglob("*.txt") if p.read_bytes() == (top / p.relative_to(found)).read_bytes())
-        shutil.rmtree(work / "restored")
-        line(count, first["wall"], first["peak"], again["wall"], again["cpu"], again["peak"], again.get("requests", ""), folder["wall"], folder.get("requests", ""), one["wall"], one.get("requests", ""), restored["wall"], restored["peak"], stored)
-        for what, figures in (("ls", folder), ("one file", one)):
-            if "requests" in figures and figures["requests"] > asked.setdefault(what, figures["requests"]) + 4:
-                broken.append(f"{count} files, {what}: {figures['requests']:.0f} requests, {asked[what]:.0f} with the fewest files")
-        if same != count:
-            broken.append(f"{count} files: {same} came back as they were")
-        bound = PEAK_MILLION if count > 500_000 else PEAK
-        for what, figures in (("first backup", first), ("nothing changed", again), ("ls", folder), ("restore", restored)):
-            if figures["peak"] > bound:
-                broken.append(f"{count} files, {what}: {figures['peak']:.0f} MB")
-        if count > 500_000 and again["wall"] > SECONDS_MILLION:
-            broken.append(f"{count} files, nothing changed: {again['wall']:.2f} s")
-        tool.place.remove()
-        shutil.rmtree(top)
-    return broken
+    figures, broken = {}, []
+    for count in (count // scale for count in FILES):
+        print(f"{time.strftime('%H:%M:%S')} {count} files", file=sys.stderr)
+        figures[count] = many_files(work, server, count)
+        first, again, folder, one, restored = figures[count].values()
+        line(count, first["wall"], first["peak"], again["wall"], again["cpu"], again["peak"], again.get("requests", ""), folder["wall"], folder.get("requests", ""), one["wall"], one.get("requests", ""), restored["wall"], restored["peak"], first["stored"])
+        broken += broken_bounds(count, figures[count], figures[min(figures)])
+    return figures, broken
 
 
 def bytes_(work, server, scale):
     """1, 5 and 20 GB in files of 256 MB, of which every other is random."""
     head("Bytes", "GB", "first backup s", "CPU s", "server's CPU s", "peak MB", "nothing changed s", "restore s", "CPU s", "peak MB", "stored GB")
-    broken, top, have = [], work / "bytes", 0
+    figures, broken, top, have = {}, [], work / "bytes", 0
     top.mkdir()
     text = data.words_pool(random.Random(6), 16 << 20)
     for size in (1, 5, 20):
@@ -80,11 +98,12 @@ def bytes_(work, server, scale):
                 broken.append(f"{size} GB: {path.name} came back otherwise")
         shutil.rmtree(work / "restored")
         line(f"{have / 1e9:.1f}", first["wall"], first["cpu"], first.get("server", ""), first["peak"], again["wall"], restored["wall"], restored["cpu"], restored["peak"], stored / 1000)
+        figures[size] = {"first backup": {**first, "stored": stored}, "nothing changed": again, "restore": restored}
         if max(first["peak"], restored["peak"]) > PEAK:
             broken.append(f"{size} GB: {first['peak']:.0f} and {restored['peak']:.0f} MB")
         tool.place.remove()
     shutil.rmtree(top)
-    return broken
+    return figures, broken
 
 
 def same_content(a, b):
@@ -99,7 +118,7 @@ def snapshots(work, server, scale):
     """1, 100 and 1,000 snapshots of a thousand files, of which one changes each time."""
     import run as main
     head("Snapshots", "snapshots", "next backup s", "CPU s", "requests", "list s", "requests", "one file s", "requests", "restore s", "objects' MB")
-    top, broken = work / "small", []
+    top, figures, broken = work / "small", {}, []
     data.many_files(top, 1000)
     for count in (1, 100, 1000 // scale):
         # Made in a folder: in a bucket each reads the records of all before it, which for a thousand are a million and a half.
@@ -116,52 +135,52 @@ def snapshots(work, server, scale):
         if main.digest(found) != main.digest(top):
             broken.append(f"{count} snapshots: the last one did not come back as it was")
         shutil.rmtree(work / "restored")
-        line(count, last["wall"], last["cpu"], last.get("requests", ""), listed["wall"], listed.get("requests", ""), one["wall"], one.get("requests", ""), restored["wall"], tool.place.megabytes())
+        stored = tool.place.megabytes()
+        figures[count] = {"next backup": {**last, "stored": stored}, "list": listed, "one file": one, "restore": restored}
+        line(count, last["wall"], last["cpu"], last.get("requests", ""), listed["wall"], listed.get("requests", ""), one["wall"], one.get("requests", ""), restored["wall"], stored)
         tool.place.remove()
-    return broken
+    return figures, broken
 
 
-def run(which, work, server, scale):
-    broken = []
-    for name, measure in (("files", files), ("bytes", bytes_), ("snapshots", snapshots)):
-        if name in which:
-            broken += measure(work, server, scale)
-    return broken, []
+KINDS = {"files": files, "bytes": bytes_, "snapshots": snapshots}
 
 
-def month(work, server, scale, days):
-    """A backup a day, 1 % changed in between, of A and of B."""
-    broken = []
-    for name, subject, source in (("A", data.Tree(work / "A" / "tree", scale), work / "A" / "tree"), ("B", data.Database(work / "B" / "app.db", scale), work / "B" / "app.db")):
-        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
-        subject.make()
-        competitors = tools.installed(work / f"m{name}", server, ["backstay", "restic", "rustic"])
-        totals = {t.name: {"sent": 0.0, "wall": 0.0, "requests": 0.0, "received": 0.0} for t in competitors}
-        for day in range(days):
-            if day:
-                subject.change()
-            for tool in competitors:
-                if not day:
-                    tool.anew(source)
-                figures = tool.backup()
-                for what in totals[tool.name]:
-                    totals[tool.name][what] += figures.get(what, 0.0)
-        head(f"{name}: {days} daily backups, 1 % changed a day", "program", "uploaded MB", "downloaded MB", "stored MB", "requests", "seconds in all", "backstay/this: uploaded", "stored")
-        stored = {t.name: t.place.megabytes() for t in competitors}
+def daily(competitors, subject, source, days):
+    """A backup a day, 1 % changed in between: what all of them cost each program."""
+    totals = {t.name: {"sent": 0.0, "received": 0.0, "requests": 0.0, "wall": 0.0, "peak": 0.0} for t in competitors}
+    for day in range(days):
+        print(f"{time.strftime('%H:%M:%S')} day {day + 1}", file=sys.stderr)
+        if day:
+            subject.change()
         for tool in competitors:
-            total, own = totals[tool.name], totals["backstay"]
-            line(tool.name, total["sent"], total["received"], stored[tool.name], int(total["requests"]), total["wall"], own["sent"] / total["sent"] if total["sent"] else "", stored["backstay"] / stored[tool.name])
-            if tool.name == "restic" and (own["sent"] > total["sent"] or stored["backstay"] > stored["restic"]):
-                broken.append(f"{name}: a month costs more than restic's")
-        restored, found = competitors[0].restore(work / "restored")
-        if source.is_dir():
-            import run as main
-            if main.digest(found) != main.digest(source):
-                broken.append(f"{name}: the last day did not come back as it was")
-        elif not same_content(source, found):
-            broken.append(f"{name}: the last day did not come back as it was")
-        shutil.rmtree(work / "restored")
-        for tool in competitors:
-            tool.place.remove()
-        shutil.rmtree(work / name)
-    return broken, []
+            if not day:
+                tool.anew(source)
+            figures, total = tool.backup(), totals[tool.name]
+            for what in total:
+                total[what] = max(total[what], figures[what]) if what == "peak" else total[what] + figures.get(what, 0.0)
+    for tool in competitors:
+        totals[tool.name]["stored"] = tool.place.megabytes()
+    return totals
+
+
+def month(work, server, name, scale, days):
+    """A month of backups of A or B, beside restic and rustic."""
+    import run as main
+    source = work / {"A": "tree", "B": "app.db"}[name]
+    subject = {"A": data.Tree, "B": data.Database}[name](source, scale)
+    subject.make()
+    competitors, broken = tools.installed(work, server, ["backstay", "restic", "rustic"]), []
+    totals = daily(competitors, subject, source, days)
+    own = totals["backstay"]
+    head(f"{name}: {days} daily backups, 1 % changed a day, data 1/{scale}", "program", "uploaded MB", "downloaded MB", "stored MB", "requests", "seconds in all", "backstay/this: uploaded", "stored")
+    for tool, total in totals.items():
+        line(tool, total["sent"], total["received"], total["stored"], int(total["requests"]), total["wall"], own["sent"] / total["sent"] if total["sent"] else "", own["stored"] / total["stored"])
+        if tool == "restic" and (own["sent"] > total["sent"] or own["stored"] > total["stored"]):
+            broken.append(f"{name}: a month costs more than restic's")
+    restored, found = competitors[0].restore(work / "restored")
+    own["peak"] = max(own["peak"], restored["peak"])
+    if main.digest(found) != main.digest(source) if source.is_dir() else not same_content(source, found):
+        broken.append(f"{name}: the last day did not come back as it was")
+    for tool in competitors:
+        tool.place.remove()
+    return totals, broken

@@ -5,7 +5,9 @@ The data is made anew from seeds (bench/data.py says what it is), every restore 
 the whole process and its children, from start to end: wall and CPU seconds, and the peak memory of the largest process. The server, SeaweedFS, shares the processors:
 its CPU seconds, requests and bytes, as it counts them itself, have columns of their own. Quote ratios: seconds depend on the machine and on what else it does.
 
-  bench/run.py                       everything of the first table: some 15 minutes, 30 GB of room
+  bench/run.py                       A, B and C: some 15 minutes, 30 GB of room
+  bench/run.py --all                 the whole table of figures to reach, in one run: A, B and C, a million files, the month with data of an eighth (--month-scale)
+  bench/run.py --all --rounds A3,B2,C1
   bench/run.py --scale 10            a tenth of the data
   bench/run.py --workloads A --tools backstay,pipeline
   bench/run.py --month               thirty daily backups, 1 % changed a day, beside restic: stored and uploaded in all
@@ -13,13 +15,12 @@ its CPU seconds, requests and bytes, as it counts them itself, have columns of t
   bench/run.py --folder              stores in local folders instead of buckets
 
 SeaweedFS and rclone: BACKSTAY_WEED and BACKSTAY_RCLONE, or where ./test installs them, or `weed` and `rclone` in PATH. The program: target/release/backstay, or --program.
+Tables are printed, and --json is written, when a part ends; each figure goes to stderr at once, so that a run which is cut off leaves what it had. A part that fails is told, and the next goes on.
 Exit code 1 when a restore is not what was backed up, a bound that holds on every machine is passed (peak memory, bytes stored), or a program fails.
 """
-import argparse, contextlib, hashlib, json, os, pathlib, shutil, sqlite3, statistics, sys, tempfile, time
+import argparse, contextlib, functools, hashlib, json, os, pathlib, platform, re, shlex, shutil, sqlite3, statistics, subprocess, sys, tempfile, time, traceback
 import data, growth, tools
 import servers
-
-PEAK = 192      # MB, of any operation
 
 
 def digest(top):
@@ -57,6 +58,7 @@ class Workload:
 
     def note(self, step, tool, figures):
         self.figures.setdefault(step, {}).setdefault(tool.name, []).append(figures)
+        print(f"{time.strftime('%H:%M:%S')} {self.name[0]}, {step}, {tool.name}: {figures['wall']:.2f} s, {figures['peak']:.0f} MB", file=sys.stderr)
 
     def turn(self, competitors, scratch, repeat):
         """All steps once: each by one tool after the other, so that a slow spell hits all alike."""
@@ -141,30 +143,77 @@ GOALS = [
 ]
 
 
-def summary(workloads):
+def compared(name, own, unit, peers, bounds):
+    """A row of the table of goals: a figure, and what part of other programs' it may be. Gives whether it is more."""
+    if own is None:
+        print(f"| {name} | not measured | | | |")
+        return False
+    ratios = {t: own / peers[t] for t in bounds if peers.get(t)}
+    if not ratios:
+        print(f"NOT RUN: {name}: nothing to compare with is installed ({', '.join(bounds)})", file=sys.stderr)
+    verdict = "not compared" if not ratios else "reached" if all(r <= bounds[t] for t, r in ratios.items()) else "**not reached**"
+    said = ", ".join(f"{t} {v:.3f} {unit}" for t, v in peers.items() if v)
+    print(f"| {name} | {own:.3f} {unit} | {said} | {', '.join(f'≤ {b} × {t}: {ratios[t]:.3f}' if t in ratios else f'≤ {b} × {t}' for t, b in bounds.items())} | {verdict} |")
+    return verdict.startswith("**")
+
+
+def limited(name, own, unit, limit, beside=""):
+    """A row of the table of goals: a figure with a limit of its own. Gives whether it is more."""
+    if own is None:
+        print(f"| {name} | not measured | | ≤ {limit} {unit} | |")
+        return False
+    print(f"| {name} | {own:.4g} {unit} | {beside} | ≤ {limit} {unit} | {'reached' if own <= limit else '**not reached**'} |")
+    return own > limit
+
+
+def rows_of_files(figures):
+    """Goals for the most files. What holds on every machine of them, growth.py has said."""
+    count = max(figures, default=growth.FILES[-1])
+    most, fewest = figures.get(count, {}), min(figures, default=0)
+    limited(f"{count:,} files: nothing changed", most["nothing changed"]["wall"] if most else None, "s", growth.SECONDS_MANY)
+    limited(f"{count:,} files: peak memory, any operation", max((f["peak"] for f in most.values()), default=None), "MB", growth.peak_bound(count))
+    asked, least = (f.get("ls", {}).get("requests") for f in (most, figures.get(fewest, {})))
+    if asked is None:
+        print(f"| {count:,} files: `ls` of one folder | not measured | | | |")
+    else:
+        limited(f"{count:,} files: `ls` of one folder", asked, "requests", int(least) + growth.MORE_REQUESTS, f"{least:.0f} with {fewest:,} files")
+
+
+def rows_of_month(letter, totals, args):
+    for what, said in (("sent", "uploaded"), ("stored", "stored")):
+        peers = {t: total[what] or None for t, total in totals.items()}
+        own = peers.pop("backstay", None)
+        compared(f"{args.days} days of {letter}, 1 % changed a day, data 1/{month_scale(args)}: {said}", own, "MB", peers, {"restic": 1.0})
+
+
+def peaks(measured):
+    """Of all of backstay's operations but those on very many files, which have a goal of their own."""
+    for name, of in measured.items():
+        if isinstance(of, Workload):
+            yield from (r["peak"] for by in of.figures.values() for r in by.get("backstay", []))
+        elif name in growth.KINDS:
+            yield from (f["peak"] for count, by in of.items() if name != "files" or count <= growth.MANY for f in by.values())
+        elif of:
+            yield of["backstay"]["peak"]
+
+
+def summary(measured, args):
     """The table of goals; gives what holds on every machine and does not here."""
     print("\n### Figures to reach\n\n| figure | backstay | others | goal | |\n|---|---|---|---|---|")
     broken = []
-    for name, workload, step, what, bounds in GOALS:
-        if workload not in workloads:
-            continue
-        own = workloads[workload].median(step, "backstay", what)
-        unit = "s" if what == "wall" else "MB"
-        peers = {t: workloads[workload].median(step, t, what) for t in ("pipeline", "rustic", "restic")}
-        if own is None:
-            print(f"| {name} | not measured | | | |")
-            continue
-        ratios = {t: own / peers[t] for t in bounds if peers[t]}
-        if not ratios:
-            print(f"NOT RUN: {name}: nothing to compare with is installed ({', '.join(bounds)})", file=sys.stderr)
-        verdict = "not compared" if not ratios else "reached" if all(r <= bounds[t] for t, r in ratios.items()) else "**not reached**"
-        if what != "wall" and verdict.startswith("**"):
-            broken.append(name)
-        said = ", ".join(f"{t} {v:.3f} {unit}" for t, v in peers.items() if v)
-        print(f"| {name} | {own:.3f} {unit} | {said} | {', '.join(f'≤ {b} × {t}: {ratios[t]:.3f}' if t in ratios else f'≤ {b} × {t}' for t, b in bounds.items())} | {verdict} |")
-    peak = max((r["peak"] for w in workloads.values() for by in w.figures.values() for r in by.get("backstay", [])), default=0)
-    print(f"| peak memory, any operation above | {peak:.0f} MB | | ≤ {PEAK} MB | {'reached' if peak <= PEAK else '**not reached**'} |")
-    return broken + (["peak memory"] if peak > PEAK else [])
+    for name, letter, step, what, bounds in GOALS:
+        if letter in measured:
+            own, *others = (measured[letter].median(step, t, what) if measured[letter] else None for t in ("backstay", "pipeline", "rustic", "restic"))
+            if compared(name, own, "s" if what == "wall" else "MB", dict(zip(("pipeline", "rustic", "restic"), others)), bounds) and what != "wall":
+                broken.append(name)
+    if "files" in measured:
+        rows_of_files(measured["files"])
+    for letter in "AB":
+        if f"month {letter}" in measured:
+            rows_of_month(letter, measured[f"month {letter}"], args)
+    if limited(f"peak memory, any {'other ' * ('files' in measured)}operation", max(peaks(measured), default=None), "MB", growth.PEAK):
+        broken.append("peak memory")
+    return broken
 
 
 def in_memory(need):
@@ -176,43 +225,106 @@ def in_memory(need):
     return None
 
 
-def compare(args, work, server, stack):
-    where = pathlib.Path(args.data) if args.data else work / "data"
-    where.mkdir(exist_ok=True)
-    scale, workloads = args.scale, {}
-    if "A" in args.workloads:
+def workload(letter, where, scale):
+    """A, B or C, whose data is made unless it is there."""
+    if letter == "A":
         top = data.kept(lambda p: data.Tree(p / "tree", scale).make(), where, f"A{scale}") / "tree"
         small = min((p for p in top.rglob("*.py") if 5000 < p.stat().st_size < 6000), key=str).relative_to(top)
-        subject = data.Tree(top, scale)
-        workloads["A"] = Workload("A: an application tree", top, subject, str(small), ["first", "unchanged", "changed", "restore", "one file", "list", "check"])
-    if "B" in args.workloads:
+        return Workload("A: an application tree", top, data.Tree(top, scale), str(small), ["first", "unchanged", "changed", "restore", "one file", "list", "check"])
+    if letter == "B":
         path = data.kept(lambda p: data.Database(p / "app.db", scale).make(), where, f"B{scale}") / "app.db"
-        workloads["B"] = Workload("B: a SQLite database", path, data.Database(path, scale), "", ["first", "unchanged", "changed", "changed, hot", "restore", "check"])
-    if "C" in args.workloads:
-        top = data.kept(lambda p: data.Large(p / "large", scale).make(), where, f"C{scale}") / "large"
-        workloads["C"] = Workload("C: large files", top, data.Large(top, scale), "note.txt", ["first", "unchanged", "restore", "one file", "check"])
-    for letter, workload in workloads.items():
-        workload.subject.turn = int(time.time()) if args.data else 0        # data that is kept was changed by earlier runs
-        competitors = tools.installed(work / letter, server, args.tools)
-        data.settle(workload.source)
-        memory = in_memory((3 << 30) // scale) if letter == "A" else None
-        scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backstay-bench-", dir=memory))) if memory else work
-        for turn in range(args.rounds):
-            print(f"{time.strftime('%H:%M:%S')} {workload.name}, round {turn + 1}", file=sys.stderr)
-            workload.turn(competitors, scratch, args.repeat)
-        workload.table()
-        for tool in competitors:
-            tool.place.remove()
-        shutil.rmtree(work / letter, ignore_errors=True)
+        return Workload("B: a SQLite database", path, data.Database(path, scale), "", ["first", "unchanged", "changed", "changed, hot", "restore", "check"])
+    top = data.kept(lambda p: data.Large(p / "large", scale).make(), where, f"C{scale}") / "large"
+    return Workload("C: large files", top, data.Large(top, scale), "note.txt", ["first", "unchanged", "restore", "one file", "check"])
+
+
+def compare(work, server, letter, args):
+    """A, B or C with all programs. Gives its workload, and what failed."""
+    where = pathlib.Path(args.data) if args.data else work / "data"
+    where.mkdir(exist_ok=True)
+    done = workload(letter, where, args.scale)
+    done.subject.turn = int(time.time()) if args.data else 0        # data that is kept was changed by earlier runs
+    competitors = tools.installed(work, server, args.tools)
+    data.settle(done.source)
+    memory = in_memory((3 << 30) // args.scale) if letter == "A" else None
+    with tempfile.TemporaryDirectory(prefix="backstay-bench-", dir=memory or work) as scratch:
+        for turn in range(args.rounds[letter]):
+            print(f"{time.strftime('%H:%M:%S')} {done.name}, round {turn + 1}", file=sys.stderr)
+            done.turn(competitors, pathlib.Path(scratch), args.repeat)
+    done.table()
+    for tool in competitors:
+        tool.place.remove()
+    return done, done.failures
+
+
+def month_scale(args):
+    return args.month_scale if args.all else args.scale
+
+
+def parts(args):
+    """What is to be measured: names, and functions that take a folder of their own and the server, and give figures and what is broken."""
+    if args.all or not (args.growth or args.month):
+        for letter in filter(args.workloads.count, "ABC"):
+            yield letter, functools.partial(compare, letter=letter, args=args)
+    for kind, measure in growth.KINDS.items():
+        if kind in (args.growth or "files" * args.all).split(","):
+            yield kind, functools.partial(measure, scale=args.scale)
+    if args.all or args.month:
+        for letter in "AB":
+            yield f"month {letter}", functools.partial(growth.month, name=letter, scale=month_scale(args), days=args.days)
+
+
+def keep(args, said, measured, broken):
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps({k: w.figures for k, w in workloads.items()}, indent=1))
-    return summary(workloads), [f for w in workloads.values() for f in w.failures]
+        pathlib.Path(args.json).write_text(json.dumps({"about": said, "broken": broken, **{name: getattr(of, "figures", of) for name, of in measured.items()}}, indent=1))
+
+
+def measure_all(args, work, server, said):
+    """One part after the other, also after one that failed. Gives figures by the name of the part, and what is broken."""
+    measured, broken = {}, []
+    for name, part in parts(args):
+        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
+        place = work / name.replace(" ", "-")
+        place.mkdir()
+        try:
+            measured[name], found = part(place, server)
+        except Exception as e:
+            traceback.print_exc()
+            measured[name], found = {}, [f"{name}: {type(e).__name__}: {e}"]
+        broken += found
+        shutil.rmtree(place, ignore_errors=True)
+        keep(args, said, measured, broken)
+    return measured, broken
+
+
+def about(args):
+    """When, with what and on what it was measured."""
+    program = subprocess.run([tools.Backstay.program, "--version"], check=True, capture_output=True, text=True).stdout.splitlines()
+    processor = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    return [f"date {time.strftime('%Y-%m-%d')}, {', '.join(program)}: `bench/run.py {shlex.join(sys.argv[1:])}`",
+            f"{platform.system()} {platform.release()}, {processor[1] if processor else platform.machine()}, {os.cpu_count()} processors",
+            ", ".join(tools.versions()),
+            f"rounds {', '.join(f'{letter} {count}' for letter, count in args.rounds.items())}, scale 1/{args.scale}, stores in {'folders' if args.folder else 'buckets'}"]
+
+
+def rounds(text):
+    """How often each workload is done: a number for all, or one each, as in A3,B2,C1."""
+    found = dict.fromkeys("ABC", 3)
+    for part in text.split(","):
+        letters, number = (part[0], part[1:]) if part[:1].isalpha() else ("ABC", part)
+        if letters not in "ABC":
+            raise ValueError
+        found |= dict.fromkeys(letters, int(number))
+    return found
 
 
 def main():
+    sys.stdout.reconfigure(line_buffering=True)     # what is there when a run is cut off is not lost
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="A, B and C, growth by files, and the month")
     parser.add_argument("--scale", type=int, default=1, help="so much smaller")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--month-scale", type=int, default=8, help="so much smaller in the month of --all")
+    parser.add_argument("--rounds", type=rounds, default="3", help="how often: a number, or one for each workload, as in A3,B2,C1")
     parser.add_argument("--repeat", type=int, default=3, help="how often short steps are done in a round")
     parser.add_argument("--workloads", default="ABC")
     parser.add_argument("--tools", type=lambda t: t.split(","), help="which, by comma; all that are installed")
@@ -239,16 +351,14 @@ def main():
                 server = stack.enter_context(servers.weed(work / "server", metrics=True))
             except servers.NotInstalled as e:
                 raise SystemExit(f"NOT RUN: {e}")
-        print(f"date {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, rounds {args.rounds}, scale 1/{args.scale}, stores in {'folders' if args.folder else 'buckets'}")
-        if args.growth:
-            broken, failures = growth.run(args.growth.split(","), work, server, args.scale)
-        elif args.month:
-            broken, failures = growth.month(work, server, args.scale, args.days)
-        else:
-            broken, failures = compare(args, work, server, stack)
-    for what in [*broken, *failures]:
+        said = about(args)
+        print("\n".join(said))
+        measured, broken = measure_all(args, work, server, said)
+        broken += summary(measured, args)
+        keep(args, said, measured, broken)
+    for what in broken:
         print(f"FAILED: {what}", file=sys.stderr)
-    sys.exit(1 if broken or failures else 0)
+    sys.exit(1 if broken else 0)
 
 
 if __name__ == "__main__":

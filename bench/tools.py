@@ -1,5 +1,5 @@
 """The programs that are compared, where each keeps its backups, and what an operation costs."""
-import json, os, pathlib, re, resource, shutil, subprocess, sys, urllib.request
+import contextlib, json, os, pathlib, re, resource, shutil, subprocess, sys, urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "tests/tools"))
@@ -344,6 +344,21 @@ class Bupstash(Tool):
 
     def check(self):
         return self.do(f"bupstash get -q id={self.last} > /dev/null", shell=True)
+
+
+# How each is asked for its version.
+VERSIONS = {"restic": "version", "rustic": "--version", "borg": "--version", "bupstash": "--version", "tar": "--version", "zstd": "--version", "age": "--version", "rclone": "version", "weed": "version"}
+
+
+def versions():
+    """The other programs that are here, each with its version."""
+    found = []
+    for name, ask in VERSIONS.items():
+        with contextlib.suppress(servers.NotInstalled, OSError):
+            said = subprocess.run([servers.program(f"BACKSTAY_{name.upper()}", name), ask], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout.strip()
+            number = re.search(r"\d+(\.\d+)+[\w.+-]*", said)
+            found.append(f"{name} {number[0] if number else said or 'of unknown version'}")
+    return found
 
 
 ALL = (Backstay, Pipeline, Restic, Rustic, Borg, Bupstash)
