@@ -276,6 +276,24 @@ fn live_databases_dumps_and_single_files_come_back() {
 }
 
 #[test]
+fn what_a_dump_names_is_captured_after_it_wherever_it_stands_in_the_configuration() {
+    // As an application does it that writes a file and then a row that names it, just when it is dumped; twice, because folders are walked beside the last dump.
+    let component = |name: &str| {
+        let script = format!("mkdir -p app/{name} && echo whole > app/{name}/file && echo {name}/file");
+        format!("[[component]]\nname = {name:?}\ncommand = [\"sh\", \"-c\", {script:?}]\n")
+    };
+    let folder = "[[component]]\nname = \"app\"\npath = \"app\"\n";
+    let project = Project::new(&format!("{}{folder}{}", component("first"), component("last")), "");
+    put(&project.dir.join("app/old"), "old");
+    project.backup();
+    let restored = project.restore("latest", &[]);
+    for dump in ["first", "last"] {
+        let named = fs::read_to_string(restored.join(dump).join("output")).unwrap();
+        assert_eq!(fs::read_to_string(restored.join("app").join(named.trim())).unwrap(), "whole\n");
+    }
+}
+
+#[test]
 fn listed_paths_come_back_those_from_outside_of_the_project_too() {
     let project = Project::new("", "");
     let outside = project.top.join("outside");

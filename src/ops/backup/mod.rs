@@ -35,6 +35,7 @@ mod start;
 mod streams;
 mod unfinished;
 mod uploads;
+mod walks;
 
 pub(crate) use start::{open_chain, prepare_spool};
 

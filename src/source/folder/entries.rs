@@ -5,25 +5,26 @@ use crate::model::entry::{Entry, FLAG_CRASH_CONSISTENT, Kind, Why};
 use crate::model::report::{Problem, ProblemKind};
 use crate::platform::capture::{self, Xattrs};
 use crate::source::folder::databases;
-use crate::source::folder::links::link_number;
+use crate::source::folder::links::Several;
 use crate::source::folder::scan::Found;
-use crate::source::folder::walk::{Walker, inode};
+use crate::source::folder::walk::Walker;
 use rustix::fs::Stat;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
-impl Walker<'_> {
+impl Walker<'_, '_> {
     /// Adds an entry with its attributes.
     pub(super) fn add(&mut self, mut entry: Entry, stat: &Stat, xattrs: io::Result<Xattrs>) {
         self.give(&mut entry, xattrs);
-        self.out.push(Found::new(entry, stat));
+        self.push(Found::new(entry, stat), stat, 0);
     }
 
     /// Puts attributes into `entry`, and says what could not be had of them.
     fn give(&mut self, entry: &mut Entry, xattrs: io::Result<Xattrs>) {
-        for warning in self.tree.add_xattrs(entry, xattrs) {
-            (self.problems)(warning);
+        for warning in self.around.tree.add_xattrs(entry, xattrs) {
+            self.turn.found.problems.push(warning);
         }
     }
 
@@ -49,7 +50,7 @@ impl Walker<'_> {
         let mut raw = owner.is_some_and(|owner| frame.opaque.iter().any(|d| d == owner));
         let ident = capture::Ident::of(stat);
         let database = databases::size_fits(ident.size)
-            && self.tree.open_at(dir.as_fd(), name).is_ok_and(databases::has_sqlite_header);
+            && self.around.tree.open_at(dir.as_fd(), name).is_ok_and(databases::has_sqlite_header);
         if database {
             self.remember_database(name);
         } else if self.is_opaque_database(name, dir) {
@@ -61,11 +62,8 @@ impl Walker<'_> {
             let hint = "dump it with a command, or stop its program while backups run";
             self.problem(ProblemKind::Warning, &path, what, Some(hint));
         }
-        if let Some(first) = self.first_name(stat) {
-            return self.further_name(path, first);
-        }
         let mut entry = Entry::new(path, Kind::File);
-        capture::fill(&mut entry, stat, self.names);
+        capture::fill(&mut entry, stat, self.around.names);
         if raw {
             entry.flags.push(FLAG_CRASH_CONSISTENT.to_owned());
         }
@@ -76,24 +74,17 @@ impl Walker<'_> {
         }
         let mut found = Found::new(entry, stat);
         found.database = database;
-        self.allocated = self.allocated.saturating_add(capture::allocated(stat));
-        self.out.push(found);
+        self.push(found, stat, capture::allocated(stat));
     }
 
-    /// Where the first name of this inode is, if it was seen; else the next entry becomes it.
-    fn first_name(&mut self, stat: &Stat) -> Option<usize> {
-        let next = self.out.len();
-        let several = stat.st_nlink > 1;
-        several.then(|| self.links.first_of(inode(stat), next)).flatten()
-    }
-
-    /// Another name of what is at `first`: the same in all but the path, whatever happened to it since.
-    fn further_name(&mut self, path: RelPath, first: usize) {
-        let first = &mut self.out[first];
-        first.entry.link.get_or_insert_with(|| link_number(&first.entry.path));
-        let mut again = first.clone();
-        again.entry.path = path;
-        self.out.push(again);
+    /// Adds what may be another name of something that is listed already, here or in another part of the walk.
+    fn push(&mut self, found: Found, stat: &Stat, allocated: u64) {
+        let yielded = &mut self.turn.found;
+        if stat.st_nlink > 1 && found.entry.kind != Kind::Dir {
+            yielded.several.push(Several::new(yielded.len(), allocated));
+        }
+        yielded.allocated = yielded.allocated.saturating_add(allocated);
+        yielded.push(found);
     }
 
     /// A file that is named like a database, is none that can be read, and has a SQLite log beside it.
@@ -104,17 +95,15 @@ impl Walker<'_> {
         let log = [name.to_bytes(), b"-wal"].concat();
         databases::named_like_a_database(name.to_bytes())
             && frame.has(&log)
-            && std::ffi::CString::new(log)
-                .is_ok_and(|log| self.tree.open_at(dir.as_fd(), &log).is_ok_and(databases::has_wal_header))
+            && std::ffi::CString::new(log).is_ok_and(|log| {
+                self.around.tree.open_at(dir.as_fd(), &log).is_ok_and(databases::has_wal_header)
+            })
     }
 
     /// A symbolic link, FIFO, device or socket: never opened.
     pub(super) fn special(&mut self, path: RelPath, name: &CStr, dir: &OwnedFd, stat: &Stat, kind: Kind) {
-        if let Some(first) = self.first_name(stat) {
-            return self.further_name(path, first);
-        }
         let mut entry = Entry::new(path, kind);
-        capture::fill(&mut entry, stat, self.names);
+        capture::fill(&mut entry, stat, self.around.names);
         if kind == Kind::Symlink {
             match rustix::fs::readlinkat(dir, name, Vec::new()) {
                 Ok(target) => entry.target = Some(target.into_bytes().into()),
@@ -126,8 +115,9 @@ impl Walker<'_> {
     }
 
     fn say_no_proc(&mut self) {
-        if !self.no_proc && !std::path::Path::new("/proc/self/fd").exists() {
-            self.no_proc = true;
+        if !std::path::Path::new("/proc/self/fd").exists()
+            && !self.around.no_proc.swap(true, Ordering::Relaxed)
+        {
             let what =
                 "attributes of links, devices and databases are not captured, because /proc is not mounted";
             self.problem(ProblemKind::Warning, &RelPath::root(), what, None);
@@ -138,12 +128,12 @@ impl Walker<'_> {
     pub(super) fn left(&mut self, path: RelPath, why: Why) {
         let mut entry = Entry::new(path, Kind::Left);
         entry.why = Some(why);
-        self.out.push(Found::left(entry));
+        self.turn.found.push(Found::left(entry));
     }
 
     /// Lists `path` as something that should have been captured, and says so, unless that is allowed.
     pub(super) fn unreadable(&mut self, path: RelPath, what: impl ToString, hint: Option<&str>) {
-        if !self.allow.covers(&path, true) && !self.allow.covers(&path, false) {
+        if !self.around.allow.covers(&path, true) && !self.around.allow.covers(&path, false) {
             self.problem(ProblemKind::Unreadable, &path, what, hint);
         }
         self.left(path, Why::Unreadable);
@@ -156,7 +146,7 @@ impl Walker<'_> {
         what: impl ToString,
         hint: Option<&str>,
     ) {
-        let problem = Problem::at_path(kind, &self.spec.component, path.as_bytes(), what);
-        (self.problems)(hint.into_iter().fold(problem, Problem::hint));
+        let problem = Problem::at_path(kind, &self.around.spec.component, path.as_bytes(), what);
+        self.turn.found.problems.push(hint.into_iter().fold(problem, Problem::hint));
     }
 }

@@ -19,7 +19,7 @@ const PATTERN_FILE_MAX: u64 = 1 << 20;
 const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
-impl Walker<'_> {
+impl Walker<'_, '_> {
     /// The names in `dir`, sorted; the rules that it brings are entered.
     pub(super) fn list(
         &mut self,
@@ -30,7 +30,7 @@ impl Walker<'_> {
         let mut names = at::names_in(dir)?;
         names.sort_unstable();
         let has = |name: &[u8]| names.binary_search_by(|n| n.to_bytes().cmp(name)).is_ok();
-        let spec = self.spec;
+        let spec = self.around.spec;
         for file in spec.exclude_from.iter().filter(|f| !f.contains('/') && has(f.as_bytes())) {
             self.pattern_file(path, dir, file);
         }

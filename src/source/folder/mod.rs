@@ -4,8 +4,10 @@
 //! reading. Both work relative to an open directory and never follow a symbolic link, so that nobody who may write in the folder can make
 //! them read something outside of it.
 
+mod crew;
 mod databases;
 mod entries;
+mod found;
 mod in_use;
 mod links;
 mod listing;
@@ -14,6 +16,7 @@ mod place;
 mod rules;
 mod scan;
 mod spec;
+mod split;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A line that is not a gitignore pattern.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +89,8 @@ impl Layer {
 /// The patterns in force at a place of the walk: the configuration's, then those of the directories on the way, outermost first.
 #[derive(Debug)]
 pub(super) struct Rules {
-    own: Layer,
-    found: Vec<Layer>,
+    own: Arc<Layer>,
+    found: Vec<Arc<Layer>>,
     lines: Vec<String>,
 }
 
@@ -97,7 +98,7 @@ impl Rules {
     /// The configuration's patterns; `from_files` are the lines of files named by path, which count less than `exclude`.
     pub(super) fn new(from_files: &[String], exclude: &[String]) -> Result<Self, BadPattern> {
         let all: Vec<String> = from_files.iter().chain(exclude).cloned().collect();
-        let own = Layer::strict(&all)?;
+        let own = Arc::new(Layer::strict(&all)?);
         let lines = all.iter().filter(|line| is_pattern(line)).map(|line| shielded(line)).collect();
         Ok(Self { own, found: Vec::new(), lines })
     }
@@ -107,7 +108,7 @@ impl Rules {
         let patterns = lines.iter().filter(|line| is_pattern(line));
         self.lines.extend(patterns.map(|line| format!("{}: {line}", shielded(&escape(dir.as_bytes())))));
         let (layer, bad) = Layer::new(dir.clone(), lines);
-        self.found.push(layer);
+        self.found.push(Arc::new(layer));
         bad
     }
 
@@ -119,6 +120,12 @@ impl Rules {
     /// Drops the layers above `depth`.
     pub(super) fn leave(&mut self, depth: usize) {
         self.found.truncate(depth);
+    }
+
+    /// Those that hold at `depth`, with no lines: what was met so far is another's to tell.
+    pub(super) fn outer(&self, depth: usize) -> Self {
+        let found = self.found.iter().take(depth).cloned().collect();
+        Self { own: Arc::clone(&self.own), found, lines: Vec::new() }
     }
 
     /// True when `path`, whose parents are not excluded, is.
@@ -237,10 +244,10 @@ impl Excluded {
         // Outermost first: the order in which a walk would have met them.
         for (dir, patterns) in by_dir {
             let (layer, more) = Layer::new(dir, patterns);
-            found.push(layer);
+            found.push(Arc::new(layer));
             bad.extend(more);
         }
-        (Self { rules: Rules { own, found, lines: Vec::new() }, own_names: true }, bad)
+        (Self { rules: Rules { own: Arc::new(own), found, lines: Vec::new() }, own_names: true }, bad)
     }
 
     /// What these patterns match and nothing else: for `allow_unreadable`.

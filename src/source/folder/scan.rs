@@ -5,17 +5,21 @@ use crate::model::entry::{Entry, FLAG_CRASH_CONSISTENT, Kind};
 use crate::model::report::Problem;
 use crate::platform::capture::{self, Ident};
 use crate::platform::users::Names;
+use crate::source::folder::crew::{Crew, Hands};
 use crate::source::folder::databases;
+use crate::source::folder::found::Yield;
 use crate::source::folder::open::Tree;
 use crate::source::folder::place::{nested_of, selection_of};
 use crate::source::folder::rules::{Layer, Rules};
 use crate::source::folder::spec::{FolderSpec, SourceError, What};
-use crate::source::folder::walk::Walker;
+use crate::source::folder::split::Part;
+use crate::source::folder::walk::{Around, Walker};
 use rustix::fs::Stat;
 use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 /// An entry as a scan found it. Of a file that is no database only the metadata are there, without attributes; opening it gives what is true then.
 #[derive(Debug, Clone)]
@@ -100,25 +104,48 @@ pub fn scan(
     if let What::Single(path) = &spec.what {
         return single(path, tree, names, problems);
     }
+    walk(spec, tree, names, problems, Hands::of_this_machine())
+}
+
+/// The same for what is more than one file, with so many hands.
+pub(super) fn walk(
+    spec: &FolderSpec,
+    tree: Tree,
+    names: &Names,
+    problems: &mut dyn FnMut(Problem),
+    hands: Hands,
+) -> Result<Scan, SourceError> {
+    let (entries, found) = Yield::together(parts(spec, &tree, names, hands)?);
+    found.problems.into_iter().for_each(problems);
+    if let (What::List(paths), false) = (&spec.what, found.any) {
+        let path = paths.first().unwrap_or(&spec.base).clone();
+        return Err(SourceError::Missing { path });
+    }
+    // What a file is said to be long may be anything.
+    let bytes = entries.iter().map(|f| f.entry.size).fold(0, u64::saturating_add);
+    Ok(Scan { entries, rules: found.rules, bytes, allocated: found.allocated, tree })
+}
+
+/// What was found in the parts in which it was walked, in walk order.
+pub(super) fn parts(
+    spec: &FolderSpec,
+    tree: &Tree,
+    names: &Names,
+    hands: Hands,
+) -> Result<Vec<Yield>, SourceError> {
     let rules = Rules::new(&pattern_files(spec)?, &spec.exclude)?;
     let allow = Layer::strict(&spec.allow_unreadable)?;
     let nested = nested_of(spec, tree.real_base());
-    let mut walker = Walker::new(spec, &tree, names, rules, allow, nested, problems);
-    match &spec.what {
-        What::List(paths) => {
-            let selection = selection_of(tree.real_base(), paths)?;
-            if !walker.walk_selection(selection)? {
-                let path = paths.first().unwrap_or(&spec.base).clone();
-                return Err(SourceError::Missing { path });
-            }
-        }
-        _ => walker.walk_all()?,
-    }
-    let allocated = walker.allocated;
-    let (entries, rules) = walker.finish();
-    // What a file is said to be long may be anything.
-    let bytes = entries.iter().map(|f| f.entry.size).fold(0, u64::saturating_add);
-    Ok(Scan { entries, rules, bytes, allocated, tree })
+    let selection = match &spec.what {
+        What::List(paths) => Some(selection_of(tree.real_base(), paths)?),
+        _ => None,
+    };
+    let (no_proc, crew) = (AtomicBool::new(false), Crew::new(hands));
+    let around = Around { spec, tree, names, allow, nested, no_proc, crew };
+    let mut first = Walker::new(&around, around.crew.begin(), Part { stack: Vec::new(), rules });
+    first.begin(selection)?;
+    around.crew.work(|| first.walk(), |turn, part| Walker::new(&around, turn, part).walk());
+    Ok(around.crew.into_found())
 }
 
 /// The lines of the pattern files that are named by path.

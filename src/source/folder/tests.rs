@@ -1,5 +1,7 @@
 //! Scanning and opening real directories.
 
+mod together;
+
 use super::*;
 use crate::model::RelPath;
 use crate::model::entry::{FLAG_CRASH_CONSISTENT, Kind, Why};

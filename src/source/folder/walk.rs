@@ -1,22 +1,23 @@
-//! The walk: an explicit stack instead of recursion, a bounded number of open directories, entries in walk order.
+//! The walk of one part of a tree: an explicit stack instead of recursion, a bounded number of open directories, entries in walk order.
 
 use crate::model::RelPath;
 use crate::model::entry::{Entry, Kind, Why};
-use crate::model::report::{Problem, ProblemKind};
+use crate::model::report::ProblemKind;
 use crate::platform::capture;
 use crate::platform::users::Names;
-use crate::source::folder::links::Links;
+use crate::source::folder::crew::{Crew, Turn};
 use crate::source::folder::open::{DIRECTORY, Tree};
 use crate::source::folder::place::{OUTSIDE, Selection};
 use crate::source::folder::rules::{Layer, Rules};
-use crate::source::folder::scan::Found;
 use crate::source::folder::spec::{FolderSpec, SourceError};
+use crate::source::folder::split::Part;
 use rustix::fs::{Mode, Stat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// So many directories are held open; those further up are opened again when the walk comes back to them.
 const HELD_MAX: usize = 16;
@@ -26,7 +27,7 @@ const PARTS_MAX: usize = 4096;
 pub(super) struct Frame {
     pub(super) path: RelPath,
     /// `None` when it was closed to save descriptors.
-    pub(super) dir: Option<Rc<OwnedFd>>,
+    pub(super) dir: Option<Arc<OwnedFd>>,
     pub(super) inode: (u64, u64),
     /// The file system on which `one_file_system` keeps the walk.
     pub(super) home: u64,
@@ -58,82 +59,53 @@ enum Asked {
     OnTheWay(BTreeMap<Vec<u8>, Selection>),
 }
 
-pub(super) struct Walker<'a> {
+/// What all who walk one tree have in common.
+pub(super) struct Around<'a> {
     pub(super) spec: &'a FolderSpec,
     pub(super) tree: &'a Tree,
     pub(super) names: &'a Names,
-    pub(super) rules: Rules,
     pub(super) allow: Layer,
     pub(super) nested: HashMap<RelPath, Why>,
-    pub(super) problems: &'a mut dyn FnMut(Problem),
-    pub(super) stack: Vec<Frame>,
-    pub(super) links: Links,
-    pub(super) out: Vec<Found>,
-    /// Bytes that there are to read of them.
-    pub(super) allocated: u64,
-    /// Something that the configuration names is there.
-    pub(super) any: bool,
     /// It was said that `/proc` is missing.
-    pub(super) no_proc: bool,
+    pub(super) no_proc: AtomicBool,
+    pub(super) crew: Crew,
 }
 
-impl<'a> Walker<'a> {
-    pub(super) fn new(
-        spec: &'a FolderSpec,
-        tree: &'a Tree,
-        names: &'a Names,
-        rules: Rules,
-        allow: Layer,
-        nested: HashMap<RelPath, Why>,
-        problems: &'a mut dyn FnMut(Problem),
-    ) -> Self {
-        let (stack, links, out) = (Vec::new(), Links::default(), Vec::new());
-        Self {
-            spec,
-            tree,
-            names,
-            rules,
-            allow,
-            nested,
-            problems,
-            stack,
-            links,
-            out,
-            allocated: 0,
-            any: false,
-            no_proc: false,
-        }
+/// Walks one part of a tree.
+pub(super) struct Walker<'w, 'a> {
+    pub(super) around: &'w Around<'a>,
+    pub(super) rules: Rules,
+    pub(super) stack: Vec<Frame>,
+    pub(super) turn: Turn<'w>,
+}
+
+impl<'w, 'a> Walker<'w, 'a> {
+    pub(super) fn new(around: &'w Around<'a>, turn: Turn<'w>, Part { stack, rules }: Part) -> Self {
+        Self { around, rules, stack, turn }
     }
 
-    /// Everything below the base.
-    pub(super) fn walk_all(&mut self) -> Result<(), SourceError> {
-        self.begin(None)?;
-        self.run();
-        Ok(())
-    }
-
-    /// What `selection` names. False when nothing of it is there.
-    pub(super) fn walk_selection(&mut self, mut selection: Selection) -> Result<bool, SourceError> {
-        let whole = selection.all;
-        self.any = whole;
-        self.begin((!whole).then(|| std::mem::take(&mut selection.children)))?;
-        self.run();
-        Ok(self.any)
-    }
-
-    /// The entries in walk order, and the rules that were met.
-    pub(super) fn finish(self) -> (Vec<Found>, Vec<String>) {
-        (self.out, self.rules.into_lines())
-    }
-
-    fn begin(&mut self, selection: Option<BTreeMap<Vec<u8>, Selection>>) -> Result<(), SourceError> {
+    /// Goes to where a walk begins, so that [`Walker::walk`] can go on from there. `selection` is what is taken; without one it is everything.
+    pub(super) fn begin(&mut self, selection: Option<Selection>) -> Result<(), SourceError> {
+        let selection = match selection {
+            Some(selection) if !selection.all => Some(selection.children),
+            Some(_) => {
+                self.turn.found.any = true;
+                None
+            }
+            None => None,
+        };
         let path = RelPath::root();
-        let opened = self.tree.open_dir(&path).and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
+        let tree = self.around.tree;
+        let opened = tree.open_dir(&path).and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
         let asked = selection.map_or(Asked::ByName, Asked::OnTheWay);
         let entered = opened.and_then(|(stat, dir)| self.enter(&path, dir, &stat, asked));
-        let unreadable =
-            |e: Errno| SourceError::Unreadable { path: self.tree.real_base().to_owned(), source: e.into() };
-        entered.map_err(unreadable)
+        entered.map_err(|e| SourceError::Unreadable { path: tree.real_base().to_owned(), source: e.into() })
+    }
+
+    /// Everything that is left of this part, but what is given away on the way.
+    pub(super) fn walk(mut self) {
+        self.run();
+        self.turn.found.rules.extend(self.rules.into_lines());
     }
 
     fn run(&mut self) {
@@ -151,6 +123,7 @@ impl<'a> Walker<'a> {
                 Some(selection) => Asked::OnTheWay(selection.children),
             };
             self.visit(&name, asked);
+            self.share();
         }
     }
 
@@ -169,18 +142,18 @@ impl<'a> Walker<'a> {
             Ok(dir) => dir,
             Err(e) => return self.cannot_stat(path, e, &asked),
         };
-        if !matches!(asked, Asked::Inside) && path.as_bytes() == OUTSIDE && self.tree.has_outside() {
+        if !matches!(asked, Asked::Inside) && path.as_bytes() == OUTSIDE && self.around.tree.has_outside() {
             return self.enter_outside(path, asked);
         }
         let stat = match Tree::stat(dir.as_fd(), name) {
             Ok(stat) => stat,
             Err(e) => return self.cannot_stat(path, e, &asked),
         };
-        self.any |= matches!(asked, Asked::ByName);
+        self.turn.found.any |= matches!(asked, Asked::ByName);
         let Some(kind) = capture::kind_of(&stat) else {
             return self.unreadable(path, "it is of a kind that this backstay does not know", None);
         };
-        if let Some(why) = self.nested.get(&path).copied() {
+        if let Some(why) = self.around.nested.get(&path).copied() {
             if kind == Kind::File {
                 self.remember_database(name);
             }
@@ -191,7 +164,7 @@ impl<'a> Walker<'a> {
         }
         let inside = matches!(asked, Asked::Inside);
         match (kind, asked) {
-            (Kind::Dir, _) if inside && self.spec.one_file_system && inode(&stat).0 != home => {
+            (Kind::Dir, _) if inside && self.around.spec.one_file_system && inode(&stat).0 != home => {
                 self.left(path, Why::Mount);
             }
             (Kind::Dir, asked) => self.directory(path, name, &dir, asked),
@@ -205,17 +178,17 @@ impl<'a> Walker<'a> {
     }
 
     /// The innermost directory's descriptor; opened again when it was closed.
-    fn current_dir(&mut self) -> rustix::io::Result<Rc<OwnedFd>> {
+    fn current_dir(&mut self) -> rustix::io::Result<Arc<OwnedFd>> {
         let frame = self.stack.last_mut().ok_or(Errno::NOENT)?;
         if let Some(dir) = &frame.dir {
-            return Ok(Rc::clone(dir));
+            return Ok(Arc::clone(dir));
         }
-        let dir = self.tree.open_dir(&frame.path)?;
+        let dir = self.around.tree.open_dir(&frame.path)?;
         if inode(&rustix::fs::fstat(&dir)?) != frame.inode {
             return Err(Errno::STALE); // moved or replaced during the scan
         }
-        let dir = Rc::new(dir);
-        frame.dir = Some(Rc::clone(&dir));
+        let dir = Arc::new(dir);
+        frame.dir = Some(Arc::clone(&dir));
         Ok(dir)
     }
 
@@ -240,8 +213,8 @@ impl<'a> Walker<'a> {
 
     /// The directory that stands for `/` in a list of paths.
     fn enter_outside(&mut self, path: RelPath, asked: Asked) {
-        self.any |= matches!(asked, Asked::ByName);
-        let opened = self.tree.open_dir(&path).and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
+        self.turn.found.any |= matches!(asked, Asked::ByName);
+        let opened = self.around.tree.open_dir(&path).and_then(|dir| Ok((rustix::fs::fstat(&dir)?, dir)));
         match opened.and_then(|(stat, dir)| self.enter(&path, dir, &stat, asked)) {
             Ok(()) => {}
             Err(e) => self.unreadable(path, e, None),
@@ -295,12 +268,12 @@ impl<'a> Walker<'a> {
             return Ok(());
         }
         let mut entry = Entry::new(path.clone(), Kind::Dir);
-        capture::fill(&mut entry, stat, self.names);
+        capture::fill(&mut entry, stat, self.around.names);
         let xattrs = capture::xattrs_of(&dir);
         self.add(entry, stat, xattrs);
         let frame = Frame {
             path: path.clone(),
-            dir: Some(Rc::new(dir)),
+            dir: Some(Arc::new(dir)),
             inode: inode(stat),
             home,
             selection,

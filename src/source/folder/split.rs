@@ -1,0 +1,107 @@
+//! Splitting a walk in two: the part that comes later in walk order is given away. What decides about an entry (rules, file system, databases beside it) goes
+//! with it, so that it is listed the same wherever the cut was.
+
+use crate::model::RelPath;
+use crate::source::folder::databases::owner_of_sidecar;
+use crate::source::folder::rules::Rules;
+use crate::source::folder::walk::{Frame, Walker};
+use std::ffi::CString;
+
+/// Fewer names of one directory are listed sooner than another thread wakes up.
+const WORTH_IT: usize = 32;
+
+/// What is to be walked: the innermost directory with names, the ones around it, and the rules that hold there.
+pub(super) struct Part {
+    pub(super) stack: Vec<Frame>,
+    pub(super) rules: Rules,
+}
+
+impl Walker<'_, '_> {
+    /// Gives a part of what is left to somebody who has nothing to do.
+    pub(super) fn share(&mut self) {
+        if !self.around.crew.wants() {
+            return;
+        }
+        if let Some(part) = self.split() {
+            self.around.crew.give(self.turn.part, part);
+        }
+    }
+
+    /// The later half of what is left in the outermost directory that has anything left: everything further in comes before it, so what stays is in one piece.
+    fn split(&mut self) -> Option<Part> {
+        let at = self.stack.iter().position(|frame| frame.left() > 0)?;
+        let innermost = at + 1 == self.stack.len();
+        if innermost && self.stack[at].left() < WORTH_IT && !self.around.crew.takes_little() {
+            return None;
+        }
+        let depth = self.stack.get(at + 1).map_or(self.rules.depth(), |inner| inner.rules);
+        let cut = self.stack[at].cut()?;
+        let mut stack: Vec<Frame> = self.stack[..at].iter().map(Frame::around).collect();
+        stack.push(self.stack[at].split_off(cut));
+        Some(Part { stack, rules: self.rules.outer(depth) })
+    }
+}
+
+impl Frame {
+    /// How many names were not looked at yet.
+    fn left(&self) -> usize {
+        self.names.as_slice().len()
+    }
+
+    /// This directory as one of those that a part lies in, with nothing left.
+    fn around(&self) -> Self {
+        Self {
+            // Never opened again, because nothing of it is looked at.
+            path: RelPath::root(),
+            dir: None,
+            inode: self.inode,
+            home: self.home,
+            selection: self.selection.as_ref().map(|_| Default::default()),
+            names: Vec::new().into_iter(),
+            rules: self.rules,
+            databases: Vec::new(),
+            opaque: Vec::new(),
+        }
+    }
+
+    /// This directory with the names from `cut` on, which it has no more.
+    fn split_off(&mut self, cut: usize) -> Self {
+        let mut names: Vec<CString> = std::mem::take(&mut self.names).collect();
+        let later = names.split_off(cut);
+        let first = later.first().map(|name| name.to_bytes().to_vec());
+        self.names = names.into_iter();
+        let selection = self.selection.as_mut().map(|all| first.map(|first| all.split_off(&first)));
+        Self {
+            path: self.path.clone(),
+            dir: self.dir.clone(),
+            names: later.into_iter(),
+            selection: selection.map(Option::unwrap_or_default),
+            ..self.around()
+        }
+    }
+
+    /// Where the names that are left can be cut, as near to the middle as may be: never between a database and what lies beside it.
+    fn cut(&self) -> Option<usize> {
+        let names = self.names.as_slice();
+        let seen = |owner: &[u8]| self.databases.iter().chain(&self.opaque).any(|name| name == owner);
+        // How many pairs begin to be torn apart by a cut here, less those that are not any more.
+        let mut torn = vec![0_isize; names.len() + 1];
+        for (at, name) in names.iter().enumerate() {
+            let Some(owner) = owner_of_sidecar(name.to_bytes()) else { continue };
+            match names.binary_search_by(|name| name.to_bytes().cmp(owner)) {
+                Ok(owner) => torn[owner + 1] += 1,
+                Err(_) if seen(owner) => torn[0] += 1,
+                Err(_) => continue,
+            }
+            torn[at + 1] -= 1;
+        }
+        let mut open = 0;
+        let mut may = torn.iter().map(|change| {
+            open += change;
+            open == 0
+        });
+        let may: Vec<bool> = may.by_ref().take(names.len()).collect();
+        let middle = names.len() / 2;
+        (middle..may.len()).chain((0..middle).rev()).find(|at| may[*at])
+    }
+}

@@ -1,0 +1,166 @@
+//! One tree walked by many, in parts, is listed as if one had walked it alone.
+
+use super::*;
+use crate::source::folder::crew::{Crew, Hands};
+use crate::source::folder::scan::{parts, walk};
+use proptest::prelude::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const ALONE: Hands = Hands { threads: 1, eager: false };
+/// Whatever can be split is.
+const IN_PARTS: Hands = Hands { threads: 1, eager: true };
+const TOGETHER: Hands = Hands { threads: 4, eager: false };
+const TOGETHER_IN_PARTS: Hands = Hands { threads: 4, eager: true };
+
+/// Everything that a walk gives, but what is allocated: that changes by itself while a file goes to the disk.
+fn told(spec: &FolderSpec, hands: Hands) -> String {
+    let (tree, mut problems) = (Tree::new(spec).unwrap(), Vec::new());
+    let scan = walk(spec, tree, &Names::default(), &mut |p| problems.push(p), hands).unwrap();
+    let mut text = format!("{} {:?} {problems:?}\n", scan.bytes, scan.rules);
+    scan.entries.iter().for_each(|found| text.push_str(&format!("{found:?}\n")));
+    text
+}
+
+fn all_tell_the_same(spec: &FolderSpec) -> String {
+    let alone = told(spec, ALONE);
+    for hands in [IN_PARTS, TOGETHER, TOGETHER_IN_PARTS] {
+        let parts = told(spec, hands);
+        let differ = alone.lines().zip(parts.lines()).find(|(a, b)| a != b);
+        assert!(alone == parts, "{hands:?}: {differ:#?}");
+    }
+    alone
+}
+
+/// Something that is made in a directory: which, what, and a number for its name.
+type Make = (prop::sample::Index, u8, u8);
+
+/// Makes things, of all kinds that a walk treats each in its own way; directories of them are made in those that are there.
+fn make(place: &Place, things: &[Make]) {
+    let database = [&b"SQLite format 3\0"[..], &[0; 496]].concat();
+    let log = [&0x377f_0682_u32.to_be_bytes()[..], &[0; 60]].concat();
+    let (mut dirs, mut files) = (vec![String::new()], Vec::<String>::new());
+    for (dir, what, number) in things {
+        let dir = dir.get(&dirs).clone();
+        let at = |name: &str| format!("{dir}{name}");
+        match what % 12 {
+            0..=3 => {
+                let name = at(&format!("d{number}/"));
+                fs::create_dir_all(place.at(&name)).unwrap();
+                dirs.push(name);
+            }
+            4 => {
+                place.file(at(&format!("n{number}.db")), &database);
+            }
+            5 => {
+                let name = format!("n{}.db", number % 8);
+                place.files(&[&at(&format!("{name}-wal")), &at(&format!("{name}-shm"))]);
+            }
+            6 => {
+                place.file(at(&format!("n{number}.db-wal")), &log);
+                place.file(at(&format!("n{number}.db")), [7; 600]);
+            }
+            7 if !files.is_empty() => {
+                let first = &files[usize::from(*number) % files.len()];
+                let _there = fs::hard_link(place.at(first), place.at(at(&format!("h{number}"))));
+            }
+            8 => {
+                let _there = symlink("nowhere", place.at(at(&format!("l{number}"))));
+            }
+            9 => {
+                let rules = format!("f{}*\n!f{number}\nd{}/\n", number % 7, number % 5);
+                place.file(at(".gitignore"), rules);
+            }
+            10 if number % 4 == 0 => {
+                place.file(at("CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55");
+            }
+            10 if number % 4 == 1 => {
+                place.file(at("PG_VERSION"), "17");
+            }
+            _ => {
+                let name = at(&format!("f{number}"));
+                place.file(&name, vec![*number; usize::from(*number)]);
+                files.push(name);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn however_a_walk_is_split_it_finds_the_same(things in prop::collection::vec(any::<Make>(), 1..120)) {
+        let place = Place::new();
+        make(&place, &things);
+        let mut spec = place.spec();
+        spec.exclude_from = patterns(&[".gitignore"]);
+        spec.exclude_caches = true;
+        spec.exclude = patterns(&["f9*"]);
+        spec.nested = vec![(place.at("d1"), Why::Component), (place.at("n4.db"), Why::Component)];
+        all_tell_the_same(&spec);
+        // Of a list only some is looked at in each directory on the way.
+        fs::write(place.at("sure"), b"").unwrap();
+        let outside = Place::new();
+        outside.files(&["x/a", "x/b", "y"]);
+        let named = ["d3", "d2/d2", "d2/f7", "d4/d5", "n1.db", "n1.db-wal", "n2.db-wal", "sure", "not/there"].map(|path| place.at(path));
+        spec.what = What::List(named.into_iter().chain([outside.at("x"), outside.at("y")]).collect());
+        all_tell_the_same(&spec);
+    }
+}
+
+#[test]
+fn a_database_is_never_torn_from_what_lies_beside_it_by_a_split() {
+    let place = Place::new();
+    let database = [&b"SQLite format 3\0"[..], &[0; 496]].concat();
+    for n in 0..50 {
+        place
+            .file(format!("all/t{n}"), &database)
+            .files(&[&format!("all/t{n}-wal"), &format!("all/t{n}-shm")]);
+    }
+    // One whose log sorts behind a hundred others.
+    place.file("all/t", &database).files(&["all/t-wal"]);
+    let told = all_tell_the_same(&place.spec());
+    assert_eq!(told.matches("why: Some(Sidecar)").count(), 101, "{told}");
+}
+
+#[test]
+fn names_of_one_file_in_several_parts_have_one_number_and_are_counted_once() {
+    let place = Place::new();
+    place.file("a/0", vec![1; 100_000]);
+    for n in 0..40 {
+        fs::create_dir(place.at(format!("b{n}"))).unwrap();
+        fs::hard_link(place.at("a/0"), place.at(format!("b{n}/name"))).unwrap();
+    }
+    all_tell_the_same(&place.spec());
+    let (scan, _) = look(&place.spec());
+    let number = get(&scan, "a/0").entry.link;
+    assert!(number.is_some());
+    assert_eq!(scan.entries.iter().filter(|f| f.entry.link == number).count(), 41);
+    assert!((100_000..200_000).contains(&scan.allocated), "{}", scan.allocated);
+}
+
+#[test]
+fn a_wide_and_a_deep_tree_are_split() {
+    for deep in [false, true] {
+        let place = Place::new();
+        for n in 0..100 {
+            let dir = if deep { "in/".repeat(n / 4 + 1) } else { format!("d{n}/") };
+            place.files(&[&format!("{dir}f{n}"), &format!("{dir}g{n}")]);
+        }
+        all_tell_the_same(&place.spec());
+        let (spec, names) = (place.spec(), Names::default());
+        let parts = parts(&spec, &Tree::new(&spec).unwrap(), &names, IN_PARTS).unwrap();
+        assert!(parts.len() > 50, "{} parts, deep: {deep}", parts.len());
+    }
+}
+
+#[test]
+fn when_one_of_those_who_walk_panics_the_others_do_not_wait_for_ever() {
+    let crew = Crew::new(TOGETHER);
+    let first = crew.begin();
+    let panics = || {
+        let _turn = first;
+        panic!("on purpose");
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| crew.work(panics, |_, _| {})));
+    assert!(ended.is_err());
+}
