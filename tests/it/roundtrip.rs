@@ -277,7 +277,7 @@ fn live_databases_dumps_and_single_files_come_back() {
 
 #[test]
 fn what_a_dump_names_is_captured_after_it_wherever_it_stands_in_the_configuration() {
-    // As an application does it that writes a file and then a row that names it, just when it is dumped; twice, because folders are walked beside the last dump.
+    // As an application does it that writes a file and then a row that names it, just when it is dumped.
     let component = |name: &str| {
         let script = format!("mkdir -p app/{name} && echo whole > app/{name}/file && echo {name}/file");
         format!("[[component]]\nname = {name:?}\ncommand = [\"sh\", \"-c\", {script:?}]\n")

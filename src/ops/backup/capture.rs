@@ -15,12 +15,11 @@ use crate::ops::backup::listing::Listing;
 use crate::ops::backup::manifest::{Stored, store_component};
 use crate::ops::backup::packer::{PackRun, Packer, archive_size};
 use crate::ops::backup::reuse::{Contents, Reuse, Settled};
-use crate::ops::backup::walks::Scanned;
 use crate::ops::error::{Class, OpError, Result};
-use crate::ops::layout::base_of;
+use crate::ops::layout::{base_of, folder_spec};
 use crate::ops::session::{Session, Writer};
 use crate::ops::vault::Vault;
-use crate::source::folder::Excluded;
+use crate::source::folder::{Excluded, Scan, SourceError, scan};
 use crate::source::sqlite::{CheckPolicy, SqliteError, SqliteSpec};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -52,7 +51,25 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
     let stopped: Vec<(usize, &Component)> = stopped.map(|(place, component)| (place, *component)).collect();
     let mut troubles = Vec::new();
     let mut held = run.hold(&stopped, &mut troubles)?;
-    let mut scans = run.before_packing(components, &mut held, &mut stored)?;
+    for (place, component) in components.iter().enumerate() {
+        match (held.remove(&place), &component.spec) {
+            (Some(Held::Stream(stream)), _) => stored[place] = Some(stream.pack()?),
+            (Some(files), _) => drop(held.insert(place, files)),
+            (None, Spec::Sqlite { .. } | Spec::Command { .. } | Spec::Postgres { .. }) => {
+                stored[place] = Some(run.stream(component)?);
+            }
+            _ => {}
+        }
+    }
+    pack.progress.phase(Phase::Scan, None);
+    let mut scans = Vec::new();
+    for (place, component) in components.iter().enumerate() {
+        match held.remove(&place) {
+            Some(Held::Files(build, scan, databases)) => scans.push((place, (*build, scan), databases)),
+            _ if stored[place].is_none() => scans.push((place, run.scan(component)?, HeldDatabases::new())),
+            _ => {}
+        }
+    }
     crash::point("backup: scanned");
     let bytes = scans.iter().filter_map(|(_, (_, scan), _)| scan.as_ref()).map(|s| s.bytes);
     let bytes = bytes.fold(0, u64::saturating_add);
@@ -75,62 +92,16 @@ pub(super) fn all(run: Run<'_>, components: &[&Component]) -> Result<Vec<Stored>
     }
     let stored: Vec<Stored> = stored.into_iter().flatten().collect();
     if stored.iter().all(|s| s.index.entries == 0) {
-        return Err(nothing(&stored));
+        let causes: Vec<String> =
+            stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.place(), p.what)).collect();
+        return Err(OpError::new(Class::Failed, "nothing at all could be captured, so no snapshot was made")
+            .because(causes.join("; "))
+            .hint("is a disk not mounted? older snapshots are untouched"));
     }
     Ok(stored)
 }
 
-fn nothing(stored: &[Stored]) -> OpError {
-    let causes: Vec<String> =
-        stored.iter().flat_map(|s| &s.problems).map(|p| format!("{}: {}", p.place(), p.what)).collect();
-    OpError::new(Class::Failed, "nothing at all could be captured, so no snapshot was made")
-        .because(causes.join("; "))
-        .hint("is a disk not mounted? older snapshots are untouched")
-}
-
-/// A component's place in the configuration, and what its walk found.
-type Placed<'a> = (usize, Scanned<'a>, HeldDatabases);
-
 impl<'a> Run<'a> {
-    /// Captures and packs what is one file, and walks the others. What was held is taken out of `held`.
-    fn before_packing(
-        &self,
-        components: &[&Component],
-        held: &mut HashMap<usize, Held<'a>>,
-        stored: &mut [Option<Stored>],
-    ) -> Result<Vec<Placed<'a>>> {
-        let (mut scans, mut streams, mut folders) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, component) in components.iter().enumerate() {
-            match held.remove(&place) {
-                Some(Held::Files(build, scan, databases)) => scans.push((place, (*build, scan), databases)),
-                Some(Held::Stream(stream)) => streams.push((place, Err(*stream))),
-                None if matches!(component.spec, Spec::Folder { .. } | Spec::Paths { .. }) => {
-                    folders.push((place, *component));
-                }
-                None => streams.push((place, Ok(*component))),
-            }
-        }
-        let begin = |stream| match stream {
-            Ok(component) => self.begin_stream(component, false),
-            Err(begun) => Ok(begun),
-        };
-        let last = streams.pop();
-        for (place, stream) in streams {
-            stored[place] = Some(begin(stream)?.pack()?);
-        }
-        let last = last.map(|(place, stream)| Ok((place, begin(stream)?))).transpose()?;
-        let (places, folders): (Vec<usize>, Vec<&Component>) = folders.into_iter().unzip();
-        let (last, found) = self
-            .scan_beside(&folders, || last.map(|(place, stream)| Ok((place, stream.pack()?))).transpose())?;
-        if let Some((place, packed)) = last {
-            stored[place] = Some(packed);
-        }
-        scans
-            .extend(places.into_iter().zip(found).map(|(place, found)| (place, found, HeldDatabases::new())));
-        scans.sort_by_key(|(place, ..)| *place);
-        Ok(scans)
-    }
-
     /// A component of which nothing was captured yet.
     pub(super) fn build(&self, component: &Component, kind: ComponentKind, method: &str) -> Build<'a> {
         let now = self.session.around.clock.now();
@@ -181,6 +152,36 @@ impl<'a> Run<'a> {
         archive_size(self.session.config.as_ref().and_then(|c| c.packing.archive_size), bytes)
     }
 
+    /// Walks a folder or a list of paths.
+    pub(super) fn scan(&self, component: &Component) -> Result<(Build<'a>, Option<Scan>)> {
+        let kind = match component.spec {
+            Spec::Paths { .. } => ComponentKind::Paths,
+            _ => ComponentKind::Folder,
+        };
+        let spec = folder_spec(component, &self.session.config()?.components, self.session)?;
+        let mut build = self.build(component, kind, "files");
+        let mut problems = Vec::new();
+        let scanned = scan(&spec, &self.session.names, &mut |problem| problems.push(problem));
+        for problem in problems {
+            if problem.kind == ProblemKind::Unreadable {
+                (build.complete, build.unreadable_count) = (false, build.unreadable_count + 1);
+            }
+            build.problem(problem);
+        }
+        match scanned {
+            Ok(scan) => {
+                build.rules.clone_from(&scan.rules);
+                // Holes are not packed: a thin image of a terabyte may have ten gigabytes.
+                build.packer.archive_size = self.archive_size(scan.allocated);
+                Ok((build, Some(scan)))
+            }
+            Err(error) => {
+                build.root_failed(&error);
+                Ok((build, None))
+            }
+        }
+    }
+
     pub(super) fn found_spec(&self, database: PathBuf) -> SqliteSpec {
         SqliteSpec {
             no_links: true,
@@ -204,6 +205,14 @@ impl Build<'_> {
             Problem::at_path(ProblemKind::Unreadable, self.name.as_str(), path.as_bytes(), what);
         problem.hint = error.hint().map(str::to_owned);
         self.problem(problem);
+    }
+
+    fn root_failed(&mut self, error: &SourceError) {
+        self.unreadable_count += 1;
+        self.complete = false;
+        let what = chain_text(error);
+        let problem = Problem::at_path(ProblemKind::Unreadable, self.name.as_str(), b".", what);
+        self.problem(problem.hint("is its disk mounted, and is the path in backstay.toml right?"));
     }
 }
 

@@ -35,7 +35,6 @@ mod start;
 mod streams;
 mod unfinished;
 mod uploads;
-mod walks;
 
 pub(crate) use start::{open_chain, prepare_spool};
 

@@ -105,7 +105,12 @@ impl Stream<'_> {
 }
 
 impl<'a> Run<'a> {
-    /// A database or the output of a command, captured only: it is of this moment, and is packed later. While services are stopped (`down`) nothing is brought from a store before.
+    /// A database or the output of a command, captured and packed.
+    pub(super) fn stream(&self, component: &Component) -> Result<Stored> {
+        self.begin_stream(component, false)?.pack()
+    }
+
+    /// The same, captured only: it is of this moment, and is packed later. While services are stopped (`down`) nothing is brought from a store before.
     pub(super) fn begin_stream(&self, component: &Component, down: bool) -> Result<Stream<'a>> {
         match &component.spec {
             Spec::Sqlite { path, .. } => self.sqlite(component, path, down),

@@ -9,10 +9,10 @@ use crate::source::folder::links::Several;
 use crate::source::folder::scan::Found;
 use crate::source::folder::walk::Walker;
 use rustix::fs::Stat;
+use rustix::io::Errno;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 impl Walker<'_, '_> {
     /// Adds an entry with its attributes.
@@ -100,13 +100,22 @@ impl Walker<'_, '_> {
             })
     }
 
-    /// A symbolic link, FIFO, device or socket: never opened.
-    pub(super) fn special(&mut self, path: RelPath, name: &CStr, dir: &OwnedFd, stat: &Stat, kind: Kind) {
+    /// A symbolic link, FIFO, device or socket: never opened. `inside`: of a directory that is taken whole.
+    pub(super) fn special(
+        &mut self,
+        path: RelPath,
+        name: &CStr,
+        dir: &OwnedFd,
+        stat: &Stat,
+        (kind, inside): (Kind, bool),
+    ) {
         let mut entry = Entry::new(path, kind);
         capture::fill(&mut entry, stat, self.around.names);
         if kind == Kind::Symlink {
             match rustix::fs::readlinkat(dir, name, Vec::new()) {
                 Ok(target) => entry.target = Some(target.into_bytes().into()),
+                // As with what is gone before it was described.
+                Err(Errno::NOENT) if inside => return,
                 Err(e) => return self.unreadable(entry.path, e, None),
             }
         }
@@ -115,13 +124,8 @@ impl Walker<'_, '_> {
     }
 
     fn say_no_proc(&mut self) {
-        if !std::path::Path::new("/proc/self/fd").exists()
-            && !self.around.no_proc.swap(true, Ordering::Relaxed)
-        {
-            let what =
-                "attributes of links, devices and databases are not captured, because /proc is not mounted";
-            self.problem(ProblemKind::Warning, &RelPath::root(), what, None);
-        }
+        let found = &mut self.turn.found;
+        found.no_proc = found.no_proc || !std::path::Path::new("/proc/self/fd").exists();
     }
 
     /// Lists `path` as something that was not captured, on purpose.

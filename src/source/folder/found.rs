@@ -21,6 +21,8 @@ pub(super) struct Yield {
     pub(super) allocated: u64,
     /// Something that the configuration names is there.
     pub(super) any: bool,
+    /// Attributes could not be looked for, because `/proc` is missing.
+    pub(super) no_proc: bool,
 }
 
 impl Yield {
@@ -59,6 +61,7 @@ impl Yield {
             all.problems.extend(part.problems);
             all.allocated = all.allocated.saturating_add(part.allocated);
             all.any |= part.any;
+            all.no_proc |= part.no_proc;
             before += part.count;
         }
         let again = number(&mut entries, &all.several);

@@ -79,10 +79,13 @@ impl Layer {
 
     /// True when a pattern matches `path` or a directory that it lies in.
     pub(super) fn covers(&self, path: &RelPath, is_dir: bool) -> bool {
-        match self.verdict(path, is_dir) {
-            Some(verdict) => verdict,
-            None => path.parent().is_some_and(|parent| self.covers(&parent, true)),
+        let (mut verdict, mut around) = (self.verdict(path, is_dir), path.parent());
+        // A path may have thousands of parts.
+        while let (None, Some(dir)) = (verdict, &around) {
+            verdict = self.verdict(dir, true);
+            around = dir.parent();
         }
+        verdict.unwrap_or(false)
     }
 }
 

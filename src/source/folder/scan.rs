@@ -2,7 +2,7 @@
 
 use crate::model::RelPath;
 use crate::model::entry::{Entry, FLAG_CRASH_CONSISTENT, Kind};
-use crate::model::report::Problem;
+use crate::model::report::{Problem, ProblemKind};
 use crate::platform::capture::{self, Ident};
 use crate::platform::users::Names;
 use crate::source::folder::crew::{Crew, Hands};
@@ -19,7 +19,6 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 /// An entry as a scan found it. Of a file that is no database only the metadata are there, without attributes; opening it gives what is true then.
 #[derive(Debug, Clone)]
@@ -116,7 +115,12 @@ pub(super) fn walk(
     hands: Hands,
 ) -> Result<Scan, SourceError> {
     let (entries, found) = Yield::together(parts(spec, &tree, names, hands)?);
-    found.problems.into_iter().for_each(problems);
+    found.problems.into_iter().for_each(&mut *problems);
+    if found.no_proc {
+        let what =
+            "attributes of links, devices and databases are not captured, because /proc is not mounted";
+        problems(Problem::at_path(ProblemKind::Warning, &spec.component, RelPath::root().as_bytes(), what));
+    }
     if let (What::List(paths), false) = (&spec.what, found.any) {
         let path = paths.first().unwrap_or(&spec.base).clone();
         return Err(SourceError::Missing { path });
@@ -140,8 +144,7 @@ pub(super) fn parts(
         What::List(paths) => Some(selection_of(tree.real_base(), paths)?),
         _ => None,
     };
-    let (no_proc, crew) = (AtomicBool::new(false), Crew::new(hands));
-    let around = Around { spec, tree, names, allow, nested, no_proc, crew };
+    let around = Around { spec, tree, names, allow, nested, crew: Crew::new(hands) };
     let mut first = Walker::new(&around, around.crew.begin(), Part { stack: Vec::new(), rules });
     first.begin(selection)?;
     around.crew.work(|| first.walk(), |turn, part| Walker::new(&around, turn, part).walk());

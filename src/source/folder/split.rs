@@ -22,8 +22,17 @@ impl Walker<'_, '_> {
         if !self.around.crew.wants() {
             return;
         }
-        if let Some(part) = self.split() {
-            self.around.crew.give(self.turn.part, part);
+        if self.patience > 0 {
+            self.patience -= 1;
+            return;
+        }
+        match self.split() {
+            Some(part) => self.around.crew.give(self.turn.part, part),
+            // As many steps as names may have been looked at in vain, or one large directory would be looked through at each of its names.
+            None if !self.around.crew.takes_little() => {
+                self.patience = self.stack.iter().map(Frame::left).find(|left| *left > 0).unwrap_or(0);
+            }
+            None => {}
         }
     }
 
@@ -35,7 +44,10 @@ impl Walker<'_, '_> {
             return None;
         }
         let depth = self.stack.get(at + 1).map_or(self.rules.depth(), |inner| inner.rules);
-        let cut = self.stack[at].cut()?;
+        let cut = self.stack[at].cut();
+        if innermost && cut == 0 {
+            return None; // nothing would be left here
+        }
         let mut stack: Vec<Frame> = self.stack[..at].iter().map(Frame::around).collect();
         stack.push(self.stack[at].split_off(cut));
         Some(Part { stack, rules: self.rules.outer(depth) })
@@ -76,32 +88,36 @@ impl Frame {
             dir: self.dir.clone(),
             names: later.into_iter(),
             selection: selection.map(Option::unwrap_or_default),
+            // What lies beside them may come later.
+            databases: self.databases.clone(),
+            opaque: self.opaque.clone(),
             ..self.around()
         }
     }
 
-    /// Where the names that are left can be cut, as near to the middle as may be: never between a database and what lies beside it.
-    fn cut(&self) -> Option<usize> {
+    /// Where the names that are left are cut, as near to the middle as may be: never between a database that was not looked at yet and what lies beside it. At 0 they
+    /// always can be.
+    fn cut(&self) -> usize {
         let names = self.names.as_slice();
-        let seen = |owner: &[u8]| self.databases.iter().chain(&self.opaque).any(|name| name == owner);
-        // How many pairs begin to be torn apart by a cut here, less those that are not any more.
+        // How many pairs a cut here begins to tear apart, less those that it does not any more.
         let mut torn = vec![0_isize; names.len() + 1];
         for (at, name) in names.iter().enumerate() {
-            let Some(owner) = owner_of_sidecar(name.to_bytes()) else { continue };
-            match names.binary_search_by(|name| name.to_bytes().cmp(owner)) {
-                Ok(owner) => torn[owner + 1] += 1,
-                Err(_) if seen(owner) => torn[0] += 1,
-                Err(_) => continue,
+            let owner = owner_of_sidecar(name.to_bytes());
+            let place = owner.map(|owner| names.binary_search_by(|name| name.to_bytes().cmp(owner)));
+            if let Some(Ok(owner)) = place {
+                torn[owner + 1] += 1;
+                torn[at + 1] -= 1;
             }
-            torn[at + 1] -= 1;
         }
         let mut open = 0;
-        let mut may = torn.iter().map(|change| {
-            open += change;
-            open == 0
-        });
-        let may: Vec<bool> = may.by_ref().take(names.len()).collect();
+        let may: Vec<bool> = torn
+            .iter()
+            .map(|change| {
+                open += change;
+                open == 0
+            })
+            .collect();
         let middle = names.len() / 2;
-        (middle..may.len()).chain((0..middle).rev()).find(|at| may[*at])
+        (middle..names.len()).chain((0..middle).rev()).find(|at| may[*at]).unwrap_or(0)
     }
 }

@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// So many directories are held open; those further up are opened again when the walk comes back to them.
 const HELD_MAX: usize = 16;
@@ -66,8 +65,6 @@ pub(super) struct Around<'a> {
     pub(super) names: &'a Names,
     pub(super) allow: Layer,
     pub(super) nested: HashMap<RelPath, Why>,
-    /// It was said that `/proc` is missing.
-    pub(super) no_proc: AtomicBool,
     pub(super) crew: Crew,
 }
 
@@ -77,11 +74,13 @@ pub(super) struct Walker<'w, 'a> {
     pub(super) rules: Rules,
     pub(super) stack: Vec<Frame>,
     pub(super) turn: Turn<'w>,
+    /// So many steps go by before it is tried again to give something away.
+    pub(super) patience: usize,
 }
 
 impl<'w, 'a> Walker<'w, 'a> {
     pub(super) fn new(around: &'w Around<'a>, turn: Turn<'w>, Part { stack, rules }: Part) -> Self {
-        Self { around, rules, stack, turn }
+        Self { around, rules, stack, turn, patience: 0 }
     }
 
     /// Goes to where a walk begins, so that [`Walker::walk`] can go on from there. `selection` is what is taken; without one it is everything.
@@ -173,7 +172,7 @@ impl<'w, 'a> Walker<'w, 'a> {
                 self.unreadable(path, what, None);
             }
             (Kind::File, _) => self.file(path, name, &dir, &stat),
-            (kind, _) => self.special(path, name, &dir, &stat, kind),
+            (kind, _) => self.special(path, name, &dir, &stat, (kind, inside)),
         }
     }
 

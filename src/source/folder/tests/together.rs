@@ -17,7 +17,10 @@ fn told(spec: &FolderSpec, hands: Hands) -> String {
     let (tree, mut problems) = (Tree::new(spec).unwrap(), Vec::new());
     let scan = walk(spec, tree, &Names::default(), &mut |p| problems.push(p), hands).unwrap();
     let mut text = format!("{} {:?} {problems:?}\n", scan.bytes, scan.rules);
-    scan.entries.iter().for_each(|found| text.push_str(&format!("{found:?}\n")));
+    // Others work in there, too.
+    let common = std::env::temp_dir().canonicalize().unwrap();
+    let own = scan.entries.iter().filter(|found| !common.starts_with(scan.tree.real_path(&found.entry.path)));
+    own.for_each(|found| text.push_str(&format!("{found:?}\n")));
     text
 }
 
@@ -49,7 +52,9 @@ fn make(place: &Place, things: &[Make]) {
                 dirs.push(name);
             }
             4 => {
-                place.file(at(&format!("n{number}.db")), &database);
+                let name = at(&format!("n{number}.db"));
+                place.file(&name, &database);
+                files.push(name);
             }
             5 => {
                 let name = format!("n{}.db", number % 8);
@@ -64,7 +69,9 @@ fn make(place: &Place, things: &[Make]) {
                 let _there = fs::hard_link(place.at(first), place.at(at(&format!("h{number}"))));
             }
             8 => {
-                let _there = symlink("nowhere", place.at(at(&format!("l{number}"))));
+                let name = at(&format!("l{number}"));
+                let _there = symlink("nowhere", place.at(&name));
+                files.push(name);
             }
             9 => {
                 let rules = format!("f{}*\n!f{number}\nd{}/\n", number % 7, number % 5);
@@ -72,6 +79,9 @@ fn make(place: &Place, things: &[Make]) {
             }
             10 if number % 4 == 0 => {
                 place.file(at("CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55");
+            }
+            10 if number % 4 == 2 => {
+                place.file(at(".nobackup"), "");
             }
             10 if number % 4 == 1 => {
                 place.file(at("PG_VERSION"), "17");
@@ -94,6 +104,7 @@ proptest! {
         let mut spec = place.spec();
         spec.exclude_from = patterns(&[".gitignore"]);
         spec.exclude_caches = true;
+        spec.exclude_if_present = vec![".nobackup".into()];
         spec.exclude = patterns(&["f9*"]);
         spec.nested = vec![(place.at("d1"), Why::Component), (place.at("n4.db"), Why::Component)];
         all_tell_the_same(&spec);
@@ -146,11 +157,30 @@ fn a_wide_and_a_deep_tree_are_split() {
             let dir = if deep { "in/".repeat(n / 4 + 1) } else { format!("d{n}/") };
             place.files(&[&format!("{dir}f{n}"), &format!("{dir}g{n}")]);
         }
-        all_tell_the_same(&place.spec());
-        let (spec, names) = (place.spec(), Names::default());
-        let parts = parts(&spec, &Tree::new(&spec).unwrap(), &names, IN_PARTS).unwrap();
-        assert!(parts.len() > 50, "{} parts, deep: {deep}", parts.len());
+        let parts = count(&place);
+        assert!(parts > 50, "{parts} parts, deep: {deep}");
     }
+}
+
+/// In how many parts it is walked when everything is split that can be.
+fn count(place: &Place) -> usize {
+    all_tell_the_same(&place.spec());
+    let (spec, names) = (place.spec(), Names::default());
+    parts(&spec, &Tree::new(&spec).unwrap(), &names, IN_PARTS).unwrap().len()
+}
+
+#[test]
+fn what_lies_beside_a_database_keeps_nobody_from_walking_what_is_between() {
+    let place = Place::new();
+    let database = [&b"SQLite format 3\0"[..], &[0; 496]].concat();
+    place.file("app.db", &database).files(&["app.db-wal"]);
+    for n in 0..100 {
+        // Between the two by name: a directory of many, and many.
+        place.files(&[&format!("app.db-files/f{n}"), &format!("app.db-f{n}")]);
+    }
+    let parts = count(&place);
+    assert!(parts > 60, "{parts} parts");
+    assert_eq!(why(&look(&place.spec()).0, "app.db-wal"), Some(Why::Sidecar));
 }
 
 #[test]
