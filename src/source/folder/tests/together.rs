@@ -174,13 +174,18 @@ fn what_lies_beside_a_database_keeps_nobody_from_walking_what_is_between() {
     let place = Place::new();
     let database = [&b"SQLite format 3\0"[..], &[0; 496]].concat();
     place.file("app.db", &database).files(&["app.db-wal"]);
+    // One that cannot be told from other files but by its log.
+    let log = [&0x377f_0682_u32.to_be_bytes()[..], &[0; 60]].concat();
+    place.file("enc.db", [7; 600]).file("enc.db-wal", &log);
     for n in 0..100 {
         // Between the two by name: a directory of many, and many.
-        place.files(&[&format!("app.db-files/f{n}"), &format!("app.db-f{n}")]);
+        place.files(&[&format!("app.db-files/f{n}"), &format!("app.db-f{n}"), &format!("enc.db-f{n}")]);
     }
     let parts = count(&place);
     assert!(parts > 60, "{parts} parts");
-    assert_eq!(why(&look(&place.spec()).0, "app.db-wal"), Some(Why::Sidecar));
+    let (scan, _) = look(&place.spec());
+    assert_eq!(why(&scan, "app.db-wal"), Some(Why::Sidecar));
+    assert!(get(&scan, "enc.db-wal").entry.has_flag(FLAG_CRASH_CONSISTENT));
 }
 
 #[test]
