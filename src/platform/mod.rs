@@ -11,6 +11,7 @@ pub mod environment;
 pub mod filesystem;
 pub mod giving;
 pub mod holders;
+pub mod memory;
 pub mod mounts;
 pub mod place;
 pub mod remove;

@@ -5,6 +5,7 @@
 
 use crate::catalog::known::KnownError;
 use crate::catalog::known::save::open;
+use crate::durable::crash;
 use crate::model::ObjectId;
 use rusqlite::{Connection, OpenFlags, params};
 use std::path::Path;
@@ -19,7 +20,10 @@ pub fn keep_blocks(path: &Path, pieces: &[(ObjectId, Vec<u8>)]) -> Result<(), Kn
         let insert = "INSERT OR REPLACE INTO blocks VALUES (?1, ?2)";
         transaction.execute(insert, params![&id.0[..], body]).map_err(failed)?;
     }
-    transaction.commit().map_err(failed)
+    crash::point("catalog: pieces to be kept");
+    transaction.commit().map_err(failed)?;
+    crash::point("catalog: pieces kept");
+    Ok(())
 }
 
 /// Reads pieces, in this order; `None` when one is not there as it was kept.

@@ -12,6 +12,7 @@ use crate::ops::backup::held::HeldFile;
 use crate::ops::backup::large::{pack_file_content, pack_stream};
 use crate::ops::backup::reuse::{Cursor, Facts, Whole};
 use crate::ops::error::Result;
+use crate::platform::memory::let_go;
 use crate::source::folder::{Found, OpenError, OpenFile, Scan, Steadiness, Tree};
 use crate::source::sqlite::SqliteCapture;
 use std::collections::HashMap;
@@ -104,6 +105,7 @@ pub(super) fn pack_found(build: &mut Build<'_>, scan: Scan, mut databases: Datab
     for (_, item) in std::mem::take(&mut build.unlisted) {
         build.list(item);
     }
+    let_go(ahead.entries);
     Ok(())
 }
 

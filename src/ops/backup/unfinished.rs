@@ -141,6 +141,7 @@ impl Unfinished {
                 return Ok(Taken::There { info: kept.info });
             }
             self.forget(&kept);
+            crash::point("pack: what was laid aside before is forgotten");
         }
         let kept = Kept { inside, recipients: self.recipients.clone(), info };
         let (path, aside) = self.keep(&kept, path);
@@ -173,6 +174,7 @@ impl Unfinished {
         if std::fs::rename(&path, &aside).is_err() {
             return (path, false);
         }
+        crash::point("pack: archive laid aside");
         // Not synced: what a power cut takes of it is packed and sent again, and a line that is cut off is none.
         let line = serde_json::to_vec(kept).unwrap_or_default();
         if durable::write_passing(&self.line(&kept.info.sha256), &line).is_err() {

@@ -1,6 +1,7 @@
 //! What the parts of a walk found, and how it is put together: in walk order, names of one file with one number.
 
 use crate::model::report::Problem;
+use crate::platform::memory::let_go;
 use crate::source::folder::links::{Several, number};
 use crate::source::folder::scan::Found;
 
@@ -47,7 +48,10 @@ impl Yield {
             return pieces.next().unwrap_or_default();
         }
         let mut entries = Vec::with_capacity(count);
-        pieces.for_each(|mut piece| entries.append(&mut piece));
+        pieces.for_each(|mut piece| {
+            entries.append(&mut piece);
+            let_go(piece);
+        });
         entries
     }
 
