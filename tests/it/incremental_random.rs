@@ -33,8 +33,9 @@ fn histories(first: u64, small: (u64, usize), large: (u64, usize)) {
         tally += history(seed, rounds, script);
     }
     println!("{tally:#?}");
-    let Tally { logs, maps, again, folded, catalogs, recipients, objects, restored } = tally;
+    let Tally { logs, maps, again, folded, databases, catalogs, recipients, objects, restored } = tally;
     assert!(logs > 0 && catalogs > 0 && recipients > 0 && objects > 0 && restored > 3, "nothing happened");
+    assert!(databases > 3, "databases stayed where they were");
     assert!(maps > 0, "no file had maps");
     assert!(again > 0, "nothing was packed again");
     assert!(folded > 0, "nothing was folded");

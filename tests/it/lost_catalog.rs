@@ -55,6 +55,31 @@ fn lose_catalog(lab: &Lab) {
 }
 
 #[test]
+fn a_kill_beside_the_commit_leaves_a_catalog_for_the_run_after() {
+    // Which of its two generations is true only the store says then.
+    let points = [
+        "backup: catalog to be written#1",
+        "catalog: to be committed#1",
+        "backup: catalog written#1",
+        "backup: committed#1",
+    ];
+    for point in points {
+        let lab = Lab::new(|dir| large(&dir.join("app/large.bin")), APP);
+        // Without an identity nothing makes it again: all would be stored anew.
+        let mut config = lab.config();
+        config["encryption"].as_table_mut().unwrap().remove("identity_file");
+        lab.set_config(&config);
+        run(&lab, &[], 0, &[]);
+        put(&lab.path("project/app/new"), &noise(7, 300_000));
+        let settled = ("BACKSTAY_TEST_SETTLE_MS", "0");
+        let killed = lab.run_with(&["backup"], &[settled, ("BACKSTAY_TEST_CRASH", point)]);
+        assert_eq!(killed.code, -1, "{point}: {}", killed.text());
+        let report = run(&lab, &[], 0, &[]);
+        assert!(stored(&report) < 1_000_000, "{point}: {report:#}");
+    }
+}
+
+#[test]
 fn content_in_many_archives_is_brought_archive_by_archive_where_the_catalog_was_lost() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("app/large.bin");

@@ -62,6 +62,25 @@ fn backup_and_restore_stay_below_192_mib() {
     assert!(restore <= PEAK_MAX, "restore took {restore} KiB at its peak");
 }
 
+/// What is known of each file is held while large buffers are: together they must stay below it, too.
+#[test]
+fn many_small_files_beside_large_ones_stay_below_192_mib() {
+    if !Path::new("/usr/bin/time").exists() {
+        return not_run("/usr/bin/time not found: memory was not measured");
+    }
+    let project = Project::new("[[component]]\nname = \"app\"\npath = \"app\"\n", "");
+    let app = project.dir.join("app");
+    for n in 0..40_000 {
+        put(&app.join(format!("small/{}/{n}", n / 4)), format!("{n}"));
+    }
+    for n in 0..60 {
+        put(&app.join(format!("large/{n}")), noise(n, 4 << 20));
+    }
+    let backup = peak(&project, &["backup"]);
+    println!("peak of {}: {backup} KiB", released().display());
+    assert!(backup <= PEAK_MAX, "backup took {backup} KiB at its peak");
+}
+
 /// The program that captures a database is a child: its pages must not pile up there either, by whichever way they are read.
 #[test]
 fn a_large_live_database_is_captured_below_192_mib() {

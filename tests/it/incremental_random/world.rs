@@ -2,12 +2,14 @@
 
 use crate::common::everything::put_sparse;
 use crate::common::project::{Project, exe, expect_code, noise, program};
-use crate::common::trees::{Tree, assert_same, look, restorable};
+use crate::common::trees::{Facts, Tree, assert_same, look, restorable};
 use crate::common::uses::Listed;
 use backstay::model::ObjectId;
 use rustix::fs::{XattrFlags, lsetxattr};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,7 +57,8 @@ struct Made {
     id: String,
     components: Vec<&'static str>,
     tree: Tree,
-    inner: Rows,
+    /// Of the databases in the tree.
+    inner: BTreeMap<Vec<u8>, Rows>,
     outer: Rows,
     dump: Vec<u8>,
 }
@@ -80,6 +83,8 @@ pub(super) struct World {
     resealed: bool,
     /// Runs are for all components, and none is in full.
     calm: bool,
+    /// Files that were databases before, to be put back.
+    older: [Option<Vec<u8>>; 2],
     /// Connections to the databases that stay open, so that what they committed lies in a log.
     open: [Option<rusqlite::Connection>; 2],
     pub(super) tally: Tally,
@@ -96,6 +101,8 @@ pub(super) struct Tally {
     pub(super) again: usize,
     /// Those of them of which more than half was in use: they were folded.
     pub(super) folded: usize,
+    /// Databases renamed, copied, made anew, put back, emptied, or changed in their metadata or kind.
+    pub(super) databases: usize,
     /// Catalogs lost, cut, damaged or put back.
     pub(super) catalogs: usize,
     /// Changes of who can open snapshots.
@@ -112,6 +119,7 @@ impl std::ops::AddAssign for Tally {
         self.maps += other.maps;
         self.again += other.again;
         self.folded += other.folded;
+        self.databases += other.databases;
         self.catalogs += other.catalogs;
         self.recipients += other.recipients;
         self.objects += other.objects;
@@ -163,18 +171,23 @@ impl World {
             small_max,
             resealed: false,
             calm: false,
+            older: [None, None],
             open: [None, None],
             tally: Tally::default(),
         };
         world.put_stretches(&app.join("stretches"));
-        for (n, db) in world.databases().into_iter().enumerate() {
-            let wal = if world.rng.chance(2) { "WAL" } else { "DELETE" };
-            let sql =
-                format!("PRAGMA journal_mode = {wal}; CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB);");
-            rusqlite::Connection::open(&db).unwrap().execute_batch(&sql).unwrap();
-            world.change_database(n);
+        for n in 0..2 {
+            world.new_database(n);
         }
         world
+    }
+
+    /// A database where there is none.
+    fn new_database(&mut self, which: usize) {
+        let wal = if self.rng.chance(2) { "WAL" } else { "DELETE" };
+        let sql = format!("PRAGMA journal_mode = {wal}; CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB);");
+        rusqlite::Connection::open(&self.databases()[which]).unwrap().execute_batch(&sql).unwrap();
+        self.change_database(which);
     }
 
     fn app(&self) -> PathBuf {
@@ -227,6 +240,9 @@ impl World {
             self.change_tree();
         }
         for n in 0..2 {
+            if self.rng.chance(2) {
+                self.change_file_of_database(n);
+            }
             if self.rng.chance(2) {
                 self.change_database(n);
             }
@@ -413,6 +429,75 @@ impl World {
         }
     }
 
+    /// What happens to the file of a database, while nobody has it open.
+    fn change_file_of_database(&mut self, which: usize) {
+        // What was in its log is in it then.
+        self.open[which] = None;
+        let path = self.databases()[which].clone();
+        let other = path.with_file_name(format!("n{:x}.db", self.rng.next()));
+        let bytes = fs::read(&path).unwrap();
+        let before = path.metadata().unwrap().modified().unwrap();
+        self.tally.databases += 1;
+        match self.rng.below(9) {
+            0 if which == 0 => {
+                fs::rename(path, other).unwrap();
+                self.new_database(which);
+            }
+            1 => {
+                fs::remove_file(path).unwrap();
+                self.new_database(which);
+            }
+            2 if which == 0 => drop(fs::copy(path, other).unwrap()),
+            3 => {
+                let mode = 0o600 + self.rng.below(64) as u32;
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            4 => {
+                self.change_database(which);
+                self.open[which] = None;
+                File::options().write(true).open(path).unwrap().set_modified(before).unwrap();
+            }
+            5 => {
+                // As somebody does it who lays a copy back: in its place, or over it.
+                let Some(older) = self.older[which].clone() else { return };
+                if self.rng.chance(2) {
+                    fs::write(&other, older).unwrap();
+                    fs::rename(other, path).unwrap();
+                } else {
+                    fs::write(path, older).unwrap();
+                }
+            }
+            6 => {
+                let all = "DELETE FROM t; VACUUM";
+                rusqlite::Connection::open(path).unwrap().execute_batch(all).unwrap();
+            }
+            _ => self.change_another_database(),
+        }
+        self.older[which] = Some(bytes);
+    }
+
+    /// One that was renamed or copied becomes something else, or goes.
+    fn change_another_database(&mut self) {
+        let own = self.databases()[0].clone();
+        let all = fs::read_dir(own.parent().unwrap()).unwrap().map(|item| item.unwrap().path());
+        let is_other = |path: &PathBuf| {
+            *path != own && path.extension().is_some_and(|ending| ending == "db") && path.is_file()
+        };
+        let mut others: Vec<PathBuf> = all.filter(is_other).collect();
+        others.sort();
+        if others.is_empty() {
+            return;
+        }
+        let path = others[self.rng.below(others.len() as u64) as usize].clone();
+        fs::remove_file(&path).unwrap();
+        match self.rng.below(4) {
+            0 => fs::create_dir(path).unwrap(),
+            1 => std::os::unix::fs::symlink("in.db", path).unwrap(),
+            2 => fs::write(path, self.rng.bytes()).unwrap(),
+            _ => {}
+        }
+    }
+
     fn catalog(&self) -> PathBuf {
         let dir = self.project.config()["state"]["dir"].as_str().unwrap().to_owned();
         Path::new(&dir).join("catalog.db")
@@ -541,8 +626,8 @@ impl World {
         let made = Made {
             components,
             id: report["snapshot"].as_str().unwrap().to_owned(),
-            tree: without_database(look(&self.app())),
-            inner: rows(&self.databases()[0]),
+            tree: without_rows(look(&self.app()), &self.app()),
+            inner: inner_rows(&self.app()),
             outer: rows(&self.databases()[1]),
             dump: fs::read(self.project.dir.join("dump.sql")).unwrap(),
         };
@@ -640,8 +725,9 @@ impl World {
             assert_eq!(to.join(component).exists(), made.components.contains(&component), "{component}");
         }
         if made.components.contains(&"app") {
-            assert_eq!(rows(&to.join("app/data/in.db")), made.inner);
-            assert_same(&restorable(made.tree.clone()), &without_database(look(&to.join("app"))));
+            let app = to.join("app");
+            assert_same(&restorable(made.tree.clone()), &without_rows(look(&app), &app));
+            assert!(inner_rows(&app) == made.inner, "rows differ");
         }
         if made.components.contains(&"db") {
             assert_eq!(rows(&to.join("db/outer.db")), made.outer);
@@ -653,10 +739,34 @@ impl World {
     }
 }
 
-/// A database is captured as one file without sidecars, so its rows are compared instead.
-fn without_database(mut tree: Tree) -> Tree {
-    tree.retain(|path, _| !path.starts_with(b"data"));
+/// A database is captured as one file without sidecars, so its rows are compared instead of its bytes.
+fn without_rows(mut tree: Tree, app: &Path) -> Tree {
+    tree.retain(|path, _| !SIDECARS.iter().any(|ending| path.ends_with(ending)));
+    for (path, facts) in &mut tree {
+        if path == b"data" {
+            facts.mtime = (0, 0); // each one who opens a database makes and removes files there
+        }
+        if is_database(&app.join(OsStr::from_bytes(path))) {
+            let Facts { kind, mode, owner, .. } = *facts;
+            *facts = Facts { kind, mode, owner, ..Facts::default() };
+        }
+    }
     tree
+}
+
+const SIDECARS: [&[u8]; 3] = [b".db-wal", b".db-shm", b".db-journal"];
+
+fn is_database(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_file())
+        && path.extension().is_some_and(|ending| ending == "db")
+        && fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3\0"))
+}
+
+/// Of each database in the tree.
+fn inner_rows(app: &Path) -> BTreeMap<Vec<u8>, Rows> {
+    let all = fs::read_dir(app.join("data")).unwrap().map(|item| item.unwrap().path());
+    let databases = all.filter(|path| is_database(path));
+    databases.map(|path| (path.file_name().unwrap().as_bytes().to_vec(), rows(&path))).collect()
 }
 
 fn rows(path: &Path) -> Rows {

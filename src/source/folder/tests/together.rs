@@ -2,8 +2,13 @@
 
 use super::*;
 use crate::source::folder::crew::{Crew, Hands};
+use crate::source::folder::found::Yield;
+use crate::source::folder::rules::{Layer, Rules};
 use crate::source::folder::scan::{parts, walk};
+use crate::source::folder::split::Part;
+use crate::source::folder::walk::{Around, Walker};
 use proptest::prelude::*;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const ALONE: Hands = Hands { threads: 1, eager: false };
@@ -186,6 +191,36 @@ fn what_lies_beside_a_database_keeps_nobody_from_walking_what_is_between() {
     let (scan, _) = look(&place.spec());
     assert_eq!(why(&scan, "app.db-wal"), Some(Why::Sidecar));
     assert!(get(&scan, "enc.db-wal").entry.has_flag(FLAG_CRASH_CONSISTENT));
+}
+
+#[test]
+fn whoever_has_nothing_to_do_is_given_a_part() {
+    let place = Place::new();
+    for n in 0..100 {
+        place.files(&[&format!("d{n}/f")]);
+    }
+    let (spec, names) = (place.spec(), Names::default());
+    let tree = Tree::new(&spec).unwrap();
+    let crew = Crew::new(Hands { threads: 2, eager: false });
+    let (allow, nested) = (Layer::strict(&[]).unwrap(), HashMap::new());
+    let around = Around { spec: &spec, tree: &tree, names: &names, allow, nested, crew };
+    let rules = Rules::new(&[], &[]).unwrap();
+    let mut first = Walker::new(&around, around.crew.begin(), Part { stack: Vec::new(), rules });
+    first.begin(None).unwrap();
+    let begun = Instant::now();
+    let walk = || {
+        while !around.crew.wants() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nobody came");
+            std::thread::yield_now();
+        }
+        first.walk();
+    };
+    around.crew.work(walk, |turn, part| Walker::new(&around, turn, part).walk());
+    let parts = around.crew.into_found();
+    assert!(parts.len() > 1, "one walked alone");
+    assert_eq!(parts.iter().map(Yield::len).sum::<usize>(), 201);
+    let (threads, here) = (Hands::of_this_machine(), std::thread::available_parallelism().unwrap().get());
+    assert!(threads.threads == here.min(4) && !threads.eager, "{threads:?}");
 }
 
 #[test]
