@@ -126,23 +126,30 @@ fn what_a_place_cannot_have_is_named_and_everything_else_comes_back() {
         let links = |name: &str| std::fs::metadata(target(&bed).join("backend").join(name)).unwrap().nlink();
         assert_eq!((links("main.py"), links("zz.py")), (1, 1));
     }
-    let without = |gone: &str| {
+    let without = |gone: &[&str]| {
         let mut rest = whole.clone();
-        rest.files.retain(|path, _| !path.starts_with(gone));
+        rest.files.retain(|path, _| !gone.iter().any(|gone| path.starts_with(gone)));
         assert!(rest.files.len() < whole.files.len());
-        rest.assert_is_at(&target(&bed), gone);
+        rest.assert_is_at(&target(&bed), gone[0]);
     };
     for errno in [Errno::PERM, Errno::NOSYS] {
         let words = refused("make restored link", errno);
         assert!(words.contains("backend/current: cannot make symbolic link"), "{words}");
-        without("backend/current");
+        without(&["backend/current"]);
     }
-    // The first of them that is made: in the order of their names.
+    // Of files the one that is made first: often in the order of their names, but several threads bring them.
     for errno in [Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG, Errno::EXIST] {
         let words = refused("make restored file", errno);
         let (name, _) = words.split_once(": it cannot have its name here").expect(&words);
         let name = name.rsplit("problem: ").next().unwrap();
-        without(name);
+        if name == "backend/main.py" {
+            // Its other name is left out with it, and said.
+            let also = "backend/zz.py: it is another name of main.py, which cannot have its name here";
+            assert!(words.contains(also), "{words}");
+            without(&[name, "backend/zz.py"]);
+        } else {
+            without(&[name]);
+        }
         let words = refused("make restored directory", errno);
         assert!(words.contains("backend/data: neither it nor anything that lies in it"), "{words}");
         assert!(!target(&bed).join("backend/data").exists());
