@@ -6,7 +6,6 @@
 
 use crate::archive::workshop::Workshop;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -40,7 +39,7 @@ impl Pool {
 
     /// A pool with a thread for every processor this process may use.
     pub fn for_machine() -> Self {
-        Self::new(std::thread::available_parallelism().map_or(1, NonZero::get))
+        Self::new(crate::platform::processors())
     }
 
     /// How many jobs can run at a time, at least 1.

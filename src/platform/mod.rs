@@ -19,6 +19,11 @@ pub mod shell;
 pub mod signals;
 pub mod users;
 
+/// How many processors this process may use, at least 1.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// The name of this machine.
 pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

@@ -8,6 +8,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+const TIME: &str = "/usr/bin/time";
+
 /// The promise, in KiB.
 const PEAK_MAX: u64 = 192 << 10;
 
@@ -20,10 +22,19 @@ fn released() -> PathBuf {
     if age(&release) >= age(tested) { release } else { tested.to_owned() }
 }
 
+/// Whether peaks can be had here; where not, it is said.
+fn can_measure() -> bool {
+    let can = Path::new(TIME).exists();
+    if !can {
+        not_run("/usr/bin/time not found: memory was not measured");
+    }
+    can
+}
+
 /// Runs the program, which must succeed, and returns the peak of its resident memory in KiB. That of its children counts, too: the largest.
 fn peak(project: &Project, args: &[&str]) -> u64 {
     let report = project.top.join("peak");
-    let mut time = Command::new("/usr/bin/time");
+    let mut time = Command::new(TIME);
     time.args(["-f", "%M", "-o"]).arg(&report).arg(released()).args(args);
     time.env_clear().env("HOME", &project.home).env("PATH", std::env::var_os("PATH").unwrap());
     expect_code(time.current_dir(&project.dir).stdin(Stdio::null()).output().unwrap(), 0);
@@ -48,8 +59,8 @@ fn fill(app: &Path, total: u64) {
 
 #[test]
 fn backup_and_restore_stay_below_192_mib() {
-    if !Path::new("/usr/bin/time").exists() {
-        return not_run("/usr/bin/time not found: memory was not measured");
+    if !can_measure() {
+        return;
     }
     let components = "[[component]]\nname = \"app\"\npath = \"app\"\n";
     let project = Project::new(components, "");
@@ -65,8 +76,8 @@ fn backup_and_restore_stay_below_192_mib() {
 /// What is known of each file is held while large buffers are: together they must stay below it, too.
 #[test]
 fn many_small_files_beside_large_ones_stay_below_192_mib() {
-    if !Path::new("/usr/bin/time").exists() {
-        return not_run("/usr/bin/time not found: memory was not measured");
+    if !can_measure() {
+        return;
     }
     let project = Project::new("[[component]]\nname = \"app\"\npath = \"app\"\n", "");
     let app = project.dir.join("app");
@@ -84,8 +95,8 @@ fn many_small_files_beside_large_ones_stay_below_192_mib() {
 /// The program that captures a database is a child: its pages must not pile up there either, by whichever way they are read.
 #[test]
 fn a_large_live_database_is_captured_below_192_mib() {
-    if !Path::new("/usr/bin/time").exists() {
-        return not_run("/usr/bin/time not found: memory was not measured");
+    if !can_measure() {
+        return;
     }
     captured_below(4096, 90_000);
     // Two million pages: their hashes alone are 36 MB, and there are old ones and new ones.

@@ -259,7 +259,7 @@ const SHARE_MIN: usize = 256;
 const THREADS_MAX: usize = 4;
 
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX)
+    crate::platform::processors().min(THREADS_MAX)
 }
 
 /// Directories in shares that may be settled at the same time, each the deepest first, and those to be settled after all shares: what a directory holds must never

@@ -14,7 +14,6 @@ use crate::store::{Key, Store};
 use crossbeam_channel::{Receiver, bounded};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 
@@ -99,7 +98,7 @@ const WAITING_THREADS: usize = 3;
 
 /// A pool for reading: its threads fetch, open and decompress.
 pub(crate) fn reading_pool() -> Pool {
-    Pool::new(std::thread::available_parallelism().map_or(1, NonZero::get) + WAITING_THREADS)
+    Pool::new(crate::platform::processors() + WAITING_THREADS)
 }
 
 /// An archive opened in the first store, or why it cannot be used there.

@@ -112,7 +112,7 @@ pub(crate) fn look(
 
 /// Hashing wants processors, a look wants patience with a network.
 fn threads(how: How) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = crate::platform::processors();
     match how {
         How::Head => 16,
         How::Read => (2 * cores).clamp(4, 16),

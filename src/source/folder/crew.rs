@@ -2,9 +2,9 @@
 //!
 //! What they find is put together in walk order, as if one had walked alone: nothing here may depend on who was faster.
 
+use crate::platform::processors;
 use crate::source::folder::found::Yield;
 use crate::source::folder::split::Part;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -22,8 +22,7 @@ pub(super) struct Hands {
 impl Hands {
     /// As many as this machine has use for.
     pub(super) fn of_this_machine() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
-        Self { threads, eager: false }
+        Self { threads: processors().min(THREADS_MAX), eager: false }
     }
 }
 

@@ -32,7 +32,7 @@ impl Walker<'_, '_> {
     fn attributes_of_name(&mut self, dir: &OwnedFd, name: &CStr) -> io::Result<Xattrs> {
         let xattrs = capture::xattrs_at(dir.as_fd(), name);
         if xattrs.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-            self.say_no_proc();
+            self.note_missing_proc();
             return Ok(Xattrs::default());
         }
         xattrs
@@ -123,7 +123,8 @@ impl Walker<'_, '_> {
         self.add(entry, stat, xattrs);
     }
 
-    fn say_no_proc(&mut self) {
+    /// It is said once of the whole walk, when its parts are put together.
+    fn note_missing_proc(&mut self) {
         let found = &mut self.turn.found;
         found.no_proc = found.no_proc || !std::path::Path::new("/proc/self/fd").exists();
     }

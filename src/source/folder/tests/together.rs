@@ -39,13 +39,23 @@ fn all_tell_the_same(spec: &FolderSpec) -> String {
     alone
 }
 
+/// What is taken for a database by its header.
+fn database() -> Vec<u8> {
+    [&b"SQLite format 3\0"[..], &[0; 496]].concat()
+}
+
+/// What is taken for a log by its header.
+fn log() -> Vec<u8> {
+    [&0x377f_0682_u32.to_be_bytes()[..], &[0; 60]].concat()
+}
+
 /// Something that is made in a directory: which, what, and a number for its name.
 type Make = (prop::sample::Index, u8, u8);
 
 /// Makes things, of all kinds that a walk treats each in its own way; directories of them are made in those that are there.
 fn make(place: &Place, things: &[Make]) {
-    let database = [&b"SQLite format 3\0"[..], &[0; 496]].concat();
-    let log = [&0x377f_0682_u32.to_be_bytes()[..], &[0; 60]].concat();
+    let database = database();
+    let log = log();
     let (mut dirs, mut files) = (vec![String::new()], Vec::<String>::new());
     for (dir, what, number) in things {
         let dir = dir.get(&dirs).clone();
@@ -126,7 +136,7 @@ proptest! {
 #[test]
 fn a_database_is_never_torn_from_what_lies_beside_it_by_a_split() {
     let place = Place::new();
-    let database = [&b"SQLite format 3\0"[..], &[0; 496]].concat();
+    let database = database();
     for n in 0..50 {
         place
             .file(format!("all/t{n}"), &database)
@@ -177,10 +187,10 @@ fn count(place: &Place) -> usize {
 #[test]
 fn what_lies_beside_a_database_keeps_nobody_from_walking_what_is_between() {
     let place = Place::new();
-    let database = [&b"SQLite format 3\0"[..], &[0; 496]].concat();
+    let database = database();
     place.file("app.db", &database).files(&["app.db-wal"]);
     // One that cannot be told from other files but by its log.
-    let log = [&0x377f_0682_u32.to_be_bytes()[..], &[0; 60]].concat();
+    let log = log();
     place.file("enc.db", [7; 600]).file("enc.db-wal", &log);
     for n in 0..100 {
         // Between the two by name: a directory of many, and many.
